@@ -1,0 +1,1 @@
+"""Unsupervised mixtures of variational autoencoders."""

@@ -1,0 +1,264 @@
+"""A run is a value: a tree of frozen dataclasses, checked when made, hashed over every field."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields, is_dataclass, replace
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from moevae.errors import ConfigError
+
+SCHEMA = 1
+"""Version of the configuration's meaning: part of every fingerprint."""
+
+DATASETS = ("digits", "mnist", "fashion-mnist")
+"""Data sets known by name; `npz:PATH` is a user's own."""
+
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class DataConfig:
+    """Which images, how many, and how grey pixels become what the likelihood sees."""
+
+    name: str = "digits"
+    """`digits`, `mnist`, `fashion-mnist`, or `npz:PATH`."""
+    train_size: Count | None = None
+    """Training images kept, a subset fixed by `split_seed`; None keeps all."""
+    validation_size: Annotated[int, Field(ge=0)] | None = None
+    """Images held out of training for validation; None takes a tenth."""
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    """Fixes the splits and the fixed binarization: the same for all runs that are compared."""
+    binarization: Literal["dynamic", "fixed", "none"] = "dynamic"
+    """Pixels drawn anew at every look (`dynamic`), once (`fixed`), or left grey (`none`)."""
+
+    @model_validator(mode="after")
+    def _known(self) -> DataConfig:
+        if not self.name.startswith("npz:"):
+            nearest("data set", self.name, (*DATASETS, "npz:PATH"))
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ModelConfig:
+    """Sizes of the gate and of the K expert VAEs."""
+
+    num_experts: Count = 10
+    latent_dim: Count = 10
+    expert_hidden: tuple[Count, ...] = (128,)
+    """Widths of the hidden layers of each encoder; the decoder mirrors them."""
+    gate_hidden: tuple[Count, ...] = (128,)
+    activation: Literal["relu", "sigmoid", "tanh"] = "relu"
+    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    gaussian_std: Positive = 0.5
+    """Fixed standard deviation of the Gaussian likelihood, in pixel units of [0, 1]."""
+    variance_floor: NonNegative = 0.0
+    """Added to the encoder's variance exp(logvar)."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class RoutingConfig:
+    """How the gate's logits become the weights of the experts."""
+
+    kind: Literal["soft", "hard"] = "soft"
+    """`soft` weighs all experts; `hard` is straight-through: one-hot forward, soft gradient."""
+    temperature: Positive = 1.0
+    """Divides the gate's logits."""
+    schedule: Literal["constant", "linear", "cosine", "exponential"] = "constant"
+    """How the temperature moves from `temperature` to `final_temperature` over training."""
+    final_temperature: Positive = 1.0
+    """Temperature at the last step and in evaluation; unused by the constant schedule."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ObjectiveConfig:
+    """J = mean_x sum_k q(k|x) L_k(x) + information_weight I(x;k) + balance_weight * balancing."""
+
+    information_weight: Finite = 0.0
+    """alpha: 1 for the negative ELBO, 0 for the competitive objective, negative to reward confident gates."""
+    balance_weight: NonNegative = 20.0
+    """lambda: strength of the balancing loss, in nats per image."""
+    balancing: Literal["kl", "variance-of-sum", "none"] = "kl"
+    """`kl` is KL(q_bar || pi); `variance-of-sum` is the 2019 article's and depends on the batch size."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TrainConfig:
+    """How long and how fast."""
+
+    epochs: Count = 20
+    batch_size: Count = 128
+    learning_rate: Positive = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class EvaluationConfig:
+    """How a trained run is measured."""
+
+    num_samples: Count = 1
+    """Latent samples per image and expert behind every evaluated bound."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class RunConfig:
+    """Everything that decides a run's numbers. A cell is a RunConfig whose seed is left open."""
+
+    data: DataConfig = Field(default_factory=DataConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    routing: RoutingConfig = Field(default_factory=RoutingConfig)
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        moving = self.routing.final_temperature != RoutingConfig().final_temperature
+        if self.routing.schedule == "constant" and moving:
+            raise ValueError("routing.final_temperature needs a routing.schedule other than constant")
+        return self
+
+
+MEMBERS: dict[str, ObjectiveConfig] = {
+    "elbo": ObjectiveConfig(information_weight=1.0, balance_weight=1.0),
+    "competitive": ObjectiveConfig(information_weight=0.0, balance_weight=20.0),
+}
+"""Named members of the objective family; any other pair of weights is a free member."""
+
+PER_RUN = (
+    "seed",
+    "objective.information_weight",
+    "objective.balance_weight",
+    "routing.temperature",
+    "routing.final_temperature",
+)
+"""Scalars that may differ between the runs of one population."""
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """Return the configuration as plain nested data, ready for JSON."""
+    return cast(dict[str, Any], json.loads(json.dumps(asdict(cast(Any, config)))))
+
+
+def from_dict(tree: Mapping[str, Any]) -> RunConfig:
+    """Make a configuration from nested data; missing keys take their defaults.
+
+    Raises:
+        ConfigError: an unknown key (the nearest valid one is named) or an impossible value.
+    """
+    for path, _ in _leaves(tree):
+        _check_key(path)
+    try:
+        return _ADAPTER.validate_python(tree)
+    except ValidationError as error:
+        raise ConfigError(_one_line(error)) from None
+
+
+def fingerprint(config: RunConfig) -> str:
+    """Return 16 hexadecimal digits that name this run: a hash of every field and the schema number."""
+    text = json.dumps({"schema": SCHEMA, "config": to_dict(config)}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def override(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration with dotted keys changed, such as {"objective.balance_weight": 5}.
+
+    `objective` alone takes the name of a member, such as "elbo".
+
+    Raises:
+        ConfigError: an unknown key or member (the nearest valid one is named) or an impossible value.
+    """
+    tree = to_dict(config)
+    for key, value in changes.items():
+        if key == "objective":
+            tree["objective"] = asdict(cast(Any, MEMBERS[nearest("objective", str(value), MEMBERS)]))
+            continue
+        _check_key(key)
+        *sections, leaf = key.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch[section]
+        branch[leaf] = value
+    return from_dict(tree)
+
+
+def lookup(config: RunConfig, key: str) -> Any:
+    """Return the value at a dotted key; `objective` gives the member's name, or "free"."""
+    if key == "objective":
+        return member(config.objective)
+    _check_key(key)
+    value: Any = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def member(objective: ObjectiveConfig) -> str:
+    """Return the name of the family's member: "elbo", "competitive" (any strength), or "free"."""
+    if objective == MEMBERS["elbo"]:
+        return "elbo"
+    return "competitive" if objective.information_weight == 0 else "free"
+
+
+def shape(config: RunConfig) -> RunConfig:
+    """Return the configuration with per-run scalars neutral: runs with equal shapes train together."""
+    return replace(
+        config,
+        seed=0,
+        objective=replace(config.objective, information_weight=0.0, balance_weight=0.0),
+        routing=replace(config.routing, temperature=1.0, final_temperature=1.0),
+    )
+
+
+def keys() -> tuple[str, ...]:
+    """Return all dotted keys of a configuration."""
+    return tuple(path for path, _ in _leaves(to_dict(RunConfig())))
+
+
+def nearest(what: str, given: str, valid: Iterable[str]) -> str:
+    """Return `given` if it is valid.
+
+    Raises:
+        ConfigError: it is not; the message names the nearest valid one, or all of them.
+    """
+    options = list(valid)
+    if given in options:
+        return given
+    close = difflib.get_close_matches(given, options, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"valid: {', '.join(options)}"
+    raise ConfigError(f"unknown {what} {given!r}: {hint}")
+
+
+def _check_key(key: str) -> None:
+    nearest("key", key, keys())
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
+    message = first["msg"].removeprefix("Value error, ")
+    if not where:
+        return message
+    return f"{where} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+_ADAPTER = TypeAdapter(RunConfig)

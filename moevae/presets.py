@@ -1,0 +1,66 @@
+"""Named starting points, as functions that return a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from moevae.config import DataConfig, ModelConfig, ObjectiveConfig, RunConfig, TrainConfig, nearest
+
+
+def digits() -> RunConfig:
+    """scikit-learn's 8x8 digits: seconds on one core."""
+    return RunConfig(
+        model=ModelConfig(latent_dim=8, expert_hidden=(64,), gate_hidden=(64,)),
+        train=TrainConfig(epochs=60, batch_size=128, learning_rate=2e-3),
+    )
+
+
+def mnist() -> RunConfig:
+    """MNIST, 60,000 images: experts 784-400-20-400-784 and a gate 784-128-10."""
+    return RunConfig(
+        data=DataConfig(name="mnist"),
+        model=ModelConfig(latent_dim=20, expert_hidden=(400,), gate_hidden=(128,)),
+        train=TrainConfig(epochs=20, batch_size=512),
+    )
+
+
+def fashion_mnist() -> RunConfig:
+    """Fashion-MNIST with the networks of `mnist`."""
+    base = mnist()
+    return RunConfig(data=DataConfig(name="fashion-mnist"), model=base.model, train=base.train)
+
+
+def seed2019() -> RunConfig:
+    """The model of Y. Zeldes' 2019 article, setting for setting: grey pixels, Gaussian likelihood."""
+    return RunConfig(
+        data=DataConfig(name="mnist", validation_size=0, binarization="none"),
+        model=ModelConfig(
+            num_experts=10,
+            latent_dim=10,
+            expert_hidden=(128,),
+            gate_hidden=(128,),
+            activation="sigmoid",
+            likelihood="gaussian",
+            gaussian_std=0.5,
+            variance_floor=1e-5,
+        ),
+        objective=ObjectiveConfig(information_weight=0.0, balance_weight=0.1, balancing="variance-of-sum"),
+        train=TrainConfig(epochs=100, batch_size=100, learning_rate=1e-3),
+    )
+
+
+PRESETS: dict[str, Callable[[], RunConfig]] = {
+    "digits": digits,
+    "mnist": mnist,
+    "fashion-mnist": fashion_mnist,
+    "seed2019": seed2019,
+}
+
+
+def preset(name: str) -> RunConfig:
+    """Return the preset of that name.
+
+    Raises:
+        ConfigError: there is none; the message names the nearest.
+    """
+    return PRESETS[nearest("preset", name, PRESETS)]()

@@ -1,0 +1,64 @@
+"""What a person types, and what continuous integration types: lint, types, tests, ablations.
+
+Every session that needs torch shares the one environment that `environment` keeps, so torch is
+installed once. Whatever follows `--` goes to the command that the session runs.
+"""
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "tests"]
+
+GROUPS = nox.project.load_toml("pyproject.toml")
+SHARED = Path(".nox", "environment").resolve()
+
+
+def _run(session: nox.Session, *arguments: str) -> None:
+    """Run `python ARGUMENTS` in the shared environment."""
+    python = next(
+        path for path in (SHARED / "bin" / "python", SHARED / "Scripts" / "python.exe") if path.exists()
+    )
+    session.run(str(python), *arguments, external=True)
+
+
+@nox.session
+def environment(session: nox.Session) -> None:
+    """Install moevae with all it needs, once, for the other sessions."""
+    session.install("--editable", ".", *nox.project.dependency_groups(GROUPS, "tests", "types"))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check format and style (`-- --fix` mends what can be mended)."""
+    session.install(*nox.project.dependency_groups(GROUPS, "lint"))
+    fix = "--fix" in session.posargs
+    session.run("ruff", "format", ".", *([] if fix else ["--check", "--diff"]))
+    session.run("ruff", "check", ".", *(["--fix"] if fix else []))
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def types(session: nox.Session) -> None:
+    """Check the types of moevae and studies."""
+    _run(session, "-m", "mypy", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def tests(session: nox.Session) -> None:
+    """Run the default test suite (`-- -m slow` for the long one)."""
+    _run(session, "-m", "pytest", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def ablations(session: nox.Session) -> None:
+    """Run an ablation study and write its report (`-- --profile mnist-quick --seeds 5`)."""
+    _run(session, "-m", "studies", "ablate", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def report(session: nox.Session) -> None:
+    """Make the report of a study anew from its records (`-- quick`)."""
+    _run(session, "-m", "studies", "report", *session.posargs)

@@ -1,0 +1,215 @@
+"""What a run left: one JSON record a run, named by its fingerprint, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from moevae import config as configs
+from moevae.errors import ConfigError, RecordError
+
+SCHEMA = 1
+"""Version of the record's meaning."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Failure(_Part):
+    """Why a run has no metrics."""
+
+    reason: str
+    epoch: int | None = None
+    step: int | None = None
+
+
+class Epoch(_Part):
+    """One point of the learning curve; bounds in nats per image, on the validation split."""
+
+    epoch: int
+    loss: float
+    temperature: float
+    metrics: dict[str, float]
+
+
+class Confusion(_Part):
+    """Test images counted by expert (rows) and class (columns)."""
+
+    classes: list[str]
+    counts: list[list[int]]
+
+
+class Picture(_Part):
+    """A PNG beside the record. Samples: a grid of tiles, rows by epoch, columns by expert."""
+
+    file: str
+    sha256: str
+    rows: list[str]
+    columns: list[str]
+    tile: tuple[int, int]
+
+
+class Throughput(_Part):
+    """Images per second of the whole population this run trained in, and of its evaluation."""
+
+    train_images_per_second: float
+    evaluation_images_per_second: float
+    population: int
+
+
+class Seconds(_Part):
+    """Wall time of the whole population this run trained in."""
+
+    train: float
+    evaluation: float
+
+
+class Hardware(_Part):
+    """Where the run took place."""
+
+    device: str
+    device_name: str
+    precision: str
+    threads: int
+    cores: int
+    memory_gib: float
+
+
+class Data(_Part):
+    """What the run saw."""
+
+    name: str
+    sha256: str
+    train: int
+    validation: int
+    test: int
+
+
+class Record(_Part):
+    """One run: its configuration, and what came of it. Complete runs have metrics, failed ones a failure."""
+
+    schema_version: int = SCHEMA
+    fingerprint: str
+    config: dict[str, Any]
+    status: Literal["complete", "failed"]
+    failure: Failure | None = None
+    metrics: dict[str, dict[str, float]] = {}
+    """By split (`validation`, `test`) and name; bounds in nats per image."""
+    load: list[float] = []
+    """Share of test images won by each expert."""
+    importance: list[float] = []
+    """Mean gate probability of each expert on the test split."""
+    confusion: Confusion | None = None
+    curve: list[Epoch] = []
+    pictures: dict[str, Picture] = {}
+    throughput: Throughput | None = None
+    seconds: Seconds | None = None
+    hardware: Hardware
+    versions: dict[str, str]
+    commit: str | None
+    dirty: bool | None
+    data: Data
+    started: str
+    """UTC, ISO 8601."""
+
+
+class Outcome(BaseModel):
+    """A record and the PNG bytes it names, as a value that travels between processes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    record: Record
+    files: dict[str, bytes] = {}
+
+
+def path_of(folder: Path, fingerprint: str) -> Path:
+    """Return where the record of that fingerprint stands in a study's folder."""
+    return folder / "records" / f"{fingerprint}.json"
+
+
+def publish(folder: Path, outcome: Outcome) -> Path:
+    """Write the pictures, then the record: each whole (temporary file, fsync, rename) or not at all."""
+    target = path_of(folder, outcome.record.fingerprint)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for name, content in outcome.files.items():
+        write_atomically(target.parent / name, content)
+    text = json.dumps(outcome.record.model_dump(mode="json"), indent=1, allow_nan=False)
+    write_atomically(target, f"{text}\n".encode())
+    return target
+
+
+def read(path: Path) -> Record:
+    """Read and check one record.
+
+    Raises:
+        RecordError: torn or foreign, or its configuration does not hash to its name.
+    """
+    try:
+        tree = json.loads(path.read_bytes())
+        record = Record.model_validate(tree)
+        config = configs.from_dict(record.config)
+    except (OSError, ValueError, ConfigError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise RecordError(f"{path}: not a record of this version ({str(reason).splitlines()[0]})") from None
+    if record.schema_version != SCHEMA:
+        raise RecordError(f"{path}: record schema {record.schema_version}, this version reads {SCHEMA}")
+    if not (configs.fingerprint(config) == record.fingerprint == path.stem):
+        raise RecordError(f"{path}: the configuration does not hash to the record's name")
+    for picture in record.pictures.values():
+        if _sha256(path.parent / picture.file) != picture.sha256:
+            raise RecordError(f"{path}: its picture {picture.file} is missing or changed")
+    return record
+
+
+def read_all(folder: Path) -> tuple[list[Record], list[RecordError]]:
+    """Read the records of a study's folder, by fingerprint; what cannot be trusted comes back as errors."""
+    good: list[Record] = []
+    bad: list[RecordError] = []
+    for path in _files(folder):
+        try:
+            good.append(read(path))
+        except RecordError as error:
+            bad.append(error)
+    return good, bad
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash, never meets half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def study_of(folder: Path) -> Mapping[str, Any]:
+    """Return the study's description, `study.json`.
+
+    Raises:
+        RecordError: there is none, or it is torn.
+    """
+    try:
+        return json.loads((folder / "study.json").read_bytes())
+    except FileNotFoundError:
+        raise RecordError(f"{folder}: no study here (no study.json)") from None
+    except ValueError as error:
+        raise RecordError(f"{folder / 'study.json'}: not JSON ({error})") from None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    yield from sorted((folder / "records").glob("*.json"))
+
+
+def _sha256(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
