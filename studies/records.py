@@ -170,14 +170,18 @@ def read(path: Path) -> Record:
 
 def read_all(folder: Path) -> tuple[list[Record], list[RecordError]]:
     """Read the records of a study's folder, by fingerprint; what cannot be trusted comes back as errors."""
-    good: list[Record] = []
-    bad: list[RecordError] = []
-    for path in _files(folder):
+    items = list(iterate(folder))
+    good = [item for item in items if isinstance(item, Record)]
+    return good, [item for item in items if isinstance(item, RecordError)]
+
+
+def iterate(folder: Path) -> Iterator[Record | RecordError]:
+    """Read the records of a study's folder one by one, by fingerprint; an error stands where one cannot be trusted."""
+    for path in sorted((folder / "records").glob("*.json")):
         try:
-            good.append(read(path))
+            yield read(path)
         except RecordError as error:
-            bad.append(error)
-    return good, bad
+            yield error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -205,10 +209,6 @@ def study_of(folder: Path) -> Mapping[str, Any]:
         raise RecordError(f"{folder}: no study here (no study.json)") from None
     except ValueError as error:
         raise RecordError(f"{folder / 'study.json'}: not JSON ({error})") from None
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    yield from sorted((folder / "records").glob("*.json"))
 
 
 def _sha256(path: Path) -> str | None:

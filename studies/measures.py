@@ -1,0 +1,49 @@
+"""What is measured of a run: the catalog of names, words, units and directions that tables and figures share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number of a run, and how people are shown it."""
+
+    key: str
+    """Where it stands: `split.metric` of a record, or `throughput.*`, `seconds.*`."""
+    label: str
+    unit: str = ""
+    better: Literal[1, -1, 0] = 1
+    """1: higher is better; -1: lower is better; 0: neither."""
+    digits: int = 3
+    """Decimal places in tables."""
+
+    @property
+    def heading(self) -> str:
+        """The label with its unit."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    def show(self, value: float) -> str:
+        """Return the number as text, with a dash where there is none."""
+        return "–" if value != value else f"{value:,.{self.digits}f}"
+
+
+NMI = Measure("test.nmi", "NMI")
+ARI = Measure("test.ari", "ARI")
+ACC = Measure("test.acc", "ACC")
+ELBO = Measure("test.mixture_elbo", "ELBO", "nats", digits=2)
+TIGHT = Measure("test.tight_elbo", "tight ELBO", "nats", digits=2)
+RECONSTRUCTION = Measure("test.recon_log_prob", "reconstruction", "nats", digits=2)
+KL_Z = Measure("test.kl_z", "kl_z", "nats", better=0, digits=2)
+KL_GATE = Measure("test.kl_gate", "kl_gate", "nats", better=0)
+GATE_INFORMATION = Measure("test.gate_information", "gate information", "nats", better=0)
+EFFECTIVE = Measure("test.effective_experts", "effective experts", better=0, digits=2)
+DEAD = Measure("test.dead_experts", "dead experts", better=-1, digits=2)
+SPEED = Measure("throughput.train", "training speed", "images/s", digits=0)
+
+LEADING = (NMI, ARI, ACC, ELBO, SPEED)
+"""The columns of the main table."""
+
+DIAGNOSTICS = (TIGHT, RECONSTRUCTION, KL_Z, KL_GATE, GATE_INFORMATION, EFFECTIVE, DEAD)
+"""What the gate and the experts did; shown apart, and in `table.csv`."""
