@@ -1,0 +1,165 @@
+"""Images split for training, validation and test; labels split alike, but kept where training cannot see."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from dataclasses import dataclass
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moevae import idx, npz
+from moevae.config import DataConfig
+from moevae.errors import DataError
+from moevae.releases import OFFICIAL_TEST, RELEASES
+
+
+@dataclass(frozen=True)
+class Images:
+    """All that training may see. Pixels are gray: uint8 of 0..255, or float32 in [0, 1]."""
+
+    name: str
+    sha256: str
+    """Of all pixels in official order, before splitting: the same for every split of the same images."""
+    height: int
+    width: int
+    train: Tensor  # [N, D]
+    validation: Tensor  # [N, D], N may be 0
+    test: Tensor  # [N, D]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of the same images, in the same order: indices into `classes`."""
+
+    train: np.ndarray  # [N] int64
+    validation: np.ndarray
+    test: np.ndarray
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Positions in the official order."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def load_images(config: DataConfig, root: Path | None = None) -> Images:
+    """Return the images of a data set, split as the configuration says.
+
+    MNIST and Fashion-MNIST keep their official test set; elsewhere a fifth, chosen by `split_seed`, is
+    the test set. Validation comes out of the rest. Smaller training sets are contained in larger ones.
+
+    Args:
+        config: which images, how many, split how.
+        root: folder of MNIST and Fashion-MNIST; None for MOEVAE_DATA, else the user's cache folder.
+
+    Raises:
+        DataError: files missing or broken, images of the wrong form, or more asked for than there are.
+    """
+    images = _read_images(config.name, root)
+    split = _split(config, len(images))
+    pixels = np.ascontiguousarray(images).reshape(len(images), -1)
+    height, width = images.shape[1:] if images.ndim == 3 else _sides(images.shape[1])
+    return Images(
+        name=config.name,
+        sha256=hashlib.sha256(pixels.data).hexdigest(),
+        height=height,
+        width=width,
+        train=torch.from_numpy(pixels[split.train]),
+        validation=torch.from_numpy(pixels[split.validation]),
+        test=torch.from_numpy(pixels[split.test]),
+    )
+
+
+def load_labels(config: DataConfig, root: Path | None = None) -> Labels | None:
+    """Return the labels of the images that `load_images` returns for the same arguments, in the same order.
+
+    Returns:
+        None where the data set has no labels (an npz file without them).
+
+    Raises:
+        DataError: as `load_images`, for the files of labels.
+    """
+    found = _read_labels(config.name, root)
+    if found is None:
+        return None
+    labels, classes = found
+    split = _split(config, len(labels))
+    return Labels(labels[split.train], labels[split.validation], labels[split.test], classes)
+
+
+def _read_images(name: str, root: Path | None) -> np.ndarray:
+    """Return all images in official order: [N, H, W] or, from an npz file, perhaps [N, D]."""
+    if name.startswith("npz:"):
+        return npz.read_images(_path(name))
+    if name == "digits":
+        return (_digits().images / 16).astype(np.float32)
+    return idx.read_images(name, root)
+
+
+def _read_labels(name: str, root: Path | None) -> tuple[np.ndarray, tuple[str, ...]] | None:
+    """Return all labels in official order, and the names of the classes."""
+    if name.startswith("npz:"):
+        return npz.read_labels(_path(name))
+    if name == "digits":
+        return _digits().target.astype(np.int64), tuple("0123456789")
+    return idx.read_labels(name, root)
+
+
+def _digits() -> Any:
+    from sklearn.datasets import load_digits  # slow to import, and often not needed
+
+    return load_digits()
+
+
+def _path(name: str) -> Path:
+    return Path(name.removeprefix("npz:"))
+
+
+def _sides(dim: int) -> tuple[int, int]:
+    """Return height and width of images that came flat: square where possible, else one row."""
+    side = isqrt(dim)
+    return (side, side) if side * side == dim else (1, dim)
+
+
+def _split(config: DataConfig, count: int) -> _Split:
+    """Divide positions 0..count-1 of the official order into training, validation and test."""
+    if count < 3:
+        raise DataError(f"{config.name}: {count} images cannot be split; right would be 3 or more")
+    if config.name in RELEASES:
+        pool, test = np.split(np.arange(count), [count - OFFICIAL_TEST])
+    else:
+        order = _order(config.split_seed, "test split", count)
+        test, pool = np.split(order, [max(1, count // 5)])
+    held_out = max(1, len(pool) // 10) if config.validation_size is None else config.validation_size
+    left = len(pool) - held_out
+    if left < 1:
+        raise DataError(
+            f"data.validation_size = {held_out}: {config.name} has {len(pool)} images beside its test set,"
+            " and at least one must stay for training"
+        )
+    if config.train_size is not None and config.train_size > left:
+        raise DataError(
+            f"data.train_size = {config.train_size}: {config.name} has {left} training images"
+            f" beside {held_out} for validation and {len(test)} for test"
+        )
+    pool = pool[_order(config.split_seed, "validation split", len(pool))]
+    return _Split(pool[held_out:][: config.train_size], pool[:held_out], test)
+
+
+def _order(split_seed: int, stream: str, count: int) -> np.ndarray:
+    """Return 0..count-1 in random order, the same on every machine and with every NumPy.
+
+    NumPy keeps the raw words of a bit generator for ever, but not what `Generator` makes of them.
+    """
+    seeds = np.random.SeedSequence([split_seed, zlib.crc32(stream.encode())])
+    return np.argsort(np.random.PCG64(seeds).random_raw(count), kind="stable")
