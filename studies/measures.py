@@ -1,4 +1,4 @@
-"""What is measured of a run: the catalog of names, words, units and directions that tables and figures share."""
+"""What is measured of a run: names, words, units and directions, shared by tables and figures."""
 
 from __future__ import annotations
 

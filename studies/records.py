@@ -176,7 +176,7 @@ def read_all(folder: Path) -> tuple[list[Record], list[RecordError]]:
 
 
 def iterate(folder: Path) -> Iterator[Record | RecordError]:
-    """Read the records of a study's folder one by one, by fingerprint; an error stands where one cannot be trusted."""
+    """Read the records of a study's folder one by one; an error stands where one cannot be trusted."""
     for path in sorted((folder / "records").glob("*.json")):
         try:
             yield read(path)

@@ -129,7 +129,10 @@ def load(folder: Path) -> Study:
         title=str(plan.get("title") or name),
         description=str(plan.get("description", "")),
         command=str(plan.get("command", "")),
-        axes={axis: _levels(values, [cell[i] for cell in planned]) for i, (axis, values) in enumerate(axes.items())},
+        axes={
+            axis: _levels(values, [cell[i] for cell in planned])
+            for i, (axis, values) in enumerate(axes.items())
+        },
         cells=tuple(planned),
         baseline=index.get(reference) if reference is not None else None,
         planned_seeds=seeds,
@@ -175,7 +178,9 @@ def _runs(
 def _metrics(record: Record) -> dict[str, float]:
     if record.status != "complete":
         return {}
-    flat = {f"{split}.{name}": value for split, part in record.metrics.items() for name, value in part.items()}
+    flat = {
+        f"{split}.{name}": value for split, part in record.metrics.items() for name, value in part.items()
+    }
     if record.throughput is not None:
         flat["throughput.train"] = record.throughput.train_images_per_second
         flat["throughput.evaluation"] = record.throughput.evaluation_images_per_second
@@ -186,7 +191,7 @@ def _metrics(record: Record) -> dict[str, float]:
 
 
 def _levels(planned: Sequence[Any], found: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the values of an axis in the order of the plan, then any others, ascending where they are numbers."""
+    """Return the values of an axis in the order of the plan, then any others, numbers first, ascending."""
     seen = {identity([value]): value for value in planned}
     extra = {identity([value]): value for value in found if identity([value]) not in seen}
     return (*seen.values(), *(extra[key] for key in sorted(extra, key=lambda key: _order(extra[key]))))
