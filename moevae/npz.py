@@ -66,11 +66,14 @@ def read_labels(path: Path) -> tuple[np.ndarray, tuple[str, ...]] | None:
 def _read(path: Path, name: str) -> np.ndarray | None:
     """Return one array of the file, or None where it has none of that name."""
     try:
-        archive = np.load(path.expanduser(), allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DataError(f"npz:{path}: holds one bare array; right would be np.savez(path, images=...)")
-        with archive:
-            return archive[name] if name in archive.files else None
+        with path.expanduser().open("rb") as file:  # np.load leaves a broken file open
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(
+                    f"npz:{path}: holds one bare array; right would be np.savez(path, images=...)"
+                )
+            with archive:
+                return archive[name] if name in archive.files else None
     except FileNotFoundError:
         raise DataError(f"npz:{path}: no such file (looked for {path.expanduser().absolute()})") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class File:
-    """One official IDX file: its name and length in bytes when extracted, and the digests of its two forms."""
+    """One official IDX file: name and length in bytes when extracted, and the digests of its two forms."""
 
     name: str
     length: int

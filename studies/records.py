@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from moevae import config as configs
 from moevae.errors import ConfigError, RecordError
+from moevae.files import write_atomically
 
 SCHEMA = 1
 """Version of the record's meaning."""
@@ -137,7 +137,6 @@ def path_of(folder: Path, fingerprint: str) -> Path:
 def publish(folder: Path, outcome: Outcome) -> Path:
     """Write the pictures, then the record: each whole (temporary file, fsync, rename) or not at all."""
     target = path_of(folder, outcome.record.fingerprint)
-    target.parent.mkdir(parents=True, exist_ok=True)
     for name, content in outcome.files.items():
         write_atomically(target.parent / name, content)
     text = json.dumps(outcome.record.model_dump(mode="json"), indent=1, allow_nan=False)
@@ -182,19 +181,6 @@ def iterate(folder: Path) -> Iterator[Record | RecordError]:
             yield read(path)
         except RecordError as error:
             yield error
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, never meets half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def study_of(folder: Path) -> Mapping[str, Any]:

@@ -1,0 +1,77 @@
+"""A trained run as a safetensors file: its weights, and its configuration as metadata."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+
+from moevae.config import RunConfig, fingerprint, from_dict, to_dict
+from moevae.errors import CheckpointError, ConfigError
+from moevae.files import write_atomically
+from moevae.model import Mixture
+from moevae.train import Fit
+
+FORMAT = "moevae-run-1"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One trained run, as a population of one."""
+
+    model: Mixture
+    config: RunConfig
+    height: int
+    width: int
+
+
+def save(path: Path, fit: Fit, run: int, height: int, width: int) -> None:
+    """Write run number `run` of a population, whole or not at all; images are height x width pixels."""
+    weights = {
+        name: value[run : run + 1].cpu().contiguous() for name, value in fit.model.state_dict().items()
+    }
+    config = fit.configs[run]
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(to_dict(config)),
+        "fingerprint": fingerprint(config),
+        "height": str(height),
+        "width": str(width),
+    }
+    write_atomically(path, to_bytes(weights, metadata))
+
+
+def load(path: Path) -> Trained:
+    """Read a trained run back.
+
+    Raises:
+        CheckpointError: no such file, not a checkpoint of this version, or weights of another shape.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint; `python -m moevae train` writes one")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: not a checkpoint of this version (format {metadata.get('format')!r})")
+    try:
+        config = from_dict(json.loads(metadata["config"]))
+        height, width = int(metadata["height"]), int(metadata["width"])
+    except (KeyError, ValueError, ConfigError) as error:
+        raise CheckpointError(f"{path}: its configuration cannot be read ({error})") from None
+    model = Mixture(config.model, height * width, [config.seed])
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise CheckpointError(
+                f"{path}: {name} has shape {found.get(name)}, its configuration needs {expected.get(name)}"
+            )
+    model.load_state_dict(weights)
+    return Trained(model, config, height, width)

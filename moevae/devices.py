@@ -1,0 +1,64 @@
+"""Where the work is done: choosing a device, preparing it, and describing it for the record."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import psutil
+import torch
+
+from moevae.errors import ConfigError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def resolve(name: str) -> torch.device:
+    """Return the device of that name; `auto` takes the first accelerator there is.
+
+    Raises:
+        ConfigError: this machine has no such device.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    kind = name.partition(":")[0]
+    if not available.get(kind, False):
+        here = ", ".join(kind for kind, there in available.items() if there)
+        raise ConfigError(f"device {name!r}: not on this machine, which has {here}")
+    return torch.device(name)
+
+
+def prepare(threads: int | None = None) -> None:
+    """Make arithmetic on this process's CPU fast and steady: no denormals, that many threads."""
+    torch.set_flush_denormal(True)
+    if threads is not None and threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given, so that a clock can be read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def describe(device: torch.device) -> dict[str, str | int | float]:
+    """Return what a record says of the hardware; memory in GiB."""
+    return {
+        "device": device.type,
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "precision": "float32",
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count() or 1,
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

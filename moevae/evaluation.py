@@ -1,0 +1,118 @@
+"""What a trained population is worth on a split: bounds in nats per image, and what its gates do."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moevae.balancing import log_importance
+from moevae.config import RunConfig
+from moevae.data import Images
+from moevae.densities import kl_categorical
+from moevae.model import Mixture, Terms, hard_elbo, mixture_elbo, tight_elbo
+from moevae.objective import gate_information
+from moevae.pixels import evaluated
+from moevae.schedules import temperature
+from moevae.seeding import Streams
+
+Split = Literal["train", "validation", "test"]
+
+DEAD = 0.1
+"""An expert is dead when it wins less than this share of an equal load, 1/K."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One run on one split."""
+
+    metrics: dict[str, float]
+    """By name. mixture_elbo, tight_elbo, hard_elbo, recon_log_prob, kl_z, kl_gate in nats per image;
+    gate_information in nats; effective_experts and dead_experts in experts."""
+    load: np.ndarray
+    """Share of images won by each expert, [K]."""
+    importance: np.ndarray
+    """Mean gate probability of each expert, [K]."""
+    assignments: np.ndarray
+    """The likeliest expert of each image, [N]."""
+
+
+@torch.no_grad()
+def evaluate(
+    model: Mixture,
+    configs: Sequence[RunConfig],
+    images: Images,
+    split: Split = "test",
+    *,
+    chunk: int = 1024,
+) -> list[Evaluation]:
+    """Measure each run on a split, with noise from a stream of its own: asking twice gives the same numbers.
+
+    Every routing is measured by the same bounds: the gate's probabilities weigh the experts, and `hard_elbo`
+    is the bound of a one-hot gate. Reconstruction and kl_z are the gate's average over the experts. A bound's
+    expectation over z is the mean of `evaluation.num_samples` draws.
+
+    Returns:
+        One evaluation a run, in order.
+    """
+    pixels: Tensor = getattr(images, split)
+    seen = evaluated(pixels, configs[0].data, split).to(model.device)  # [N, D]
+    heat = torch.tensor([temperature(config.routing, 1.0) for config in configs], device=model.device)
+    noise = Streams([config.seed for config in configs], f"evaluation of {split}", model.device)
+    parts: dict[str, list[Tensor]] = defaultdict(list)
+    for x in seen.split(chunk):
+        x = x.expand(len(configs), *x.shape)  # [R, B, D]
+        for name, value in _per_image(
+            _look(model, x, noise, heat, configs[0].evaluation.num_samples)
+        ).items():
+            parts[name].append(value)
+    log_probs = torch.cat(parts.pop("gate_log_probs"), -1)  # [R, K, N]
+    means = {name: torch.cat(values, -1).double().mean(-1) for name, values in parts.items()}  # [R]
+    return [
+        _evaluation(log_probs[run], {name: float(mean[run]) for name, mean in means.items()})
+        for run in range(len(configs))
+    ]
+
+
+def _look(model: Mixture, x: Tensor, noise: Streams, temperature: Tensor, samples: int) -> Terms:
+    """Return a batch's terms, the reconstruction averaged over the samples."""
+    shape = (model.config.num_experts, x.shape[1], model.config.latent_dim)
+    looks = [model(x, noise.normal(*shape), temperature) for _ in range(samples)]
+    recon = torch.stack([look.recon_log_prob for look in looks]).mean(0)
+    return Terms(looks[0].gate_log_probs, recon, looks[0].kl_z)
+
+
+def _per_image(terms: Terms) -> dict[str, Tensor]:
+    """Return each quantity per image, [R, B], and the gate's log-probabilities, [R, K, B]."""
+    log_q = terms.gate_log_probs
+    q = log_q.exp()
+    uniform = torch.full_like(log_q[:, 0, 0], 1 / log_q.shape[1]).log()[:, None, None]
+    return {
+        "gate_log_probs": log_q,
+        "mixture_elbo": mixture_elbo(terms.expert_elbo, log_q),
+        "tight_elbo": tight_elbo(terms.expert_elbo),
+        "hard_elbo": hard_elbo(terms.expert_elbo, log_q.argmax(1)),
+        "recon_log_prob": (q * terms.recon_log_prob).sum(1),
+        "kl_z": (q * terms.kl_z).sum(1),
+        "kl_gate": kl_categorical(log_q.transpose(1, 2), uniform),
+    }
+
+
+def _evaluation(log_probs: Tensor, metrics: dict[str, float]) -> Evaluation:
+    """Add what the whole split says of one run's gate; log_probs [K, N]."""
+    experts = log_probs.shape[0]
+    assignments = log_probs.argmax(0).cpu().numpy()
+    load = np.bincount(assignments, minlength=experts) / assignments.size
+    won = load[load > 0]
+    gate = {
+        "gate_information": float(gate_information(log_probs.unsqueeze(0))),
+        "effective_experts": float(np.exp(-(won * np.log(won)).sum())),
+        "dead_experts": float((load < DEAD / experts).sum()),
+    }
+    importance = log_importance(log_probs.unsqueeze(0))[0].exp().cpu().numpy()
+    return Evaluation({**metrics, **gate}, load, importance, assignments)

@@ -1,0 +1,50 @@
+"""The K expert VAEs of all runs, as stacked tensors."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from moevae.config import ModelConfig
+from moevae.densities import bernoulli_log_prob, gaussian_log_prob
+from moevae.nn import SharedInputMLP, StackedMLP
+
+
+class Experts(nn.Module):
+    """Encoders q_k(z|x), Gaussian with diagonal variance, and decoders p_k(x|z)."""
+
+    def __init__(self, config: ModelConfig, runs: int, pixels: int) -> None:
+        super().__init__()
+        hidden, latent = config.expert_hidden, config.latent_dim
+        self.config = config
+        self.encoder = SharedInputMLP(
+            runs, config.num_experts, (pixels, *hidden, 2 * latent), config.activation
+        )
+        self.decoder = StackedMLP(
+            (runs, config.num_experts), (latent, *reversed(hidden), pixels), config.activation
+        )
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mu and logvar of q_k(z|x), [R, K, B, Z] each, of images x, [R, B, D]."""
+        mu, logvar = self.encoder(x).chunk(2, dim=-1)
+        if self.config.variance_floor > 0:
+            floor = torch.tensor(math.log(self.config.variance_floor), dtype=x.dtype, device=x.device)
+            logvar = torch.logaddexp(logvar, floor)
+        return mu, logvar
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the decoders' last layer, [R, K, B, D], before its sigmoid; z [R, K, B, Z]."""
+        return self.decoder(z)
+
+    def mean(self, z: Tensor) -> Tensor:
+        """Return the mean image E[x|z, k] in [0, 1], [R, K, B, D]; z [R, K, B, Z]."""
+        return self.decode(z).sigmoid()
+
+    def recon_log_prob(self, z: Tensor, x: Tensor) -> Tensor:
+        """Return log p_k(x|z) in nats, [R, K, B]; z [R, K, B, Z], x [R, B, D]."""
+        target = x.unsqueeze(1)  # [R, 1, B, D]
+        if self.config.likelihood == "gaussian":
+            return gaussian_log_prob(self.mean(z), target, self.config.gaussian_std)
+        return bernoulli_log_prob(self.decode(z), target)

@@ -1,0 +1,27 @@
+"""The gate: one network a run that answers, for an image, how likely each expert is to own it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from moevae.config import ModelConfig
+from moevae.nn import StackedMLP
+
+
+class Gate(nn.Module):
+    """q(k|x), amortized: a stacked perceptron and a softmax at a temperature."""
+
+    def __init__(self, config: ModelConfig, runs: int, pixels: int) -> None:
+        super().__init__()
+        sizes = (pixels, *config.gate_hidden, config.num_experts)
+        self.network = StackedMLP((runs,), sizes, config.activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the gate_logits, [R, K, B], of images x, [R, B, D]."""
+        return self.network(x).transpose(1, 2)
+
+
+def gate_log_probs(gate_logits: Tensor, temperature: Tensor) -> Tensor:
+    """Return log q(k|x), [R, K, B]; gate_logits [R, K, B], temperature [R]."""
+    return torch.log_softmax(gate_logits / temperature[:, None, None], dim=1)

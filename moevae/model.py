@@ -1,0 +1,95 @@
+"""The mixture: a gate and K expert VAEs, for R runs at once.
+
+Shapes: R runs, B batch, K experts, Z latent, D pixels, S importance samples. Units: nats per image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from moevae.config import ModelConfig
+from moevae.densities import kl_standard_normal
+from moevae.experts import Experts
+from moevae.gate import Gate, gate_log_probs
+from moevae.nn import reset
+from moevae.seeding import generator
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a look at a batch yields, per image: everything the objective and the evaluation need."""
+
+    gate_log_probs: Tensor  # [R, K, B]
+    recon_log_prob: Tensor  # [R, K, B]
+    kl_z: Tensor  # [R, K, B]
+
+    @property
+    def expert_elbo(self) -> Tensor:
+        """ELBO_k(x) = recon_log_prob - kl_z, [R, K, B]."""
+        return self.recon_log_prob - self.kl_z
+
+
+class Mixture(nn.Module):
+    """R runs of a gate and K experts; each run's weights come from its own seed."""
+
+    def __init__(self, config: ModelConfig, pixels: int, seeds: Sequence[int]) -> None:
+        super().__init__()
+        self.config, self.pixels, self.seeds = config, pixels, tuple(seeds)
+        self.gate = Gate(config, len(seeds), pixels)
+        self.experts = Experts(config, len(seeds), pixels)
+        reset(self.gate, [generator(seed, "weights of the gate") for seed in seeds])
+        reset(self.experts, [generator(seed, "weights of the experts") for seed in seeds])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def forward(self, x: Tensor, noise: Tensor, temperature: Tensor) -> Terms:
+        """Return the terms of a batch.
+
+        Args:
+            x: images as the likelihood sees them, [R, B, D].
+            noise: standard normal draws behind z = mu + exp(logvar / 2) noise, [R, K, B, Z].
+            temperature: of the gate, [R].
+        """
+        mu, logvar = self.experts.encode(x)
+        z = mu + (0.5 * logvar).exp() * noise
+        return Terms(
+            gate_log_probs=gate_log_probs(self.gate(x), temperature),
+            recon_log_prob=self.experts.recon_log_prob(z, x),
+            kl_z=kl_standard_normal(mu, logvar),
+        )
+
+    @torch.no_grad()
+    def draw(self, noise: Tensor) -> Tensor:
+        """Return mean images drawn from each expert's prior, [R, K, B, D]; noise is z, [R, K, B, Z]."""
+        return self.experts.mean(noise)
+
+
+def mixture_elbo(expert_elbo: Tensor, log_q: Tensor) -> Tensor:
+    """Return sum_k q ELBO_k - KL(q || pi), [R, B]: a bound on log p(x); arguments [R, K, B]."""
+    q = log_q.exp()
+    gain = torch.where(q > 0, q * (expert_elbo - log_q), 0)
+    return gain.sum(1) - math.log(log_q.shape[1])
+
+
+def tight_elbo(expert_elbo: Tensor) -> Tensor:
+    """Return log sum_k pi_k exp(ELBO_k), [R, B]: the mixture ELBO at its best gate; expert_elbo [R, K, B]."""
+    return expert_elbo.logsumexp(1) - math.log(expert_elbo.shape[1])
+
+
+def log_responsibilities(expert_elbo: Tensor) -> Tensor:
+    """Return log r_k, r proportional to pi_k exp(ELBO_k), [R, K, B]: the gate's optimum."""
+    return expert_elbo.log_softmax(1)
+
+
+def hard_elbo(expert_elbo: Tensor, assignments: Tensor) -> Tensor:
+    """Return ELBO_k* + log pi_k*, [R, B], for the chosen experts, [R, B]: a one-hot gate's mixture ELBO."""
+    chosen = expert_elbo.gather(1, assignments.unsqueeze(1)).squeeze(1)
+    return chosen - math.log(expert_elbo.shape[1])

@@ -1,0 +1,51 @@
+"""The objective family J, in nats per image; a loss, so it goes down.
+
+J = mean_x sum_k w(k|x) L_k(x)  +  alpha I(x;k)  +  lambda balancing
+
+with L_k = -ELBO_k, w the routed weights of the experts, I(x;k) = mean_x KL(q(k|x) || q_bar). At alpha =
+lambda = 1 with soft routing and KL balancing, J is the negative mixture ELBO, because
+E_x KL(q || pi) = I(x;k) + KL(q_bar || pi).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from moevae.balancing import BALANCINGS, log_importance
+from moevae.config import RunConfig
+from moevae.densities import kl_categorical
+from moevae.model import Terms
+from moevae.routing import ROUTINGS
+
+
+def gate_information(log_probs: Tensor) -> Tensor:
+    """Return I(x;k) = mean_x KL(q(k|x) || q_bar) in nats, [R], between 0 and ln K; log_probs [R, K, B]."""
+    mean = log_importance(log_probs).unsqueeze(1)  # [R, 1, K]
+    return kl_categorical(log_probs.transpose(1, 2), mean).mean(-1)
+
+
+class Objective:
+    """J for a population: the kinds are shared, the weights belong to each run."""
+
+    def __init__(self, configs: Sequence[RunConfig], device: torch.device | str = "cpu") -> None:
+        self.route = ROUTINGS[configs[0].routing.kind]
+        self.balance = BALANCINGS[configs[0].objective.balancing]
+        self.information_weight = torch.tensor(
+            [config.objective.information_weight for config in configs], device=device
+        )
+        self.balance_weight = torch.tensor(
+            [config.objective.balance_weight for config in configs], device=device
+        )
+
+    def __call__(self, terms: Terms) -> Tensor:
+        """Return J of each run, [R]."""
+        log_probs = terms.gate_log_probs
+        cost = -(self.route(log_probs) * terms.expert_elbo).sum(1)  # [R, B]
+        return (
+            cost.mean(-1)
+            + self.information_weight * gate_information(log_probs)
+            + self.balance_weight * self.balance(log_probs)
+        )

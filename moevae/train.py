@@ -1,0 +1,189 @@
+"""Training of a population: runs of one shape, side by side, each with its own streams and scalars."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from moevae import devices
+from moevae.config import RunConfig, shape
+from moevae.data import Images
+from moevae.errors import ConfigError
+from moevae.model import Mixture
+from moevae.objective import Objective
+from moevae.pixels import binarize_once, gray
+from moevae.schedules import temperature as temperature_at
+from moevae.seeding import Streams
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Where a run's loss stopped being a number; epoch and step count from 1, steps over all epochs."""
+
+    epoch: int
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What `fit` tells at the end of an epoch."""
+
+    epoch: int
+    """Counts from 1."""
+    epochs: int
+    model: Mixture
+    losses: list[float]
+    """Mean objective of the epoch, one a run, nats per image; NaN for a failed run."""
+    temperatures: list[float]
+    """At the end of the epoch, one a run."""
+    failures: list[Failure | None]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained population."""
+
+    model: Mixture
+    configs: tuple[RunConfig, ...]
+    failures: list[Failure | None]
+    """One a run; None where the run ended well."""
+    seconds: float
+    """Wall time of the training steps of all runs, evaluation left out."""
+    images_per_second: float
+    """Training images of all runs together, per second."""
+
+
+def fit(
+    configs: Sequence[RunConfig],
+    images: Images,
+    *,
+    device: torch.device | str = "cpu",
+    on_epoch: Callable[[Progress], None] | None = None,
+) -> Fit:
+    """Train runs of one shape together; each gets the numbers that it would get alone.
+
+    Args:
+        configs: one a run; they may differ in `moevae.config.PER_RUN` only.
+        images: the data; only its training split is looked at.
+        device: `auto`, `cpu`, `cuda`, `mps` or a torch device.
+        on_epoch: called after each epoch; its time does not count as training.
+
+    Raises:
+        ConfigError: no configuration, or configurations of different shapes.
+    """
+    training = Training(configs, images.train, devices.resolve(str(device)))
+    while not training.done:
+        progress = training.epoch()
+        if on_epoch:
+            on_epoch(progress)
+    return training.result()
+
+
+class Training:
+    """A population on its way: advances by epochs."""
+
+    def __init__(self, configs: Sequence[RunConfig], images: Tensor, device: torch.device) -> None:
+        _check(configs)
+        devices.prepare()
+        seeds = [config.seed for config in configs]
+        self.configs, self.device = tuple(configs), device
+        self.model = Mixture(configs[0].model, images.shape[1], seeds).to(device)
+        self.batches = Batches(configs, images, device)
+        self.latent = Streams(seeds, "latent noise", device)
+        self.objective = Objective(configs, device)
+        rate = configs[0].train.learning_rate
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rate, fused=True)
+        self.epochs = configs[0].train.epochs
+        self.epochs_done = 0
+        self.seconds = 0.0
+        self.failures: list[Failure | None] = [None] * len(configs)
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are trained, or no run is left to train."""
+        return self.epochs_done == self.epochs or all(self.failures)
+
+    def epoch(self) -> Progress:
+        """Train one epoch and tell how it went."""
+        start = time.perf_counter()
+        first = self.epochs_done * self.batches.steps
+        losses = torch.zeros(self.batches.steps, len(self.configs), device=self.device)
+        for index, x in enumerate(self.batches.epoch()):
+            losses[index] = self._step(x, self._temperatures(first + index))
+        devices.synchronize(self.device)
+        self.seconds += time.perf_counter() - start
+        self.epochs_done += 1
+        self._note_failures(losses, first)
+        return Progress(
+            epoch=self.epochs_done,
+            epochs=self.epochs,
+            model=self.model,
+            losses=losses.mean(0).tolist(),
+            temperatures=self._temperatures(first + self.batches.steps - 1).tolist(),
+            failures=list(self.failures),
+        )
+
+    def result(self) -> Fit:
+        """Return the population as it stands."""
+        seen = self.epochs_done * self.batches.steps * self.batches.size * len(self.configs)
+        speed = seen / self.seconds if self.seconds else 0.0
+        return Fit(self.model, self.configs, list(self.failures), self.seconds, speed)
+
+    def _step(self, x: Tensor, temperature: Tensor) -> Tensor:
+        model = self.configs[0].model
+        noise = self.latent.normal(model.num_experts, x.shape[1], model.latent_dim)
+        loss = self.objective(self.model(x, noise, temperature))  # [R]
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.sum().backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def _temperatures(self, step: int) -> Tensor:
+        progress = step / max(1, self.epochs * self.batches.steps - 1)
+        return torch.tensor([temperature_at(config.routing, progress) for config in self.configs]).to(
+            self.device
+        )
+
+    def _note_failures(self, losses: Tensor, first: int) -> None:
+        """Write down the first step whose loss is not finite, for runs that had not failed yet."""
+        bad = ~losses.isfinite()  # [steps, R]
+        for run in bad.any(0).nonzero().flatten().tolist():
+            if self.failures[run] is None:
+                index = int(bad[:, run].nonzero()[0])
+                reason = f"the loss became {float(losses[index, run])}"
+                self.failures[run] = Failure(self.epochs_done, first + index + 1, reason)
+
+
+class Batches:
+    """The training images of all runs, in each run's own order, as the likelihood sees them."""
+
+    def __init__(self, configs: Sequence[RunConfig], images: Tensor, device: torch.device) -> None:
+        data, seeds = configs[0].data, [config.seed for config in configs]
+        self.dynamic = data.binarization == "dynamic"
+        once = data.binarization == "fixed"
+        self.images = (binarize_once(images, data.split_seed, "train") if once else images).to(device)
+        self.size = min(configs[0].train.batch_size, len(images))
+        self.steps = len(images) // self.size
+        self.order = Streams(seeds, "order", device)
+        self.threshold = Streams(seeds, "binarization", device)
+
+    def epoch(self) -> Iterator[Tensor]:
+        """Yield the batches of one epoch, [R, B, D]; what does not fill a batch waits for another epoch."""
+        order = self.order.permutations(len(self.images))  # [R, N]
+        for step in range(self.steps):
+            x = gray(self.images[order[:, step * self.size : (step + 1) * self.size]])
+            yield (self.threshold.uniform(*x.shape[1:]) < x).to(x.dtype) if self.dynamic else x
+
+
+def _check(configs: Sequence[RunConfig]) -> None:
+    if not configs:
+        raise ConfigError("a population needs at least one configuration")
+    if len({shape(config) for config in configs}) > 1:
+        raise ConfigError(
+            "the configurations of a population may differ in seed, weights and temperature only"
+        )
