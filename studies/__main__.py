@@ -1,0 +1,238 @@
+"""The command line of the studies: `python -m studies ablate | list | report`."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from rich.console import Console
+
+from moevae.config import DataConfig, RunConfig, fingerprint
+from moevae.errors import MoevaeError, RecordError
+from studies import arguments, designs, listing
+from studies.arguments import Ablate, List, Report
+from studies.designs import Design
+from studies.ledger import Ledger, survey
+
+if TYPE_CHECKING:
+    from studies.engine import Summary
+
+
+class Stopped(BaseException):
+    """The driver was asked to end, by SIGTERM."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code: 2 for a mistake, 130 or 143 for an interrupt."""
+    options = arguments.parse(argv)
+    try:
+        with _terminable():
+            match options:
+                case Ablate():
+                    return ablate(options)
+                case List():
+                    return list_all(options)
+                case Report():
+                    return report(options)
+    except MoevaeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except Stopped:
+        return 143
+
+
+def ablate(options: Ablate) -> int:
+    """Run a study and write its report."""
+    design = designs.load(options.profile, seeds=options.seeds, changes=options.set, name=options.name)
+    folder = options.results / design.name
+    if options.dry_run:
+        _print_cells(survey(design, folder, retry_failed=options.retry_failed), folder, options.json)
+        return 0
+
+    from studies.engine import run_study  # Optuna takes a second to import: not before it is needed
+    from studies.executors import in_process
+    from studies.progress import watching
+
+    told = Console(stderr=True)
+    told.print(_opening(design, folder), markup=False, highlight=False, soft_wrap=True)
+    try:
+        with watching(told) as watch, in_process() as workforce:
+            summary = run_study(
+                design,
+                folder,
+                functools.partial(_train, device=options.device, data_root=options.data_root),
+                workforce=workforce,
+                watch=watch,
+                storage_url=options.storage,
+                retry_failed=options.retry_failed,
+                preflight=functools.partial(_check, device=options.device, data_root=options.data_root),
+            )
+    except (KeyboardInterrupt, Stopped):
+        left = survey(design, folder)
+        again = shlex.join(["python", "-m", "studies", *sys.argv[1:]])
+        print(
+            f"stopped: {left.asked - left.pending} of {left.asked} runs are done; go on with: {again}",
+            file=sys.stderr,
+        )
+        raise
+    _tell_trouble(summary)
+    page = _write_report(folder)
+    ledger = summary.before
+    already = ledger.asked - ledger.pending
+    if options.json:
+        tree = {
+            "study": design.name,
+            "folder": str(folder),
+            "runs": ledger.asked,
+            "already": already,
+            "trained": len(summary.trained),
+            "failed": len(summary.failures),
+            "report": str(page),
+        }
+        print(json.dumps(tree, indent=1))
+    elif summary.trained:
+        print(f"{design.name}: {len(summary.trained)} runs trained, {already} were there. Report: {page}")
+    else:
+        print(f"{design.name}: all {already} runs were there, nothing to train. Report: {page}")
+    return 1 if len(summary.failures) == ledger.asked else 0
+
+
+def list_all(options: List) -> int:
+    """Print profiles and studies."""
+    profiles, studies = listing.profiles(), listing.studies(options.results)
+    if options.json:
+        tree = {
+            "profiles": [asdict(line) for line in profiles],
+            "studies": [asdict(line) for line in studies],
+        }
+        print(json.dumps(tree, indent=1))
+        return 0
+    print("Profiles (run one with: python -m studies ablate --profile NAME)")
+    for profile in profiles:
+        time = f"; about {profile.expected}" if profile.expected else ""
+        print(f"  {profile.name}: {profile.title}\n    {profile.cells} cells x {profile.seeds} seeds{time}")
+    print(f"\nStudies in {options.results}" + ("" if studies else ": none yet"))
+    for study in studies:
+        failed = f", {study.failed} failed" if study.failed else ""
+        note = f" ({study.note})" if study.note else ""
+        print(f"  {study.name}: {study.state}, {study.complete} of {study.runs} runs{failed}{note}")
+    return 0
+
+
+def report(options: Report) -> int:
+    """Write the report of one study, or of all."""
+    if options.study is None:
+        folders = [Path(line.folder) for line in listing.studies(options.results)]
+        if not folders:
+            raise RecordError(f"{options.results}: no studies here; run one with: python -m studies ablate")
+    else:
+        folders = [_folder_of(options.study, options.results)]
+    for folder in folders:
+        print(_write_report(folder))
+    return 0
+
+
+def _tell_trouble(summary: Summary) -> None:
+    for refused in summary.before.refused:
+        print(f"not counted: {refused}", file=sys.stderr)
+    for record in summary.failures:
+        reason = record.failure.reason if record.failure else "no reason recorded"
+        print(f"failed: {record.fingerprint}, seed {record.config['seed']}: {reason}", file=sys.stderr)
+    if summary.failures:
+        print(f"{len(summary.failures)} runs failed: --retry-failed trains them again", file=sys.stderr)
+
+
+def _folder_of(study: str, results: Path) -> Path:
+    for folder in (results / study, Path(study)):
+        if (folder / "study.json").exists():
+            return folder
+    there = ", ".join(line.name for line in listing.studies(results)) or "none"
+    raise RecordError(
+        f"no study {study!r} in {results} (there: {there}), and no folder of that name with a study.json"
+    )
+
+
+def _train(
+    configs: Sequence[RunConfig], /, *, on_epoch: Any, device: str, data_root: Path | None
+) -> list[Any]:
+    from studies.runs import Site, run_population
+
+    return run_population(configs, Site(device=device, data_root=_text(data_root)), on_epoch)
+
+
+def _check(configs: Sequence[RunConfig], *, device: str, data_root: Path | None) -> None:
+    """Find what a person can mend before a study is begun: no such device, data that is broken."""
+    from moevae.data import load_images
+    from moevae.devices import resolve
+
+    resolve(device)
+    distinct: dict[DataConfig, None] = dict.fromkeys(config.data for config in configs)
+    for data in distinct:
+        load_images(data, data_root)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _write_report(folder: Path) -> Path:
+    from studies.report import write_report
+
+    return write_report(folder)
+
+
+def _opening(design: Design, folder: Path) -> str:
+    cells, seeds = len(design.cells), len(design.seeds)
+    size = f"{cells} cells x {seeds} seeds = {cells * seeds} runs"
+    expected = f"; about {design.expected.time} on {design.expected.machine}" if design.expected else ""
+    return f"{design.name}: {design.title}\n{size} in {folder}{expected}"
+
+
+def _print_cells(ledger: Ledger, folder: Path, as_json: bool) -> None:
+    design = ledger.design
+    missing = {task.cell.key: len(task.configs) for task in ledger.tasks}
+    if as_json:
+        cells = [
+            {
+                "values": dict(cell.values),
+                "runs": [{"seed": seed, "fingerprint": fingerprint(cell.run(seed))} for seed in design.seeds],
+                "missing": missing.get(cell.key, 0),
+            }
+            for cell in design.cells
+        ]
+        print(json.dumps({"study": design.name, "folder": str(folder), "cells": cells}, indent=1))
+        return
+    print(_opening(design, folder))
+    for number, cell in enumerate(design.cells, start=1):
+        there = len(design.seeds) - missing.get(cell.key, 0)
+        print(f"{number:4d}  {cell.label}: {there} of {len(design.seeds)} runs recorded")
+    print(f"dry run: {ledger.pending} runs to train, nothing was written")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the work the way an interrupt does: what is finished stays, the rest is queued."""
+
+    def stop(signum: int, frame: FrameType | None) -> NoReturn:
+        raise Stopped
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""What a person may type after `python -m studies`; a mistake in it is told in one line, with exit code 2."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg, subcommand
+
+ABLATE = """Run a study: every cell of its profile with every seed, each exactly once.
+
+What to expect:
+- A run that has a record is not trained again: the same command
+  resumes a study that was stopped, and trains seeds that are missing.
+- results/STUDY/report.md tells at the end what came of it.
+- --set makes another study, named PROFILE-HASH or by --name, so that
+  its records never mix with the profile's.
+- A run that failed is kept, and told; --retry-failed trains it again.
+- Exit code: 0 done, 1 every run failed, 2 a mistake in what was asked,
+  130 or 143 interrupted.
+
+Examples:
+  python -m studies ablate --profile mnist-quick --seeds 5
+  python -m studies ablate --set objective=elbo --dry-run"""
+
+LIST = "List the profiles that can be run, and the studies that were."
+
+REPORT = "Make the report of a study anew from its records: report.md, table.csv and figures."
+
+Folder = Annotated[Path, arg(metavar="DIR")]
+Flag = Annotated[bool, arg(help_behavior_hint="")]
+
+
+def _optional(metavar: str, hint: str) -> Any:
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {hint})")
+
+
+@dataclass(frozen=True)
+class Ablate:
+    """What the command `ablate` was given."""
+
+    profile: Annotated[str, arg(metavar="NAME")] = "quick"
+    """A profile that comes along (see `list`), or the path of your own TOML file."""
+    seeds: Annotated[str | None, _optional("N|A,B,..", "the profile's")] = None
+    """How many (5 means 0 to 4), or which (0,3,7)."""
+    set: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="KEY=VALUE")] = ()
+    """Change a setting, such as train.epochs=5; a KEY that is an axis is narrowed to VALUE."""
+    name: Annotated[str | None, _optional("STUDY", "the profile's")] = None
+    """Name of the study and of its folder."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train; auto takes an accelerator if there is one."""
+    data_root: Annotated[Path | None, _optional("DIR", "MOEVAE_DATA, else the user's cache")] = None
+    """Where the data sets are."""
+    results: Folder = Path("results")
+    """Where studies are kept, one folder each."""
+    storage: Annotated[str | None, _optional("URL", "a SQLite file in the study's folder")] = None
+    """Optuna's storage, such as journal:///PATH or postgresql+psycopg://HOST/DATABASE."""
+    retry_failed: Flag = False
+    """Train again the runs that failed."""
+    dry_run: Flag = False
+    """Print the cells and stop; writes nothing."""
+    json: Flag = False
+    """Print JSON on standard output, for other programs."""
+
+
+@dataclass(frozen=True)
+class List:
+    """What the command `list` was given."""
+
+    results: Folder = Path("results")
+    """Where studies are kept, one folder each."""
+    json: Flag = False
+    """Print JSON, for other programs."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the command `report` was given."""
+
+    study: Positional[Annotated[str | None, _optional("STUDY|DIR", "all studies")]] = None
+    """Name of a study, or its folder."""
+    results: Folder = Path("results")
+    """Where studies are kept, one folder each."""
+
+
+Command = (
+    Annotated[Ablate, subcommand("ablate", description=ABLATE)]
+    | Annotated[List, subcommand("list", description=LIST)]
+    | Annotated[Report, subcommand("report", description=REPORT)]
+)
+
+
+def parse(arguments: Sequence[str] | None = None) -> Ablate | List | Report:
+    """Return what was typed; `--help` prints and exits, a mistake is told in one line, with exit code 2."""
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            return tyro.cli(
+                Command,
+                args=arguments,
+                prog="python -m studies",
+                description="Ablation studies of mixtures of VAEs: run them, list them, report on them.",
+                config=(FlagCreatePairsOff, OmitArgPrefixes),
+            )
+    except SystemExit as stop:
+        if stop.code:
+            print(f"error: {one_line(told.getvalue())}", file=sys.stderr)
+        raise
+
+
+def one_line(box: str) -> str:
+    """Return the message of a box that tyro drew, and the option it thinks was meant."""
+    text = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    rules = [number for number, line in enumerate(text) if line.startswith("───")]
+    message = " ".join(text[: rules[0]] if rules else text)
+    hint = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(text))
+    choices = re.search(r"Available subcommands: [\w, -]*\w", " ".join(text))
+    if hint:
+        message += f" (did you mean {hint[1]}?)"
+    elif choices:
+        message += f" ({choices[0]})"
+    return f"{message[:1].lower()}{message[1:]}"

@@ -1,0 +1,351 @@
+"""What a study is to run: a profile, written as TOML, becomes a design of cells and seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
+
+from moevae import config as configs
+from moevae.config import RunConfig
+from moevae.errors import ConfigError
+from moevae.presets import preset
+
+SCHEMA = 1
+"""Version of the meaning of `study.json`."""
+
+PROFILES = Path(__file__).parent / "profiles"
+MOST_SEEDS = 10_000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Expected(BaseModel):
+    """How long the whole study takes, and where that was measured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    time: str
+    machine: str
+
+
+class Profile(BaseModel):
+    """A study as a person writes it down. Settings and axes have dotted keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    title: str
+    description: str = ""
+    preset: str
+    set: dict[str, Any] = {}
+    axes: dict[str, list[Any]] = Field(min_length=1)
+    seeds: StrictInt | list[StrictInt]
+    baseline: dict[str, Any] = {}
+    design: Literal["grid", "one-at-a-time"] = "grid"
+    expected: Expected | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A configuration whose seed is left open, and its value on each axis."""
+
+    values: Mapping[str, Any]
+    config: RunConfig
+    """With seed 0."""
+
+    @cached_property
+    def key(self) -> str:
+        """A name that no other cell has: the fingerprint of the configuration with seed 0."""
+        return configs.fingerprint(self.config)
+
+    @cached_property
+    def label(self) -> str:
+        """The cell in words, such as `kind = hard, temperature = 2`."""
+        return in_words(self.values)
+
+    def run(self, seed: int) -> RunConfig:
+        """Return the cell's configuration with that seed."""
+        return replace(self.config, seed=seed)
+
+
+@dataclass(frozen=True)
+class Design:
+    """All that a study is to run, and what it is called."""
+
+    name: str
+    title: str
+    description: str
+    base: RunConfig
+    axes: Mapping[str, tuple[Any, ...]]
+    baseline: Mapping[str, Any]
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+    expected: Expected | None
+    invocation: tuple[str, ...]
+    """Arguments of `ablate` that give this design, seeds apart."""
+    profile_seeds: tuple[int, ...]
+    """The seeds the profile asks for."""
+
+    @property
+    def command(self) -> str:
+        """What a person types to run this study."""
+        seeds = () if self.seeds == self.profile_seeds else ("--seeds", seeds_as_text(self.seeds))
+        return f"nox -s ablations -- {shlex.join((*self.invocation, *seeds))}"
+
+    def with_seeds(self, seeds: Iterable[int]) -> Design:
+        """Return the design with other seeds."""
+        return replace(self, seeds=tuple(seeds))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `study.json` holds."""
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "title": self.title,
+            "description": self.description,
+            "base": configs.to_dict(self.base),
+            "axes": {key: list(values) for key, values in self.axes.items()},
+            "baseline": dict(self.baseline),
+            "cells": [dict(cell.values) for cell in self.cells],
+            "seeds": list(self.seeds),
+            "command": self.command,
+        }
+
+
+def load(
+    profile: str, *, seeds: str | None = None, changes: Sequence[str] = (), name: str | None = None
+) -> Design:
+    """Return the design of a profile.
+
+    Args:
+        profile: the name of one that comes along, or the path of a TOML file.
+        seeds: a count such as "5", or a list such as "0,3,7"; None takes the profile's.
+        changes: settings such as "train.epochs=5", over the profile's; one whose key is an axis narrows it.
+        name: of the study; None takes the profile's, followed by a hash of the changes if there are any.
+
+    Raises:
+        ConfigError: anything in it that cannot be run; the message names the file or the option.
+    """
+    path = _path(profile)
+    written = read_profile(path)
+    own = _checked_seeds(written.seeds, f"{path.name}: seeds")
+    settings = dict(_setting(text) for text in changes)
+    invocation = ["--profile", profile, *itertools.chain(*(("--set", text) for text in changes))]
+    title = written.title
+    if settings:
+        title = f"{title} ({in_words(settings)})"
+    if name is not None:
+        invocation += ["--name", name]
+    elif settings:
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
+        name = f"{written.name}-{digest}"
+    name = _checked_name(written.name if name is None else name)
+    base = _override(preset(written.preset), written.set, f"{path.name}: [set]")
+    base = _override(base, settings, "--set")
+    axes = {key: [settings[key]] if key in settings else values for key, values in written.axes.items()}
+    baseline = written.baseline | {key: settings[key] for key in axes if key in settings}
+    cells, start = _cells(base, axes, baseline, written.design, path.name)
+    return Design(
+        name=name,
+        title=title,
+        description=" ".join(written.description.split()),
+        base=base,
+        axes={key: tuple(dict.fromkeys(_hashable(cell.values[key]) for cell in cells)) for key in axes},
+        baseline=start.values,
+        cells=cells,
+        seeds=own if seeds is None else parse_seeds(seeds),
+        expected=None if settings else written.expected,
+        invocation=tuple(invocation),
+        profile_seeds=own,
+    )
+
+
+def read_profile(path: Path) -> Profile:
+    """Read a profile; nested tables under `set`, `axes` and `baseline` become dotted keys.
+
+    Raises:
+        ConfigError: not TOML, an unknown key (the nearest valid one is named), or a value of the wrong kind.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"profile {path}: {reason}") from None
+    try:
+        for key in tree:
+            configs.nearest("key", key, Profile.model_fields)
+        for section in ("set", "axes", "baseline"):
+            if isinstance(tree.get(section), dict):
+                tree[section] = dict(_flat(tree[section]))
+                for key in tree[section]:
+                    _check_key(key)
+        return Profile.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"profile {path.name}: {where}: {first['msg'].lower()}") from None
+    except ConfigError as error:
+        raise ConfigError(f"profile {path.name}: {error}") from None
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Return the seeds of "5" (a count: 0 to 4) or "0,3,7" (a list; one alone is "7,").
+
+    Raises:
+        ConfigError: no seed at all, one that is no number, negative or named twice, or too many.
+    """
+    wrong = ConfigError(f"--seeds {text!r}: give a count such as 5, or a list such as 0,3,7 (one alone: 7,)")
+    try:
+        seeds = [int(part) for part in text.removesuffix(",").split(",")]
+    except ValueError:
+        raise wrong from None
+    if "," in text:
+        return _checked_seeds(seeds, f"--seeds {text!r}")
+    if seeds[0] < 1:
+        raise wrong
+    return _checked_seeds(seeds[0], f"--seeds {text!r}")
+
+
+def seeds_as_text(seeds: Sequence[int]) -> str:
+    """Return the shortest text that `parse_seeds` reads as these seeds."""
+    if list(seeds) == list(range(len(seeds))):
+        return str(len(seeds))
+    return ",".join(str(seed) for seed in seeds) + ("," if len(seeds) == 1 else "")
+
+
+def names() -> list[str]:
+    """Return the names of the profiles that come along."""
+    return sorted(path.stem for path in PROFILES.glob("*.toml"))
+
+
+def in_words(values: Mapping[str, Any]) -> str:
+    """Return settings in words: by the last part of each key, or all of it where that names two."""
+    last = [key.rpartition(".")[2] for key in values]
+    short = [part if last.count(part) == 1 else key for part, key in zip(last, values, strict=True)]
+    shown = (f"{value:g}" if isinstance(value, float) else str(value) for value in values.values())
+    return ", ".join(f"{key} = {value}" for key, value in zip(short, shown, strict=True))
+
+
+def _path(profile: str) -> Path:
+    if profile.endswith(".toml") or "/" in profile:
+        return Path(profile)
+    return PROFILES / f"{configs.nearest('profile', profile, names())}.toml"
+
+
+def _cells(
+    base: RunConfig,
+    axes: Mapping[str, Sequence[Any]],
+    baseline: Mapping[str, Any],
+    kind: Literal["grid", "one-at-a-time"],
+    where: str,
+) -> tuple[tuple[Cell, ...], Cell]:
+    """Return all cells, and the one that the others are compared with."""
+    for key, values in axes.items():
+        if not values:
+            raise ConfigError(f"profile {where}: axis {key} has no values")
+    for key in baseline:
+        if key not in axes:
+            raise ConfigError(f"profile {where}: baseline {key} is no axis (axes: {', '.join(axes)})")
+    start = {key: baseline.get(key, _plain(configs.lookup(base, key))) for key in axes}
+    for key, value in start.items():
+        if value not in axes[key]:
+            raise ConfigError(
+                f"profile {where}: baseline {key} = {value} is not on its axis {list(axes[key])}: "
+                "name one of them under [baseline]"
+            )
+    if kind == "grid":
+        points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
+    else:
+        others = ({**start, key: value} for key, values in axes.items() for value in values)
+        points = [start, *(point for point in others if point != start)]
+    cells: dict[RunConfig, Cell] = {}
+    for point in points:
+        cell = _cell(base, point, where)
+        if cell.config in cells:
+            raise ConfigError(f"profile {where}: two cells are the same: {cell.label}")
+        cells[cell.config] = cell
+    return tuple(cells.values()), _cell(base, start, where)
+
+
+def _cell(base: RunConfig, values: Mapping[str, Any], where: str) -> Cell:
+    config = _override(base, values, f"profile {where}: {in_words(values)}")
+    made = {key: _plain(configs.lookup(config, key)) for key in values}
+    if "objective" in values and made["objective"] != values["objective"]:
+        raise ConfigError(f"profile {where}: axes contradict each other: no run has {in_words(values)}")
+    return Cell(made, config)
+
+
+def _override(config: RunConfig, changes: Mapping[str, Any], where: str) -> RunConfig:
+    """Change settings, a whole objective first so that its parts may be changed after it."""
+    ordered = sorted(changes.items(), key=lambda item: item[0] != "objective")
+    try:
+        return configs.override(config, dict(ordered))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {text}: write KEY=VALUE, such as train.epochs=5")
+    try:
+        _check_key(key.strip())
+    except ConfigError as error:
+        raise ConfigError(f"--set {text}: {error}") from None
+    try:
+        return key.strip(), json.loads(value)
+    except ValueError:
+        return key.strip(), value.strip()
+
+
+def _check_key(key: str) -> None:
+    if key == "seed":
+        raise ConfigError("the seed is no setting of a study: use seeds")
+    configs.nearest("key", key, ("objective", *configs.keys()))
+
+
+def _checked_seeds(seeds: int | Sequence[int], where: str) -> tuple[int, ...]:
+    chosen = tuple(range(min(seeds, MOST_SEEDS + 1))) if isinstance(seeds, int) else tuple(seeds)
+    if not chosen:
+        raise ConfigError(f"{where}: at least one seed is needed")
+    if len(chosen) > MOST_SEEDS:
+        raise ConfigError(f"{where}: more than {MOST_SEEDS:,} seeds")
+    for seed in chosen:
+        if not 0 <= seed < 2**63:
+            raise ConfigError(f"{where}: seed {seed} is not in 0 .. 2^63 - 1")
+        if chosen.count(seed) > 1:
+            raise ConfigError(f"{where}: seed {seed} is there twice")
+    return chosen
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"study name {name!r}: letters, digits, '.', '_' and '-' only, it names a folder")
+    return name
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _plain(value: Any) -> Any:
+    """Return the value as JSON would bring it back, so that a design and its file agree."""
+    return json.loads(json.dumps(value))
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,126 @@
+"""What a study's folder holds of its design: which runs are recorded, and which are still to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from moevae import config as configs
+from moevae.config import RunConfig
+from moevae.errors import RecordError
+from studies import records
+from studies.designs import Cell, Design
+from studies.records import Record
+
+
+@dataclass(frozen=True)
+class Task:
+    """Runs of one cell that train together as one population."""
+
+    cell: Cell
+    configs: tuple[RunConfig, ...]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The runs of a design, sorted by what became of them."""
+
+    design: Design
+    """With the seeds that were asked for."""
+    planned: tuple[int, ...]
+    """Those seeds, and the ones that the study had before."""
+    recorded: Mapping[str, tuple[Record, ...]]
+    """By the key of the cell, every seed that has a record."""
+    tasks: tuple[Task, ...]
+    """What is left to do of the seeds that were asked for."""
+    refused: tuple[RecordError, ...]
+    """Files among the records that cannot be trusted, and are not counted."""
+
+    @property
+    def pending(self) -> int:
+        """Runs still to do."""
+        return sum(len(task.configs) for task in self.tasks)
+
+    @property
+    def asked(self) -> int:
+        """Runs of the design, with the seeds that were asked for."""
+        return len(self.design.cells) * len(self.design.seeds)
+
+    def failures(self) -> list[Record]:
+        """Return the records of runs that failed, of the seeds that were asked for."""
+        return [
+            record
+            for group in self.recorded.values()
+            for record in group
+            if record.status == "failed" and record.config["seed"] in self.design.seeds
+        ]
+
+
+def survey(design: Design, folder: Path, *, retry_failed: bool = False) -> Ledger:
+    """Compare a design with the records in a study's folder. Writes nothing.
+
+    Raises:
+        RecordError: the folder holds runs that are not of this design.
+    """
+    good, bad = records.read_all(folder)
+    cells = {cell.config: cell for cell in design.cells}
+    recorded: dict[str, list[Record]] = {cell.key: [] for cell in design.cells}
+    for record in good:
+        config = replace(configs.from_dict(record.config), seed=0)
+        if config not in cells:
+            raise _foreign(folder, config, design)
+        recorded[cells[config].key].append(record)
+    tasks = []
+    for cell in design.cells:
+        done = {
+            record.fingerprint
+            for record in recorded[cell.key]
+            if record.status == "complete" or not retry_failed
+        }
+        runs = (cell.run(seed) for seed in design.seeds)
+        missing = tuple(run for run in runs if configs.fingerprint(run) not in done)
+        if missing:
+            tasks.append(Task(cell, missing))
+    before = _planned_before(folder)
+    return Ledger(
+        design=design,
+        planned=tuple(sorted({*before, *design.seeds})) if before else design.seeds,
+        recorded={key: tuple(group) for key, group in recorded.items()},
+        tasks=tuple(tasks),
+        refused=tuple(bad),
+    )
+
+
+def write_study(ledger: Ledger, folder: Path) -> None:
+    """Write `study.json`, unless it already says the same."""
+    tree = ledger.design.with_seeds(ledger.planned).to_dict()
+    content = f"{json.dumps(tree, indent=1, allow_nan=False)}\n".encode()
+    path = folder / "study.json"
+    if not path.exists() or path.read_bytes() != content:
+        records.write_atomically(path, content)
+
+
+def _planned_before(folder: Path) -> Iterable[int]:
+    if not (folder / "study.json").exists():
+        return ()
+    seeds: Iterable[int] = records.study_of(folder).get("seeds", ())
+    return seeds
+
+
+def _foreign(folder: Path, config: RunConfig, design: Design) -> RecordError:
+    """Say how a run in the folder differs from the cell of the design that is nearest to it."""
+    differences = min((_difference(config, cell.config) for cell in design.cells), key=len)
+    key, (there, here) = next(iter(differences.items()))
+    return RecordError(
+        f"{folder}: holds runs of another design ({key} = {there}, here {here}): "
+        "give this study another --name, or move that folder away"
+    )
+
+
+def _difference(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
+    names = configs.keys()
+    pairs = {name: (configs.lookup(one, name), configs.lookup(other, name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -1,0 +1,68 @@
+"""Which profiles can be run, and how far the studies in a results folder are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from moevae.errors import MoevaeError
+from studies import designs, locks, records
+
+
+@dataclass(frozen=True)
+class ProfileLine:
+    """A profile that comes along."""
+
+    name: str
+    title: str
+    cells: int
+    seeds: int
+    expected: str
+    """Time and machine, or nothing."""
+
+
+@dataclass(frozen=True)
+class StudyLine:
+    """A study that was started."""
+
+    name: str
+    folder: str
+    title: str
+    state: str
+    """`complete`, `incomplete`, `running` or `broken`."""
+    runs: int
+    """Planned."""
+    complete: int
+    failed: int
+    note: str = ""
+    """Who runs it, or why it cannot be read."""
+
+
+def profiles() -> list[ProfileLine]:
+    """Return the profiles that come along, by name."""
+    lines = []
+    for name in designs.names():
+        design = designs.load(name)
+        expected = f"{design.expected.time} on {design.expected.machine}" if design.expected else ""
+        lines.append(ProfileLine(name, design.title, len(design.cells), len(design.seeds), expected))
+    return lines
+
+
+def studies(results: Path) -> list[StudyLine]:
+    """Return the studies in a results folder, by name."""
+    return [_study(path.parent) for path in sorted(results.glob("*/study.json"))]
+
+
+def _study(folder: Path) -> StudyLine:
+    try:
+        tree = records.study_of(folder)
+        good, bad = records.read_all(folder)
+        planned = len(tree["cells"]) * len(tree["seeds"])
+    except (MoevaeError, KeyError, TypeError) as error:
+        return StudyLine(folder.name, str(folder), "", "broken", 0, 0, 0, note=f"study.json: {error}")
+    complete = sum(record.status == "complete" for record in good)
+    owner = locks.holder(folder)
+    state = "running" if owner else "complete" if len(good) >= planned else "incomplete"
+    note = owner.rstrip(",") if owner else f"{len(bad)} files refused" if bad else ""
+    failed = len(good) - complete
+    return StudyLine(folder.name, str(folder), tree["title"], state, planned, complete, failed, note)

@@ -1,0 +1,83 @@
+"""One driver owns a study: a lock on its folder, and a note of who holds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from moevae.errors import MoevaeError
+from studies.records import write_atomically
+
+
+class StudyLockedError(MoevaeError):
+    """Another driver works on this study."""
+
+
+_LOCK = "driver.lock"
+_HOLDER = "driver.holder.lock"
+_PATIENCE = 1.0
+"""Seconds within which a driver that has just taken the lock will have written who it is."""
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Own the study in that folder, made if need be; if nothing is put into it, it is gone again afterwards.
+
+    Raises:
+        StudyLockedError: another driver owns it; the message says who.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StudyLockedError(
+            f"{folder}: {_who(folder)} works on this study: wait for it, or stop it"
+        ) from None
+    try:
+        note = {
+            "pid": os.getpid(),
+            "host": platform.node(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_atomically(folder / _HOLDER, json.dumps(note).encode())
+        yield
+    finally:
+        (folder / _HOLDER).unlink(missing_ok=True)
+        if made and {path.name for path in folder.iterdir()} <= {_LOCK}:
+            (folder / _LOCK).unlink(missing_ok=True)
+            with suppress(OSError):
+                for path in made:
+                    path.rmdir()
+        lock.release()
+
+
+def holder(folder: Path) -> str | None:
+    """Return who owns the study, in words, or None if nobody does. Writes nothing."""
+    if not (folder / _LOCK).exists():
+        return None
+    probe = FileLock(folder / _LOCK)
+    try:
+        with probe.acquire(timeout=0):
+            return None
+    except Timeout:
+        return _who(folder)
+
+
+def _who(folder: Path) -> str:
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        with suppress(OSError, ValueError, KeyError):
+            note = json.loads((folder / _HOLDER).read_bytes())
+            return f"process {note['pid']} on {note['host']}, since {note['since']},"
+        time.sleep(0.02)
+    return "another process"

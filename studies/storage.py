@@ -1,0 +1,70 @@
+"""Where Optuna keeps a study: a SQLite file in the study's folder, a journal file, or a database server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy import event
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from moevae.errors import MoevaeError
+
+
+class StorageError(MoevaeError):
+    """A storage that cannot be opened, or that holds another's study."""
+
+
+def default_url(folder: Path) -> str:
+    """Return the absolute URL of the SQLite file in a study's folder."""
+    return f"sqlite:///{(folder / 'study.db').resolve()}"
+
+
+@contextmanager
+def opened(url: str) -> Iterator[BaseStorage]:
+    """Open the storage at a URL: `sqlite:///PATH`, `journal:///PATH`, `postgresql+psycopg://...`.
+
+    Raises:
+        StorageError: it cannot be opened; the message gives the reason.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    scheme, _, place = url.partition("://")
+    if scheme == "journal":
+        yield JournalStorage(JournalFileBackend(place))
+        return
+    try:
+        storage = RDBStorage(url, engine_kwargs=_engine_options(scheme))
+    except (ArgumentError, ImportError, SQLAlchemyError) as error:
+        reason = str(error).splitlines()[0]
+        raise StorageError(f"--storage {_without_password(url)}: {reason}") from None
+    if scheme.startswith("sqlite"):
+        event.listen(storage.engine, "connect", _pragmas)
+        storage.engine.dispose()
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _engine_options(scheme: str) -> dict[str, Any]:
+    if scheme.startswith("sqlite"):
+        return {"connect_args": {"timeout": 60}}
+    return {"pool_pre_ping": True}
+
+
+def _pragmas(connection: Any, _: Any) -> None:
+    # The records are the truth: the index need not reach the disk at every step, it must only never tear.
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}{separator}{user.partition(':')[0]}{at}{host}"

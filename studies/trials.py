@@ -1,0 +1,223 @@
+"""A study as Optuna shows it: one trial a cell, made from the records and always able to be made anew."""
+
+from __future__ import annotations
+
+import json
+import platform
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from studies.designs import Cell, Design
+from studies.records import Record
+from studies.storage import StorageError
+
+VALUE = "mixture_elbo"
+"""The metric that is a trial's value: label-free, a bound, the higher the better."""
+
+
+class Trials:
+    """The trials of one study; the driver that holds the study's lock is the only one to write them.
+
+    A trial waits until its cell starts and ends when all its runs have records. Trials left waiting or
+    running by an earlier driver are taken up again. When an ended trial no longer says what the records
+    say (seeds were added, a failed run was repeated, an axis grew), the study is made anew from the records.
+    """
+
+    def __init__(self, storage: BaseStorage, design: Design, folder: Path, *, private: bool) -> None:
+        """Bind a design to a storage; `private` storages serve this folder alone."""
+        self._storage = storage
+        self._design = design
+        self._distributions = {key: _distribution(values) for key, values in design.axes.items()}
+        self._home = f"{platform.node()}:{folder.resolve()}"
+        self._private = private
+        self._study = -1
+        self._open: dict[str, int] = {}
+
+    def reconcile(self, recorded: Mapping[str, Sequence[Record]], pending: Iterable[str]) -> None:
+        """Make the trials say what the records say, and let one trial wait for each pending cell.
+
+        Args:
+            recorded: the records of each cell, by its key.
+            pending: keys of the cells that still have runs to do.
+
+        Raises:
+            StorageError: the study in this storage belongs to another folder.
+        """
+        waiting = set(pending)
+        self._study = self._found_or_created()
+        trials = self._storage.get_all_trials(self._study, deepcopy=False)
+        if not self._says(trials, recorded, waiting):
+            self._storage.delete_study(self._study)
+            self._study = self._found_or_created()
+            trials = []
+        known = {trial.user_attrs["cell_key"]: trial for trial in trials}
+        self._open = {key: trial._trial_id for key, trial in known.items() if not trial.state.is_finished()}
+        for cell in self._design.cells:
+            done = recorded.get(cell.key, ())
+            if cell.key in waiting:
+                self._queue(cell, known.get(cell.key))
+            elif cell.key in self._open:
+                self.finish(cell, done)
+            elif cell.key not in known and done:
+                self._storage.create_new_trial(self._study, self._finished(cell, done))
+
+    def start(self, cell: Cell) -> None:
+        """Say that the cell is being trained."""
+        self._storage.set_trial_state_values(self._open[cell.key], TrialState.RUNNING)
+
+    def release(self, cell: Cell) -> None:
+        """Put a cell that was not finished back into the queue."""
+        if cell.key in self._open:
+            self._storage.set_trial_state_values(self._open[cell.key], TrialState.WAITING)
+
+    def finish(self, cell: Cell, recorded: Sequence[Record]) -> None:
+        """End the cell's trial with what its records say."""
+        trial = self._open.pop(cell.key)
+        end = self._finished(cell, recorded)
+        for name, attribute in end.user_attrs.items():
+            self._storage.set_trial_user_attr(trial, name, attribute)
+        for epoch, bound in end.intermediate_values.items():
+            self._storage.set_trial_intermediate_value(trial, epoch, bound)
+        self._storage.set_trial_state_values(trial, end.state, end.values)
+
+    def _found_or_created(self) -> int:
+        try:
+            number = self._storage.create_new_study([StudyDirection.MAXIMIZE], self._design.name)
+        except DuplicatedStudyError:
+            number = self._storage.get_study_id_from_name(self._design.name)
+            self._check_home(self._storage.get_study_user_attrs(number).get("folder"))
+        attributes = {
+            "title": self._design.title,
+            "description": self._design.description,
+            "command": self._design.command,
+            "folder": self._home,
+        }
+        for name, value in attributes.items():
+            self._storage.set_study_user_attr(number, name, value)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study = optuna.load_study(study_name=self._design.name, storage=self._storage)
+            study.set_metric_names(["mixture ELBO (nats per image, validation)"])
+        return number
+
+    def _check_home(self, home: str | None) -> None:
+        if not self._private and home != self._home:
+            raise StorageError(
+                f"the storage has a study {self._design.name!r} of {home or 'another program'}: "
+                "give this one another --name, or work in that folder"
+            )
+
+    def _says(
+        self, trials: Sequence[FrozenTrial], recorded: Mapping[str, Sequence[Record]], waiting: set[str]
+    ) -> bool:
+        """Return whether ended trials agree with the records and the others are cells of this design."""
+        if any(trial.distributions != self._distributions for trial in trials):
+            return False
+        cells = {cell.key for cell in self._design.cells}
+        keys = [trial.user_attrs.get("cell_key", "") for trial in trials]
+        if len(set(keys)) < len(keys) or not cells.issuperset(keys):
+            return False
+        return all(
+            key not in waiting and _runs(recorded.get(key, ())) == trial.user_attrs.get("runs")
+            for key, trial in zip(keys, trials, strict=True)
+            if trial.state.is_finished()
+        )
+
+    def _queue(self, cell: Cell, trial: FrozenTrial | None) -> None:
+        if trial is None:
+            template = self._template(cell, state=TrialState.WAITING)
+            self._open[cell.key] = self._storage.create_new_trial(self._study, template)
+        elif trial.state is TrialState.RUNNING:
+            self.release(cell)
+
+    def _finished(self, cell: Cell, recorded: Sequence[Record]) -> FrozenTrial:
+        complete = [record for record in recorded if record.status == "complete"]
+        split = "validation" if all("validation" in record.metrics for record in complete) else "test"
+        attributes: dict[str, Any] = {
+            "n": len(complete),
+            "failed": len(recorded) - len(complete),
+            "seeds": sorted(record.config["seed"] for record in complete),
+            "runs": _runs(recorded),
+        }
+        for name, values in _metrics(complete, "test").items():
+            attributes[name] = fmean(values)
+            if len(values) > 1:
+                attributes[f"{name} (std)"] = stdev(values)
+        bounds = _metrics(complete, split).get(VALUE)
+        return self._template(
+            cell,
+            state=TrialState.COMPLETE if bounds else TrialState.FAIL,
+            value=fmean(bounds) if bounds else None,
+            attributes={**attributes, "value_split": split},
+            curve=_curve(complete),
+        )
+
+    def _template(
+        self,
+        cell: Cell,
+        *,
+        state: TrialState,
+        value: float | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        curve: Mapping[int, float] | None = None,
+    ) -> FrozenTrial:
+        return create_trial(
+            state=state,
+            value=value,
+            params={key: _choice(choice) for key, choice in cell.values.items()},
+            distributions=self._distributions,
+            user_attrs={"cell": cell.label, "cell_key": cell.key, **(attributes or {})},
+            intermediate_values=dict(curve or {}),
+        )
+
+
+def _distribution(values: Sequence[Any]) -> BaseDistribution:
+    kinds = {type(value) for value in values}
+    if kinds == {int}:
+        return IntDistribution(min(values), max(values))
+    if kinds <= {int, float}:
+        return FloatDistribution(min(values), max(values))
+    return CategoricalDistribution([_choice(value) for value in values])
+
+
+def _choice(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list | tuple) else value
+
+
+def _runs(recorded: Iterable[Record]) -> list[str]:
+    """Return which runs a trial counts, and how each ended."""
+    return sorted(f"{record.fingerprint} {record.status}" for record in recorded)
+
+
+def _metrics(records: Iterable[Record], split: str) -> dict[str, list[float]]:
+    values: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        for name, value in record.metrics.get(split, {}).items():
+            values[name].append(value)
+    return values
+
+
+def _curve(records: Iterable[Record]) -> dict[int, float]:
+    """Return the mean bound over the runs at each epoch, on the validation split."""
+    points: dict[int, list[float]] = defaultdict(list)
+    for record in records:
+        for point in record.curve:
+            if VALUE in point.metrics:
+                points[point.epoch].append(point.metrics[VALUE])
+    return {epoch: fmean(bounds) for epoch, bounds in sorted(points.items())}
