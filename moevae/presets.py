@@ -10,8 +10,8 @@ from moevae.config import DataConfig, ModelConfig, ObjectiveConfig, RunConfig, T
 def digits() -> RunConfig:
     """scikit-learn's 8x8 digits: seconds on one core."""
     return RunConfig(
-        model=ModelConfig(latent_dim=8, expert_hidden=(64,), gate_hidden=(64,)),
-        train=TrainConfig(epochs=60, batch_size=128, learning_rate=2e-3),
+        model=ModelConfig(latent_dim=4, expert_hidden=(64,), gate_hidden=(64,)),
+        train=TrainConfig(epochs=30, batch_size=128, learning_rate=5e-3),
     )
 
 
