@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
@@ -30,11 +28,11 @@ def clustering(assignments: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         raise ValueError("clustering needs at least one image")
     counts = confusion(assignments, labels, int(assignments.max()) + 1, int(labels.max()) + 1)
     experts, classes = linear_sum_assignment(counts, maximize=True)
-    with warnings.catch_warnings():  # scikit-learn suspects regression where there are few images a class
-        warnings.simplefilter("ignore", UserWarning)
-        nmi = normalized_mutual_info_score(labels, assignments)
-        ari = adjusted_rand_score(labels, assignments)
-    return {"acc": float(counts[experts, classes].sum() / len(labels)), "nmi": float(nmi), "ari": float(ari)}
+    return {
+        "acc": float(counts[experts, classes].sum() / len(labels)),
+        "nmi": float(normalized_mutual_info_score(labels, assignments)),
+        "ari": float(adjusted_rand_score(labels, assignments)),
+    }
 
 
 def confusion(assignments: np.ndarray, labels: np.ndarray, num_experts: int, num_classes: int) -> np.ndarray:
