@@ -37,5 +37,15 @@ class Streams:
         """Return one permutation of range(size) a run, [R, size]."""
         return self._stack(torch.randperm, size)
 
+    def state(self) -> Tensor:
+        """Return where each stream stands, [R, bytes]."""
+        return torch.stack([stream.get_state() for stream in self.generators])
+
+    def restore(self, state: Tensor) -> None:
+        """Put each stream where `state` found it."""
+        for stream, place in zip(self.generators, state, strict=True):
+            # A row of a larger tensor may start anywhere, and torch crashes on a state that is not aligned.
+            stream.set_state(place.clone())
+
     def _stack(self, draw: Any, *shape: int) -> Tensor:
         return torch.stack([draw(*shape, generator=stream, device=self.device) for stream in self.generators])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -133,6 +134,36 @@ class Training:
         seen = self.epochs_done * self.batches.steps * self.batches.size * len(self.configs)
         speed = seen / self.seconds if self.seconds else 0.0
         return Fit(self.model, self.configs, list(self.failures), self.seconds, speed)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that the next epochs depend on: tensors by name, and plain data for JSON."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+        tensors |= {f"stream.{name}": stream.state() for name, stream in self._streams().items()}
+        failures = [asdict(failure) if failure else None for failure in self.failures]
+        return tensors, {"epochs_done": self.epochs_done, "seconds": self.seconds, "failures": failures}
+
+    def restore(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+        """Go on from a `state` of the same configurations: the rest is bitwise what it would have been."""
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "stream": {}}
+        for name, value in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = value
+        self.model.load_state_dict(parts["model"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["optimizer"].items():
+            index, _, moment = name.partition(".")
+            moments.setdefault(int(index), {})[moment] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        for name, stream in self._streams().items():
+            stream.restore(parts["stream"][name])
+        self.epochs_done, self.seconds = plain["epochs_done"], plain["seconds"]
+        self.failures = [Failure(**failure) if failure else None for failure in plain["failures"]]
+
+    def _streams(self) -> dict[str, Streams]:
+        return {"order": self.batches.order, "binarization": self.batches.threshold, "latent": self.latent}
 
     def _step(self, x: Tensor, temperature: Tensor) -> Tensor:
         model = self.configs[0].model
