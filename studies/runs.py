@@ -6,25 +6,24 @@ import functools
 import hashlib
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from moevae import devices, figures, metrics
-from moevae import train as training
+from moevae import devices, metrics, snapshot
 from moevae.config import DataConfig, RunConfig, fingerprint, to_dict
 from moevae.data import Images, Labels, load_images, load_labels
+from moevae.errors import CheckpointError
 from moevae.evaluation import Evaluation, Split, evaluate
-from moevae.pixels import evaluated
+from moevae.train import Failure as Breakdown
+from moevae.train import Fit, Training
 from studies import provenance
+from studies.diary import Diary, EpochReport, scores
 from studies.records import (
     Confusion,
     Data,
-    Epoch,
     Failure,
     Hardware,
     Outcome,
@@ -34,11 +33,6 @@ from studies.records import (
     Throughput,
 )
 
-PICTURE_ROWS = 6
-"""Epochs at which the experts are drawn, spread evenly on a log scale."""
-RECONSTRUCTED = 12
-"""Test images shown beside their reconstructions."""
-
 
 @dataclass(frozen=True)
 class Site:
@@ -47,19 +41,10 @@ class Site:
     device: str = "auto"
     data_root: str | None = None
     threads: int | None = None
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What a population tells while it trains."""
-
-    epoch: int
-    """Counts from 1."""
-    epochs: int
-    losses: list[float]
-    """Mean objective, one a run, nats per image."""
-    metrics: dict[str, float]
-    """On the validation split, the mean over runs that have not failed."""
+    snapshots: str | None = None
+    """Folder for populations in the middle of training; None keeps none."""
+    snapshot_seconds: float = 10.0
+    """Training shorter than this is done again rather than kept."""
 
 
 def run_population(
@@ -78,8 +63,8 @@ def run_population(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     devices.prepare(site.threads)
     images, labels = _load(configs[0].data, site.data_root)
-    diary = _Diary(configs, images, labels, on_epoch)
-    fit = training.fit(configs, images, device=site.device, on_epoch=diary.note)
+    diary = Diary(configs, images, labels, on_epoch)
+    fit = _train(configs, images, site, diary)
 
     begin = time.perf_counter()
     by_split = {split: evaluate(fit.model, configs, images, split) for split in _splits(images)}
@@ -126,61 +111,47 @@ def run_population(
     return outcomes
 
 
-class _Diary:
-    """What happens to each run while the population trains."""
+def _train(configs: Sequence[RunConfig], images: Images, site: Site, diary: Diary) -> Fit:
+    """Train a population, from its snapshot where there is a good one."""
+    training = Training(configs, images.train, devices.resolve(site.device))
+    path = _snapshot_path(site, configs)
+    if path and path.exists():
+        _resume(path, training, diary)
+    kept = time.perf_counter()
+    while not training.done:
+        diary.note(training.epoch())
+        if path and not training.done and time.perf_counter() - kept >= site.snapshot_seconds:
+            _keep(path, training, diary)
+            kept = time.perf_counter()
+    if path:
+        path.unlink(missing_ok=True)
+    return training.result()
 
-    def __init__(
-        self,
-        configs: Sequence[RunConfig],
-        images: Images,
-        labels: Labels | None,
-        on_epoch: Callable[[EpochReport], None] | None,
-    ) -> None:
-        self.configs, self.images, self.labels, self.on_epoch = configs, images, labels, on_epoch
-        self.curves: list[list[Epoch]] = [[] for _ in configs]
-        self.drawn_at = _spread(configs[0].train.epochs, PICTURE_ROWS)
-        self.drawings: dict[int, torch.Tensor] = {}
 
-    def note(self, progress: training.Progress) -> None:
-        validation = self._validation(progress)
-        for run, curve in enumerate(self.curves):
-            if progress.failures[run] is None:
-                curve.append(
-                    Epoch(
-                        epoch=progress.epoch,
-                        loss=progress.losses[run],
-                        temperature=progress.temperatures[run],
-                        metrics=validation[run],
-                    )
-                )
-        if progress.epoch in self.drawn_at:
-            noise = figures.prior_noise(progress.model, 1)
-            self.drawings[progress.epoch] = progress.model.draw(noise).squeeze(2).cpu()  # [R, K, D]
-        if self.on_epoch:
-            alive = [metrics for run, metrics in enumerate(validation) if progress.failures[run] is None]
-            names = alive[0] if alive else {}
-            means = {name: float(np.mean([metrics[name] for metrics in alive])) for name in names}
-            self.on_epoch(EpochReport(progress.epoch, progress.epochs, progress.losses, means))
+def _snapshot_path(site: Site, configs: Sequence[RunConfig]) -> Path | None:
+    names = "-".join(fingerprint(config) for config in configs)
+    stem = hashlib.sha256(names.encode()).hexdigest()[:16]
+    return Path(site.snapshots, f"{stem}.snapshot") if site.snapshots else None
 
-    def pictures(self, model: training.Mixture, run: int) -> dict[str, tuple[bytes, list[str], list[str]]]:
-        """Return a run's pictures by kind: PNG bytes, names of the rows, names of the columns."""
-        height, width = self.images.height, self.images.width
-        experts = [str(expert) for expert in range(model.config.num_experts)]
-        samples = torch.stack([drawing[run] for drawing in self.drawings.values()])  # [epochs, K, D]
-        rows = [str(epoch) for epoch in self.drawings]
-        seen = evaluated(self.images.test[:RECONSTRUCTED], self.configs[0].data, "test")  # [B, D]
-        pairs = torch.stack([seen, figures.reconstructions(model, seen)[run].cpu()])
-        columns = [str(index) for index in range(len(seen))]
-        return {
-            "samples": (figures.tiles(samples, height, width), rows, experts),
-            "reconstructions": (figures.tiles(pairs, height, width), ["image", "reconstruction"], columns),
-        }
 
-    def _validation(self, progress: training.Progress) -> list[dict[str, float]]:
-        if not len(self.images.validation):
-            return [{} for _ in self.configs]
-        evaluations = evaluate(progress.model, self.configs, self.images, "validation")
-        return [_scores(evaluation, self.labels, "validation") for evaluation in evaluations]
+def _keep(path: Path, training: Training, diary: Diary) -> None:
+    tensors, plain = training.state()
+    drawings, curves = diary.state()
+    tensors |= {f"drawing.{epoch}": drawing for epoch, drawing in drawings.items()}
+    snapshot.write(path, training.configs, tensors, {"training": plain, "curves": curves})
+
+
+def _resume(path: Path, training: Training, diary: Diary) -> None:
+    try:
+        tensors, plain = snapshot.read(path, training.configs)
+    except CheckpointError as error:
+        warnings.warn(f"{error}; its runs start anew", stacklevel=2)
+        return
+    drawings = {
+        name.removeprefix("drawing."): tensors.pop(name) for name in list(tensors) if "drawing." in name
+    }
+    training.restore(tensors, plain["training"])
+    diary.restore(drawings, plain["curves"])
 
 
 @functools.lru_cache(maxsize=2)
@@ -193,13 +164,6 @@ def _splits(images: Images) -> list[Split]:
     return ["validation", "test"] if len(images.validation) else ["test"]
 
 
-def _scores(evaluation: Evaluation, labels: Labels | None, split: Split) -> dict[str, float]:
-    """Return the metrics of a split, with the clustering ones where there are labels."""
-    if labels is None:
-        return evaluation.metrics
-    return evaluation.metrics | metrics.clustering(evaluation.assignments, getattr(labels, split))
-
-
 def _measured(
     by_split: dict[Split, list[Evaluation]], run: int, labels: Labels | None, experts: int
 ) -> dict[str, object]:
@@ -209,16 +173,14 @@ def _measured(
         counts = metrics.confusion(test.assignments, labels.test, experts, len(labels.classes))
         confusion = Confusion(classes=list(labels.classes), counts=counts.tolist())
     return {
-        "metrics": {split: _scores(found[run], labels, split) for split, found in by_split.items()},
+        "metrics": {split: scores(found[run], labels, split) for split, found in by_split.items()},
         "load": test.load.tolist(),
         "importance": test.importance.tolist(),
         "confusion": confusion,
     }
 
 
-def _failure(
-    failure: training.Failure | None, by_split: dict[Split, list[Evaluation]], run: int
-) -> Failure | None:
+def _failure(failure: Breakdown | None, by_split: dict[Split, list[Evaluation]], run: int) -> Failure | None:
     if failure:
         return Failure.model_validate(asdict(failure))
     for split, found in by_split.items():
@@ -247,8 +209,3 @@ def _file(name: str, kind: str) -> str:
 def _data(images: Images) -> Data:
     sizes = {split: len(getattr(images, split)) for split in ("train", "validation", "test")}
     return Data(name=images.name, sha256=images.sha256, **sizes)
-
-
-def _spread(epochs: int, count: int) -> set[int]:
-    """Return up to `count` epochs from 1 to the last, dense at the beginning."""
-    return {round(epoch) for epoch in np.geomspace(1, epochs, count)}

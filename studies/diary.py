@@ -1,0 +1,118 @@
+"""What happens to each run while its population trains: learning curves, and what the experts draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moevae import figures, metrics
+from moevae.config import RunConfig
+from moevae.data import Images, Labels
+from moevae.evaluation import Evaluation, Split, evaluate
+from moevae.model import Mixture
+from moevae.pixels import evaluated
+from moevae.train import Progress
+from studies.records import Epoch
+
+PICTURE_ROWS = 6
+"""Epochs at which the experts are drawn, spread evenly on a log scale."""
+RECONSTRUCTED = 12
+"""Test images shown beside their reconstructions."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What a population tells while it trains."""
+
+    epoch: int
+    """Counts from 1."""
+    epochs: int
+    losses: list[float]
+    """Mean objective, one a run, nats per image."""
+    metrics: dict[str, float]
+    """On the validation split, the mean over runs that have not failed."""
+
+
+class Diary:
+    """What happens to each run while the population trains."""
+
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        images: Images,
+        labels: Labels | None,
+        on_epoch: Callable[[EpochReport], None] | None,
+    ) -> None:
+        self.configs, self.images, self.labels, self.on_epoch = configs, images, labels, on_epoch
+        self.curves: list[list[Epoch]] = [[] for _ in configs]
+        self.drawn_at = _spread(configs[0].train.epochs, PICTURE_ROWS)
+        self.drawings: dict[int, Tensor] = {}
+
+    def note(self, progress: Progress) -> None:
+        """Put down an epoch's curve points and drawings, and tell who listens."""
+        validation = self._validation(progress)
+        for run, curve in enumerate(self.curves):
+            if progress.failures[run] is None:
+                curve.append(
+                    Epoch(
+                        epoch=progress.epoch,
+                        loss=progress.losses[run],
+                        temperature=progress.temperatures[run],
+                        metrics=validation[run],
+                    )
+                )
+        if progress.epoch in self.drawn_at:
+            noise = figures.prior_noise(progress.model, 1)
+            self.drawings[progress.epoch] = progress.model.draw(noise).squeeze(2).cpu()  # [R, K, D]
+        if self.on_epoch:
+            alive = [metrics for run, metrics in enumerate(validation) if progress.failures[run] is None]
+            names = alive[0] if alive else {}
+            means = {name: float(np.mean([metrics[name] for metrics in alive])) for name in names}
+            self.on_epoch(EpochReport(progress.epoch, progress.epochs, progress.losses, means))
+
+    def state(self) -> tuple[dict[str, Tensor], list[list[dict[str, Any]]]]:
+        """Return what was put down so far: drawings by epoch, and curves as plain data."""
+        drawings = {str(epoch): drawing for epoch, drawing in self.drawings.items()}
+        return drawings, [[point.model_dump() for point in curve] for curve in self.curves]
+
+    def restore(self, drawings: Mapping[str, Tensor], curves: list[list[dict[str, Any]]]) -> None:
+        """Go on from a `state` of the same configurations."""
+        self.drawings = {int(epoch): drawings[epoch] for epoch in sorted(drawings, key=int)}
+        self.curves = [[Epoch.model_validate(point) for point in curve] for curve in curves]
+
+    def pictures(self, model: Mixture, run: int) -> dict[str, tuple[bytes, list[str], list[str]]]:
+        """Return a run's pictures by kind: PNG bytes, names of the rows, names of the columns."""
+        height, width = self.images.height, self.images.width
+        experts = [str(expert) for expert in range(model.config.num_experts)]
+        samples = torch.stack([drawing[run] for drawing in self.drawings.values()])  # [epochs, K, D]
+        rows = [str(epoch) for epoch in self.drawings]
+        seen = evaluated(self.images.test[:RECONSTRUCTED], self.configs[0].data, "test")  # [B, D]
+        pairs = torch.stack([seen, figures.reconstructions(model, seen)[run].cpu()])
+        columns = [str(index) for index in range(len(seen))]
+        return {
+            "samples": (figures.tiles(samples, height, width), rows, experts),
+            "reconstructions": (figures.tiles(pairs, height, width), ["image", "reconstruction"], columns),
+        }
+
+    def _validation(self, progress: Progress) -> list[dict[str, float]]:
+        if not len(self.images.validation):
+            return [{} for _ in self.configs]
+        evaluations = evaluate(progress.model, self.configs, self.images, "validation")
+        return [scores(evaluation, self.labels, "validation") for evaluation in evaluations]
+
+
+def scores(evaluation: Evaluation, labels: Labels | None, split: Split) -> dict[str, float]:
+    """Return the metrics of a split, with the clustering ones where there are labels."""
+    if labels is None:
+        return evaluation.metrics
+    return evaluation.metrics | metrics.clustering(evaluation.assignments, getattr(labels, split))
+
+
+def _spread(epochs: int, count: int) -> set[int]:
+    """Return up to `count` epochs from 1 to the last, dense at the beginning."""
+    return {round(epoch) for epoch in np.geomspace(1, epochs, count)}

@@ -1,0 +1,104 @@
+"""A population that was stopped goes on bitwise, and a snapshot that is not whole is refused."""
+
+import random
+
+import pytest
+import torch
+
+import moevae
+from moevae import snapshot
+from moevae.errors import CheckpointError
+from moevae.train import Training
+from studies.runs import Site, run_population
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.fixture
+def configs():
+    changes = {
+        "data.train_size": 256,
+        "model.num_experts": 3,
+        "model.expert_hidden": [16],
+        "model.gate_hidden": [16],
+        "routing.schedule": "cosine",
+        "routing.final_temperature": 0.5,
+        "train.epochs": 7,
+    }
+    base = moevae.override(moevae.preset("digits"), changes)
+    return [
+        moevae.override(base, {"seed": seed, "objective.balance_weight": 5.0 * seed}) for seed in range(2)
+    ]
+
+
+@pytest.fixture
+def training(configs):
+    images = moevae.load_images(configs[0].data)
+    training = Training(configs, images.train, torch.device("cpu"))
+    training.epoch()
+    return training
+
+
+def numbers(outcomes):
+    """What a run's record says, apart from when and how fast."""
+    records = [
+        outcome.record.model_dump(exclude={"seconds", "throughput", "started"}) for outcome in outcomes
+    ]
+    return records, [outcome.files for outcome in outcomes]
+
+
+def stopped_at(epoch, configs, site):
+    def stop(report):
+        if report.epoch == epoch:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run_population(configs, site, stop)
+
+
+def test_stopped_runs_go_on_bitwise(configs, tmp_path):
+    site = Site(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
+    for epoch in (2, 3, 6):
+        stopped_at(epoch, configs, site)
+        assert list(tmp_path.glob("*.snapshot"))
+    seen = []
+    resumed = run_population(configs, site, lambda report: seen.append(report.epoch))
+    assert seen == [6, 7]  # epoch 6 was trained, but not kept, when the last stop came
+    assert numbers(resumed) == numbers(run_population(configs, Site(device="cpu")))
+    assert not list(tmp_path.iterdir())
+
+
+def test_broken_snapshot_starts_anew_and_says_so(configs, tmp_path):
+    site = Site(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
+    stopped_at(4, configs, site)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-100])
+    seen = []
+    with pytest.warns(UserWarning, match="checksum does not fit.*start anew"):
+        outcomes = run_population(configs, site, lambda report: seen.append(report.epoch))
+    assert seen == list(range(1, 8))
+    assert numbers(outcomes) == numbers(run_population(configs, Site(device="cpu")))
+
+
+def test_any_flipped_bit_is_found(training, tmp_path):
+    path = tmp_path / "a.snapshot"
+    snapshot.write(path, training.configs, *training.state())
+    whole = path.read_bytes()
+    chance = random.Random(0)
+    for position in [0, 31, 32, 40, len(whole) - 1, *(chance.randrange(len(whole)) for _ in range(50))]:
+        broken = bytearray(whole)
+        broken[position] ^= 1 << chance.randrange(8)
+        path.write_bytes(broken)
+        with pytest.raises(CheckpointError, match="checksum does not fit"):
+            snapshot.read(path, training.configs)
+
+
+def test_snapshot_of_other_runs_is_refused(training, tmp_path):
+    path = tmp_path / "a.snapshot"
+    snapshot.write(path, training.configs, *training.state())
+    with pytest.raises(CheckpointError, match="other runs"):
+        snapshot.read(path, training.configs[::-1])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        snapshot.read(tmp_path / "none", training.configs)
