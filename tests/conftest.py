@@ -1,0 +1,18 @@
+"""What every test stands on: moevae before torch, one thread, and arithmetic left as it was found."""
+
+import os
+import sys
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import moevae  # noqa: E402, F401 - before torch, whose libraries read the variables that it sets
+
+
+@pytest.fixture(autouse=True)
+def _denormals():
+    """Keep training's flushing of denormals from other tests, Hypothesis above all."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
