@@ -12,7 +12,7 @@ from moevae.train import Training
 from studies.runs import Site, run_population
 
 
-class Stopped(Exception):
+class StopHereError(Exception):
     pass
 
 
@@ -52,9 +52,9 @@ def numbers(outcomes):
 def stopped_at(epoch, configs, site):
     def stop(report):
         if report.epoch == epoch:
-            raise Stopped
+            raise StopHereError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StopHereError):
         run_population(configs, site, stop)
 
 
