@@ -4,10 +4,14 @@ import os
 import sys
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import moevae  # noqa: E402, F401 - before torch, whose libraries read the variables that it sets
+import moevae  # noqa: F401 - before torch, whose libraries read the variables that it sets
+
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from small import normal
 
 from moevae.balancing import BALANCINGS, kl_to_uniform, log_importance, none, variance_of_sum
-from small import normal
 
 
 def gates(runs=3, experts=5, batch=40, scale=1.0, seed=0):

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+from small import normal
 from torch import distributions
 
 from moevae.densities import bernoulli_log_prob, gaussian_log_prob, kl_categorical, kl_standard_normal
-from small import normal
 
 DTYPES = pytest.mark.parametrize(
     ("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 1e-5)], ids=["float64", "float32"]

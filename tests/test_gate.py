@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from small import config, normal
 from torch.nn import functional
 
 from moevae.gate import Gate, gate_log_probs
-from small import config, normal
 
 LOGITS = normal(3, 5, 20)
 

@@ -5,11 +5,11 @@ import math
 
 import pytest
 import torch
+from small import each_bias, normal
 from torch.nn import functional
 
 from moevae.nn import ACTIVATIONS, SharedInputMLP, StackedLinear, StackedMLP, reset
 from moevae.seeding import generator
-from small import each_bias, normal
 
 
 def filled(layer):

@@ -7,7 +7,7 @@ import torch
 
 from moevae.seeding import Streams, generator
 
-# python -c "from moevae.seeding import generator as g; print([g(s, 'order').initial_seed() for s in (0, 2**62)])"
+# python -c "from moevae.seeding import generator as g; print([g(s, 'order').initial_seed() for s in (0, 2**62)])"  # noqa: E501
 GOLDEN = [3068321467330554126, 9142269135272310418]
 NAMES = ("weights of the gate", "weights of the experts", "latent noise", "order", "binarization")
 

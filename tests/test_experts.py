@@ -1,0 +1,59 @@
+"""Expert VAEs: encoders, decoders and likelihoods."""
+
+import math
+
+import plain
+import pytest
+import torch
+from small import HEIGHT, ODD, WIDTH, config, each_bias, mixture, normal
+from torch import distributions
+
+PIXELS = HEIGHT * WIDTH
+
+
+def experts(**changes):
+    return mixture(config(ODD, **changes), seeds=(0, 1)).experts
+
+
+def test_the_floor_is_added_to_the_variance():
+    x = normal(2, 9, PIXELS)
+    changes = {"model.variance_floor": 0.1}
+    bare, floored = mixture(config(ODD), seeds=(0, 1)), mixture(config(ODD | changes), seeds=(0, 1))
+    (mu, logvar), (same_mu, higher) = bare.experts.encode(x), floored.experts.encode(x)
+    assert torch.equal(mu, same_mu)
+    torch.testing.assert_close(higher.exp(), logvar.exp() + 0.1)
+
+
+def test_a_floor_holds_where_the_variance_vanishes():
+    floored = mixture(config({"model.variance_floor": 1e-5})).experts
+    each_bias(floored, lambda bias: bias.fill_(-900))
+    _, logvar = floored.encode(torch.zeros(1, 3, PIXELS, dtype=torch.float64))
+    torch.testing.assert_close(logvar, torch.full_like(logvar, math.log(1e-5)))
+
+
+def test_means_are_pixels():
+    z = 100 * normal(2, 7, 9, 3)
+    mean = experts().mean(z)
+    assert mean.shape == (2, 7, 9, PIXELS)
+    assert ((mean >= 0) & (mean <= 1)).all()
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_likelihood_is_around_the_mean_image(likelihood):
+    module = mixture(config(ODD | {"model.likelihood": likelihood, "model.gaussian_std": 0.3})).experts
+    z, x = normal(1, 7, 9, 3), (normal(1, 9, PIXELS, seed=1) > 0).double()
+    mean = module.mean(z)
+    pixels = distributions.Bernoulli(mean) if likelihood == "bernoulli" else distributions.Normal(mean, 0.3)
+    torch.testing.assert_close(module.recon_log_prob(z, x), pixels.log_prob(x[:, None]).sum(-1))
+
+
+@pytest.mark.parametrize("hidden", [(), (8,), (9, 5)])
+def test_the_decoder_mirrors_the_encoder(hidden):
+    model = mixture(config({"model.expert_hidden": hidden, "model.latent_dim": 2}), pixels=6)
+    vae = plain.expert(model, 0, 0)
+    assert [tuple(weight.shape[::-1]) for weight in list(vae.encoder.parameters())[::2]] == [
+        *zip((6, *hidden), (*hidden, 4), strict=True)
+    ]
+    assert [tuple(weight.shape[::-1]) for weight in list(vae.decoder.parameters())[::2]] == [
+        *zip((2, *hidden[::-1]), (*hidden[::-1], 6), strict=True)
+    ]
