@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shlex
 import signal
 import sys
@@ -33,12 +34,13 @@ class Stopped(BaseException):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code: 2 for a mistake, 130 or 143 for an interrupt."""
-    options = arguments.parse(argv)
+    typed = sys.argv[1:] if argv is None else argv
+    options = arguments.parse(typed)
     try:
         with _terminable():
             match options:
                 case Ablate():
-                    return ablate(options)
+                    return ablate(options, again=_command(typed))
                 case List():
                     return list_all(options)
                 case Report():
@@ -52,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 143
 
 
-def ablate(options: Ablate) -> int:
-    """Run a study and write its report."""
+def ablate(options: Ablate, *, again: str) -> int:
+    """Run a study and write its report; `again` is the command that resumes it."""
     design = designs.load(options.profile, seeds=options.seeds, changes=options.set, name=options.name)
     folder = options.results / design.name
     if options.dry_run:
@@ -80,7 +82,6 @@ def ablate(options: Ablate) -> int:
             )
     except (KeyboardInterrupt, Stopped):
         left = survey(design, folder)
-        again = shlex.join(["python", "-m", "studies", *sys.argv[1:]])
         print(
             f"stopped: {left.asked - left.pending} of {left.asked} runs are done; go on with: {again}",
             file=sys.stderr,
@@ -141,6 +142,13 @@ def report(options: Report) -> int:
     for folder in folders:
         print(_write_report(folder))
     return 0
+
+
+def _command(typed: Sequence[str]) -> str:
+    """Return what was typed, the way it was typed: with nox, the environment is nox's."""
+    if "NOX_CURRENT_SESSION" in os.environ:
+        return f"nox -s ablations -- {shlex.join(typed[1:])}"
+    return f"python -m studies {shlex.join(typed)}"
 
 
 def _tell_trouble(summary: Summary) -> None:

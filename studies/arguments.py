@@ -117,9 +117,10 @@ def parse(arguments: Sequence[str] | None = None) -> Ablate | List | Report:
 
 def one_line(box: str) -> str:
     """Return the message of a box that tyro drew, and the option it thinks was meant."""
-    text = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    rules = [number for number, line in enumerate(text) if line.startswith("───")]
-    message = " ".join(text[: rules[0]] if rules else text)
+    text = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
+    rules = [number for number, line in enumerate(text) if line and not line.strip("─-")]
+    begin = 1 if box.startswith("╭") or not rules else rules.pop(0) + 1  # a title, in ASCII with a rule below
+    message = " ".join(text[begin : rules[0] if rules else None]).strip()
     hint = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(text))
     choices = re.search(r"Available subcommands: [\w, -]*\w", " ".join(text))
     if hint:

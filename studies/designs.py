@@ -51,6 +51,7 @@ class Profile(BaseModel):
     axes: dict[str, list[Any]] = Field(min_length=1)
     seeds: StrictInt | list[StrictInt]
     baseline: dict[str, Any] = {}
+    """What other cells are compared with; left out: the preset's value, or the first of the axis."""
     design: Literal["grid", "one-at-a-time"] = "grid"
     expected: Expected | None = None
 
@@ -256,13 +257,15 @@ def _cells(
     for key in baseline:
         if key not in axes:
             raise ConfigError(f"profile {where}: baseline {key} is no axis (axes: {', '.join(axes)})")
-    start = {key: baseline.get(key, _plain(configs.lookup(base, key))) for key in axes}
-    for key, value in start.items():
-        if value not in axes[key]:
+        if baseline[key] not in axes[key]:
             raise ConfigError(
-                f"profile {where}: baseline {key} = {value} is not on its axis {list(axes[key])}: "
-                "name one of them under [baseline]"
+                f"profile {where}: baseline {key} = {baseline[key]} is not on its axis {list(axes[key])}"
             )
+    usual = {key: _plain(configs.lookup(base, key)) for key in axes}
+    start = {
+        key: baseline.get(key, usual[key] if usual[key] in values else values[0])
+        for key, values in axes.items()
+    }
     if kind == "grid":
         points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
     else:

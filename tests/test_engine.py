@@ -1,0 +1,282 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import fmean, stdev
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from toys import PROFILE, Listener, Toy, bound
+
+from moevae.config import fingerprint
+from moevae.errors import ConfigError, DataError, RecordError
+from studies import designs, locks, records, storage
+from studies.engine import run_study
+from studies.executors import in_process
+from studies.storage import StorageError
+
+
+class Bench:
+    """A toy study in a folder of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "results" / "toy"
+        self.profile = root / "toy.toml"
+        self.profile.write_text(PROFILE)
+        self.diary = root / "diary"
+        self.diary.mkdir()
+        self.toy = Toy(self.diary)
+
+    def design(self, **options):
+        return designs.load(str(self.profile), **options)
+
+    def run(self, toy=None, design=None, **options):
+        watch = options.pop("watch", Listener())
+        with in_process() as workforce:
+            return run_study(
+                design or self.design(),
+                self.folder,
+                toy or self.toy,
+                workforce=workforce,
+                watch=watch,
+                **options,
+            )
+
+    def trials(self, url=None):
+        with storage.opened(url or storage.default_url(self.folder)) as opened:
+            return optuna.load_study(study_name="toy", storage=opened).get_trials()
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path)
+
+
+def test_every_run_once_with_its_record_and_one_trial_a_cell(bench):
+    design, watch = bench.design(), Listener()
+    summary = bench.run(watch=watch)
+    wanted = {fingerprint(cell.run(seed)) for cell in design.cells for seed in design.seeds}
+    good, bad = records.read_all(bench.folder)
+    assert {record.fingerprint for record in good} == wanted
+    assert not bad
+    assert bench.toy.counts() == dict.fromkeys(wanted, 1)
+    assert len(summary.trained) == len(wanted)
+    assert watch.epochs == [1, 2] * len(design.cells)
+    assert watch.ended == [3] * len(design.cells)
+
+    trials = bench.trials()
+    assert [trial.params for trial in trials] == [dict(cell.values) for cell in design.cells]
+    for trial, cell in zip(trials, design.cells, strict=True):
+        bounds = [bound(cell.run(seed)) for seed in design.seeds]
+        assert trial.state is TrialState.COMPLETE
+        assert trial.value == pytest.approx(fmean(bounds))
+        assert trial.intermediate_values == pytest.approx({1: fmean(bounds) - 1, 2: fmean(bounds)})
+        assert trial.user_attrs["n"] == 3
+        assert trial.user_attrs["seeds"] == [0, 1, 2]
+        assert trial.user_attrs["cell"] == cell.label
+        assert trial.user_attrs["mixture_elbo"] == pytest.approx(fmean(bounds) - 1)
+        assert trial.user_attrs["nmi"] == pytest.approx(0.1)
+        assert trial.user_attrs["nmi (std)"] == pytest.approx(stdev([0.0, 0.1, 0.2]))
+
+
+def test_a_finished_study_trains_nothing_and_changes_no_byte(bench):
+    bench.run()
+    before = {path: path.read_bytes() for path in bench.folder.rglob("*") if path.suffix in (".json", ".png")}
+    counts = bench.toy.counts()
+    summary = bench.run()
+    assert not summary.trained
+    assert bench.toy.counts() == counts
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(bench.trials()) == 4
+
+
+def test_more_seeds_train_only_what_is_missing(bench):
+    bench.run()
+    summary = bench.run(design=bench.design(seeds="5"))
+    assert {record.config["seed"] for record in summary.trained} == {3, 4}
+    assert set(bench.toy.counts().values()) == {1}
+    assert len(bench.toy.counts()) == 4 * 5
+    assert [trial.user_attrs["n"] for trial in bench.trials()] == [5] * 4
+    tree = json.loads((bench.folder / "study.json").read_text())
+    assert tree["seeds"] == [0, 1, 2, 3, 4]
+    assert tree["command"].endswith("--seeds 5")
+    assert not bench.run(design=bench.design(seeds="1,")).trained
+    assert json.loads((bench.folder / "study.json").read_text()) == tree
+
+
+def test_an_axis_may_grow(bench):
+    bench.run()
+    bench.profile.write_text(PROFILE.replace("[0.5, 1]", "[0.5, 1, 4]"))
+    summary = bench.run()
+    assert len(summary.trained) == 2 * 3
+    assert [trial.state for trial in bench.trials()] == [TrialState.COMPLETE] * 6
+
+
+def test_another_design_is_refused_and_the_folder_left_alone(bench):
+    bench.run()
+    before = sorted(bench.folder.rglob("*"))
+    bench.profile.write_text(PROFILE.replace("train.epochs = 2", "train.epochs = 3"))
+    with pytest.raises(RecordError, match=r"train\.epochs = 2, here 3.*--name"):
+        bench.run()
+    assert sorted(bench.folder.rglob("*")) == before
+
+
+def test_failed_runs_lower_n_and_run_again_only_when_asked(bench):
+    failing = Toy(bench.diary, failing=frozenset({1}))
+    summary = bench.run(failing)
+    assert len(summary.failures) == 4
+    assert [(trial.user_attrs["n"], trial.user_attrs["failed"]) for trial in bench.trials()] == [(2, 1)] * 4
+    again = bench.run()
+    assert not again.trained
+    assert len(again.failures) == 4
+    mended = bench.run(retry_failed=True)
+    assert {record.config["seed"] for record in mended.trained} == {1}
+    assert not mended.failures
+    assert [(trial.user_attrs["n"], trial.user_attrs["failed"]) for trial in bench.trials()] == [(3, 0)] * 4
+
+
+def test_a_cell_whose_runs_all_failed_is_a_failed_trial(bench):
+    bench.run(Toy(bench.diary, failing=frozenset({0, 1, 2})))
+    assert [trial.state for trial in bench.trials()] == [TrialState.FAIL] * 4
+
+
+@pytest.mark.parametrize("broken", [KeyboardInterrupt(), RuntimeError("a bug"), DataError("no data")])
+def test_what_was_done_stays_and_the_rest_waits(bench, broken):
+    with pytest.raises(type(broken)):
+        bench.run(Toy(bench.diary, broken=broken))
+    states = [trial.state for trial in bench.trials()]
+    assert states == [TrialState.COMPLETE] * 2 + [TrialState.WAITING] * 2
+    assert len(records.read_all(bench.folder)[0]) == 6
+    assert len(bench.run().trained) == 6
+    assert [trial.state for trial in bench.trials()] == [TrialState.COMPLETE] * 4
+    assert set(bench.toy.counts().values()) == {1}
+
+
+def test_runs_published_by_a_driver_that_died_are_adopted(bench):
+    """As after kill -9 between publishing and telling: records are there, their trials still run."""
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(Toy(bench.diary, broken=KeyboardInterrupt()))
+    for cell in bench.design().cells[2:]:
+        for outcome in Toy(bench.diary)([cell.run(seed) for seed in (0, 1, 2)], on_epoch=None):
+            records.publish(bench.folder, outcome)
+    with storage.opened(storage.default_url(bench.folder)) as opened:
+        number = opened.get_study_id_from_name("toy")
+        for trial in opened.get_all_trials(number, states=(TrialState.WAITING,)):
+            opened.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+    assert not bench.run().trained
+    assert [trial.state for trial in bench.trials()] == [TrialState.COMPLETE] * 4
+
+
+def test_the_storage_is_made_anew_from_the_records(bench):
+    bench.run()
+
+    def told(trials):
+        return [(trial.params, trial.value, trial.user_attrs, trial.intermediate_values) for trial in trials]
+
+    before = told(bench.trials())
+    for path in bench.folder.glob("study.db*"):
+        path.unlink()
+    assert not bench.run().trained
+    assert told(bench.trials()) == before
+
+
+def test_a_record_that_is_gone_is_made_again(bench):
+    bench.run()
+    gone = sorted((bench.folder / "records").glob("*.json"))[5]
+    content = gone.read_bytes()
+    gone.unlink()
+    assert [record.fingerprint for record in bench.run().trained] == [gone.stem]
+    assert gone.read_bytes() == content
+    assert len(bench.trials()) == 4
+
+
+def test_a_torn_record_is_named_and_made_again(bench):
+    bench.run()
+    torn = sorted((bench.folder / "records").glob("*.json"))[0]
+    content = torn.read_bytes()
+    torn.write_bytes(content[: len(content) // 2])
+    summary = bench.run()
+    assert [torn.name in str(error) for error in summary.before.refused] == [True]
+    assert torn.read_bytes() == content
+
+
+def test_nothing_is_written_when_the_preflight_refuses(bench):
+    def refuse(configs):
+        assert len(configs) == 12
+        raise DataError("no data")
+
+    with pytest.raises(DataError):
+        bench.run(preflight=refuse)
+    assert not bench.folder.parent.exists()
+
+
+def test_a_storage_that_cannot_be_opened_is_one_line(bench, tmp_path):
+    with pytest.raises(StorageError) as caught:
+        bench.run(storage_url="postgrsql://somebody:secret@nowhere/db")
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert not bench.folder.exists()
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "journal"])
+def test_other_storages_hold_several_studies_but_not_two_of_a_name(bench, tmp_path, scheme):
+    url = f"{scheme}:///{tmp_path}/shared.store"
+    bench.run(storage_url=url)
+    bench.run(storage_url=url, design=bench.design(seeds="4"))
+    assert [trial.user_attrs["n"] for trial in bench.trials(url)] == [4] * 4
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(StorageError, match="--name"):
+        Bench(other).run(storage_url=url)
+    assert [trial.user_attrs["n"] for trial in bench.trials(url)] == [4] * 4
+
+
+def test_a_second_driver_is_told_who_works(bench):
+    holding = f"""
+from pathlib import Path
+from studies import locks
+with locks.hold(Path({str(bench.folder)!r})):
+    print("held", flush=True)
+    input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout
+        assert first.stdout.readline() == "held\n"
+        with pytest.raises(locks.StudyLockedError, match=f"process {first.pid} on .*, since 20"):
+            bench.run()
+        assert f"process {first.pid}" in (locks.holder(bench.folder) or "")
+        first.kill()
+    assert locks.holder(bench.folder) is None
+    assert len(bench.run().trained) == 12
+
+
+def test_runs_that_were_not_asked_for_are_a_bug(bench):
+    def wrong(configs, /, *, on_epoch):
+        return bench.toy(configs[1:], on_epoch=on_epoch)
+
+    with pytest.raises(RuntimeError, match="did not return the runs"):
+        bench.run(wrong)
+    assert not records.read_all(bench.folder)[0]
+
+
+def test_a_seedless_design_cannot_be_made(bench):
+    with pytest.raises(ConfigError):
+        bench.design(seeds="0")
+
+
+def test_overhead_of_a_cell_is_small(bench):
+    bench.profile.write_text(
+        PROFILE.replace("seeds = 3", "seeds = 1").replace("[0, 20]", str(list(range(50))))
+    )
+    design = bench.design(changes=["routing.temperature=1"], name="toy")
+    bench.run(
+        design=bench.design(changes=["routing.temperature=1", "objective.balance_weight=1"], name="toy")
+    )
+    begin = time.perf_counter()
+    assert len(bench.run(design=design).trained) == 49
+    assert (time.perf_counter() - begin) / 49 < 0.1, f"on {os.cpu_count()} cores"
