@@ -12,14 +12,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from moevae import devices, metrics, snapshot
+from moevae import devices, metrics, provenance, snapshot
 from moevae.config import DataConfig, RunConfig, fingerprint, to_dict
 from moevae.data import Images, Labels, load_images, load_labels
 from moevae.errors import CheckpointError
 from moevae.evaluation import Evaluation, Split, evaluate
 from moevae.train import Failure as Breakdown
 from moevae.train import Fit, Training
-from studies import provenance
 from studies.diary import Diary, EpochReport, scores
 from studies.records import (
     Confusion,
