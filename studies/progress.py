@@ -62,7 +62,7 @@ class Bar:
     def __init__(self, progress: _Progress) -> None:
         """Draw on that display."""
         self._progress = progress
-        self._task = progress.add_task("", total=None, left="")
+        self._task = progress.add_task("", total=None, left="starting")
         self._clock = _Clock()
 
     def begin(self, ledger: Ledger) -> None:
@@ -91,7 +91,7 @@ def watching(console: Console) -> Iterator[Watch]:
         yield Lines(console)
         return
     columns = (BarColumn(), TextColumn("{task.fields[left]}"), TextColumn("left:"), TimeRemainingColumn())
-    with _Progress(*columns, console=console, transient=True) as progress:
+    with _Progress(*columns, console=console, transient=True, speed_estimate_period=600) as progress:
         yield Bar(progress)
 
 
