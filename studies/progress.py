@@ -73,7 +73,7 @@ class Bar:
     def epoch(self, task: Task, report: EpochReport) -> None:
         """Move the bar."""
         self._clock.advance(len(task.configs))
-        self._progress.below = f"{task.cell.label}: {_epoch_in_words(report)}"
+        self._progress.below = f"{_epoch_in_words(report)} ({task.cell.label})"
         self._progress.update(self._task, completed=self._clock.epochs)
 
     def done(self, task: Task, made: Sequence[Record]) -> None:
