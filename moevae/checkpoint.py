@@ -26,10 +26,21 @@ class Trained:
     config: RunConfig
     height: int
     width: int
+    sha256: str
+    """Of the images it was trained on; empty where it was not told."""
 
 
-def save(path: Path, fit: Fit, run: int, height: int, width: int) -> None:
-    """Write run number `run` of a population, whole or not at all; images are height x width pixels."""
+def save(path: Path, fit: Fit, run: int, height: int, width: int, sha256: str = "") -> None:
+    """Write run number `run` of a population, whole or not at all.
+
+    Args:
+        path: a safetensors file; folders are made.
+        fit: the population.
+        run: its position in it.
+        height: of the images, pixels.
+        width: of the images, pixels.
+        sha256: of the images, as `Images` has it.
+    """
     weights = {
         name: value[run : run + 1].cpu().contiguous() for name, value in fit.model.state_dict().items()
     }
@@ -40,6 +51,7 @@ def save(path: Path, fit: Fit, run: int, height: int, width: int) -> None:
         "fingerprint": fingerprint(config),
         "height": str(height),
         "width": str(width),
+        "sha256": sha256,
     }
     write_atomically(path, to_bytes(weights, metadata))
 
@@ -74,4 +86,4 @@ def load(path: Path) -> Trained:
                 f"{path}: {name} has shape {found.get(name)}, its configuration needs {expected.get(name)}"
             )
     model.load_state_dict(weights)
-    return Trained(model, config, height, width)
+    return Trained(model, config, height, width, metadata.get("sha256", ""))

@@ -14,19 +14,24 @@ from moevae.errors import ConfigError
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
+def available() -> list[torch.device]:
+    """Return the devices of this machine, the one that `auto` takes first."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [torch.device(kind) for kind in there if there[kind]]
+
+
 def resolve(name: str) -> torch.device:
     """Return the device of that name; `auto` takes the first accelerator there is.
 
     Raises:
         ConfigError: this machine has no such device.
     """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    here = available()
     if name == "auto":
-        return torch.device(next(kind for kind, there in available.items() if there))
-    kind = name.partition(":")[0]
-    if not available.get(kind, False):
-        here = ", ".join(kind for kind, there in available.items() if there)
-        raise ConfigError(f"device {name!r}: not on this machine, which has {here}")
+        return here[0]
+    if name.partition(":")[0] not in [device.type for device in here]:
+        names = ", ".join(device.type for device in here)
+        raise ConfigError(f"device {name!r}: not on this machine, which has {names}")
     return torch.device(name)
 
 

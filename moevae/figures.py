@@ -28,7 +28,7 @@ def reconstructions(model: Mixture, x: Tensor) -> Tensor:
     return images.gather(1, chosen.expand(-1, 1, -1, images.shape[-1])).squeeze(1)
 
 
-def tiles(images: Tensor | np.ndarray, height: int, width: int, scale: int = 1) -> bytes:
+def tiles(images: Tensor | np.ndarray, height: int, width: int, scale: int = 1, gap: int = 0) -> bytes:
     """Return a PNG of images laid side by side.
 
     Args:
@@ -36,15 +36,15 @@ def tiles(images: Tensor | np.ndarray, height: int, width: int, scale: int = 1) 
         height: of one image, pixels.
         width: of one image, pixels.
         scale: pixels of the picture for one of the image.
+        gap: pixels of the picture between images, gray.
     """
     array = np.asarray(torch.as_tensor(images).detach().cpu(), dtype=np.float64)
-    rows, columns = array.shape[:2]
-    grid = (
-        array.reshape(rows, columns, height, width)
-        .transpose(0, 2, 1, 3)
-        .reshape(rows * height, columns * width)
-    )
-    gray = np.rint(grid.clip(0, 1) * 255).astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
+    shades = np.rint(array.clip(0, 1) * 255).astype(np.uint8).reshape(*array.shape[:2], height, width)
+    tiles = shades.repeat(scale, 2).repeat(scale, 3)
+    spaced = np.pad(tiles, [(0, 0), (0, 0), (0, gap), (0, gap)], constant_values=128)
+    rows, columns, tall, wide = spaced.shape
+    gray = spaced.transpose(0, 2, 1, 3).reshape(rows * tall, columns * wide)
+    gray = gray[: rows * tall - gap, : columns * wide - gap]
     buffer = io.BytesIO()
     Image.fromarray(gray, mode="L").save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

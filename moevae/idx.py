@@ -35,6 +35,13 @@ def data_root(root: Path | None = None) -> Path:
     return Path(named).expanduser() if named else user_cache_path("moevae", appauthor=False)
 
 
+def is_there(name: str, root: Path | None = None) -> bool:
+    """Return whether all files of `mnist` or `fashion-mnist` are in the folder, read or not."""
+    release = RELEASES[name]
+    folder = data_root(root) / release.folder / "raw"
+    return all(_present(folder, file) for file in (*release.images, *release.labels))
+
+
 def read_images(name: str, root: Path | None = None) -> np.ndarray:
     """Return all gray images in official order, training before test: [70000, 28, 28] uint8.
 

@@ -99,6 +99,12 @@ def reset(module: nn.Module, generators: Sequence[torch.Generator]) -> None:
             layer.reset(generators)
 
 
+def count_parameters(module: nn.Module) -> int:
+    """Return the weights and biases of one run's stacked layers, padding left out."""
+    layers = [layer for layer in module.modules() if isinstance(layer, StackedLinear)]
+    return sum((layer.weight[0].numel() + layer.bias[0].numel()) for layer in layers)
+
+
 def _per_run(runs: int, *shape: int) -> nn.Parameter:
     size = math.prod(shape)
     return nn.Parameter(torch.zeros(runs, -(-size // _VECTOR) * _VECTOR))

@@ -1,0 +1,44 @@
+"""The command line of the core: `python -m moevae train | evaluate | sample | info`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from moevae import arguments, console
+from moevae.arguments import Evaluate, Info, Sample, Train
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code: 1 for a run that failed, 2 for a mistake, 130 for an interrupt."""
+    options = arguments.parse(argv)
+    return console.exit_code(lambda: _run(options))
+
+
+def _run(options: Train | Evaluate | Sample | Info) -> int:
+    # Torch takes seconds to import: each command is imported when it is asked for.
+    match options:
+        case Train(dry_run=True):
+            from moevae.commands.plan import show
+
+            return show(options)
+        case Train():
+            from moevae.commands.train import train
+
+            return train(options)
+        case Evaluate():
+            from moevae.commands.evaluate import evaluate
+
+            return evaluate(options)
+        case Sample():
+            from moevae.commands.sample import sample
+
+            return sample(options)
+        case Info():
+            from moevae.commands.info import info
+
+            return info(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

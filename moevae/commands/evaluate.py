@@ -1,0 +1,94 @@
+"""`evaluate`: measure trained runs on a split."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+import torch
+
+from moevae import checkpoint, devices, settings
+from moevae.arguments import Evaluate
+from moevae.checkpoint import Trained
+from moevae.commands import scores
+from moevae.commands.scores import Score
+from moevae.config import DataConfig, fingerprint
+from moevae.data import Images, Labels, load_images, load_labels
+from moevae.errors import CheckpointError, ConfigError
+
+_MAY_CHANGE = ("data.", "evaluation.")
+
+
+def evaluate(options: Evaluate) -> int:
+    """Measure each checkpoint and print its metrics."""
+    if not options.checkpoints:
+        raise ConfigError("no CHECKPOINT: name a file that `python -m moevae train` wrote")
+    changes = settings.parse_settings(options.set)
+    for key in changes:
+        if not key.startswith(_MAY_CHANGE):
+            raise ConfigError(f"--set {key}: a trained run keeps it; only data and evaluation can change")
+    device = devices.resolve(options.device)
+    devices.prepare()
+    runs = [checkpoint.load(path) for path in options.checkpoints]
+    configs = [settings.apply(run.config, changes) for run in runs]
+    load = functools.cache(lambda data: _load(data, options.data_root))
+    for path, run, config in zip(options.checkpoints, runs, configs, strict=True):
+        _check(path, run, config.data, load(config.data)[0])
+    found = []
+    for run, config in zip(runs, configs, strict=True):
+        found += scores.score(run.model.to(device), [config], *load(config.data), options.split)
+    if options.json:
+        entries = [
+            {
+                "checkpoint": str(path),
+                "fingerprint": fingerprint(run.config),
+                "seed": run.config.seed,
+                "data": score.config.data.name,
+                "num_samples": score.config.evaluation.num_samples,
+                "split": options.split,
+                **score.to_dict(),
+            }
+            for path, run, score in zip(options.checkpoints, runs, found, strict=True)
+        ]
+        print(json.dumps({"hardware": devices.describe(device), "runs": entries}, indent=1))
+    else:
+        _print(options, found, device)
+    return 0
+
+
+def _load(data: DataConfig, root: Path | None) -> tuple[Images, Labels | None]:
+    return load_images(data, root), load_labels(data, root)
+
+
+def _check(path: Path, run: Trained, data: DataConfig, images: Images) -> None:
+    """Refuse images of another size; tell of images that changed under the same name."""
+    if (images.height, images.width) != (run.height, run.width):
+        raise CheckpointError(
+            f"{path}: trained on images of {run.height} x {run.width} pixels,"
+            f" and {data.name} has {images.height} x {images.width}"
+        )
+    if data.name == run.config.data.name and run.sha256 not in ("", images.sha256):
+        print(f"note: {data.name} held other images when {path} was trained", file=sys.stderr)
+
+
+def _print(options: Evaluate, found: Sequence[Score], device: torch.device) -> None:
+    rows = list(zip(options.checkpoints, found, strict=True))
+    if scores.are_seeds_of_one_cell(found):
+        rows.sort(key=lambda row: row[1].config.seed)
+        names = [f"seed {each.config.seed}" for _, each in rows]
+    else:
+        names = [f"run {number}" for number in range(1, len(rows) + 1)]
+    ordered = [each for _, each in rows]
+    data = ", ".join(dict.fromkeys(each.config.data.name for each in found))
+    print(f"{options.split} split of {data}\n\n{scores.table(ordered, names)}\n")
+    print(scores.loads(ordered, names))
+    if any("nmi" in each.metrics for each in found):
+        print(scores.ABOUT_LABELS)
+    for name, (path, _) in zip(names, rows, strict=True):
+        print(f"{name}: {path}")
+    speed = fmean(each.images_per_second for each in found)
+    print(f"evaluated at {speed:,.0f} images/s on {scores.hardware(device)}")

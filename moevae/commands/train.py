@@ -1,0 +1,214 @@
+"""`train`: train the runs that are not there yet, measure all of them, keep what is good."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from moevae import checkpoint, devices
+from moevae import train as core
+from moevae.arguments import Train
+from moevae.checkpoint import Trained
+from moevae.commands import plan, scores
+from moevae.commands.scores import Score
+from moevae.config import RunConfig, fingerprint, to_dict
+from moevae.data import Images, Labels, load_images, load_labels
+from moevae.errors import CheckpointError
+from moevae.evaluation import Split
+from moevae.progress import Note, watching
+
+SHOWN = {"mixture_elbo": "ELBO", "nmi": "NMI"}
+"""Metrics that a line of progress has room for."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one run that was asked for."""
+
+    config: RunConfig
+    path: Path
+    status: str
+    """`trained`, `there` before, or `failed`."""
+    scores: dict[Split, Score]
+    failure: str | None = None
+    seconds: float | None = None
+    """Wall time of training of the whole population, evaluation left out."""
+    images_per_second: float | None = None
+    """Training images of the whole population, per second."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON tells of it."""
+        return {
+            "fingerprint": fingerprint(self.config),
+            "seed": self.config.seed,
+            "status": self.status,
+            "failure": self.failure,
+            "checkpoint": None if self.failure else str(self.path),
+            "scores": {split: score.to_dict() for split, score in self.scores.items()},
+            "train_seconds": self.seconds,
+            "train_images_per_second": self.images_per_second,
+            "config": to_dict(self.config),
+        }
+
+
+def train(options: Train) -> int:
+    """Train, measure and keep runs; return 1 if one of them failed."""
+    told = Console(stderr=True)
+    configs = plan.configurations(options)
+    device = devices.resolve(options.device)
+    devices.prepare()
+    _check_writable(options.output)
+    images = load_images(configs[0].data, options.data_root)
+    labels = load_labels(configs[0].data, options.data_root)
+    there = {config: found for config in configs if (found := _there(config, images, options))}
+    results = [_measured(found, images, labels, device, options) for found in there.values()]
+    for result in results:
+        _say(told, f"{result.path} is there: measured, not trained again (--force would)")
+    missing = [config for config in configs if config not in there]
+    if missing:
+        try:
+            results += _train(missing, images, labels, device, options, told)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("nothing was written") from None
+    results.sort(key=lambda result: configs.index(result.config))
+    if options.json:
+        runs = [result.to_dict() for result in results]
+        print(json.dumps({"hardware": devices.describe(device), "runs": runs}, indent=1, allow_nan=False))
+    else:
+        _print(results, device)
+    for result in results:
+        if result.failure:
+            _say(told, f"failed: seed {result.config.seed}: {result.failure}; this run was not kept")
+    return 1 if any(result.failure for result in results) else 0
+
+
+def _there(config: RunConfig, images: Images, options: Train) -> Trained | None:
+    """Return the run if it was trained before."""
+    path = plan.place(config, options.output)
+    if options.force or not path.exists():
+        return None
+    try:
+        trained = checkpoint.load(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; --force trains it again") from None
+    if trained.sha256 not in ("", images.sha256):
+        raise CheckpointError(
+            f"{path}: {images.name} held other images when this run was trained; --force trains it again"
+        )
+    return trained
+
+
+def _measured(
+    trained: Trained, images: Images, labels: Labels | None, device: torch.device, options: Train
+) -> Result:
+    config, model = trained.config, trained.model.to(device)
+    found = {split: scores.score(model, [config], images, labels, split)[0] for split in _splits(images)}
+    return Result(config, plan.place(config, options.output), "there", found)
+
+
+def _train(
+    configs: Sequence[RunConfig],
+    images: Images,
+    labels: Labels | None,
+    device: torch.device,
+    options: Train,
+    told: Console,
+) -> list[Result]:
+    count, data = len(configs), configs[0].data.name
+    runs = f"{count} runs" if count > 1 else "1 run"
+    _say(told, f"Training {runs} on {len(images.train)} images of {data}, on {scores.hardware(device)}")
+    with watching(told) as note:
+        fit = core.fit(
+            configs,
+            images,
+            device=device,
+            on_epoch=lambda progress: _note(note, progress, configs, images, labels),
+        )
+        by_split = {
+            split: scores.score(fit.model, configs, images, labels, split) for split in _splits(images)
+        }
+    results = []
+    for run, config in enumerate(configs):
+        path, failure = plan.place(config, options.output), _failure(fit, run, by_split)
+        if not failure:
+            _save(path, fit, run, images)
+        found = {} if failure else {split: measured[run] for split, measured in by_split.items()}
+        status = "failed" if failure else "trained"
+        results.append(Result(config, path, status, found, failure, fit.seconds, fit.images_per_second))
+    return results
+
+
+def _note(
+    note: Note,
+    progress: core.Progress,
+    configs: Sequence[RunConfig],
+    images: Images,
+    labels: Labels | None,
+) -> None:
+    """Tell the mean over the runs that have not failed, on the validation split if there is one."""
+    alive = [run for run, failure in enumerate(progress.failures) if failure is None]
+    numbers = {"loss": fmean(progress.losses[run] for run in alive)} if alive else {}
+    if alive and len(images.validation):
+        found = scores.score(progress.model, configs, images, labels, "validation")
+        for name, word in SHOWN.items():
+            if name in found[0].metrics:
+                numbers[f"validation {word}"] = fmean(found[run].metrics[name] for run in alive)
+    note(progress.epoch, progress.epochs, numbers)
+
+
+def _failure(fit: core.Fit, run: int, by_split: dict[Split, list[Score]]) -> str | None:
+    failure = fit.failures[run]
+    if failure:
+        return f"{failure.reason} in epoch {failure.epoch}, step {failure.step}"
+    broken = ((split, found[run].broken) for split, found in by_split.items())
+    return next((f"{words} on the {split} split" for split, words in broken if words), None)
+
+
+def _save(path: Path, fit: core.Fit, run: int, images: Images) -> None:
+    try:
+        checkpoint.save(path, fit, run, images.height, images.width, images.sha256)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _check_writable(folder: Path) -> None:
+    """Find out before training, and without writing, whether checkpoints can be kept there."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise CheckpointError(f"--output {folder}: {nearest} is a file, and a folder is needed")
+    if not os.access(nearest, os.W_OK):
+        raise CheckpointError(f"--output {folder}: {nearest} cannot be written to")
+
+
+def _splits(images: Images) -> list[Split]:
+    return ["validation", "test"] if len(images.validation) else ["test"]
+
+
+def _print(results: Sequence[Result], device: torch.device) -> None:
+    good = [result for result in results if not result.failure]
+    names = [f"seed {result.config.seed}" for result in good]
+    for split in ("validation", "test"):
+        if good and split in good[0].scores:
+            print(f"{split} split\n\n{scores.table([run.scores[split] for run in good], names)}\n")
+    if good:
+        print(scores.loads([run.scores["test"] for run in good], names))
+        if "nmi" in good[0].scores["test"].metrics:
+            print(scores.ABOUT_LABELS)
+    for name, result in zip(names, good, strict=True):
+        print(f"{name}: {result.path}")
+    trained = [result for result in results if result.seconds is not None]
+    if trained:
+        seconds, speed = trained[0].seconds, trained[0].images_per_second
+        print(f"trained in {seconds:.1f} s, {speed:,.0f} images/s on {scores.hardware(device)}")
+
+
+def _say(told: Console, text: str) -> None:
+    told.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,73 @@
+"""How training tells a person that it goes on: a live bar on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+Note = Callable[[int, int, Mapping[str, float]], None]
+"""Told after each epoch: its number from 1, the number of epochs, and what to show by name."""
+
+_EVERY = 10.0
+"""Seconds between plain lines."""
+
+
+class Bar(Progress):
+    """A bar with a line of text below it."""
+
+    below = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Return the bar and its line."""
+        yield from super().get_renderables()
+        yield Text(self.below, overflow="ellipsis", no_wrap=True, style="dim")
+
+
+@contextmanager
+def watching(console: Console) -> Iterator[Note]:
+    """Show progress on a console: the bar if it is a terminal, lines if it is not."""
+    if not console.is_terminal:
+        yield _lines(console)
+        return
+    columns = (BarColumn(), TextColumn("{task.fields[epochs]}"), TextColumn("left:"), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None, epochs="starting")
+
+        def note(epoch: int, epochs: int, numbers: Mapping[str, float]) -> None:
+            bar.below = in_words(numbers)
+            bar.update(task, total=epochs, completed=epoch, epochs=f"epoch {epoch}/{epochs}")
+
+        yield note
+
+
+def in_words(numbers: Mapping[str, float]) -> str:
+    """Return numbers with their names, such as `loss 27.66, NMI 0.7123`."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+
+
+def seconds_in_words(seconds: float) -> str:
+    """Return a time such as `45 s` or `12 min`."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _lines(console: Console) -> Note:
+    """Write the first and the last epoch, and one now and then between them."""
+    start = last = time.monotonic()
+
+    def note(epoch: int, epochs: int, numbers: Mapping[str, float]) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if epoch not in (1, epochs) and now - last < _EVERY:
+            return
+        last = now
+        # The first epoch is slower than the others and would mislead.
+        left = f", {seconds_in_words((now - start) * (epochs - epoch) / epoch)} left" if epoch > 1 else ""
+        line = f"[epoch {epoch}/{epochs}{left}] {in_words(numbers)}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    return note
