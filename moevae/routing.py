@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
-from torch.nn import functional
 
 
 def soft(log_probs: Tensor) -> Tensor:
@@ -22,9 +22,10 @@ def hard(log_probs: Tensor) -> Tensor:
     Bengio, Leonard, Courville (2013), estimating gradients through stochastic neurons.
     """
     probs = log_probs.exp()
-    chosen = functional.one_hot(log_probs.argmax(1), log_probs.shape[1])  # [R, B, K]
+    # Laid out in memory as the probabilities are: another order of summing would round by the number of runs.
+    chosen = torch.zeros_like(probs).scatter(1, log_probs.argmax(1, keepdim=True), 1.0)  # [R, K, B]
     # The difference is exactly zero in value, so that unchosen experts weigh exactly nothing.
-    return chosen.to(probs.dtype).transpose(1, 2) + (probs - probs.detach())
+    return chosen + (probs - probs.detach())
 
 
 ROUTINGS: dict[str, Callable[[Tensor], Tensor]] = {"soft": soft, "hard": hard}
