@@ -1,0 +1,236 @@
+"""Training: alone as in company, today as yesterday, blind to labels, unharmed by a failure beside it."""
+
+import inspect
+import re
+import subprocess
+import sys
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from small import EVEN, ODD, config, images, same, weights
+
+from moevae.config import PER_RUN, override
+from moevae.data import Images, load_images
+from moevae.errors import ConfigError
+from moevae.evaluation import evaluate
+from moevae.presets import digits
+from moevae.train import Batches, Training, fit
+
+CPU = torch.device("cpu")
+SIZES = pytest.mark.parametrize("sizes", [EVEN, ODD], ids=["even", "odd"])
+
+
+def population(sizes, kind="soft", **changes):
+    """Runs that differ in all that may differ."""
+    base = config(sizes | changes, **{"routing.kind": kind, "routing.schedule": "exponential"})
+    scalars = [(0, 1.0, 20.0, 1.0, 1.0), (1, -0.3, 0.0, 0.5, 2.0), (2, 0.0, 3.0, 5.0, 0.1)]
+    return [override(base, dict(zip(PER_RUN, each, strict=True))) for each in scalars]
+
+
+@SIZES
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+@pytest.mark.parametrize("batch", [16, 48])
+def test_company_changes_no_bit(sizes, kind, batch):
+    configs, data = population(sizes, kind, **{"train.batch_size": batch}), images()
+    losses = []
+    together = fit(configs, data, on_epoch=lambda progress: losses.append(progress.losses))
+    for run, own in enumerate(configs):
+        curve = []
+        alone = fit([own], data, on_epoch=lambda progress, curve=curve: curve.append(progress.losses[0]))
+        assert same(weights(alone.model, 0), weights(together.model, run))
+        assert curve == [epoch[run] for epoch in losses]
+
+
+@SIZES
+@pytest.mark.parametrize("batch", [5, 13, 37])
+def test_company_changes_rounding_at_most_where_batches_are_odd(sizes, batch):
+    configs, data = population(sizes, **{"train.batch_size": batch}), images()
+    together = fit(configs, data)
+    for run, own in enumerate(configs):
+        alone, company = weights(fit([own], data).model, 0), weights(together.model, run)
+        for name, value in company.items():
+            torch.testing.assert_close(alone[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_the_order_of_runs_does_not_matter():
+    configs, data = population(ODD), images()
+    forth, back = fit(configs, data), fit(configs[::-1], data)
+    assert all(same(weights(forth.model, run), weights(back.model, 2 - run)) for run in range(3))
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
+    run, data = config(), images()
+    first, again, other = (fit([each], data).model for each in (run, run, override(run, {"seed": 1})))
+    assert same(weights(first, 0), weights(again, 0))
+    assert not same(weights(first, 0), weights(other, 0))
+
+
+FRESH = """
+import sys
+from small import ODD, config, images
+from moevae.evaluation import evaluate
+from moevae.train import fit
+runs = [config(ODD, seed=seed) for seed in map(int, sys.argv[1:])]
+print(evaluate(fit(runs, images()).model, runs, images())[0].metrics)
+"""
+
+
+def test_a_fresh_process_gives_the_same_metrics(pytestconfig):
+    runs, folder = [config(ODD, seed=seed) for seed in (5, 6)], pytestconfig.rootpath / "tests"
+    here = evaluate(fit(runs, images()).model, runs, images())[0].metrics
+    code = f"import moevae{FRESH}"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "5", "9"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == str(here)
+
+
+def test_a_run_is_given_no_labels_and_looks_at_the_training_split_alone():
+    assert {field.name for field in fields(Images)}.isdisjoint({"labels", "classes", "targets"})
+    assert "labels" not in inspect.signature(fit).parameters
+    run, data = config(), images()
+    poison = torch.full((5, data.train.shape[1]), torch.nan)
+    poisoned = replace(data, validation=poison, test=poison)
+    assert same(weights(fit([run], data).model, 0), weights(fit([run], poisoned).model, 0))
+
+
+def test_a_failed_run_is_noted_and_the_others_are_as_alone():
+    configs, data = population(ODD, **{"train.epochs": 4}), images()
+    losses = []
+
+    def poison(progress):
+        losses.append(progress.losses)
+        if progress.epoch == 2:
+            with torch.no_grad():
+                progress.model.gate.network.layers[0].weight[1] = torch.nan
+
+    found = fit(configs, data, on_epoch=poison)
+    assert found.failures[0] is found.failures[2] is None
+    failure = found.failures[1]
+    assert (failure.epoch, failure.step, failure.reason) == (3, 7, "the loss became nan")  # 3 steps an epoch
+    assert torch.tensor([epoch[1] for epoch in losses]).isnan().tolist() == [False, False, True, True]
+    for run in (0, 2):
+        assert same(weights(fit([configs[run]], data).model, 0), weights(found.model, run))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"objective.balance_weight": 1e300}, r"the loss became (inf|nan)"),
+        ({"routing.temperature": 1e-300}, r"the loss became nan"),
+        ({"routing.schedule": "linear", "routing.final_temperature": 1e-300}, r"the loss became nan"),
+    ],
+)
+def test_absurd_scalars_end_in_a_failure(changes, reason):
+    found = fit([config(changes)], images())
+    assert 1 <= found.failures[0].step <= 6
+    assert re.fullmatch(reason, found.failures[0].reason)
+
+
+def test_an_absurd_learning_rate_ends_in_a_failure_and_training_stops():
+    told = []
+    run = config({"train.learning_rate": 1e30, "train.epochs": 50})
+    found = fit([run, override(run, {"seed": 1})], images(), on_epoch=told.append)
+    assert all(found.failures)
+    assert len(told) == max(failure.epoch for failure in found.failures) < 50
+
+
+def test_no_configurations_and_different_shapes_are_named():
+    with pytest.raises(ConfigError, match=r"^a population needs at least one configuration$"):
+        fit([], images())
+    with pytest.raises(ConfigError, match=r"^the configurations of a population may differ in seed, [^\n]*$"):
+        fit([config(), config({"model.latent_dim": 5})], images())
+
+
+def test_progress_and_result_say_what_happened():
+    run = config({"routing.schedule": "linear", "routing.temperature": 4.0, "train.epochs": 3})
+    told = []
+    found = fit([run], images(), on_epoch=told.append)
+    assert [(each.epoch, each.epochs) for each in told] == [(1, 3), (2, 3), (3, 3)]
+    assert told[0].temperatures == pytest.approx([4 - 3 * 2 / 8])  # step 2 of steps 0..8
+    assert told[-1].temperatures == pytest.approx([1.0])
+    assert found.configs == (run,)
+    assert found.images_per_second == pytest.approx(3 * 96 / found.seconds)
+
+
+def test_the_temperature_of_a_step_is_what_the_gate_sees():
+    run = config({"routing.schedule": "cosine", "routing.temperature": 3.0, "routing.final_temperature": 0.5})
+    training = Training([run], images().train, CPU)
+    seen, forward = [], training.model.forward
+    training.model.forward = lambda x, noise, heat: (seen.append(heat.item()), forward(x, noise, heat))[1]
+    while not training.done:
+        training.epoch()
+    assert len(seen) == 6
+    assert (seen[0], seen[-1]) == pytest.approx((3.0, 0.5))
+    assert seen == sorted(seen, reverse=True)
+
+
+def batches(binarization="none", count=50, size=16, seeds=(0, 1)):
+    """Batches of images whose every pixel tells their number."""
+    pixels = torch.arange(count).div(count)[:, None].expand(-1, 400).contiguous()
+    runs = [
+        config({"train.batch_size": size, "data.binarization": binarization}, seed=seed) for seed in seeds
+    ]
+    return Batches(runs, pixels, CPU)
+
+
+def test_an_epoch_shows_no_image_twice_and_each_run_has_its_own_order():
+    feed = batches()
+    epochs = [torch.cat(list(feed.epoch()), 1)[..., 0].mul(50).round() for _ in range(2)]
+    assert epochs[0].shape == (2, 48)
+    for epoch in epochs:
+        assert all(run.unique().numel() == 48 for run in epoch)
+        assert not torch.equal(epoch[0], epoch[1])
+    assert not torch.equal(epochs[0], epochs[1])
+
+
+def test_a_batch_is_never_larger_than_the_data():
+    feed = batches(count=10, size=16)
+    assert (feed.size, feed.steps) == (10, 1)
+
+
+@pytest.mark.parametrize("binarization", ["dynamic", "fixed"])
+def test_pixels_are_drawn_with_their_gray_value(binarization):
+    feed = batches(binarization, seeds=(0,), size=50)
+    order = batches("none", seeds=(0,), size=50)
+    shown = [(next(feed.epoch()), next(order.epoch())) for _ in range(20)]
+    drawn = [x[0][gray[0, :, 0].argsort()] for x, gray in shown]
+    assert all(((x == 0) | (x == 1)).all() for x in drawn)
+    expected = torch.arange(50) / 50
+    mean = torch.stack(drawn).mean((0, 2))
+    assert (mean - expected).abs().max() < 5 * 0.5 / 400**0.5
+    assert torch.equal(drawn[0], drawn[1]) == (binarization == "fixed")
+
+
+def test_digits_are_learned():
+    run = override(digits(), {"train.epochs": 12})
+    told = []
+    found = fit([run], load_images(run.data), on_epoch=told.append)
+    assert told[-1].losses[0] < told[0].losses[0] - 10
+    (test,) = evaluate(found.model, [run], load_images(run.data))
+    assert -45 < test.metrics["mixture_elbo"] < -15  # 64 fair coins would be -44.4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@SIZES
+def test_cpu_and_cuda_agree_in_the_loss(sizes):
+    run, data = config(sizes | {"train.batch_size": 96}), images()
+    here, there = (Training([run], data.train, torch.device(kind)) for kind in ("cpu", "cuda"))
+    there.model.load_state_dict(here.model.state_dict())
+    x, noise = data.train[None].round(), here.latent.normal(run.model.num_experts, 96, run.model.latent_dim)
+    expected = here.objective(here.model(x, noise, torch.ones(1)))
+    found = there.objective(there.model(x.cuda(), noise.cuda(), torch.ones(1).cuda()))
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_company_on_a_gpu_changes_rounding_at_most():
+    configs, data = population(EVEN), images()
+    together = fit(configs, data, device="cuda")
+    for run, own in enumerate(configs):
+        alone = weights(fit([own], data, device="cuda").model, 0)
+        for name, value in weights(together.model, run).items():
+            torch.testing.assert_close(alone[name], value, rtol=1e-3, atol=1e-4)
