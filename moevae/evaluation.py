@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from moevae.balancing import log_importance
 from moevae.config import RunConfig
 from moevae.data import Images
 from moevae.densities import kl_categorical
+from moevae.errors import DataError
 from moevae.model import Mixture, Terms, hard_elbo, mixture_elbo, tight_elbo
 from moevae.objective import gate_information
 from moevae.pixels import evaluated
@@ -25,6 +27,9 @@ Split = Literal["train", "validation", "test"]
 
 DEAD = 0.1
 """An expert is dead when it wins less than this share of an equal load, 1/K."""
+
+BLOCK = 128
+"""Images whose noise is drawn together, so that an image's noise depends on its place alone."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +62,27 @@ def evaluate(
     is the bound of a one-hot gate. Reconstruction and kl_z are the gate's average over the experts. A bound's
     expectation over z is the mean of `evaluation.num_samples` draws.
 
+    Args:
+        model: the trained population.
+        configs: its configurations, one a run.
+        images: the data.
+        split: which part of it.
+        chunk: images looked at together, rounded up to whole blocks: a matter of memory, not of numbers.
+
     Returns:
         One evaluation a run, in order.
+
+    Raises:
+        DataError: the split is empty.
     """
     pixels: Tensor = getattr(images, split)
+    if not len(pixels):
+        raise DataError(f"{images.name}: the {split} split has no images")
     seen = evaluated(pixels, configs[0].data, split).to(model.device)  # [N, D]
     heat = torch.tensor([temperature(config.routing, 1.0) for config in configs], device=model.device)
     noise = Streams([config.seed for config in configs], f"evaluation of {split}", model.device)
     parts: dict[str, list[Tensor]] = defaultdict(list)
-    for x in seen.split(chunk):
+    for x in seen.split(math.ceil(chunk / BLOCK) * BLOCK):
         x = x.expand(len(configs), *x.shape)  # [R, B, D]
         for name, value in _per_image(
             _look(model, x, noise, heat, configs[0].evaluation.num_samples)
@@ -81,8 +98,10 @@ def evaluate(
 
 def _look(model: Mixture, x: Tensor, noise: Streams, temperature: Tensor, samples: int) -> Terms:
     """Return a batch's terms, the reconstruction averaged over the samples."""
-    shape = (model.config.num_experts, x.shape[1], model.config.latent_dim)
-    looks = [model(x, noise.normal(*shape), temperature) for _ in range(samples)]
+    shape = (samples, model.config.num_experts, BLOCK, model.config.latent_dim)
+    blocks = [noise.normal(*shape) for _ in range(0, x.shape[1], BLOCK)]
+    draws = torch.cat(blocks, dim=3)[:, :, :, : x.shape[1]]  # [R, S, K, B, Z]
+    looks = [model(x, draw, temperature) for draw in draws.unbind(1)]
     recon = torch.stack([look.recon_log_prob for look in looks]).mean(0)
     return Terms(looks[0].gate_log_probs, recon, looks[0].kl_z)
 
