@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -221,6 +222,7 @@ def shape(config: RunConfig) -> RunConfig:
     )
 
 
+@functools.cache
 def keys() -> tuple[str, ...]:
     """Return all dotted keys of a configuration."""
     return tuple(path for path, _ in _leaves(to_dict(RunConfig())))
