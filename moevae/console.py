@@ -16,7 +16,8 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, subcommand
 
-from moevae.errors import MoevaeError
+from moevae.config import nearest
+from moevae.errors import ConfigError, MoevaeError
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ def parse(
     typed = list(sys.argv[1:] if arguments is None else arguments)
     told = io.StringIO()
     try:
+        if typed and not typed[0].startswith("-"):
+            nearest("command", typed[0], [each.name for each in commands])
         with contextlib.redirect_stderr(told):
             return tyro.cli(
                 _union(commands, chosen=typed[0] if typed else ""),
@@ -48,6 +51,9 @@ def parse(
                 description=description,
                 config=(FlagCreatePairsOff, OmitArgPrefixes),
             )
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
     except SystemExit as stop:
         if stop.code:
             print(f"error: {one_line(told.getvalue())}", file=sys.stderr)
@@ -61,7 +67,7 @@ def exit_code(work: Callable[[], int]) -> int:
         sys.stdout.flush()
         return code
     except MoevaeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         print(f"interrupted{f': {interrupt}' if interrupt.args else ''}", file=sys.stderr)
@@ -78,15 +84,12 @@ def one_line(box: str) -> str:
     rules = [number for number, line in enumerate(text) if line and not line.strip("─-")]
     begin = 1 if box.startswith("╭") or not rules else rules.pop(0) + 1  # a title, in ASCII with a rule below
     message = " ".join(text[begin : rules[0] if rules else None]).strip()
-    wrong = re.match(r"Error parsing (\S+): .*?could be instantiated from \['(.*?)'\]", message)
+    wrong = re.match(r"Error parsing (\S+): .*?invalid literal for int\(\) with base 10: '(.*?)'", message)
     if wrong:
-        return f"{wrong[1]} {wrong[2]!r}: not a number, but one is needed"
+        return f"{wrong[1]} {wrong[2]!r}: a whole number is needed"
     hint = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(text))
-    choices = re.search(r"Available subcommands: [\w, -]*\w", " ".join(text))
     if hint:
         message += f" (did you mean {hint[1]}?)"
-    elif choices:
-        message += f" ({choices[0]})"
     return f"{message[:1].lower()}{message[1:]}"
 
 

@@ -18,3 +18,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def obstacle(folder: Path) -> str | None:
+    """Return what keeps files from being written there, folders made as needed; None if nothing does."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        return f"{nearest} is a file, and a folder is needed"
+    return None if os.access(nearest, os.W_OK) else f"{nearest} cannot be written to"

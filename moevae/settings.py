@@ -22,7 +22,7 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
     return dict(_setting(text) for text in texts)
 
 
-def apply(config: RunConfig, settings: Mapping[str, Any], where: str = "--set") -> RunConfig:
+def apply_settings(config: RunConfig, settings: Mapping[str, Any], where: str = "--set") -> RunConfig:
     """Return the configuration with settings changed, a whole objective first and then its parts.
 
     Raises:
@@ -38,7 +38,7 @@ def apply(config: RunConfig, settings: Mapping[str, Any], where: str = "--set") 
 def check_key(key: str) -> None:
     """Raise ConfigError unless the key is one of a configuration's, the seed apart."""
     if key == "seed":
-        raise ConfigError("the seed is no setting: use --seeds")
+        raise ConfigError("the seed is no setting: use seeds, or --seeds")
     configs.nearest("key", key, ("objective", *configs.keys()))
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg, subcommand
+from tyro.conf import Positional, UseAppendAction, arg
+
+from moevae import console
+from moevae.console import Command
 
 ABLATE = """Run a study: every cell of its profile with every seed, each exactly once.
 
@@ -90,41 +88,19 @@ class Report:
     """Where studies are kept, one folder each."""
 
 
-Command = (
-    Annotated[Ablate, subcommand("ablate", description=ABLATE)]
-    | Annotated[List, subcommand("list", description=LIST)]
-    | Annotated[Report, subcommand("report", description=REPORT)]
+COMMANDS = (
+    Command("ablate", Ablate, ABLATE),
+    Command("list", List, LIST),
+    Command("report", Report, REPORT),
 )
 
 
 def parse(arguments: Sequence[str] | None = None) -> Ablate | List | Report:
     """Return what was typed; `--help` prints and exits, a mistake is told in one line, with exit code 2."""
-    told = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(told):
-            return tyro.cli(
-                Command,
-                args=arguments,
-                prog="python -m studies",
-                description="Ablation studies of mixtures of VAEs: run them, list them, report on them.",
-                config=(FlagCreatePairsOff, OmitArgPrefixes),
-            )
-    except SystemExit as stop:
-        if stop.code:
-            print(f"error: {one_line(told.getvalue())}", file=sys.stderr)
-        raise
-
-
-def one_line(box: str) -> str:
-    """Return the message of a box that tyro drew, and the option it thinks was meant."""
-    text = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
-    rules = [number for number, line in enumerate(text) if line and not line.strip("─-")]
-    begin = 1 if box.startswith("╭") or not rules else rules.pop(0) + 1  # a title, in ASCII with a rule below
-    message = " ".join(text[begin : rules[0] if rules else None]).strip()
-    hint = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(text))
-    choices = re.search(r"Available subcommands: [\w, -]*\w", " ".join(text))
-    if hint:
-        message += f" (did you mean {hint[1]}?)"
-    elif choices:
-        message += f" ({choices[0]})"
-    return f"{message[:1].lower()}{message[1:]}"
+    typed = console.parse(
+        COMMANDS,
+        arguments,
+        prog="python -m studies",
+        description="Ablation studies of mixtures of VAEs: run them, list them, report on them.",
+    )
+    return cast(Ablate | List | Report, typed)

@@ -20,12 +20,12 @@ from moevae import config as configs
 from moevae.config import RunConfig
 from moevae.errors import ConfigError
 from moevae.presets import preset
+from moevae.settings import apply_settings, check_key, checked_seeds, parse_seeds, parse_settings
 
 SCHEMA = 1
 """Version of the meaning of `study.json`."""
 
 PROFILES = Path(__file__).parent / "profiles"
-MOST_SEEDS = 10_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -139,8 +139,8 @@ def load(
     """
     path = _path(profile)
     written = read_profile(path)
-    own = _checked_seeds(written.seeds, f"{path.name}: seeds")
-    settings = dict(_setting(text) for text in changes)
+    own = checked_seeds(written.seeds, f"{path.name}: seeds")
+    settings = parse_settings(changes)
     invocation = ["--profile", profile, *itertools.chain(*(("--set", text) for text in changes))]
     title = written.title
     if settings:
@@ -151,8 +151,8 @@ def load(
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
         name = f"{written.name}-{digest}"
     name = _checked_name(written.name if name is None else name)
-    base = _override(preset(written.preset), written.set, f"{path.name}: [set]")
-    base = _override(base, settings, "--set")
+    base = apply_settings(preset(written.preset), written.set, f"{path.name}: [set]")
+    base = apply_settings(base, settings, "--set")
     axes = {key: [settings[key]] if key in settings else values for key, values in written.axes.items()}
     baseline = written.baseline | {key: settings[key] for key in axes if key in settings}
     cells, start = _cells(base, axes, baseline, written.design, path.name)
@@ -189,7 +189,7 @@ def read_profile(path: Path) -> Profile:
             if isinstance(tree.get(section), dict):
                 tree[section] = dict(_flat(tree[section]))
                 for key in tree[section]:
-                    _check_key(key)
+                    check_key(key)
         return Profile.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
@@ -197,24 +197,6 @@ def read_profile(path: Path) -> Profile:
         raise ConfigError(f"profile {path.name}: {where}: {first['msg'].lower()}") from None
     except ConfigError as error:
         raise ConfigError(f"profile {path.name}: {error}") from None
-
-
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """Return the seeds of "5" (a count: 0 to 4) or "0,3,7" (a list; one alone is "7,").
-
-    Raises:
-        ConfigError: no seed at all, one that is no number, negative or named twice, or too many.
-    """
-    wrong = ConfigError(f"--seeds {text!r}: give a count such as 5, or a list such as 0,3,7 (one alone: 7,)")
-    try:
-        seeds = [int(part) for part in text.removesuffix(",").split(",")]
-    except ValueError:
-        raise wrong from None
-    if "," in text:
-        return _checked_seeds(seeds, f"--seeds {text!r}")
-    if seeds[0] < 1:
-        raise wrong
-    return _checked_seeds(seeds[0], f"--seeds {text!r}")
 
 
 def seeds_as_text(seeds: Sequence[int]) -> str:
@@ -281,54 +263,11 @@ def _cells(
 
 
 def _cell(base: RunConfig, values: Mapping[str, Any], where: str) -> Cell:
-    config = _override(base, values, f"profile {where}: {in_words(values)}")
+    config = apply_settings(base, values, f"profile {where}: {in_words(values)}")
     made = {key: _plain(configs.lookup(config, key)) for key in values}
     if "objective" in values and made["objective"] != values["objective"]:
         raise ConfigError(f"profile {where}: axes contradict each other: no run has {in_words(values)}")
     return Cell(made, config)
-
-
-def _override(config: RunConfig, changes: Mapping[str, Any], where: str) -> RunConfig:
-    """Change settings, a whole objective first so that its parts may be changed after it."""
-    ordered = sorted(changes.items(), key=lambda item: item[0] != "objective")
-    try:
-        return configs.override(config, dict(ordered))
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError(f"--set {text}: write KEY=VALUE, such as train.epochs=5")
-    try:
-        _check_key(key.strip())
-    except ConfigError as error:
-        raise ConfigError(f"--set {text}: {error}") from None
-    try:
-        return key.strip(), json.loads(value)
-    except ValueError:
-        return key.strip(), value.strip()
-
-
-def _check_key(key: str) -> None:
-    if key == "seed":
-        raise ConfigError("the seed is no setting of a study: use seeds")
-    configs.nearest("key", key, ("objective", *configs.keys()))
-
-
-def _checked_seeds(seeds: int | Sequence[int], where: str) -> tuple[int, ...]:
-    chosen = tuple(range(min(seeds, MOST_SEEDS + 1))) if isinstance(seeds, int) else tuple(seeds)
-    if not chosen:
-        raise ConfigError(f"{where}: at least one seed is needed")
-    if len(chosen) > MOST_SEEDS:
-        raise ConfigError(f"{where}: more than {MOST_SEEDS:,} seeds")
-    for seed in chosen:
-        if not 0 <= seed < 2**63:
-            raise ConfigError(f"{where}: seed {seed} is not in 0 .. 2^63 - 1")
-        if chosen.count(seed) > 1:
-            raise ConfigError(f"{where}: seed {seed} is there twice")
-    return chosen
 
 
 def _checked_name(name: str) -> str:

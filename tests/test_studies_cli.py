@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from toys import PROFILE, Toy
 
+from moevae.console import one_line
 from studies import __main__ as cli
 from studies import arguments
-from studies.arguments import one_line
 
 SMALL = ["--set", "train.epochs=1", "--set", "data.train_size=100", "--set", "routing.temperature=1"]
 
@@ -125,7 +125,7 @@ def test_sigterm_ends_like_an_interrupt(toy, monkeypatch, capsys):
     ("command", "told"),
     [
         ([], "expected one of {ablate, list, report}"),
-        (["ablat"], "available subcommands: ablate, list, report"),
+        (["ablat"], "did you mean ablate?"),
         (["ablate", "--sedes", "3"], "--sedes, 3 (did you mean --seeds?)"),
         (["ablate", "--device", "gpu"], "'gpu'"),
         (["ablate", "--profile"], "--profile"),

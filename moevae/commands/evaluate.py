@@ -34,7 +34,7 @@ def evaluate(options: Evaluate) -> int:
     device = devices.resolve(options.device)
     devices.prepare()
     runs = [checkpoint.load(path) for path in options.checkpoints]
-    configs = [settings.apply(run.config, changes) for run in runs]
+    configs = [settings.apply_settings(run.config, changes) for run in runs]
     load = functools.cache(lambda data: _load(data, options.data_root))
     for path, run, config in zip(options.checkpoints, runs, configs, strict=True):
         _check(path, run, config.data, load(config.data)[0])

@@ -27,8 +27,8 @@ def configurations(options: Train) -> list[RunConfig]:
         seeds = settings.parse_seeds(options.seeds)
     base = preset(options.preset or (options.data if options.data in PRESETS else "digits"))
     if options.data is not None:
-        base = settings.apply(base, {"data.name": options.data}, "--data")
-    base = settings.apply(base, settings.parse_settings(options.set))
+        base = settings.apply_settings(base, {"data.name": options.data}, "--data")
+    base = settings.apply_settings(base, settings.parse_settings(options.set))
     return [replace(base, seed=seed) for seed in seeds]
 
 

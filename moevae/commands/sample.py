@@ -11,7 +11,7 @@ from torch import Tensor
 from moevae import checkpoint, figures
 from moevae.arguments import Sample
 from moevae.errors import CheckpointError, ConfigError
-from moevae.files import write_atomically
+from moevae.files import obstacle, write_atomically
 from moevae.model import Mixture
 from moevae.seeding import Streams
 
@@ -25,7 +25,8 @@ WIDE = 56
 
 def sample(options: Sample) -> int:
     """Write a PNG of mean images drawn from the prior of one expert, or of all, and print its path."""
-    _check(options)
+    path = options.output or _beside(options.checkpoint, options.expert)
+    _check(options, path)
     trained = checkpoint.load(options.checkpoint)
     experts = trained.config.model.num_experts
     if options.expert is not None and not 0 <= options.expert < experts:
@@ -34,7 +35,6 @@ def sample(options: Sample) -> int:
     images = draw(trained.model, options.count, seed)  # [K, count, D]
     rows = images.transpose(0, 1) if options.expert is None else _square(images[options.expert])
     scale = options.scale or max(1, round(WIDE / max(trained.height, trained.width)))
-    path = options.output or _beside(options.checkpoint, options.expert)
     try:
         write_atomically(path, figures.tiles(rows, trained.height, trained.width, scale, GAP))
     except OSError as error:
@@ -51,15 +51,18 @@ def draw(model: Mixture, count: int, seed: int) -> Tensor:
     return torch.cat([model.draw(part)[0] for part in noise.split(256, dim=2)], dim=1)
 
 
-def _check(options: Sample) -> None:
+def _check(options: Sample, path: Path) -> None:
     if not 1 <= options.count <= MOST:
         raise ConfigError(f"--count {options.count}: between 1 and {MOST}")
     if options.scale is not None and not 1 <= options.scale <= 32:
         raise ConfigError(f"--scale {options.scale}: between 1 and 32")
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise ConfigError(f"--seed {options.seed}: between 0 and 2^63 - 1")
-    if options.output is not None and options.output.suffix.lower() != ".png":
-        raise ConfigError(f"--output {options.output}: the picture is a PNG, so a name that ends in .png")
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"--output {path}: the picture is a PNG, so give a name that ends in .png")
+    hindrance = obstacle(path.parent)
+    if hindrance:
+        raise ConfigError(f"--output {path}: {hindrance}")
 
 
 def _beside(path: Path, expert: int | None) -> Path:

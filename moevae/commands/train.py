@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from moevae.config import RunConfig, fingerprint, to_dict
 from moevae.data import Images, Labels, load_images, load_labels
 from moevae.errors import CheckpointError
 from moevae.evaluation import Split
+from moevae.files import obstacle
 from moevae.progress import Note, watching
 
 SHOWN = {"mixture_elbo": "ELBO", "nmi": "NMI"}
@@ -65,7 +65,9 @@ def train(options: Train) -> int:
     configs = plan.configurations(options)
     device = devices.resolve(options.device)
     devices.prepare()
-    _check_writable(options.output)
+    hindrance = obstacle(options.output)
+    if hindrance:
+        raise CheckpointError(f"--output {options.output}: {hindrance}")
     images = load_images(configs[0].data, options.data_root)
     labels = load_labels(configs[0].data, options.data_root)
     there = {config: found for config in configs if (found := _there(config, images, options))}
@@ -177,15 +179,6 @@ def _save(path: Path, fit: core.Fit, run: int, images: Images) -> None:
         checkpoint.save(path, fit, run, images.height, images.width, images.sha256)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from None
-
-
-def _check_writable(folder: Path) -> None:
-    """Find out before training, and without writing, whether checkpoints can be kept there."""
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not nearest.is_dir():
-        raise CheckpointError(f"--output {folder}: {nearest} is a file, and a folder is needed")
-    if not os.access(nearest, os.W_OK):
-        raise CheckpointError(f"--output {folder}: {nearest} cannot be written to")
 
 
 def _splits(images: Images) -> list[Split]:
