@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
+from torch import Tensor
 
 from moevae.config import RunConfig, fingerprint, from_dict, to_dict
 from moevae.errors import CheckpointError, ConfigError
@@ -52,6 +55,7 @@ def save(path: Path, fit: Fit, run: int, height: int, width: int, sha256: str = 
         "height": str(height),
         "width": str(width),
         "sha256": sha256,
+        "weights": _digest(weights),
     }
     write_atomically(path, to_bytes(weights, metadata))
 
@@ -60,7 +64,8 @@ def load(path: Path) -> Trained:
     """Read a trained run back.
 
     Raises:
-        CheckpointError: no such file, not a checkpoint of this version, or weights of another shape.
+        CheckpointError: no such file, not a checkpoint of this version, one that was changed since it was
+            written, or weights of another shape.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; `python -m moevae train` writes one")
@@ -77,6 +82,10 @@ def load(path: Path) -> Trained:
         height, width = int(metadata["height"]), int(metadata["width"])
     except (KeyError, ValueError, ConfigError) as error:
         raise CheckpointError(f"{path}: its configuration cannot be read ({error})") from None
+    if (fingerprint(config), _digest(weights)) != (metadata.get("fingerprint"), metadata.get("weights")):
+        raise CheckpointError(f"{path}: changed since it was written (its checksums differ)")
+    if min(height, width) < 1:
+        raise CheckpointError(f"{path}: images of {height} x {width} pixels; right would be 1 or more")
     model = Mixture(config.model, height * width, [config.seed])
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
@@ -87,3 +96,12 @@ def load(path: Path) -> Trained:
             )
     model.load_state_dict(weights)
     return Trained(model, config, height, width, metadata.get("sha256", ""))
+
+
+def _digest(weights: Mapping[str, Tensor]) -> str:
+    """Return a SHA-256 over names and values."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].numpy().tobytes())
+    return digest.hexdigest()

@@ -158,6 +158,8 @@ def from_dict(tree: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: an unknown key (the nearest valid one is named) or an impossible value.
     """
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"a configuration is a table of keys, not a {type(tree).__name__}")
     for path, _ in _leaves(tree):
         _check_key(path)
     try:

@@ -29,10 +29,20 @@ def resolve(name: str) -> torch.device:
     here = available()
     if name == "auto":
         return here[0]
-    if name.partition(":")[0] not in [device.type for device in here]:
+    if not _there(name):
         names = ", ".join(device.type for device in here)
         raise ConfigError(f"device {name!r}: not on this machine, which has {names}")
     return torch.device(name)
+
+
+def _there(name: str) -> bool:
+    """Return whether this machine has the device, number and all."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        return False
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    return device.type in [each.type for each in available()] and (device.index or 0) < count
 
 
 def prepare(threads: int | None = None) -> None:
