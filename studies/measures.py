@@ -18,6 +18,10 @@ class Measure:
     """1: higher is better; -1: lower is better; 0: neither."""
     digits: int = 3
     """Decimal places in tables."""
+    spread: bool = True
+    """Whether seeds measure it apart: a population has one speed, whatever its seeds."""
+    nats: bool = False
+    """Whether it measures the data's likelihood: comparable only between cells of one likelihood."""
 
     @property
     def heading(self) -> str:
@@ -26,24 +30,29 @@ class Measure:
 
     def show(self, value: float) -> str:
         """Return the number as text, with a dash where there is none."""
-        return "–" if value != value else f"{value:,.{self.digits}f}"
+        return "–" if value != value else f"{value:z,.{self.digits}f}"
 
 
 NMI = Measure("test.nmi", "NMI")
 ARI = Measure("test.ari", "ARI")
 ACC = Measure("test.acc", "ACC")
-ELBO = Measure("test.mixture_elbo", "ELBO", "nats", digits=2)
-TIGHT = Measure("test.tight_elbo", "tight ELBO", "nats", digits=2)
-RECONSTRUCTION = Measure("test.recon_log_prob", "reconstruction", "nats", digits=2)
+ELBO = Measure("test.mixture_elbo", "ELBO", "nats", digits=2, nats=True)
+TIGHT = Measure("test.tight_elbo", "tight ELBO", "nats", digits=2, nats=True)
+RECONSTRUCTION = Measure("test.recon_log_prob", "reconstruction", "nats", digits=2, nats=True)
 KL_Z = Measure("test.kl_z", "kl_z", "nats", better=0, digits=2)
 KL_GATE = Measure("test.kl_gate", "kl_gate", "nats", better=0)
 GATE_INFORMATION = Measure("test.gate_information", "gate information", "nats", better=0)
 EFFECTIVE = Measure("test.effective_experts", "effective experts", better=0, digits=2)
 DEAD = Measure("test.dead_experts", "dead experts", better=-1, digits=2)
-SPEED = Measure("throughput.train", "training speed", "images/s", digits=0)
+LARGEST = Measure("load.largest", "largest load", better=0)
+ENTROPY = Measure("load.entropy", "load entropy", "nats", better=0)
+SPEED = Measure("throughput.train", "training speed", "images/s", digits=0, spread=False)
 
 LEADING = (NMI, ARI, ACC, ELBO, SPEED)
 """The columns of the main table."""
 
-DIAGNOSTICS = (TIGHT, RECONSTRUCTION, KL_Z, KL_GATE, GATE_INFORMATION, EFFECTIVE, DEAD)
-"""What the gate and the experts did; shown apart, and in `table.csv`."""
+ROUTING = (EFFECTIVE, DEAD, LARGEST, ENTROPY, GATE_INFORMATION)
+"""What became of the experts and of the gate."""
+
+DIAGNOSTICS = (TIGHT, RECONSTRUCTION, KL_Z, KL_GATE, *ROUTING)
+"""Kept in `table.csv`, beside the leading ones."""

@@ -1,4 +1,4 @@
-"""The report's figures: numbers and pictures in, PNG bytes out, the same bytes every time."""
+"""Figures of many runs: numbers in, PNG bytes out, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -7,30 +7,43 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import matplotlib as mpl
 import matplotlib.style
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
+from studies.effects import Effect
 from studies.measures import Measure
+from studies.stats import Row
 
 STYLE: dict[str, Any] = {
     "figure.dpi": 120,
+    "savefig.dpi": 120,
     "figure.facecolor": "white",
-    "font.size": 10,
-    "axes.titlesize": 10,
+    "font.size": 12,
+    "axes.titlesize": 12,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.formatter.useoffset": False,
     "image.cmap": "cividis",
 }
-"""White behind all, so that a dark theme changes nothing; colors that color-blind people tell apart."""
+"""White behind all, so that a dark theme changes nothing; large enough for a phone."""
 
-MISSING = "#d9d9d9"
+BLUE, ORANGE, GRAY, PALE = "#0072B2", "#D55E00", "#767676", "#d9d9d9"
+"""Okabe and Ito's colors, which color-blind people tell apart."""
+MARKERS = "osD^vPX*<>"
 
 
 def style() -> AbstractContextManager[None]:
     """Return the context for making and saving a figure: the defaults and `STYLE`, no user's settings."""
     return matplotlib.style.context(["default", STYLE], after_reset=True)
+
+
+def canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
+    """Return a figure of that many inches with one place to draw."""
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots()
 
 
 def png(figure: Figure) -> bytes:
@@ -40,6 +53,13 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def annotate(place: Axes, row: int, column: int, text: str, shade: float) -> None:
+    """Write into a cell of an image whose shade is a share of its color scale."""
+    place.text(
+        column, row, text, ha="center", va="center", fontsize=9.5, color="white" if shade < 0.55 else "black"
+    )
+
+
 def heat_maps(
     panels: Mapping[str, np.ndarray],
     measure: Measure,
@@ -47,80 +67,141 @@ def heat_maps(
     columns: Sequence[str],
     names: tuple[str, str],
 ) -> bytes:
-    """Draw [rows, columns] means side by side on one scale; a cell without runs is gray and crossed out."""
+    """Draw [rows, columns] means on one scale, a panel each; a cell without runs is gray and crossed out."""
     values = np.concatenate([panel.ravel() for panel in panels.values()])
     present = values[np.isfinite(values)]
     low, high = (present.min(), present.max()) if present.size else (0.0, 1.0)
-    wide = max(2, min(3, len(panels))) if len(panels) > 1 else 1
+    wide = min(len(panels), 2 if len(columns) <= 4 else 1)
     tall = -(-len(panels) // wide)
     with style():
-        size = (1.3 + wide * (1.0 + 0.75 * len(columns)), 0.5 + tall * (1.1 + 0.5 * len(rows)))
+        size = (1.6 + wide * (0.5 + 0.72 * len(columns)), 0.4 + tall * (0.9 + 0.42 * len(rows)))
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(tall, wide, squeeze=False)
-        image = None
-        for place, (title, panel) in zip(axes.flat, panels.items(), strict=False):
-            place.set_facecolor(MISSING)
+        places = figure.subplots(tall, wide, squeeze=False, sharex=True, sharey=True)
+        for place, (title, panel) in zip(places.flat, panels.items(), strict=False):
+            place.set_facecolor(PALE)
             image = place.imshow(np.ma.masked_invalid(panel), vmin=low, vmax=high, aspect="auto")
-            for (row, column), value in np.ndenumerate(panel):
-                _annotate(
-                    place, row, column, measure.show(value) if np.isfinite(value) else "×", value, low, high
-                )
+            for (row, column), value in np.ndenumerate(panel if values.size <= 200 else np.empty((0, 0))):
+                shade = (value - low) / (high - low) if high > low else 0.0
+                known = bool(np.isfinite(value))
+                annotate(place, row, column, measure.show(value) if known else "×", shade if known else 1.0)
             place.set_xticks(range(len(columns)), columns)
             place.set_yticks(range(len(rows)), rows)
-            place.set(title=title, ylabel=names[0], xlabel=names[1])
+            place.set_title(title)
             place.spines[:].set_visible(False)
             place.tick_params(length=0)
-        for place in axes.flat[len(panels) :]:
+        for place in places.flat[len(panels) :]:
             place.set_axis_off()
-        if image is not None:
-            figure.colorbar(image, ax=axes, label=measure.heading, shrink=0.9, aspect=25)
+        figure.supylabel(names[0], fontsize=12)
+        figure.supxlabel(names[1], fontsize=12)
+        figure.colorbar(image, ax=places, label=measure.heading, shrink=0.9, aspect=25)
         return png(figure)
 
 
-def expert_tiles(content: bytes, rows: Sequence[str], columns: Sequence[str]) -> bytes:
-    """Draw a grid of samples with its labels: a column an expert, a row an epoch."""
-    tiles = np.asarray(Image.open(io.BytesIO(content)).convert("L"))
-    height, width = tiles.shape[0] / len(rows), tiles.shape[1] / len(columns)
+def levels(effects: Sequence[Effect], ticks: Sequence[str], name: str) -> bytes:
+    """Draw what each level of an axis gives: mean and interval over seeds, and in gray each setting of the
+    other axes."""
+    wide = min(2, len(effects))
+    tall = -(-len(effects) // wide)
     with style():
-        figure = Figure(figsize=(0.7 + 0.55 * len(columns), 0.75 + 0.55 * len(rows)), layout="constrained")
-        place = figure.subplots()
-        place.imshow(tiles, cmap="gray", interpolation="nearest", vmin=0, vmax=255)
-        place.set_xticks([width * (index + 0.5) - 0.5 for index in range(len(columns))], columns)
-        place.set_yticks([height * (index + 0.5) - 0.5 for index in range(len(rows))], rows)
-        place.set(xlabel="expert", ylabel="epoch")
-        for index in range(1, len(columns)):
-            place.axvline(width * index - 0.5, color="white", linewidth=1.5)
-        for index in range(1, len(rows)):
-            place.axhline(height * index - 0.5, color="white", linewidth=1.5)
-        place.spines[:].set_visible(False)
-        place.tick_params(length=0)
+        figure = Figure(figsize=(3.25 * wide + 0.2, 0.35 + 2.25 * tall), layout="constrained")
+        places = figure.subplots(tall, wide, squeeze=False, sharex=True)
+        x = np.arange(len(ticks))
+        for place, effect in zip(places.flat, effects, strict=False):
+            if len(effect.means) > 1:
+                place.plot(x, effect.means[:200].T, color=PALE, linewidth=1, zorder=1)
+            summary = effect.summary
+            place.plot(x, summary.mean, color=BLUE, linewidth=1.5, zorder=2)
+            _bars(place, x, summary.mean, summary.low, summary.high)
+            place.set_title(effect.measure.heading)
+            turned = max(map(len, ticks)) > 7 or len(ticks) > 8
+            place.set_xticks(x, ticks, rotation=40 if turned else 0, ha="right" if turned else "center")
+            place.set_xlim(-0.35, len(ticks) - 0.65)
+            place.tick_params(labelbottom=True)
+        for place in places.flat[len(effects) :]:
+            place.set_axis_off()
+        figure.supxlabel(name, fontsize=12)
         return png(figure)
 
 
-def confusion(counts: np.ndarray, classes: Sequence[str], experts: Sequence[str]) -> bytes:
-    """Draw [experts, classes] counts of test images, each row colored by its shares."""
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+def curves(
+    panels: Mapping[str, tuple[Row, Sequence[tuple[Row, Row, Row]]]], names: Sequence[str], title: str
+) -> bytes:
+    """Draw learning curves with bands: by panel the epochs and, a level each, mean and both ends [E]."""
     with style():
-        size = (1.6 + 0.52 * len(classes), 1.0 + 0.36 * len(experts))
-        figure = Figure(figsize=size, layout="constrained")
-        place = figure.subplots()
-        place.imshow(shares, vmin=0, vmax=1, aspect="auto")
-        for (row, column), count in np.ndenumerate(counts):
-            if count:
-                _annotate(place, row, column, f"{int(count)}", shares[row, column], 0.0, 1.0)
-        turned = 45 if max(map(len, classes), default=0) > 4 else 0
-        place.set_xticks(range(len(classes)), classes, rotation=turned, ha="right" if turned else "center")
-        place.set_yticks(range(len(experts)), experts)
-        place.set(xlabel="class", ylabel="expert")
-        place.spines[:].set_visible(False)
-        place.tick_params(length=0)
+        figure = Figure(figsize=(3.25 * len(panels) + 0.2, 3.3), layout="constrained")
+        places = figure.subplots(1, len(panels), squeeze=False)
+        colors = mpl.colormaps["viridis"](np.linspace(0, 0.88, len(names)))
+        for place, (label, (epochs, lines)) in zip(places.flat, panels.items(), strict=True):
+            tops = []
+            for number, (mean, low, high) in enumerate(lines):
+                place.plot(
+                    epochs,
+                    mean,
+                    color=colors[number],
+                    label=names[number],
+                    marker=MARKERS[number % len(MARKERS)],
+                    markersize=4,
+                    markevery=(number % 3, 6),
+                )
+                place.fill_between(epochs, low, high, color=colors[number], alpha=0.2, linewidth=0)
+                tops.append(mean[len(mean) // 4 :])
+            shown = np.concatenate(tops)
+            shown = shown[np.isfinite(shown)]
+            if shown.size and np.ptp(shown) > 0:
+                place.set_ylim(shown.min() - 0.15 * np.ptp(shown), shown.max() + 0.15 * np.ptp(shown))
+            place.set_xscale("log")
+            place.xaxis.set_major_formatter("{x:.0f}")
+            place.xaxis.set_minor_formatter("")
+            place.set(title=label, xlabel="epoch")
+        handles, labels = places.flat[0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, title=title, loc="outside lower center", ncols=min(4, len(names)), frameon=False
+        )
         return png(figure)
 
 
-def _annotate(place: Any, row: int, column: int, text: str, value: float, low: float, high: float) -> None:
-    bright = np.isfinite(value) and high > low and (value - low) / (high - low) > 0.55
-    dark_on_light = bright or not np.isfinite(value)
-    place.text(
-        column, row, text, ha="center", va="center", fontsize=8, color="black" if dark_on_light else "white"
+def trade(
+    points: Sequence[tuple[Row, Row, Row]], chosen: Sequence[Measure], names: Sequence[str], front: np.ndarray
+) -> bytes:
+    """Draw the first measure against each of the others; the front in orange with its cells' names."""
+    y, *others = points
+    with style():
+        figure = Figure(figsize=(3.25 * len(others) + 0.2, 3.3), layout="constrained")
+        places = figure.subplots(1, len(others), squeeze=False, sharey=True)
+        for place, x, measure in zip(places.flat, others, chosen[1:], strict=True):
+            for kept, color in ((~front, GRAY), (front, ORANGE)):
+                place.errorbar(
+                    x[0][kept],
+                    y[0][kept],
+                    xerr=_reach(x)[:, kept],
+                    yerr=_reach(y)[:, kept],
+                    fmt="s" if color == ORANGE else "o",
+                    color=color,
+                    markersize=5,
+                    elinewidth=0.8,
+                    alpha=1.0 if color == ORANGE else 0.45,
+                )
+            for cell in np.flatnonzero(front)[:25]:
+                place.annotate(
+                    names[cell],
+                    (x[0][cell], y[0][cell]),
+                    xytext=(5, 4),
+                    textcoords="offset points",
+                    fontsize=10,
+                )
+            place.set_xlabel(measure.heading)
+            place.locator_params(axis="x", nbins=4)
+        places.flat[0].set_ylabel(chosen[0].heading)
+        return png(figure)
+
+
+def _bars(place: Axes, x: Row, mean: Row, low: Row, high: Row) -> None:
+    place.errorbar(
+        x, mean, yerr=_reach((mean, low, high)), fmt="o", color=BLUE, capsize=3, markersize=6, zorder=3
     )
+
+
+def _reach(point: tuple[Row, Row, Row]) -> np.ndarray:
+    """Return how far the interval reaches below and above the mean, 0 where there is none."""
+    mean, low, high = point
+    return np.nan_to_num(np.stack([np.maximum(mean - low, 0), np.maximum(high - mean, 0)]))

@@ -1,37 +1,70 @@
-"""A study's page: `report.md`, `table.csv` and figures, a pure function of `study.json` and the records."""
+"""A study's page, tables and figures: a pure function of `study.json` and the records beside it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from studies import measures, records, sections, tables
-from studies.study import load
+import pandas as pd
+
+from studies import findings, records, sections, summary, tables
+from studies.analysis import Analysis, analyze
+from studies.page import Page, csv
+from studies.study import DATA, Study, load
 
 
 def write_report(folder: Path) -> Path:
-    """Write the page of the study in `folder` and return its path; the same records give the same bytes.
+    """Write `report.md`, `table.csv`, `tables/` and `figures/` into a study's folder; return the page's path.
+
+    The same records give the same bytes. Neither torch nor optuna is needed.
 
     Raises:
         RecordError: there is no study in the folder, or its description is torn.
     """
     study = load(folder)
-    page = sections.Page()
+    analyses = {name: analyze(part) for name, part in study.by_data().items()}
+    page = Page()
     sections.head(study, page)
+    page.head("Summary")
+    for name, analysis in analyses.items():
+        found = summary.sentences(analysis)
+        page.add(f"On {name}:" if len(analyses) > 1 else "")
+        page.add("\n".join(f"- {sentence}" for sentence in found) or "Nothing that an interval would carry.")
     sections.provenance(study, page)
-    sections.results(study, page)
-    sections.heat_maps(study, page)
-    sections.chosen_run(study, page)
+    for name, analysis in analyses.items():
+        if len(analyses) == 1:
+            _add(analysis, page)
+        else:
+            with page.part(name):
+                _add(analysis, page)
+    sections.reading(study, page)
     sections.losses(study, page)
     sections.remaking(study, page)
-    figures = folder / "figures"
-    figures.mkdir(exist_ok=True)
-    for name, content in page.figures.items():
-        records.write_atomically(figures / name, content)
-    for stale in figures.glob("*.png"):
-        if stale.name not in page.figures:
+    link = page.keep("runs", tables.run_table(study))
+    page.add(f"Every cell and every measure: [table.csv](table.csv). Every run: {link}.")
+    page.files["table.csv"] = csv(_all_cells(study, analyses))
+    _write(folder, page)
+    return folder / "report.md"
+
+
+def _add(analysis: Analysis, page: Page) -> None:
+    for section in findings.SECTIONS:
+        section(analysis, page)
+
+
+def _all_cells(study: Study, analyses: Mapping[str, Analysis]) -> pd.DataFrame:
+    parts = [analysis.table for analysis in analyses.values()]
+    if DATA in study.axes:
+        parts = [analysis.table.assign(**{DATA: name}) for name, analysis in analyses.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _write(folder: Path, page: Page) -> None:
+    """Write the files, the page last, and remove those that an earlier page showed and this one does not."""
+    for name, content in page.files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        records.write_atomically(folder / name, content)
+    for stale in (*folder.glob("figures/*.png"), *folder.glob("tables/*.csv")):
+        if str(stale.relative_to(folder)) not in page.files:
             stale.unlink()
-    frame = tables.cell_table(study, tables.measured(study, (*measures.LEADING, *measures.DIAGNOSTICS)))
-    records.write_atomically(folder / "table.csv", frame.to_csv(index=False, lineterminator="\n").encode())
-    report = folder / "report.md"
-    records.write_atomically(report, page.text().encode())
-    return report
+    records.write_atomically(folder / "report.md", page.text().encode())

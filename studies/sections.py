@@ -1,42 +1,22 @@
-"""The parts of a study's page, each a function that adds its Markdown and its figures."""
+"""The page's frame: what was run and where, what to know to read it, what was lost, how to make it anew."""
 
 from __future__ import annotations
 
+import json
+import math
+import shlex
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from itertools import product
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-import numpy as np
-
-from studies import measures, plots, stats, tables
-from studies.measures import Measure
+from moevae import config as configs
+from moevae.presets import PRESETS
+from studies import markup, paired, stats, tables
+from studies.markup import escape
+from studies.page import FOLDED, Page
 from studies.study import Run, Study
-from studies.tables import escape
 
-STRENGTH, TEMPERATURE = "objective.balance_weight", "routing.temperature"
-
-
-@dataclass
-class Page:
-    """Blocks of Markdown in order, and the PNG files that they show."""
-
-    blocks: list[str] = field(default_factory=list)
-    figures: dict[str, bytes] = field(default_factory=dict)
-
-    def add(self, *blocks: str) -> None:
-        """Append blocks; empty ones are left out."""
-        self.blocks.extend(block for block in blocks if block)
-
-    def show(self, name: str, content: bytes, words: str) -> None:
-        """Append a figure with the words that stand for it where it cannot be seen."""
-        self.figures[name] = content
-        self.add(f"![{escape(words)}](figures/{name})")
-
-    def text(self) -> str:
-        """Return the page."""
-        return "\n\n".join(self.blocks) + "\n"
+Tree = Mapping[str, Any]
 
 
 def head(study: Study, page: Page) -> None:
@@ -52,164 +32,120 @@ def head(study: Study, page: Page) -> None:
 
 def provenance(study: Study, page: Page) -> None:
     """What was run and where."""
-    complete = [run for run in study.runs if run.complete]
-    counts = f"{len(complete)} complete, {len(study.failed)} failed, {len(study.missing)} missing"
+    complete = sum(run.complete for run in study.runs)
+    sizes = [len(values) for values in study.axes.values()]
+    grid = f" ({' × '.join(map(str, sizes))})" if math.prod(sizes) == len(study.cells) > 1 else ""
+    names = tables.words(study.axes)
     rows = [
-        ("Cells", f"{len(study.cells)}, of {' × '.join(str(len(v)) for v in study.axes.values()) or '1'}"),
-        ("Seeds", ", ".join(map(str, study.seeds))),
-        ("Runs", counts),
+        ("cells", f"{len(study.cells)}{grid}"),
+        *((f"· {names[axis]}", ", ".join(map(tables.show, values))) for axis, values in study.axes.items()),
+        ("baseline", "none" if study.baseline is None else tables.describe(study, study.baseline)),
+        ("seeds", ", ".join(map(str, study.seeds))),
+        ("runs", f"{complete} complete, {len(study.failed)} failed, {len(study.missing)} missing"),
+        ("data", _distinct(map(_data, study.runs))),
+        ("likelihood", _distinct(run.likelihood for run in study.runs)),
+        ("hardware", _distinct(map(_hardware, study.runs))),
+        ("time", _time(study)),
+        ("versions", _distinct(map(_versions, study.runs))),
+        ("commit", _distinct(map(_commit, study.runs))),
     ]
-    names = tables.words(tuple(study.axes))
-    rows += [
-        (names[axis].capitalize(), ", ".join(map(tables.show, values))) for axis, values in study.axes.items()
-    ]
-    parts = [run.record for run in study.runs]
-    data = (
-        f"{part.data.name}: {part.data.train:,} train, {part.data.validation:,} validation, "
-        f"{part.data.test:,} test, sha256 {part.data.sha256[:12]}"
-        for part in parts
+    page.head("What was run, and where")
+    page.add(markup.table([{"": key, " ": value} for key, value in rows]))
+
+
+def reading(study: Study, page: Page) -> None:
+    """How the numbers were made, and what so many seeds can show."""
+    n = len(study.seeds)
+    known = max((size for size in stats.COVERAGE if size <= n), default=0)
+    narrow = (
+        f" At n = {known} such intervals of normal values hold their mean {stats.COVERAGE[known]:.0%} of the "
+        "time: read them as too narrow."
+        if known and stats.COVERAGE[known] < 0.9
+        else ""
     )
-    hardware = (
-        f"{p.hardware.device_name} ({p.hardware.device}, {p.hardware.precision}, "
-        f"{p.hardware.threads} threads, {p.hardware.cores} cores, {p.hardware.memory_gib:.0f} GiB)"
-        for p in parts
+    exact = f"exact up to {paired.EXACT} pairs" if n > paired.EXACT else "exact"
+    points = (
+        "All numbers are of the test split, unless they say validation. NMI, ARI and ACC (one-to-one, "
+        "Hungarian) compare assignments with labels; training and the choice of runs never see labels.",
+        "ELBO is the mixture bound on log p(x), in nats per image: higher is better. Training speed is that "
+        "of the whole population that a run trained in.",
+        "A run that failed or is missing lowers n and is listed; nothing is put in its place.",
+        "`mean ± standard deviation [interval]`: ddof = 1; the interval of the mean is a 95 % BCa bootstrap "
+        f"over seeds ({stats.RESAMPLES} resamples), left out where n = 1 or all runs agree.{narrow}",
+        "Intervals in the summary are wider: at each end the farther of BCa and Student's t, the latter "
+        "corrected for the number of cells or levels compared (Bonferroni).",
+        "p: sign-flip permutation test of the paired differences over shared seeds, two-sided, "
+        f"{exact}; with n = {n} it cannot fall below {paired.smallest_p(n):.2g}. Holm corrects for all rows "
+        "of a table.",
+        "P(better): chance that a run of this row is better than one of the baseline, ties half. Effect g: "
+        "difference in standard deviations of runs (Hedges). Detectable: the smallest true difference that "
+        "this many pairs of this spread would show with probability 0.8.",
     )
-    versions = (
-        ", ".join(f"{name} {part.versions[name]}" for name in sorted(part.versions)) for part in parts
-    )
-    commits = (f"{(p.commit or 'unknown')[:12]}{' (dirty)' if p.dirty else ''}" for p in parts)
-    rows += [
-        ("Data", _distinct(data)),
-        ("Hardware", _distinct(hardware)),
-        ("Versions", _distinct(versions)),
-        ("Commit", _distinct(commits)),
-    ]
-    page.add("## What was run, and where", tables.markdown([{"": key, " ": value} for key, value in rows]))
-
-
-def results(study: Study, page: Page) -> None:
-    """The main table and how to read it."""
-    page.add(
-        "## Results",
-        "One row a cell. Numbers are of the test split: mean ± standard deviation (ddof = 1) over n seeds. "
-        "A run that failed or is missing lowers n and is listed below; nothing is put in its place. "
-        "ELBO is the mixture bound on log p(x) in nats per image. NMI, ARI and ACC (one-to-one, Hungarian) "
-        "use the labels; training never does. Speed is that of the whole population a run trained in.",
-        tables.results(study),
-        "All measures: [table.csv](table.csv).",
-    )
-
-
-def heat_maps(study: Study, page: Page) -> None:
-    """Strength against temperature for each routing and data set: clustering and bound."""
-    if any(len(study.axes.get(axis, ())) < 2 for axis in (STRENGTH, TEMPERATURE)):
-        return
-    page.add("## Strength against temperature")
-    others = [axis for axis in study.axes if axis not in (STRENGTH, TEMPERATURE)]
-    facets = [axis for axis in others if axis in ("routing.kind",)]
-    pages = [axis for axis in others if axis not in facets]
-    for number, fixed in enumerate(product(*(study.axes[axis] for axis in pages))):
-        at = dict(zip(pages, fixed, strict=True))
-        names = tables.words(tuple(study.axes))
-        where = ", ".join(f"{names[axis]} {tables.show(value)}" for axis, value in at.items())
-        for measure in tables.measured(study, (measures.NMI, measures.ELBO)):
-            panels = {
-                ", ".join(map(tables.show, facet)) or measure.label: _grid(
-                    study, measure, at | dict(zip(facets, facet, strict=True))
-                )
-                for facet in product(*(study.axes[axis] for axis in facets))
-            }
-            content = plots.heat_maps(
-                panels,
-                measure,
-                [tables.show(value) for value in study.axes[STRENGTH]],
-                [tables.show(value) for value in study.axes[TEMPERATURE]],
-                (names[STRENGTH], names[TEMPERATURE]),
-            )
-            suffix = f"-{number}" if pages else ""
-            words = f"Mean {measure.heading} by {names[STRENGTH]} and {names[TEMPERATURE]}"
-            page.add(f"**{measure.label}**{', ' + escape(where) if where else ''}")
-            page.show(f"heat-{measure.label.lower()}{suffix}.png", content, words)
-
-
-def chosen_run(study: Study, page: Page) -> None:
-    """What the experts of one run draw, and which classes they take; the run is chosen without labels."""
-    key = "validation.mixture_elbo"
-    for number, data in enumerate(dict.fromkeys(run.record.data.name for run in study.runs)):
-        runs = [run for run in study.runs if run.record.data.name == data and key in run.metrics]
-        if not runs:
-            continue
-        best = max(runs, key=lambda run: run.metrics[key])
-        several = len({run.record.data.name for run in study.runs}) > 1
-        page.add(f"## The experts{' on ' + escape(data) if several else ''}")
-        page.add(
-            f"Of the run with the best validation bound ({best.metrics[key]:.2f} nats; a choice that sees "
-            f"no labels): {escape(tables.cell_name(study, best.cell))}, seed {best.seed} "
-            f"(record `{best.record.fingerprint}`)."
-        )
-        _pictures(study, page, best, f"-{number}" if several else "")
+    page.head("How to read the numbers")
+    page.add("\n".join(f"- {point}" for point in points))
 
 
 def losses(study: Study, page: Page) -> None:
     """The runs that failed or are missing, and the files that could not be read."""
     if not (study.failed or study.missing or study.unread):
         return
-    page.add("## Failed, missing, unread")
+    page.head("Failed, missing, unread")
     rows = [
-        {
-            "cell": tables.cell_name(study, run.cell),
-            "seed": str(run.seed),
-            "what": f"failed{_when(run)}",
-        }
+        {"cell": _cell(study, run.cell), "seed": str(run.seed), "what": f"failed{_when(run)}"}
         for run in study.failed
     ]
     rows += [
-        {"cell": tables.cell_name(study, cell), "seed": str(seed), "what": "missing: no record"}
+        {"cell": _cell(study, cell), "seed": str(seed), "what": "missing: no record"}
         for cell, seed in study.missing
     ]
-    page.add(tables.markdown(rows))
-    page.add("\n".join(f"- not counted: {escape(reason)}" for reason in study.unread))
+    page.rows(rows, 20, "[tables/runs.csv](tables/runs.csv)")
+    page.add("\n".join(f"- not counted: {escape(reason)}" for reason in study.unread[:FOLDED]))
+    if len(study.unread) > FOLDED:
+        page.add(f"And {len(study.unread) - FOLDED} more files.")
 
 
 def remaking(study: Study, page: Page) -> None:
-    """The commands that make the study and this page anew."""
+    """The commands that make the study, this page and each of its rows anew."""
+    page.head("Make it anew")
+    steps = [(study.command, "the runs"), (f"nox -s report -- {shlex.quote(study.name)}", "this page")]
+    width = max(len(command) for command, _ in steps)
+    page.add(markup.code([f"{command:<{width}}  # {words}" for command, words in steps if command]))
+    first = [runs[0] for cell in range(len(study.cells)) if (runs := study.of_cell(cell))]
     lines = [
-        f"nox -s report -- {study.name}    # this page, from the records",
-        study.command + "    # the runs",
+        f"{command(run.record.config)}  # cell {tables.label(study, run.cell)}" for run in first[:FOLDED]
     ]
-    page.add("## Make it anew", "```sh\n" + "\n".join(lines) + "\n```")
+    if lines:
+        page.fold("One run of each cell; other seeds take another --seed", markup.code(lines))
 
 
-def _grid(study: Study, measure: Measure, fixed: dict[str, object]) -> np.ndarray:
-    means = stats.summarize(study.matrix(measure.key)).mean
-    strengths, temperatures = list(study.axes[STRENGTH]), list(study.axes[TEMPERATURE])
-    grid = np.full((len(strengths), len(temperatures)), np.nan)
-    for cell in range(len(study.cells)):
-        if all(study.value(cell, axis) == value for axis, value in fixed.items()):
-            row = strengths.index(study.value(cell, STRENGTH))
-            grid[row, temperatures.index(study.value(cell, TEMPERATURE))] = means[cell]
-    return grid
+def command(config: Tree) -> str:
+    """Return what trains this configuration alone: the preset that it is nearest to, and what differs."""
+    presets = {name: dict(_leaves(configs.to_dict(make()))) for name, make in PRESETS.items()}
+    wanted = dict(_leaves(config))
+    changes = {
+        name: {key: value for key, value in wanted.items() if preset.get(key) != value and key != "seed"}
+        for name, preset in presets.items()
+    }
+    name = min(changes, key=lambda each: len(changes[each]))
+    parts = ["python -m moevae train", f"--preset {name}", f"--seed {wanted['seed']}"]
+    parts += [f"--set {shlex.quote(f'{key}={_value(value)}')}" for key, value in changes[name].items()]
+    return " ".join(parts)
 
 
-def _pictures(study: Study, page: Page, run: Run, suffix: str) -> None:
-    picture = run.record.pictures.get("samples")
-    if picture is not None:
-        content = (study.folder / "records" / Path(picture.file).name).read_bytes()
-        page.add("What each expert draws as training goes on:")
-        page.show(
-            f"experts{suffix}.png",
-            plots.expert_tiles(content, picture.rows, picture.columns),
-            "Samples of each expert (columns) by epoch (rows)",
-        )
-    table = run.record.confusion
-    if table is not None:
-        page.add("Test images by expert and class:")
-        experts = [str(index) for index in range(len(table.counts))]
-        page.show(
-            f"confusion{suffix}.png",
-            plots.confusion(np.array(table.counts), table.classes, experts),
-            "Counts of test images by expert (rows) and class (columns)",
-        )
+def _leaves(tree: Tree, prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _cell(study: Study, cell: int) -> str:
+    return f"{tables.label(study, cell)} ({tables.describe(study, cell)})"
 
 
 def _when(run: Run) -> str:
@@ -219,11 +155,45 @@ def _when(run: Run) -> str:
     return f"{'' if failure.epoch is None else f' in epoch {failure.epoch}'}: {failure.reason}"
 
 
-def _distinct(values: Iterable[str]) -> str:
-    """Return the distinct values by how often they occur, with the count where there are several."""
-    counts = Counter(values)
-    if len(counts) < 2:
-        return "".join(counts) or "–"
-    return "; ".join(
-        f"{value} ({count} runs)" for value, count in sorted(counts.items(), key=lambda i: (-i[1], i[0]))
+def _data(run: Run) -> str:
+    data = run.record.data
+    sizes = f"{data.train:,} train, {data.validation:,} validation, {data.test:,} test"
+    return f"{data.name}: {sizes}, sha256 {data.sha256[:16]}"
+
+
+def _hardware(run: Run) -> str:
+    hardware = run.record.hardware
+    return (
+        f"{hardware.device_name} ({hardware.device}, {hardware.precision}, {hardware.threads} threads, "
+        f"{hardware.cores} cores, {hardware.memory_gib:.0f} GiB)"
     )
+
+
+def _versions(run: Run) -> str:
+    return ", ".join(f"{name} {version}" for name, version in sorted(run.record.versions.items()))
+
+
+def _commit(run: Run) -> str:
+    commit = run.record.commit
+    return (
+        "unknown" if commit is None else f"{commit[:12]}{' (with local changes)' if run.record.dirty else ''}"
+    )
+
+
+def _time(study: Study) -> str:
+    """Return the time of all populations: a run's seconds are those of the population it shared."""
+    total = sum(
+        (run.record.seconds.train + run.record.seconds.evaluation) / run.record.throughput.population
+        for run in study.runs
+        if run.record.seconds and run.record.throughput
+    )
+    return f"{total:,.0f} s of training and evaluation, all runs together"
+
+
+def _distinct(values: Iterable[str]) -> str:
+    """Return the distinct values, most frequent first, with the count where there are several."""
+    found = Counter(values)
+    if len(found) < 2:
+        return "".join(found) or "–"
+    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return "; ".join(f"{value} ({count} runs)" for value, count in ordered)

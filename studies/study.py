@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.special
 
 from moevae import config as configs
 from moevae.errors import RecordError
 from studies import records
+from studies.measures import Measure
 from studies.records import Record
+
+DATA = "data.name"
 
 Cell = tuple[Any, ...]
 """One value per axis, in the order of the axes."""
@@ -29,7 +34,17 @@ class Run:
     """Index into `Study.cells`."""
     seed: int
     metrics: Mapping[str, float]
-    """By `split.metric`, `throughput.*` and `seconds.*`; empty where the run failed."""
+    """By `split.metric`, `load.*`, `throughput.*` and `seconds.*`; empty where the run failed."""
+    curve: Mapping[str, np.ndarray]
+    """By name, one value an epoch; `epoch` counts them. The record's own curve is left out."""
+
+    @property
+    def likelihood(self) -> str:
+        """What the bounds are bounds of: only runs that agree on it have comparable nats."""
+        model, data = self.record.config["model"], self.record.config["data"]
+        pixels = "gray" if data["binarization"] == "none" else "binarized"
+        spread = f" (std {model['gaussian_std']:g})" if model["likelihood"] == "gaussian" else ""
+        return f"{model['likelihood'].capitalize()}{spread} on {pixels} pixels"
 
     @property
     def complete(self) -> bool:
@@ -58,6 +73,8 @@ class Study:
     unread: tuple[str, ...] = ()
     """Why a file among the records was not counted, one line each."""
     base: Mapping[str, Any] = field(default_factory=dict)
+    numbers: tuple[int, ...] = ()
+    """What each cell is called: its place in the plan, from 1, also in a study of one data set of several."""
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
@@ -83,11 +100,47 @@ class Study:
 
     def matrix(self, key: str) -> np.ndarray:
         """Return the metric of every run, [seeds, cells]; NaN where there is no number."""
+        return self._matrices[key].copy() if key in self._matrices else self._blank()
+
+    @property
+    def keys(self) -> Collection[str]:
+        """The metrics that at least one run has."""
+        return self._matrices.keys()
+
+    @cached_property
+    def _matrices(self) -> dict[str, np.ndarray]:
         row = {seed: index for index, seed in enumerate(self.seeds)}
-        values = np.full((len(self.seeds), len(self.cells)), np.nan)
+        found: dict[str, np.ndarray] = {}
         for run in self.runs:
-            values[row[run.seed], run.cell] = run.metrics.get(key, np.nan)
+            for key, value in run.metrics.items():
+                if key not in found:
+                    found[key] = self._blank()
+                found[key][row[run.seed], run.cell] = value
+        return found
+
+    def _blank(self) -> np.ndarray:
+        return np.full((len(self.seeds), len(self.cells)), np.nan)
+
+    def comparable(self, measure: Measure) -> np.ndarray:
+        """Return `matrix` without the cells whose bounds are of another likelihood than the baseline's."""
+        values = self.matrix(measure.key)
+        if measure.nats:
+            values[:, [likelihood != self.likelihood for likelihood in self._likelihoods]] = np.nan
         return values
+
+    @cached_property
+    def likelihood(self) -> str:
+        """The baseline cell's, or else the most frequent."""
+        if self.baseline is not None and self._likelihoods[self.baseline]:
+            return self._likelihoods[self.baseline]
+        return Counter(filter(None, self._likelihoods)).most_common(1)[0][0] if self.runs else ""
+
+    @cached_property
+    def _likelihoods(self) -> tuple[str, ...]:
+        """One a cell; empty where it has no run."""
+        return tuple(
+            runs[0].likelihood if (runs := self.of_cell(cell)) else "" for cell in range(len(self.cells))
+        )
 
     def value(self, cell: int, axis: str) -> Any:
         """Return what the cell has on an axis."""
@@ -96,6 +149,29 @@ class Study:
     def of_cell(self, cell: int) -> tuple[Run, ...]:
         """Return the runs of a cell, by seed."""
         return self._by_cell.get(cell, ())
+
+    def by_data(self) -> dict[str, Study]:
+        """Return one study a data set, without that axis: numbers of different images are never compared."""
+        if DATA not in self.axes:
+            return {str(self.base.get("data", {}).get("name", "")): self}
+        return {str(name): self._restricted(name) for name in self.axes[DATA]}
+
+    def _restricted(self, name: Any) -> Study:
+        place = tuple(self.axes).index(DATA)
+        kept = [number for number, cell in enumerate(self.cells) if cell[place] == name]
+        number = {old: new for new, old in enumerate(kept)}
+        bare = [self.cells[old][:place] + self.cells[old][place + 1 :] for old in kept]
+        reference = self.cells[self.baseline] if self.baseline is not None else None
+        twin = reference[:place] + reference[place + 1 :] if reference else None
+        return replace(
+            self,
+            axes={axis: values for axis, values in self.axes.items() if axis != DATA},
+            cells=tuple(bare),
+            baseline=bare.index(twin) if twin in bare else None,
+            planned_cells=sum(old < self.planned_cells for old in kept),
+            numbers=tuple(self.numbers[old] for old in kept),
+            runs=tuple(replace(run, cell=number[run.cell]) for run in self.runs if run.cell in number),
+        )
 
     @cached_property
     def _by_cell(self) -> dict[int, tuple[Run, ...]]:
@@ -140,6 +216,7 @@ def load(folder: Path) -> Study:
         runs=runs,
         unread=unread,
         base=plan.get("base", {}),
+        numbers=tuple(range(1, len(planned) + 1)),
     )
 
 
@@ -163,7 +240,7 @@ def _runs(
         place = index.setdefault(identity(cell), len(cells))
         if place == len(cells):
             cells.append(cell)
-        run = Run(item, place, config.seed, _metrics(item))
+        run = Run(item.model_copy(update={"curve": []}), place, config.seed, _metrics(item), _curve(item))
         other = found.get((place, config.seed))
         if other is not None:
             old, run = sorted((other, run), key=lambda each: (each.record.started, each.record.fingerprint))
@@ -181,6 +258,10 @@ def _metrics(record: Record) -> dict[str, float]:
     flat = {
         f"{split}.{name}": value for split, part in record.metrics.items() for name, value in part.items()
     }
+    if record.load:
+        load = np.array(record.load)
+        flat["load.largest"] = float(load.max())
+        flat["load.entropy"] = float(scipy.special.entr(load).sum())
     if record.throughput is not None:
         flat["throughput.train"] = record.throughput.train_images_per_second
         flat["throughput.evaluation"] = record.throughput.evaluation_images_per_second
@@ -188,6 +269,16 @@ def _metrics(record: Record) -> dict[str, float]:
         flat["seconds.train"] = record.seconds.train
         flat["seconds.evaluation"] = record.seconds.evaluation
     return flat
+
+
+def _curve(record: Record) -> dict[str, np.ndarray]:
+    if not record.curve:
+        return {}
+    names = record.curve[0].metrics
+    columns = {name: np.array([point.metrics.get(name, np.nan) for point in record.curve]) for name in names}
+    columns["loss"] = np.array([point.loss for point in record.curve])
+    columns["epoch"] = np.array([point.epoch for point in record.curve])
+    return columns
 
 
 def _levels(planned: Sequence[Any], found: Sequence[Any]) -> tuple[Any, ...]:

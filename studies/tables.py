@@ -1,35 +1,31 @@
-"""A study's numbers as tables: data frames for programs, Markdown for people."""
+"""A study's numbers as tables: data frames for programs, rows of text for people."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from tabulate import tabulate
 
-from studies import measures, stats
+from studies import markup, measures, stats
+from studies.effects import Effect
 from studies.measures import Measure
+from studies.paired import Comparison
 from studies.study import Study
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$])")
+Rows = list[dict[str, str]]
 
 
-def escape(text: str) -> str:
-    """Return the text so that Markdown shows it letter for letter, in a table too."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
-
-
-def words(axes: Sequence[str]) -> dict[str, str]:
-    """Return what each axis is called: its last word, or more of its key where that says too little."""
-    last = [axis.rpartition(".")[2] for axis in axes]
-    return {
-        axis: (axis if name in ("kind", "name") or last.count(name) > 1 else name)
-        .replace(".", " ")
-        .replace("_", " ")
-        for axis, name in zip(axes, last, strict=True)
-    }
+def words(axes: Iterable[str]) -> dict[str, str]:
+    """Return what each axis is called: its last word, or its whole key where that says too little."""
+    keys = tuple(axes)
+    last = [axis.rpartition(".")[2] for axis in keys]
+    chosen = [
+        axis if name in ("kind", "name") or last.count(name) > 1 else name
+        for axis, name in zip(keys, last, strict=True)
+    ]
+    return {axis: name.replace(".", " ").replace("_", " ") for axis, name in zip(keys, chosen, strict=True)}
 
 
 def show(value: Any) -> str:
@@ -39,76 +35,150 @@ def show(value: Any) -> str:
     if isinstance(value, int | float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
-        return "-".join(show(part) for part in value)
+        return "-".join(map(show, value))
     return str(value)
 
 
-def cell_name(study: Study, cell: int, axes: Sequence[str] | None = None) -> str:
-    """Return the cell in words, such as `balance weight 20, temperature 1`; only `axes` where given."""
-    names = words(tuple(study.axes))
-    chosen = tuple(study.axes) if axes is None else axes
-    return ", ".join(f"{names[axis]} {show(study.value(cell, axis))}" for axis in chosen) or "the only cell"
+def label(study: Study, cell: int) -> str:
+    """Return the short name that tables and figures share: the cell's number."""
+    return f"{study.numbers[cell]}"
+
+
+def describe(study: Study, cell: int) -> str:
+    """Return the cell in words, such as `balance weight 20, temperature 1`."""
+    names = words(study.axes)
+    pairs = zip(study.axes, study.cells[cell], strict=True)
+    return ", ".join(f"{names[axis]} {show(value)}" for axis, value in pairs) or "the only cell"
+
+
+def measured(study: Study, candidates: Sequence[Measure]) -> tuple[Measure, ...]:
+    """Return the measures that at least one run has: without labels there is no NMI."""
+    return tuple(measure for measure in candidates if measure.key in study.keys)
 
 
 def cell_table(study: Study, chosen: Sequence[Measure]) -> pd.DataFrame:
-    """Return one row a cell: its axis values, how many runs are complete and failed and missing, and for
-    each measure mean, standard deviation (ddof = 1) and n."""
-    columns: dict[str, Any] = {
-        axis: [show(study.value(cell, axis)) for cell in range(len(study.cells))] for axis in study.axes
-    }
+    """Return one row a cell: its values on the axes, its runs by what became of them, and each measure's
+    mean, standard deviation (ddof = 1), median, interquartile mean, 95 % interval of the mean (BCa) and n."""
+    columns: dict[str, Any] = {"cell": [label(study, cell) for cell in range(len(study.cells))]}
+    for place, axis in enumerate(study.axes):
+        columns[axis] = [show(cell[place]) for cell in study.cells]
     columns["complete"] = _count(study, [run.cell for run in study.runs if run.complete])
     columns["failed"] = _count(study, [run.cell for run in study.failed])
     columns["missing"] = _count(study, [cell for cell, _ in study.missing])
     for measure in chosen:
         summary = stats.summarize(study.matrix(measure.key))
-        columns[f"{measure.key} mean"] = summary.mean
-        columns[f"{measure.key} std"] = summary.std
-        columns[f"{measure.key} n"] = summary.n
+        for name in ("mean", "std", "median", "iqm", "low", "high", "n"):
+            columns[f"{measure.key} {name}"] = getattr(summary, name)
     return pd.DataFrame(columns)
 
 
-def measured(study: Study, candidates: Sequence[Measure]) -> tuple[Measure, ...]:
-    """Return the measures that at least one run has: without labels there is no NMI."""
-    present = {key for run in study.runs for key in run.metrics}
-    return tuple(measure for measure in candidates if measure.key in present)
+def run_table(study: Study) -> pd.DataFrame:
+    """Return one row a run: fingerprint, cell, seed, status, values on the axes and every metric."""
+    rows = [
+        {
+            "fingerprint": run.record.fingerprint,
+            "cell": label(study, run.cell),
+            "seed": run.seed,
+            "status": run.record.status,
+            **{axis: show(value) for axis, value in zip(study.axes, study.cells[run.cell], strict=True)},
+            **run.metrics,
+        }
+        for run in study.runs
+    ]
+    return pd.DataFrame(rows)
 
 
-def results(study: Study) -> str:
-    """Return the main table in Markdown: a row a cell, mean ± standard deviation of the leading measures."""
-    chosen = measured(study, measures.LEADING)
-    frame = cell_table(study, chosen)
-    names = words(tuple(study.axes))
+def result_rows(study: Study, frame: pd.DataFrame, chosen: Sequence[Measure]) -> Rows:
+    """Return the rows of the main table from `cell_table`, the best mean of the first measure first."""
+    names = words(study.axes)
+    order = frame[f"{chosen[0].key} mean"].to_numpy() if chosen else np.zeros(len(frame))
     rows = []
-    for _, row in frame.iterrows():
-        shown = {names[axis]: str(row[axis]) for axis in study.axes}
+    for cell in np.argsort(-order, kind="stable"):
+        row = frame.iloc[int(cell)]
+        shown = {"cell": row["cell"] + (" (baseline)" if cell == study.baseline else "")}
+        shown |= {names[axis]: row[axis] for axis in study.axes}
         shown["n"] = _n(int(row["complete"]), int(row["failed"]), int(row["missing"]))
         for measure in chosen:
-            shown[measure.heading] = plus_minus(
-                measure, row[f"{measure.key} mean"], row[f"{measure.key} std"]
-            )
+            mean, std, low, high = (row[f"{measure.key} {part}"] for part in ("mean", "std", "low", "high"))
+            shown[measure.heading] = spread(measure, mean, std, low, high)
         rows.append(shown)
-    return markdown(rows)
+    return rows
 
 
-def plus_minus(measure: Measure, mean: float, std: float) -> str:
-    """Return `mean ± std`; the mean alone where there is no spread, a dash where there is neither."""
-    return measure.show(mean) if std != std else f"{measure.show(mean)} ± {measure.show(std)}"
+def spread(measure: Measure, mean: float, std: float, low: float = np.nan, high: float = np.nan) -> str:
+    """Return `mean ± std [low, high]`, of which what there is; a dash where there is nothing."""
+    if not measure.spread:
+        return measure.show(mean)
+    parts = [measure.show(mean), f"± {measure.show(std)}" if std == std else ""]
+    parts.append(markup.interval(measure.show(low), measure.show(high)))
+    return " ".join(part for part in parts if part)
 
 
-def markdown(rows: Sequence[Mapping[str, str]]) -> str:
-    """Return rows of text as a Markdown table; names and values are escaped, numbers stand to the right."""
-    if not rows:
-        return ""
-    headers = list(rows[0])
-    body = [[escape(row[name]) for name in headers] for row in rows]
-    align = ["right" if all(_numeric(row[name]) for row in rows) else "left" for name in headers]
-    return tabulate(
-        body, [escape(name) for name in headers], tablefmt="pipe", disable_numparse=True, colalign=align
-    )
+def comparison_table(
+    study: Study, chosen: Sequence[Measure], comparisons: Sequence[Comparison]
+) -> pd.DataFrame:
+    """Return one row a cell and measure: the cell against the baseline cell."""
+    rows = []
+    for measure, comparison in zip(chosen, comparisons, strict=True):
+        for cell in range(len(study.cells)):
+            if cell != study.baseline:
+                numbers = {name: getattr(comparison, name)[cell] for name in Comparison.__dataclass_fields__}
+                values = {
+                    axis: show(value) for axis, value in zip(study.axes, study.cells[cell], strict=True)
+                }
+                rows.append({"cell": label(study, cell), **values, "measure": measure.key, **numbers})
+    return pd.DataFrame(rows)
 
 
-def _numeric(text: str) -> bool:
-    return re.match(r"^(–|-?[\d.])", text) is not None
+def comparison_rows(
+    measure: Measure, comparison: Comparison, names: Sequence[str], baseline: int, what: str
+) -> Rows:
+    """Return one row of text for each name but the baseline's: difference, tests and what n could show."""
+    return [
+        {
+            what: name,
+            f"Δ {measure.heading}": _difference(measure, comparison, place),
+            "n": str(comparison.n[place]),
+            "p": markup.p_value(comparison.p[place]),
+            "p (Holm)": markup.p_value(comparison.holm[place]),
+            "P(better)": _plain(comparison.improvement[place]),
+            "effect g": _plain(comparison.effect[place]),
+            "detectable": measure.show(comparison.detectable[place]),
+        }
+        for place, name in enumerate(names)
+        if place != baseline
+    ]
+
+
+def level_rows(effects: Sequence[Effect], levels: Sequence[str], baseline: int, what: str) -> Rows:
+    """Return one row a level of an axis: the mean of each measure over the contexts, with its interval."""
+    rows = []
+    for place, level in enumerate(levels):
+        row = {what: level + (" (baseline)" if place == baseline else "")}
+        for effect in effects:
+            summary = effect.summary
+            row[effect.measure.heading] = spread(
+                effect.measure, summary.mean[place], np.nan, summary.low[place], summary.high[place]
+            )
+        row["n"] = str(min(int(effect.summary.n[place]) for effect in effects))
+        rows.append(row)
+    return rows
+
+
+def all_measures(study: Study) -> tuple[Measure, ...]:
+    """Return every measure of the catalog that the study has."""
+    return measured(study, (*measures.LEADING, *measures.DIAGNOSTICS))
+
+
+def _difference(measure: Measure, comparison: Comparison, place: int) -> str:
+    low, high = comparison.low[place], comparison.high[place]
+    return " ".join(
+        (measure.show(comparison.difference[place]), markup.interval(measure.show(low), measure.show(high)))
+    ).strip()
+
+
+def _plain(value: float) -> str:
+    return "–" if value != value else f"{value:.2f}"
 
 
 def _n(complete: int, failed: int, missing: int) -> str:
@@ -117,4 +187,4 @@ def _n(complete: int, failed: int, missing: int) -> str:
 
 
 def _count(study: Study, cells: Sequence[int]) -> list[int]:
-    return pd.Series(cells, dtype=int).value_counts().reindex(range(len(study.cells)), fill_value=0).tolist()
+    return np.bincount(np.array(cells, dtype=int), minlength=len(study.cells)).tolist()

@@ -90,7 +90,8 @@ def record(
     noise = np.random.default_rng(int(name, 16))
     test = dict(numbers(config, noise) if metrics is None else metrics)
     experts = config.model.num_experts
-    load = noise.dirichlet(np.full(experts, 3.0))
+    used = np.arange(experts) < max(1, round(test.get("effective_experts", experts)))
+    load = noise.dirichlet(np.where(used, 5.0, 1e-3))
     if not labels:
         test = {key: value for key, value in test.items() if key not in ("acc", "nmi", "ari")}
     validation = {key: value + noise.normal(0, 0.01) for key, value in test.items()}

@@ -1,0 +1,89 @@
+"""All that is computed of the runs of one data set, once, for the sections of the page to show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from studies import effects, measures, paired, pareto, selection, stats, tables
+from studies.anova import Anova
+from studies.effects import Effect
+from studies.measures import Measure
+from studies.paired import Comparison
+from studies.selection import Choice
+from studies.study import Study
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A study of one data set and its numbers."""
+
+    study: Study
+    leading: tuple[Measure, ...]
+    """Those of the main table that the study has."""
+    compared: tuple[Measure, ...]
+    """Those that comparisons are made of: NMI, where there are labels, and the bound."""
+    table: pd.DataFrame
+    """One row a cell, see `tables.cell_table`."""
+    contrasts: dict[Measure, Comparison]
+    """Every cell against the baseline cell; empty without one that has runs."""
+    effects: dict[str, dict[Measure, Effect]]
+    """By axis with several levels and measure; empty where the design has no matching cells."""
+    variance: dict[Measure, Anova]
+    """Only of full grids."""
+    choices: list[Choice]
+    """Of the rules that see no labels; empty without labels to count their cost with."""
+    traded: tuple[Measure, ...]
+    """What the Pareto front weighs against each other."""
+    front: np.ndarray
+    """Which cells no other surely beats."""
+
+
+def analyze(study: Study) -> Analysis:
+    """Compute everything that the page says of one data set."""
+    compared = tables.measured(study, (measures.NMI, measures.ELBO))
+    traded = tables.measured(study, (measures.NMI, measures.ELBO, measures.SPEED))
+    along = {
+        axis: {
+            measure: effect
+            for measure in (*compared, *tables.measured(study, measures.ROUTING))
+            if (effect := effects.effect(study, axis, measure)) is not None
+        }
+        for axis in effects.varied(study)
+    }
+    baseline = study.baseline
+    alive = baseline is not None and any(run.complete for run in study.of_cell(baseline))
+    tried = {measure: effects.variance(study, measure) for measure in compared}
+    return Analysis(
+        study=study,
+        leading=tables.measured(study, measures.LEADING),
+        compared=compared,
+        table=tables.cell_table(study, tables.all_measures(study)),
+        contrasts={
+            measure: paired.compare(study.comparable(measure), baseline, measure.better)
+            for measure in compared
+            if alive and baseline is not None and len(study.cells) > 1
+        },
+        effects=along,
+        variance={measure: found for measure, found in tried.items() if found is not None},
+        choices=selection.choose(study, compared[0]) if measures.NMI in compared else [],
+        traded=traded,
+        front=_front(study, traded),
+    )
+
+
+def _front(study: Study, traded: tuple[Measure, ...]) -> np.ndarray:
+    columns = []
+    for measure in traded:
+        values = study.comparable(measure)
+        mean, (low, high) = stats.means(values), stats.intervals(values)
+        if measure is measures.SPEED:
+            # Seeds that trained as one population share one measured speed: two digits are all it bears.
+            mean = np.array([float(f"{value:.1e}") for value in mean])
+            low, high = (np.where(np.isfinite(end), end, mean) for end in (low, high))
+        columns.append((mean, low, high))
+    if not columns:
+        return np.zeros(len(study.cells), dtype=bool)
+    return pareto.front(*(np.stack(part, axis=1) for part in zip(*columns, strict=True)))

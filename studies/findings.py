@@ -1,0 +1,305 @@
+"""The page's numbers: the sections about the runs of one data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from studies import effects, markup, measures, pictures, plots, stats, tables
+from studies.analysis import Analysis
+from studies.markup import escape
+from studies.measures import Measure
+from studies.page import Page
+from studies.study import Run, Study
+
+STRENGTH, TEMPERATURE, ROUTING = "objective.balance_weight", "routing.temperature", "routing.kind"
+LONG = 40
+"""Rows of a table that are shown without a click."""
+
+
+def results(analysis: Analysis, page: Page) -> None:
+    """The full table, the best cell first."""
+    study = analysis.study
+    rows = tables.result_rows(study, analysis.table, analysis.leading)
+    page.head("Results")
+    first = analysis.leading[0].label if analysis.leading else "nothing yet"
+    page.add(
+        f"One row a cell, by {first}: mean ± standard deviation [95 % interval of the mean] over n seeds."
+    )
+    page.rows(rows, LONG, "[table.csv](table.csv)")
+
+
+def against_baseline(analysis: Analysis, page: Page) -> None:
+    """Every cell's paired difference from the baseline cell."""
+    study = analysis.study
+    if not analysis.contrasts or study.baseline is None:
+        return
+    page.head("Against the baseline cell")
+    page.add(
+        f"Paired differences from cell {tables.label(study, study.baseline)} "
+        f"({escape(tables.describe(study, study.baseline))}) over shared seeds."
+    )
+    frame = tables.comparison_table(study, list(analysis.contrasts), list(analysis.contrasts.values()))
+    link = page.keep("comparisons", frame)
+    words = [
+        f"{tables.label(study, cell)} ({tables.describe(study, cell)})" for cell in range(len(study.cells))
+    ]
+    for measure, comparison in analysis.contrasts.items():
+        page.add(f"**{measure.heading}**")
+        rows = tables.comparison_rows(measure, comparison, words, study.baseline, "cell")
+        page.rows(rows, 0, link)
+    page.add(f"As CSV: {link}.")
+
+
+def axes(analysis: Analysis, page: Page) -> None:
+    """A section an axis: its levels, paired tests, what it does to the experts, and learning curves."""
+    study = analysis.study
+    names = tables.words(study.axes)
+    for axis, along in analysis.effects.items():
+        if not along:
+            continue
+        ticks = [tables.show(value) for value in study.axes[axis]]
+        where = next(iter(along.values())).contexts
+        page.head(f"Effect of {names[axis]}")
+        settings = len(where.cells)
+        page.add(
+            f"Each level averaged over the same {settings} setting{'s'[: settings > 1]} of the other axes"
+            + (f" ({where.left_out} left out: runs are missing there)" if where.left_out else "")
+            + ", seed by seed"
+            + ("; gray lines are the settings." if settings > 1 else ".")
+        )
+        drawn = [measure for measure in (*analysis.compared, *measures.ROUTING) if measure in along]
+        page.show(
+            f"levels {names[axis]}",
+            plots.levels([along[measure] for measure in drawn[:6]], ticks, names[axis]),
+            f"Means and intervals of {', '.join(measure.label for measure in drawn[:6])} by {names[axis]}",
+        )
+        rows = tables.level_rows([along[measure] for measure in drawn], ticks, where.baseline, names[axis])
+        page.add(markup.table(rows))
+        for measure in analysis.compared:
+            if measure in along:
+                comparison, baseline = along[measure].comparison, along[measure].contexts.baseline
+                reference = escape(f"{names[axis]} {ticks[baseline]}")
+                page.add(f"{measure.label} against {reference}, paired by seed:")
+                page.add(
+                    markup.table(tables.comparison_rows(measure, comparison, ticks, baseline, names[axis]))
+                )
+        _curves(study, axis, where, ticks, page)
+
+
+def variance(analysis: Analysis, page: Page) -> None:
+    """How much each axis explains, in balanced grids."""
+    if not analysis.variance:
+        return
+    study = analysis.study
+    names = [tables.words(study.axes)[axis] for axis in effects.varied(study)]
+    page.head("How much each axis explains")
+    page.add(
+        "Analysis of variance of the balanced grid with seeds as blocks. Partial η² is the share of the "
+        "variance, seeds and other effects set aside, that goes with an effect; it flatters small studies. "
+        "F tests take equal spread in all cells for granted, which collapsed cells do not have."
+    )
+    rows, lines = [], []
+    for measure, found in analysis.variance.items():
+        for effect in found.effects:
+            row = {
+                "measure": measure.label,
+                "effect": " × ".join(names[axis] for axis in effect.axes),
+                "partial η²": f"{effect.partial_eta_squared:.3f}",
+                "F": f"{effect.f:.1f}",
+                "df": f"{effect.freedom}, {found.residual_freedom}",
+                "p": markup.p_value(effect.p),
+                "n": str(found.n),
+            }
+            rows.append(row)
+            lines.append(row | {"partial η²": effect.partial_eta_squared, "F": effect.f, "p": effect.p})
+    page.add(markup.table(rows), f"As CSV: {page.keep('variance', pd.DataFrame(lines))}.")
+
+
+def heat_maps(analysis: Analysis, page: Page) -> None:
+    """Strength against temperature for each routing: clustering and bound."""
+    study = analysis.study
+    if any(len(study.axes.get(axis, ())) < 2 for axis in (STRENGTH, TEMPERATURE)):
+        return
+    names = tables.words(study.axes)
+    others = [axis for axis in study.axes if axis not in (STRENGTH, TEMPERATURE)]
+    panels = [
+        dict(zip(others, values, strict=True)) for values in product(*(study.axes[axis] for axis in others))
+    ]
+    grids = {
+        measure: {
+            ", ".join(f"{names[axis]} {tables.show(value)}" for axis, value in fixed.items()): grid
+            for fixed in panels
+            if np.isfinite(grid := _grid(study, measure, fixed)).sum() > 1
+        }
+        for measure in analysis.compared
+    }
+    page.head("Strength against temperature")
+    for measure, drawn in grids.items():
+        for part in range(0, len(drawn), 8):
+            page.show(
+                f"heat {measure.label} {part // 8 + 1 if len(drawn) > 8 else ''}",
+                plots.heat_maps(
+                    dict(list(drawn.items())[part : part + 8]),
+                    measure,
+                    [tables.show(value) for value in study.axes[STRENGTH]],
+                    [tables.show(value) for value in study.axes[TEMPERATURE]],
+                    (names[STRENGTH], names[TEMPERATURE]),
+                ),
+                f"Mean {measure.heading} by {names[STRENGTH]} and {names[TEMPERATURE]}",
+            )
+
+
+def trades(analysis: Analysis, page: Page) -> None:
+    """What cannot be had together: the Pareto front."""
+    study, traded = analysis.study, analysis.traded
+    if len(traded) < 2 or not analysis.front.any() or len(study.cells) < 3:
+        return
+    page.head("What cannot be had together")
+    names = [tables.label(study, cell) for cell in range(len(study.cells))]
+    points = []
+    for measure in traded:
+        values = study.comparable(measure)
+        points.append((stats.means(values), *stats.intervals(values)))
+    labels = [measure.label for measure in traded]
+    page.add(
+        f"Orange: the {int(analysis.front.sum())} cells that no other surely beats on {', '.join(labels)} "
+        "together. A cell is off the front where another's mean is at least as high on all of them and its "
+        "95 % interval lies wholly above on one."
+    )
+    page.show(
+        "trade",
+        plots.trade(points, traded, names, analysis.front),
+        f"{labels[0]} against {' and '.join(labels[1:])}, a point a cell",
+    )
+    rows = [
+        {"cell": f"{names[cell]} ({tables.describe(study, int(cell))})"}
+        | {
+            measure.heading: measure.show(point[0][cell])
+            for measure, point in zip(traded, points, strict=True)
+        }
+        for cell in np.flatnonzero(analysis.front)
+    ]
+    page.rows(rows, LONG, "[table.csv](table.csv)")
+
+
+def choosing(analysis: Analysis, page: Page) -> None:
+    """What rules that see no labels choose, and what that costs."""
+    if not analysis.choices:
+        return
+    study, measure = analysis.study, analysis.compared[0]
+    page.head("Choosing without labels")
+    page.add(
+        "Each rule chooses a cell in every seed, by numbers of the validation split. Its cost is counted "
+        f"from the oracle choice, the cell with the highest test {measure.label} in that seed: a number that "
+        "needs the labels it is scored with, and so flatters itself."
+    )
+    rows = [
+        {
+            "rule": f"{choice.rule.name} ({choice.rule.words})",
+            "chooses most": f"cell {tables.label(study, choice.cell)}, {choice.times} of {choice.n}",
+            f"mean {measure.label}": measure.show(choice.value),
+            "cost against the oracle choice": " ".join(
+                (
+                    measure.show(choice.cost),
+                    markup.interval(measure.show(max(choice.low, 0.0)), measure.show(choice.high)),
+                )
+            ).strip(),
+            "n": str(choice.n),
+        }
+        for choice in sorted(analysis.choices, key=lambda choice: choice.cost)
+    ]
+    frame = pd.DataFrame(rows)
+    page.add(markup.table(rows), f"As CSV: {page.keep('selection', frame)}.")
+
+
+def runs(analysis: Analysis, page: Page) -> None:
+    """What the experts of the best and the worst run draw, and which classes they take."""
+    study = analysis.study
+    for split in ("validation", "test"):
+        key = f"{split}.{measures.ELBO.key.rpartition('.')[2]}"
+        found = [run for run in study.runs if key in run.metrics and run.likelihood == study.likelihood]
+        if found:
+            break
+    else:
+        return
+    best = max(found, key=lambda run: run.metrics[key])
+    worst = min(found, key=lambda run: run.metrics[key])
+    page.head("The experts of the best and the worst run")
+    page.add(f"Best and worst by the {split} bound, a choice that sees no labels.")
+    for name, run in (("best", best), ("worst", worst))[: 1 + (best is not worst)]:
+        numbers = ", ".join(
+            f"{measure.label} {measure.show(run.metrics[measure.key])}" for measure in analysis.compared
+        )
+        page.add(
+            f"**The {name} run**, {run.metrics[key]:.2f} nats: cell {tables.label(study, run.cell)} "
+            f"({escape(tables.describe(study, run.cell))}), seed {run.seed}; on the test split {numbers}. "
+            f"Record `{run.record.fingerprint}`."
+        )
+        _pictures(study, page, run, name)
+
+
+def _pictures(study: Study, page: Page, run: Run, name: str) -> None:
+    names = {"samples": ("epoch", "expert"), "reconstructions": ("", "test image")}
+    words = {
+        "samples": f"What each expert of the {name} run draws, by epoch",
+        "reconstructions": f"Test images and their reconstructions by the {name} run",
+    }
+    for kind, picture in sorted(run.record.pictures.items(), reverse=True):
+        content = (study.folder / "records" / Path(picture.file).name).read_bytes()
+        drawn = pictures.tiles(content, picture.rows, picture.columns, names.get(kind, ("", "")))
+        page.show(f"{name} {kind}", drawn, words.get(kind, f"{kind} of the {name} run"))
+    table = run.record.confusion
+    if table is not None:
+        page.show(
+            f"{name} confusion",
+            pictures.confusion(np.array(table.counts), table.classes),
+            f"Test images of the {name} run by expert (rows) and class (columns)",
+        )
+
+
+def _curves(study: Study, axis: str, where: effects.Contexts, ticks: list[str], page: Page) -> None:
+    if len(ticks) > len(plots.MARKERS):
+        return
+    panels = {}
+    for name, title in (("mixture_elbo", "validation ELBO (nats)"), ("nmi", "validation NMI")):
+        epochs, values = effects.curve_averages(study, name, where)
+        if not np.isfinite(values).any():
+            continue
+        lines = [(stats.means(level), *stats.intervals(level)) for level in values.swapaxes(0, 1)]
+        panels[title] = (epochs, lines)
+    if panels:
+        words = tables.words(study.axes)[axis]
+        page.show(
+            f"curves {words}",
+            plots.curves(panels, ticks, words),
+            f"Learning curves by {words}: mean over seeds and 95 % band",
+        )
+
+
+def _grid(study: Study, measure: Measure, fixed: dict[str, object]) -> np.ndarray:
+    means = stats.means(study.matrix(measure.key))
+    strengths, temperatures = list(study.axes[STRENGTH]), list(study.axes[TEMPERATURE])
+    grid = np.full((len(strengths), len(temperatures)), np.nan)
+    for cell in range(len(study.cells)):
+        if all(study.value(cell, axis) == value for axis, value in fixed.items()):
+            row = strengths.index(study.value(cell, STRENGTH))
+            grid[row, temperatures.index(study.value(cell, TEMPERATURE))] = means[cell]
+    return grid
+
+
+SECTIONS: tuple[Callable[[Analysis, Page], None], ...] = (
+    results,
+    axes,
+    heat_maps,
+    variance,
+    trades,
+    choosing,
+    against_baseline,
+    runs,
+)
+"""In the order of the page."""

@@ -1,0 +1,48 @@
+"""Text and numbers as Markdown that shows them letter for letter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from tabulate import tabulate
+
+_SPECIAL = re.compile(r"([\\`*_<>|~$&]|(?<=\])[(\[:]|^#)")
+
+
+def escape(text: str) -> str:
+    """Return the text so that Markdown shows it letter for letter, in a table too."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def table(rows: Sequence[Mapping[str, str]]) -> str:
+    """Return rows of text as a Markdown table; all is escaped, columns of numbers stand to the right."""
+    if not rows:
+        return ""
+    headers = list(rows[0])
+    body = [[escape(row[name]) for name in headers] for row in rows]
+    align = ["right" if all(_numeric(row[name]) for row in rows) else "left" for name in headers]
+    return tabulate(
+        body, [escape(name) for name in headers], tablefmt="pipe", disable_numparse=True, colalign=align
+    )
+
+
+def code(lines: Sequence[str], language: str = "sh") -> str:
+    """Return lines as a block of code."""
+    return "\n".join([f"```{language}", *lines, "```"])
+
+
+def interval(low: str, high: str) -> str:
+    """Return `[low, high]`; nothing where there is no interval."""
+    return "" if "–" in (low, high) else f"[{low}, {high}]"
+
+
+def p_value(p: float) -> str:
+    """Return a p-value with what it can bear: three decimals, or that it is smaller."""
+    if p != p:
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _numeric(text: str) -> bool:
+    return re.fullmatch(r"[<\d\s.,±\[\]–-]+", text) is not None

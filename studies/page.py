@@ -1,0 +1,81 @@
+"""A page under construction: Markdown blocks in order, and the files that they show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from studies.markup import escape, table
+
+FOLDED = 100
+"""Rows that a page holds beyond those it shows: GitHub does not render pages of half a megabyte."""
+
+
+@dataclass
+class Page:
+    """Blocks of Markdown, PNG figures and CSV tables, each file by its path in the study's folder."""
+
+    blocks: list[str] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    _depth: int = 2
+    _prefix: str = ""
+
+    def add(self, *blocks: str) -> None:
+        """Append blocks; empty ones are left out."""
+        self.blocks.extend(block for block in blocks if block)
+
+    def head(self, words: str) -> None:
+        """Append the heading of a section."""
+        self.add(f"{'#' * self._depth} {escape(words)}")
+
+    @contextmanager
+    def part(self, words: str) -> Iterator[None]:
+        """Put what is added within under a heading of its own; its files' names begin with it."""
+        self.head(words)
+        self._depth, self._prefix = self._depth + 1, f"{slug(words)}-"
+        try:
+            yield
+        finally:
+            self._depth, self._prefix = self._depth - 1, ""
+
+    def show(self, name: str, content: bytes, words: str) -> None:
+        """Append a PNG figure with the words that stand for it where it cannot be seen."""
+        path = f"figures/{self._prefix}{slug(name)}.png"
+        self.files[path] = content
+        self.add(f"![{escape(words)}]({path})")
+
+    def keep(self, name: str, frame: pd.DataFrame) -> str:
+        """Write a table as CSV and return a link to it."""
+        path = f"tables/{self._prefix}{name}.csv"
+        self.files[path] = csv(frame)
+        return f"[{path}]({path})"
+
+    def fold(self, words: str, *blocks: str) -> None:
+        """Append blocks that open at a click."""
+        self.add(f"<details>\n<summary>{escape(words)}</summary>", *blocks, "</details>")
+
+    def rows(self, rows: Sequence[Mapping[str, str]], shown: int, link: str) -> None:
+        """Append a table: the first rows are shown, some more are folded, and all are behind a link."""
+        self.add(table(rows[:shown]))
+        if rest := rows[shown : shown + FOLDED]:
+            self.fold(f"{'the next' if shown else 'the first'} {len(rest)} of {len(rows)}", table(rest))
+        if len(rows) > shown + FOLDED:
+            self.add(f"All {len(rows)} rows: {link}.")
+
+    def text(self) -> str:
+        """Return the whole page."""
+        return "\n\n".join(self.blocks) + "\n"
+
+
+def csv(frame: pd.DataFrame) -> bytes:
+    """Return a table as CSV of ten digits: more would tell machines apart."""
+    return frame.to_csv(index=False, lineterminator="\n", float_format="%.10g").encode()
+
+
+def slug(words: str) -> str:
+    """Return the words as part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-") or "x"

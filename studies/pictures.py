@@ -1,0 +1,64 @@
+"""Figures of one run: what its experts draw, what they make of images, which classes they take."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from studies.plots import annotate, canvas, png, style
+
+
+def tiles(content: bytes, rows: Sequence[str], columns: Sequence[str], names: tuple[str, str]) -> bytes:
+    """Draw a grid of small images with its labels; `names` say what rows and columns are."""
+    image = np.asarray(Image.open(io.BytesIO(content)).convert("L"))
+    height, width = image.shape[0] / len(rows), image.shape[1] / len(columns)
+    side = min(0.55, 6.2 / len(columns))
+    with style():
+        size = (
+            0.8 + 0.07 * max(map(len, rows)) + side * len(columns),
+            0.7 + side * height / width * len(rows),
+        )
+        figure, place = canvas(size)
+        place.imshow(image, cmap="gray", interpolation="nearest", vmin=0, vmax=255)
+        every = max(1, len(columns) // 20)
+        places = [width * (index + 0.5) - 0.5 for index in range(len(columns))]
+        place.set_xticks(places[::every], columns[::every])
+        place.set_yticks([height * (index + 0.5) - 0.5 for index in range(len(rows))], rows)
+        place.set(ylabel=names[0], xlabel=names[1])
+        for index in range(1, len(columns)):
+            place.axvline(width * index - 0.5, color="white", linewidth=1.5)
+        for index in range(1, len(rows)):
+            place.axhline(height * index - 0.5, color="white", linewidth=1.5)
+        _bare(place)
+        return png(figure)
+
+
+def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
+    """Draw [experts, classes] counts of test images; each row is colored by its shares and stands where its
+    largest class does, so that good clusters make a diagonal."""
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    order = np.lexsort(
+        (-shares.max(axis=1), np.where(totals[:, 0] > 0, counts.argmax(axis=1), counts.shape[1]))
+    )
+    with style():
+        figure, place = canvas((1.2 + 0.5 * len(classes), 1.1 + 0.34 * len(counts)))
+        place.imshow(shares[order], vmin=0, vmax=1, aspect="auto")
+        for (row, column), count in np.ndenumerate(counts[order]):
+            if count and counts.size <= 900:
+                annotate(place, row, column, f"{int(count)}", shares[order][row, column])
+        turned = 45 if max(map(len, classes), default=0) > 3 else 0
+        place.set_xticks(range(len(classes)), classes, rotation=turned, ha="right" if turned else "center")
+        place.set_yticks(range(len(order)), [str(expert) for expert in order])
+        place.set(xlabel="class", ylabel="expert")
+        _bare(place)
+        return png(figure)
+
+
+def _bare(place: Any) -> None:
+    place.spines[:].set_visible(False)
+    place.tick_params(length=0)

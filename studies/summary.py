@@ -1,0 +1,113 @@
+"""What a study shows, in plain sentences. Each rests on an interval; one that its interval does not carry is
+not written."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from studies import stats, tables
+from studies.analysis import Analysis
+from studies.effects import Effect
+from studies.markup import escape
+from studies.measures import DEAD, ELBO, NMI, Measure
+from studies.selection import Choice
+
+SPOKEN = (NMI, ELBO, DEAD)
+"""Measures that sentences about an axis are made of."""
+VAGUE = 0.5
+"""A bound on all differences is worth saying below this share of the range over cells."""
+
+
+def sentences(analysis: Analysis) -> list[str]:
+    """Return the sentences about one data set, in Markdown."""
+    found = [_best(analysis, measure) for measure in analysis.compared]
+    for axis, along in analysis.effects.items():
+        found += [_axis(analysis, axis, along[measure]) for measure in SPOKEN if measure in along]
+    found.append(_selection(analysis))
+    return [sentence for sentence in found if sentence]
+
+
+def _best(analysis: Analysis, measure: Measure) -> str:
+    """The cell with the highest mean, and how many cannot be told from it."""
+    values = analysis.study.comparable(measure)
+    mean = stats.means(values)
+    cells = int(np.isfinite(mean).sum())
+    if cells < 2:
+        return ""
+    best = int(np.nanargmax(mean))
+    low, high = stats.guarded_intervals(values[:, [best]])
+    if not np.isfinite(low[0]):
+        return ""
+    behind = values - values[:, [best]]
+    behind[:, best] = np.nan
+    _, top = stats.guarded_intervals(behind, comparisons=cells - 1)
+    apart = int((top < 0).sum())
+    where = f"cell {tables.label(analysis.study, best)} ({tables.describe(analysis.study, best)})"
+    rest = cells - 1 - apart
+    others = (
+        "all others are below it"
+        if rest == 0
+        else f"{rest} of the other {cells - 1} cells cannot be told from it"
+    )
+    return escape(
+        f"The highest mean {measure.label} is that of {where}: "
+        f"{_number(measure, mean[best], low[0], high[0])} (n = {stats.counts(values)[best]}); {others}."
+    )
+
+
+def _axis(analysis: Analysis, axis: str, effect: Effect) -> str:
+    """The largest difference along an axis that is carried, or else how small all of them are."""
+    study, measure = analysis.study, effect.measure
+    name = tables.words(study.axes)[axis]
+    levels = [tables.show(value) for value in study.axes[axis]]
+    reference = levels[effect.contexts.baseline]
+    n = int(np.nanmax(np.where(np.isfinite(effect.low), effect.comparison.n, 0)))
+    settings = len(effect.contexts.cells)
+    over = f"n = {n}" + (f", over {settings} settings of the other axes" if settings > 1 else "")
+    seen = 10.0**-measure.digits
+    carried = (effect.low >= seen) | (effect.high <= -seen)
+    if carried.any():
+        size = np.where(carried, np.abs(effect.comparison.difference), -1.0)
+        level = int(np.argmax(size))
+        sign = 1 if effect.comparison.difference[level] > 0 else -1
+        ends = sorted((sign * effect.low[level], sign * effect.high[level]))
+        verb = "raises" if sign > 0 else "lowers"
+        number = _number(measure, size[level], *ends)
+        return (
+            f"**{escape(name.capitalize())}** {escape(levels[level])} in place of {escape(reference)} {verb} "
+            f"{escape(f'{measure.label} by {number}{_unit(measure)} ({over}).')}"
+        )
+    reach = np.concatenate([effect.low, effect.high])
+    reach = np.abs(reach[np.isfinite(reach)])
+    cells = stats.means(study.comparable(measure))
+    span = np.nanmax(cells) - np.nanmin(cells)
+    if measure is DEAD or len(reach) < 2 * (len(levels) - 1) or reach.max() > VAGUE * span:
+        return ""
+    return (
+        f"**{escape(name.capitalize())}**: no level moves {escape(measure.label)} from that of "
+        f"{escape(reference)} by more than {escape(f'{measure.show(reach.max())}{_unit(measure)} ({over}).')}"
+    )
+
+
+def _selection(analysis: Analysis) -> str:
+    """What choosing by the bound costs, where the cost is beyond its interval."""
+    for choice in analysis.choices:
+        if choice.rule.nats and choice.low > 0:
+            measure = analysis.compared[0]
+            return escape(
+                f"Choosing a cell without labels, by the {choice.rule.name}, costs "
+                f"{_cost(measure, choice)} {measure.label} against the oracle choice (n = {choice.n})."
+            )
+    return ""
+
+
+def _cost(measure: Measure, choice: Choice) -> str:
+    return _number(measure, choice.cost, choice.low, choice.high)
+
+
+def _number(measure: Measure, value: float, low: float, high: float) -> str:
+    return f"{measure.show(value)} [{measure.show(low)}, {measure.show(high)}]"
+
+
+def _unit(measure: Measure) -> str:
+    return f" {measure.unit}" if measure.unit else ""
