@@ -120,11 +120,13 @@ class Training:
         self.seconds += time.perf_counter() - start
         self.epochs_done += 1
         self._note_failures(losses, first)
+        # Run by run in memory: a mean over columns would round by the number of runs.
+        means = losses.T.contiguous().mean(1)
         return Progress(
             epoch=self.epochs_done,
             epochs=self.epochs,
             model=self.model,
-            losses=losses.mean(0).tolist(),
+            losses=means.tolist(),
             temperatures=self._temperatures(first + self.batches.steps - 1).tolist(),
             failures=list(self.failures),
         )

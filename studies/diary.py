@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,8 +58,12 @@ class Diary:
     def note(self, progress: Progress) -> None:
         """Put down an epoch's curve points and drawings, and tell who listens."""
         validation = self._validation(progress)
+        alive = [  # weights may break in the step after the last finite loss
+            failure is None and all(map(math.isfinite, found.values()))
+            for failure, found in zip(progress.failures, validation, strict=True)
+        ]
         for run, curve in enumerate(self.curves):
-            if progress.failures[run] is None:
+            if alive[run]:
                 curve.append(
                     Epoch(
                         epoch=progress.epoch,
@@ -70,9 +76,8 @@ class Diary:
             noise = figures.prior_noise(progress.model, 1)
             self.drawings[progress.epoch] = progress.model.draw(noise).squeeze(2).cpu()  # [R, K, D]
         if self.on_epoch:
-            alive = [metrics for run, metrics in enumerate(validation) if progress.failures[run] is None]
-            names = alive[0] if alive else {}
-            means = {name: float(np.mean([metrics[name] for metrics in alive])) for name in names}
+            found = list(itertools.compress(validation, alive))
+            means = {name: float(np.mean([each[name] for each in found])) for name in (found or [{}])[0]}
             self.on_epoch(EpochReport(progress.epoch, progress.epochs, progress.losses, means))
 
     def state(self) -> tuple[dict[str, Tensor], list[list[dict[str, Any]]]]:

@@ -32,7 +32,7 @@ def population(sizes, kind="soft", **changes):
 @pytest.mark.parametrize("kind", ["soft", "hard"])
 @pytest.mark.parametrize("batch", [16, 48])
 def test_company_changes_no_bit(sizes, kind, batch):
-    configs, data = population(sizes, kind, **{"train.batch_size": batch}), images()
+    configs, data = population(sizes, kind, **{"train.batch_size": batch}), images(train=320)
     losses = []
     together = fit(configs, data, on_epoch=lambda progress: losses.append(progress.losses))
     for run, own in enumerate(configs):
