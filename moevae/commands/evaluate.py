@@ -91,4 +91,4 @@ def _print(options: Evaluate, found: Sequence[Score], device: torch.device) -> N
     for name, (path, _) in zip(names, rows, strict=True):
         print(f"{name}: {path}")
     speed = fmean(each.images_per_second for each in found)
-    print(f"evaluated at {speed:,.0f} images/s on {scores.hardware(device)}")
+    print(f"evaluated at {speed:,.0f} images/s\non {scores.hardware(device)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,7 @@ def _train(
 ) -> list[Result]:
     count, data = len(configs), configs[0].data.name
     runs = f"{count} runs" if count > 1 else "1 run"
-    _say(told, f"Training {runs} on {len(images.train)} images of {data}, on {scores.hardware(device)}")
+    _say(told, f"Training {runs} on {len(images.train):,} images of {data}\non {scores.hardware(device)}")
     with watching(told) as note:
         fit = core.fit(
             configs,
@@ -163,7 +164,7 @@ def _note(
         for name, word in SHOWN.items():
             if name in found[0].metrics:
                 numbers[f"validation {word}"] = fmean(found[run].metrics[name] for run in alive)
-    note(progress.epoch, progress.epochs, numbers)
+    note(progress.epoch, progress.epochs, numbers or {"loss": math.nan})
 
 
 def _failure(fit: core.Fit, run: int, by_split: dict[Split, list[Score]]) -> str | None:
@@ -197,10 +198,10 @@ def _print(results: Sequence[Result], device: torch.device) -> None:
             print(scores.ABOUT_LABELS)
     for name, result in zip(names, good, strict=True):
         print(f"{name}: {result.path}")
-    trained = [result for result in results if result.seconds is not None]
+    trained = [result for result in good if result.seconds is not None]
     if trained:
         seconds, speed = trained[0].seconds, trained[0].images_per_second
-        print(f"trained in {seconds:.1f} s, {speed:,.0f} images/s on {scores.hardware(device)}")
+        print(f"trained in {seconds:.1f} s, {speed:,.0f} images/s\non {scores.hardware(device)}")
 
 
 def _say(told: Console, text: str) -> None:

@@ -1,0 +1,431 @@
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from PIL import Image
+
+from moevae import checkpoint, config, presets
+from moevae.__main__ import main
+from moevae.data import load_images, load_labels
+from moevae.evaluation import evaluate
+from moevae.metrics import clustering
+
+TINY = [
+    *("--set", "train.epochs=1", "--set", "data.train_size=200"),
+    *("--set", "model.num_experts=3", "--set", "model.expert_hidden=[16]", "--set", "model.gate_hidden=[16]"),
+]
+CHANGES = {
+    "train.epochs": 1,
+    "data.train_size": 200,
+    "model.num_experts": 3,
+    "model.expert_hidden": (16,),
+    "model.gate_hidden": (16,),
+}
+REAL = Path(os.environ.get("MOEVAE_DATA", "nowhere"))
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A folder with the tiny runs of seeds 0 and 1, trained together."""
+    folder = tmp_path_factory.mktemp("kept")
+    assert main(["train", *TINY, "--seeds", "2", "--output", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(kept):
+    """The checkpoint of seed 0."""
+    return kept / f"{config.fingerprint(tiny())}.safetensors"
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A writer of npz files, in an empty folder that is the current one."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(seed=0, **changes):
+        random = np.random.default_rng(seed)
+        arrays = {"images": random.random((60, 6, 5)), "labels": random.integers(0, 4, 60)} | changes
+        np.savez("own.npz", **{name: array for name, array in arrays.items() if array is not None})
+        return ["--data", "npz:own.npz", *TINY, "--set", "data.train_size=null"]
+
+    return write
+
+
+def tiny(seed=0):
+    return config.override(presets.preset("digits"), CHANGES | {"seed": seed})
+
+
+def said(capsys, *command, code=0):
+    """Run a command and return its JSON."""
+    capsys.readouterr()
+    assert main([*command, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def weights(path):
+    """The bytes of each tensor; the order of a header's entries is not fixed."""
+    return {name: value.tobytes() for name, value in safetensors.numpy.load_file(path).items()}
+
+
+def refused(command, capsys):
+    """Return the one line that a mistake gives, with exit code 2."""
+    capsys.readouterr()
+    try:
+        code = main(command)
+    except SystemExit as stop:
+        code = stop.code
+    told = capsys.readouterr()
+    assert (code, told.out) == (2, "")
+    (line,) = told.err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_training_keeps_runs_whose_numbers_the_library_gives_too(kept, run, capsys):
+    told = said(capsys, "train", *TINY, "--seeds", "2", "--output", str(kept))
+    assert [Path(entry["checkpoint"]).stem for entry in told["runs"]] == [
+        config.fingerprint(tiny(seed)) for seed in (0, 1)
+    ]
+    data = tiny().data
+    trained, labels = checkpoint.load(run), load_labels(data)
+    (measured,) = evaluate(trained.model, [trained.config], load_images(data), "test")
+    expected = measured.metrics | clustering(measured.assignments, labels.test)
+    assert told["runs"][0]["scores"]["test"]["metrics"] == pytest.approx(expected, rel=1e-5)
+    assert sum(told["runs"][0]["scores"]["test"]["load"]) == pytest.approx(1)
+
+
+def test_what_is_there_is_measured_and_not_trained_again(kept, capsys, monkeypatch):
+    from moevae import train
+
+    asked, fit = [], train.fit
+    monkeypatch.setattr(train, "fit", lambda configs, *a, **k: asked.extend(configs) or fit(configs, *a, **k))
+    before = files(kept)
+    told = said(capsys, "train", *TINY, "--seeds", "1,4", "--output", str(kept))
+    assert [entry["status"] for entry in told["runs"]] == ["there", "trained"]
+    assert asked == [tiny(4)]
+    again = said(capsys, "train", *TINY, "--seeds", "4,1", "--output", str(kept))
+    assert [entry["status"] for entry in again["runs"]] == ["there", "there"]
+    assert [entry["scores"]["test"]["metrics"] for entry in again["runs"]] == [
+        pytest.approx(entry["scores"]["test"]["metrics"], rel=1e-5) for entry in reversed(told["runs"])
+    ]
+    assert asked == [tiny(4)]
+    assert files(kept).items() > before.items()
+
+
+def test_force_and_training_alone_give_the_same_weights(kept, tmp_path, capsys):
+    before = {path: weights(path) for path in kept.iterdir()}
+    assert main(["train", *TINY, "--seeds", "2", "--output", str(kept), "--force"]) == 0
+    assert "epoch 1/1" in capsys.readouterr().err
+    assert {path: weights(path) for path in kept.iterdir()} == before
+    assert main(["train", *TINY, "--seed", "1", "--output", str(tmp_path)]) == 0
+    (alone,) = tmp_path.iterdir()
+    assert weights(alone) == weights(kept / alone.name)
+
+
+def test_evaluation_gives_what_training_told(kept, run, capsys):
+    trained = said(capsys, "train", *TINY, "--output", str(kept))["runs"][0]["scores"]
+    for split in ("validation", "test"):
+        (entry,) = said(capsys, "evaluate", str(run), "--split", split)["runs"]
+        assert entry["metrics"] == trained[split]["metrics"]
+    (finer,) = said(capsys, "evaluate", str(run), "--set", "evaluation.num_samples=3")["runs"]
+    assert finer["metrics"]["mixture_elbo"] != trained["test"]["metrics"]["mixture_elbo"]
+    assert finer["metrics"]["acc"] == trained["test"]["metrics"]["acc"]
+
+
+def test_tables_fit_80_columns_and_average_seeds_only(kept, run, own, capsys):
+    runs = [str(kept / f"{config.fingerprint(tiny(seed))}.safetensors") for seed in (1, 0)]
+    entries = said(capsys, "evaluate", *runs)["runs"]
+    assert main(["evaluate", *runs]) == 0
+    page = capsys.readouterr().out
+    cells = next(line for line in page.splitlines() if line.startswith("mixture_elbo")).split()
+    one, zero = (entry["metrics"]["mixture_elbo"] for entry in entries)
+    expected = [zero, one, (zero + one) / 2, abs(zero - one) / 2**0.5]
+    assert [float(cell) for cell in cells[2:]] == pytest.approx(expected, abs=0.006)
+    assert max(len(line) for line in page.splitlines() if not line.startswith(("on ", "seed "))) <= 80
+    assert main(["train", *own(), "--output", "."]) == 0
+    (other,) = Path().glob("*.safetensors")
+    capsys.readouterr()
+    assert main(["evaluate", str(run), str(other)]) == 0
+    page = capsys.readouterr().out
+    assert "mean" not in page
+    assert "run 2: " in page
+
+
+def test_labels_decide_no_weight_and_may_be_missing(own, capsys):
+    command = ["train", *own(), "--output", "."]
+    (scored,) = said(capsys, *command)["runs"]
+    assert {"acc", "nmi", "ari"} <= scored["scores"]["test"]["metrics"].keys()
+    before = weights(scored["checkpoint"])
+    own(labels=np.arange(60) % 2)
+    (other,) = said(capsys, *command, "--force")["runs"]
+    assert other["scores"]["test"]["metrics"]["nmi"] != scored["scores"]["test"]["metrics"]["nmi"]
+    own(labels=None)
+    (bare,) = said(capsys, *command, "--force")["runs"]
+    assert not {"acc", "nmi", "ari"} & bare["scores"]["test"]["metrics"].keys()
+    assert weights(bare["checkpoint"]) == before
+
+
+def test_a_run_on_images_that_changed_is_not_taken_for_the_same(own, capsys):
+    command = ["train", *own(), "--output", "."]
+    assert main(command) == 0
+    own(seed=1)
+    assert "held other images" in refused(command, capsys)
+    (path,) = Path().glob("*.safetensors")
+    assert main(["evaluate", str(path)]) == 0
+    assert "held other images" in capsys.readouterr().err
+    assert main([*command, "--force"]) == 0
+
+
+def test_a_run_that_fails_is_told_and_the_others_are_kept(tmp_path, capsys, monkeypatch):
+    from moevae import train
+
+    def fit(configs, *arguments, fit=train.fit, **options):
+        done = fit(configs, *arguments, **options)
+        done.failures[0] = train.Failure(epoch=1, step=7, reason="the loss became nan")
+        return done
+
+    monkeypatch.setattr(train, "fit", fit)
+    command = ["train", *TINY, "--seeds", "2", "--output", str(tmp_path)]
+    told = said(capsys, *command, code=1)
+    assert [entry["status"] for entry in told["runs"]] == ["failed", "trained"]
+    assert told["runs"][0]["failure"] == "the loss became nan in epoch 1, step 7"
+    assert [path.stem for path in tmp_path.iterdir()] == [config.fingerprint(tiny(1))]
+
+
+def test_a_loss_that_is_no_number_ends_without_a_checkpoint(tmp_path, capsys):
+    broken = ["--set", "train.learning_rate=1e9", "--set", "train.epochs=3"]
+    command = ["train", *TINY, *broken, "--output", str(tmp_path)]
+    assert main(command) == 1
+    told = capsys.readouterr().err
+    assert re.search(
+        r"failed: seed 0: the loss became nan in epoch \d, step \d+; this run was not kept", told
+    )
+    assert not files(tmp_path)
+
+
+def test_samples_of_one_expert_are_those_of_its_column(run, tmp_path, monkeypatch):
+    def unread(*arguments):
+        raise AssertionError("drawing needs no data")
+
+    monkeypatch.setattr("moevae.data._read_images", unread)
+    monkeypatch.setattr("moevae.data._read_labels", unread)
+    whole, single = tmp_path / "all.png", tmp_path / "one.png"
+    assert main(["sample", str(run), "--count", "4", "--scale", "2", "--output", str(whole)]) == 0
+    first = whole.read_bytes()
+    assert main(["sample", str(run), "--count", "4", "--scale", "2", "--output", str(whole)]) == 0
+    assert whole.read_bytes() == first
+    options = ["--expert", "2", "--count", "4", "--scale", "2", "--output", str(single)]
+    assert main(["sample", str(run), *options]) == 0
+    step = 2 * 8 + 4  # an image of 8 x 8, and the gap
+    with Image.open(whole) as drawn, Image.open(single) as square:
+        assert drawn.size == (3 * step - 4, 4 * step - 4)
+        assert square.size == (2 * step - 4, 2 * step - 4)
+        column, tiles = np.asarray(drawn)[:, 2 * step :], np.asarray(square)
+    for index in range(4):
+        row, place = divmod(index, 2)
+        found = tiles[row * step :][:16, place * step :][:, :16]
+        np.testing.assert_array_equal(found, column[index * step :][:16])
+    assert main(["sample", str(run), "--seed", "5", "--count", "4", "--output", str(whole)]) == 0
+    assert whole.read_bytes() != first
+
+
+def test_info_counts_parameters_and_tells_what_is_there(run, tmp_path, capsys):
+    about = said(capsys, "info", str(run))
+    latent = tiny().model.latent_dim
+    gate = 64 * 16 + 16 + 16 * 3 + 3
+    expert = (64 * 16 + 16 + 16 * 2 * latent + 2 * latent) + (latent * 16 + 16 + 16 * 64 + 64)
+    assert about["parameters"] == {"gate": gate, "experts": 3 * expert, "all": gate + 3 * expert}
+    assert config.from_dict(about["config"]) == tiny()
+    here = said(capsys, "info", "--data-root", str(tmp_path))
+    assert here["data"]["mnist"].startswith("not there")
+    assert here["presets"].keys() == presets.PRESETS.keys()
+    assert not files(tmp_path)
+    assert main(["info"]) == 0
+    assert main(["info", str(run)]) == 0
+    assert f"fingerprint  {config.fingerprint(tiny())}, seed 0" in capsys.readouterr().out
+
+
+def test_a_dry_run_tells_the_runs_without_torch(tmp_path):
+    script = (
+        "import sys; from moevae.__main__ import main;"
+        "code = main(sys.argv[1:]); sys.exit('torch was imported' if 'torch' in sys.modules else code)"
+    )
+    command = [*TINY, "--seeds", "0,7", "--dry-run", "--json", "--output", str(tmp_path / "runs")]
+    done = subprocess.run([sys.executable, "-c", script, "train", *command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    runs = json.loads(done.stdout)["runs"]
+    assert [config.from_dict(entry["config"]) for entry in runs] == [tiny(0), tiny(7)]
+    assert not files(tmp_path)
+
+
+def test_what_a_dry_run_prints_is_what_set_takes(capsys):
+    assert main(["train", "--preset", "seed2019", "--dry-run"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if re.match(r"[a-z]+\.\w+=", line)]
+    typed = [word for line in lines for word in ("--set", line)]
+    (entry,) = said(capsys, "train", *typed, "--dry-run")["runs"]
+    assert config.from_dict(entry["config"]) == presets.preset("seed2019")
+
+
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "sample", "info"])
+def test_help_fits_80_columns(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as stop:
+        main([*command.split(), "--help"])
+    assert not stop.value.code
+    page = capsys.readouterr().out
+    assert max(map(len, page.splitlines())) <= 80
+    assert not command or "Examples:" in page
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("trian", "did you mean train?"),
+        ("train --sed 3", "did you mean --seed?"),
+        ("train --data mnits", "unknown data set 'mnits': did you mean mnist?"),
+        ("train --preset dgits", "unknown preset 'dgits': did you mean digits?"),
+        ("train --set train.epoch=3", "unknown key 'train.epoch': did you mean train.epochs?"),
+        ("train --set objective=elbow", "did you mean elbo?"),
+        ("train --set train.epochs", "write KEY=VALUE"),
+        ("train --set seed=3", "use seeds"),
+        ("train --set routing.temperature=0", "routing.temperature = 0: input should be greater than 0"),
+        ("train --set routing.temperature=-1", "routing.temperature = -1"),
+        ("train --set model.num_experts=0", "model.num_experts = 0"),
+        ("train --set objective.balance_weight=nan", "should be a finite number"),
+        ("train --set objective.information_weight=Infinity", "should be a finite number"),
+        ("train --set data.train_size=100000", "digits has 1295 training images"),
+        ("train --seeds ,", "--seeds ',': give a count"),
+        ("train --seeds 0", "--seeds '0': give a count"),
+        ("train --seeds 1,1", "seed 1 is there twice"),
+        ("train --seed -1", "seed -1 is not in"),
+        ("train --seed x", "--seed 'x': a whole number is needed"),
+        ("train --seed 1 --seeds 2", "give one of the two"),
+        ("train --data npz:absent.npz", "no such file"),
+        ("train --device tpu", "invalid choice 'tpu'"),
+        ("train --output a-file", "a-file is a file"),
+        ("evaluate", "no CHECKPOINT"),
+        ("evaluate absent.safetensors", "absent.safetensors: no such checkpoint"),
+        ("evaluate a-file", "a-file: not a whole safetensors file"),
+        ("evaluate RUN --set model.num_experts=4", "a trained run keeps it"),
+        ("evaluate RUN --set evaluation.num_samples=0", "evaluation.num_samples = 0"),
+        ("evaluate RUN --set data.train_size=9 --set data.name=npz:own.npz", "8 x 8 pixels, and npz:own.npz"),
+        ("evaluate RUN --set data.validation_size=0 --split validation", "validation split is empty"),
+        ("sample RUN --expert 3", "--expert 3: this run has experts 0 to 2"),
+        ("sample RUN --expert -1", "--expert -1: this run has experts 0 to 2"),
+        ("sample RUN --count 0", "--count 0"),
+        ("sample RUN --scale 99", "--scale 99"),
+        ("sample RUN --output picture.jpg", "ends in .png"),
+        ("sample RUN --output a-file/picture.png", "a-file is a file"),
+        ("info absent", "absent: no such checkpoint"),
+    ],
+)
+def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, told, run, own, capsys):
+    own()
+    Path("a-file").write_text("x")
+    before = files(Path())
+    assert told in refused([str(run) if word == "RUN" else word for word in command.split()], capsys)
+    assert files(Path()) == before
+    assert {path.name for path in Path().iterdir()} == {"own.npz", "a-file"}
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        (None, "no array named images"),
+        (np.zeros((9, 2, 2, 2), np.uint8), "have 4 axes"),
+        (np.full((9, 4, 4), np.nan), "hold NaN"),
+        (np.full((9, 4, 4), 2.0), "right would be uint8, or float in [0, 1]"),
+        (np.zeros((2, 4, 4)), "2 images cannot be split"),
+    ],
+)
+def test_images_of_the_wrong_form_are_refused(images, told, own, capsys):
+    assert told in refused(["train", *own(images=images)], capsys)
+    assert [path.name for path in Path().iterdir()] == ["own.npz"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"\x1f\x8b torn", "cut short or changed"), (b"<html>", "a web page"), (b"PK", "not a gzip file")],
+)
+def test_a_broken_file_of_mnist_is_named(content, told, tmp_path, capsys):
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (folder / f"{name}-ubyte.gz").write_bytes(content)
+    before = files(tmp_path)
+    line = refused(["train", "--data", "mnist", "--data-root", str(tmp_path)], capsys)
+    assert told in line
+    assert "train-images-idx3-ubyte.gz" in line
+    assert files(tmp_path) == before
+
+
+def test_a_checkpoint_cut_short_is_not_overwritten_unasked(kept, run, tmp_path, capsys):
+    torn = tmp_path / run.name
+    torn.write_bytes(run.read_bytes()[:-100])
+    command = ["train", *TINY, "--output", str(tmp_path)]
+    assert "--force trains it again" in refused(command, capsys)
+    assert main([*command, "--force"]) == 0
+    assert weights(torn) == weights(run)
+
+
+def test_an_interrupt_is_one_line_with_exit_code_130(tmp_path):
+    command = [sys.executable, "-m", "moevae", "train", "--set", "train.epochs=100000", "--output", "runs"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        lines = [process.stderr.readline() for _ in range(3)]
+        assert "epoch 1/100000" in lines[2]
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.splitlines()[-1] == "interrupted: nothing was written"
+    assert "Traceback" not in err
+    assert not files(tmp_path)
+
+
+def test_a_reader_that_goes_away_gets_no_traceback(tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        command = [sys.executable, "-m", "moevae", "train", "--dry-run"]
+        done = subprocess.run(command, cwd=tmp_path, stdout=pipe, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_mistake_in_a_process_of_its_own_is_the_same_line(own):
+    command = [sys.executable, "-m", "moevae", "train", *own(images=np.full((9, 4, 4), np.nan))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: npz:own.npz: images of shape [9, 4, 4] hold NaN; right would be uint8, or float in [0, 1]\n"
+    )
+
+
+@pytest.mark.skipif(not (REAL / "MNIST" / "raw").is_dir(), reason="MOEVAE_DATA holds no MNIST")
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_real_images_are_trained_on_and_drawn(name, tmp_path, capsys):
+    small = ["--set", "data.train_size=500", "--set", "train.batch_size=100", "--set", "train.epochs=2"]
+    told = said(capsys, "train", "--data", name, *TINY, *small, "--output", str(tmp_path))
+    scores = told["runs"][0]["scores"]["test"]["metrics"]
+    assert -784 * np.log(2) < scores["mixture_elbo"] < 0
+    assert 0 < scores["acc"] <= 1
+    checkpoint_path = told["runs"][0]["checkpoint"]
+    assert main(["sample", checkpoint_path, "--expert", "1", "--count", "9"]) == 0
+    with Image.open(io.BytesIO(Path(checkpoint_path[:-12] + "-expert-1.png").read_bytes())) as picture:
+        assert picture.size == (3 * 56 + 2 * 4, 3 * 56 + 2 * 4)
