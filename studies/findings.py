@@ -159,12 +159,13 @@ def trades(analysis: Analysis, page: Page) -> None:
     study, traded = analysis.study, analysis.traded
     if len(traded) < 2 or not analysis.front.any() or len(study.cells) < 3:
         return
-    page.head("What cannot be had together")
+    page.head("Trade-offs")
     names = [tables.label(study, cell) for cell in range(len(study.cells))]
     points = []
     for measure in traded:
         values = study.comparable(measure)
-        points.append((stats.means(values), *stats.intervals(values)))
+        mean = stats.means(values)
+        points.append((mean, *stats.intervals(values)) if measure.spread else (mean, mean, mean))
     labels = [measure.label for measure in traded]
     page.add(
         f"Orange: the {int(analysis.front.sum())} cells that no other surely beats on {', '.join(labels)} "
@@ -203,12 +204,9 @@ def choosing(analysis: Analysis, page: Page) -> None:
             "rule": f"{choice.rule.name} ({choice.rule.words})",
             "chooses most": f"cell {tables.label(study, choice.cell)}, {choice.times} of {choice.n}",
             f"mean {measure.label}": measure.show(choice.value),
-            "cost against the oracle choice": " ".join(
-                (
-                    measure.show(choice.cost),
-                    markup.interval(measure.show(max(choice.low, 0.0)), measure.show(choice.high)),
-                )
-            ).strip(),
+            "cost against the oracle choice": tables.spread(
+                measure, choice.cost, np.nan, max(choice.low, 0.0), choice.high
+            ),
             "n": str(choice.n),
         }
         for choice in sorted(analysis.choices, key=lambda choice: choice.cost)

@@ -16,11 +16,14 @@ def escape(text: str) -> str:
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:
-    """Return rows of text as a Markdown table; all is escaped, columns of numbers stand to the right."""
+    """Return rows of text as a Markdown table; all is escaped, columns of numbers stand to the right.
+
+    A line break within a text becomes one within the cell.
+    """
     if not rows:
         return ""
     headers = list(rows[0])
-    body = [[escape(row[name]) for name in headers] for row in rows]
+    body = [["<br>".join(map(escape, row[name].split("\n"))) for name in headers] for row in rows]
     align = ["right" if all(_numeric(row[name]) for row in rows) else "left" for name in headers]
     return tabulate(
         body, [escape(name) for name in headers], tablefmt="pipe", disable_numparse=True, colalign=align

@@ -58,8 +58,8 @@ class Page:
         """Append blocks that open at a click."""
         self.add(f"<details>\n<summary>{escape(words)}</summary>", *blocks, "</details>")
 
-    def rows(self, rows: Sequence[Mapping[str, str]], shown: int, link: str) -> None:
-        """Append a table: the first rows are shown, some more are folded, and all are behind a link."""
+    def rows(self, rows: Sequence[Mapping[str, str]], shown: int, link: str = "") -> None:
+        """Append a table: the first rows are shown, some more are folded, and all are behind the link."""
         self.add(table(rows[:shown]))
         if rest := rows[shown : shown + FOLDED]:
             self.fold(f"{'the next' if shown else 'the first'} {len(rest)} of {len(rows)}", table(rest))

@@ -150,8 +150,10 @@ def curves(
             if shown.size and np.ptp(shown) > 0:
                 place.set_ylim(shown.min() - 0.15 * np.ptp(shown), shown.max() + 0.15 * np.ptp(shown))
             place.set_xscale("log")
-            place.xaxis.set_major_formatter("{x:.0f}")
-            place.xaxis.set_minor_formatter("")
+            last = int(epochs[-1])
+            ticks = [*(tick for tick in (1, 10, 100, 1000) if 2 * tick <= last), last]
+            place.set_xticks(ticks, [str(tick) for tick in ticks])
+            place.minorticks_off()
             place.set(title=label, xlabel="epoch")
         handles, labels = places.flat[0].get_legend_handles_labels()
         figure.legend(

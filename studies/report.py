@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from studies import findings, records, sections, summary, tables
+from studies import findings, published, records, sections, summary, tables
 from studies.analysis import Analysis, analyze
+from studies.index import write_index
 from studies.page import Page, csv
 from studies.study import DATA, Study, load
+from studies.webpage import write_html
+
+__all__ = ["write_html", "write_index", "write_report"]
 
 
 def write_report(folder: Path) -> Path:
@@ -37,6 +41,7 @@ def write_report(folder: Path) -> Path:
         else:
             with page.part(name):
                 _add(analysis, page)
+    published.section(study, page)
     sections.reading(study, page)
     sections.losses(study, page)
     sections.remaking(study, page)

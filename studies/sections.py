@@ -50,7 +50,7 @@ def provenance(study: Study, page: Page) -> None:
         ("commit", _distinct(map(_commit, study.runs))),
     ]
     page.head("What was run, and where")
-    page.add(markup.table([{"": key, " ": value} for key, value in rows]))
+    page.add(markup.table([{"study": key, study.name: value} for key, value in rows]))
 
 
 def reading(study: Study, page: Page) -> None:

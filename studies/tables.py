@@ -106,12 +106,12 @@ def result_rows(study: Study, frame: pd.DataFrame, chosen: Sequence[Measure]) ->
 
 
 def spread(measure: Measure, mean: float, std: float, low: float = np.nan, high: float = np.nan) -> str:
-    """Return `mean ± std [low, high]`, of which what there is; a dash where there is nothing."""
+    """Return `mean ± std` and the interval below it, of which what there is; else a dash."""
     if not measure.spread:
         return measure.show(mean)
-    parts = [measure.show(mean), f"± {measure.show(std)}" if std == std else ""]
-    parts.append(markup.interval(measure.show(low), measure.show(high)))
-    return " ".join(part for part in parts if part)
+    first = f"{measure.show(mean)} ± {measure.show(std)}" if std == std else measure.show(mean)
+    second = markup.interval(measure.show(low), measure.show(high))
+    return f"{first}\n{second}" if second else first
 
 
 def comparison_table(
@@ -172,9 +172,7 @@ def all_measures(study: Study) -> tuple[Measure, ...]:
 
 def _difference(measure: Measure, comparison: Comparison, place: int) -> str:
     low, high = comparison.low[place], comparison.high[place]
-    return " ".join(
-        (measure.show(comparison.difference[place]), markup.interval(measure.show(low), measure.show(high)))
-    ).strip()
+    return spread(measure, comparison.difference[place], np.nan, low, high).replace("\n", " ")
 
 
 def _plain(value: float) -> str:

@@ -1,0 +1,47 @@
+"""`results/README.md`: what studies there are, and how far each is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+from tabulate import tabulate
+
+from studies import records
+from studies.markup import escape
+from studies.study import Study, load
+
+
+def write_index(results: Path) -> Path:
+    """Write the index of the studies in a folder, one row each by name; return its path.
+
+    Raises:
+        RecordError: a study's description is torn.
+    """
+    folders = sorted(path.parent for path in results.glob("*/study.json"))
+    rows = [_row(folder, load(folder)) for folder in folders]
+    headers = ["study", "data", "cells", "seeds", "runs", "state"]
+    blocks = [
+        "# Studies",
+        "Each page is made from the records beside it by `nox -s report`; nothing here is edited by hand.",
+        tabulate(rows, headers, tablefmt="pipe", disable_numparse=True) if rows else "None yet.",
+    ]
+    target = results / "README.md"
+    records.write_atomically(target, ("\n\n".join(blocks) + "\n").encode())
+    return target
+
+
+def _row(folder: Path, study: Study) -> list[str]:
+    complete = sum(run.complete for run in study.runs)
+    lost = [f"{len(study.failed)} failed"] if study.failed else []
+    state = "; ".join(
+        ([f"partial, {len(study.missing)} runs missing"] if study.partial else ["complete"]) + lost
+    )
+    return [
+        f"[{escape(study.title)}]({quote(folder.name)}/report.md)",
+        escape(", ".join(study.by_data())),
+        str(len(study.cells)),
+        str(len(study.seeds)),
+        str(complete),
+        state,
+    ]
