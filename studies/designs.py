@@ -150,7 +150,7 @@ def load(
     elif settings:
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
         name = f"{written.name}-{digest}"
-    name = _checked_name(written.name if name is None else name)
+    name = checked_name(written.name if name is None else name)
     base = apply_settings(preset(written.preset), written.set, f"{path.name}: [set]")
     base = apply_settings(base, settings, "--set")
     axes = {key: [settings[key]] if key in settings else values for key, values in written.axes.items()}
@@ -243,7 +243,7 @@ def _cells(
             raise ConfigError(
                 f"profile {where}: baseline {key} = {baseline[key]} is not on its axis {list(axes[key])}"
             )
-    usual = {key: _plain(configs.lookup(base, key)) for key in axes}
+    usual = {key: plain(configs.lookup(base, key)) for key in axes}
     start = {
         key: baseline.get(key, usual[key] if usual[key] in values else values[0])
         for key, values in axes.items()
@@ -264,13 +264,18 @@ def _cells(
 
 def _cell(base: RunConfig, values: Mapping[str, Any], where: str) -> Cell:
     config = apply_settings(base, values, f"profile {where}: {in_words(values)}")
-    made = {key: _plain(configs.lookup(config, key)) for key in values}
+    made = {key: plain(configs.lookup(config, key)) for key in values}
     if "objective" in values and made["objective"] != values["objective"]:
         raise ConfigError(f"profile {where}: axes contradict each other: no run has {in_words(values)}")
     return Cell(made, config)
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """Return the name of a study if it can be that of a folder too.
+
+    Raises:
+        ConfigError: it cannot.
+    """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"study name {name!r}: letters, digits, '.', '_' and '-' only, it names a folder")
     return name
@@ -284,7 +289,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return the value as JSON would bring it back, so that a design and its file agree."""
     return json.loads(json.dumps(value))
 

@@ -149,16 +149,7 @@ class Trials:
     def _finished(self, cell: Cell, recorded: Sequence[Record]) -> FrozenTrial:
         complete = [record for record in recorded if record.status == "complete"]
         split = "validation" if all("validation" in record.metrics for record in complete) else "test"
-        attributes: dict[str, Any] = {
-            "n": len(complete),
-            "failed": len(recorded) - len(complete),
-            "seeds": sorted(record.config["seed"] for record in complete),
-            "runs": _runs(recorded),
-        }
-        for name, values in _metrics(complete, "test").items():
-            attributes[name] = fmean(values)
-            if len(values) > 1:
-                attributes[f"{name} (std)"] = stdev(values)
+        attributes = tally(recorded)
         bounds = _metrics(complete, split).get(VALUE)
         return self._template(
             cell,
@@ -185,6 +176,22 @@ class Trials:
             user_attrs={"cell": cell.label, "cell_key": cell.key, **(attributes or {})},
             intermediate_values=dict(curve or {}),
         )
+
+
+def tally(recorded: Sequence[Record]) -> dict[str, Any]:
+    """Return what a trial tells of its runs: how many, which, and the mean and spread of each test metric."""
+    complete = [record for record in recorded if record.status == "complete"]
+    attributes: dict[str, Any] = {
+        "n": len(complete),
+        "failed": len(recorded) - len(complete),
+        "seeds": sorted(record.config["seed"] for record in complete),
+        "runs": _runs(recorded),
+    }
+    for name, values in _metrics(complete, "test").items():
+        attributes[name] = fmean(values)
+        if len(values) > 1:
+            attributes[f"{name} (std)"] = stdev(values)
+    return attributes
 
 
 def _distribution(values: Sequence[Any]) -> BaseDistribution:
