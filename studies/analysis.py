@@ -29,6 +29,8 @@ class Analysis:
     """One row a cell, see `tables.cell_table`."""
     contrasts: dict[Measure, Comparison]
     """Every cell against the baseline cell; empty without one that has runs."""
+    peers: dict[Measure, Comparison]
+    """The baseline cell (first) against other methods on the same data; empty without either."""
     effects: dict[str, dict[Measure, Effect]]
     """By axis with several levels and measure; empty where the design has no matching cells."""
     variance: dict[Measure, Anova]
@@ -65,6 +67,15 @@ def analyze(study: Study) -> Analysis:
             measure: paired.compare(study.comparable(measure), baseline, measure.better)
             for measure in compared
             if alive and baseline is not None and len(study.cells) > 1
+        },
+        peers={
+            measure: paired.compare(
+                np.hstack([study.matrix(measure.key)[:, [baseline]], study.peer_matrix(measure.key)]),
+                0,
+                measure.better,
+            )
+            for measure in tables.measured(study, (measures.NMI, measures.ACC))
+            if alive and baseline is not None and study.peers
         },
         effects=along,
         variance={measure: found for measure, found in tried.items() if found is not None},

@@ -91,6 +91,22 @@ def axes(analysis: Analysis, page: Page) -> None:
         _curves(study, axis, where, ticks, page)
 
 
+def beside_peers(analysis: Analysis, page: Page) -> None:
+    """Other methods on the same data with the same seeds, against the baseline cell."""
+    study, baseline = analysis.study, analysis.study.baseline
+    if not analysis.peers or baseline is None:
+        return
+    page.head("Beside other methods")
+    page.add(
+        "Fitted to the same images with the same seeds; their rows stand in the table above. Paired "
+        f"differences from cell {tables.label(study, baseline)} ({escape(tables.describe(study, baseline))}). "
+        "An oracle saw labels: an upper line, not a result."
+    )
+    names = [tables.label(study, baseline), *(peer.name for peer in study.peers)]
+    for measure, comparison in analysis.peers.items():
+        page.add(markup.table(tables.comparison_rows(measure, comparison, names, 0, "method")))
+
+
 def variance(analysis: Analysis, page: Page) -> None:
     """How much each axis explains, in balanced grids."""
     if not analysis.variance:
@@ -292,6 +308,7 @@ def _grid(study: Study, measure: Measure, fixed: dict[str, object]) -> np.ndarra
 
 SECTIONS: tuple[Callable[[Analysis, Page], None], ...] = (
     results,
+    beside_peers,
     axes,
     heat_maps,
     variance,

@@ -8,8 +8,9 @@ from urllib.parse import quote
 from tabulate import tabulate
 
 from studies import records
+from studies.loading import load
 from studies.markup import escape
-from studies.study import Study, load
+from studies.study import Study
 
 
 def write_index(results: Path) -> Path:

@@ -92,12 +92,24 @@ class Data(_Part):
     test: int
 
 
+class Method(_Part):
+    """What was fitted in place of the model, to the data and with the seed of the configuration."""
+
+    name: str
+    """Such as "k-means on pixels"."""
+    settings: dict[str, Any] = {}
+    oracle: bool = False
+    """Whether it saw labels, so that its numbers are an upper line and no result."""
+
+
 class Record(_Part):
     """One run: its configuration, and what came of it. Complete runs have metrics, failed ones a failure."""
 
     schema_version: int = SCHEMA
     fingerprint: str
     config: dict[str, Any]
+    method: Method | None = None
+    """None is the model itself."""
     status: Literal["complete", "failed"]
     failure: Failure | None = None
     metrics: dict[str, dict[str, float]] = {}
@@ -127,6 +139,14 @@ class Outcome(BaseModel):
 
     record: Record
     files: dict[str, bytes] = {}
+
+
+def name_of(config: configs.RunConfig, method: Method | None = None) -> str:
+    """Return the fingerprint of a run: the configuration's, and for a baseline one of both."""
+    if method is None:
+        return configs.fingerprint(config)
+    text = json.dumps({"run": configs.fingerprint(config), "method": method.model_dump()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def path_of(folder: Path, fingerprint: str) -> Path:
@@ -159,7 +179,7 @@ def read(path: Path) -> Record:
         raise RecordError(f"{path}: not a record of this version ({str(reason).splitlines()[0]})") from None
     if record.schema_version != SCHEMA:
         raise RecordError(f"{path}: record schema {record.schema_version}, this version reads {SCHEMA}")
-    if not (configs.fingerprint(config) == record.fingerprint == path.stem):
+    if not (name_of(config, record.method) == record.fingerprint == path.stem):
         raise RecordError(f"{path}: the configuration does not hash to the record's name")
     for picture in record.pictures.values():
         if _sha256(path.parent / picture.file) != picture.sha256:

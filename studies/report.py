@@ -10,8 +10,9 @@ import pandas as pd
 from studies import findings, published, records, sections, summary, tables
 from studies.analysis import Analysis, analyze
 from studies.index import write_index
+from studies.loading import load
 from studies.page import Page, csv
-from studies.study import DATA, Study, load
+from studies.study import DATA, Study
 from studies.webpage import write_html
 
 __all__ = ["write_html", "write_index", "write_report"]

@@ -87,17 +87,23 @@ def reading(study: Study, page: Page) -> None:
 
 def losses(study: Study, page: Page) -> None:
     """The runs that failed or are missing, and the files that could not be read."""
-    if not (study.failed or study.missing or study.unread):
-        return
-    page.head("Failed, missing, unread")
     rows = [
         {"cell": _cell(study, run.cell), "seed": str(run.seed), "what": f"failed{_when(run)}"}
         for run in study.failed
     ]
     rows += [
+        {"cell": peer.name, "seed": str(run.seed), "what": f"failed{_when(run)}"}
+        for peer in study.peers
+        for run in peer.runs
+        if not run.complete
+    ]
+    rows += [
         {"cell": _cell(study, cell), "seed": str(seed), "what": "missing: no record"}
         for cell, seed in study.missing
     ]
+    if not (rows or study.unread):
+        return
+    page.head("Failed, missing, unread")
     page.rows(rows, 20, "[tables/runs.csv](tables/runs.csv)")
     page.add("\n".join(f"- not counted: {escape(reason)}" for reason in study.unread[:FOLDED]))
     if len(study.unread) > FOLDED:

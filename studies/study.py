@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.special
 
-from moevae import config as configs
-from moevae.errors import RecordError
-from studies import records
 from studies.measures import Measure
 from studies.records import Record
 
@@ -31,7 +27,7 @@ class Run:
 
     record: Record
     cell: int
-    """Index into `Study.cells`."""
+    """Index into `Study.cells`; -1 for a peer's run."""
     seed: int
     metrics: Mapping[str, float]
     """By `split.metric`, `load.*`, `throughput.*` and `seconds.*`; empty where the run failed."""
@@ -53,6 +49,19 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Peer:
+    """A baseline method, fitted to the same data with the same seeds."""
+
+    name: str
+    """Says so where the method saw labels."""
+    runs: tuple[Run, ...]
+
+    def on(self, data: str) -> Peer:
+        """Return the peer with its runs on one data set."""
+        return replace(self, runs=tuple(run for run in self.runs if run.record.data.name == data))
+
+
+@dataclass(frozen=True)
 class Study:
     """The plan of `study.json` and the runs found beside it."""
 
@@ -69,7 +78,8 @@ class Study:
     planned_seeds: tuple[int, ...]
     planned_cells: int
     runs: tuple[Run, ...]
-    """By cell, then seed; one a cell and seed."""
+    """By cell, then seed; one a cell and seed. Those of peers are not among them."""
+    peers: tuple[Peer, ...] = ()
     unread: tuple[str, ...] = ()
     """Why a file among the records was not counted, one line each."""
     base: Mapping[str, Any] = field(default_factory=dict)
@@ -79,7 +89,8 @@ class Study:
     @cached_property
     def seeds(self) -> tuple[int, ...]:
         """Planned and found seeds, ascending: the rows of `matrix`."""
-        return tuple(sorted({*self.planned_seeds, *(run.seed for run in self.runs)}))
+        made = (*self.runs, *(run for peer in self.peers for run in peer.runs))
+        return tuple(sorted({*self.planned_seeds, *(run.seed for run in made)}))
 
     @cached_property
     def failed(self) -> tuple[Run, ...]:
@@ -106,6 +117,14 @@ class Study:
     def keys(self) -> Collection[str]:
         """The metrics that at least one run has."""
         return self._matrices.keys()
+
+    def peer_matrix(self, key: str) -> np.ndarray:
+        """Return the metric of every peer's run, [seeds, peers]; NaN where there is no number."""
+        values = np.full((len(self.seeds), len(self.peers)), np.nan)
+        for column, peer in enumerate(self.peers):
+            for run in peer.runs:
+                values[self.seeds.index(run.seed), column] = run.metrics.get(key, np.nan)
+        return values
 
     @cached_property
     def _matrices(self) -> dict[str, np.ndarray]:
@@ -170,6 +189,7 @@ class Study:
             baseline=bare.index(twin) if twin in bare else None,
             planned_cells=sum(old < self.planned_cells for old in kept),
             numbers=tuple(self.numbers[old] for old in kept),
+            peers=tuple(peer for each in self.peers if (peer := each.on(name)).runs),
             runs=tuple(replace(run, cell=number[run.cell]) for run in self.runs if run.cell in number),
         )
 
@@ -181,115 +201,9 @@ class Study:
         return {cell: tuple(runs) for cell, runs in groups.items()}
 
 
-def load(folder: Path) -> Study:
-    """Read `study.json` and the records beside it.
-
-    Raises:
-        RecordError: there is no study in the folder, or its description is torn or lacks a part.
-    """
-    plan = records.study_of(folder)
-    try:
-        axes = {str(key): tuple(values) for key, values in plan["axes"].items()}
-        planned = [tuple(cell[axis] for axis in axes) for cell in plan["cells"]]
-        baseline = plan.get("baseline")
-        reference = identity(baseline[axis] for axis in axes) if baseline else None
-        name, seeds = str(plan["name"]), tuple(int(seed) for seed in plan["seeds"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise RecordError(f"{folder / 'study.json'}: not a study's description ({reason})") from None
-    index = {identity(cell): number for number, cell in enumerate(planned)}
-    runs, unread = _runs(folder, axes, planned, index)
-    return Study(
-        folder=folder,
-        name=name,
-        title=str(plan.get("title") or name),
-        description=str(plan.get("description", "")),
-        command=str(plan.get("command", "")),
-        axes={
-            axis: _levels(values, [cell[i] for cell in planned])
-            for i, (axis, values) in enumerate(axes.items())
-        },
-        cells=tuple(planned),
-        baseline=index.get(reference) if reference is not None else None,
-        planned_seeds=seeds,
-        planned_cells=len(plan["cells"]),
-        runs=runs,
-        unread=unread,
-        base=plan.get("base", {}),
-        numbers=tuple(range(1, len(planned) + 1)),
-    )
-
-
 def identity(values: Any) -> str:
     """Return a text that is equal for equal cells: 20 and 20.0 are one value, as are (64,) and [64]."""
     return json.dumps([_plain(value) for value in values])
-
-
-def _runs(
-    folder: Path, axes: Mapping[str, Any], cells: list[Cell], index: dict[str, int]
-) -> tuple[tuple[Run, ...], tuple[str, ...]]:
-    """Sort the records into cells; a cell that was not planned is appended to `cells` and `index`."""
-    found: dict[tuple[int, int], Run] = {}
-    unread: list[str] = []
-    for item in records.iterate(folder):
-        if isinstance(item, RecordError):
-            unread.append(str(item).removeprefix(f"{folder}/"))
-            continue
-        config = configs.from_dict(item.config)
-        cell = tuple(configs.lookup(config, axis) for axis in axes)
-        place = index.setdefault(identity(cell), len(cells))
-        if place == len(cells):
-            cells.append(cell)
-        run = Run(item.model_copy(update={"curve": []}), place, config.seed, _metrics(item), _curve(item))
-        other = found.get((place, config.seed))
-        if other is not None:
-            old, run = sorted((other, run), key=lambda each: (each.record.started, each.record.fingerprint))
-            unread.append(
-                f"records/{old.record.fingerprint}.json: another record has the same cell and seed "
-                f"({run.record.fingerprint}, started later) and is counted instead"
-            )
-        found[place, config.seed] = run
-    return tuple(found[key] for key in sorted(found)), tuple(sorted(unread))
-
-
-def _metrics(record: Record) -> dict[str, float]:
-    if record.status != "complete":
-        return {}
-    flat = {
-        f"{split}.{name}": value for split, part in record.metrics.items() for name, value in part.items()
-    }
-    if record.load:
-        load = np.array(record.load)
-        flat["load.largest"] = float(load.max())
-        flat["load.entropy"] = float(scipy.special.entr(load).sum())
-    if record.throughput is not None:
-        flat["throughput.train"] = record.throughput.train_images_per_second
-        flat["throughput.evaluation"] = record.throughput.evaluation_images_per_second
-    if record.seconds is not None:
-        flat["seconds.train"] = record.seconds.train
-        flat["seconds.evaluation"] = record.seconds.evaluation
-    return flat
-
-
-def _curve(record: Record) -> dict[str, np.ndarray]:
-    if not record.curve:
-        return {}
-    names = record.curve[0].metrics
-    columns = {name: np.array([point.metrics.get(name, np.nan) for point in record.curve]) for name in names}
-    columns["loss"] = np.array([point.loss for point in record.curve])
-    columns["epoch"] = np.array([point.epoch for point in record.curve])
-    return columns
-
-
-def _levels(planned: Sequence[Any], found: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the values of an axis in the order of the plan, then any others, numbers first, ascending."""
-    seen = {identity([value]): value for value in planned}
-    extra = {identity([value]): value for value in found if identity([value]) not in seen}
-    return (*seen.values(), *(extra[key] for key in sorted(extra, key=lambda key: _order(extra[key]))))
-
-
-def _order(value: Any) -> tuple[int, float, str]:
-    return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
 
 
 def _plain(value: Any) -> Any:

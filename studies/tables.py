@@ -57,16 +57,19 @@ def measured(study: Study, candidates: Sequence[Measure]) -> tuple[Measure, ...]
 
 
 def cell_table(study: Study, chosen: Sequence[Measure]) -> pd.DataFrame:
-    """Return one row a cell: its values on the axes, its runs by what became of them, and each measure's
-    mean, standard deviation (ddof = 1), median, interquartile mean, 95 % interval of the mean (BCa) and n."""
-    columns: dict[str, Any] = {"cell": [label(study, cell) for cell in range(len(study.cells))]}
+    """Return one row a cell, then one a peer: values on the axes, runs by what became of them, and of each
+    measure mean, standard deviation (ddof = 1), median, interquartile mean, 95 % interval (BCa) and n."""
+    peers = [peer.name for peer in study.peers]
+    columns: dict[str, Any] = {"cell": [*(label(study, cell) for cell in range(len(study.cells))), *peers]}
     for place, axis in enumerate(study.axes):
-        columns[axis] = [show(cell[place]) for cell in study.cells]
-    columns["complete"] = _count(study, [run.cell for run in study.runs if run.complete])
-    columns["failed"] = _count(study, [run.cell for run in study.failed])
-    columns["missing"] = _count(study, [cell for cell, _ in study.missing])
+        columns[axis] = [*(show(cell[place]) for cell in study.cells), *("–" for _ in peers)]
+    whole = [sum(run.complete for run in peer.runs) for peer in study.peers]
+    columns["complete"] = _count(study, [run.cell for run in study.runs if run.complete]) + whole
+    lost = [len(peer.runs) - count for peer, count in zip(study.peers, whole, strict=True)]
+    columns["failed"] = _count(study, [run.cell for run in study.failed]) + lost
+    columns["missing"] = _count(study, [cell for cell, _ in study.missing]) + [0] * len(peers)
     for measure in chosen:
-        summary = stats.summarize(study.matrix(measure.key))
+        summary = stats.summarize(np.hstack([study.matrix(measure.key), study.peer_matrix(measure.key)]))
         for name in ("mean", "std", "median", "iqm", "low", "high", "n"):
             columns[f"{measure.key} {name}"] = getattr(summary, name)
     return pd.DataFrame(columns)

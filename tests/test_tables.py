@@ -8,7 +8,7 @@ from markdown_it import MarkdownIt
 
 from moevae.config import RunConfig
 from studies import measures, tables
-from studies.study import load
+from studies.loading import load
 
 
 def cells_of(markdown: str) -> list[list[str]]:

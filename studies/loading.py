@@ -1,0 +1,133 @@
+"""From a study's folder to a study: the plan read, the records sorted into its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from moevae import config as configs
+from moevae.errors import RecordError
+from studies import records
+from studies.records import Record
+from studies.study import Cell, Peer, Run, Study, identity
+
+
+def load(folder: Path) -> Study:
+    """Read `study.json` and the records beside it.
+
+    Raises:
+        RecordError: there is no study in the folder, or its description is torn or lacks a part.
+    """
+    plan = records.study_of(folder)
+    try:
+        axes = {str(key): tuple(values) for key, values in plan["axes"].items()}
+        planned = [tuple(cell[axis] for axis in axes) for cell in plan["cells"]]
+        baseline = plan.get("baseline")
+        reference = identity(baseline[axis] for axis in axes) if baseline else None
+        name, seeds = str(plan["name"]), tuple(int(seed) for seed in plan["seeds"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise RecordError(f"{folder / 'study.json'}: not a study's description ({reason})") from None
+    index = {identity(cell): number for number, cell in enumerate(planned)}
+    runs, peers, unread = _sorted(folder, axes, planned, index)
+    return Study(
+        folder=folder,
+        name=name,
+        title=str(plan.get("title") or name),
+        description=str(plan.get("description", "")),
+        command=str(plan.get("command", "")),
+        axes={
+            axis: _levels(values, [cell[i] for cell in planned])
+            for i, (axis, values) in enumerate(axes.items())
+        },
+        cells=tuple(planned),
+        baseline=index.get(reference) if reference is not None else None,
+        planned_seeds=seeds,
+        planned_cells=len(plan["cells"]),
+        runs=runs,
+        peers=peers,
+        unread=unread,
+        base=plan.get("base", {}),
+        numbers=tuple(range(1, len(planned) + 1)),
+    )
+
+
+def _sorted(
+    folder: Path, axes: Mapping[str, Any], cells: list[Cell], index: dict[str, int]
+) -> tuple[tuple[Run, ...], tuple[Peer, ...], tuple[str, ...]]:
+    """Sort the records into cells and peers; a cell that was not planned joins `cells` and `index`."""
+    found: dict[tuple[int, int], Run] = {}
+    peers: dict[str, list[Run]] = {}
+    unread: list[str] = []
+    for item in records.iterate(folder):
+        if isinstance(item, RecordError):
+            unread.append(str(item).removeprefix(f"{folder}/"))
+            continue
+        config = configs.from_dict(item.config)
+        bare = item.model_copy(update={"curve": []})
+        if item.method is not None:
+            name = f"{item.method.name} (oracle)" if item.method.oracle else item.method.name
+            runs = peers.setdefault(name, [])
+            runs.append(Run(bare, -1, config.seed, _metrics(item), {}))
+            continue
+        cell = tuple(configs.lookup(config, axis) for axis in axes)
+        place = index.setdefault(identity(cell), len(cells))
+        if place == len(cells):
+            cells.append(cell)
+        run = Run(bare, place, config.seed, _metrics(item), _curve(item))
+        other = found.get((place, config.seed))
+        if other is not None:
+            old, run = sorted((other, run), key=lambda each: (each.record.started, each.record.fingerprint))
+            unread.append(
+                f"records/{old.record.fingerprint}.json: another record has the same cell and seed "
+                f"({run.record.fingerprint}, started later) and is counted instead"
+            )
+        found[place, config.seed] = run
+    beside = tuple(
+        Peer(name, tuple(sorted(runs, key=lambda run: run.seed))) for name, runs in sorted(peers.items())
+    )
+    return tuple(found[key] for key in sorted(found)), beside, tuple(sorted(unread))
+
+
+def _metrics(record: Record) -> dict[str, float]:
+    if record.status != "complete":
+        return {}
+    flat = {
+        f"{split}.{name}": value for split, part in record.metrics.items() for name, value in part.items()
+    }
+    if record.load:
+        load = np.array(record.load)
+        flat["load.largest"] = float(load.max())
+        flat["load.entropy"] = float(scipy.special.entr(load).sum())
+    if record.throughput is not None:
+        flat["throughput.train"] = record.throughput.train_images_per_second
+        flat["throughput.evaluation"] = record.throughput.evaluation_images_per_second
+    if record.seconds is not None:
+        flat["seconds.train"] = record.seconds.train
+        flat["seconds.evaluation"] = record.seconds.evaluation
+    return flat
+
+
+def _curve(record: Record) -> dict[str, np.ndarray]:
+    if not record.curve:
+        return {}
+    names = record.curve[0].metrics
+    columns = {name: np.array([point.metrics.get(name, np.nan) for point in record.curve]) for name in names}
+    columns["loss"] = np.array([point.loss for point in record.curve])
+    columns["epoch"] = np.array([point.epoch for point in record.curve])
+    return columns
+
+
+def _levels(planned: Sequence[Any], found: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the values of an axis in the order of the plan, then any others, numbers first, ascending."""
+    seen = {identity([value]): value for value in planned}
+    extra = {identity([value]): value for value in found if identity([value]) not in seen}
+    return (*seen.values(), *(extra[key] for key in sorted(extra, key=lambda key: _order(extra[key]))))
+
+
+def _order(value: Any) -> tuple[int, float, str]:
+    return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
