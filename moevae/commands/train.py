@@ -74,7 +74,7 @@ def train(options: Train) -> int:
     there = {config: found for config in configs if (found := _there(config, images, options))}
     results = [_measured(found, images, labels, device, options) for found in there.values()]
     for result in results:
-        _say(told, f"{result.path} is there: measured, not trained again (--force would)")
+        _say(told, f"{result.path} was there: not trained again")
     missing = [config for config in configs if config not in there]
     if missing:
         try:
