@@ -96,7 +96,11 @@ def survey(design: Design, folder: Path, *, retry_failed: bool = False) -> Ledge
 
 def write_study(ledger: Ledger, folder: Path) -> None:
     """Write `study.json`, unless it already says the same."""
-    tree = ledger.design.with_seeds(ledger.planned).to_dict()
+    write_tree(ledger.design.with_seeds(ledger.planned).to_dict(), folder)
+
+
+def write_tree(tree: Mapping[str, Any], folder: Path) -> None:
+    """Write the content of `study.json`, unless it is there already."""
     content = f"{json.dumps(tree, indent=1, allow_nan=False)}\n".encode()
     path = folder / "study.json"
     if not path.exists() or path.read_bytes() != content:

@@ -156,7 +156,7 @@ class Trials:
             state=TrialState.COMPLETE if bounds else TrialState.FAIL,
             value=fmean(bounds) if bounds else None,
             attributes={**attributes, "value_split": split},
-            curve=_curve(complete),
+            curve=curve(complete),
         )
 
     def _template(
@@ -220,11 +220,11 @@ def _metrics(records: Iterable[Record], split: str) -> dict[str, list[float]]:
     return values
 
 
-def _curve(records: Iterable[Record]) -> dict[int, float]:
-    """Return the mean bound over the runs at each epoch, on the validation split."""
+def curve(records: Iterable[Record], metric: str = VALUE) -> dict[int, float]:
+    """Return the mean of a metric over the runs at each epoch, on the validation split."""
     points: dict[int, list[float]] = defaultdict(list)
     for record in records:
         for point in record.curve:
-            if VALUE in point.metrics:
-                points[point.epoch].append(point.metrics[VALUE])
-    return {epoch: fmean(bounds) for epoch, bounds in sorted(points.items())}
+            if metric in point.metrics:
+                points[point.epoch].append(point.metrics[metric])
+    return {epoch: fmean(values) for epoch, values in sorted(points.items())}

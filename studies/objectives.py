@@ -1,0 +1,96 @@
+"""What a search looks for: numbers of the validation split, named after the rules by which reports choose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal
+
+from moevae.config import nearest
+from moevae.errors import ConfigError
+from studies.records import Record
+
+ORACLE = "oracle"
+"""The mark of what was chosen with labels: nobody without labels could choose so."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One number to make as high, or as low, as can be."""
+
+    name: str
+    """A metric of the validation split, or `throughput`."""
+    rule: str
+    """The rule of choosing that it is."""
+    label: str
+    unit: str = ""
+    direction: Literal["maximize", "minimize"] = "maximize"
+    oracle: bool = False
+    """Whether it sees labels."""
+
+    @property
+    def heading(self) -> str:
+        """The label with its unit, the split, and the oracle's mark."""
+        split = "validation" if self.by_epoch else ""
+        notes = ", ".join(part for part in (self.unit, split, ORACLE if self.oracle else "") if part)
+        return f"{self.label} ({notes})"
+
+    @property
+    def by_epoch(self) -> bool:
+        """Whether it can be followed while a run trains."""
+        return self.name != "throughput"
+
+    def of(self, records: Sequence[Record]) -> float | None:
+        """Return the mean over complete runs; None where one of them lacks the number."""
+        values = [self._of_run(record) for record in records]
+        there = [value for value in values if value is not None]
+        return fmean(there) if there and len(there) == len(values) else None
+
+    def at_epoch(self, metrics: Mapping[str, float]) -> float | None:
+        """Return the number as it stands after an epoch, from the metrics of the validation split."""
+        return metrics.get(self.name)
+
+    def _of_run(self, record: Record) -> float | None:
+        if not self.by_epoch:
+            return record.throughput.train_images_per_second if record.throughput else None
+        return record.metrics.get("validation", {}).get(self.name)
+
+
+NATS = "nats per image"
+
+OBJECTIVES = {
+    objective.name: objective
+    for objective in (
+        Objective("mixture_elbo", "final bound", "mixture ELBO", NATS),
+        Objective("tight_elbo", "tight bound", "tight ELBO", NATS),
+        Objective("gate_information", "gate information", "gate information", "nats"),
+        Objective("effective_experts", "effective experts", "effective experts"),
+        Objective("throughput", "training speed", "training speed", "images/s"),
+        Objective("nmi", f"{ORACLE} choice by NMI", "NMI", oracle=True),
+        Objective("ari", f"{ORACLE} choice by ARI", "ARI", oracle=True),
+        Objective("acc", f"{ORACLE} choice by ACC", "ACC", oracle=True),
+    )
+}
+
+
+def parse(text: str) -> tuple[Objective, ...]:
+    """Return the objectives of a text such as "mixture_elbo" or "mixture_elbo,nmi,throughput".
+
+    Raises:
+        ConfigError: an unknown one (the nearest is named), or one that is there twice.
+    """
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        nearest("objective", name, OBJECTIVES)
+        if names.count(name) > 1:
+            raise ConfigError(f"--objective {text}: {name} is there twice")
+    return tuple(OBJECTIVES[name] for name in names)
+
+
+def in_words(objectives: Sequence[Objective], values: Sequence[float]) -> str:
+    """Return values with their labels, such as `mixture ELBO -18.02, NMI 0.7123 (oracle)`."""
+    return ", ".join(
+        f"{each.label} {value:,.4g}{f' ({ORACLE})' if each.oracle else ''}"
+        for each, value in zip(objectives, values, strict=True)
+    )
