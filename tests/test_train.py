@@ -14,11 +14,18 @@ from moevae.config import PER_RUN, override
 from moevae.data import Images, load_images
 from moevae.errors import ConfigError
 from moevae.evaluation import evaluate
-from moevae.presets import digits
+from moevae.presets import digits, mnist
 from moevae.train import Batches, Training, fit
 
 CPU = torch.device("cpu")
 SIZES = pytest.mark.parametrize("sizes", [EVEN, ODD], ids=["even", "odd"])
+
+
+@pytest.fixture
+def one_thread_again():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def population(sizes, kind="soft", **changes):
@@ -31,7 +38,9 @@ def population(sizes, kind="soft", **changes):
 @SIZES
 @pytest.mark.parametrize("kind", ["soft", "hard"])
 @pytest.mark.parametrize("batch", [16, 48])
-def test_company_changes_no_bit(sizes, kind, batch):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_company_changes_no_bit(sizes, kind, batch, threads, one_thread_again):
+    torch.set_num_threads(threads)
     configs, data = population(sizes, kind, **{"train.batch_size": batch}), images(train=320)
     losses = []
     together = fit(configs, data, on_epoch=lambda progress: losses.append(progress.losses))
@@ -40,6 +49,15 @@ def test_company_changes_no_bit(sizes, kind, batch):
         alone = fit([own], data, on_epoch=lambda progress, curve=curve: curve.append(progress.losses[0]))
         assert same(weights(alone.model, 0), weights(together.model, run))
         assert curve == [epoch[run] for epoch in losses]
+
+
+def test_company_changes_no_bit_at_mnists_sizes_on_two_threads(one_thread_again):
+    """Red without MKL_CBWR=AUTO,STRICT, which must stand before torch loads its libraries."""
+    torch.set_num_threads(2)
+    runs = [override(mnist(), {"train.epochs": 1, "train.batch_size": 128, "seed": seed}) for seed in (0, 1)]
+    pixels = torch.rand(256, 784, generator=torch.Generator().manual_seed(0))
+    data = Images("noise", "0" * 64, 28, 28, pixels, pixels[:0], pixels[:0])
+    assert same(weights(fit(runs, data).model, 1), weights(fit(runs[1:], data).model, 0))
 
 
 @SIZES
@@ -51,6 +69,13 @@ def test_company_changes_rounding_at_most_where_batches_are_odd(sizes, batch):
         alone, company = weights(fit([own], data).model, 0), weights(together.model, run)
         for name, value in company.items():
             torch.testing.assert_close(alone[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_no_two_runs_and_no_two_purposes_share_a_stream():
+    training = Training(population(EVEN), images().train, CPU)
+    streams = (training.latent, training.batches.order, training.batches.threshold)
+    starts = [each.initial_seed() for stream in streams for each in stream.generators]
+    assert len(set(starts)) == len(starts) == 9
 
 
 def test_the_order_of_runs_does_not_matter():
