@@ -172,7 +172,7 @@ def load(
 
 
 def read_profile(path: Path) -> Profile:
-    """Read a profile; nested tables under `set`, `axes` and `baseline` become dotted keys.
+    """Read a profile, named like its file unless it says; nested tables in it become dotted keys.
 
     Raises:
         ConfigError: not TOML, an unknown key (the nearest valid one is named), or a value of the wrong kind.
@@ -185,6 +185,7 @@ def read_profile(path: Path) -> Profile:
     try:
         for key in tree:
             configs.nearest("key", key, Profile.model_fields)
+        tree.setdefault("name", path.stem)
         for section in ("set", "axes", "baseline"):
             if isinstance(tree.get(section), dict):
                 tree[section] = dict(_flat(tree[section]))
