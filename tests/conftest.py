@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("NOX_CURRENT_SESSION", None)  # it changes the commands that studies prints
 
 import moevae  # noqa: F401 - before torch, whose libraries read the variables that it sets
 
