@@ -97,10 +97,10 @@ def beside_peers(analysis: Analysis, page: Page) -> None:
     if not analysis.peers or baseline is None:
         return
     page.head("Beside other methods")
+    cell = f"cell {tables.label(study, baseline)} ({tables.describe(study, baseline)})"
     page.add(
         "Fitted to the same images with the same seeds; their rows stand in the table above. Paired "
-        f"differences from cell {tables.label(study, baseline)} ({escape(tables.describe(study, baseline))}). "
-        "An oracle saw labels: an upper line, not a result."
+        f"differences from {escape(cell)}. An oracle saw labels: an upper line, not a result."
     )
     names = [tables.label(study, baseline), *(peer.name for peer in study.peers)]
     for measure, comparison in analysis.peers.items():

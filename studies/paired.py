@@ -71,7 +71,8 @@ def sign_flip(differences: Matrix) -> Row:
     Exact up to `EXACT` pairs, else drawn with a fixed seed and counting the observed signs too.
     """
     p = np.full(differences.shape[1], np.nan)
-    for columns, block in stats.blocks(differences, least=1):
+    p[stats.counts(differences) == 1] = 1.0
+    for columns, block in stats.blocks(differences, least=2):
         result = scipy.stats.permutation_test(
             (block,),
             np.mean,

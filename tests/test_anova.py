@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from studies import anova
+
+
+def least_squares(grid: np.ndarray, subset: tuple[int, ...]) -> tuple[float, float]:
+    """F and p of an effect from two nested regressions on indicator columns: with it and without."""
+    places = list(product(*map(range, grid.shape)))
+    y = np.array([grid[place] for place in places])
+    axes = grid.ndim - 1
+    terms = [part for size in range(1, axes + 1) for part in combinations(range(axes), size)] + [(axes,)]
+
+    def fit(chosen: list[tuple[int, ...]]) -> tuple[float, int]:
+        columns = [np.ones(len(y))]
+        for term in chosen:
+            for key in product(*(range(grid.shape[axis]) for axis in term)):
+                columns.append(
+                    np.array([all(p[a] == k for a, k in zip(term, key, strict=True)) for p in places], float)
+                )
+        design = np.stack(columns, axis=1)
+        solution, _, rank, _ = np.linalg.lstsq(design, y, rcond=None)
+        return float(((y - design @ solution) ** 2).sum()), int(rank)
+
+    full, rank = fit(terms)
+    # Indicators of a larger term span those of its parts, so those that hold the effect go too.
+    below = [term for term in terms if not set(subset) <= set(term) or term == (axes,)]
+    with_it, rank_with = fit([*below, subset])
+    without, rank_without = fit(below)
+    freedom = rank_with - rank_without
+    f = ((without - with_it) / freedom) / (full / (len(y) - rank))
+    return f, float(scipy.stats.f.sf(f, freedom, len(y) - rank))
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4), (2, 2, 2, 3)])
+def test_effects_are_those_of_nested_regressions(shape: tuple[int, ...]) -> None:
+    grid = np.random.default_rng(0).normal(size=shape) + np.arange(shape[0]).reshape(
+        -1, *[1] * (len(shape) - 1)
+    )
+    found = anova.analyze(grid)
+    assert found is not None
+    for effect in found.effects:
+        f, p = least_squares(grid, effect.axes)
+        assert effect.f == pytest.approx(f)
+        assert effect.p == pytest.approx(p)
+
+
+def test_all_squares_add_up() -> None:
+    grid = np.random.default_rng(1).normal(size=(3, 2, 4, 5))
+    found = anova.analyze(grid)
+    assert found is not None
+    parts = sum(effect.squares for effect in found.effects) + found.seeds_squares + found.residual_squares
+    assert parts == pytest.approx(((grid - grid.mean()) ** 2).sum())
+    freedom = sum(effect.freedom for effect in found.effects) + found.residual_freedom + found.n - 1
+    assert freedom == grid.size - 1
+
+
+def test_an_axis_that_does_all_explains_nearly_all() -> None:
+    grid = np.random.default_rng(2).normal(0, 0.01, size=(3, 2, 5)) + np.array([0.0, 1.0, 2.0])[:, None, None]
+    found = anova.analyze(grid)
+    assert found is not None
+    shares = {effect.axes: effect.partial_eta_squared for effect in found.effects}
+    assert shares[0,] > 0.99
+    assert shares[1,] < 0.5
+
+
+def test_a_seed_that_lacks_a_cell_is_left_out_whole() -> None:
+    grid = np.random.default_rng(3).normal(size=(2, 3, 4))
+    torn = grid.copy()
+    torn[1, 2, 3] = np.nan
+    found, oracle = anova.analyze(torn), anova.analyze(grid[..., :3])
+    assert found == oracle
+    assert found is not None
+    assert found.n == 3
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [np.zeros((2, 2, 1)), np.zeros((1, 3)), np.full((2, 3, 4), 0.5), np.full((2, 2, 3), np.nan)],
+    ids=["one seed", "one level", "no spread", "no runs"],
+)
+def test_nothing_is_said_where_nothing_can_be(grid: np.ndarray) -> None:
+    assert anova.analyze(grid) is None

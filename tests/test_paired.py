@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from studies import paired
+
+
+def brute_force(differences: np.ndarray) -> float:
+    """Share of all sign patterns whose mean is at least as far from 0 as the observed one."""
+    observed = abs(differences.mean())
+    means = [abs(np.mean(differences * signs)) for signs in product((1, -1), repeat=len(differences))]
+    return float(np.mean(np.array(means) >= observed - 1e-12))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8])
+def test_the_sign_flip_test_counts_all_patterns(n: int) -> None:
+    differences = np.random.default_rng(n).normal(0.5, size=(n, 3))
+    np.testing.assert_allclose(
+        paired.sign_flip(differences), [brute_force(column) for column in differences.T], atol=1e-12
+    )
+
+
+def test_ties_are_no_evidence() -> None:
+    differences = np.array([[0.0, 1.0], [0.0, -1.0], [0.0, 1.0], [0.0, -1.0]])
+    np.testing.assert_allclose(paired.sign_flip(differences), 1.0)
+
+
+def test_many_pairs_are_drawn_and_come_near_the_exact_value(monkeypatch) -> None:
+    differences = np.random.default_rng(3).normal(0.4, size=(12, 4))
+    exact = paired.sign_flip(differences)
+    monkeypatch.setattr(paired, "EXACT", 5)
+    np.testing.assert_allclose(paired.sign_flip(differences), exact, atol=0.02)
+
+
+@pytest.mark.parametrize("n", [1, 3, 6])
+def test_no_p_value_falls_below_the_smallest(n: int) -> None:
+    same_sign = np.linspace(1.0, 2.0, n)[:, None]
+    assert paired.sign_flip(same_sign)[0] == pytest.approx(paired.smallest_p(n))
+
+
+def test_only_shared_seeds_are_compared() -> None:
+    values = np.array([[1.0, 2.0], [2.0, np.nan], [np.nan, 9.0], [4.0, 7.0]])
+    comparison = paired.compare(values, 0)
+    assert comparison.n.tolist() == [0, 2]
+    assert comparison.difference[1] == np.mean([1.0, 3.0])
+    assert np.isnan(comparison.difference[0])
+
+
+def test_one_pair_has_a_difference_and_nothing_else_to_say() -> None:
+    comparison = paired.compare(np.array([[1.0, 3.0]]), 0)
+    assert (comparison.difference[1], comparison.p[1]) == (2.0, 1.0)
+    assert np.isnan([comparison.low[1], comparison.effect[1], comparison.detectable[1]]).all()
+
+
+def test_the_chance_of_improvement_is_mann_whitneys() -> None:
+    values = np.random.default_rng(4).integers(0, 4, size=(9, 3)).astype(float)
+    comparison = paired.compare(values, 0)
+    for cell in (1, 2):
+        u = scipy.stats.mannwhitneyu(values[:, cell], values[:, 0]).statistic
+        assert comparison.improvement[cell] == pytest.approx(u / 81)
+    lower = paired.compare(values, 0, better=-1)
+    np.testing.assert_allclose(lower.improvement[1:], 1 - comparison.improvement[1:])
+
+
+def test_the_effect_is_in_units_of_the_runs_spread_and_shrunk_for_few_runs() -> None:
+    values = np.random.default_rng(5).normal(size=(6, 2)) + np.array([0.0, 1.5])
+    spread = np.sqrt(values.var(axis=0, ddof=1).mean())
+    approximate = (1 - 3 / (4 * 10 - 1)) * np.diff(values.mean(axis=0))[0] / spread
+    assert paired.compare(values, 0).effect[1] == pytest.approx(approximate, rel=2e-3)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 20])
+def test_the_detectable_difference_is_found_four_times_in_five(n: int) -> None:
+    draws = np.random.default_rng(n).normal(paired.detectable(n), size=(n, 40_000))
+    p = scipy.stats.ttest_1samp(draws, 0.0).pvalue
+    assert np.mean(p < 0.05) == pytest.approx(0.8, abs=0.01)
+
+
+def test_fewer_than_two_pairs_detect_nothing() -> None:
+    assert np.isnan(paired.detectable(1))
