@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,16 +14,17 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
-from moevae.config import DataConfig, RunConfig, fingerprint
+from moevae.config import fingerprint
 from moevae.errors import MoevaeError, RecordError
 from studies import arguments, designs, listing
 from studies.arguments import Ablate, List, Report
 from studies.designs import Design
 from studies.ledger import Ledger, survey
+from studies.site import Site, check, lost, train
 
 if TYPE_CHECKING:
     from studies.engine import Summary
@@ -63,22 +65,24 @@ def ablate(options: Ablate, *, again: str) -> int:
         return 0
 
     from studies.engine import run_study  # Optuna takes a second to import: not before it is needed
-    from studies.executors import in_process
+    from studies.hiring import workforce
     from studies.progress import watching
 
+    site = _site(options, folder)
     told = Console(stderr=True)
     told.print(_opening(design, folder), markup=False, highlight=False, soft_wrap=True)
     try:
-        with watching(told) as watch, in_process() as workforce:
+        with watching(told) as watch, workforce(options.workers, options.dask, options.device) as hired:
             summary = run_study(
                 design,
                 folder,
-                functools.partial(_train, device=options.device, data_root=options.data_root),
-                workforce=workforce,
+                functools.partial(train, site=site),
+                workforce=hired,
                 watch=watch,
                 storage_url=options.storage,
                 retry_failed=options.retry_failed,
-                preflight=functools.partial(_check, device=options.device, data_root=options.data_root),
+                preflight=functools.partial(check, site=site),
+                lost=functools.partial(lost, site=site),
             )
     except (KeyboardInterrupt, Stopped):
         left = survey(design, folder)
@@ -87,6 +91,8 @@ def ablate(options: Ablate, *, again: str) -> int:
             file=sys.stderr,
         )
         raise
+    if site.snapshots:
+        shutil.rmtree(site.snapshots, ignore_errors=True)
     _tell_trouble(summary)
     page = _write_report(folder)
     ledger = summary.before
@@ -171,27 +177,14 @@ def _folder_of(study: str, results: Path) -> Path:
     )
 
 
-def _train(
-    configs: Sequence[RunConfig], /, *, on_epoch: Any, device: str, data_root: Path | None
-) -> list[Any]:
-    from studies.runs import Site, run_population
-
-    return run_population(configs, Site(device=device, data_root=_text(data_root)), on_epoch)
-
-
-def _check(configs: Sequence[RunConfig], *, device: str, data_root: Path | None) -> None:
-    """Find what a person can mend before a study is begun: no such device, data that is broken."""
-    from moevae.data import load_images
-    from moevae.devices import resolve
-
-    resolve(device)
-    distinct: dict[DataConfig, None] = dict.fromkeys(config.data for config in configs)
-    for data in distinct:
-        load_images(data, data_root)
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+def _site(options: Ablate, folder: Path) -> Site:
+    """Return where runs take place. Populations in training are kept, but not on a cluster's own disks."""
+    return Site(
+        device=options.device,
+        data_root=str(options.data_root.resolve()) if options.data_root else None,
+        threads=1 if options.workers or options.dask else None,
+        snapshots=None if options.dask else str((folder / "checkpoints").resolve()),
+    )
 
 
 def _write_report(folder: Path) -> Path:

@@ -58,6 +58,10 @@ class Ablate:
     """Where the data sets are."""
     results: Folder = Path("results")
     """Where studies are kept, one folder each."""
+    workers: Annotated[str | None, _optional("N|auto", "train in this process")] = None
+    """Train in worker processes of one thread each; auto: one a core, or one a GPU."""
+    dask: Annotated[str | None, _optional("ADDRESS", "this machine")] = None
+    """Train on the Dask cluster whose scheduler is there, such as tcp://HOST:8786."""
     storage: Annotated[str | None, _optional("URL", "a SQLite file in the study's folder")] = None
     """Optuna's storage, such as journal:///PATH or postgresql+psycopg://HOST/DATABASE."""
     retry_failed: Flag = False

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from moevae.config import RunConfig, fingerprint
+from moevae.errors import MoevaeError
 from studies import locks, records, storage
-from studies.designs import Design
-from studies.executors import OnEpoch, Workforce
+from studies.designs import Cell, Design
+from studies.executors import OnEpoch, WorkersError, Workforce
 from studies.ledger import Ledger, Task, survey, write_study
 from studies.records import Outcome, Record
+from studies.storage import StorageError
 from studies.trials import Trials
 
 if TYPE_CHECKING:
     from studies.runs import EpochReport
+
+Lost = Callable[[Sequence[RunConfig], str], list[Outcome]]
+"""Says what is left of runs whose workers died, and why."""
+
+_MOMENT = 0.1
+"""Seconds between looks for progress."""
+
+_log = logging.getLogger(__name__)
 
 
 class Run(Protocol):
@@ -69,6 +81,7 @@ def run_study(
     storage_url: str | None = None,
     retry_failed: bool = False,
     preflight: Callable[[Sequence[RunConfig]], None] = lambda configs: None,
+    lost: Lost | None = None,
 ) -> Summary:
     """Do every run of the design that has no record, each exactly once.
 
@@ -81,10 +94,11 @@ def run_study(
         storage_url: Optuna's storage; a SQLite file in the folder if None.
         retry_failed: also do again the runs whose record says that they failed.
         preflight: is given all runs to do, before anything is written, and raises what a person can mend.
+        lost: makes the outcomes of runs whose worker died too often; without it the study stops.
 
     Raises:
         MoevaeError: the study is owned by another driver, the folder or the storage holds another
-            study, or the data is not there. What was published stays.
+            study, the data is not there, or the disk is full. What was published stays.
     """
     with locks.hold(folder):
         ledger = survey(design, folder, retry_failed=retry_failed)
@@ -95,43 +109,107 @@ def run_study(
             write_study(ledger, folder)
             trials.reconcile(ledger.recorded, [task.cell.key for task in ledger.tasks])
             watch.begin(ledger)
-            trained = _work(ledger, folder, run, trials, workforce, watch)
+            trained = _Work(ledger, folder, run, lost, trials, workforce, watch).do()
     return Summary(ledger, tuple(trained))
 
 
-def _work(
-    ledger: Ledger, folder: Path, run: Run, trials: Trials, workforce: Workforce, watch: Watch
-) -> list[Record]:
-    """Keep the workforce busy until every task is published and its cell's trial has ended."""
-    queue = deque(ledger.tasks)
-    tasks_left = Counter(task.cell.key for task in queue)
-    recorded = {key: {one.fingerprint: one for one in group} for key, group in ledger.recorded.items()}
-    running: dict[Future[list[Outcome]], Task] = {}
-    started: dict[str, Task] = {}
-    trained: list[Record] = []
-    try:
-        while queue or running:
-            while queue and len(running) < workforce.slots:
-                task = queue.popleft()
-                if task.cell.key not in started:
-                    trials.start(task.cell)
-                    started[task.cell.key] = task
-                listener = workforce.relay(functools.partial(watch.epoch, task))
-                running[workforce.executor.submit(run, task.configs, on_epoch=listener)] = task
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                task = running.pop(future)
-                made = _published(task, future.result(), folder)
-                trained += made
-                recorded[task.cell.key].update((one.fingerprint, one) for one in made)
-                tasks_left[task.cell.key] -= 1
-                if not tasks_left[task.cell.key]:
-                    trials.finish(task.cell, list(recorded[task.cell.key].values()))
-                    del started[task.cell.key]
-                watch.done(task, made)
-    finally:
-        for task in started.values():
-            trials.release(task.cell)
-    return trained
+@dataclass
+class _Work:
+    """One driver's work on a study: tasks wait, run, and are published."""
+
+    ledger: Ledger
+    folder: Path
+    run: Run
+    lost: Lost | None
+    trials: Trials
+    workforce: Workforce
+    watch: Watch
+
+    def __post_init__(self) -> None:
+        self._queue = deque(self.ledger.tasks)
+        self._tasks_left = Counter(task.cell.key for task in self._queue)
+        self._recorded = {
+            key: {one.fingerprint: one for one in group} for key, group in self.ledger.recorded.items()
+        }
+        self._running: dict[Future[list[Outcome]], Task] = {}
+        self._begun: Counter[tuple[RunConfig, ...]] = Counter()
+        self._started: dict[str, Cell] = {}
+        self._trained: list[Record] = []
+
+    def do(self) -> list[Record]:
+        """Keep the workforce busy until every task is published and its cell's trial has ended."""
+        try:
+            while self._queue or self._running:
+                self._submit()
+                self._gather()
+        except Exception:
+            # What is in flight is kept, and the first trouble told: no run is lost to another's mistake.
+            while self._running:
+                with suppress(Exception):
+                    self._gather()
+            raise
+        finally:
+            self._keep_finished()
+            for cell in self._started.values():
+                with suppress(StorageError):
+                    self.trials.release(cell)
+        return self._trained
+
+    def _submit(self) -> None:
+        while self._queue and len(self._running) < self.workforce.slots:
+            task = self._queue.popleft()
+            if task.cell.key not in self._started:
+                self.trials.start(task.cell)
+                self._started[task.cell.key] = task.cell
+            self._begun[task.configs] += 1
+            listener = self.workforce.relay(functools.partial(self.watch.epoch, task))
+            future = self.workforce.executor.submit(self.run, task.configs, on_epoch=listener)
+            self._running[future] = task
+
+    def _gather(self) -> None:
+        """Publish what is finished, having waited for it for a moment."""
+        finished = wait(self._running, timeout=_MOMENT, return_when=FIRST_COMPLETED).done
+        self.workforce.deliver()
+        for future in finished:
+            task = self._running.pop(future)
+            try:
+                outcomes = future.result()
+            except self.workforce.deaths as death:
+                outcomes = self._after_death(task, death)
+            if outcomes:
+                self._publish(task, outcomes)
+
+    def _keep_finished(self) -> None:
+        """Publish what finished just before an interrupt."""
+        for future, task in self._running.items():
+            if future.done() and not future.cancelled() and not future.exception():
+                with suppress(MoevaeError):
+                    self._publish(task, future.result())
+
+    def _after_death(self, task: Task, death: Exception) -> list[Outcome]:
+        """Put the task back to the front of the queue; give up on it after too many attempts."""
+        begun = self._begun[task.configs]
+        if begun < self.workforce.attempts:
+            _log.warning(
+                "a worker died (%s): its cell is begun again: %s", type(death).__name__, task.cell.label
+            )
+            self._queue.appendleft(task)
+            return []
+        reason = f"its worker died, {begun} times: out of memory?"
+        if self.lost is None:
+            raise WorkersError(f"{task.cell.label}: {reason}") from death
+        return self.lost(task.configs, reason)
+
+    def _publish(self, task: Task, outcomes: Sequence[Outcome]) -> None:
+        made = _published(task, outcomes, self.folder)
+        key = task.cell.key
+        self._trained += made
+        self._recorded[key].update((one.fingerprint, one) for one in made)
+        self._tasks_left[key] -= 1
+        if not self._tasks_left[key]:
+            self.trials.finish(task.cell, list(self._recorded[key].values()))
+            del self._started[key]
+        self.watch.done(task, made)
 
 
 def _published(task: Task, outcomes: Sequence[Outcome], folder: Path) -> list[Record]:

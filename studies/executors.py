@@ -8,10 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from moevae.errors import MoevaeError
+
 if TYPE_CHECKING:
     from studies.runs import EpochReport
 
 OnEpoch = Callable[["EpochReport"], None]
+
+ATTEMPTS = 5
+
+
+class WorkersError(MoevaeError):
+    """Workers that cannot be had, or that die."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +27,21 @@ class Workforce:
     """An executor, how much it takes at once, and how its tasks tell of their epochs."""
 
     executor: Executor
-    slots: int
-    """Tasks kept in flight."""
+    count: Callable[[], int]
+    """Tells how many tasks it takes at once, now."""
     relay: Callable[[OnEpoch], OnEpoch]
     """Turns the driver's listener into one that a task can take along to where it runs."""
+    deliver: Callable[[], None] = lambda: None
+    """Calls the listeners, in the driver's thread, with what tasks have told since."""
+    deaths: tuple[type[Exception], ...] = ()
+    """What a future raises when its worker died: the task is to be done by another."""
+    attempts: int = ATTEMPTS
+    """How often a task is begun, if its workers die, before its runs count as failed."""
+
+    @property
+    def slots(self) -> int:
+        """Tasks to keep in flight, now."""
+        return self.count()
 
 
 class InProcess(Executor):
@@ -42,4 +61,4 @@ class InProcess(Executor):
 def in_process() -> Iterator[Workforce]:
     """The driver's own process, one task at a time."""
     with InProcess() as executor:
-        yield Workforce(executor, slots=1, relay=lambda listener: listener)
+        yield Workforce(executor, count=lambda: 1, relay=lambda listener: listener)

@@ -8,9 +8,12 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from moevae import devices, metrics, provenance, snapshot
 from moevae.config import DataConfig, RunConfig, fingerprint, to_dict
@@ -31,19 +34,7 @@ from studies.records import (
     Seconds,
     Throughput,
 )
-
-
-@dataclass(frozen=True)
-class Site:
-    """Where runs take place; it decides no number but the speed."""
-
-    device: str = "auto"
-    data_root: str | None = None
-    threads: int | None = None
-    snapshots: str | None = None
-    """Folder for populations in the middle of training; None keeps none."""
-    snapshot_seconds: float = 10.0
-    """Training shorter than this is done again rather than kept."""
+from studies.site import Site
 
 
 def run_population(
@@ -69,20 +60,13 @@ def run_population(
     by_split = {split: evaluate(fit.model, configs, images, split) for split in _splits(images)}
     seconds = time.perf_counter() - begin
     seen = sum(len(getattr(images, split)) for split in by_split) * len(configs)
-    commit, dirty = provenance.commit()
-    shared = {
+    shared = _origin(images, fit.model.device, started) | {
         "throughput": Throughput(
             train_images_per_second=fit.images_per_second,
             evaluation_images_per_second=seen / seconds,
             population=len(configs),
         ),
         "seconds": Seconds(train=fit.seconds, evaluation=seconds),
-        "hardware": Hardware.model_validate(devices.describe(fit.model.device)),
-        "versions": provenance.versions(),
-        "commit": commit,
-        "dirty": dirty,
-        "data": _data(images),
-        "started": started,
     }
     outcomes = []
     for run, config in enumerate(configs):
@@ -107,7 +91,30 @@ def run_population(
                 record=record, files={_file(name, kind): content for kind, (content, *_) in files.items()}
             )
         )
+    if path := _snapshot_path(site, configs):
+        path.unlink(missing_ok=True)
     return outcomes
+
+
+def without_numbers(configs: Sequence[RunConfig], site: Site, reason: str) -> list[Outcome]:
+    """Return failed outcomes, in order, of runs that came to nothing where they were trained."""
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    images, _ = _load(configs[0].data, site.data_root)
+    origin = _origin(images, devices.resolve(site.device), started)
+    return [
+        Outcome(
+            record=Record.model_validate(
+                {
+                    "fingerprint": fingerprint(config),
+                    "config": to_dict(config),
+                    "status": "failed",
+                    "failure": Failure(reason=reason),
+                    **origin,
+                }
+            )
+        )
+        for config in configs
+    ]
 
 
 def _train(configs: Sequence[RunConfig], images: Images, site: Site, diary: Diary) -> Fit:
@@ -122,8 +129,6 @@ def _train(configs: Sequence[RunConfig], images: Images, site: Site, diary: Diar
         if path and not training.done and time.perf_counter() - kept >= site.snapshot_seconds:
             _keep(path, training, diary)
             kept = time.perf_counter()
-    if path:
-        path.unlink(missing_ok=True)
     return training.result()
 
 
@@ -137,7 +142,10 @@ def _keep(path: Path, training: Training, diary: Diary) -> None:
     tensors, plain = training.state()
     drawings, curves = diary.state()
     tensors |= {f"drawing.{epoch}": drawing for epoch, drawing in drawings.items()}
-    snapshot.write(path, training.configs, tensors, {"training": plain, "curves": curves})
+    try:
+        snapshot.write(path, training.configs, tensors, {"training": plain, "curves": curves})
+    except OSError as error:
+        warnings.warn(f"{path}: not written ({error.strerror}); training goes on without it", stacklevel=2)
 
 
 def _resume(path: Path, training: Training, diary: Diary) -> None:
@@ -157,6 +165,19 @@ def _resume(path: Path, training: Training, diary: Diary) -> None:
 def _load(data: DataConfig, root: str | None) -> tuple[Images, Labels | None]:
     place = Path(root) if root else None
     return load_images(data, place), load_labels(data, place)
+
+
+def _origin(images: Images, device: torch.device, started: str) -> dict[str, Any]:
+    """Return the part of a record that says where its numbers come from."""
+    commit, dirty = provenance.commit()
+    return {
+        "hardware": Hardware.model_validate(devices.describe(device)),
+        "versions": provenance.versions(),
+        "commit": commit,
+        "dirty": dirty,
+        "data": _data(images),
+        "started": started,
+    }
 
 
 def _splits(images: Images) -> list[Split]:

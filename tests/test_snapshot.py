@@ -9,7 +9,8 @@ import moevae
 from moevae import snapshot
 from moevae.errors import CheckpointError
 from moevae.train import Training
-from studies.runs import Site, run_population
+from studies.runs import run_population
+from studies.site import Site
 
 
 class StopHereError(Exception):

@@ -25,8 +25,8 @@ def toy(tmp_path, monkeypatch):
     (tmp_path / "toy.toml").write_text(PROFILE)
     toy = Toy(diary)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_train", lambda configs, /, *, on_epoch, **_: toy(configs, on_epoch=on_epoch))
-    monkeypatch.setattr(cli, "_check", lambda configs, **_: None)
+    monkeypatch.setattr(cli, "train", lambda configs, /, *, on_epoch, **_: toy(configs, on_epoch=on_epoch))
+    monkeypatch.setattr(cli, "check", lambda configs, **_: None)
     monkeypatch.setattr(cli, "_write_report", lambda folder: folder / "report.md")
     return toy
 
@@ -80,7 +80,7 @@ def test_a_dry_run_shows_each_cell_and_writes_nothing(toy, tmp_path, capsys):
 def test_failed_runs_are_told(toy, monkeypatch, capsys, tmp_path):
     failing = Toy(tmp_path / "diary", failing=frozenset({1}))
     monkeypatch.setattr(
-        cli, "_train", lambda configs, /, *, on_epoch, **_: failing(configs, on_epoch=on_epoch)
+        cli, "train", lambda configs, /, *, on_epoch, **_: failing(configs, on_epoch=on_epoch)
     )
     assert cli.main(["ablate", "--profile", "./toy.toml"]) == 0
     told = capsys.readouterr().err
@@ -93,9 +93,7 @@ def test_failed_runs_are_told(toy, monkeypatch, capsys, tmp_path):
 
 def test_an_interrupt_says_how_to_go_on(toy, monkeypatch, capsys, tmp_path):
     broken = Toy(tmp_path / "diary", broken=KeyboardInterrupt())
-    monkeypatch.setattr(
-        cli, "_train", lambda configs, /, *, on_epoch, **_: broken(configs, on_epoch=on_epoch)
-    )
+    monkeypatch.setattr(cli, "train", lambda configs, /, *, on_epoch, **_: broken(configs, on_epoch=on_epoch))
     command = ["ablate", "--profile", "./toy.toml"]
     assert cli.main(command) == 130
     assert (
@@ -112,7 +110,7 @@ def test_sigterm_ends_like_an_interrupt(toy, monkeypatch, capsys):
             os.kill(os.getpid(), signal.SIGTERM)
         return toy(configs, on_epoch=on_epoch)
 
-    monkeypatch.setattr(cli, "_train", train)
+    monkeypatch.setattr(cli, "train", train)
     monkeypatch.setenv("NOX_CURRENT_SESSION", "ablations")
     before = signal.getsignal(signal.SIGTERM)
     assert cli.main(["ablate", "--profile", "./toy.toml"]) == 143

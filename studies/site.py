@@ -1,0 +1,55 @@
+"""Where a study's runs take place, and what a driver has done there. Imports torch when work begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moevae.config import RunConfig
+
+if TYPE_CHECKING:
+    from studies.executors import OnEpoch
+    from studies.records import Outcome
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where runs take place; it decides no number but the speed."""
+
+    device: str = "auto"
+    data_root: str | None = None
+    threads: int | None = None
+    snapshots: str | None = None
+    """Folder for populations in the middle of training; None keeps none."""
+    snapshot_seconds: float = 10.0
+    """Training shorter than this is done again rather than kept."""
+
+
+def train(configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None, site: Site) -> list[Outcome]:
+    """Train runs of one cell together: one outcome each, in order."""
+    from studies.runs import run_population
+
+    return run_population(configs, site, on_epoch)
+
+
+def check(configs: Sequence[RunConfig], *, site: Site) -> None:
+    """Find what a person can mend before a study is begun.
+
+    Raises:
+        MoevaeError: no such device, or data that is missing or broken.
+    """
+    from moevae.data import load_images
+    from moevae.devices import resolve
+
+    resolve(site.device)
+    for data in dict.fromkeys(config.data for config in configs):
+        load_images(data, Path(site.data_root) if site.data_root else None)
+
+
+def lost(configs: Sequence[RunConfig], reason: str, *, site: Site) -> list[Outcome]:
+    """Return what is left of runs whose workers died: failed records that say why."""
+    from studies.runs import without_numbers
+
+    return without_numbers(configs, site, reason)
