@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -45,6 +46,8 @@ class Evaluation:
     """Mean gate probability of each expert, [K]."""
     assignments: np.ndarray
     """The likeliest expert of each image, [N]."""
+    responsible: np.ndarray
+    """The expert with the best bound on each image, [N]: the likeliest by the posterior r, gate unseen."""
 
 
 @torch.no_grad()
@@ -55,6 +58,7 @@ def evaluate(
     split: Split = "test",
     *,
     chunk: int = 1024,
+    assignments: Tensor | None = None,
 ) -> list[Evaluation]:
     """Measure each run on a split, with noise from a stream of its own: asking twice gives the same numbers.
 
@@ -68,6 +72,7 @@ def evaluate(
         images: the data.
         split: which part of it.
         chunk: images looked at together, rounded up to whole blocks: a matter of memory, not of numbers.
+        assignments: the expert of each image of the split, [R, N] int64, in place of the gate; None asks it.
 
     Returns:
         One evaluation a run, in order.
@@ -82,16 +87,20 @@ def evaluate(
     heat = torch.tensor([temperature(config.routing, 1.0) for config in configs], device=model.device)
     noise = Streams([config.seed for config in configs], f"evaluation of {split}", model.device)
     parts: dict[str, list[Tensor]] = defaultdict(list)
-    for x in seen.split(math.ceil(chunk / BLOCK) * BLOCK):
+    step = math.ceil(chunk / BLOCK) * BLOCK
+    fixed = itertools.repeat(None) if assignments is None else assignments.to(model.device).split(step, 1)
+    for x, chosen in zip(seen.split(step), fixed, strict=False):
         x = x.expand(len(configs), *x.shape)  # [R, B, D]
-        for name, value in _per_image(
-            _look(model, x, noise, heat, configs[0].evaluation.num_samples)
-        ).items():
+        terms = _look(model, x, noise, heat, configs[0].evaluation.num_samples)
+        for name, value in _per_image(terms if chosen is None else terms.assigned(chosen)).items():
             parts[name].append(value)
     log_probs = torch.cat(parts.pop("gate_log_probs"), -1)  # [R, K, N]
+    responsible = torch.cat(parts.pop("responsible"), -1).cpu().numpy()  # [R, N]
     means = {name: torch.cat(values, -1).double().mean(-1) for name, values in parts.items()}  # [R]
     return [
-        _evaluation(log_probs[run], {name: float(mean[run]) for name, mean in means.items()})
+        _evaluation(
+            log_probs[run], responsible[run], {name: float(mean[run]) for name, mean in means.items()}
+        )
         for run in range(len(configs))
     ]
 
@@ -113,6 +122,7 @@ def _per_image(terms: Terms) -> dict[str, Tensor]:
     uniform = torch.full_like(log_q[:, 0, 0], 1 / log_q.shape[1]).log()[:, None, None]
     return {
         "gate_log_probs": log_q,
+        "responsible": terms.expert_elbo.argmax(1),
         "mixture_elbo": mixture_elbo(terms.expert_elbo, log_q),
         "tight_elbo": tight_elbo(terms.expert_elbo),
         "hard_elbo": hard_elbo(terms.expert_elbo, log_q.argmax(1)),
@@ -122,16 +132,19 @@ def _per_image(terms: Terms) -> dict[str, Tensor]:
     }
 
 
-def _evaluation(log_probs: Tensor, metrics: dict[str, float]) -> Evaluation:
-    """Add what the whole split says of one run's gate; log_probs [K, N]."""
-    experts = log_probs.shape[0]
-    assignments = log_probs.argmax(0).cpu().numpy()
-    load = np.bincount(assignments, minlength=experts) / assignments.size
+def usage(load: np.ndarray) -> dict[str, float]:
+    """Return how many experts are in use, `effective_experts` = exp(H(load)), and how many `dead_experts`."""
     won = load[load > 0]
-    gate = {
-        "gate_information": float(gate_information(log_probs.unsqueeze(0))),
+    return {
         "effective_experts": float(np.exp(-(won * np.log(won)).sum())),
-        "dead_experts": float((load < DEAD / experts).sum()),
+        "dead_experts": float((load < DEAD / len(load)).sum()),
     }
+
+
+def _evaluation(log_probs: Tensor, responsible: np.ndarray, metrics: dict[str, float]) -> Evaluation:
+    """Add what the whole split says of one run's gate; log_probs [K, N]."""
+    assignments = log_probs.argmax(0).cpu().numpy()
+    load = np.bincount(assignments, minlength=len(log_probs)) / assignments.size
+    gate = {"gate_information": float(gate_information(log_probs.unsqueeze(0))), **usage(load)}
     importance = log_importance(log_probs.unsqueeze(0))[0].exp().cpu().numpy()
-    return Evaluation({**metrics, **gate}, load, importance, assignments)
+    return Evaluation({**metrics, **gate}, load, importance, assignments, responsible)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,11 @@ class Terms:
     def expert_elbo(self) -> Tensor:
         """ELBO_k(x) = recon_log_prob - kl_z, [R, K, B]."""
         return self.recon_log_prob - self.kl_z
+
+    def assigned(self, assignments: Tensor) -> Terms:
+        """Return the terms under a one-hot gate, certain of these experts, [R, B], and out of training."""
+        closed = torch.full_like(self.gate_log_probs, -math.inf)
+        return replace(self, gate_log_probs=closed.scatter(1, assignments.unsqueeze(1), 0.0))
 
 
 class Mixture(nn.Module):

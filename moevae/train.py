@@ -65,6 +65,7 @@ def fit(
     *,
     device: torch.device | str = "cpu",
     on_epoch: Callable[[Progress], None] | None = None,
+    assignments: Tensor | None = None,
 ) -> Fit:
     """Train runs of one shape together; each gets the numbers that it would get alone.
 
@@ -73,11 +74,14 @@ def fit(
         images: the data; only its training split is looked at.
         device: `auto`, `cpu`, `cuda`, `mps` or a torch device.
         on_epoch: called after each epoch; its time does not count as training.
+        assignments: the expert of each training image, [R, N] int64, in place of a gate, which then stays
+            untrained; None trains the gate. For baselines.
 
     Raises:
         ConfigError: no configuration, or configurations of different shapes.
+        ValueError: assignments of another shape, or of experts that are not there.
     """
-    training = Training(configs, images.train, devices.resolve(str(device)))
+    training = Training(configs, images.train, devices.resolve(str(device)), assignments)
     while not training.done:
         progress = training.epoch()
         if on_epoch:
@@ -88,9 +92,19 @@ def fit(
 class Training:
     """A population on its way: advances by epochs."""
 
-    def __init__(self, configs: Sequence[RunConfig], images: Tensor, device: torch.device) -> None:
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        images: Tensor,
+        device: torch.device,
+        assignments: Tensor | None = None,
+    ) -> None:
         _check(configs)
+        if assignments is not None:
+            _check_assignments(assignments, (len(configs), len(images)), configs[0].model.num_experts)
+            assignments = assignments.to(device)
         devices.prepare()
+        self.assignments = assignments
         seeds = [config.seed for config in configs]
         self.configs, self.device = tuple(configs), device
         self.model = Mixture(configs[0].model, images.shape[1], seeds).to(device)
@@ -114,8 +128,8 @@ class Training:
         start = time.perf_counter()
         first = self.epochs_done * self.batches.steps
         losses = torch.zeros(self.batches.steps, len(self.configs), device=self.device)
-        for index, x in enumerate(self.batches.epoch()):
-            losses[index] = self._step(x, self._temperatures(first + index))
+        for index, (rows, x) in enumerate(self.batches.epoch()):
+            losses[index] = self._step(rows, x, self._temperatures(first + index))
         devices.synchronize(self.device)
         self.seconds += time.perf_counter() - start
         self.epochs_done += 1
@@ -167,10 +181,13 @@ class Training:
     def _streams(self) -> dict[str, Streams]:
         return {"order": self.batches.order, "binarization": self.batches.threshold, "latent": self.latent}
 
-    def _step(self, x: Tensor, temperature: Tensor) -> Tensor:
+    def _step(self, rows: Tensor, x: Tensor, temperature: Tensor) -> Tensor:
         model = self.configs[0].model
         noise = self.latent.normal(model.num_experts, x.shape[1], model.latent_dim)
-        loss = self.objective(self.model(x, noise, temperature))  # [R]
+        terms = self.model(x, noise, temperature)
+        if self.assignments is not None:
+            terms = terms.assigned(self.assignments.gather(1, rows))
+        loss = self.objective(terms)  # [R]
         self.optimizer.zero_grad(set_to_none=True)
         loss.sum().backward()
         self.optimizer.step()
@@ -205,12 +222,16 @@ class Batches:
         self.order = Streams(seeds, "order", device)
         self.threshold = Streams(seeds, "binarization", device)
 
-    def epoch(self) -> Iterator[Tensor]:
-        """Yield the batches of one epoch, [R, B, D]; what does not fill a batch waits for another epoch."""
+    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of one epoch: places among the images, [R, B], and what is seen there, [R, B, D].
+
+        What does not fill a batch waits for another epoch.
+        """
         order = self.order.permutations(len(self.images))  # [R, N]
         for step in range(self.steps):
-            x = gray(self.images[order[:, step * self.size : (step + 1) * self.size]])
-            yield (self.threshold.uniform(*x.shape[1:]) < x).to(x.dtype) if self.dynamic else x
+            rows = order[:, step * self.size : (step + 1) * self.size]
+            x = gray(self.images[rows])
+            yield rows, (self.threshold.uniform(*x.shape[1:]) < x).to(x.dtype) if self.dynamic else x
 
 
 def _check(configs: Sequence[RunConfig]) -> None:
@@ -220,3 +241,10 @@ def _check(configs: Sequence[RunConfig]) -> None:
         raise ConfigError(
             "the configurations of a population may differ in seed, weights and temperature only"
         )
+
+
+def _check_assignments(assignments: Tensor, shape: tuple[int, int], experts: int) -> None:
+    if tuple(assignments.shape) != shape:
+        raise ValueError(f"assignments [R, N] are {tuple(assignments.shape)}, right would be {shape}")
+    if assignments.min() < 0 or assignments.max() >= experts:
+        raise ValueError(f"assignments must lie in 0..{experts - 1}")

@@ -202,7 +202,7 @@ def batches(binarization="none", count=50, size=16, seeds=(0, 1)):
 
 def test_an_epoch_shows_no_image_twice_and_each_run_has_its_own_order():
     feed = batches()
-    epochs = [torch.cat(list(feed.epoch()), 1)[..., 0].mul(50).round() for _ in range(2)]
+    epochs = [torch.cat([x for _, x in feed.epoch()], 1)[..., 0].mul(50).round() for _ in range(2)]
     assert epochs[0].shape == (2, 48)
     for epoch in epochs:
         assert all(run.unique().numel() == 48 for run in epoch)
@@ -219,7 +219,7 @@ def test_a_batch_is_never_larger_than_the_data():
 def test_pixels_are_drawn_with_their_gray_value(binarization):
     feed = batches(binarization, seeds=(0,), size=50)
     order = batches("none", seeds=(0,), size=50)
-    shown = [(next(feed.epoch()), next(order.epoch())) for _ in range(20)]
+    shown = [(next(feed.epoch())[1], next(order.epoch())[1]) for _ in range(20)]
     drawn = [x[0][gray[0, :, 0].argsort()] for x, gray in shown]
     assert all(((x == 0) | (x == 1)).all() for x in drawn)
     expected = torch.arange(50) / 50
