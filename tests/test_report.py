@@ -1,16 +1,23 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import synthetic
+from markdown_it import MarkdownIt
 
+from moevae import config as configs
 from moevae.config import RunConfig
 from moevae.errors import RecordError
-from studies.report import write_report
+from studies.report import write_html, write_report
+
+AXES = {"objective.balance_weight": [0.0, 20.0], "routing.kind": ["soft", "hard"]}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -21,35 +28,20 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_rebuilding_gives_the_same_bytes(tmp_path) -> None:
-    folder = synthetic.write(tmp_path, synthetic.plan())
-    write_report(folder)
-    first = contents(folder)
-    (folder / "figures" / "old.png").write_bytes(b"left by an earlier version")
-    write_report(folder)
-    assert contents(folder) == first
-    assert {"report.md", "table.csv"} <= first.keys()
+def bare(config: RunConfig):
+    return synthetic.record(config, pictures=False)
 
 
-def test_every_figure_of_the_page_is_there_and_no_other(tmp_path) -> None:
-    folder = synthetic.write(tmp_path, synthetic.plan())
-    page = write_report(folder).read_text()
-    shown = {part.split(")")[0] for part in page.split("](")[1:] if part.startswith("figures/")}
-    assert shown == {f"figures/{path.name}" for path in (folder / "figures").iterdir()}
-    assert len(shown) >= 4
+@pytest.fixture
+def undrawn(monkeypatch) -> None:
+    """Figures are made and not drawn, which takes most of the time."""
+    for module in ("plots", "pictures"):
+        monkeypatch.setattr(f"studies.{module}.png", lambda figure: b"not drawn")
 
 
-def test_reading_needs_neither_torch_nor_optuna(tmp_path) -> None:
-    folder = synthetic.write(tmp_path, synthetic.plan(seeds=[0]))
-    code = (
-        "import sys; sys.modules['torch'] = sys.modules['optuna'] = None;"
-        "from pathlib import Path; from studies.report import write_report;"
-        f"write_report(Path({str(folder)!r}))"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_failed_missing_and_unread_runs_lower_n_and_are_listed(tmp_path) -> None:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """The folder of a study with all there is: failed, missing and torn records, other methods, pictures."""
     made = 0
 
     def make(config: RunConfig):
@@ -57,11 +49,47 @@ def test_failed_missing_and_unread_runs_lower_n_and_are_listed(tmp_path) -> None
         made += 1
         if made == 2:
             return synthetic.failed(config, "the loss became NaN | at once"), {}
-        return None if made == 6 else synthetic.record(config, pictures=False)
+        return None if made == 6 else synthetic.record(config)
 
-    folder = synthetic.write(tmp_path, synthetic.plan(), make)
+    folder = synthetic.write(tmp_path_factory.mktemp("whole"), synthetic.plan(), make)
     (folder / "records" / "0123456789abcdef.json").write_text('{"torn')
-    page = write_report(folder).read_text()
+    for seed in range(3):
+        config = configs.override(configs.from_dict(synthetic.plan()["base"]), {"seed": seed})
+        synthetic.put(folder, *synthetic.peer(config, "k-means on pixels"))
+        synthetic.put(folder, *synthetic.peer(config, "experts of true labels", oracle=True))
+    write_report(folder)
+    return folder
+
+
+def test_rebuilding_gives_the_same_bytes(whole: Path) -> None:
+    first = contents(whole)
+    (whole / "figures" / "old.png").write_bytes(b"left by an earlier version")
+    write_report(whole)
+    assert contents(whole) == first
+
+
+def test_every_file_that_the_page_names_is_there_and_no_other(whole: Path) -> None:
+    tokens = MarkdownIt().enable("table").parse((whole / "report.md").read_text())
+    inline = [child for token in tokens for child in token.children or []]
+    named = {
+        str(child.attrGet("src") or child.attrGet("href"))
+        for child in inline
+        if child.type in ("image", "link_open")
+    }
+    there = {name for name in contents(whole) if name.startswith(("figures/", "tables/", "table.csv"))}
+    assert named == there
+    assert all(child.content for child in inline if child.type == "image")
+
+
+def test_the_html_page_holds_all_figures(whole: Path, tmp_path) -> None:
+    page = write_html(whole / "report.md")
+    text = page.read_text()
+    page.unlink()
+    assert text.count("data:image/png;base64,") == len(list((whole / "figures").iterdir()))
+
+
+def test_failed_missing_and_unread_runs_lower_n_and_are_listed(whole: Path) -> None:
+    page = (whole / "report.md").read_text()
     assert "2 (1 failed)" in page
     assert "2 (1 missing)" in page
     assert "the loss became NaN \\| at once" in page
@@ -69,22 +97,157 @@ def test_failed_missing_and_unread_runs_lower_n_and_are_listed(tmp_path) -> None
     assert "**Partial.** 71 of 72" in page
 
 
-def test_the_run_that_is_shown_is_chosen_by_the_bound_and_not_by_labels(tmp_path) -> None:
-    tree = synthetic.plan(axes={"routing.kind": ["soft", "hard"]}, seeds=[0])
+def test_other_methods_stand_in_the_table_and_an_oracle_says_so(whole: Path) -> None:
+    page = (whole / "report.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("|") and "k-means on pixels" in line]
+    assert len(rows) == 3  # of the main table, and against the baseline cell by NMI and ACC
+    assert not re.search(r"experts of true labels(?! \(oracle\))", page)
 
+
+def test_no_oracle_number_without_the_word(whole: Path) -> None:
+    page = (whole / "report.md").read_text()
+    section = page.split("## Choosing without labels")[1].split("\n## ")[0]
+    assert "cost against the oracle choice" in section
+
+
+def test_reading_needs_neither_torch_nor_optuna(whole: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from studies import report;"
+        f"report.write_report(Path({str(whole)!r})); report.write_html(Path({str(whole / 'report.md')!r}));"
+        f"report.write_index(Path({str(whole.parent)!r}));"
+        "assert not {'torch', 'optuna'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    (whole / "report.html").unlink()
+
+
+def test_the_run_that_is_shown_is_chosen_by_the_bound_and_not_by_labels(tmp_path, undrawn) -> None:
     def make(config: RunConfig):
         hard = config.routing.kind == "hard"
         numbers = {"mixture_elbo": -10.0 - 5 * hard, "nmi": 0.1 + 0.8 * hard, "ari": 0.1, "acc": 0.2}
         return synthetic.record(config, metrics=numbers)
 
-    page = write_report(synthetic.write(tmp_path, tree, make)).read_text()
-    assert "a choice that sees no labels): routing kind soft, seed 0" in page
+    folder = synthetic.write(tmp_path, synthetic.plan({"routing.kind": ["soft", "hard"]}, seeds=[0]), make)
+    page = write_report(folder).read_text()
+    assert re.search(r"\*\*The best run\*\*, -\d+\.\d+ nats: cell 1 \(routing kind soft\), seed 0", page)
 
 
-def test_a_folder_without_a_study_is_refused_in_one_line(tmp_path) -> None:
+def same(config: RunConfig):
+    return synthetic.record(
+        config, pictures=False, metrics={"mixture_elbo": -20.0, "nmi": 0.5, "dead_experts": 1.0}
+    )
+
+
+def unlabeled(config: RunConfig):
+    return synthetic.record(config, labels=False)
+
+
+def one_class_missing(config: RunConfig):
+    tree, files = bare(config)
+    counts = np.array(tree["confusion"]["counts"])
+    counts[:, 3] = 0
+    tree["confusion"]["counts"] = counts.tolist()
+    return tree, files
+
+
+def lost_cell(config: RunConfig):
+    return None if config.routing.kind == "hard" else bare(config)
+
+
+def nothing(config: RunConfig) -> None:
+    return None
+
+
+def all_failed(config: RunConfig):
+    return synthetic.failed(config), {}
+
+
+def older_and_newer(config: RunConfig):
+    tree, files = bare(config)
+    return {**tree, "schema_version": config.seed % 2}, files
+
+
+@pytest.mark.parametrize(
+    "make", [same, unlabeled, one_class_missing, lost_cell, nothing, all_failed, older_and_newer]
+)
+@pytest.mark.parametrize("seeds", [[0], [0, 1, 2]], ids=["n = 1", "n = 3"])
+def test_a_page_is_written_whatever_the_records_are(
+    tmp_path, undrawn, make: Callable, seeds: list[int]
+) -> None:
+    page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES, seeds=seeds), make)).read_text()
+    assert not re.search(r"\bnan\b|\binf\b|None\b", page.replace("became NaN", ""))
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {},
+        {"routing.kind": ["soft"]},
+        {"routing.temperature": [0.5, 1.0, 2.0]},
+        {**AXES, "routing.temperature": [1.0, 2.0], "model.expert_hidden": [[32], [64, 32]]},
+        {"objective": ["elbo", "competitive"]},
+        {"model.likelihood": ["bernoulli", "gaussian"], "routing.kind": ["soft", "hard"]},
+        {"data.name": ["npz:/a|b/*c*_d_.npz", "mnist"], "routing.kind": ["soft", "hard"]},
+    ],
+    ids=lambda axes: ", ".join(axes) or "no axis",
+)
+def test_a_page_is_written_whatever_the_axes_are(tmp_path, undrawn, axes: dict) -> None:
+    folder = synthetic.write(tmp_path, synthetic.plan(axes), bare)
+    page = write_report(folder).read_text()
+    html = MarkdownIt("commonmark", {"html": False}).enable("table").render(page)
+    for value in axes.get("data.name", []):
+        assert f"<h2>{value}</h2>" in html
+
+
+def test_cells_of_a_search_that_match_nothing_are_shown(tmp_path, undrawn) -> None:
+    cells = [{"objective.balance_weight": 1.5 * i, "routing.temperature": 0.3 + i} for i in range(6)]
+    axes = {key: [cell[key] for cell in cells] for key in cells[0]}
+    folder = synthetic.write(
+        tmp_path, synthetic.plan(axes, cells=cells, baseline=cells[0], seeds=[0, 1]), bare
+    )
+    page = write_report(folder).read_text()
+    assert "## Effect of" not in page
+    assert "## How much each axis explains" not in page
+    assert "0.3" in page
+
+
+def test_each_row_tells_the_command_that_makes_it(tmp_path, undrawn) -> None:
+    folder = synthetic.write(tmp_path, synthetic.plan(AXES, seeds=[3]), bare)
+    page = write_report(folder).read_text()
+    commands = re.findall(r"python -m moevae train --preset (\S+) --seed 3((?: --set \S+)*)", page)
+    assert len(commands) == 4
+    from moevae.presets import preset
+
+    rebuilt = set()
+    for name, changes in commands:
+        pairs = dict(part.split("=") for part in changes.replace("--set", "").split())
+        values = {key: value if value.isalpha() else json.loads(value) for key, value in pairs.items()}
+        rebuilt.add(configs.fingerprint(configs.override(preset(name), {**values, "seed": 3})))
+    assert rebuilt == {path.stem for path in (folder / "records").glob("*.json")}
+
+
+def test_a_folder_without_a_study_is_refused_and_nothing_is_written(tmp_path) -> None:
     with pytest.raises(RecordError, match="no study here"):
         write_report(tmp_path)
-    (tmp_path / "study.json").write_text(json.dumps({"name": "x"}))
-    with pytest.raises(RecordError, match="not a study's description"):
-        write_report(tmp_path)
-    assert not (tmp_path / "report.md").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_ten_thousand_records_are_read_in_twenty_seconds(tmp_path) -> None:
+    axes = {
+        "objective.balance_weight": [0, 1, 2, 5, 10, 20, 50, 100, 200, 500],
+        "routing.temperature": [0.25, 0.5, 1.0, 2.0, 4.0],
+        "routing.kind": ["soft", "hard"],
+        "objective.information_weight": [-1.0, -0.5, 0.0, 0.5, 1.0],
+    }
+    folder = synthetic.write(tmp_path, synthetic.plan(axes, seeds=range(20)))
+    code = (
+        "import time; start = time.perf_counter();"
+        "from pathlib import Path; from studies.report import write_report;"
+        f"write_report(Path({str(folder)!r})); print(time.perf_counter() - start)"
+    )
+    seconds = float(
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    )
+    assert seconds < 20
+    assert (folder / "report.md").stat().st_size < 512 * 1024
