@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import event
@@ -15,9 +18,39 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from moevae.errors import MoevaeError
 
+T = TypeVar("T")
+
+PATIENCE = 60.0
+"""Seconds that a storage may be out of order while a study runs."""
+
+_KEPT = "the records are kept, and the next start makes the storage follow them"
+_log = logging.getLogger(__name__)
+
 
 class StorageError(MoevaeError):
     """A storage that cannot be opened, or that holds another's study."""
+
+
+def patiently(operation: Callable[[], T]) -> T:
+    """Do it, again and again for a minute while the storage is out of order; it must bear repetition.
+
+    Raises:
+        StorageError: the storage stayed out of order, or somebody deleted the study in it.
+    """
+    deadline = time.monotonic() + PATIENCE
+    pause = 0.1
+    while True:
+        try:
+            return operation()
+        except KeyError as error:
+            raise StorageError(f"the storage has lost what was in it ({error}): {_KEPT}") from error
+        except (StorageInternalError, SQLAlchemyError, OSError) as error:
+            reason = _reason(error)
+            if time.monotonic() + pause > deadline:
+                raise StorageError(f"the storage is out of order ({reason}): {_KEPT}") from error
+            _log.warning("the storage is out of order (%s): trying again", reason)
+        time.sleep(pause)
+        pause = min(2 * pause, 5.0)
 
 
 def default_url(folder: Path) -> str:
@@ -50,6 +83,13 @@ def opened(url: str) -> Iterator[BaseStorage]:
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the database said, beneath what Optuna and SQLAlchemy wrapped around it."""
+    while error.__cause__:
+        error = error.__cause__
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _engine_options(scheme: str) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import json
 import platform
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -18,14 +19,15 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from studies.designs import Cell, Design
 from studies.records import Record
-from studies.storage import StorageError
+from studies.rows import Rows, rows
+from studies.storage import StorageError, patiently
 
 VALUE = "mixture_elbo"
 """The metric that is a trial's value: label-free, a bound, the higher the better."""
@@ -48,6 +50,8 @@ class Trials:
         self._private = private
         self._study = -1
         self._open: dict[str, int] = {}
+        self._rows: Rows | None = None
+        self._lost: StorageError | None = None
 
     def reconcile(self, recorded: Mapping[str, Sequence[Record]], pending: Iterable[str]) -> None:
         """Make the trials say what the records say, and let one trial wait for each pending cell.
@@ -57,10 +61,39 @@ class Trials:
             pending: keys of the cells that still have runs to do.
 
         Raises:
-            StorageError: the study in this storage belongs to another folder.
+            StorageError: the study in this storage belongs to another folder, or the storage is out of order.
         """
-        waiting = set(pending)
+        self._do(lambda: self._reconcile(recorded, set(pending)))
+
+    def start(self, cell: Cell) -> None:
+        """Say that the cell is being trained."""
+        number = self._open[cell.key]
+        self._do(lambda: self._storage.set_trial_state_values(number, TrialState.RUNNING))
+
+    def release(self, cell: Cell) -> None:
+        """Put a cell that was not finished back into the queue."""
+        if cell.key in self._open:
+            number = self._open[cell.key]
+            self._do(lambda: self._storage.set_trial_state_values(number, TrialState.WAITING))
+
+    def finish(self, cell: Cell, recorded: Sequence[Record]) -> None:
+        """End the cell's trial with what its records say."""
+        number, end = self._open.pop(cell.key), self._finished(cell, recorded)
+        self._do(lambda: self._end(number, end))
+
+    def _do(self, operation: Callable[[], object]) -> None:
+        """Do it with patience, but once that is at its end, wait no more for this storage."""
+        if self._lost:
+            raise self._lost
+        try:
+            patiently(operation)
+        except StorageError as error:
+            self._lost = error
+            raise
+
+    def _reconcile(self, recorded: Mapping[str, Sequence[Record]], waiting: set[str]) -> None:
         self._study = self._found_or_created()
+        self._rows = rows(self._storage)
         trials = self._storage.get_all_trials(self._study, deepcopy=False)
         if not self._says(trials, recorded, waiting):
             self._storage.delete_study(self._study)
@@ -68,33 +101,39 @@ class Trials:
             trials = []
         known = {trial.user_attrs["cell_key"]: trial for trial in trials}
         self._open = {key: trial._trial_id for key, trial in known.items() if not trial.state.is_finished()}
+        new: list[tuple[Cell, FrozenTrial]] = []
         for cell in self._design.cells:
             done = recorded.get(cell.key, ())
             if cell.key in waiting:
-                self._queue(cell, known.get(cell.key))
+                if cell.key not in known:
+                    new.append((cell, self._template(cell, state=TrialState.WAITING)))
+                elif known[cell.key].state is TrialState.RUNNING:
+                    self._storage.set_trial_state_values(self._open[cell.key], TrialState.WAITING)
             elif cell.key in self._open:
-                self.finish(cell, done)
+                self._end(self._open.pop(cell.key), self._finished(cell, done))
             elif cell.key not in known and done:
-                self._storage.create_new_trial(self._study, self._finished(cell, done))
+                new.append((cell, self._finished(cell, done)))
+        numbers = self._add([trial for _, trial in new])
+        for (cell, _), number in zip(new, numbers, strict=True):
+            if cell.key in waiting:
+                self._open[cell.key] = number
 
-    def start(self, cell: Cell) -> None:
-        """Say that the cell is being trained."""
-        self._storage.set_trial_state_values(self._open[cell.key], TrialState.RUNNING)
+    def _add(self, trials: Sequence[FrozenTrial]) -> list[int]:
+        if self._rows:
+            return self._rows.add(self._study, trials)
+        return [self._storage.create_new_trial(self._study, trial) for trial in trials]
 
-    def release(self, cell: Cell) -> None:
-        """Put a cell that was not finished back into the queue."""
-        if cell.key in self._open:
-            self._storage.set_trial_state_values(self._open[cell.key], TrialState.WAITING)
-
-    def finish(self, cell: Cell, recorded: Sequence[Record]) -> None:
-        """End the cell's trial with what its records say."""
-        trial = self._open.pop(cell.key)
-        end = self._finished(cell, recorded)
-        for name, attribute in end.user_attrs.items():
-            self._storage.set_trial_user_attr(trial, name, attribute)
-        for epoch, bound in end.intermediate_values.items():
-            self._storage.set_trial_intermediate_value(trial, epoch, bound)
-        self._storage.set_trial_state_values(trial, end.state, end.values)
+    def _end(self, number: int, end: FrozenTrial) -> None:
+        """Give an open trial what another says; a trial that has ended stays as it is."""
+        if self._rows:
+            self._rows.end(number, end)
+            return
+        with suppress(UpdateFinishedTrialError):
+            for name, attribute in end.user_attrs.items():
+                self._storage.set_trial_user_attr(number, name, attribute)
+            for epoch, bound in end.intermediate_values.items():
+                self._storage.set_trial_intermediate_value(number, epoch, bound)
+            self._storage.set_trial_state_values(number, end.state, end.values)
 
     def _found_or_created(self) -> int:
         try:
@@ -138,13 +177,6 @@ class Trials:
             for key, trial in zip(keys, trials, strict=True)
             if trial.state.is_finished()
         )
-
-    def _queue(self, cell: Cell, trial: FrozenTrial | None) -> None:
-        if trial is None:
-            template = self._template(cell, state=TrialState.WAITING)
-            self._open[cell.key] = self._storage.create_new_trial(self._study, template)
-        elif trial.state is TrialState.RUNNING:
-            self.release(cell)
 
     def _finished(self, cell: Cell, recorded: Sequence[Record]) -> FrozenTrial:
         complete = [record for record in recorded if record.status == "complete"]
