@@ -2,16 +2,77 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.autograd.function import once_differentiable
+
+_FACTORS = 112  # of at least a half each: their product is above the smallest normal float32
+_BLOCK = 1 << 16  # elements: a handful of such blocks fit into a core's own cache
 
 
 def bernoulli_log_prob(logits: Tensor, x: Tensor) -> Tensor:
-    """Return log Bernoulli(x; sigmoid(logits)), [...]; both arguments [..., D], x in [0, 1]."""
-    return (x * logits - functional.softplus(logits)).sum(-1)
+    """Return log Bernoulli(x; sigmoid(logits)), [...]; both arguments [..., D], x in [0, 1].
+
+    There is no gradient for x. The sums are taken in float32 or finer; the gradient has the logits' type.
+    """
+    if logits.ndim == 1:
+        return bernoulli_log_prob(logits[None], x)[0]
+    return cast(Tensor, _Bernoulli.apply(logits, x))
+
+
+class _Bernoulli(torch.autograd.Function):
+    """Sum of x l - softplus(l) over pixels, with softplus(l) = relu(l) - log max(s, 1 - s), s = sigmoid(l).
+
+    The maximum is at least a half, so 112 of them are multiplied before one logarithm is taken. Blocks of
+    rows go through all of it while they are in the cache; x - s, the gradient, is all that is kept.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
+        if x.requires_grad:
+            raise ValueError("bernoulli_log_prob has no gradient for x")
+        *outer, rows, pixels = logits.shape
+        exact = at_least_float32(logits).dtype
+        result = logits.new_empty(logits.shape[:-1], dtype=exact)
+        slope = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        in_place = slope is not None and slope.dtype == exact
+        x = x.expand(logits.shape)
+        step = min(rows, max(1, _BLOCK // pixels)) if logits.device.type == "cpu" else rows
+        group = min(pixels, _FACTORS)
+        shares = logits.new_empty(0 if in_place else step, pixels, dtype=exact)
+        # What fills up the last product is one.
+        factors = logits.new_ones(step, math.ceil(pixels / group) * group, dtype=exact)
+        for start in range(0, rows, step):
+            size = min(step, rows - start)
+            product, work = factors[:size].unflatten(-1, (-1, group)), factors[:size, :pixels]
+            for place in itertools.product(*map(range, outer)):
+                here: tuple[int | slice, ...] = (*place, slice(start, start + step))
+                logit, target = logits[here].to(exact), x[here].to(exact)
+                share = slope[here] if slope is not None and in_place else shares[:size]
+                torch.sigmoid(logit, out=share)
+                torch.maximum(share, torch.sub(1, share, out=work), out=work)
+                exponential = product.prod(-1).log_().sum(-1)
+                linear = torch.clamp_min(logit, 0, out=work).addcmul_(target, logit, value=-1).sum(-1)
+                torch.sub(exponential, linear, out=result[here])
+                if slope is not None:
+                    torch.sub(target, share, out=slope[here])
+        ctx.save_for_backward(slope)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return slope * gradient.to(slope.dtype).unsqueeze(-1), None
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return the tensor in float32 where it is of a shorter type."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def gaussian_log_prob(mean: Tensor, x: Tensor, std: float) -> Tensor:
