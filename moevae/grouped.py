@@ -54,7 +54,7 @@ class _GroupedLinear(torch.autograd.Function):
 
 
 def _own(x: Tensor, rows: slice) -> Tensor:
-    """Return a group's rows, in bfloat16 on a CPU filled up with zeros: each number of rows is a new kernel."""
+    """Return a group's rows, in bfloat16 on a CPU filled up with zeros: a new number of rows is a new kernel."""
     if x.dtype != torch.bfloat16 or x.device.type != "cpu":
         return x[rows]
     count = rows.stop - rows.start
