@@ -59,6 +59,12 @@ def ablations(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["environment"])
+def search(session: nox.Session) -> None:
+    """Search a space for good settings with Optuna (`-- --space all --trials 100`)."""
+    _run(session, "-m", "studies", "search", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
 def report(session: nox.Session) -> None:
     """Make the report of a study anew from its records (`-- quick`)."""
     _run(session, "-m", "studies", "report", *session.posargs)

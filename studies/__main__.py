@@ -1,4 +1,4 @@
-"""The command line of the studies: `python -m studies ablate | list | report`."""
+"""The command line of the studies: `python -m studies ablate | search | list | report`."""
 
 from __future__ import annotations
 
@@ -7,31 +7,25 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from moevae.config import fingerprint
 from moevae.errors import MoevaeError, RecordError
 from studies import arguments, designs, listing
-from studies.arguments import Ablate, List, Report
+from studies.arguments import Ablate, List, Report, Search
 from studies.designs import Design
 from studies.ledger import Ledger, survey
+from studies.signals import Stopped, terminable
 from studies.site import Site, check, lost, train
 
 if TYPE_CHECKING:
     from studies.engine import Summary
-
-
-class Stopped(BaseException):
-    """The driver was asked to end, by SIGTERM."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,10 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     typed = sys.argv[1:] if argv is None else argv
     options = arguments.parse(typed)
     try:
-        with _terminable():
+        with terminable():
             match options:
                 case Ablate():
                     return ablate(options, again=_command(typed))
+                case Search():
+                    from studies.commands.search import search
+
+                    return search(options, again=_command(typed))
                 case List():
                     return list_all(options)
                 case Report():
@@ -153,7 +151,8 @@ def report(options: Report) -> int:
 def _command(typed: Sequence[str]) -> str:
     """Return what was typed, the way it was typed: with nox, the environment is nox's."""
     if "NOX_CURRENT_SESSION" in os.environ:
-        return f"nox -s ablations -- {shlex.join(typed[1:])}"
+        session = "ablations" if typed[0] == "ablate" else typed[0]
+        return f"nox -s {session} -- {shlex.join(typed[1:])}"
     return f"python -m studies {shlex.join(typed)}"
 
 
@@ -219,20 +218,6 @@ def _print_cells(ledger: Ledger, folder: Path, as_json: bool) -> None:
         there = len(design.seeds) - missing.get(cell.key, 0)
         print(f"{number:4d}  {cell.label}: {there} of {len(design.seeds)} runs recorded")
     print(f"dry run: {ledger.pending} runs to train, nothing was written")
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the work the way an interrupt does: what is finished stays, the rest is queued."""
-
-    def stop(signum: int, frame: FrameType | None) -> NoReturn:
-        raise Stopped
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

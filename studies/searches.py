@@ -14,7 +14,7 @@ from optuna.distributions import distribution_to_json, json_to_distribution
 
 from moevae import config as configs
 from moevae.config import RunConfig
-from moevae.errors import RecordError
+from moevae.errors import ConfigError, RecordError
 from moevae.presets import preset as preset_of
 from moevae.settings import apply_settings, parse_seeds, parse_settings
 from studies import designs, objectives, records, spaces
@@ -131,6 +131,8 @@ def load(
         design = designs.load(profile)
         origin, base = design.name, configs.override(design.base, design.baseline)
     base = apply_settings(base, fixed)
+    if base.data.validation_size == 0:
+        raise ConfigError("data.validation_size = 0: a search needs validation images to choose by")
     left = spaces.without(chosen, fixed)
     oracle = any(each.oracle for each in wanted)
     given = name or _name(space, origin, wanted, fixed)
