@@ -125,14 +125,15 @@ def variance(analysis: Analysis, page: Page) -> None:
             row = {
                 "measure": measure.label,
                 "effect": " × ".join(names[axis] for axis in effect.axes),
-                "partial η²": f"{effect.partial_eta_squared:.3f}",
+                "partial η²": f"{effect.partial_eta_squared:.3f} [{effect.low:.3f}, {effect.high:.3f}]",
                 "F": f"{effect.f:.1f}",
                 "df": f"{effect.freedom}, {found.residual_freedom}",
                 "p": markup.p_value(effect.p),
                 "n": str(found.n),
             }
             rows.append(row)
-            lines.append(row | {"partial η²": effect.partial_eta_squared, "F": effect.f, "p": effect.p})
+            exact = {"partial η²": effect.partial_eta_squared, "low": effect.low, "high": effect.high}
+            lines.append(row | exact | {"F": effect.f, "p": effect.p})
     page.add(markup.table(rows), f"As CSV: {page.keep('variance', pd.DataFrame(lines))}.")
 
 

@@ -183,11 +183,11 @@ def trade(
                     elinewidth=0.8,
                     alpha=1.0 if color == ORANGE else 0.45,
                 )
-            for cell in np.flatnonzero(front)[:25]:
+            for number, cell in enumerate(sorted(np.flatnonzero(front)[:25], key=lambda each: x[0][each])):
                 place.annotate(
                     names[cell],
                     (x[0][cell], y[0][cell]),
-                    xytext=(5, 4),
+                    xytext=(5, 4 if number % 2 else -12),
                     textcoords="offset points",
                     fontsize=10,
                 )

@@ -73,7 +73,8 @@ def reading(study: Study, page: Page) -> None:
         "`mean ± standard deviation [interval]`: ddof = 1; the interval of the mean is a 95 % BCa bootstrap "
         f"over seeds ({stats.RESAMPLES} resamples), left out where n = 1 or all runs agree.{narrow}",
         "Intervals in the summary are wider: at each end the farther of BCa and Student's t, the latter "
-        "corrected for the number of cells or levels compared (Bonferroni).",
+        "corrected for the number of levels compared (Bonferroni). How many cells cannot be told from the "
+        "best is by such intervals of their paired differences, one at a time.",
         "p: sign-flip permutation test of the paired differences over shared seeds, two-sided, "
         f"{exact}; with n = {n} it cannot fall below {paired.smallest_p(n):.2g}. Holm corrects for all rows "
         "of a table.",

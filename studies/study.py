@@ -58,7 +58,8 @@ class Peer:
 
     def on(self, data: str) -> Peer:
         """Return the peer with its runs on one data set."""
-        return replace(self, runs=tuple(run for run in self.runs if run.record.data.name == data))
+        kept = (run for run in self.runs if run.record.config["data"]["name"] == data)
+        return replace(self, runs=tuple(kept))
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,22 @@ def test_other_methods_are_peers_and_no_cells(tmp_path) -> None:
     assert study.peer_matrix("test.nmi").shape == (2, 2)
 
 
+def test_a_method_fitted_in_several_settings_is_several_peers(tmp_path) -> None:
+    axes = {"data.name": ["digits", "mnist"], "model.num_experts": [5, 10], "routing.kind": ["soft"]}
+    tree = synthetic.plan(axes, seeds=[0])
+    folder = synthetic.write(tmp_path, tree, plain)
+    for cell in tree["cells"]:
+        config = configs.override(configs.from_dict(tree["base"]), {**cell, "seed": 0})
+        synthetic.put(folder, *synthetic.peer(config, "k-means"))
+    study = load(folder)
+    assert [peer.name for peer in study.peers] == [
+        "k-means, model.num_experts 10",
+        "k-means, model.num_experts 5",
+    ]
+    assert [len(peer.runs) for peer in study.peers] == [2, 2]
+    assert [len(peer.runs) for peer in study.by_data()["mnist"].peers] == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
