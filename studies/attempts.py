@@ -104,13 +104,13 @@ class Attempts:
         start = self._search.start
         if start and not study.get_trials(deepcopy=False):
             study.enqueue_trial(start)
-        # Another seed at each start: the random trials of the first start are not drawn a second time.
-        study.sampler = self._sampler(len(study.get_trials(deepcopy=False)))
         study.pruner = self._pruner
         self.study = study
 
     def ask(self) -> Attempt:
         """Return the next trial: one that waits, or a new one where the sampler wants it."""
+        # A seed for each trial: a search that was stopped goes on as one that was not.
+        self.study.sampler = self._sampler(len(self.study.get_trials(deepcopy=False)))
         trial = self.study.ask(dict(self._search.space))
         cell = self._search.cell(trial.params)
         for name, value in (("cell", cell.label), ("cell_key", cell.key)):

@@ -62,7 +62,7 @@ class Search:
         values = {key: designs.plain(configs.lookup(config, key)) for key in self.space}
         return Cell(values, configs.override(self.base, values))
 
-    def to_dict(self, cells: Sequence[Cell], told: str = "") -> dict[str, Any]:
+    def to_dict(self, cells: Sequence[Cell]) -> dict[str, Any]:
         """Return what `study.json` holds: the cells of trials that left records, and the search itself."""
         first = self.cell(self.start) if self.start else None
         axes = {
@@ -73,7 +73,7 @@ class Search:
             "schema": SCHEMA,
             "name": self.name,
             "title": self.title,
-            "description": " ".join(part for part in (self._description(), told) if part),
+            "description": self._description(),
             "base": configs.to_dict(self.base),
             "axes": axes,
             "baseline": dict(first.values) if first else None,
@@ -89,14 +89,13 @@ class Search:
         }
 
     def _description(self) -> str:
-        choice = (
-            f"Each cell is a trial of a search; the search chooses by {self.rule} on the validation split."
-        )
+        told = [f"Each cell is a trial of a search that chooses by {self.rule} on the validation split."]
         if self.oracle:
-            choice += (
-                f" That is an {ORACLE} choice: it sees labels, which nobody has who clusters without them."
-            )
-        return choice
+            told.append(f"That is an {ORACLE} choice: it sees labels, which those who need clusters lack.")
+        if len(self.objectives) == 1 and self.objectives[0].by_epoch:
+            told.append("Trials that were stopped early left no record and are not shown.")
+        told.append("The best of many trials flatters itself: run it with other seeds before you believe it.")
+        return " ".join(told)
 
 
 def load(

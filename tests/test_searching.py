@@ -134,6 +134,8 @@ def test_a_search_goes_on_where_it_stopped_and_trains_nothing_twice(tmp_path, cl
     assert set(climb.counts().values()) == {1}
     assert len(climb.counts()) == 24
     assert go(search, tmp_path / "s", climb).trained == 0
+    whole = go(search, tmp_path / "whole", climb, pruner="none")
+    assert [trial.params for trial in whole.trials] == [trial.params for trial in found.trials]
 
 
 def test_a_killed_driver_leaves_a_trial_that_the_next_one_adopts(tmp_path, climb):
