@@ -1,7 +1,8 @@
-"""The command line of the studies: `python -m studies ablate | search | list | report`."""
+"""The command line of the studies: `python -m studies ablate | search | list | report | ...`."""
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -18,7 +19,7 @@ from rich.console import Console
 from moevae.config import fingerprint
 from moevae.errors import MoevaeError, RecordError
 from studies import arguments, designs, listing
-from studies.arguments import Ablate, List, Report, Search
+from studies.arguments import Ablate, List, RebuildStorage, Report, Search, Verify
 from studies.designs import Design
 from studies.ledger import Ledger, survey
 from studies.signals import Stopped, terminable
@@ -26,6 +27,10 @@ from studies.site import Site, check, lost, train
 
 if TYPE_CHECKING:
     from studies.engine import Summary
+
+
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+"""What a person can mend: a full disk, a folder that may not be written to."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,8 +50,21 @@ def main(argv: Sequence[str] | None = None) -> int:
                     return list_all(options)
                 case Report():
                     return report(options)
+                case Verify():
+                    from studies.commands.upkeep import verify
+
+                    return verify(options, _folder_of(options.study, options.results))
+                case RebuildStorage():
+                    from studies.commands.upkeep import rebuild_storage
+
+                    return rebuild_storage(options, _folder_of(options.study, options.results))
     except MoevaeError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -144,7 +162,9 @@ def report(options: Report) -> int:
     else:
         folders = [_folder_of(options.study, options.results)]
     for folder in folders:
-        print(_write_report(folder))
+        page = _write_report(folder)
+        print(_write_html(page) if options.html else page)
+    _write_index(folders[0].parent)
     return 0
 
 
@@ -190,6 +210,18 @@ def _write_report(folder: Path) -> Path:
     from studies.report import write_report
 
     return write_report(folder)
+
+
+def _write_html(page: Path) -> Path:
+    from studies.report import write_html
+
+    return write_html(page)
+
+
+def _write_index(results: Path) -> Path:
+    from studies.report import write_index
+
+    return write_index(results)
 
 
 def _opening(design: Design, folder: Path) -> str:

@@ -54,6 +54,16 @@ Examples:
   python -m studies search --write-profile best.toml
   python -m studies ablate --profile best.toml --seeds 20"""
 
+VERIFY = """Check a study's records against their fingerprints, its plan and its storage.
+
+Writes nothing. Names each file that cannot be trusted and is not counted.
+Exit code: 0 all agree, 1 something does not, 2 there is no such study."""
+
+REBUILD = """Make a study's Optuna storage anew from its records.
+
+The records are the truth, so nothing is lost with a storage that is gone or
+broken, but for the trials that a search pruned: they left no record."""
+
 Folder = Annotated[Path, arg(metavar="DIR")]
 Flag = Annotated[bool, arg(help_behavior_hint="")]
 
@@ -168,6 +178,34 @@ class Report:
     """Name of a study, or its folder."""
     results: Folder = Path("results")
     """Where studies are kept, one folder each."""
+    html: Flag = False
+    """Also write the page as one self-contained HTML file."""
+
+
+@dataclass(frozen=True)
+class Verify:
+    """What the command `verify` was given."""
+
+    study: Positional[Annotated[str, arg(metavar="STUDY|DIR")]]
+    """Name of a study, or its folder."""
+    results: Folder = Path("results")
+    """Where studies are kept, one folder each."""
+    storage: Storage = None
+    """Optuna's storage, if it is elsewhere."""
+    json: Flag = False
+    """Print JSON, for other programs."""
+
+
+@dataclass(frozen=True)
+class RebuildStorage:
+    """What the command `rebuild-storage` was given."""
+
+    study: Positional[Annotated[str, arg(metavar="STUDY|DIR")]]
+    """Name of a study, or its folder."""
+    results: Folder = Path("results")
+    """Where studies are kept, one folder each."""
+    storage: Storage = None
+    """Optuna's storage, if it is elsewhere."""
 
 
 COMMANDS = (
@@ -175,10 +213,12 @@ COMMANDS = (
     Command("search", Search, SEARCH),
     Command("list", List, LIST),
     Command("report", Report, REPORT),
+    Command("verify", Verify, VERIFY),
+    Command("rebuild-storage", RebuildStorage, REBUILD),
 )
 
 
-Options = Ablate | Search | List | Report
+Options = Ablate | Search | List | Report | Verify | RebuildStorage
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:

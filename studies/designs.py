@@ -161,7 +161,7 @@ def load(
         title=title,
         description=" ".join(written.description.split()),
         base=base,
-        axes={key: tuple(dict.fromkeys(_hashable(cell.values[key]) for cell in cells)) for key in axes},
+        axes={key: tuple(dict.fromkeys(hashable(cell.values[key]) for cell in cells)) for key in axes},
         baseline=start.values,
         cells=cells,
         seeds=own if seeds is None else parse_seeds(seeds),
@@ -295,5 +295,6 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _hashable(value: Any) -> Any:
+def hashable(value: Any) -> Any:
+    """Return the value with a tuple in place of a list."""
     return tuple(value) if isinstance(value, list) else value

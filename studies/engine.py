@@ -17,7 +17,7 @@ from moevae.errors import MoevaeError
 from studies import locks, records, storage
 from studies.designs import Cell, Design
 from studies.executors import OnEpoch, WorkersError, Workforce
-from studies.ledger import Ledger, Task, survey, write_study
+from studies.ledger import Ledger, Task, spread, survey, write_study
 from studies.records import Outcome, Record
 from studies.storage import StorageError
 from studies.trials import Trials
@@ -105,7 +105,7 @@ def run_study(
         if ledger.tasks:
             preflight([config for task in ledger.tasks for config in task.configs])
         with storage.opened(storage_url or storage.default_url(folder)) as opened:
-            trials = Trials(opened, design.with_seeds(ledger.planned), folder, private=storage_url is None)
+            trials = Trials(opened, design.with_seeds(ledger.planned), folder)
             write_study(ledger, folder)
             trials.reconcile(ledger.recorded, [task.cell.key for task in ledger.tasks])
             watch.begin(ledger)
@@ -126,7 +126,7 @@ class _Work:
     watch: Watch
 
     def __post_init__(self) -> None:
-        self._queue = deque(self.ledger.tasks)
+        self._queue = deque(spread(self.ledger.tasks, self.workforce.slots))
         self._tasks_left = Counter(task.cell.key for task in self._queue)
         self._recorded = {
             key: {one.fingerprint: one for one in group} for key, group in self.ledger.recorded.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,8 @@ def survey(design: Design, folder: Path, *, retry_failed: bool = False) -> Ledge
     cells = {cell.config: cell for cell in design.cells}
     recorded: dict[str, list[Record]] = {cell.key: [] for cell in design.cells}
     for record in good:
+        if record.method is not None:
+            continue
         config = replace(configs.from_dict(record.config), seed=0)
         if config not in cells:
             raise _foreign(folder, config, design)
@@ -92,6 +94,17 @@ def survey(design: Design, folder: Path, *, retry_failed: bool = False) -> Ledge
         tasks=tuple(tasks),
         refused=tuple(bad),
     )
+
+
+def spread(tasks: Sequence[Task], slots: int) -> list[Task]:
+    """Split tasks so that no slot is idle while another has several runs to train, each on its own."""
+    parts = -(-slots // len(tasks)) if tasks else 1
+    return [
+        Task(task.cell, task.configs[start : start + size])
+        for task in tasks
+        for size in [-(-len(task.configs) // parts)]
+        for start in range(0, len(task.configs), size)
+    ]
 
 
 def write_study(ledger: Ledger, folder: Path) -> None:
