@@ -28,11 +28,13 @@ from studies.records import (
     Data,
     Failure,
     Hardware,
+    Method,
     Outcome,
     Picture,
     Record,
     Seconds,
     Throughput,
+    name_of,
 )
 from studies.site import Site
 
@@ -52,15 +54,15 @@ def run_population(
     site = site or Site()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     devices.prepare(site.threads)
-    images, labels = _load(configs[0].data, site.data_root)
+    images, labels = load(configs[0].data, site.data_root)
     diary = Diary(configs, images, labels, on_epoch)
     fit = _train(configs, images, site, diary)
 
     begin = time.perf_counter()
-    by_split = {split: evaluate(fit.model, configs, images, split) for split in _splits(images)}
+    by_split = {split: evaluate(fit.model, configs, images, split) for split in splits(images)}
     seconds = time.perf_counter() - begin
     seen = sum(len(getattr(images, split)) for split in by_split) * len(configs)
-    shared = _origin(images, fit.model.device, started) | {
+    shared = origin(images, fit.model.device, started) | {
         "throughput": Throughput(
             train_images_per_second=fit.images_per_second,
             evaluation_images_per_second=seen / seconds,
@@ -71,8 +73,8 @@ def run_population(
     outcomes = []
     for run, config in enumerate(configs):
         name = fingerprint(config)
-        failure = _failure(fit.failures[run], by_split, run)
-        measured = {} if failure else _measured(by_split, run, labels, config.model.num_experts)
+        failure = breakdown(fit.failures[run], by_split, run)
+        found = {} if failure else measured(by_split, run, labels, config.model.num_experts)
         files = {} if failure else diary.pictures(fit.model, run)
         record = Record.model_validate(
             {
@@ -82,7 +84,7 @@ def run_population(
                 "failure": failure,
                 "curve": diary.curves[run],
                 "pictures": {kind: _picture(name, kind, *drawn, images) for kind, drawn in files.items()},
-                **measured,
+                **found,
                 **shared,
             }
         )
@@ -96,20 +98,23 @@ def run_population(
     return outcomes
 
 
-def without_numbers(configs: Sequence[RunConfig], site: Site, reason: str) -> list[Outcome]:
+def without_numbers(
+    configs: Sequence[RunConfig], site: Site, failure: Failure, method: Method | None = None
+) -> list[Outcome]:
     """Return failed outcomes, in order, of runs that came to nothing where they were trained."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    images, _ = _load(configs[0].data, site.data_root)
-    origin = _origin(images, devices.resolve(site.device), started)
+    images, _ = load(configs[0].data, site.data_root)
+    where = origin(images, devices.resolve(site.device), started)
     return [
         Outcome(
             record=Record.model_validate(
                 {
-                    "fingerprint": fingerprint(config),
+                    "fingerprint": name_of(config, method),
                     "config": to_dict(config),
+                    "method": method,
                     "status": "failed",
-                    "failure": Failure(reason=reason),
-                    **origin,
+                    "failure": failure,
+                    **where,
                 }
             )
         )
@@ -162,12 +167,17 @@ def _resume(path: Path, training: Training, diary: Diary) -> None:
 
 
 @functools.lru_cache(maxsize=2)
-def _load(data: DataConfig, root: str | None) -> tuple[Images, Labels | None]:
+def load(data: DataConfig, root: str | None) -> tuple[Images, Labels | None]:
+    """Return the images and labels of a data set, remembered for the next run.
+
+    Raises:
+        DataError: files missing or broken.
+    """
     place = Path(root) if root else None
     return load_images(data, place), load_labels(data, place)
 
 
-def _origin(images: Images, device: torch.device, started: str) -> dict[str, Any]:
+def origin(images: Images, device: torch.device, started: str) -> dict[str, Any]:
     """Return the part of a record that says where its numbers come from."""
     commit, dirty = provenance.commit()
     return {
@@ -180,13 +190,15 @@ def _origin(images: Images, device: torch.device, started: str) -> dict[str, Any
     }
 
 
-def _splits(images: Images) -> list[Split]:
+def splits(images: Images) -> list[Split]:
+    """Return the splits that a record tells of."""
     return ["validation", "test"] if len(images.validation) else ["test"]
 
 
-def _measured(
+def measured(
     by_split: dict[Split, list[Evaluation]], run: int, labels: Labels | None, experts: int
 ) -> dict[str, object]:
+    """Return the part of a record that says what the evaluations of a run found."""
     test = by_split["test"][run]
     confusion = None
     if labels is not None:
@@ -200,7 +212,8 @@ def _measured(
     }
 
 
-def _failure(failure: Breakdown | None, by_split: dict[Split, list[Evaluation]], run: int) -> Failure | None:
+def breakdown(failure: Breakdown | None, by_split: dict[Split, list[Evaluation]], run: int) -> Failure | None:
+    """Return why a run has no metrics: it failed in training, or a metric is not finite."""
     if failure:
         return Failure.model_validate(asdict(failure))
     for split, found in by_split.items():
