@@ -6,7 +6,6 @@ import functools
 import hashlib
 import math
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -18,10 +17,9 @@ import torch
 from moevae import devices, metrics, provenance, snapshot
 from moevae.config import DataConfig, RunConfig, fingerprint, to_dict
 from moevae.data import Images, Labels, load_images, load_labels
-from moevae.errors import CheckpointError
 from moevae.evaluation import Evaluation, Split, evaluate
 from moevae.train import Failure as Breakdown
-from moevae.train import Fit, Training
+from moevae.train import Training
 from studies.diary import Diary, EpochReport, scores
 from studies.records import (
     Confusion,
@@ -56,7 +54,11 @@ def run_population(
     devices.prepare(site.threads)
     images, labels = load(configs[0].data, site.data_root)
     diary = Diary(configs, images, labels, on_epoch)
-    fit = _train(configs, images, site, diary)
+    training = Training(configs, images.train, devices.resolve(site.device))
+    kept = snapshot.place(Path(site.snapshots), configs) if site.snapshots else None
+    fit = snapshot.carry_on(
+        training, kept, seconds=site.snapshot_seconds, on_epoch=diary.note, companion=diary
+    )
 
     begin = time.perf_counter()
     by_split = {split: evaluate(fit.model, configs, images, split) for split in splits(images)}
@@ -93,8 +95,8 @@ def run_population(
                 record=record, files={_file(name, kind): content for kind, (content, *_) in files.items()}
             )
         )
-    if path := _snapshot_path(site, configs):
-        path.unlink(missing_ok=True)
+    if kept:
+        kept.unlink(missing_ok=True)
     return outcomes
 
 
@@ -120,50 +122,6 @@ def without_numbers(
         )
         for config in configs
     ]
-
-
-def _train(configs: Sequence[RunConfig], images: Images, site: Site, diary: Diary) -> Fit:
-    """Train a population, from its snapshot where there is a good one."""
-    training = Training(configs, images.train, devices.resolve(site.device))
-    path = _snapshot_path(site, configs)
-    if path and path.exists():
-        _resume(path, training, diary)
-    kept = time.perf_counter()
-    while not training.done:
-        diary.note(training.epoch())
-        if path and not training.done and time.perf_counter() - kept >= site.snapshot_seconds:
-            _keep(path, training, diary)
-            kept = time.perf_counter()
-    return training.result()
-
-
-def _snapshot_path(site: Site, configs: Sequence[RunConfig]) -> Path | None:
-    names = "-".join(fingerprint(config) for config in configs)
-    stem = hashlib.sha256(names.encode()).hexdigest()[:16]
-    return Path(site.snapshots, f"{stem}.snapshot") if site.snapshots else None
-
-
-def _keep(path: Path, training: Training, diary: Diary) -> None:
-    tensors, plain = training.state()
-    drawings, curves = diary.state()
-    tensors |= {f"drawing.{epoch}": drawing for epoch, drawing in drawings.items()}
-    try:
-        snapshot.write(path, training.configs, tensors, {"training": plain, "curves": curves})
-    except OSError as error:
-        warnings.warn(f"{path}: not written ({error.strerror}); training goes on without it", stacklevel=2)
-
-
-def _resume(path: Path, training: Training, diary: Diary) -> None:
-    try:
-        tensors, plain = snapshot.read(path, training.configs)
-    except CheckpointError as error:
-        warnings.warn(f"{error}; its runs start anew", stacklevel=2)
-        return
-    drawings = {
-        name.removeprefix("drawing."): tensors.pop(name) for name in list(tensors) if "drawing." in name
-    }
-    training.restore(tensors, plain["training"])
-    diary.restore(drawings, plain["curves"])
 
 
 @functools.lru_cache(maxsize=2)
