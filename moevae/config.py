@@ -245,7 +245,8 @@ def nearest(what: str, given: str, valid: Iterable[str]) -> str:
 
 
 def _check_key(key: str) -> None:
-    nearest("key", key, keys())
+    if key not in keys():
+        nearest("key", key, keys())
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -15,6 +15,9 @@ from studies import records
 from studies.records import Record
 from studies.study import DATA, Cell, Peer, Run, Study, identity
 
+CURVES = ("mixture_elbo", "nmi")
+"""Metrics of the validation split that are drawn by epoch."""
+
 
 def load(folder: Path) -> Study:
     """Read `study.json` and the records beside it.
@@ -133,7 +136,7 @@ def _metrics(record: Record) -> dict[str, float]:
 def _curve(record: Record) -> dict[str, np.ndarray]:
     if not record.curve:
         return {}
-    names = record.curve[0].metrics
+    names = [name for name in CURVES if name in record.curve[0].metrics]
     columns = {name: np.array([point.metrics.get(name, np.nan) for point in record.curve]) for name in names}
     columns["loss"] = np.array([point.loss for point in record.curve])
     columns["epoch"] = np.array([point.epoch for point in record.curve])

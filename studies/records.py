@@ -188,8 +188,7 @@ def read(path: Path) -> Record:
         RecordError: torn or foreign, or its configuration does not hash to its name.
     """
     try:
-        tree = json.loads(path.read_bytes())
-        record = Record.model_validate(tree)
+        record = Record.model_validate_json(path.read_bytes())
         config = configs.from_dict(record.config)
     except (OSError, ValueError, ConfigError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
