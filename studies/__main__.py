@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,9 +17,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from moevae.config import fingerprint
 from moevae.errors import MoevaeError, RecordError
-from studies import arguments, designs, listing
+from studies import arguments, baselines, designs, listing
 from studies.arguments import Ablate, List, RebuildStorage, Report, Search, Verify
 from studies.designs import Design
 from studies.ledger import Ledger, survey
@@ -75,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def ablate(options: Ablate, *, again: str) -> int:
     """Run a study and write its report; `again` is the command that resumes it."""
     design = designs.load(options.profile, seeds=options.seeds, changes=options.set, name=options.name)
+    chosen = baselines.choose(options.baselines, design.data, options.data_root)
+    design = design.with_baselines(chosen)
     folder = options.results / design.name
     if options.dry_run:
         _print_cells(survey(design, folder, retry_failed=options.retry_failed), folder, options.json)
@@ -86,7 +88,8 @@ def ablate(options: Ablate, *, again: str) -> int:
 
     site = _site(options, folder)
     told = Console(stderr=True)
-    told.print(_opening(design, folder), markup=False, highlight=False, soft_wrap=True)
+    for line in (_opening(design, folder), *design.baselines.left_out):
+        told.print(line, markup=False, highlight=False, soft_wrap=True)
     try:
         with watching(told) as watch, workforce(options.workers, options.dask, options.device) as hired:
             summary = run_study(
@@ -227,27 +230,30 @@ def _write_index(results: Path) -> Path:
 def _opening(design: Design, folder: Path) -> str:
     cells, seeds = len(design.cells), len(design.seeds)
     size = f"{cells} cells x {seeds} seeds = {cells * seeds} runs"
+    if design.beside:
+        others = "baseline" if len(design.beside) == 1 else "baselines"
+        size += f", and {len(design.beside)} {others} x {seeds} seeds"
     expected = f"; about {design.expected.time} on {design.expected.machine}" if design.expected else ""
     return f"{design.name}: {design.title}\n{size} in {folder}{expected}"
 
 
 def _print_cells(ledger: Ledger, folder: Path, as_json: bool) -> None:
     design = ledger.design
-    missing = {task.cell.key: len(task.configs) for task in ledger.tasks}
+    missing = Counter(task.cell.key for task in ledger.tasks for _ in task.configs)
     if as_json:
         cells = [
             {
                 "values": dict(cell.values),
-                "runs": [{"seed": seed, "fingerprint": fingerprint(cell.run(seed))} for seed in design.seeds],
-                "missing": missing.get(cell.key, 0),
+                "runs": [{"seed": seed, "fingerprint": cell.name(seed)} for seed in design.seeds],
+                "missing": missing[cell.key],
             }
-            for cell in design.cells
+            for cell in (*design.cells, *design.beside)
         ]
         print(json.dumps({"study": design.name, "folder": str(folder), "cells": cells}, indent=1))
         return
     print(_opening(design, folder))
-    for number, cell in enumerate(design.cells, start=1):
-        there = len(design.seeds) - missing.get(cell.key, 0)
+    for number, cell in enumerate((*design.cells, *design.beside), start=1):
+        there = len(design.seeds) - missing[cell.key]
         print(f"{number:4d}  {cell.label}: {there} of {len(design.seeds)} runs recorded")
     print(f"dry run: {ledger.pending} runs to train, nothing was written")
 

@@ -21,12 +21,16 @@ What to expect:
 - --set makes another study, named PROFILE-HASH or by --name, so that
   its records never mix with the profile's.
 - A run that failed is kept, and told; --retry-failed trains it again.
+- --baselines adds rows to the report's tables: kmeans, pca-gmm,
+  vae-kmeans, vae-gmm, random-gate, oracle-experts (trained on the
+  labels), and with moevae[peers] clustpy-vade and clustpy-dec.
 - Exit code: 0 done, 1 every run failed, 2 a mistake in what was asked,
   130 or 143 interrupted.
 
 Examples:
   python -m studies ablate --profile mnist-quick --seeds 5
-  python -m studies ablate --set objective=elbo --dry-run"""
+  python -m studies ablate --set objective=elbo --dry-run
+  python -m studies ablate --baselines kmeans,pca-gmm"""
 
 LIST = "List the profiles that can be run, and the studies that were."
 
@@ -74,6 +78,7 @@ def _optional(metavar: str, hint: str) -> Any:
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Settings = Annotated[tuple[str, ...], UseAppendAction, arg(metavar="KEY=VALUE")]
+Baselines = Annotated[tuple[str, ...] | None, _optional("[A,B,..]", "none")]
 Root = Annotated[Path | None, _optional("DIR", "MOEVAE_DATA, else the user's cache")]
 Workers = Annotated[str | None, _optional("N|auto", "train in this process")]
 Dask = Annotated[str | None, _optional("ADDRESS", "this machine")]
@@ -92,6 +97,8 @@ class Ablate:
     """Change a setting, such as train.epochs=5; a KEY that is an axis is narrowed to VALUE."""
     name: Annotated[str | None, _optional("STUDY", "the profile's")] = None
     """Name of the study and of its folder."""
+    baselines: Baselines = None
+    """Fit other methods to the same data with the same seeds: these, or all that apply."""
     device: Device = "auto"
     """Where to train; auto takes an accelerator if there is one."""
     data_root: Root = None

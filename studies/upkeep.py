@@ -14,6 +14,7 @@ from moevae.errors import ConfigError, RecordError
 from moevae.settings import apply_settings
 from studies import designs, ledger, locks, records, searches, storage
 from studies.attempts import Attempts
+from studies.baselines import BASELINES, Chosen
 from studies.designs import Cell, Design
 from studies.records import Record
 from studies.storage import StorageError
@@ -102,6 +103,7 @@ def design_of(folder: Path) -> Design:
         base = configs.from_dict(tree["base"])
         cells = tuple(Cell(values, apply_settings(base, values)) for values in tree["cells"])
         seeds = tuple(tree["seeds"])
+        kept = tuple(key for key in tree.get("baselines", ()) if key in BASELINES)
         return Design(
             name=tree["name"],
             title=tree["title"],
@@ -114,6 +116,7 @@ def design_of(folder: Path) -> Design:
             expected=None,
             invocation=tuple(shlex.split(tree["command"].partition(" -- ")[2])),
             profile_seeds=seeds,
+            baselines=Chosen(kept, tuple(tree.get("left_out", ()))),
         )
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
