@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -93,8 +94,7 @@ def opened(url: str) -> Iterator[BaseStorage]:
     try:
         storage = RDBStorage(url, engine_kwargs=_engine_options(scheme))
     except (ArgumentError, ImportError, SQLAlchemyError) as error:
-        reason = str(error).splitlines()[0]
-        raise StorageError(f"--storage {_without_password(url)}: {reason}") from None
+        raise StorageError(f"--storage {_without_password(url)}: {_reason(error)}{_hint(error)}") from None
     if scheme.startswith("sqlite"):
         event.listen(storage.engine, "connect", _pragmas)
         storage.engine.dispose()
@@ -103,6 +103,14 @@ def opened(url: str) -> Iterator[BaseStorage]:
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _hint(error: BaseException) -> str:
+    """Return what helps against a SQLite file that is broken."""
+    broken = isinstance(error.__cause__, sqlite3.DatabaseError) and not isinstance(
+        error.__cause__, sqlite3.OperationalError
+    )
+    return "; python -m studies rebuild-storage STUDY makes it anew from the records" if broken else ""
 
 
 def _inside(storage: BaseStorage, folder: Path) -> bool:
