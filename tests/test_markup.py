@@ -25,6 +25,10 @@ def test_any_name_is_shown_letter_for_letter(text: str) -> None:
     assert cells_of(markup.table([{text: text, "other": "1"}])) == [[text, "other"], [text, "1"]]
 
 
+def test_a_paragraph_that_begins_like_a_heading_is_none() -> None:
+    assert MarkdownIt().render(markup.escape("# no heading")) == "<p># no heading</p>\n"
+
+
 def test_columns_of_numbers_stand_to_the_right_and_names_to_the_left() -> None:
     rows = [{"name": "2 (1 failed)", "number": "0.5 ± 0.1\n[0.4, 0.6]"}, {"name": "3", "number": "–"}]
     rule = markup.table(rows).splitlines()[1]

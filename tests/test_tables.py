@@ -37,6 +37,12 @@ def test_the_mean_and_spread_of_each_cell_are_those_of_pandas(tmp_path) -> None:
     np.testing.assert_allclose(frame["test.nmi std"], oracle["std"])
     assert frame["test.nmi n"].tolist() == oracle["count"].tolist()
     assert frame["failed"].sum() == 2
+    assert frame["throughput.train n"].tolist() == oracle["count"].tolist()
+    rows = tables.result_rows(study, frame, measures.LEADING)
+    assert [row["cell"].split()[0] for row in rows] == [
+        str(cell + 1) for cell in np.argsort(-frame["test.nmi mean"].to_numpy(), kind="stable")
+    ]
+    assert [row["cell"] for row in rows if "baseline" in row["cell"]] == ["24 (baseline)"]
 
 
 def test_a_cell_of_one_run_has_a_mean_and_no_spread() -> None:
