@@ -28,7 +28,7 @@ def _run(session: nox.Session, *arguments: str) -> None:
 @nox.session
 def environment(session: nox.Session) -> None:
     """Install moevae with all it needs, once, for the other sessions."""
-    session.install("--editable", ".", *nox.project.dependency_groups(GROUPS, "tests", "types"))
+    session.install("--editable", ".[dashboard]", *nox.project.dependency_groups(GROUPS, "tests", "types"))
 
 
 @nox.session
@@ -62,6 +62,12 @@ def ablations(session: nox.Session) -> None:
 def search(session: nox.Session) -> None:
     """Search a space for good settings with Optuna (`-- --space all --trials 100`)."""
     _run(session, "-m", "studies", "search", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def dashboard(session: nox.Session) -> None:
+    """Open a study in optuna-dashboard, on this machine alone (`-- quick`)."""
+    _run(session, "-m", "studies", "dashboard", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["environment"])

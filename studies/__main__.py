@@ -1,4 +1,4 @@
-"""The command line of the studies: `python -m studies ablate | search | list | report | ...`."""
+"""The command line of the studies: `python -m studies ablate | search | dashboard | list | report | ...`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rich.console import Console
 
 from moevae.errors import MoevaeError, RecordError
 from studies import arguments, baselines, designs, listing
-from studies.arguments import Ablate, List, RebuildStorage, Report, Search, Verify
+from studies.arguments import Ablate, Dashboard, List, RebuildStorage, Report, Search, Verify
 from studies.designs import Design
 from studies.ledger import Ledger, survey
 from studies.signals import Stopped, terminable
@@ -46,6 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                     from studies.commands.search import search
 
                     return search(options, again=_command(typed))
+                case Dashboard():
+                    from studies.commands.dashboard import choose, dashboard
+
+                    named = options.study
+                    chosen = _folder_of(named, options.results) if named else choose(options.results)
+                    return dashboard(options, chosen) if chosen else 0
                 case List():
                     return list_all(options)
                 case Report():

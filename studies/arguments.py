@@ -68,6 +68,18 @@ REBUILD = """Make a study's Optuna storage anew from its records.
 The records are the truth, so nothing is lost with a storage that is gone or
 broken, but for the trials that a search pruned: they left no record."""
 
+DASHBOARD = """Open a study in optuna-dashboard, in the browser of this machine.
+
+What to expect:
+- The page is at 127.0.0.1 alone: it has no password, and can delete.
+- A study whose storage is not there, such as one that was cloned, is
+  made anew from its records.
+- Ctrl-C ends it.
+
+Examples:
+  python -m studies dashboard quick
+  python -m studies dashboard quick --port 9000"""
+
 Folder = Annotated[Path, arg(metavar="DIR")]
 Flag = Annotated[bool, arg(help_behavior_hint="")]
 
@@ -168,6 +180,20 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Dashboard:
+    """What the command `dashboard` was given."""
+
+    study: Positional[Annotated[str | None, _optional("STUDY", "the only one there is")]] = None
+    """Name of a study, or its folder."""
+    port: Annotated[int, arg(metavar="N")] = 8080
+    """Port of the page; 0 takes a free one."""
+    results: Folder = Path("results")
+    """Where studies are kept, one folder each."""
+    storage: Storage = None
+    """Optuna's storage, if the study was run with another."""
+
+
+@dataclass(frozen=True)
 class List:
     """What the command `list` was given."""
 
@@ -218,6 +244,7 @@ class RebuildStorage:
 COMMANDS = (
     Command("ablate", Ablate, ABLATE),
     Command("search", Search, SEARCH),
+    Command("dashboard", Dashboard, DASHBOARD),
     Command("list", List, LIST),
     Command("report", Report, REPORT),
     Command("verify", Verify, VERIFY),
@@ -225,7 +252,7 @@ COMMANDS = (
 )
 
 
-Options = Ablate | Search | List | Report | Verify | RebuildStorage
+Options = Ablate | Search | Dashboard | List | Report | Verify | RebuildStorage
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:

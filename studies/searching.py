@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from optuna.trial import FrozenTrial
 
 from moevae.config import RunConfig, fingerprint
+from moevae.errors import MoevaeError
 from studies import locks, records, searches, storage
 from studies.attempts import Attempt, Attempts
 from studies.designs import Cell
@@ -135,6 +136,7 @@ class _Driver:
                     return
                 self._gather()
         finally:
+            self._keep_finished()
             for attempt in self._open.values():
                 with suppress(StorageError):
                     self.attempts.release(attempt)
@@ -187,6 +189,14 @@ class _Driver:
                 continue
             self._end(attempt, outcomes)
             del self._running[future]
+
+    def _keep_finished(self) -> None:
+        """Publish what finished just before an interrupt: the next start ends its trial."""
+        for future in self._running:
+            if future.done() and not future.cancelled() and not future.exception():
+                with suppress(MoevaeError):
+                    for outcome in future.result():
+                        records.publish(self.folder, outcome)
 
     def _after_death(self, attempt: Attempt, death: Exception) -> None:
         begun = self._begun[attempt.number]
@@ -269,9 +279,7 @@ def run_search(
             storage.opened(storage_url or storage.default_url(folder)) as opened,
             tempfile.TemporaryDirectory() as flags,
         ):
-            attempts = Attempts(
-                opened, search, folder, private=storage_url is None, sampler=sampler, pruner=pruner
-            )
+            attempts = Attempts(opened, search, folder, sampler=sampler, pruner=pruner)
             attempts.reconcile(
                 list(listed.values()), {key: list(found.values()) for key, found in recorded.items()}
             )

@@ -81,9 +81,7 @@ def rebuild(folder: Path, url: str | None = None) -> int:
                 search = searches.read(folder)
                 listed, found = searches.survey(search, folder)
                 recorded = {key: list(runs.values()) for key, runs in found.items()}
-                Attempts(opened, search, folder, private=url is None).reconcile(
-                    list(listed.values()), recorded
-                )
+                Attempts(opened, search, folder).reconcile(list(listed.values()), recorded)
             else:
                 design = design_of(folder)
                 state = ledger.survey(design, folder)

@@ -144,7 +144,7 @@ def test_a_killed_driver_leaves_a_trial_that_the_next_one_adopts(tmp_path, climb
     folder = tmp_path / "s"
     go(search, folder, climb, trials=1)
     with storage.opened(storage.default_url(folder)) as opened:
-        attempts = Attempts(opened, search, folder, private=True)
+        attempts = Attempts(opened, search, folder)
         attempts.reconcile([], {search.cell_of(search.base).key: list(records.read_all(folder)[0])})
         attempt = attempts.ask()
         runs = [attempt.cell.run(seed) for seed in search.seeds]

@@ -122,7 +122,7 @@ def test_sigterm_ends_like_an_interrupt(toy, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        ([], "expected one of {ablate, search, list, report, verify, rebuild-storage}"),
+        ([], "expected one of {ablate, search, dashboard, list, report, verify, rebuild-storage}"),
         (["ablat"], "did you mean ablate?"),
         (["ablate", "--sedes", "3"], "--sedes, 3 (did you mean --seeds?)"),
         (["ablate", "--device", "gpu"], "'gpu'"),
@@ -162,7 +162,7 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, tol
 
 def test_help_fits_a_terminal(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
-    for command in ([], ["ablate"], ["search"], ["list"], ["report"]):
+    for command in ([], ["ablate"], ["search"], ["dashboard"], ["list"], ["report"]):
         with pytest.raises(SystemExit) as stop:
             arguments.parse([*command, "--help"])
         assert stop.value.code == 0
