@@ -14,6 +14,7 @@ from studies.analysis import Analysis
 from studies.markup import escape
 from studies.measures import Measure
 from studies.page import Page
+from studies.records import Method
 from studies.study import Run, Study
 
 STRENGTH, TEMPERATURE, ROUTING = "objective.balance_weight", "routing.temperature", "routing.kind"
@@ -94,17 +95,34 @@ def axes(analysis: Analysis, page: Page) -> None:
 def beside_peers(analysis: Analysis, page: Page) -> None:
     """Other methods on the same data with the same seeds, against the baseline cell."""
     study, baseline = analysis.study, analysis.study.baseline
-    if not analysis.peers or baseline is None:
+    if not (study.peers or study.left_out):
         return
     page.head("Beside other methods")
-    cell = f"cell {tables.label(study, baseline)} ({tables.describe(study, baseline)})"
+    page.add(*map(escape, study.left_out))
+    if not study.peers:
+        return
     page.add(
-        "Fitted to the same images with the same seeds; their rows stand in the table above. Paired "
-        f"differences from {escape(cell)}. An oracle saw labels: an upper line, not a result."
+        "Fitted to the same images with the same seeds; their rows stand in the table above. "
+        "An oracle saw labels: an upper line, not a result."
     )
-    names = [tables.label(study, baseline), *(peer.name for peer in study.peers)]
-    for measure, comparison in analysis.peers.items():
-        page.add(markup.table(tables.comparison_rows(measure, comparison, names, 0, "method")))
+    if analysis.peers and baseline is not None:
+        cell = f"cell {tables.label(study, baseline)} ({tables.describe(study, baseline)})"
+        page.add(f"Paired differences from {escape(cell)}:")
+        names = [tables.label(study, baseline), *(peer.name for peer in study.peers)]
+        for measure, comparison in analysis.peers.items():
+            page.add(markup.table(tables.comparison_rows(measure, comparison, names, 0, "method")))
+    methods = [(peer.name, peer.runs[0].record.method) for peer in study.peers]
+    lines = [f"- {escape(name)}: {escape(_settings(method))}" for name, method in methods if method]
+    page.fold("Their settings, and what came of those in the first run", "\n".join(lines))
+
+
+def _settings(method: Method) -> str:
+    """Return the settings of a method in words."""
+    told = {**method.settings, **method.derived}
+    return "; ".join(
+        f"{key.replace('_', ' ')}: {f'{value:.4g}' if isinstance(value, float) else value}"
+        for key, value in told.items()
+    )
 
 
 def variance(analysis: Analysis, page: Page) -> None:

@@ -35,9 +35,8 @@ def _row(folder: Path) -> list[str]:
         return [escape(folder.name), "", "", "", "", f"cannot be read: {escape(reason)}"]
     complete = sum(run.complete for run in study.runs)
     lost = [f"{len(study.failed)} failed"] if study.failed else []
-    state = "; ".join(
-        ([f"partial, {len(study.missing)} runs missing"] if study.partial else ["complete"]) + lost
-    )
+    missing = len(study.missing) + len(study.missing_peers)
+    state = "; ".join(([f"partial, {missing} runs missing"] if study.partial else ["complete"]) + lost)
     return [
         f"[{escape(study.title)}]({quote(folder.name)}/report.md)",
         escape(", ".join(study.by_data())),

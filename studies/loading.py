@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.special
@@ -12,8 +13,11 @@ import scipy.special
 from moevae import config as configs
 from moevae.errors import RecordError
 from studies import records
-from studies.records import Record
+from studies.baselines import BASELINES
+from studies.records import Method, Record
 from studies.study import DATA, Cell, Peer, Run, Study, identity
+
+T = TypeVar("T")
 
 CURVES = ("mixture_elbo", "nmi")
 """Metrics of the validation split that are drawn by epoch."""
@@ -53,6 +57,10 @@ def load(folder: Path) -> Study:
         planned_cells=len(plan["cells"]),
         runs=runs,
         peers=peers,
+        planned_peers=tuple(
+            _peer(BASELINES[key].method) for key in plan.get("baselines", ()) if key in BASELINES
+        ),
+        left_out=tuple(map(str, plan.get("left_out", ()))),
         unread=unread,
         base=plan.get("base", {}),
         numbers=tuple(range(1, len(planned) + 1)),
@@ -65,7 +73,7 @@ def _sorted(
     """Sort the records into cells and peers; a cell that was not planned joins `cells` and `index`."""
     found: dict[tuple[str, str, int], tuple[Run, Cell]] = {}
     unread: list[str] = []
-    for item in records.iterate(folder):
+    for item in _undisturbed(records.iterate(folder)):
         if isinstance(item, RecordError):
             unread.append(str(item).removeprefix(f"{folder}/"))
             continue
@@ -73,7 +81,7 @@ def _sorted(
         cell = tuple(configs.lookup(config, axis) for axis in axes)
         name, place = "", -1
         if item.method is not None:
-            name = f"{item.method.name} (oracle)" if item.method.oracle else item.method.name
+            name = _peer(item.method)
         else:
             place = index.setdefault(identity(cell), len(cells))
             if place == len(cells):
@@ -91,6 +99,21 @@ def _sorted(
     others = {key: pair for key, pair in found.items() if key[0]}
     runs = tuple(sorted(own, key=lambda run: (run.cell, run.seed)))
     return runs, _peers(tuple(axes), others), tuple(sorted(unread))
+
+
+def _peer(method: Method) -> str:
+    return f"{method.name} (oracle)" if method.oracle else method.name
+
+
+def _undisturbed(items: Iterator[T]) -> Iterator[T]:
+    """Pass the items on without garbage collection: it would scan all that was read, time and again."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield from items
+    finally:
+        if before:
+            gc.enable()
 
 
 def _peers(axes: Sequence[str], found: Mapping[tuple[str, str, int], tuple[Run, Cell]]) -> tuple[Peer, ...]:

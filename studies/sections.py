@@ -24,9 +24,11 @@ def head(study: Study, page: Page) -> None:
     page.add(f"# {escape(study.title)}", escape(study.description))
     if study.partial:
         total = study.planned_cells * len(study.planned_seeds)
+        others = len(study.missing_peers)
         page.add(
-            f"> **Partial.** {total - len(study.missing)} of {total} planned runs have ended; "
-            "the numbers below are of those alone."
+            f"> **Partial.** {total - len(study.missing)} of {total} planned runs have ended"
+            + (f", and {others} of the baselines have not" if others else "")
+            + "; the numbers below are of those that have."
         )
 
 
@@ -101,6 +103,9 @@ def losses(study: Study, page: Page) -> None:
     rows += [
         {"cell": _cell(study, cell), "seed": str(seed), "what": "missing: no record"}
         for cell, seed in study.missing
+    ]
+    rows += [
+        {"cell": name, "seed": str(seed), "what": "missing: no record"} for name, seed in study.missing_peers
     ]
     if not (rows or study.unread):
         return

@@ -56,6 +56,15 @@ class Peer:
     """Says so where the method saw labels."""
     runs: tuple[Run, ...]
 
+    @property
+    def seeds(self) -> set[int]:
+        """Those that have a record."""
+        return {run.seed for run in self.runs}
+
+    def is_a(self, name: str) -> bool:
+        """Return whether this is the method of that name, perhaps in one of several settings."""
+        return f"{self.name}, ".startswith(f"{name}, ")
+
     def on(self, data: str) -> Peer:
         """Return the peer with its runs on one data set."""
         kept = (run for run in self.runs if run.record.config["data"]["name"] == data)
@@ -81,6 +90,10 @@ class Study:
     runs: tuple[Run, ...]
     """By cell, then seed; one a cell and seed. Those of peers are not among them."""
     peers: tuple[Peer, ...] = ()
+    planned_peers: tuple[str, ...] = ()
+    """Names of the baselines that were asked for."""
+    left_out: tuple[str, ...] = ()
+    """Why other baselines were not fitted, a sentence each."""
     unread: tuple[str, ...] = ()
     """Why a file among the records was not counted, one line each."""
     base: Mapping[str, Any] = field(default_factory=dict)
@@ -105,10 +118,30 @@ class Study:
         plan = ((cell, seed) for cell in range(self.planned_cells) for seed in self.planned_seeds)
         return tuple(pair for pair in plan if pair not in found)
 
+    @cached_property
+    def missing_peers(self) -> tuple[tuple[str, int], ...]:
+        """Name and seed of the planned runs of baselines that have no record."""
+        if DATA in self.axes:
+            parts = self.by_data().items()
+            return tuple(
+                (f"{name} on {data}", seed) for data, part in parts for name, seed in part.missing_peers
+            )
+        there = [(name, peer) for name in self.planned_peers for peer in self.peers if peer.is_a(name)]
+        absent = set(self.planned_peers) - {name for name, _ in there}
+        return (
+            *((name, seed) for name in self.planned_peers if name in absent for seed in self.planned_seeds),
+            *(
+                (peer.name, seed)
+                for _, peer in there
+                for seed in self.planned_seeds
+                if seed not in peer.seeds
+            ),
+        )
+
     @property
     def partial(self) -> bool:
         """Whether planned runs are still to come."""
-        return bool(self.missing)
+        return bool(self.missing or self.missing_peers)
 
     def matrix(self, key: str) -> np.ndarray:
         """Return the metric of every run, [seeds, cells]; NaN where there is no number."""
