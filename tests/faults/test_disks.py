@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import synthetic
 from toy_studies import ToyStudy
 from toys import outcome
 
@@ -16,6 +17,7 @@ from studies import __main__ as cli
 from studies import records, storage
 
 torch = pytest.importorskip("torch")
+AXES = {"objective.balance_weight": [0.0, 20.0], "routing.kind": ["soft", "hard"]}
 
 
 @pytest.fixture
@@ -46,7 +48,9 @@ def run(monkeypatch, capsys):
     """The command line with toys in place of training; returns the exit code and what was told."""
 
     def run(study: ToyStudy) -> tuple[int, str]:
-        monkeypatch.setattr(cli, "train", lambda configs, /, *, on_epoch, site: study.toy(configs, on_epoch=None))
+        monkeypatch.setattr(
+            cli, "train", lambda configs, /, *, on_epoch, site: study.toy(configs, on_epoch=None)
+        )
         monkeypatch.setattr(cli, "check", lambda configs, site: None)
         monkeypatch.setattr(storage, "PATIENCE", 0.3)
         code = cli.main(
@@ -67,15 +71,16 @@ def study(tmp_path, disk, monkeypatch):
 
 
 def no_half_file(folder: Path) -> bool:
-    good, bad = records.read_all(folder)
-    return not bad and not list(folder.rglob("*.tmp"))
+    return not records.read_all(folder)[1] and not list(folder.rglob("*.tmp"))
 
 
 @pytest.mark.parametrize("when", ["at a record", "at the storage", "from the start"])
 def test_a_full_disk(study, disk, run, monkeypatch, reliability, when):
     ballasts = []
     if when == "at a record":
-        monkeypatch.setattr(study.toy.__class__, "__call__", _filling(study.toy.__class__.__call__, disk, ballasts))
+        monkeypatch.setattr(
+            study.toy.__class__, "__call__", _filling(study.toy.__class__.__call__, disk, ballasts)
+        )
     elif when == "at the storage":
         monkeypatch.setattr(records, "publish", _filling(records.publish, disk, ballasts, after=True))
     else:
@@ -93,6 +98,27 @@ def test_a_full_disk(study, disk, run, monkeypatch, reliability, when):
     study.run()
     study.assert_complete_once()
     reliability("disk full", f"1 MB tmpfs, full {when}", "one line, exit code 2, no half file, goes on after")
+
+
+@pytest.mark.faults
+def test_a_report_that_finds_no_room(disk, tmp_path, capsys, reliability):
+    folder = synthetic.write(disk / "results" / "toy", synthetic.plan(AXES, seeds=[0]), synthetic.record)
+    report = ["report", "toy", "--results", str(disk / "results")]
+    assert cli.main(report) == 0
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    (folder / "report.md").unlink()
+    ballast = fill(disk)
+    code = cli.main(report)
+    told = capsys.readouterr().err
+    assert code == 2
+    assert "space left" in told.splitlines()[-1]
+    assert not list(folder.rglob("*.tmp"))
+    ballast.unlink()
+    assert cli.main(report) == 0
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    reliability(
+        "disk full", "1 MB tmpfs, full at the report", "one line, exit code 2, the next report is whole"
+    )
 
 
 def _filling(function, disk: Path, ballasts: list[Path], *, after: bool = False):
@@ -117,7 +143,9 @@ def test_a_read_only_disk(study, disk, run, reliability):
     subprocess.run([part.format("rw") for part in remount], check=True)
     study.run()
     study.assert_complete_once()
-    reliability("read-only", "tmpfs mounted read-only", "one line, exit code 2, nothing written, goes on after")
+    reliability(
+        "read-only", "tmpfs mounted read-only", "one line, exit code 2, nothing written, goes on after"
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
@@ -146,7 +174,11 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(disk, tmp_path, r
     assert plain == {"epoch": 1}
     assert not tensors["weights"].any()
     assert not list(disk.glob(".*"))
-    reliability("disk full", "1 MB tmpfs, full at a checkpoint", "a warning, the checkpoint before stays, training goes on")
+    reliability(
+        "disk full",
+        "1 MB tmpfs, full at a checkpoint",
+        "a warning, the checkpoint before stays, training goes on",
+    )
 
 
 def outcome_config() -> configs.RunConfig:
