@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import pickle
 import queue
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
@@ -67,7 +68,7 @@ class _Post:
     def __init__(self, client: Client) -> None:
         self._tickets = itertools.count()
         self._listeners: dict[int, OnEpoch] = {}
-        self._reports: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        self._reports: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         client.subscribe_topic(_TOPIC, lambda event: self._reports.put(event[1]))
 
     def relay(self, listener: OnEpoch) -> OnEpoch:
@@ -77,14 +78,14 @@ class _Post:
 
     def deliver(self) -> None:
         while not self._reports.empty():
-            ticket, report = self._reports.get()
+            ticket, report = pickle.loads(self._reports.get())
             self._listeners[ticket](report)
 
 
 def _tell(ticket: int, report: Any) -> None:
     from distributed import get_worker
 
-    get_worker().log_event(_TOPIC, (ticket, report))
+    get_worker().log_event(_TOPIC, pickle.dumps((ticket, report)))
 
 
 def _threads(client: Client) -> int:

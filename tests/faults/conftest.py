@@ -28,12 +28,12 @@ def pytest_addoption(parser):
 
 @pytest.fixture
 def reliability(request):
-    """Note a claim, what was done, and what came of it; the test's time is added."""
+    """Note a claim, what was done, and what came of it; of a test in several sizes, the last is kept."""
     lines, begin = request.config.stash.setdefault(_LINES, {}), time.monotonic()
 
-    def note(claim: str, fault: str, outcome: str) -> None:
-        line = f"| {claim} | {fault} | {outcome} | {time.monotonic() - begin:.0f} s |"
-        lines[request.node.nodeid] = line
+    def note(claim: str, fault: str, outcome: str, *, sized: bool = False) -> None:
+        key = request.node.originalname if sized else request.node.nodeid
+        lines[key] = f"| {claim} | {fault} | {outcome} | {time.monotonic() - begin:.0f} s |"
 
     return note
 

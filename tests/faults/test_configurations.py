@@ -66,4 +66,5 @@ def test_any_setting_is_taken_or_refused_by_name(examples, reliability):
         "configs",
         f"Hypothesis, {len(taken):,} settings",
         f"no traceback; {sum(taken):,} taken, {refused:,} refused in one line that names the key",
+        sized=True,
     )

@@ -35,6 +35,7 @@ def test_a_server_that_crashes_under_load_loses_nothing(tmp_path, reliability, c
         "database",
         f"{crashes} crash restarts of PostgreSQL while {cells} toy cells run",
         f"{cells} complete once, none lost; {troubles} operations tried again",
+        sized=True,
     )
 
 

@@ -39,4 +39,5 @@ def test_killed_training_resumes_bitwise(tmp_path, reliability, steps, writes):
         f"digits, 2 runs of 40 steps: kill -9 at {len(steps)} different steps"
         f"{', and before, within and after writing a checkpoint' if writes else ''}",
         f"{len(results)} of {len(results)} resumed to bitwise equal records and pictures",
+        sized=True,
     )

@@ -21,6 +21,7 @@ def test_every_cell_exactly_once(tmp_path, reliability, cells, workers):
         "exactly once",
         f"{cells:,} toy cells, {workers} worker processes",
         f"{len(counts):,} complete, none twice, none missing",
+        sized=True,
     )
 
 
@@ -63,6 +64,7 @@ def test_a_storm_of_kills(tmp_path, reliability, cells, worker_kills, driver_kil
         "kill storm",
         f"{cells} toy cells of 0.25 s, 4 workers, SQLite: kill -9 of {killed} workers and {drivers} drivers",
         f"{cells} complete once, values equal to a quiet run",
+        sized=True,
     )
 
 
