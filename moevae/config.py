@@ -149,7 +149,7 @@ PER_RUN = (
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """Return the configuration as plain nested data, ready for JSON."""
-    return cast(dict[str, Any], json.loads(json.dumps(asdict(cast(Any, config)))))
+    return cast(dict[str, Any], _ADAPTER.dump_python(config, mode="json"))
 
 
 def from_dict(tree: Mapping[str, Any]) -> RunConfig:
