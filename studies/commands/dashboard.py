@@ -20,10 +20,11 @@ def dashboard(options: Dashboard, folder: Path) -> int:
     for package in ("optuna_dashboard", "plotly"):
         if find_spec(package) is None:
             raise MissingError("the dashboard is not installed: pip install 'moevae[dashboard]'")
+    name = str(records.study_of(folder)["name"])
+    print(f"{name}: opening", file=sys.stderr)
     from studies.dressing import dress
     from studies.serving import serving
 
-    name = str(records.study_of(folder)["name"])
     url = options.storage or storage.default_url(folder)
     if not _has(url, name, folder, private=options.storage is None):
         print(f"{name}: no storage here, made anew from the records", file=sys.stderr)
