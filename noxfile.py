@@ -53,6 +53,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["environment"])
+def faults(session: nox.Session) -> None:
+    """Kill, crash and break what can be (ten minutes), and write results/reliability.md."""
+    page = "results/reliability.md"
+    _run(session, "-m", "pytest", "tests/faults", "-m", "", "--reliability", page, *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
 def ablations(session: nox.Session) -> None:
     """Run an ablation study and write its report (`-- --profile mnist-quick --seeds 5`)."""
     _run(session, "-m", "studies", "ablate", *session.posargs)
