@@ -52,6 +52,13 @@ def tests(session: nox.Session) -> None:
     _run(session, "-m", "pytest", *session.posargs)
 
 
+@nox.session
+def peers(session: nox.Session) -> None:
+    """Test the baselines of moevae[peers], in an environment of their own (minutes)."""
+    session.install("--editable", ".[peers]", *nox.project.dependency_groups(GROUPS, "tests"))
+    session.run("pytest", "-m", "peers", *session.posargs)
+
+
 @nox.session(venv_backend="none", requires=["environment"])
 def faults(session: nox.Session) -> None:
     """Kill, crash and break what can be (ten minutes), and write results/reliability.md."""
