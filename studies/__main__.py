@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
                     return rebuild_storage(options, _folder_of(options.study, options.results))
     except MoevaeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno not in UNWRITABLE:
