@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +29,8 @@ from studies.study import Study
 _OURS = "moevae:note:"
 """Attributes that remember what was written, so that a note which a person changed is left alone."""
 
+_TRIAL = re.compile(rf"(?:dashboard|dashboard:artifacts|{_OURS[:-1]}):(\d+)(?::|$)")
+
 
 def dress(storage: BaseStorage, folder: Path) -> int:
     """Write what is not there yet, or no longer true; return how much that was. Trials are not touched.
@@ -41,19 +45,30 @@ def dress(storage: BaseStorage, folder: Path) -> int:
     oracle = bool(searched and tree["search"].get(ORACLE))
     opened = optuna.load_study(study_name=study.name, storage=storage)
     there = storage.get_study_system_attrs(opened._study_id)
-    wanted = dict(_note(there, None, notes.of_study(study, oracle=oracle)))
+    own = _by_trial(there)
+    wanted = dict(_note(own[None], None, notes.of_study(study, oracle=oracle)))
     cells = _cells(study)
     for trial in opened.get_trials(deepcopy=False):
         cell = cells.get(trial.user_attrs.get("cell_key", ""))
+        now = own[trial._trial_id]
         if trial.state is TrialState.PRUNED:
             stopped = notes.of_stopped(trial.user_attrs.get("cell", ""), trial.last_step, oracle=oracle)
-            wanted |= dict(_note(there, trial._trial_id, stopped))
+            wanted |= dict(_note(now, trial._trial_id, stopped))
         elif cell is not None:
-            wanted |= _trial(there, opened._study_id, trial, study, cell, searched, oracle)
+            wanted |= _trial(now, opened._study_id, trial, study, cell, searched, oracle)
     changes = {key: value for key, value in wanted.items() if there.get(key) != value}
     for key, value in changes.items():
         storage.set_study_system_attr(opened._study_id, key, value)
     return len(changes) + _plots(opened, study, there)
+
+
+def _by_trial(there: dict[str, Any]) -> dict[int | None, dict[str, Any]]:
+    """Return the attributes of each trial, by its identity; None has those of the study itself."""
+    found: dict[int | None, dict[str, Any]] = defaultdict(dict)
+    for key, value in there.items():
+        number = _TRIAL.match(key)
+        found[int(number[1]) if number else None][key] = value
+    return found
 
 
 def _cells(study: Study) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 EVERY = 5.0
 """Seconds between looks for new records."""
+MOMENT = 5.0
+"""Seconds that a person would wait for a page."""
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +39,9 @@ class PortError(MoevaeError):
 def serving(storage: BaseStorage, folder: Path, port: int) -> Iterator[WSGIServer]:
     """Return a server of the dashboard, not yet serving, on that port of this machine; 0 takes a free one.
 
+    The study is dressed first, then again whenever its records change; what takes longer than a moment
+    goes on while the pages are looked at.
+
     Raises:
         PortError: the port is taken, or not to be had.
     """
@@ -45,29 +51,33 @@ def serving(storage: BaseStorage, folder: Path, port: int) -> Iterator[WSGIServe
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise PortError(f"--port {port}: {reason}; --port 0 takes a free one") from None
-    over = threading.Event()
-    dresser = threading.Thread(target=_keep_dressed, args=(storage, folder, over), daemon=True)
+    ready, over = threading.Event(), threading.Event()
+    dresser = threading.Thread(target=_keep_dressed, args=(storage, folder, ready, over), daemon=True)
     dresser.start()
+    ready.wait(MOMENT)
     try:
         yield server
     finally:
         over.set()
         server.server_close()
-        dresser.join()
+        dresser.join(MOMENT)
 
 
-def _keep_dressed(storage: BaseStorage, folder: Path, over: threading.Event) -> None:
-    """Dress the study whenever its records have changed."""
-    seen = _state(folder)
-    while not over.wait(EVERY):
-        now = _state(folder)
-        if now == seen:
-            continue
-        try:
-            dress(storage, folder)
-            seen = now
-        except Exception as error:  # the driver may be writing all of it anew: the next look will do
-            _log.debug("not dressed: %s", error)
+def _keep_dressed(storage: BaseStorage, folder: Path, ready: threading.Event, over: threading.Event) -> None:
+    """Dress the study, and again whenever its records have changed."""
+    seen: list[int] = []
+    while True:
+        now, begin = _state(folder), time.monotonic()
+        if now != seen:
+            try:
+                dress(storage, folder)
+                seen = now
+            except Exception as error:  # the driver may be writing all of it anew: the next look will do
+                _log.warning("notes and pictures are not up to date: %s", error)
+        ready.set()
+        # A tenth of one core at most: a driver may be training beside it.
+        if over.wait(max(EVERY, 9 * (time.monotonic() - begin))):
+            return
 
 
 def _state(folder: Path) -> list[int]:

@@ -58,7 +58,6 @@ def opened(folder):
 def running(folder):
     """The address of a server of the dressed study."""
     with opened(folder) as (there, study), serving(there, folder, 0) as server:
-        dress(there, folder)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", study
         server.shutdown()

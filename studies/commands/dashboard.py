@@ -22,7 +22,6 @@ def dashboard(options: Dashboard, folder: Path) -> int:
             raise MissingError("the dashboard is not installed: pip install 'moevae[dashboard]'")
     name = str(records.study_of(folder)["name"])
     print(f"{name}: opening", file=sys.stderr)
-    from studies.dressing import dress
     from studies.serving import serving
 
     url = options.storage or storage.default_url(folder)
@@ -30,7 +29,6 @@ def dashboard(options: Dashboard, folder: Path) -> int:
         print(f"{name}: no storage here, made anew from the records", file=sys.stderr)
         upkeep.rebuild(folder, options.storage)
     with storage.opened(url) as opened, serving(opened, folder, options.port) as server:
-        dress(opened, folder)
         number = opened.get_study_id_from_name(name)
         print(f"{name}: http://127.0.0.1:{server.server_port}/dashboard/studies/{number}", flush=True)
         print(f"storage: {url}", flush=True)
