@@ -300,7 +300,8 @@ def _curves(study: Study, axis: str, where: effects.Contexts, ticks: list[str], 
         return
     panels = {}
     for name, title in (("mixture_elbo", "validation ELBO (nats)"), ("nmi", "validation NMI")):
-        epochs, values = effects.curve_averages(study, name, where)
+        epochs, curves = study.curves(name)
+        values = curves[:, where.cells].mean(axis=1)  # [seeds, levels, E]
         if not np.isfinite(values).any():
             continue
         lines = [(stats.means(level), *stats.intervals(level)) for level in values.swapaxes(0, 1)]

@@ -16,6 +16,8 @@ from studies.measures import Measure
 from studies.records import Record
 
 DATA = "data.name"
+CURVE_POINTS = 40
+"""Epochs at which learning curves are kept, at most."""
 
 Cell = tuple[Any, ...]
 """One value per axis, in the order of the axes."""
@@ -151,6 +153,32 @@ class Study:
     def keys(self) -> Collection[str]:
         """The metrics that at least one run has."""
         return self._matrices.keys()
+
+    def curves(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return epochs [E], dense at the beginning, and what a curve is there, [seeds, cells, E].
+
+        NaN where there is no run, or it had ended.
+        """
+        return self._curves.get(
+            name, (np.empty(0, dtype=int), np.empty((len(self.seeds), len(self.cells), 0)))
+        )
+
+    @cached_property
+    def _curves(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        drawn = [run for run in self.runs if run.complete and run.curve]
+        row = {seed: index for index, seed in enumerate(self.seeds)}
+        longest = max((run.curve["epoch"][-1] for run in drawn), default=1)
+        epochs = np.unique(np.round(np.geomspace(1, longest, CURVE_POINTS)).astype(int))
+        found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for run in drawn:
+            known = run.curve["epoch"]
+            at = np.minimum(np.searchsorted(known, epochs), len(known) - 1)
+            there = known[at] == epochs
+            for name, curve in run.curve.items():
+                if name not in found:
+                    found[name] = epochs, np.full((len(row), len(self.cells), len(epochs)), np.nan)
+                found[name][1][row[run.seed], run.cell, there] = curve[at[there]]
+        return found
 
     def peer_matrix(self, key: str) -> np.ndarray:
         """Return the metric of every peer's run, [seeds, peers]; NaN where there is no number."""
