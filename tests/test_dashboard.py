@@ -39,13 +39,19 @@ AXES = {
 }
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
     """A study of eight cells and two seeds, with its storage."""
-    plan = synthetic.plan(AXES, seeds=(0, 1), base=configs.override(synthetic.digits(), {"train.epochs": 4}))
-    synthetic.write(tmp_path / "made-up", plan)
-    upkeep.rebuild(tmp_path / "made-up")
-    return tmp_path / "made-up"
+    folder = tmp_path_factory.mktemp("dashboard") / "made-up"
+    base = configs.override(synthetic.digits(), {"train.epochs": 4})
+    synthetic.write(folder, synthetic.plan(AXES, seeds=(0, 1), base=base))
+    upkeep.rebuild(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(template, tmp_path):
+    return shutil.copytree(template, tmp_path / "made-up")
 
 
 @contextmanager
