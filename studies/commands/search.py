@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shlex
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,7 @@ def search(options: Options, *, again: str) -> int:
         changes=options.set,
         name=options.name,
     )
+    asked = replace(asked, command=shlex.join([*shlex.split(asked.command), *_manner(options)]))
     budget = Budget(_positive("--trials", options.trials), _seconds(options.timeout))
     _check_profile(options)
     folder = options.results / asked.name
@@ -89,6 +92,16 @@ def search(options: Options, *, again: str) -> int:
     page = write_report(folder) if found.best else None
     _tell(asked, folder, found, page, options)
     return 0 if found.best else 1
+
+
+def _manner(options: Options) -> list[str]:
+    """Return the words that say how trials are picked, where it is not as usual."""
+    usual = Options()
+    names = ("trials", "sampler", "pruner")
+    pairs = (
+        (name, getattr(options, name)) for name in names if getattr(options, name) != getattr(usual, name)
+    )
+    return [word for name, value in pairs for word in (f"--{name}", str(value))]
 
 
 def _check(asked: Search, place: Site, configs: Sequence[RunConfig]) -> None:
