@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _TOPIC = "moevae"
+_log = logging.getLogger(__name__)
 _PATIENCE = 30.0
 """Seconds within which the scheduler has to answer."""
 
@@ -69,6 +70,7 @@ class _Post:
         self._tickets = itertools.count()
         self._listeners: dict[int, OnEpoch] = {}
         self._reports: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._client, self._lonely = client, False
         client.subscribe_topic(_TOPIC, lambda event: self._reports.put(event[1]))
 
     def relay(self, listener: OnEpoch) -> OnEpoch:
@@ -77,6 +79,10 @@ class _Post:
         return functools.partial(_tell, ticket)
 
     def deliver(self) -> None:
+        lonely = not _workers(self._client)
+        if lonely and not self._lonely:
+            _log.warning("the cluster has no workers: waiting for some")
+        self._lonely = lonely
         while not self._reports.empty():
             ticket, report = pickle.loads(self._reports.get())
             self._listeners[ticket](report)

@@ -125,6 +125,8 @@ class Record(_Part):
     pictures: dict[str, Picture] = {}
     throughput: Throughput | None = None
     seconds: Seconds | None = None
+    energy_joules: float | None = None
+    """Of training the whole population, as the device reports it; None where it reports none."""
     hardware: Hardware
     versions: dict[str, str]
     commit: str | None

@@ -56,10 +56,12 @@ def run_population(
     diary = Diary(configs, images, labels, on_epoch)
     training = Training(configs, images.train, devices.resolve(site.device))
     kept = snapshot.place(Path(site.snapshots), configs) if site.snapshots else None
+    began = None if kept and kept.exists() else devices.energy(training.device)
     fit = snapshot.carry_on(
         training, kept, seconds=site.snapshot_seconds, on_epoch=diary.note, companion=diary
     )
 
+    ended = devices.energy(training.device)
     begin = time.perf_counter()
     by_split = {split: evaluate(fit.model, configs, images, split) for split in splits(images)}
     seconds = time.perf_counter() - begin
@@ -71,6 +73,7 @@ def run_population(
             population=len(configs),
         ),
         "seconds": Seconds(train=fit.seconds, evaluation=seconds),
+        "energy_joules": None if began is None or ended is None else ended - began,
     }
     outcomes = []
     for run, config in enumerate(configs):

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import pandas as pd
+
 from moevae import config as configs
 from moevae.presets import PRESETS
 from studies import markup, paired, stats, tables
@@ -48,6 +50,7 @@ def provenance(study: Study, page: Page) -> None:
         ("likelihood", _distinct(run.likelihood for run in study.runs)),
         ("hardware", _distinct(map(_hardware, study.runs))),
         ("time", _time(study)),
+        *(("energy", words) for words in _energy(study)),
         ("versions", _distinct(map(_versions, study.runs))),
         ("commit", _distinct(map(_commit, study.runs))),
     ]
@@ -123,11 +126,12 @@ def remaking(study: Study, page: Page) -> None:
     width = max(len(command) for command, _ in steps)
     page.add(markup.code([f"{command:<{width}}  # {words}" for command, words in steps if command]))
     first = [runs[0] for cell in range(len(study.cells)) if (runs := study.of_cell(cell))]
-    lines = [
-        f"{command(run.record.config)}  # cell {tables.label(study, run.cell)}" for run in first[:FOLDED]
-    ]
-    if lines:
-        page.fold("One run of each cell; other seeds take another --seed", markup.code(lines))
+    rows = [(tables.label(study, run.cell), command(run.record.config)) for run in first]
+    if rows:
+        lines = [f"{words}  # cell {cell}" for cell, words in rows[:FOLDED]]
+        link = page.keep("commands", pd.DataFrame(rows, columns=["cell", "command"]))
+        words = "One run of each cell; other seeds take another --seed"
+        page.fold(words, markup.code(lines), f"All {len(rows)} of them: {link}.")
 
 
 def command(config: Tree) -> str:
@@ -200,6 +204,17 @@ def _time(study: Study) -> str:
         if run.record.seconds and run.record.throughput
     )
     return f"{total:,.0f} s of training and evaluation, all runs together"
+
+
+def _energy(study: Study) -> list[str]:
+    """Return the energy of all populations, where their devices reported it."""
+    told = [run.record for run in study.runs if run.record.energy_joules is not None]
+    if not told:
+        return []
+    total = sum(
+        (record.energy_joules or 0) / record.throughput.population for record in told if record.throughput
+    )
+    return [f"{total / 1000:,.1f} kJ of training, as the device reports it, {len(told)} runs together"]
 
 
 def _distinct(values: Iterable[str]) -> str:

@@ -226,6 +226,18 @@ def test_each_row_tells_the_command_that_makes_it(tmp_path, undrawn) -> None:
     assert rebuilt == {path.stem for path in (folder / "records").glob("*.json")}
 
 
+def test_energy_is_told_where_devices_report_it(tmp_path, undrawn) -> None:
+    folder = synthetic.write(tmp_path, synthetic.plan({"routing.kind": ["soft", "hard"]}, seeds=(0, 1)))
+    assert "energy" not in write_report(folder).read_text()
+    for path in (folder / "records").glob("*.json"):
+        tree = json.loads(path.read_text())
+        tree["throughput"]["population"], tree["energy_joules"] = 2, 5000.0
+        path.write_text(json.dumps(tree))
+    assert (
+        "10.0 kJ of training, as the device reports it, 4 runs together" in write_report(folder).read_text()
+    )
+
+
 def test_a_folder_without_a_study_is_refused_and_nothing_is_written(tmp_path) -> None:
     with pytest.raises(RecordError, match="no study here"):
         write_report(tmp_path)
