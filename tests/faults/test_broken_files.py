@@ -109,7 +109,7 @@ def test_broken_records_are_named_and_not_counted(folder, reliability, monkeypat
     assert all(name in report for name in names) or f"{len(names)}" in report
     reliability(
         "broken files",
-        f"{len(refused)} records of {len(paths)}: {', '.join(BREAKAGES)}, copies",
+        f"{len(refused)} beside {len(good)} good records: {', '.join(BREAKAGES)}, copies",
         "each found and named, none counted, the report is made of the others",
     )
 

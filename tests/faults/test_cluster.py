@@ -27,9 +27,11 @@ def cluster(monkeypatch):
         with distributed.LocalCluster(
             n_workers=3, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50
         ) as cluster:
+            cluster.adapt(minimum=3, maximum=3)  # a worker killed while it starts is given up otherwise
             yield cluster
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("cells", "kills"),
     [pytest.param(12, 2, marks=pytest.mark.slow), pytest.param(60, 8, marks=pytest.mark.faults)],
@@ -46,8 +48,8 @@ def test_workers_killed_while_running(tmp_path, cluster, reliability, cells, kil
             super().done(task, made)
             if len(killed) < kills and len(self.ended) > len(killed) * cells / (2 * kills):
                 nannies = list(cluster.workers.values())
-                nanny = chance.choice(nannies)
-                if nanny.process and nanny.process.status is distributed.Status.running:
+                nanny = chance.choice(nannies) if nannies else None
+                if nanny and nanny.process and nanny.process.status is distributed.Status.running:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(nanny.process.process.pid, 9)
                         killed.append(time.monotonic())

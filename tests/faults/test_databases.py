@@ -19,7 +19,7 @@ from studies.storage import StorageError
 @pytest.mark.parametrize(("cells", "crashes"), [(12, 1), pytest.param(150, 10, marks=pytest.mark.faults)])
 def test_a_server_that_crashes_under_load_loses_nothing(tmp_path, reliability, cells, crashes):
     chance = random.Random(0)
-    with postgres(tmp_path / "server") as server:
+    with postgres() as server:
         study = ToyStudy(tmp_path, cells, url=server.url)
         with study.driver(workers=2, seconds=0.5) as driver:
             wait_until(study.published)
@@ -42,7 +42,7 @@ def test_a_server_that_crashes_under_load_loses_nothing(tmp_path, reliability, c
 @pytest.mark.faults
 @pytest.mark.timeout(600)
 def test_a_storm_of_kills_over_postgresql(tmp_path, reliability):
-    with postgres(tmp_path / "server") as server:
+    with postgres() as server:
         study = ToyStudy(tmp_path, 120, url=server.url)
         killed, drivers = storm(study, worker_kills=60, driver_kills=20, seed=2)
         study.assert_complete_once()
