@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -124,6 +125,11 @@ class Toy:
     def counts(self) -> dict[str, int]:
         """How often each run was done."""
         return {path.name: len(path.read_text().splitlines()) for path in self.diary.iterdir()}
+
+
+def environment_of(name: str) -> tuple[int, str | None]:
+    """Which process this is, and what an environment variable says there."""
+    return os.getpid(), os.environ.get(name)
 
 
 class Listener:
