@@ -100,3 +100,17 @@ def test_another_schema_is_left_to_optuna(tmp_path, monkeypatch):
         assert rows.rows(opened) is None
     with storage.opened(f"journal:///{tmp_path}/journal") as journal:
         assert rows.rows(journal) is None
+
+
+def test_numbers_go_on_from_the_trials_that_are_there(design, recorded, tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "_CHUNK", 3)
+    url = life(design, recorded, tmp_path)
+    with storage.opened(url) as opened:
+        study = opened.get_study_id_from_name("toy")
+        there = rows.rows(opened)
+        assert there
+        made = there.add(study, opened.get_all_trials(study))
+        trials = opened.get_all_trials(study)
+        assert [trial.number for trial in trials] == list(range(16))
+        assert [trial._trial_id for trial in trials[8:]] == made
+        assert [trial.params for trial in trials[8:]] == [trial.params for trial in trials[:8]]
