@@ -48,8 +48,8 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["environment"])
 def tests(session: nox.Session) -> None:
-    """Run the default test suite (`-- -m slow` for the long one)."""
-    _run(session, "-m", "pytest", *session.posargs)
+    """Run the default test suite on all cores (`-- -m slow` for the long one)."""
+    _run(session, "-m", "pytest", "-n", "logical", "--dist", "loadfile", *session.posargs)
 
 
 @nox.session
