@@ -1,4 +1,4 @@
-"""What a person types, and what continuous integration types: lint, types, tests, ablations.
+"""What a person types, and what continuous integration types: lint, types, tests, ablations, bench.
 
 Every session that needs torch shares the one environment that `environment` keeps, so torch is
 installed once. Whatever follows `--` goes to the command that the session runs.
@@ -88,3 +88,15 @@ def dashboard(session: nox.Session) -> None:
 def report(session: nox.Session) -> None:
     """Make the report of a study anew from its records (`-- quick`)."""
     _run(session, "-m", "studies", "report", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def bench(session: nox.Session) -> None:
+    """Measure speed and write results/throughput.md (`-- --device cuda --size paper`, `-- --compare`)."""
+    compare = "--compare" in session.posargs
+    options = [option for option in session.posargs if option != "--compare"]
+    device = options[options.index("--device") + 1] if "--device" in options else "cpu"
+    kept = Path("results", f"throughput-{device}.json")
+    target = Path(session.create_tmp(), kept.name) if compare else kept
+    _run(session, "-m", "pytest", "bench", "--timeout=0", f"--benchmark-json={target.resolve()}", *options)
+    _run(session, "bench/report.py", *(["--compare", str(target.resolve())] if compare else []))

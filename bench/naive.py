@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+import time
 from collections.abc import Iterator
 
 import torch
@@ -71,3 +74,22 @@ def train(model: NaiveMixture, images: Tensor, height: int, width: int, batch: i
             loss.backward()
             optimizer.step()
             yield loss.item()
+
+
+def main() -> None:
+    """Answer every line on standard input with the seconds of one training step and its loss."""
+    sizes = json.loads(sys.argv[1])
+    torch.set_num_threads(sizes["threads"])
+    torch.manual_seed(0)
+    side = sizes["side"]
+    images = torch.randint(0, 256, (max(4 * sizes["batch"], 1024), side * side), dtype=torch.uint8)
+    model = NaiveMixture(side * side, sizes["experts"], sizes["hidden"], sizes["latent"], sizes["gate"])
+    steps = train(model.to(sizes["device"]), images, side, side, sizes["batch"])
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        loss = next(steps)
+        print(time.perf_counter() - start, loss, flush=True)
+
+
+if __name__ == "__main__":
+    main()

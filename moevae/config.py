@@ -72,8 +72,11 @@ class ModelConfig:
 class RoutingConfig:
     """How the gate's logits become the weights of the experts."""
 
-    kind: Literal["soft", "hard"] = "soft"
-    """`soft` weighs all experts; `hard` is straight-through: one-hot forward, soft gradient."""
+    kind: Literal["soft", "hard", "top-k"] = "soft"
+    """`soft` weighs all experts; `hard` is straight-through: one-hot forward, soft gradient;
+    `top-k` is sparse: an image trains `top_k` experts, drawn by the gate's probabilities, and no other."""
+    top_k: Count = 1
+    """Experts drawn for an image by `top-k` routing; unused by the others."""
     temperature: Positive = 1.0
     """Divides the gate's logits."""
     schedule: Literal["constant", "linear", "cosine", "exponential"] = "constant"
@@ -101,6 +104,8 @@ class TrainConfig:
     epochs: Count = 20
     batch_size: Count = 128
     learning_rate: Positive = 1e-3
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of products and activations in training; weights are kept, and runs are measured, in float32."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

@@ -2,16 +2,93 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.autograd.function import once_differentiable
+
+_FACTORS = 112  # of at least a half each: their product is above the smallest normal float32
+_BLOCK = 3 << 15  # elements: a handful of such blocks fit into a core's own cache
 
 
 def bernoulli_log_prob(logits: Tensor, x: Tensor) -> Tensor:
-    """Return log Bernoulli(x; sigmoid(logits)), [...]; both arguments [..., D], x in [0, 1]."""
-    return (x * logits - functional.softplus(logits)).sum(-1)
+    """Return log Bernoulli(x; sigmoid(logits)), [...]; both [..., D], of at most four axes, x in [0, 1].
+
+    There is no gradient for x. The sums are taken in float32 or finer; the gradient has the logits' type.
+    """
+    images = x.expand(logits.shape)
+    added = (None,) * (4 - logits.ndim)
+    return cast(Tensor, _Bernoulli.apply(logits[added], images[added])).view(logits.shape[:-1])
+
+
+class _Bernoulli(torch.autograd.Function):
+    """Sum of x l - softplus(l) over pixels, with softplus(l) = relu(l) - log max(s, 1 - s), s = sigmoid(l).
+
+    The maximum is at least a half, so 112 of them are multiplied before one logarithm is taken. Blocks of
+    rows go through all of it while they are in the cache; x - s, the gradient, is all that is kept.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
+        if x.requires_grad:
+            raise ValueError("bernoulli_log_prob has no gradient for x")
+        *outer, pixels = logits.shape
+        exact = at_least_float32(logits).dtype
+        result = logits.new_empty(outer, dtype=exact)
+        slope = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        in_place = slope is not None and slope.dtype == exact
+        block = _block(outer, pixels) if logits.device.type == "cpu" else outer
+        group = min(pixels, _FACTORS)
+        shares = logits.new_empty(0 if in_place else math.prod(block) * pixels, dtype=exact)
+        # What fills up the last product is one.
+        factors = logits.new_ones(math.prod(block), math.ceil(pixels / group) * group, dtype=exact)
+        for here in _blocks(outer, block):
+            logit, target = logits[here].to(exact), x[here].to(exact)
+            lead = logit.shape[:-1]
+            padded = factors[: lead.numel()].view(*lead, -1)
+            work, products = padded[..., :pixels], padded.unflatten(-1, (-1, group))
+            share = (
+                slope[here] if slope is not None and in_place else shares[: logit.numel()].view(logit.shape)
+            )
+            torch.sigmoid(logit, out=share)
+            torch.maximum(share, torch.sub(1, share, out=work), out=work)
+            exponential = products.prod(-1).log_().sum(-1)
+            linear = torch.clamp_min(logit, 0, out=work).addcmul_(target, logit, value=-1).sum(-1)
+            torch.sub(exponential, linear, out=result[here])
+            if slope is not None:
+                torch.sub(target, share, out=slope[here])
+        ctx.save_for_backward(slope)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return slope * gradient.to(slope.dtype).unsqueeze(-1), None
+
+
+def _block(shape: Sequence[int], pixels: int) -> list[int]:
+    """Return how much of each axis makes a block: whole last axes first."""
+    block, left = [], max(1, _BLOCK // pixels)
+    for size in reversed(shape):
+        block.append(max(1, min(size, left)))
+        left = left // size if size <= left else 1
+    return block[::-1]
+
+
+def _blocks(shape: Sequence[int], block: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    starts = [range(0, size, step) for size, step in zip(shape, block, strict=True)]
+    for corner in itertools.product(*starts):
+        yield tuple(slice(start, start + step) for start, step in zip(corner, block, strict=True))
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return the tensor in float32 where it is of a shorter type."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def gaussian_log_prob(mean: Tensor, x: Tensor, std: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ def evaluate(
         images: the data.
         split: which part of it.
         chunk: images looked at together, rounded up to whole blocks: a matter of memory, not of numbers.
+            Where a device's memory is too small, halves are tried, with a warning.
         assignments: the expert of each image of the split, [R, N] int64, in place of the gate; None asks it.
 
     Returns:
@@ -83,11 +85,33 @@ def evaluate(
     pixels: Tensor = getattr(images, split)
     if not len(pixels):
         raise DataError(f"{images.name}: the {split} split has no images")
-    seen = evaluated(pixels, configs[0].data, split).to(model.device)  # [N, D]
+    step = math.ceil(chunk / BLOCK) * BLOCK
+    while True:
+        try:
+            return _evaluate(
+                model, configs, evaluated(pixels, configs[0].data, split), split, step, assignments
+            )
+        except torch.OutOfMemoryError:
+            if step == BLOCK:
+                raise
+            smaller = math.ceil(step / 2 / BLOCK) * BLOCK
+            warnings.warn(f"{step} images at once do not fit: looking at {smaller}", stacklevel=2)
+            step = smaller
+
+
+def _evaluate(
+    model: Mixture,
+    configs: Sequence[RunConfig],
+    images: Tensor,
+    split: Split,
+    step: int,
+    assignments: Tensor | None,
+) -> list[Evaluation]:
+    """Measure each run on images as the likelihood sees them, [N, D], so many at a time."""
+    seen = images.to(model.device)
     heat = torch.tensor([temperature(config.routing, 1.0) for config in configs], device=model.device)
     noise = Streams([config.seed for config in configs], f"evaluation of {split}", model.device)
     parts: dict[str, list[Tensor]] = defaultdict(list)
-    step = math.ceil(chunk / BLOCK) * BLOCK
     fixed = itertools.repeat(None) if assignments is None else assignments.to(model.device).split(step, 1)
     for x, chosen in zip(seen.split(step), fixed, strict=False):
         x = x.expand(len(configs), *x.shape)  # [R, B, D]

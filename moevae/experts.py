@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from moevae.config import ModelConfig
-from moevae.densities import bernoulli_log_prob, gaussian_log_prob
+from moevae.densities import at_least_float32, bernoulli_log_prob, gaussian_log_prob, kl_standard_normal
 from moevae.nn import SharedInputMLP, StackedMLP
 
 
@@ -28,11 +29,7 @@ class Experts(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu and logvar of q_k(z|x), [R, K, B, Z] each, of images x, [R, B, D]."""
-        mu, logvar = self.encoder(x).chunk(2, dim=-1)
-        if self.config.variance_floor > 0:
-            floor = torch.tensor(math.log(self.config.variance_floor), dtype=x.dtype, device=x.device)
-            logvar = torch.logaddexp(logvar, floor)
-        return mu, logvar
+        return self._posterior(self.encoder(x))
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the decoders' last layer, [R, K, B, D], before its sigmoid; z [R, K, B, Z]."""
@@ -44,7 +41,29 @@ class Experts(nn.Module):
 
     def recon_log_prob(self, z: Tensor, x: Tensor) -> Tensor:
         """Return log p_k(x|z) in nats, [R, K, B]; z [R, K, B, Z], x [R, B, D]."""
-        target = x.unsqueeze(1)  # [R, 1, B, D]
+        return self._log_prob(self.decode(z), x.unsqueeze(1))
+
+    def sparse(self, x: Tensor, noise: Tensor, ends: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return log p(x|z) and KL(q(z|x) || p(z)), [T] each, of rows sorted by run and expert.
+
+        Args:
+            x: an image a row, [T, D].
+            noise: standard normal draws behind z, [T, Z].
+            ends: where each expert's rows end, R K numbers.
+        """
+        mu, logvar = self._posterior(self.encoder.sparse(x, ends))
+        z = mu + (0.5 * logvar).exp() * noise
+        return self._log_prob(self.decoder.sparse(z, ends), x), kl_standard_normal(mu, logvar)
+
+    def _posterior(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        mu, logvar = at_least_float32(output).chunk(2, dim=-1)
+        if self.config.variance_floor > 0:
+            floor = torch.tensor(math.log(self.config.variance_floor), dtype=mu.dtype, device=mu.device)
+            logvar = torch.logaddexp(logvar, floor)
+        return mu, logvar
+
+    def _log_prob(self, logits: Tensor, target: Tensor) -> Tensor:
         if self.config.likelihood == "gaussian":
-            return gaussian_log_prob(self.mean(z), target, self.config.gaussian_std)
-        return bernoulli_log_prob(self.decode(z), target)
+            mean = at_least_float32(logits).sigmoid()
+            return gaussian_log_prob(mean, target, self.config.gaussian_std)
+        return bernoulli_log_prob(logits, target)

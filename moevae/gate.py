@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from moevae.config import ModelConfig
+from moevae.densities import at_least_float32
 from moevae.nn import StackedMLP
 
 
@@ -24,4 +25,4 @@ class Gate(nn.Module):
 
 def gate_log_probs(gate_logits: Tensor, temperature: Tensor) -> Tensor:
     """Return log q(k|x), [R, K, B]; gate_logits [R, K, B], temperature [R]."""
-    return torch.log_softmax(gate_logits / temperature[:, None, None], dim=1)
+    return torch.log_softmax(at_least_float32(gate_logits) / temperature[:, None, None], dim=1)

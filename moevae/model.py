@@ -1,6 +1,7 @@
 """The mixture: a gate and K expert VAEs, for R runs at once.
 
-Shapes: R runs, B batch, K experts, Z latent, D pixels, S importance samples. Units: nats per image.
+Shapes: R runs, B batch, K experts, Z latent, D pixels, S samples of z, or experts drawn for an image.
+Units: nats per image.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 
 from moevae.config import ModelConfig
 from moevae.densities import kl_standard_normal
+from moevae.dispatch import Dispatch
 from moevae.experts import Experts
 from moevae.gate import Gate, gate_log_probs
 from moevae.nn import reset
+from moevae.routing import draw_experts
 from moevae.seeding import generator
 
 
@@ -37,6 +40,13 @@ class Terms:
         """Return the terms under a one-hot gate, certain of these experts, [R, B], and out of training."""
         closed = torch.full_like(self.gate_log_probs, -math.inf)
         return replace(self, gate_log_probs=closed.scatter(1, assignments.unsqueeze(1), 0.0))
+
+
+@dataclass(frozen=True)
+class SparseTerms(Terms):
+    """Terms of S drawn experts an image: recon_log_prob and kl_z are [R, S, B], and so is expert_elbo."""
+
+    chosen: Tensor  # the drawn experts, [R, S, B]
 
 
 class Mixture(nn.Module):
@@ -70,6 +80,21 @@ class Mixture(nn.Module):
             recon_log_prob=self.experts.recon_log_prob(z, x),
             kl_z=kl_standard_normal(mu, logvar),
         )
+
+    def sparse(self, x: Tensor, noise: Tensor, temperature: Tensor, uniform: Tensor) -> SparseTerms:
+        """Return the terms of a batch where an image is seen by S experts that its gate draws.
+
+        Args:
+            x: images as the likelihood sees them, [R, B, D].
+            noise: standard normal draws behind z, [R, S, B, Z].
+            temperature: of the gate, [R].
+            uniform: draws on [0, 1) behind the choices, [R, S, B].
+        """
+        log_probs = gate_log_probs(self.gate(x), temperature)
+        chosen = draw_experts(log_probs.detach(), uniform)
+        dispatch = Dispatch.of(chosen, self.config.num_experts)
+        recon, kl_z = self.experts.sparse(dispatch.images(x), dispatch.rows(noise), dispatch.ends)
+        return SparseTerms(log_probs, dispatch.choices(recon), dispatch.choices(kl_z), chosen)
 
     @torch.no_grad()
     def draw(self, noise: Tensor) -> Tensor:

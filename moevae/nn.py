@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from moevae.grouped import grouped_linear
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
     "sigmoid": torch.sigmoid,
@@ -54,8 +56,13 @@ class StackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return x @ weight + bias."""
         bias = self.bias.reshape(-1, 1, self.outputs)
-        product = torch.baddbmm(bias, x.flatten(0, -3), self.weight.flatten(0, -3))
+        weight = self.weight.flatten(0, -3)
+        product = torch.baddbmm(bias, x.flatten(0, -3).to(weight.dtype), weight)
         return product.view(*self.batch, x.shape[-2], self.outputs)
+
+    def sparse(self, x: Tensor, ends: Sequence[int]) -> Tensor:
+        """Return the output of rows sorted by run and expert, [T, O]; x [T, I], see `grouped_linear`."""
+        return grouped_linear(x, self.weight, self.bias, ends)
 
 
 class StackedMLP(nn.Module):
@@ -71,6 +78,12 @@ class StackedMLP(nn.Module):
         """Return the last layer's output, without an activation on it."""
         for index, layer in enumerate(self.layers):
             x = layer(self.activation(x) if index else x)
+        return x
+
+    def sparse(self, x: Tensor, ends: Sequence[int]) -> Tensor:
+        """Return the last layer's output of rows sorted by run and expert, [T, O]; x [T, I]."""
+        for index, layer in enumerate(self.layers):
+            x = layer.sparse(self.activation(x) if index else x, ends)  # type: ignore[operator]
         return x
 
 
@@ -90,6 +103,13 @@ class SharedInputMLP(nn.Module):
         """Return the last layer's output, without an activation on it."""
         hidden = self.first(x).unflatten(-1, (self.experts, self.width)).transpose(1, 2)  # [R, K, B, H]
         return self.rest(self.rest.activation(hidden)) if self.rest.layers else hidden
+
+    def sparse(self, x: Tensor, ends: Sequence[int]) -> Tensor:
+        """Return the last layer's output of rows sorted by run and expert, [T, O]; x [T, I]."""
+        by_expert = (self.experts, self.width)
+        weight = self.first.weight.unflatten(-1, by_expert).transpose(1, 2)  # [R, K, I, H]
+        hidden = grouped_linear(x, weight, self.first.bias.unflatten(-1, by_expert), ends)
+        return self.rest.sparse(self.rest.activation(hidden), ends) if self.rest.layers else hidden
 
 
 def reset(module: nn.Module, generators: Sequence[torch.Generator]) -> None:

@@ -17,8 +17,8 @@ from torch import Tensor
 from moevae.balancing import BALANCINGS, log_importance
 from moevae.config import RunConfig
 from moevae.densities import kl_categorical
-from moevae.model import Terms
-from moevae.routing import ROUTINGS
+from moevae.model import SparseTerms, Terms
+from moevae.routing import ROUTINGS, sampled_cost, soft
 
 
 def gate_information(log_probs: Tensor) -> Tensor:
@@ -31,7 +31,8 @@ class Objective:
     """J for a population: the kinds are shared, the weights belong to each run."""
 
     def __init__(self, configs: Sequence[RunConfig], device: torch.device | str = "cpu") -> None:
-        self.route = ROUTINGS[configs[0].routing.kind]
+        # Terms of all experts under sparse routing come from given assignments: their weights are given too.
+        self.route = ROUTINGS.get(configs[0].routing.kind, soft)
         self.balance = BALANCINGS[configs[0].objective.balancing]
         self.information_weight = torch.tensor(
             [config.objective.information_weight for config in configs], device=device
@@ -43,7 +44,10 @@ class Objective:
     def __call__(self, terms: Terms) -> Tensor:
         """Return J of each run, [R]."""
         log_probs = terms.gate_log_probs
-        cost = -(self.route(log_probs) * terms.expert_elbo).sum(1)  # [R, B]
+        if isinstance(terms, SparseTerms):
+            cost = sampled_cost(log_probs, terms.chosen, terms.expert_elbo)  # [R, B]
+        else:
+            cost = -(self.route(log_probs) * terms.expert_elbo).sum(1)
         return (
             cost.mean(-1)
             + self.information_weight * gate_information(log_probs)

@@ -1,6 +1,7 @@
 """How the gate's probabilities become the weights of the experts in the objective.
 
 A new routing is a function of log q(k|x), [R, K, B], that returns weights, [R, K, B], and a line in ROUTINGS.
+Sparse routing computes drawn experts alone, and has a cost of its own.
 """
 
 from __future__ import annotations
@@ -29,3 +30,40 @@ def hard(log_probs: Tensor) -> Tensor:
 
 
 ROUTINGS: dict[str, Callable[[Tensor], Tensor]] = {"soft": soft, "hard": hard}
+"""Where all experts are computed."""
+
+
+def draw_experts(log_probs: Tensor, uniform: Tensor) -> Tensor:
+    """Return experts drawn by their probabilities, with replacement, [R, S, B].
+
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+        uniform: draws on [0, 1), [R, S, B].
+    """
+    upper = log_probs.exp().cumsum(1)  # [R, K, B]
+    places = uniform.transpose(1, 2).contiguous() * upper[:, -1:].transpose(1, 2)  # [R, B, S]
+    found = torch.searchsorted(upper.transpose(1, 2).contiguous(), places, right=True)
+    return found.clamp_max(log_probs.shape[1] - 1).transpose(1, 2)
+
+
+def sampled_cost(log_probs: Tensor, chosen: Tensor, expert_elbo: Tensor) -> Tensor:
+    """Return the cost of images, [R, B], whose gradient is, on average over draws, that of soft routing.
+
+    The experts' part is that of the drawn ones. The gate's part is the score-function estimator (Williams,
+    1992), (L_k - baseline) grad log q_k. The baseline is the mean cost of the image's other draws (Kool, van
+    Hoof, Welling, 2019) or, where there is one draw an image, of the other images: it does not depend on
+    the draw.
+
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+        chosen: the drawn experts, [R, S, B].
+        expert_elbo: their ELBOs, [R, S, B].
+    """
+    cost, axis = -expert_elbo, 1 if chosen.shape[1] > 1 else 2
+    known = cost.detach()
+    others = max(1, known.shape[axis] - 1)
+    baseline = (known.sum(axis, keepdim=True) - known) / others
+    log_q = log_probs.gather(1, chosen)
+    # Zero in value: the cost stays what the drawn experts paid.
+    score = (known - baseline) * (log_q - log_q.detach())
+    return (cost + score).mean(1)

@@ -14,9 +14,10 @@ from moevae import devices
 from moevae.config import RunConfig, shape
 from moevae.data import Images
 from moevae.errors import ConfigError
-from moevae.model import Mixture
+from moevae.model import Mixture, Terms
 from moevae.objective import Objective
 from moevae.pixels import binarize_once, gray
+from moevae.precision import Working
 from moevae.schedules import temperature as temperature_at
 from moevae.seeding import Streams
 
@@ -109,7 +110,9 @@ class Training:
         self.configs, self.device = tuple(configs), device
         self.model = Mixture(configs[0].model, images.shape[1], seeds).to(device)
         self.batches = Batches(configs, images, device)
+        self.working = Working(self.model, configs[0].train.precision)
         self.latent = Streams(seeds, "latent noise", device)
+        self.choice = Streams(seeds, "choice of experts", device)
         self.objective = Objective(configs, device)
         rate = configs[0].train.learning_rate
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rate, fused=True)
@@ -128,8 +131,9 @@ class Training:
         start = time.perf_counter()
         first = self.epochs_done * self.batches.steps
         losses = torch.zeros(self.batches.steps, len(self.configs), device=self.device)
+        self.working.refresh()  # the kept weights may have been restored, or changed by a listener
         for index, (rows, x) in enumerate(self.batches.epoch()):
-            losses[index] = self._step(rows, x, self._temperatures(first + index))
+            losses[index] = self.step(first + index, rows, x)
         devices.synchronize(self.device)
         self.seconds += time.perf_counter() - start
         self.epochs_done += 1
@@ -179,19 +183,40 @@ class Training:
         self.failures = [Failure(**failure) if failure else None for failure in plain["failures"]]
 
     def _streams(self) -> dict[str, Streams]:
-        return {"order": self.batches.order, "binarization": self.batches.threshold, "latent": self.latent}
+        return {
+            "order": self.batches.order,
+            "binarization": self.batches.threshold,
+            "latent": self.latent,
+            "choice": self.choice,
+        }
 
-    def _step(self, rows: Tensor, x: Tensor, temperature: Tensor) -> Tensor:
-        model = self.configs[0].model
-        noise = self.latent.normal(model.num_experts, x.shape[1], model.latent_dim)
-        terms = self.model(x, noise, temperature)
-        if self.assignments is not None:
-            terms = terms.assigned(self.assignments.gather(1, rows))
-        loss = self.objective(terms)  # [R]
+    def step(self, index: int, rows: Tensor, x: Tensor) -> Tensor:
+        """Train on one batch and return the loss of each run, [R].
+
+        Args:
+            index: of the step, from 0, over all epochs.
+            rows: places of the images in the training split, [R, B].
+            x: the images as the likelihood sees them, [R, B, D].
+        """
+        loss = self.objective(self._terms(self._temperatures(index), rows, x))  # [R]
         self.optimizer.zero_grad(set_to_none=True)
         loss.sum().backward()
+        self.working.hand_over()
         self.optimizer.step()
+        self.working.refresh()
         return loss.detach()
+
+    def _terms(self, temperature: Tensor, rows: Tensor, x: Tensor) -> Terms:
+        model, routing, batch = self.configs[0].model, self.configs[0].routing, x.shape[1]
+        if routing.kind == "top-k" and self.assignments is None:
+            uniform = self.choice.uniform(routing.top_k, batch)
+            noise = self.latent.normal(routing.top_k, batch, model.latent_dim)
+            return self.working.model.sparse(x, noise, temperature, uniform)
+        noise = self.latent.normal(model.num_experts, batch, model.latent_dim)
+        terms = self.working.model(x, noise, temperature)
+        if self.assignments is None:
+            return terms
+        return terms.assigned(self.assignments.gather(1, rows))
 
     def _temperatures(self, step: int) -> Tensor:
         progress = step / max(1, self.epochs * self.batches.steps - 1)

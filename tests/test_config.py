@@ -25,7 +25,7 @@ from moevae.errors import ConfigError
 from moevae.presets import PRESETS, preset
 
 # python -c "from moevae.config import *; print(fingerprint(RunConfig()))"
-GOLDEN = "5100a2066dcee72e"
+GOLDEN = "f3196316c9470f38"
 
 OTHER = {
     "data.name": "mnist",
@@ -42,6 +42,7 @@ OTHER = {
     "model.gaussian_std": 0.4,
     "model.variance_floor": 0.1,
     "routing.kind": "hard",
+    "routing.top_k": 2,
     "routing.temperature": 0.5,
     "routing.schedule": "linear",
     "routing.final_temperature": 0.5,
@@ -51,6 +52,7 @@ OTHER = {
     "train.epochs": 3,
     "train.batch_size": 7,
     "train.learning_rate": 0.1,
+    "train.precision": "bfloat16",
     "evaluation.num_samples": 9,
     "seed": 12,
 }

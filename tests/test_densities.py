@@ -6,6 +6,7 @@ import pytest
 import torch
 from small import normal
 from torch import distributions
+from torch.nn import functional
 
 from moevae.densities import bernoulli_log_prob, gaussian_log_prob, kl_categorical, kl_standard_normal
 
@@ -20,8 +21,10 @@ def test_bernoulli(dtype, rtol, scale):
     logits = scale * normal(3, 2, 50, dtype=dtype)
     x = (normal(3, 2, 50, seed=1) > 0).to(dtype)
     expected = distributions.Bernoulli(logits=logits).log_prob(x).sum(-1)
-    linear = 50 * math.exp(-20)  # torch's softplus drops exp(-logit) above 20
-    torch.testing.assert_close(bernoulli_log_prob(logits, x), expected, rtol=rtol, atol=rtol + linear)
+    dropped = 50 * math.exp(
+        -20
+    )  # torch's softplus, which torch.distributions takes, drops this much above 20
+    torch.testing.assert_close(bernoulli_log_prob(logits, x), expected, rtol=rtol, atol=rtol + dropped)
 
 
 @DTYPES
@@ -40,6 +43,44 @@ def test_bernoulli_of_extreme_logits_stays_exact_with_a_finite_gradient(dtype, r
     assert result.item() == -2e4
     result.backward()
     assert logits.grad.tolist() == [[0.0, 0.0, -1.0, 1.0]]
+
+
+@pytest.mark.parametrize("pixels", [1, 64, 111, 112, 113, 784, 787])
+@pytest.mark.parametrize(
+    ("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 2e-6), (torch.bfloat16, 2e-6)]
+)
+def test_bernoulli_of_experts_that_share_their_images(pixels, dtype, rtol):
+    """More rows than one block holds; pixels that do and do not fill the products of the fast path."""
+    logits = (4 * normal(2, 3, 150, pixels)).to(dtype)
+    x = (normal(2, 1, 150, pixels, seed=1) > 0).to(dtype)
+    weight = normal(2, 3, 150, seed=2)
+
+    def look(function, wide):
+        leaf = logits.to(wide, copy=True).requires_grad_()
+        result = function(leaf, x.to(wide))
+        (result * weight.to(result.dtype)).sum().backward()
+        return result.detach(), leaf.grad
+
+    def plain(wide, x):
+        return (x * wide - functional.softplus(wide, threshold=100)).sum(-1)
+
+    (expected, slope), (found, found_slope) = look(plain, torch.float64), look(bernoulli_log_prob, dtype)
+    assert found.dtype == torch.promote_types(dtype, torch.float32)
+    assert found_slope.dtype == dtype
+    torch.testing.assert_close(found.double(), expected, rtol=rtol, atol=rtol)
+    rounding = torch.finfo(dtype).eps
+    torch.testing.assert_close(found_slope.double(), slope, rtol=4 * rounding, atol=4 * rounding)
+
+
+def test_bernoulli_says_that_it_has_no_gradient_for_the_images_and_no_second_one():
+    logits = normal(2, 5).requires_grad_()
+    with pytest.raises(ValueError, match="no gradient for x"):
+        bernoulli_log_prob(logits, normal(2, 5).requires_grad_())
+    (slope,) = torch.autograd.grad(
+        bernoulli_log_prob(logits, torch.ones(2, 5)).sum(), logits, create_graph=True
+    )
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        slope.sum().backward()
 
 
 @DTYPES

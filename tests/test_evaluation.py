@@ -157,3 +157,26 @@ def test_looking_changes_no_training():
     assert (
         evaluate(blind.model, configs, data)[0].metrics == evaluate(watched.model, configs, data)[0].metrics
     )
+
+
+def test_what_does_not_fit_is_looked_at_in_halves_with_the_same_numbers(monkeypatch):
+    """A device whose memory holds 128 images; what was begun in vain must not move the noise."""
+    run, data = config(), images(test=700)
+    model = mixture(run).float()
+    expected = evaluate(model, [run], data)[0].metrics
+    forward, looks = model.forward, []
+
+    def small(x, noise, heat):
+        looks.append(x.shape[1])
+        if x.shape[1] > 128:
+            raise torch.OutOfMemoryError("made up")
+        return forward(x, noise, heat)
+
+    monkeypatch.setattr(model, "forward", small)
+    with pytest.warns(UserWarning, match=r"^\d+ images at once do not fit: looking at \d+$"):
+        found = evaluate(model, [run], data)[0].metrics
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert looks[:3] == [700, 512, 256]
+    monkeypatch.setattr(model, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("made up")))
+    with pytest.raises(torch.OutOfMemoryError), pytest.warns(UserWarning, match="do not fit"):
+        evaluate(model, [run], data)

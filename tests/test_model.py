@@ -146,6 +146,23 @@ def test_stacking_is_a_loop_over_runs_and_experts(changes):
         torch.testing.assert_close(mixed, plain.mixture_elbo(model, run, x[run], noise[run], heat.item()))
 
 
+@pytest.mark.parametrize("changes", [{}, ODD, {"model.expert_hidden": ()}], ids=["even", "odd", "linear"])
+def test_sparse_terms_are_the_dense_ones_of_the_chosen_experts(changes):
+    model = mixture(config(changes), seeds=(0, 1, 2))
+    sizes = model.config
+    x = (normal(3, 11, PIXELS, seed=1) > 0).double()
+    noise = normal(3, 2, 11, sizes.latent_dim, seed=2)
+    uniform = torch.rand(3, 2, 11, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    sparse = model.sparse(x, noise, HEAT, uniform)
+    for draw in range(2):
+        dense = model(x, noise[:, draw].unsqueeze(1).expand(-1, sizes.num_experts, -1, -1), HEAT)
+        chosen = sparse.chosen[:, draw].unsqueeze(1)
+        torch.testing.assert_close(sparse.gate_log_probs, dense.gate_log_probs)
+        for name in ("recon_log_prob", "kl_z"):
+            expected = getattr(dense, name).gather(1, chosen).squeeze(1)
+            torch.testing.assert_close(getattr(sparse, name)[:, draw], expected)
+
+
 def test_a_run_starts_from_its_seed_alone():
     together, alone = Mixture(config(ODD).model, 10, (3, 4)), Mixture(config(ODD).model, 10, (4,))
     assert same(weights(together, 1), weights(alone, 0))

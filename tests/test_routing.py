@@ -1,4 +1,6 @@
-"""Routing: soft weighs, hard chooses going forward and is soft going back."""
+"""Routing: soft weighs, hard chooses going forward and is soft going back, sparse is soft on average."""
+
+import itertools
 
 import pytest
 import torch
@@ -6,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import normal
 
-from moevae.routing import ROUTINGS, hard, soft
+from moevae.routing import ROUTINGS, draw_experts, hard, sampled_cost, soft
 
 
 @given(st.integers(1, 9), st.floats(0, 200), st.integers(0, 10**6), st.sampled_from(sorted(ROUTINGS)))
@@ -38,3 +40,49 @@ def test_hard_has_the_gradient_of_soft():
 
     assert torch.equal(gradient(hard), gradient(soft))
     assert gradient(hard).abs().min() > 0
+
+
+def test_experts_are_drawn_with_their_probabilities():
+    log_probs = torch.tensor([0.5, 0.0, 0.3, 0.2]).log()[None, :, None].expand(2, 4, 3)
+    uniform = torch.rand(2, 20_000, 3, generator=torch.Generator().manual_seed(0))
+    chosen = draw_experts(log_probs, uniform)
+    shares = torch.stack([(chosen == k).double().mean(1) for k in range(4)], 1)
+    torch.testing.assert_close(shares, log_probs.exp().double(), rtol=0, atol=0.02)
+    assert not (chosen == 1).any()
+
+
+def test_the_ends_of_the_scale_are_experts_too():
+    log_probs = (3 * normal(1, 7, 50, dtype=torch.float32)).log_softmax(1)
+    for end in (0.0, 1 - 2**-24):
+        chosen = draw_experts(log_probs, torch.full((1, 1, 50), end))
+        assert (log_probs.gather(1, chosen) > -25).all()
+        assert ((chosen >= 0) & (chosen < 7)).all()
+
+
+@pytest.mark.parametrize("draws", [1, 2, 3])
+def test_the_sparse_gradient_is_soft_routings_on_average(draws):
+    """All choices of all images, each with its probability: the expectation is exact."""
+    experts, batch = 3, 2
+    elbo = 5 * normal(1, experts, batch, seed=1) - 20
+    start = normal(1, experts, batch, seed=2)
+
+    def gradients(cost):
+        logits, elbos = start.clone().requires_grad_(), elbo.clone().requires_grad_()
+        return torch.autograd.grad(cost(logits.log_softmax(1), elbos).sum(), (logits, elbos))
+
+    exact = gradients(lambda log_probs, elbos: -(soft(log_probs) * elbos).sum(1))
+    mean = [torch.zeros_like(each) for each in exact]
+    probs = start.softmax(1)
+    for flat in itertools.product(range(experts), repeat=draws * batch):
+        chosen = torch.tensor(flat).view(1, draws, batch)
+        share = probs.gather(1, chosen).prod()
+        found = gradients(lambda q, e, chosen=chosen: sampled_cost(q, chosen, e.gather(1, chosen)))
+        mean = [total + share * each for total, each in zip(mean, found, strict=True)]
+    for found, expected in zip(mean, exact, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_the_sparse_cost_is_what_the_drawn_experts_paid():
+    log_probs, chosen = normal(2, 5, 6).log_softmax(1), torch.randint(0, 5, (2, 3, 6))
+    elbo = normal(2, 3, 6, seed=1)
+    torch.testing.assert_close(sampled_cost(log_probs, chosen, elbo), -elbo.mean(1))

@@ -36,12 +36,16 @@ def population(sizes, kind="soft", **changes):
 
 
 @SIZES
-@pytest.mark.parametrize("kind", ["soft", "hard"])
+@pytest.mark.parametrize(
+    ("kind", "precision"),
+    [("soft", "float32"), ("hard", "float32"), ("top-k", "float32"), ("soft", "bfloat16")],
+)
 @pytest.mark.parametrize("batch", [16, 48])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_company_changes_no_bit(sizes, kind, batch, threads, one_thread_again):
+def test_company_changes_no_bit(sizes, kind, precision, batch, threads, one_thread_again):
     torch.set_num_threads(threads)
-    configs, data = population(sizes, kind, **{"train.batch_size": batch}), images(train=320)
+    changes = {"train.batch_size": batch, "train.precision": precision, "routing.top_k": 2}
+    configs, data = population(sizes, kind, **changes), images(train=320)
     losses = []
     together = fit(configs, data, on_epoch=lambda progress: losses.append(progress.losses))
     for run, own in enumerate(configs):
@@ -71,11 +75,23 @@ def test_company_changes_rounding_at_most_where_batches_are_odd(sizes, batch):
             torch.testing.assert_close(alone[name], value, rtol=1e-5, atol=1e-6)
 
 
+@SIZES
+def test_company_changes_rounding_at_most_in_sparse_bfloat16(sizes):
+    """Its products are of as many rows as an expert won, and begin anywhere: kernels differ by that."""
+    changes = {"train.batch_size": 16, "train.precision": "bfloat16"}
+    configs, data, curves = population(sizes, "top-k", **changes), images(), []
+    fit(configs, data, on_epoch=lambda progress: curves.append(progress.losses))
+    for run, own in enumerate(configs):
+        alone = []
+        fit([own], data, on_epoch=lambda progress, alone=alone: alone.append(progress.losses[0]))
+        assert alone == pytest.approx([losses[run] for losses in curves], rel=5e-3)
+
+
 def test_no_two_runs_and_no_two_purposes_share_a_stream():
     training = Training(population(EVEN), images().train, CPU)
-    streams = (training.latent, training.batches.order, training.batches.threshold)
+    streams = tuple(training._streams().values())
     starts = [each.initial_seed() for stream in streams for each in stream.generators]
-    assert len(set(starts)) == len(starts) == 9
+    assert len(set(starts)) == len(starts) == 12
 
 
 def test_the_order_of_runs_does_not_matter():

@@ -1,0 +1,65 @@
+"""Options, the stopwatch, and what every benchmark writes down.
+
+Run with `nox -s bench`, `nox -s bench -- --device cuda --size paper`.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from sizes import PLANS, Plan
+from stopwatch import Stopwatch
+
+import moevae  # noqa: F401 - before torch, whose libraries read the variables that it sets
+from moevae import devices, provenance
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("moevae")
+    group.addoption("--device", default="cpu", help="cpu, cuda or mps")
+    group.addoption("--size", default="quick", choices=list(PLANS), help="what is swept, and how often")
+    group.addoption("--threads", default=1, type=int, help="CPU threads of every contestant")
+
+
+@pytest.fixture(scope="session")
+def plan(request: pytest.FixtureRequest) -> Plan:
+    return PLANS[request.config.getoption("--size")]
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> torch.device:
+    devices.prepare(request.config.getoption("--threads"))
+    return devices.resolve(request.config.getoption("--device"))
+
+
+@pytest.fixture
+def measure(benchmark, plan: Plan, device: torch.device) -> Stopwatch:
+    return Stopwatch(benchmark, plan.rounds, device)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Sweep an argument `at_<name>` over the plan's values of that name."""
+    plan = PLANS[metafunc.config.getoption("--size")]
+    for name in metafunc.fixturenames:
+        if name.startswith("at_"):
+            metafunc.parametrize(name, getattr(plan, name.removeprefix("at_")))
+
+
+def pytest_benchmark_update_json(config: pytest.Config, benchmarks: object, output_json: dict) -> None:
+    """Say where the numbers come from, and leave out what names this machine or repeats every round."""
+    device = devices.resolve(config.getoption("--device"))
+    commit, dirty = provenance.commit()
+    for key in ("machine_info", "commit_info"):
+        output_json.pop(key, None)
+    output_json["origin"] = {
+        "hardware": devices.describe(device),
+        "versions": provenance.versions(),
+        "commit": commit,
+        "dirty": dirty,
+        "size": config.getoption("--size"),
+        "load_average": os.getloadavg()[0],
+    }
+    for entry in output_json["benchmarks"]:
+        entry["stats"].pop("data", None)

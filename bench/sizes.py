@@ -1,0 +1,119 @@
+"""How large the benchmarks are: networks, batches, sweeps and rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from moevae.config import ModelConfig, RunConfig, override
+from moevae.data import Images
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """One mixture and its batch: `hidden` and `gate` are the widths of the hidden layers."""
+
+    side: int = 28
+    experts: int = 10
+    hidden: int = 400
+    latent: int = 20
+    gate: int = 128
+    batch: int = 512
+
+    @property
+    def naive(self) -> dict[str, int]:
+        """What the naive baseline is told."""
+        names = ("side", "experts", "hidden", "latent", "gate", "batch")
+        return {name: getattr(self, name) for name in names}
+
+    def config(self, changes: Mapping[str, Any] | None = None, seed: int = 0) -> RunConfig:
+        """Return a configuration of these sizes, changed."""
+        base = RunConfig(
+            model=ModelConfig(
+                num_experts=self.experts,
+                latent_dim=self.latent,
+                expert_hidden=(self.hidden,),
+                gate_hidden=(self.gate,),
+            ),
+            seed=seed,
+        )
+        return override(base, {"train.batch_size": self.batch, **(changes or {})})
+
+    def images(self, count: int | None = None) -> Images:
+        """Return noise of the right size: speed does not depend on what the images show."""
+        count = count or max(4 * self.batch, 1024)
+        stream = torch.Generator().manual_seed(0)
+        pixels = torch.randint(0, 256, (count, self.side**2), generator=stream, dtype=torch.uint8)
+        return Images("noise", "0" * 64, self.side, self.side, pixels, pixels[:0], pixels)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is swept, and how often each point is timed."""
+
+    rounds: int
+    mixture: Sizes
+    small: Sizes
+    """The size of scikit-learn's digits."""
+    batches: tuple[int, ...]
+    experts: tuple[int, ...]
+    hidden: tuple[int, ...]
+    runs: tuple[int, ...]
+    runs_of_mixture: tuple[int, ...]
+    counts: tuple[int, ...]
+    """Training images of one epoch."""
+    seeds: int
+    """Of the paired comparison of quality."""
+    epochs: int
+
+    def at(self, **changes: int) -> Sizes:
+        """Return the mixture's sizes, changed."""
+        return replace(self.mixture, **changes)
+
+
+_DIGITS = Sizes(side=8, hidden=64, latent=4, gate=64, batch=128)
+
+PLANS = {
+    "tiny": Plan(
+        rounds=2,
+        mixture=Sizes(side=6, experts=3, hidden=16, latent=2, gate=16, batch=16),
+        small=Sizes(side=4, experts=2, hidden=8, latent=2, gate=8, batch=16),
+        batches=(16,),
+        experts=(2, 4),
+        hidden=(16,),
+        runs=(1, 2),
+        runs_of_mixture=(1, 2),
+        counts=(64, 128),
+        seeds=2,
+        epochs=1,
+    ),
+    "quick": Plan(
+        rounds=15,
+        mixture=Sizes(),
+        small=_DIGITS,
+        batches=(128, 512, 1024, 2048),
+        experts=(1, 4, 8, 16, 64),
+        hidden=(128, 800),
+        runs=(1, 2, 4, 8, 16, 32, 64),
+        runs_of_mixture=(1, 2, 4, 8),
+        counts=(2_048, 8_192, 32_768),
+        seeds=10,
+        epochs=30,
+    ),
+    "paper": Plan(
+        rounds=50,
+        mixture=Sizes(),
+        small=_DIGITS,
+        batches=(128, 512, 1024, 2048, 8192),
+        experts=(1, 4, 8, 16, 64, 256),
+        hidden=(128, 800, 1600),
+        runs=(1, 2, 4, 8, 16, 32, 64),
+        runs_of_mixture=(1, 2, 4, 8, 16, 32, 64),
+        counts=(2_048, 8_192, 32_768, 131_072),
+        seeds=20,
+        epochs=30,
+    ),
+}

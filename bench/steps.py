@@ -1,0 +1,55 @@
+"""Steps of moevae as benchmarks call them, and what must be true of their losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from sizes import Sizes
+from torch import Tensor
+
+from moevae.train import Training
+
+PATHS: dict[str, dict[str, Any]] = {
+    "soft": {},
+    "hard": {"routing.kind": "hard"},
+    "top-1": {"routing.kind": "top-k"},
+    "soft, bfloat16": {"train.precision": "bfloat16"},
+    "top-1, bfloat16": {"routing.kind": "top-k", "train.precision": "bfloat16"},
+}
+"""Ways to train, by the name of their row."""
+
+
+def training_step(
+    sizes: Sizes, device: torch.device, changes: Mapping[str, Any] | None = None, runs: int = 1
+) -> Callable[[], Tensor]:
+    """Return a function that trains one step, data included, and returns the loss of each run."""
+    configs = [sizes.config(changes, seed) for seed in range(runs)]
+    training = Training(configs, sizes.images().train, device)
+
+    def endless() -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            yield from training.batches.epoch()
+
+    feed = endless()
+    return lambda: training.step(0, *next(feed))
+
+
+def dtype_of(changes: Mapping[str, Any]) -> torch.dtype:
+    """Return the type of the products."""
+    return torch.bfloat16 if changes.get("train.precision") == "bfloat16" else torch.float32
+
+
+def check(losses: list[Tensor], sizes: Sizes, rival: list[float] | None = None) -> None:
+    """Raise AssertionError unless the losses are those of fair coins, which is what noise looks like.
+
+    The bound on the log-probability of D fair coins is at best -D ln 2; the naive baseline agrees.
+    """
+    coins = sizes.side**2 * math.log(2)
+    found = [float(loss.mean()) for loss in losses]
+    assert all(0.95 * coins < loss < 1.5 * coins for loss in found), (coins, found)
+    if rival:
+        first = rival[0]
+        assert abs(found[0] - first) < 0.25 * first, (found[0], first)

@@ -1,0 +1,53 @@
+"""What speed does to the result: each path against soft float32 routing, paired by seed, on real digits."""
+
+import numpy as np
+import pytest
+from steps import PATHS
+
+from moevae import metrics
+from moevae.config import override
+from moevae.data import load_images, load_labels
+from moevae.evaluation import evaluate
+from moevae.presets import digits
+from moevae.train import fit
+
+QUANTITIES = ("nmi", "mixture_elbo", "tight_elbo")
+
+
+def quality(configs, images, labels, device):
+    """Each quantity of the test split, one a run."""
+    found = evaluate(fit(configs, images, device=device).model, configs, images)
+    scores = [each.metrics | metrics.clustering(each.assignments, labels.test) for each in found]
+    return {name: np.array([score[name] for score in scores]) for name in QUANTITIES}
+
+
+@pytest.fixture(scope="module")
+def reference(plan, device):
+    base = override(digits(), {"train.epochs": plan.epochs})
+    configs = [override(base, {"seed": seed}) for seed in range(plan.seeds)]
+    images, labels = load_images(base.data), load_labels(base.data)
+    return configs, images, labels, quality(configs, images, labels, device)
+
+
+@pytest.mark.benchmark(group="quality at speed, scikit-learn's digits")
+@pytest.mark.parametrize("path", PATHS)
+def test_path(benchmark, reference, device, path):
+    configs, images, labels, expected = reference
+    changed = [override(config, PATHS[path]) for config in configs]
+    found = benchmark.pedantic(quality, (changed, images, labels, device), rounds=1)
+    benchmark.extra_info |= {
+        "row": path,
+        "quality": {
+            name: {
+                "mean": float(found[name].mean()),
+                "difference": float((found[name] - expected[name]).mean()),
+                "standard_error": float((found[name] - expected[name]).std(ddof=1) / len(configs) ** 0.5),
+                "seed_spread": float(expected[name].std(ddof=1)),
+                "n": len(configs),
+            }
+            for name in QUANTITIES
+        },
+    }
+    assert all(np.isfinite(values).all() for values in found.values())
+    if path == "soft":
+        assert all((found[name] == expected[name]).all() for name in QUANTITIES)

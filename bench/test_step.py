@@ -1,0 +1,74 @@
+"""What a training step and an evaluation cost: against the naive loop, by path, batch, experts and width."""
+
+import flops
+import pytest
+import torch
+from rival import rival
+from steps import PATHS, check, dtype_of, training_step
+
+from moevae.evaluation import evaluate
+from moevae.model import Mixture
+
+
+def against_naive(measure, device, sizes, path, **facts):
+    changes = PATHS[path]
+    with rival(sizes, device.type, torch.get_num_threads()) as other:
+        losses = measure(
+            path,
+            training_step(sizes, device, changes),
+            images=sizes.batch,
+            flops=flops.training(sizes, chosen=1 if "top-1" in path else None),
+            rival=other,
+            dtype=dtype_of(changes),
+            **facts,
+        )
+        check(losses, sizes, other.losses)
+
+
+@pytest.mark.benchmark(group="training step by batch size")
+@pytest.mark.parametrize("path", PATHS)
+def test_batch(measure, device, plan, path, at_batches):
+    against_naive(measure, device, plan.at(batch=at_batches), path, batch=at_batches)
+
+
+@pytest.mark.benchmark(group="training step by number of experts")
+@pytest.mark.parametrize("path", ["soft", "top-1"])
+def test_experts(measure, device, plan, path, at_experts):
+    sizes = plan.at(experts=at_experts, batch=plan.batches[0])
+    against_naive(measure, device, sizes, path, experts=at_experts)
+
+
+@pytest.mark.benchmark(group="training step by width")
+@pytest.mark.parametrize("path", ["soft", "soft, bfloat16"])
+def test_width(measure, device, plan, path, at_hidden):
+    against_naive(measure, device, plan.at(hidden=at_hidden), path, hidden=at_hidden)
+
+
+@pytest.mark.benchmark(group="training step, sparse against soft")
+def test_sparse_against_soft(measure, device, plan, at_batches):
+    sizes = plan.at(batch=at_batches)
+    losses = measure(
+        "top-1 against soft",
+        training_step(sizes, device, PATHS["top-1"]),
+        images=sizes.batch,
+        beside=training_step(sizes, device),
+        batch=at_batches,
+    )
+    check(losses, sizes)
+
+
+@pytest.mark.benchmark(group="evaluation by batch size")
+def test_evaluation(measure, device, plan, at_batches):
+    sizes = plan.at(batch=at_batches)
+    config, images = sizes.config(), sizes.images(2 * max(at_batches, 128))
+    model = Mixture(config.model, sizes.side**2, (0,)).to(device)
+    found = measure(
+        "evaluation",
+        lambda: evaluate(model, [config], images, chunk=at_batches),
+        images=len(images.test),
+        flops=flops.evaluation(sizes),
+        batch=at_batches,
+    )
+    metrics = found[0][0].metrics
+    assert metrics["mixture_elbo"] <= metrics["tight_elbo"] < 0
+    assert all(each[0].metrics == metrics for each in found)

@@ -1,0 +1,42 @@
+"""Which images go to which expert where only chosen experts are computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """The pairs of image and chosen expert, S choices an image, sorted by run and expert: T = R S B rows."""
+
+    order: Tensor
+    """Place of each sorted row among the choices [R, S, B], [T]."""
+    ends: tuple[int, ...]
+    """Where the rows of each run's experts end, R K numbers."""
+    shape: torch.Size
+    """R, S, B."""
+
+    @classmethod
+    def of(cls, chosen: Tensor, num_experts: int) -> Dispatch:
+        """Sort the choices, [R, S, B] int64."""
+        runs = torch.arange(len(chosen), device=chosen.device)[:, None, None]
+        keys = (chosen + num_experts * runs).flatten()
+        ends = keys.bincount(minlength=num_experts * len(chosen)).cumsum(0)
+        return cls(keys.argsort(stable=True), tuple(ends.tolist()), chosen.shape)
+
+    def images(self, x: Tensor) -> Tensor:
+        """Return the image of each row, [T, D]; x [R, B, D]."""
+        _, choices, batch = self.shape
+        run = self.order.div(choices * batch, rounding_mode="floor")
+        return x.flatten(0, 1)[run * batch + self.order % batch]
+
+    def rows(self, values: Tensor) -> Tensor:
+        """Return values [R, S, B, Z] sorted, [T, Z]."""
+        return values.flatten(0, 2)[self.order]
+
+    def choices(self, values: Tensor) -> Tensor:
+        """Return values of rows, [T], in the order of the choices, [R, S, B]."""
+        return values[self.order.argsort()].view(self.shape)

@@ -1,0 +1,55 @@
+"""Linear maps of rows sorted by group: each group's rows meet that group's weights alone."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+
+def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor, ends: Sequence[int]) -> Tensor:
+    """Return x @ weight[g] + bias[g] for the rows of each group g, [T, O].
+
+    Args:
+        x: rows sorted by group, [T, I], taken in the weights' type.
+        weight: of each group, [R, K, I, O]; group g = (run, expert) counts experts first.
+        bias: [R, K, O].
+        ends: where each group's rows end, R K numbers that rise to T.
+    """
+    return cast(Tensor, _GroupedLinear.apply(x.to(weight.dtype), weight, bias, tuple(ends)))
+
+
+class _GroupedLinear(torch.autograd.Function):
+    """A product a group, written in its place: indexing weights in autograd would allocate all gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, ends: tuple[int, ...]) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.ends = ends
+        result = x.new_empty(len(x), weight.shape[-1])
+        for group, rows in _groups(weight, ends):
+            torch.addmm(bias[group], x[rows], weight[group], out=result[rows])
+        return result
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+        x, weight = ctx.saved_tensors
+        to_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        to_weight = torch.empty_like(weight)  # strided as the weight is, so that no copy follows
+        to_bias = weight.new_empty(*weight.shape[:2], weight.shape[-1])
+        for group, rows in _groups(weight, ctx.ends):
+            torch.mm(x[rows].T, gradient[rows], out=to_weight[group])
+            torch.sum(gradient[rows], 0, out=to_bias[group])
+            if to_x is not None:
+                torch.mm(gradient[rows], weight[group].T, out=to_x[rows])
+        return to_x, to_weight, to_bias, None
+
+
+def _groups(weight: Tensor, ends: Sequence[int]) -> Iterator[tuple[tuple[int, int], slice]]:
+    places = itertools.product(range(weight.shape[0]), range(weight.shape[1]))
+    for group, (start, end) in zip(places, itertools.pairwise([0, *ends]), strict=True):
+        yield group, slice(start, end)

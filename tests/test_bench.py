@@ -1,0 +1,83 @@
+"""The benchmarks run, at their smallest, and their page is made from what they write; speed is not tested."""
+
+import copy
+import json
+import subprocess
+import sys
+
+import pytest
+
+SMALLEST = (
+    "(test_batch and 16-soft and not bfloat16) or test_small or test_bernoulli"
+    " or (test_path and soft and not bfloat16)"
+)
+
+
+@pytest.fixture(scope="module")
+def bench(pytestconfig):
+    return pytestconfig.rootpath / "bench"
+
+
+@pytest.fixture(scope="module")
+def measured(bench, tmp_path_factory):
+    """The JSON file of a run of a few benchmarks."""
+    path = tmp_path_factory.mktemp("bench") / "throughput-cpu.json"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(bench), "--size", "tiny"]
+    done = subprocess.run(
+        [*command, "-k", SMALLEST, f"--benchmark-json={path}"],
+        cwd=bench.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    return path
+
+
+def report(bench, *arguments):
+    command = [sys.executable, str(bench / "report.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_a_row_says_all_that_a_table_needs(measured):
+    found = json.loads(measured.read_text())
+    rows = {entry["name"]: entry["extra_info"] for entry in found["benchmarks"]}
+    row = rows["test_batch[16-soft]"]
+    assert row["images_per_second"] == pytest.approx(16 / row["seconds"]["median"])
+    assert row["ratio_to_naive"]["n"] == row["rounds"] == 2
+    # Three products a layer, of inputs times outputs times two operations, but two in layers that see pixels.
+    pixels, hidden, latent, gate, experts = 36, 16, 2, 16, 3
+    expert = 2 * pixels * hidden + 3 * (hidden * 2 * latent + latent * hidden + hidden * pixels)
+    assert row["flops_per_image"] == 2 * (experts * expert + 2 * pixels * gate + 3 * gate * experts)
+    assert 0 < row["share_of_peak"] < 1
+    assert {"device", "dtype", "threads", "unit", "peak_memory_mib"} <= row.keys()
+    assert {"commit", "versions", "hardware", "load_average"} <= found["origin"].keys()
+    assert "machine_info" not in found
+
+
+def test_the_page_is_made_from_the_file_alone(bench, measured):
+    done = report(bench, "--results", measured.parent)
+    assert done.returncode == 0, done.stderr
+    page = (measured.parent / "throughput.md").read_text()
+    assert "### Training step by batch size" in page
+    assert "No rows for: GPU (CUDA)" in page
+    for name in [line.split("](")[1].rstrip(")") for line in page.splitlines() if line.startswith("![")]:
+        assert (measured.parent / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_ratio_that_fell_is_flagged(bench, measured, tmp_path):
+    found = json.loads(measured.read_text())
+    fallen = copy.deepcopy(found)
+    for entry in fallen["benchmarks"]:
+        if "ratio_to_naive" in entry["extra_info"]:
+            entry["extra_info"]["ratio_to_naive"]["median"] *= 0.8
+    (tmp_path / "new.json").write_text(json.dumps(fallen))
+    same = report(bench, "--results", measured.parent, "--compare", measured)
+    worse = report(bench, "--results", measured.parent, "--compare", tmp_path / "new.json")
+    assert (same.returncode, worse.returncode) == (0, 1)
+    assert worse.stdout.startswith("test_batch[16-soft]: ")
+
+
+def test_nothing_measured_is_said_in_one_line(bench, tmp_path):
+    done = report(bench, "--results", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "no throughput-*.json" in done.stderr
