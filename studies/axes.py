@@ -70,6 +70,8 @@ def heat_maps(analysis: Analysis, page: Page) -> None:
         }
         for measure in analysis.compared
     }
+    if not any(grids.values()):
+        return
     page.head("Strength against temperature")
     for measure, drawn in grids.items():
         for part in range(0, len(drawn), 8):

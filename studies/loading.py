@@ -62,6 +62,7 @@ def load(folder: Path) -> Study:
         ),
         left_out=tuple(map(str, plan.get("left_out", ()))),
         unread=unread,
+        oracle=bool(plan.get("search", {}).get("oracle", False)),
         base=plan.get("base", {}),
         numbers=tuple(range(1, len(planned) + 1)),
     )

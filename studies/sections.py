@@ -69,9 +69,14 @@ def reading(study: Study, page: Page) -> None:
         else ""
     )
     exact = f"exact up to {paired.EXACT} pairs" if n > paired.EXACT else "exact"
+    sight = (
+        "training never sees labels, but labels of the validation split chose these cells (oracle)"
+        if study.oracle
+        else "training and the choice of runs never see labels"
+    )
     points = (
         "All numbers are of the test split, unless they say validation. NMI, ARI and ACC (one-to-one, "
-        "Hungarian) compare assignments with labels; training and the choice of runs never see labels.",
+        f"Hungarian) compare assignments with labels; {sight}.",
         "ELBO is the mixture bound on log p(x), in nats per image: higher is better. Training speed is that "
         "of the whole population that a run trained in.",
         "A run that failed or is missing lowers n and is listed; nothing is put in its place.",

@@ -98,6 +98,8 @@ class Study:
     """Why other baselines were not fitted, a sentence each."""
     unread: tuple[str, ...] = ()
     """Why a file among the records was not counted, one line each."""
+    oracle: bool = False
+    """Whether labels chose the cells, as in a search that clusters well by looking."""
     base: Mapping[str, Any] = field(default_factory=dict)
     numbers: tuple[int, ...] = ()
     """What each cell is called: its place in the plan, from 1, also in a study of one data set of several."""

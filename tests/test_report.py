@@ -211,6 +211,29 @@ def test_cells_of_a_search_that_match_nothing_are_shown(tmp_path, undrawn) -> No
     assert "0.3" in page
 
 
+def test_a_section_with_nothing_to_show_is_left_out(tmp_path, undrawn) -> None:
+    keys = ("objective.balance_weight", "routing.temperature", "objective.information_weight")
+    cells = [dict(zip(keys, (1.5 * i, 0.3 + i, 0.1 * i), strict=True)) for i in range(4)]
+    axes = {key: [cell[key] for cell in cells] for key in keys}
+    plan = synthetic.plan(axes, cells=cells, baseline=cells[0], seeds=[0, 1])
+    page = write_report(synthetic.write(tmp_path, plan, bare)).read_text()
+    assert "## Strength against temperature" not in page
+
+
+def test_a_search_by_labels_says_that_labels_chose_its_cells(tmp_path, undrawn) -> None:
+    seen = "labels of the validation split chose these cells (oracle)"
+    never = "training and the choice of runs never see labels"
+    axes = {"routing.kind": ["soft", "hard"]}
+    blind = write_report(
+        synthetic.write(tmp_path / "a", synthetic.plan(axes, search={"oracle": False}), bare)
+    )
+    assert never in blind.read_text()
+    assert seen not in blind.read_text()
+    told = write_report(synthetic.write(tmp_path / "b", synthetic.plan(axes, search={"oracle": True}), bare))
+    assert seen in told.read_text()
+    assert never not in told.read_text()
+
+
 def test_each_row_tells_the_command_that_makes_it(tmp_path, undrawn) -> None:
     folder = synthetic.write(tmp_path, synthetic.plan(AXES, seeds=[3]), bare)
     page = write_report(folder).read_text()
