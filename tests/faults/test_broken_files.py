@@ -1,4 +1,4 @@
-"""Broken files: each is found and named, none is counted, and the report is made of the others."""
+"""Broken files: each is found and named, none is counted, and the report is made of the rest."""
 
 import json
 import random
@@ -110,7 +110,7 @@ def test_broken_records_are_named_and_not_counted(folder, reliability, monkeypat
     reliability(
         "broken files",
         f"{len(refused)} beside {len(good)} good records: {', '.join(BREAKAGES)}, copies",
-        "each found and named, none counted, the report is made of the others",
+        "each found and named, none counted, the report is made of the rest",
     )
 
 

@@ -16,7 +16,10 @@ from studies.storage import StorageError
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("cells", "crashes"), [(12, 1), pytest.param(150, 10, marks=pytest.mark.faults)])
+@pytest.mark.parametrize(
+    ("cells", "crashes"),
+    [pytest.param(12, 1, marks=pytest.mark.slow), pytest.param(150, 10, marks=pytest.mark.faults)],
+)
 def test_a_server_that_crashes_under_load_loses_nothing(tmp_path, reliability, cells, crashes):
     chance = random.Random(0)
     with postgres() as server:
