@@ -91,7 +91,7 @@ PLANS = {
         epochs=1,
     ),
     "quick": Plan(
-        rounds=15,
+        rounds=11,
         mixture=Sizes(),
         small=_DIGITS,
         batches=(128, 512, 1024, 2048),

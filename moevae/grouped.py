@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+
+_FULL = 64
 
 
 def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor, ends: Sequence[int]) -> Tensor:
@@ -31,7 +34,7 @@ class _GroupedLinear(torch.autograd.Function):
         ctx.ends = ends
         result = x.new_empty(len(x), weight.shape[-1])
         for group, rows in _groups(weight, ends):
-            torch.addmm(bias[group], x[rows], weight[group], out=result[rows])
+            result[rows] = torch.addmm(bias[group], _own(x, rows), weight[group])[: rows.stop - rows.start]
         return result
 
     @staticmethod
@@ -42,11 +45,22 @@ class _GroupedLinear(torch.autograd.Function):
         to_weight = torch.empty_like(weight)  # strided as the weight is, so that no copy follows
         to_bias = weight.new_empty(*weight.shape[:2], weight.shape[-1])
         for group, rows in _groups(weight, ctx.ends):
-            torch.mm(x[rows].T, gradient[rows], out=to_weight[group])
-            torch.sum(gradient[rows], 0, out=to_bias[group])
+            slope = _own(gradient, rows)
+            torch.mm(_own(x, rows).T, slope, out=to_weight[group])
+            torch.sum(slope, 0, out=to_bias[group])
             if to_x is not None:
-                torch.mm(gradient[rows], weight[group].T, out=to_x[rows])
+                to_x[rows] = torch.mm(slope, weight[group].T)[: rows.stop - rows.start]
         return to_x, to_weight, to_bias, None
+
+
+def _own(x: Tensor, rows: slice) -> Tensor:
+    """Return a group's rows, in bfloat16 on a CPU filled up with zeros: each number of rows is a new kernel."""
+    if x.dtype != torch.bfloat16 or x.device.type != "cpu":
+        return x[rows]
+    count = rows.stop - rows.start
+    filled = x.new_zeros(math.ceil(count / _FULL) * _FULL, x.shape[1])
+    filled[:count] = x[rows]
+    return filled
 
 
 def _groups(weight: Tensor, ends: Sequence[int]) -> Iterator[tuple[tuple[int, int], slice]]:

@@ -36,15 +36,12 @@ def population(sizes, kind="soft", **changes):
 
 
 @SIZES
-@pytest.mark.parametrize(
-    ("kind", "precision"),
-    [("soft", "float32"), ("hard", "float32"), ("top-k", "float32"), ("soft", "bfloat16")],
-)
+@pytest.mark.parametrize("kind", ["soft", "hard", "top-k"])
 @pytest.mark.parametrize("batch", [16, 48])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_company_changes_no_bit(sizes, kind, precision, batch, threads, one_thread_again):
+def test_company_changes_no_bit(sizes, kind, batch, threads, one_thread_again):
     torch.set_num_threads(threads)
-    changes = {"train.batch_size": batch, "train.precision": precision, "routing.top_k": 2}
+    changes = {"train.batch_size": batch, "routing.top_k": 2}
     configs, data = population(sizes, kind, **changes), images(train=320)
     losses = []
     together = fit(configs, data, on_epoch=lambda progress: losses.append(progress.losses))
@@ -76,10 +73,11 @@ def test_company_changes_rounding_at_most_where_batches_are_odd(sizes, batch):
 
 
 @SIZES
-def test_company_changes_rounding_at_most_in_sparse_bfloat16(sizes):
-    """Its products are of as many rows as an expert won, and begin anywhere: kernels differ by that."""
+@pytest.mark.parametrize("kind", ["soft", "top-k"])
+def test_company_changes_rounding_at_most_in_bfloat16(sizes, kind):
+    """oneDNN rounds small products by how many there are."""
     changes = {"train.batch_size": 16, "train.precision": "bfloat16"}
-    configs, data, curves = population(sizes, "top-k", **changes), images(), []
+    configs, data, curves = population(sizes, kind, **changes), images(), []
     fit(configs, data, on_epoch=lambda progress: curves.append(progress.losses))
     for run, own in enumerate(configs):
         alone = []
