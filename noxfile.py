@@ -28,7 +28,7 @@ def _run(session: nox.Session, *arguments: str) -> None:
 @nox.session
 def environment(session: nox.Session) -> None:
     """Install moevae with all it needs, once, for the other sessions."""
-    session.install("--editable", ".", *nox.project.dependency_groups(GROUPS, "tests", "types"))
+    session.install("--editable", ".[dashboard]", *nox.project.dependency_groups(GROUPS, "tests", "types"))
 
 
 @nox.session
@@ -48,14 +48,40 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["environment"])
 def tests(session: nox.Session) -> None:
-    """Run the default test suite (`-- -m slow` for the long one)."""
-    _run(session, "-m", "pytest", *session.posargs)
+    """Run the default test suite on all cores (`-- -m slow` for the long one)."""
+    _run(session, "-m", "pytest", "-n", "logical", "--dist", "loadfile", *session.posargs)
+
+
+@nox.session
+def peers(session: nox.Session) -> None:
+    """Test the baselines of moevae[peers], in an environment of their own (minutes)."""
+    session.install("--editable", ".[peers]", *nox.project.dependency_groups(GROUPS, "tests"))
+    session.run("pytest", "-m", "peers", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def faults(session: nox.Session) -> None:
+    """Kill, crash and break what can be (ten minutes), and write results/reliability.md."""
+    page = "results/reliability.md"
+    _run(session, "-m", "pytest", "tests/faults", "-m", "", "--reliability", page, *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["environment"])
 def ablations(session: nox.Session) -> None:
     """Run an ablation study and write its report (`-- --profile mnist-quick --seeds 5`)."""
     _run(session, "-m", "studies", "ablate", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def search(session: nox.Session) -> None:
+    """Search a space for good settings with Optuna (`-- --space all --trials 100`)."""
+    _run(session, "-m", "studies", "search", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def dashboard(session: nox.Session) -> None:
+    """Open a study in optuna-dashboard, on this machine alone (`-- quick`)."""
+    _run(session, "-m", "studies", "dashboard", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["environment"])

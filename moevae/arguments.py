@@ -22,7 +22,7 @@ What to expect:
 - Labels, where the data set has them, are used for scoring only.
 - A run whose loss stops being a number is told, and not kept.
 - Exit code: 0 done, 1 a run failed, 2 a mistake in what was asked,
-  130 interrupted (nothing is written then).
+  130 interrupted: the same command goes on where long training stopped.
 
 Examples:
   python -m moevae train

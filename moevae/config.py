@@ -155,7 +155,7 @@ PER_RUN = (
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """Return the configuration as plain nested data, ready for JSON."""
-    return cast(dict[str, Any], json.loads(json.dumps(asdict(cast(Any, config)))))
+    return cast(dict[str, Any], _ADAPTER.dump_python(config, mode="json"))
 
 
 def from_dict(tree: Mapping[str, Any]) -> RunConfig:
@@ -251,7 +251,8 @@ def nearest(what: str, given: str, valid: Iterable[str]) -> str:
 
 
 def _check_key(key: str) -> None:
-    nearest("key", key, keys())
+    if key not in keys():
+        nearest("key", key, keys())
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -9,6 +9,7 @@ import operator
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -62,6 +63,7 @@ def parse(
 
 def exit_code(work: Callable[[], int]) -> int:
     """Do the work and return its exit code: 2 for a mistake, 130 for an interrupt, 141 for a reader gone."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         code = work()
         sys.stdout.flush()

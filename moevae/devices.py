@@ -15,6 +15,8 @@ from moevae.errors import ConfigError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # as in malloc.h
 
+_POWER = Path("/sys/class/powercap")
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -72,6 +74,33 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def energy(device: torch.device) -> float | None:
+    """Return the device's energy counter in joules, from an arbitrary zero; None where it has none to read.
+
+    GPUs: NVML, where its Python package is installed. CPUs: RAPL, whose counters Linux lets root read.
+    """
+    if device.type == "cuda":
+        return _gpu_energy(device)
+    try:
+        counters = [path.read_text() for path in _POWER.glob("intel-rapl:?/energy_uj")]
+    except OSError:
+        return None
+    return sum(map(int, counters)) / 1e6 if device.type == "cpu" and counters else None
+
+
+def _gpu_energy(device: torch.device) -> float | None:
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+        return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
+    except pynvml.NVMLError:
+        return None
 
 
 def describe(device: torch.device) -> dict[str, str | int | float]:

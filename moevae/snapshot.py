@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
@@ -19,9 +21,60 @@ from torch import Tensor
 from moevae.config import RunConfig, fingerprint
 from moevae.errors import CheckpointError
 from moevae.files import write_atomically
+from moevae.train import Fit, Progress, Training
 
 FORMAT = "moevae-snapshot-1"
+_COMPANION = "companion."
 _DIGEST = hashlib.sha256().digest_size
+
+
+class Companion(Protocol):
+    """What goes through training beside the weights, and must be there again when it goes on."""
+
+    def state(self) -> tuple[dict[str, Tensor], Any]:
+        """Return tensors by name, and plain data for JSON."""
+        ...
+
+    def restore(self, tensors: Mapping[str, Tensor], plain: Any) -> None:
+        """Go on from a `state`."""
+        ...
+
+
+def place(folder: Path, configs: Sequence[RunConfig]) -> Path:
+    """Return where the snapshot of these runs, in this order, stands in a folder."""
+    return folder / f"{hashlib.sha256('-'.join(_names(configs)).encode()).hexdigest()[:16]}.snapshot"
+
+
+def carry_on(
+    training: Training,
+    path: Path | None,
+    *,
+    seconds: float = 10.0,
+    on_epoch: Callable[[Progress], None] | None = None,
+    companion: Companion | None = None,
+) -> Fit:
+    """Train to the end, from the snapshot where there is a good one.
+
+    The snapshot stays when training ends: what is made of the runs must be safe before it goes.
+
+    Args:
+        training: the population at its beginning.
+        path: of the snapshot; None keeps none.
+        seconds: an epoch that ends this long after the last snapshot, or the start, leaves a new one.
+        on_epoch: called after each epoch.
+        companion: kept and restored with the weights.
+    """
+    if path and path.exists():
+        _resume(path, training, companion)
+    kept = time.perf_counter()
+    while not training.done:
+        progress = training.epoch()
+        if on_epoch:
+            on_epoch(progress)
+        if path and not training.done and time.perf_counter() - kept >= seconds:
+            _keep(path, training, companion)
+            kept = time.perf_counter()
+    return training.result()
 
 
 def write(path: Path, configs: Sequence[RunConfig], tensors: Mapping[str, Tensor], plain: Any) -> None:
@@ -52,6 +105,29 @@ def read(path: Path, configs: Sequence[RunConfig]) -> tuple[dict[str, Tensor], A
     if head.get("format") != FORMAT or runs != _names(configs):
         raise CheckpointError(f"{path}: a snapshot of other runs")
     return tensors, plain
+
+
+def _keep(path: Path, training: Training, companion: Companion | None) -> None:
+    tensors, plain = training.state()
+    more, beside = companion.state() if companion else ({}, None)
+    tensors |= {f"{_COMPANION}{name}": value for name, value in more.items()}
+    try:
+        write(path, training.configs, tensors, {"training": plain, "companion": beside})
+    except OSError as error:
+        warnings.warn(f"{path}: not written ({error.strerror}); training goes on without it", stacklevel=3)
+
+
+def _resume(path: Path, training: Training, companion: Companion | None) -> None:
+    try:
+        tensors, plain = read(path, training.configs)
+    except CheckpointError as error:
+        warnings.warn(f"{error}; its runs start anew", stacklevel=3)
+        return
+    names = [name for name in tensors if name.startswith(_COMPANION)]
+    more = {name.removeprefix(_COMPANION): tensors.pop(name) for name in names}
+    training.restore(tensors, plain["training"])
+    if companion:
+        companion.restore(more, plain["companion"])
 
 
 def _names(configs: Sequence[RunConfig]) -> list[str]:

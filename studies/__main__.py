@@ -1,37 +1,36 @@
-"""The command line of the studies: `python -m studies ablate | list | report`."""
+"""The command line of the studies: `python -m studies ablate | search | dashboard | list | report | ...`."""
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
 import shlex
 import shutil
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from moevae.config import fingerprint
 from moevae.errors import MoevaeError, RecordError
-from studies import arguments, designs, listing
-from studies.arguments import Ablate, List, Report
+from studies import arguments, baselines, designs, listing
+from studies.arguments import Ablate, Dashboard, List, RebuildStorage, Report, Search, Verify
 from studies.designs import Design
 from studies.ledger import Ledger, survey
+from studies.signals import Stopped, terminable
 from studies.site import Site, check, lost, train
 
 if TYPE_CHECKING:
     from studies.engine import Summary
 
 
-class Stopped(BaseException):
-    """The driver was asked to end, by SIGTERM."""
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+"""What a person can mend: a full disk, a folder that may not be written to."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,16 +38,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     typed = sys.argv[1:] if argv is None else argv
     options = arguments.parse(typed)
     try:
-        with _terminable():
+        with terminable():
             match options:
                 case Ablate():
                     return ablate(options, again=_command(typed))
+                case Search():
+                    from studies.commands.search import search
+
+                    return search(options, again=_command(typed))
+                case Dashboard():
+                    from studies.commands.dashboard import choose, dashboard
+
+                    named = options.study
+                    chosen = _folder_of(named, options.results) if named else choose(options.results)
+                    return dashboard(options, chosen) if chosen else 0
                 case List():
                     return list_all(options)
                 case Report():
                     return report(options)
+                case Verify():
+                    from studies.commands.upkeep import verify
+
+                    return verify(options, _folder_of(options.study, options.results))
+                case RebuildStorage():
+                    from studies.commands.upkeep import rebuild_storage
+
+                    return rebuild_storage(options, _folder_of(options.study, options.results))
     except MoevaeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -59,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def ablate(options: Ablate, *, again: str) -> int:
     """Run a study and write its report; `again` is the command that resumes it."""
     design = designs.load(options.profile, seeds=options.seeds, changes=options.set, name=options.name)
+    chosen = baselines.choose(options.baselines, design.data, options.data_root)
+    design = design.with_baselines(chosen)
     folder = options.results / design.name
     if options.dry_run:
         _print_cells(survey(design, folder, retry_failed=options.retry_failed), folder, options.json)
@@ -70,7 +94,8 @@ def ablate(options: Ablate, *, again: str) -> int:
 
     site = _site(options, folder)
     told = Console(stderr=True)
-    told.print(_opening(design, folder), markup=False, highlight=False, soft_wrap=True)
+    for line in (_opening(design, folder), *design.baselines.left_out):
+        told.print(line, markup=False, highlight=False, soft_wrap=True)
     try:
         with watching(told) as watch, workforce(options.workers, options.dask, options.device) as hired:
             summary = run_study(
@@ -146,14 +171,17 @@ def report(options: Report) -> int:
     else:
         folders = [_folder_of(options.study, options.results)]
     for folder in folders:
-        print(_write_report(folder))
+        page = _write_report(folder)
+        print(_write_html(page) if options.html else page)
+    _write_index(folders[0].parent)
     return 0
 
 
 def _command(typed: Sequence[str]) -> str:
     """Return what was typed, the way it was typed: with nox, the environment is nox's."""
     if "NOX_CURRENT_SESSION" in os.environ:
-        return f"nox -s ablations -- {shlex.join(typed[1:])}"
+        session = "ablations" if typed[0] == "ablate" else typed[0]
+        return f"nox -s {session} -- {shlex.join(typed[1:])}"
     return f"python -m studies {shlex.join(typed)}"
 
 
@@ -193,46 +221,47 @@ def _write_report(folder: Path) -> Path:
     return write_report(folder)
 
 
+def _write_html(page: Path) -> Path:
+    from studies.report import write_html
+
+    return write_html(page)
+
+
+def _write_index(results: Path) -> Path:
+    from studies.report import write_index
+
+    return write_index(results)
+
+
 def _opening(design: Design, folder: Path) -> str:
     cells, seeds = len(design.cells), len(design.seeds)
     size = f"{cells} cells x {seeds} seeds = {cells * seeds} runs"
+    if design.beside:
+        others = "baseline" if len(design.beside) == 1 else "baselines"
+        size += f", and {len(design.beside)} {others} x {seeds} seeds"
     expected = f"; about {design.expected.time} on {design.expected.machine}" if design.expected else ""
     return f"{design.name}: {design.title}\n{size} in {folder}{expected}"
 
 
 def _print_cells(ledger: Ledger, folder: Path, as_json: bool) -> None:
     design = ledger.design
-    missing = {task.cell.key: len(task.configs) for task in ledger.tasks}
+    missing = Counter(task.cell.key for task in ledger.tasks for _ in task.configs)
     if as_json:
         cells = [
             {
                 "values": dict(cell.values),
-                "runs": [{"seed": seed, "fingerprint": fingerprint(cell.run(seed))} for seed in design.seeds],
-                "missing": missing.get(cell.key, 0),
+                "runs": [{"seed": seed, "fingerprint": cell.name(seed)} for seed in design.seeds],
+                "missing": missing[cell.key],
             }
-            for cell in design.cells
+            for cell in (*design.cells, *design.beside)
         ]
         print(json.dumps({"study": design.name, "folder": str(folder), "cells": cells}, indent=1))
         return
     print(_opening(design, folder))
-    for number, cell in enumerate(design.cells, start=1):
-        there = len(design.seeds) - missing.get(cell.key, 0)
+    for number, cell in enumerate((*design.cells, *design.beside), start=1):
+        there = len(design.seeds) - missing[cell.key]
         print(f"{number:4d}  {cell.label}: {there} of {len(design.seeds)} runs recorded")
     print(f"dry run: {ledger.pending} runs to train, nothing was written")
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the work the way an interrupt does: what is finished stays, the rest is queued."""
-
-    def stop(signum: int, frame: FrameType | None) -> NoReturn:
-        raise Stopped
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import scipy.special
 import scipy.stats
 
 
@@ -23,6 +24,9 @@ class Effect:
     p: float
     partial_eta_squared: float
     """Share of what this effect and the residual explain together that is this effect's."""
+    low: float
+    """Lower end of its 95 % interval, by the noncentral F distribution (Steiger 2004)."""
+    high: float
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,18 @@ def _effect(
 ) -> Effect:
     freedom = int(np.prod([shape[axis] - 1 for axis in subset]))
     f = (squares / freedom) / (residual / residual_freedom)
+    share = squares / (squares + residual)
+    low, high = (
+        noncentral / (noncentral + freedom + residual_freedom + 1)
+        for noncentral in scipy.special.ncfdtrinc(freedom, residual_freedom, [0.975, 0.025], f)
+    )
     return Effect(
         axes=subset,
         squares=squares,
         freedom=freedom,
         f=f,
         p=float(scipy.stats.f.sf(f, freedom, residual_freedom)),
-        partial_eta_squared=squares / (squares + residual),
+        partial_eta_squared=share,
+        low=min(float(low), share),
+        high=max(float(high), share),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from studies.designs import Cell
 from studies.objectives import ORACLE
 from studies.records import Record
 from studies.searches import Search
-from studies.storage import StorageError
+from studies.storage import check_home, home, patiently
 from studies.trials import curve, tally
 
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
@@ -66,15 +66,13 @@ class Attempts:
         search: Search,
         folder: Path,
         *,
-        private: bool,
         sampler: str = "tpe",
         pruner: str = "median",
     ) -> None:
-        """Bind a search to a storage; `private` storages serve this folder alone."""
+        """Bind a search to a storage."""
         self._storage = storage
         self._search = search
-        self._home = f"{platform.node()}:{folder.resolve()}"
-        self._private = private
+        self._folder = folder
         self._pruner = PRUNERS[pruner](search.base.train.epochs)
         self._sampler = SAMPLERS[sampler]
 
@@ -104,18 +102,12 @@ class Attempts:
         start = self._search.start
         if start and not study.get_trials(deepcopy=False):
             study.enqueue_trial(start)
-        # Another seed at each start: the random trials of the first start are not drawn a second time.
-        study.sampler = self._sampler(len(study.get_trials(deepcopy=False)))
         study.pruner = self._pruner
         self.study = study
 
     def ask(self) -> Attempt:
         """Return the next trial: one that waits, or a new one where the sampler wants it."""
-        trial = self.study.ask(dict(self._search.space))
-        cell = self._search.cell(trial.params)
-        for name, value in (("cell", cell.label), ("cell_key", cell.key)):
-            trial.set_user_attr(name, value)
-        return Attempt(trial.number, trial._trial_id, cell)
+        return patiently(self._ask)
 
     def follow(self, attempt: Attempt, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Put down how a trial stands after an epoch; return whether to stop it there."""
@@ -123,19 +115,18 @@ class Attempts:
         value = objective.at_epoch(metrics)
         if others or value is None:
             return False
-        self._storage.set_trial_intermediate_value(attempt.identity, epoch, value)
-        return self._pruner.prune(self.study, self._storage.get_trial(attempt.identity))
+        return patiently(functools.partial(self._follow, attempt, epoch, value))
 
     def end(self, attempt: Attempt, recorded: Sequence[Record]) -> FrozenTrial:
         """End a trial with what its records say: it fails where one of its runs failed."""
-        end = self._ended(attempt.cell, recorded)
-        for name, attribute in end.user_attrs.items():
-            self._storage.set_trial_user_attr(attempt.identity, name, attribute)
-        return self.study.tell(attempt.number, end.values, state=end.state)
+        return patiently(functools.partial(self._end, attempt, self._ended(attempt.cell, recorded)))
 
     def prune(self, attempt: Attempt) -> FrozenTrial:
         """End a trial that was stopped: its value is that of its last epoch."""
-        return self.study.tell(attempt.number, state=TrialState.PRUNED)
+        tell = functools.partial(
+            self.study.tell, attempt.number, state=TrialState.PRUNED, skip_if_finished=True
+        )
+        return patiently(tell)
 
     def release(self, attempt: Attempt) -> None:
         """Let a trial that was not ended wait for the next start."""
@@ -155,25 +146,41 @@ class Attempts:
         sign = -1 if self._search.objectives[0].direction == "maximize" else 1
         return sorted(self.study.best_trials, key=lambda trial: sign * trial.values[0])
 
+    def _ask(self) -> Attempt:
+        # A seed for each trial: a search that was stopped goes on as one that was not.
+        self.study.sampler = self._sampler(len(self.study.get_trials(deepcopy=False)))
+        trial = self.study.ask(dict(self._search.space))
+        cell = self._search.cell(trial.params)
+        for name, value in (("cell", cell.label), ("cell_key", cell.key)):
+            trial.set_user_attr(name, value)
+        return Attempt(trial.number, trial._trial_id, cell)
+
+    def _follow(self, attempt: Attempt, epoch: int, value: float) -> bool:
+        self._storage.set_trial_intermediate_value(attempt.identity, epoch, value)
+        return self._pruner.prune(self.study, self._storage.get_trial(attempt.identity))
+
+    def _end(self, attempt: Attempt, end: FrozenTrial) -> FrozenTrial:
+        if not self._storage.get_trial(attempt.identity).state.is_finished():
+            for name, attribute in end.user_attrs.items():
+                self._storage.set_trial_user_attr(attempt.identity, name, attribute)
+        return self.study.tell(attempt.number, end.values, state=end.state, skip_if_finished=True)
+
     def _found_or_created(self) -> optuna.Study:
+        name = self._search.name
+        if any(study.study_name == name for study in self._storage.get_all_studies()):
+            check_home(self._storage, name, self._folder)
         study = optuna.create_study(
             storage=self._storage,
-            study_name=self._search.name,
+            study_name=name,
             directions=[objective.direction for objective in self._search.objectives],
             load_if_exists=True,
         )
-        home = study.user_attrs.get("folder")
-        if not self._private and home not in (None, self._home):
-            raise StorageError(
-                f"the storage has a study {self._search.name!r} of {home}: "
-                "give this one another --name, or work in that folder"
-            )
         attributes = {
             "title": self._search.title,
             "command": self._search.command,
             "rule": self._search.rule,
             ORACLE: self._search.oracle,
-            "folder": self._home,
+            "folder": home(self._folder),
         }
         for name, value in attributes.items():
             study.set_user_attr(name, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import pickle
 import queue
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _TOPIC = "moevae"
+_log = logging.getLogger(__name__)
 _PATIENCE = 30.0
 """Seconds within which the scheduler has to answer."""
 
@@ -67,7 +69,8 @@ class _Post:
     def __init__(self, client: Client) -> None:
         self._tickets = itertools.count()
         self._listeners: dict[int, OnEpoch] = {}
-        self._reports: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        self._reports: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._client, self._lonely = client, False
         client.subscribe_topic(_TOPIC, lambda event: self._reports.put(event[1]))
 
     def relay(self, listener: OnEpoch) -> OnEpoch:
@@ -76,15 +79,19 @@ class _Post:
         return functools.partial(_tell, ticket)
 
     def deliver(self) -> None:
+        lonely = not _workers(self._client)
+        if lonely and not self._lonely:
+            _log.warning("the cluster has no workers: waiting for some")
+        self._lonely = lonely
         while not self._reports.empty():
-            ticket, report = self._reports.get()
+            ticket, report = pickle.loads(self._reports.get())
             self._listeners[ticket](report)
 
 
 def _tell(ticket: int, report: Any) -> None:
     from distributed import get_worker
 
-    get_worker().log_event(_TOPIC, (ticket, report))
+    get_worker().log_event(_TOPIC, pickle.dumps((ticket, report)))
 
 
 def _threads(client: Client) -> int:

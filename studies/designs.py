@@ -9,7 +9,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -17,13 +17,16 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 
 from moevae import config as configs
-from moevae.config import RunConfig
+from moevae.config import DataConfig, RunConfig
 from moevae.errors import ConfigError
 from moevae.presets import preset
 from moevae.settings import apply_settings, check_key, checked_seeds, parse_seeds, parse_settings
+from studies.baselines import BASELINES, Chosen
+from studies.records import Method, name_of
 
 SCHEMA = 1
 """Version of the meaning of `study.json`."""
+OPTION = "--baselines"
 
 PROFILES = Path(__file__).parent / "profiles"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -63,11 +66,13 @@ class Cell:
     values: Mapping[str, Any]
     config: RunConfig
     """With seed 0."""
+    method: Method | None = None
+    """A baseline that is fitted in place of the model."""
 
     @cached_property
     def key(self) -> str:
-        """A name that no other cell has: the fingerprint of the configuration with seed 0."""
-        return configs.fingerprint(self.config)
+        """A name that no other cell has: that of its run with seed 0."""
+        return name_of(self.config, self.method)
 
     @cached_property
     def label(self) -> str:
@@ -77,6 +82,10 @@ class Cell:
     def run(self, seed: int) -> RunConfig:
         """Return the cell's configuration with that seed."""
         return replace(self.config, seed=seed)
+
+    def name(self, seed: int) -> str:
+        """Return the fingerprint of the cell's run with that seed."""
+        return name_of(self.run(seed), self.method)
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,8 @@ class Design:
     """Arguments of `ablate` that give this design, seeds apart."""
     profile_seeds: tuple[int, ...]
     """The seeds the profile asks for."""
+    baselines: Chosen = field(default_factory=Chosen)
+    """What is fitted beside the cells, to the same data with the same seeds."""
 
     @property
     def command(self) -> str:
@@ -107,9 +118,36 @@ class Design:
         """Return the design with other seeds."""
         return replace(self, seeds=tuple(seeds))
 
+    def with_baselines(self, baselines: Chosen) -> Design:
+        """Return the design with other baselines."""
+        kept = list(self.invocation)
+        if OPTION in kept:
+            place = kept.index(OPTION)
+            del kept[place : place + 2]
+        asked = (OPTION, ",".join(baselines.keys)) if baselines.keys else ()
+        return replace(self, baselines=baselines, invocation=(*kept, *asked))
+
+    @property
+    def data(self) -> tuple[DataConfig, ...]:
+        """The data sets of the cells."""
+        return tuple(dict.fromkeys(cell.config.data for cell in self.cells))
+
+    @cached_property
+    def beside(self) -> tuple[Cell, ...]:
+        """A cell for each baseline on each data set, with all other settings of the baseline cell."""
+        reference = next(cell for cell in self.cells if cell.values == self.baseline)
+        made = []
+        for data in self.data:
+            config = replace(reference.config, data=data)
+            place = {key: configs.lookup(config, key) for key in self.axes if key.startswith("data.")}
+            for key in self.baselines.keys:
+                method = BASELINES[key].method
+                made.append(Cell({"method": method.name, **place}, config, method))
+        return tuple(made)
+
     def to_dict(self) -> dict[str, Any]:
         """Return what `study.json` holds."""
-        return {
+        tree = {
             "schema": SCHEMA,
             "name": self.name,
             "title": self.title,
@@ -121,6 +159,9 @@ class Design:
             "seeds": list(self.seeds),
             "command": self.command,
         }
+        if self.baselines.keys or self.baselines.left_out:
+            tree |= {"baselines": list(self.baselines.keys), "left_out": list(self.baselines.left_out)}
+        return tree
 
 
 def load(
@@ -161,7 +202,7 @@ def load(
         title=title,
         description=" ".join(written.description.split()),
         base=base,
-        axes={key: tuple(dict.fromkeys(_hashable(cell.values[key]) for cell in cells)) for key in axes},
+        axes={key: tuple(dict.fromkeys(hashable(cell.values[key]) for cell in cells)) for key in axes},
         baseline=start.values,
         cells=cells,
         seeds=own if seeds is None else parse_seeds(seeds),
@@ -295,5 +336,6 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _hashable(value: Any) -> Any:
+def hashable(value: Any) -> Any:
+    """Return the value with a tuple in place of a list."""
     return tuple(value) if isinstance(value, list) else value

@@ -89,24 +89,6 @@ def effect(study: Study, axis: str, measure: Measure) -> Effect | None:
     )
 
 
-def curve_averages(study: Study, name: str, where: Contexts, points: int = 40) -> tuple[np.ndarray, Matrix]:
-    """Return epochs [E] and a curve's averages over contexts [seeds, levels, E], dense at the beginning.
-
-    NaN where a seed lacks any run of a level's contexts, or the run had ended.
-    """
-    longest = max((run.curve["epoch"][-1] for run in study.runs if name in run.curve), default=0)
-    epochs = np.unique(np.round(np.geomspace(1, max(longest, 1), points)).astype(int))
-    row = {seed: index for index, seed in enumerate(study.seeds)}
-    values = np.full((len(row), len(study.cells), len(epochs)), np.nan)
-    for run in study.runs:
-        if run.complete and name in run.curve:
-            known = run.curve["epoch"]
-            at = np.minimum(np.searchsorted(known, epochs), len(known) - 1)
-            found = known[at] == epochs
-            values[row[run.seed], run.cell, found] = run.curve[name][at[found]]
-    return epochs, values[:, where.cells].mean(axis=1)
-
-
 def variance(study: Study, measure: Measure) -> Anova | None:
     """Return the analysis of variance over the axes with several levels; None without a full grid."""
     axes = varied(study)

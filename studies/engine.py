@@ -12,21 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from moevae.config import RunConfig, fingerprint
+from moevae.config import RunConfig
 from moevae.errors import MoevaeError
 from studies import locks, records, storage
 from studies.designs import Cell, Design
 from studies.executors import OnEpoch, WorkersError, Workforce
-from studies.ledger import Ledger, Task, survey, write_study
-from studies.records import Outcome, Record
+from studies.ledger import Ledger, Task, spread, survey, write_study
+from studies.records import Method, Outcome, Record
 from studies.storage import StorageError
 from studies.trials import Trials
 
 if TYPE_CHECKING:
     from studies.runs import EpochReport
-
-Lost = Callable[[Sequence[RunConfig], str], list[Outcome]]
-"""Says what is left of runs whose workers died, and why."""
 
 _MOMENT = 0.1
 """Seconds between looks for progress."""
@@ -37,8 +34,19 @@ _log = logging.getLogger(__name__)
 class Run(Protocol):
     """Trains runs of one cell together; gives one outcome each, in order. It must travel by pickle."""
 
-    def __call__(self, configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None) -> list[Outcome]:
-        """Train, telling of each epoch."""
+    def __call__(
+        self, configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None, method: Method | None = None
+    ) -> list[Outcome]:
+        """Train, telling of each epoch; or fit a baseline."""
+
+
+class Lost(Protocol):
+    """Says what is left of runs whose workers died, and why."""
+
+    def __call__(
+        self, configs: Sequence[RunConfig], reason: str, /, *, method: Method | None = None
+    ) -> list[Outcome]:
+        """Return one outcome a run, in order."""
 
 
 class Watch(Protocol):
@@ -105,7 +113,7 @@ def run_study(
         if ledger.tasks:
             preflight([config for task in ledger.tasks for config in task.configs])
         with storage.opened(storage_url or storage.default_url(folder)) as opened:
-            trials = Trials(opened, design.with_seeds(ledger.planned), folder, private=storage_url is None)
+            trials = Trials(opened, ledger.whole, folder)
             write_study(ledger, folder)
             trials.reconcile(ledger.recorded, [task.cell.key for task in ledger.tasks])
             watch.begin(ledger)
@@ -126,13 +134,13 @@ class _Work:
     watch: Watch
 
     def __post_init__(self) -> None:
-        self._queue = deque(self.ledger.tasks)
+        self._queue = deque(spread(self.ledger.tasks, self.workforce.slots))
         self._tasks_left = Counter(task.cell.key for task in self._queue)
         self._recorded = {
             key: {one.fingerprint: one for one in group} for key, group in self.ledger.recorded.items()
         }
         self._running: dict[Future[list[Outcome]], Task] = {}
-        self._begun: Counter[tuple[RunConfig, ...]] = Counter()
+        self._begun: Counter[tuple[str, tuple[RunConfig, ...]]] = Counter()
         self._started: dict[str, Cell] = {}
         self._trained: list[Record] = []
 
@@ -158,12 +166,14 @@ class _Work:
     def _submit(self) -> None:
         while self._queue and len(self._running) < self.workforce.slots:
             task = self._queue.popleft()
-            if task.cell.key not in self._started:
+            method = task.cell.method
+            if method is None and task.cell.key not in self._started:
                 self.trials.start(task.cell)
                 self._started[task.cell.key] = task.cell
-            self._begun[task.configs] += 1
+            self._begun[task.cell.key, task.configs] += 1
             listener = self.workforce.relay(functools.partial(self.watch.epoch, task))
-            future = self.workforce.executor.submit(self.run, task.configs, on_epoch=listener)
+            run = self.run if method is None else functools.partial(self.run, method=method)
+            future = self.workforce.executor.submit(run, task.configs, on_epoch=listener)
             self._running[future] = task
 
     def _gather(self) -> None:
@@ -188,7 +198,7 @@ class _Work:
 
     def _after_death(self, task: Task, death: Exception) -> list[Outcome]:
         """Put the task back to the front of the queue; give up on it after too many attempts."""
-        begun = self._begun[task.configs]
+        begun = self._begun[task.cell.key, task.configs]
         if begun < self.workforce.attempts:
             _log.warning(
                 "a worker died (%s): its cell is begun again: %s", type(death).__name__, task.cell.label
@@ -198,7 +208,7 @@ class _Work:
         reason = f"its worker died, {begun} times: out of memory?"
         if self.lost is None:
             raise WorkersError(f"{task.cell.label}: {reason}") from death
-        return self.lost(task.configs, reason)
+        return self.lost(task.configs, reason, method=task.cell.method)
 
     def _publish(self, task: Task, outcomes: Sequence[Outcome]) -> None:
         made = _published(task, outcomes, self.folder)
@@ -206,7 +216,7 @@ class _Work:
         self._trained += made
         self._recorded[key].update((one.fingerprint, one) for one in made)
         self._tasks_left[key] -= 1
-        if not self._tasks_left[key]:
+        if not self._tasks_left[key] and task.cell.method is None:
             self.trials.finish(task.cell, list(self._recorded[key].values()))
             del self._started[key]
         self.watch.done(task, made)
@@ -214,7 +224,7 @@ class _Work:
 
 def _published(task: Task, outcomes: Sequence[Outcome], folder: Path) -> list[Record]:
     """Write the records of a task, having looked that they are the ones it was to make."""
-    asked = [fingerprint(config) for config in task.configs]
+    asked = [records.name_of(config, task.cell.method) for config in task.configs]
     if [outcome.record.fingerprint for outcome in outcomes] != asked:
         raise RuntimeError(f"{task.cell.label}: the run function did not return the runs it was given")
     for outcome in outcomes:

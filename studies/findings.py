@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from studies import effects, markup, measures, pictures, plots, stats, tables
+from studies import axes, effects, markup, measures, pictures, plots, stats, tables
 from studies.analysis import Analysis
 from studies.markup import escape
-from studies.measures import Measure
 from studies.page import Page
+from studies.records import Method
 from studies.study import Run, Study
 
-STRENGTH, TEMPERATURE, ROUTING = "objective.balance_weight", "routing.temperature", "routing.kind"
 LONG = 40
 """Rows of a table that are shown without a click."""
 
@@ -55,56 +53,37 @@ def against_baseline(analysis: Analysis, page: Page) -> None:
     page.add(f"As CSV: {link}.")
 
 
-def axes(analysis: Analysis, page: Page) -> None:
-    """A section an axis: its levels, paired tests, what it does to the experts, and learning curves."""
-    study = analysis.study
-    names = tables.words(study.axes)
-    for axis, along in analysis.effects.items():
-        if not along:
-            continue
-        ticks = [tables.show(value) for value in study.axes[axis]]
-        where = next(iter(along.values())).contexts
-        page.head(f"Effect of {names[axis]}")
-        settings = len(where.cells)
-        page.add(
-            f"Each level averaged over the same {settings} setting{'s'[: settings > 1]} of the other axes"
-            + (f" ({where.left_out} left out: runs are missing there)" if where.left_out else "")
-            + ", seed by seed"
-            + ("; gray lines are the settings." if settings > 1 else ".")
-        )
-        drawn = [measure for measure in (*analysis.compared, *measures.ROUTING) if measure in along]
-        page.show(
-            f"levels {names[axis]}",
-            plots.levels([along[measure] for measure in drawn[:6]], ticks, names[axis]),
-            f"Means and intervals of {', '.join(measure.label for measure in drawn[:6])} by {names[axis]}",
-        )
-        rows = tables.level_rows([along[measure] for measure in drawn], ticks, where.baseline, names[axis])
-        page.add(markup.table(rows))
-        for measure in analysis.compared:
-            if measure in along:
-                comparison, baseline = along[measure].comparison, along[measure].contexts.baseline
-                reference = escape(f"{names[axis]} {ticks[baseline]}")
-                page.add(f"{measure.label} against {reference}, paired by seed:")
-                page.add(
-                    markup.table(tables.comparison_rows(measure, comparison, ticks, baseline, names[axis]))
-                )
-        _curves(study, axis, where, ticks, page)
-
-
 def beside_peers(analysis: Analysis, page: Page) -> None:
     """Other methods on the same data with the same seeds, against the baseline cell."""
     study, baseline = analysis.study, analysis.study.baseline
-    if not analysis.peers or baseline is None:
+    if not (study.peers or study.left_out):
         return
     page.head("Beside other methods")
-    cell = f"cell {tables.label(study, baseline)} ({tables.describe(study, baseline)})"
+    page.add(*map(escape, study.left_out))
+    if not study.peers:
+        return
     page.add(
-        "Fitted to the same images with the same seeds; their rows stand in the table above. Paired "
-        f"differences from {escape(cell)}. An oracle saw labels: an upper line, not a result."
+        "Fitted to the same images with the same seeds; their rows stand in the table above. "
+        "An oracle saw labels: an upper line, not a result."
     )
-    names = [tables.label(study, baseline), *(peer.name for peer in study.peers)]
-    for measure, comparison in analysis.peers.items():
-        page.add(markup.table(tables.comparison_rows(measure, comparison, names, 0, "method")))
+    if analysis.peers and baseline is not None:
+        cell = f"cell {tables.label(study, baseline)} ({tables.describe(study, baseline)})"
+        page.add(f"Paired differences from {escape(cell)}:")
+        names = [tables.label(study, baseline), *(peer.name for peer in study.peers)]
+        for measure, comparison in analysis.peers.items():
+            page.add(markup.table(tables.comparison_rows(measure, comparison, names, 0, "method")))
+    methods = [(peer.name, peer.runs[0].record.method) for peer in study.peers]
+    lines = [f"- {escape(name)}: {escape(_settings(method))}" for name, method in methods if method]
+    page.fold("Their settings, and what came of those in the first run", "\n".join(lines))
+
+
+def _settings(method: Method) -> str:
+    """Return the settings of a method in words."""
+    told = {**method.settings, **method.derived}
+    return "; ".join(
+        f"{key.replace('_', ' ')}: {f'{value:.4g}' if isinstance(value, float) else value}"
+        for key, value in told.items()
+    )
 
 
 def variance(analysis: Analysis, page: Page) -> None:
@@ -125,49 +104,16 @@ def variance(analysis: Analysis, page: Page) -> None:
             row = {
                 "measure": measure.label,
                 "effect": " × ".join(names[axis] for axis in effect.axes),
-                "partial η²": f"{effect.partial_eta_squared:.3f}",
+                "partial η²": f"{effect.partial_eta_squared:.3f} [{effect.low:.3f}, {effect.high:.3f}]",
                 "F": f"{effect.f:.1f}",
                 "df": f"{effect.freedom}, {found.residual_freedom}",
                 "p": markup.p_value(effect.p),
                 "n": str(found.n),
             }
             rows.append(row)
-            lines.append(row | {"partial η²": effect.partial_eta_squared, "F": effect.f, "p": effect.p})
+            exact = {"partial η²": effect.partial_eta_squared, "low": effect.low, "high": effect.high}
+            lines.append(row | exact | {"F": effect.f, "p": effect.p})
     page.add(markup.table(rows), f"As CSV: {page.keep('variance', pd.DataFrame(lines))}.")
-
-
-def heat_maps(analysis: Analysis, page: Page) -> None:
-    """Strength against temperature for each routing: clustering and bound."""
-    study = analysis.study
-    if any(len(study.axes.get(axis, ())) < 2 for axis in (STRENGTH, TEMPERATURE)):
-        return
-    names = tables.words(study.axes)
-    others = [axis for axis in study.axes if axis not in (STRENGTH, TEMPERATURE)]
-    panels = [
-        dict(zip(others, values, strict=True)) for values in product(*(study.axes[axis] for axis in others))
-    ]
-    grids = {
-        measure: {
-            ", ".join(f"{names[axis]} {tables.show(value)}" for axis, value in fixed.items()): grid
-            for fixed in panels
-            if np.isfinite(grid := _grid(study, measure, fixed)).sum() > 1
-        }
-        for measure in analysis.compared
-    }
-    page.head("Strength against temperature")
-    for measure, drawn in grids.items():
-        for part in range(0, len(drawn), 8):
-            page.show(
-                f"heat {measure.label} {part // 8 + 1 if len(drawn) > 8 else ''}",
-                plots.heat_maps(
-                    dict(list(drawn.items())[part : part + 8]),
-                    measure,
-                    [tables.show(value) for value in study.axes[STRENGTH]],
-                    [tables.show(value) for value in study.axes[TEMPERATURE]],
-                    (names[STRENGTH], names[TEMPERATURE]),
-                ),
-                f"Mean {measure.heading} by {names[STRENGTH]} and {names[TEMPERATURE]}",
-            )
 
 
 def trades(analysis: Analysis, page: Page) -> None:
@@ -276,41 +222,11 @@ def _pictures(study: Study, page: Page, run: Run, name: str) -> None:
         )
 
 
-def _curves(study: Study, axis: str, where: effects.Contexts, ticks: list[str], page: Page) -> None:
-    if len(ticks) > len(plots.MARKERS):
-        return
-    panels = {}
-    for name, title in (("mixture_elbo", "validation ELBO (nats)"), ("nmi", "validation NMI")):
-        epochs, values = effects.curve_averages(study, name, where)
-        if not np.isfinite(values).any():
-            continue
-        lines = [(stats.means(level), *stats.intervals(level)) for level in values.swapaxes(0, 1)]
-        panels[title] = (epochs, lines)
-    if panels:
-        words = tables.words(study.axes)[axis]
-        page.show(
-            f"curves {words}",
-            plots.curves(panels, ticks, words),
-            f"Learning curves by {words}: mean over seeds and 95 % band",
-        )
-
-
-def _grid(study: Study, measure: Measure, fixed: dict[str, object]) -> np.ndarray:
-    means = stats.means(study.matrix(measure.key))
-    strengths, temperatures = list(study.axes[STRENGTH]), list(study.axes[TEMPERATURE])
-    grid = np.full((len(strengths), len(temperatures)), np.nan)
-    for cell in range(len(study.cells)):
-        if all(study.value(cell, axis) == value for axis, value in fixed.items()):
-            row = strengths.index(study.value(cell, STRENGTH))
-            grid[row, temperatures.index(study.value(cell, TEMPERATURE))] = means[cell]
-    return grid
-
-
 SECTIONS: tuple[Callable[[Analysis, Page], None], ...] = (
     results,
     beside_peers,
-    axes,
-    heat_maps,
+    axes.effect_of_each,
+    axes.heat_maps,
     variance,
     trades,
     choosing,

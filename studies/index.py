@@ -7,20 +7,15 @@ from urllib.parse import quote
 
 from tabulate import tabulate
 
+from moevae.errors import RecordError
 from studies import records
 from studies.loading import load
 from studies.markup import escape
-from studies.study import Study
 
 
 def write_index(results: Path) -> Path:
-    """Write the index of the studies in a folder, one row each by name; return its path.
-
-    Raises:
-        RecordError: a study's description is torn.
-    """
-    folders = sorted(path.parent for path in results.glob("*/study.json"))
-    rows = [_row(folder, load(folder)) for folder in folders]
+    """Write the index of the studies in a folder, one row each by name; return its path."""
+    rows = [_row(path.parent) for path in sorted(results.glob("*/study.json"))]
     headers = ["study", "data", "cells", "seeds", "runs", "state"]
     blocks = [
         "# Studies",
@@ -32,12 +27,16 @@ def write_index(results: Path) -> Path:
     return target
 
 
-def _row(folder: Path, study: Study) -> list[str]:
+def _row(folder: Path) -> list[str]:
+    try:
+        study = load(folder)
+    except RecordError as error:
+        reason = str(error).removeprefix(f"{folder}/")
+        return [escape(folder.name), "", "", "", "", f"cannot be read: {escape(reason)}"]
     complete = sum(run.complete for run in study.runs)
     lost = [f"{len(study.failed)} failed"] if study.failed else []
-    state = "; ".join(
-        ([f"partial, {len(study.missing)} runs missing"] if study.partial else ["complete"]) + lost
-    )
+    missing = len(study.missing) + len(study.missing_peers)
+    state = "; ".join(([f"partial, {missing} runs missing"] if study.partial else ["complete"]) + lost)
     return [
         f"[{escape(study.title)}]({quote(folder.name)}/report.md)",
         escape(", ".join(study.by_data())),

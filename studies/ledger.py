@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from moevae import config as configs
 from moevae.config import RunConfig
 from moevae.errors import RecordError
 from studies import records
+from studies.baselines import BASELINES, Chosen
 from studies.designs import Cell, Design
 from studies.records import Record
 
@@ -30,8 +31,8 @@ class Ledger:
 
     design: Design
     """With the seeds that were asked for."""
-    planned: tuple[int, ...]
-    """Those seeds, and the ones that the study had before."""
+    whole: Design
+    """With the seeds and baselines too that the study had before."""
     recorded: Mapping[str, tuple[Record, ...]]
     """By the key of the cell, every seed that has a record."""
     tasks: tuple[Task, ...]
@@ -47,7 +48,7 @@ class Ledger:
     @property
     def asked(self) -> int:
         """Runs of the design, with the seeds that were asked for."""
-        return len(self.design.cells) * len(self.design.seeds)
+        return len((*self.design.cells, *self.design.beside)) * len(self.design.seeds)
 
     def failures(self) -> list[Record]:
         """Return the records of runs that failed, of the seeds that were asked for."""
@@ -66,37 +67,50 @@ def survey(design: Design, folder: Path, *, retry_failed: bool = False) -> Ledge
         RecordError: the folder holds runs that are not of this design.
     """
     good, bad = records.read_all(folder)
-    cells = {cell.config: cell for cell in design.cells}
-    recorded: dict[str, list[Record]] = {cell.key: [] for cell in design.cells}
+    recorded: dict[str, list[Record]] = {cell.key: [] for cell in (*design.cells, *design.beside)}
     for record in good:
         config = replace(configs.from_dict(record.config), seed=0)
-        if config not in cells:
+        key = records.name_of(config, record.method)
+        if key in recorded:
+            recorded[key].append(record)
+        elif record.method is None:
             raise _foreign(folder, config, design)
-        recorded[cells[config].key].append(record)
+    done = {
+        record.fingerprint
+        for group in recorded.values()
+        for record in group
+        if record.status == "complete" or not retry_failed
+    }
     tasks = []
     for cell in design.cells:
-        done = {
-            record.fingerprint
-            for record in recorded[cell.key]
-            if record.status == "complete" or not retry_failed
-        }
-        runs = (cell.run(seed) for seed in design.seeds)
-        missing = tuple(run for run in runs if configs.fingerprint(run) not in done)
+        missing = tuple(cell.run(seed) for seed in design.seeds if cell.name(seed) not in done)
         if missing:
             tasks.append(Task(cell, missing))
-    before = _planned_before(folder)
+    for cell in design.beside:  # fitted one by one, so that none waits for another to be recorded
+        tasks += [Task(cell, (cell.run(seed),)) for seed in design.seeds if cell.name(seed) not in done]
     return Ledger(
         design=design,
-        planned=tuple(sorted({*before, *design.seeds})) if before else design.seeds,
+        whole=_with_what_was(design, folder),
         recorded={key: tuple(group) for key, group in recorded.items()},
         tasks=tuple(tasks),
         refused=tuple(bad),
     )
 
 
+def spread(tasks: Sequence[Task], slots: int) -> list[Task]:
+    """Split tasks so that no slot is idle while another has several runs to train, each on its own."""
+    parts = -(-slots // len(tasks)) if tasks else 1
+    return [
+        Task(task.cell, task.configs[start : start + size])
+        for task in tasks
+        for size in [-(-len(task.configs) // parts)]
+        for start in range(0, len(task.configs), size)
+    ]
+
+
 def write_study(ledger: Ledger, folder: Path) -> None:
     """Write `study.json`, unless it already says the same."""
-    write_tree(ledger.design.with_seeds(ledger.planned).to_dict(), folder)
+    write_tree(ledger.whole.to_dict(), folder)
 
 
 def write_tree(tree: Mapping[str, Any], folder: Path) -> None:
@@ -107,11 +121,17 @@ def write_tree(tree: Mapping[str, Any], folder: Path) -> None:
         records.write_atomically(path, content)
 
 
-def _planned_before(folder: Path) -> Iterable[int]:
+def _with_what_was(design: Design, folder: Path) -> Design:
+    """Return the design with the seeds and baselines that the study's folder tells of beside its own."""
     if not (folder / "study.json").exists():
-        return ()
-    seeds: Iterable[int] = records.study_of(folder).get("seeds", ())
-    return seeds
+        return design
+    before = records.study_of(folder)
+    if seeds := before.get("seeds"):
+        design = design.with_seeds(sorted({*seeds, *design.seeds}))
+    earlier = [key for key in before.get("baselines", ()) if key in BASELINES]
+    keys = tuple(dict.fromkeys((*earlier, *design.baselines.keys)))
+    left_out = design.baselines.left_out if design.baselines.keys else tuple(before.get("left_out", ()))
+    return design.with_baselines(Chosen(keys, left_out)) if keys or left_out else design
 
 
 def _foreign(folder: Path, config: RunConfig, design: Design) -> RecordError:

@@ -56,7 +56,8 @@ def studies(results: Path) -> list[StudyLine]:
 def _study(folder: Path) -> StudyLine:
     try:
         tree = records.study_of(folder)
-        good, bad = records.read_all(folder)
+        every, bad = records.read_all(folder)
+        good = [record for record in every if record.method is None]
         planned = len(tree["cells"]) * len(tree["seeds"])
     except (MoevaeError, KeyError, TypeError) as error:
         return StudyLine(folder.name, str(folder), "", "broken", 0, 0, 0, note=f"study.json: {error}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.special
@@ -12,8 +13,14 @@ import scipy.special
 from moevae import config as configs
 from moevae.errors import RecordError
 from studies import records
-from studies.records import Record
-from studies.study import Cell, Peer, Run, Study, identity
+from studies.baselines import BASELINES
+from studies.records import Method, Record
+from studies.study import DATA, Cell, Peer, Run, Study, identity
+
+T = TypeVar("T")
+
+CURVES = ("mixture_elbo", "nmi")
+"""Metrics of the validation split that are drawn by epoch."""
 
 
 def load(folder: Path) -> Study:
@@ -50,7 +57,12 @@ def load(folder: Path) -> Study:
         planned_cells=len(plan["cells"]),
         runs=runs,
         peers=peers,
+        planned_peers=tuple(
+            _peer(BASELINES[key].method) for key in plan.get("baselines", ()) if key in BASELINES
+        ),
+        left_out=tuple(map(str, plan.get("left_out", ()))),
         unread=unread,
+        oracle=bool(plan.get("search", {}).get("oracle", False)),
         base=plan.get("base", {}),
         numbers=tuple(range(1, len(planned) + 1)),
     )
@@ -60,37 +72,70 @@ def _sorted(
     folder: Path, axes: Mapping[str, Any], cells: list[Cell], index: dict[str, int]
 ) -> tuple[tuple[Run, ...], tuple[Peer, ...], tuple[str, ...]]:
     """Sort the records into cells and peers; a cell that was not planned joins `cells` and `index`."""
-    found: dict[tuple[int, int], Run] = {}
-    peers: dict[str, list[Run]] = {}
+    found: dict[tuple[str, str, int], tuple[Run, Cell]] = {}
     unread: list[str] = []
-    for item in records.iterate(folder):
+    for item in _undisturbed(records.iterate(folder)):
         if isinstance(item, RecordError):
             unread.append(str(item).removeprefix(f"{folder}/"))
             continue
         config = configs.from_dict(item.config)
-        bare = item.model_copy(update={"curve": []})
-        if item.method is not None:
-            name = f"{item.method.name} (oracle)" if item.method.oracle else item.method.name
-            runs = peers.setdefault(name, [])
-            runs.append(Run(bare, -1, config.seed, _metrics(item), {}))
-            continue
         cell = tuple(configs.lookup(config, axis) for axis in axes)
-        place = index.setdefault(identity(cell), len(cells))
-        if place == len(cells):
-            cells.append(cell)
-        run = Run(bare, place, config.seed, _metrics(item), _curve(item))
-        other = found.get((place, config.seed))
-        if other is not None:
-            old, run = sorted((other, run), key=lambda each: (each.record.started, each.record.fingerprint))
+        name, place = "", -1
+        if item.method is not None:
+            name = _peer(item.method)
+        else:
+            place = index.setdefault(identity(cell), len(cells))
+            if place == len(cells):
+                cells.append(cell)
+        run = Run(item.model_copy(update={"curve": []}), place, config.seed, _metrics(item), _curve(item))
+        key = (name, identity(cell), config.seed)
+        if key in found:
+            old, run = sorted((found[key][0], run), key=_age)
             unread.append(
                 f"records/{old.record.fingerprint}.json: another record has the same cell and seed "
                 f"({run.record.fingerprint}, started later) and is counted instead"
             )
-        found[place, config.seed] = run
-    beside = tuple(
-        Peer(name, tuple(sorted(runs, key=lambda run: run.seed))) for name, runs in sorted(peers.items())
-    )
-    return tuple(found[key] for key in sorted(found)), beside, tuple(sorted(unread))
+        found[key] = (run, cell)
+    own = (run for (name, _, _), (run, _) in found.items() if not name)
+    others = {key: pair for key, pair in found.items() if key[0]}
+    runs = tuple(sorted(own, key=lambda run: (run.cell, run.seed)))
+    return runs, _peers(tuple(axes), others), tuple(sorted(unread))
+
+
+def _peer(method: Method) -> str:
+    return f"{method.name} (oracle)" if method.oracle else method.name
+
+
+def _undisturbed(items: Iterator[T]) -> Iterator[T]:
+    """Pass the items on without garbage collection: it would scan all that was read, time and again."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield from items
+    finally:
+        if before:
+            gc.enable()
+
+
+def _peers(axes: Sequence[str], found: Mapping[tuple[str, str, int], tuple[Run, Cell]]) -> tuple[Peer, ...]:
+    """Gather the runs of each method; one that was fitted in several settings is several peers."""
+    settings = [place for place, axis in enumerate(axes) if axis != DATA]
+    groups: dict[str, dict[str, tuple[Cell, list[Run]]]] = {}
+    for (name, _, _), (run, cell) in sorted(found.items()):
+        variant = identity(cell[place] for place in settings)
+        groups.setdefault(name, {}).setdefault(variant, (cell, []))[1].append(run)
+    peers = []
+    for name, variants in groups.items():
+        known = [cell for cell, _ in variants.values()]
+        varied = [place for place in settings if len({identity([cell[place]]) for cell in known}) > 1]
+        for cell, runs in variants.values():
+            suffix = "".join(f", {axes[place]} {cell[place]}" for place in varied)
+            peers.append(Peer(name + suffix, tuple(sorted(runs, key=lambda run: run.seed))))
+    return tuple(peers)
+
+
+def _age(run: Run) -> tuple[str, str]:
+    return run.record.started, run.record.fingerprint
 
 
 def _metrics(record: Record) -> dict[str, float]:
@@ -115,7 +160,7 @@ def _metrics(record: Record) -> dict[str, float]:
 def _curve(record: Record) -> dict[str, np.ndarray]:
     if not record.curve:
         return {}
-    names = record.curve[0].metrics
+    names = [name for name in CURVES if name in record.curve[0].metrics]
     columns = {name: np.array([point.metrics.get(name, np.nan) for point in record.curve]) for name in names}
     columns["loss"] = np.array([point.loss for point in record.curve])
     columns["epoch"] = np.array([point.epoch for point in record.curve])

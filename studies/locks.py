@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from moevae.errors import MoevaeError
-from studies.records import write_atomically
+from moevae.files import sweep, write_atomically
 
 
 class StudyLockedError(MoevaeError):
@@ -50,6 +50,8 @@ def hold(folder: Path) -> Iterator[None]:
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_atomically(folder / _HOLDER, json.dumps(note).encode())
+        for part in (folder, folder / "records", folder / "checkpoints"):
+            sweep(part)
         yield
     finally:
         (folder / _HOLDER).unlink(missing_ok=True)

@@ -90,7 +90,9 @@ def parse(text: str) -> tuple[Objective, ...]:
 
 def in_words(objectives: Sequence[Objective], values: Sequence[float]) -> str:
     """Return values with their labels, such as `mixture ELBO -18.02, NMI 0.7123 (oracle)`."""
-    return ", ".join(
-        f"{each.label} {value:,.4g}{f' ({ORACLE})' if each.oracle else ''}"
-        for each, value in zip(objectives, values, strict=True)
-    )
+    pairs = zip(objectives, values, strict=True)
+    return ", ".join(f"{each.label} {_shown(value)}{f' ({ORACLE})' * each.oracle}" for each, value in pairs)
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -14,7 +14,7 @@ from studies.stats import Matrix, Row
 
 EXACT = 14
 """Up to this many pairs, all 2^n sign flips are counted; beyond it, `DRAWN` random ones."""
-DRAWN = 9999
+DRAWN = 4999
 POWER = 0.8
 
 

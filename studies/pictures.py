@@ -16,7 +16,7 @@ def tiles(content: bytes, rows: Sequence[str], columns: Sequence[str], names: tu
     """Draw a grid of small images with its labels; `names` say what rows and columns are."""
     image = np.asarray(Image.open(io.BytesIO(content)).convert("L"))
     height, width = image.shape[0] / len(rows), image.shape[1] / len(columns)
-    side = min(0.55, 6.2 / len(columns))
+    side = min(0.55, 5.4 / len(columns))
     with style():
         size = (
             0.8 + 0.07 * max(map(len, rows)) + side * len(columns),

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from studies.effects import Effect
@@ -48,6 +49,9 @@ def canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
 
 def png(figure: Figure) -> bytes:
     """Return the figure as a PNG that names neither program nor time."""
+    # Laid out here, once: saving would do it again.
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -108,7 +112,9 @@ def levels(effects: Sequence[Effect], ticks: Sequence[str], name: str) -> bytes:
         x = np.arange(len(ticks))
         for place, effect in zip(places.flat, effects, strict=False):
             if len(effect.means) > 1:
-                place.plot(x, effect.means[:200].T, color=PALE, linewidth=1, zorder=1)
+                lines = [np.column_stack([x, means]) for means in effect.means]
+                place.add_collection(LineCollection(lines, colors=PALE, linewidths=1, zorder=1))
+                place.autoscale_view()
             summary = effect.summary
             place.plot(x, summary.mean, color=BLUE, linewidth=1.5, zorder=2)
             _bars(place, x, summary.mean, summary.low, summary.high)
@@ -183,11 +189,11 @@ def trade(
                     elinewidth=0.8,
                     alpha=1.0 if color == ORANGE else 0.45,
                 )
-            for cell in np.flatnonzero(front)[:25]:
+            for number, cell in enumerate(sorted(np.flatnonzero(front)[:25], key=lambda each: x[0][each])):
                 place.annotate(
                     names[cell],
                     (x[0][cell], y[0][cell]),
-                    xytext=(5, 4),
+                    xytext=(5, 4 if number % 2 else -12),
                     textcoords="offset points",
                     fontsize=10,
                 )

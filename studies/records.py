@@ -19,7 +19,7 @@ SCHEMA = 1
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Failure(_Part):
@@ -100,6 +100,8 @@ class Method(_Part):
     settings: dict[str, Any] = {}
     oracle: bool = False
     """Whether it saw labels, so that its numbers are an upper line and no result."""
+    derived: dict[str, Any] = {}
+    """What the settings came to on this data; no part of the run's name."""
 
 
 class Record(_Part):
@@ -123,6 +125,8 @@ class Record(_Part):
     pictures: dict[str, Picture] = {}
     throughput: Throughput | None = None
     seconds: Seconds | None = None
+    energy_joules: float | None = None
+    """Of training the whole population, as the device reports it; None where it reports none."""
     hardware: Hardware
     versions: dict[str, str]
     commit: str | None
@@ -145,7 +149,8 @@ def name_of(config: configs.RunConfig, method: Method | None = None) -> str:
     """Return the fingerprint of a run: the configuration's, and for a baseline one of both."""
     if method is None:
         return configs.fingerprint(config)
-    text = json.dumps({"run": configs.fingerprint(config), "method": method.model_dump()}, sort_keys=True)
+    chosen = method.model_dump(exclude={"derived"})
+    text = json.dumps({"run": configs.fingerprint(config), "method": chosen}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -155,13 +160,27 @@ def path_of(folder: Path, fingerprint: str) -> Path:
 
 
 def publish(folder: Path, outcome: Outcome) -> Path:
-    """Write the pictures, then the record: each whole (temporary file, fsync, rename) or not at all."""
+    """Write the pictures, then the record: each whole (temporary file, fsync, rename) or not at all.
+
+    A file in the record's place that is no record of this version is kept, in `refused/`.
+    """
     target = path_of(folder, outcome.record.fingerprint)
+    if target.exists():
+        _make_way(target, folder / "refused")
     for name, content in outcome.files.items():
         write_atomically(target.parent / name, content)
     text = json.dumps(outcome.record.model_dump(mode="json"), indent=1, allow_nan=False)
     write_atomically(target, f"{text}\n".encode())
     return target
+
+
+def _make_way(path: Path, refused: Path) -> None:
+    try:
+        read(path)
+    except RecordError:
+        refused.mkdir(exist_ok=True)
+        number = sum(1 for _ in refused.glob(f"{path.stem}*"))
+        path.rename(refused / f"{path.stem}-{number}.json")
 
 
 def read(path: Path) -> Record:
@@ -171,8 +190,7 @@ def read(path: Path) -> Record:
         RecordError: torn or foreign, or its configuration does not hash to its name.
     """
     try:
-        tree = json.loads(path.read_bytes())
-        record = Record.model_validate(tree)
+        record = Record.model_validate_json(path.read_bytes())
         config = configs.from_dict(record.config)
     except (OSError, ValueError, ConfigError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error

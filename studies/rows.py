@@ -61,6 +61,16 @@ class Rows:
             changes = {"state": trial.state.name, "datetime_complete": datetime.now()}
             connection.execute(update(table).where(table.c.trial_id == number).values(changes))
 
+    def clear(self, study: int) -> None:
+        """Remove all trials of a study."""
+        trials = self._tables["trials"]
+        inside = select(trials.c.trial_id).where(trials.c.study_id == study)
+        with self._engine.begin() as connection:
+            for table in self._tables.values():
+                if table is not trials and "trial_id" in table.c:
+                    connection.execute(delete(table).where(table.c.trial_id.in_(inside)))
+            connection.execute(delete(trials).where(trials.c.study_id == study))
+
     def _add(self, study: int, trials: Sequence[FrozenTrial]) -> list[int]:
         table = self._tables["trials"]
         with self._engine.begin() as connection:

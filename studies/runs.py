@@ -6,7 +6,6 @@ import functools
 import hashlib
 import math
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -18,21 +17,22 @@ import torch
 from moevae import devices, metrics, provenance, snapshot
 from moevae.config import DataConfig, RunConfig, fingerprint, to_dict
 from moevae.data import Images, Labels, load_images, load_labels
-from moevae.errors import CheckpointError
 from moevae.evaluation import Evaluation, Split, evaluate
 from moevae.train import Failure as Breakdown
-from moevae.train import Fit, Training
+from moevae.train import Training
 from studies.diary import Diary, EpochReport, scores
 from studies.records import (
     Confusion,
     Data,
     Failure,
     Hardware,
+    Method,
     Outcome,
     Picture,
     Record,
     Seconds,
     Throughput,
+    name_of,
 )
 from studies.site import Site
 
@@ -52,27 +52,34 @@ def run_population(
     site = site or Site()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     devices.prepare(site.threads)
-    images, labels = _load(configs[0].data, site.data_root)
+    images, labels = load(configs[0].data, site.data_root)
     diary = Diary(configs, images, labels, on_epoch)
-    fit = _train(configs, images, site, diary)
+    training = Training(configs, images.train, devices.resolve(site.device))
+    kept = snapshot.place(Path(site.snapshots), configs) if site.snapshots else None
+    began = None if kept and kept.exists() else devices.energy(training.device)
+    fit = snapshot.carry_on(
+        training, kept, seconds=site.snapshot_seconds, on_epoch=diary.note, companion=diary
+    )
 
+    ended = devices.energy(training.device)
     begin = time.perf_counter()
-    by_split = {split: evaluate(fit.model, configs, images, split) for split in _splits(images)}
+    by_split = {split: evaluate(fit.model, configs, images, split) for split in splits(images)}
     seconds = time.perf_counter() - begin
     seen = sum(len(getattr(images, split)) for split in by_split) * len(configs)
-    shared = _origin(images, fit.model.device, started) | {
+    shared = origin(images, fit.model.device, started) | {
         "throughput": Throughput(
             train_images_per_second=fit.images_per_second,
             evaluation_images_per_second=seen / seconds,
             population=len(configs),
         ),
         "seconds": Seconds(train=fit.seconds, evaluation=seconds),
+        "energy_joules": None if began is None or ended is None else ended - began,
     }
     outcomes = []
     for run, config in enumerate(configs):
         name = fingerprint(config)
-        failure = _failure(fit.failures[run], by_split, run)
-        measured = {} if failure else _measured(by_split, run, labels, config.model.num_experts)
+        failure = breakdown(fit.failures[run], by_split, run)
+        found = {} if failure else measured(by_split, run, labels, config.model.num_experts)
         files = {} if failure else diary.pictures(fit.model, run)
         record = Record.model_validate(
             {
@@ -82,7 +89,7 @@ def run_population(
                 "failure": failure,
                 "curve": diary.curves[run],
                 "pictures": {kind: _picture(name, kind, *drawn, images) for kind, drawn in files.items()},
-                **measured,
+                **found,
                 **shared,
             }
         )
@@ -91,25 +98,28 @@ def run_population(
                 record=record, files={_file(name, kind): content for kind, (content, *_) in files.items()}
             )
         )
-    if path := _snapshot_path(site, configs):
-        path.unlink(missing_ok=True)
+    if kept:
+        kept.unlink(missing_ok=True)
     return outcomes
 
 
-def without_numbers(configs: Sequence[RunConfig], site: Site, reason: str) -> list[Outcome]:
+def without_numbers(
+    configs: Sequence[RunConfig], site: Site, failure: Failure, method: Method | None = None
+) -> list[Outcome]:
     """Return failed outcomes, in order, of runs that came to nothing where they were trained."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    images, _ = _load(configs[0].data, site.data_root)
-    origin = _origin(images, devices.resolve(site.device), started)
+    images, _ = load(configs[0].data, site.data_root)
+    where = origin(images, devices.resolve(site.device), started)
     return [
         Outcome(
             record=Record.model_validate(
                 {
-                    "fingerprint": fingerprint(config),
+                    "fingerprint": name_of(config, method),
                     "config": to_dict(config),
+                    "method": method,
                     "status": "failed",
-                    "failure": Failure(reason=reason),
-                    **origin,
+                    "failure": failure,
+                    **where,
                 }
             )
         )
@@ -117,57 +127,18 @@ def without_numbers(configs: Sequence[RunConfig], site: Site, reason: str) -> li
     ]
 
 
-def _train(configs: Sequence[RunConfig], images: Images, site: Site, diary: Diary) -> Fit:
-    """Train a population, from its snapshot where there is a good one."""
-    training = Training(configs, images.train, devices.resolve(site.device))
-    path = _snapshot_path(site, configs)
-    if path and path.exists():
-        _resume(path, training, diary)
-    kept = time.perf_counter()
-    while not training.done:
-        diary.note(training.epoch())
-        if path and not training.done and time.perf_counter() - kept >= site.snapshot_seconds:
-            _keep(path, training, diary)
-            kept = time.perf_counter()
-    return training.result()
-
-
-def _snapshot_path(site: Site, configs: Sequence[RunConfig]) -> Path | None:
-    names = "-".join(fingerprint(config) for config in configs)
-    stem = hashlib.sha256(names.encode()).hexdigest()[:16]
-    return Path(site.snapshots, f"{stem}.snapshot") if site.snapshots else None
-
-
-def _keep(path: Path, training: Training, diary: Diary) -> None:
-    tensors, plain = training.state()
-    drawings, curves = diary.state()
-    tensors |= {f"drawing.{epoch}": drawing for epoch, drawing in drawings.items()}
-    try:
-        snapshot.write(path, training.configs, tensors, {"training": plain, "curves": curves})
-    except OSError as error:
-        warnings.warn(f"{path}: not written ({error.strerror}); training goes on without it", stacklevel=2)
-
-
-def _resume(path: Path, training: Training, diary: Diary) -> None:
-    try:
-        tensors, plain = snapshot.read(path, training.configs)
-    except CheckpointError as error:
-        warnings.warn(f"{error}; its runs start anew", stacklevel=2)
-        return
-    drawings = {
-        name.removeprefix("drawing."): tensors.pop(name) for name in list(tensors) if "drawing." in name
-    }
-    training.restore(tensors, plain["training"])
-    diary.restore(drawings, plain["curves"])
-
-
 @functools.lru_cache(maxsize=2)
-def _load(data: DataConfig, root: str | None) -> tuple[Images, Labels | None]:
+def load(data: DataConfig, root: str | None) -> tuple[Images, Labels | None]:
+    """Return the images and labels of a data set, remembered for the next run.
+
+    Raises:
+        DataError: files missing or broken.
+    """
     place = Path(root) if root else None
     return load_images(data, place), load_labels(data, place)
 
 
-def _origin(images: Images, device: torch.device, started: str) -> dict[str, Any]:
+def origin(images: Images, device: torch.device, started: str) -> dict[str, Any]:
     """Return the part of a record that says where its numbers come from."""
     commit, dirty = provenance.commit()
     return {
@@ -180,13 +151,15 @@ def _origin(images: Images, device: torch.device, started: str) -> dict[str, Any
     }
 
 
-def _splits(images: Images) -> list[Split]:
+def splits(images: Images) -> list[Split]:
+    """Return the splits that a record tells of."""
     return ["validation", "test"] if len(images.validation) else ["test"]
 
 
-def _measured(
+def measured(
     by_split: dict[Split, list[Evaluation]], run: int, labels: Labels | None, experts: int
 ) -> dict[str, object]:
+    """Return the part of a record that says what the evaluations of a run found."""
     test = by_split["test"][run]
     confusion = None
     if labels is not None:
@@ -200,7 +173,8 @@ def _measured(
     }
 
 
-def _failure(failure: Breakdown | None, by_split: dict[Split, list[Evaluation]], run: int) -> Failure | None:
+def breakdown(failure: Breakdown | None, by_split: dict[Split, list[Evaluation]], run: int) -> Failure | None:
+    """Return why a run has no metrics: it failed in training, or a metric is not finite."""
     if failure:
         return Failure.model_validate(asdict(failure))
     for split, found in by_split.items():

@@ -14,7 +14,7 @@ from optuna.distributions import distribution_to_json, json_to_distribution
 
 from moevae import config as configs
 from moevae.config import RunConfig
-from moevae.errors import RecordError
+from moevae.errors import ConfigError, RecordError
 from moevae.presets import preset as preset_of
 from moevae.settings import apply_settings, parse_seeds, parse_settings
 from studies import designs, objectives, records, spaces
@@ -62,7 +62,7 @@ class Search:
         values = {key: designs.plain(configs.lookup(config, key)) for key in self.space}
         return Cell(values, configs.override(self.base, values))
 
-    def to_dict(self, cells: Sequence[Cell], told: str = "") -> dict[str, Any]:
+    def to_dict(self, cells: Sequence[Cell]) -> dict[str, Any]:
         """Return what `study.json` holds: the cells of trials that left records, and the search itself."""
         first = self.cell(self.start) if self.start else None
         axes = {
@@ -73,7 +73,7 @@ class Search:
             "schema": SCHEMA,
             "name": self.name,
             "title": self.title,
-            "description": " ".join(part for part in (self._description(), told) if part),
+            "description": self._description(),
             "base": configs.to_dict(self.base),
             "axes": axes,
             "baseline": dict(first.values) if first else None,
@@ -89,14 +89,13 @@ class Search:
         }
 
     def _description(self) -> str:
-        choice = (
-            f"Each cell is a trial of a search; the search chooses by {self.rule} on the validation split."
-        )
+        told = [f"Each cell is a trial of a search that chooses by {self.rule} on the validation split."]
         if self.oracle:
-            choice += (
-                f" That is an {ORACLE} choice: it sees labels, which nobody has who clusters without them."
-            )
-        return choice
+            told.append(f"That is an {ORACLE} choice: it sees labels, which those who need clusters lack.")
+        if len(self.objectives) == 1 and self.objectives[0].by_epoch:
+            told.append("Trials that were stopped early left no record and are not shown.")
+        told.append("The best of many trials flatters itself: run it with other seeds before you believe it.")
+        return " ".join(told)
 
 
 def load(
@@ -131,6 +130,8 @@ def load(
         design = designs.load(profile)
         origin, base = design.name, configs.override(design.base, design.baseline)
     base = apply_settings(base, fixed)
+    if base.data.validation_size == 0:
+        raise ConfigError("data.validation_size = 0: a search needs validation images to choose by")
     left = spaces.without(chosen, fixed)
     oracle = any(each.oracle for each in wanted)
     given = name or _name(space, origin, wanted, fixed)

@@ -5,25 +5,33 @@ from __future__ import annotations
 import functools
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from optuna.trial import FrozenTrial
 
 from moevae.config import RunConfig, fingerprint
-from studies import ledger, locks, records, searches, storage
+from moevae.errors import MoevaeError
+from studies import locks, records, searches, storage
 from studies.attempts import Attempt, Attempts
 from studies.designs import Cell
-from studies.engine import Run
-from studies.executors import OnEpoch, Workforce
+from studies.engine import Lost, Run
+from studies.executors import OnEpoch, WorkersError, Workforce
+from studies.ledger import write_tree
 from studies.records import Outcome, Record
 from studies.searches import Search
+from studies.storage import StorageError
 
 if TYPE_CHECKING:
     from studies.runs import EpochReport
+
+_MOMENT = 0.1
+"""Seconds between looks for progress."""
 
 
 class Watch(Protocol):
@@ -93,11 +101,12 @@ class _StoppedError(Exception):
 
 @dataclass
 class _Driver:
-    """The state of a search while it runs."""
+    """One driver's work on a search: trials are asked for, run, and end."""
 
     search: Search
     folder: Path
     run: Run
+    lost: Lost | None
     workforce: Workforce
     watch: Watch
     attempts: Attempts
@@ -106,10 +115,13 @@ class _Driver:
     """By the key of the cell and the fingerprint."""
     listed: dict[str, Cell]
     """Cells that left records, in the order of their trials."""
-    running: dict[Future[list[Outcome]], tuple[Attempt, tuple[RunConfig, ...]]] = field(default_factory=dict)
-    twins: list[Attempt] = field(default_factory=list)
-    """Trials of a cell that another trial is at."""
-    trained: int = 0
+
+    def __post_init__(self) -> None:
+        self._running: dict[Future[list[Outcome]], Attempt] = {}
+        self._begun: Counter[int] = Counter()
+        self._twins: list[Attempt] = []
+        self._open: dict[int, Attempt] = {}
+        self.trained = 0
 
     def work(self, budget: Budget) -> None:
         """Keep the workforce busy until the budget is spent and every trial that was begun has ended."""
@@ -117,32 +129,45 @@ class _Driver:
         left = budget.trials - len(self.attempts.finished())
         try:
             while True:
-                while left > 0 and len(self.running) < self.workforce.slots and not _past(deadline):
+                while left > 0 and len(self._running) < self.workforce.slots and not _past(deadline):
                     left -= 1
                     self._begin(self.attempts.ask())
-                if not self.running:
-                    break
-                for future in wait(self.running, return_when=FIRST_COMPLETED).done:
-                    self._end(*self.running[future], outcomes=future.result())
-                    del self.running[future]
+                if not self._running:
+                    return
+                self._gather()
         finally:
-            for attempt in [*(attempt for attempt, _ in self.running.values()), *self.twins]:
-                self.attempts.release(attempt)
+            self._keep_finished()
+            for attempt in self._open.values():
+                with suppress(StorageError):
+                    self.attempts.release(attempt)
+
+    def describe(self) -> None:
+        """Write `study.json`."""
+        write_tree(self.search.to_dict(list(self.listed.values())), self.folder)
 
     def _begin(self, attempt: Attempt) -> None:
-        if any(other.cell.key == attempt.cell.key for other, _ in self.running.values()):
-            self.twins.append(attempt)
-            return
-        there = self.recorded.setdefault(attempt.cell.key, {})
-        runs = [attempt.cell.run(seed) for seed in self.search.seeds]
-        missing = tuple(run for run in runs if fingerprint(run) not in there)
-        if not missing:
+        self._open[attempt.number] = attempt
+        key = attempt.cell.key
+        if any(other.cell.key == key for other in self._running.values()):
+            self._twins.append(attempt)  # a cell is never trained twice: it ends when the other does
+        elif self._missing(attempt):
+            self._submit(attempt)
+        else:
             self._settle(attempt)
-            return
+
+    def _missing(self, attempt: Attempt) -> tuple[RunConfig, ...]:
+        there = self.recorded.setdefault(attempt.cell.key, {})
+        runs = (attempt.cell.run(seed) for seed in self.search.seeds)
+        return tuple(run for run in runs if fingerprint(run) not in there)
+
+    def _submit(self, attempt: Attempt) -> None:
+        self._begun[attempt.number] += 1
         flag = self.flags / str(attempt.number)
         listener = self.workforce.relay(functools.partial(self._epoch, attempt, flag))
-        future = self.workforce.executor.submit(Stoppable(self.run, str(flag)), missing, on_epoch=listener)
-        self.running[future] = attempt, missing
+        run = Stoppable(self.run, str(flag))
+        self._running[self.workforce.executor.submit(run, self._missing(attempt), on_epoch=listener)] = (
+            attempt
+        )
 
     def _epoch(self, attempt: Attempt, flag: Path, report: EpochReport) -> None:
         stop = self.attempts.follow(attempt, report.epoch, report.metrics)
@@ -150,33 +175,67 @@ class _Driver:
         if stop and report.epoch < report.epochs:
             flag.touch()
 
-    def _end(self, attempt: Attempt, asked: Sequence[RunConfig], outcomes: Sequence[Outcome]) -> None:
-        twins = [twin for twin in self.twins if twin.cell.key == attempt.cell.key]
-        self.twins = [twin for twin in self.twins if twin not in twins]
-        if not outcomes:
-            for pruned in (attempt, *twins):
-                self.watch.ended(self.attempts.prune(pruned), self.attempts.best())
+    def _gather(self) -> None:
+        """End the trials whose runs are finished, having waited for them for a moment."""
+        finished = wait(self._running, timeout=_MOMENT, return_when=FIRST_COMPLETED).done
+        self.workforce.deliver()
+        for future in finished:
+            attempt = self._running[future]
+            try:
+                outcomes = future.result()
+            except self.workforce.deaths as death:
+                del self._running[future]
+                self._after_death(attempt, death)
+                continue
+            self._end(attempt, outcomes)
+            del self._running[future]
+
+    def _keep_finished(self) -> None:
+        """Publish what finished just before an interrupt: the next start ends its trial."""
+        for future in self._running:
+            if future.done() and not future.cancelled() and not future.exception():
+                with suppress(MoevaeError):
+                    for outcome in future.result():
+                        records.publish(self.folder, outcome)
+
+    def _after_death(self, attempt: Attempt, death: Exception) -> None:
+        begun = self._begun[attempt.number]
+        if begun < self.workforce.attempts:
+            self._submit(attempt)
             return
-        if [outcome.record.fingerprint for outcome in outcomes] != [fingerprint(config) for config in asked]:
+        reason = f"its worker died, {begun} times: out of memory?"
+        if self.lost is None:
+            raise WorkersError(f"{attempt.cell.label}: {reason}") from death
+        self._end(attempt, self.lost(self._missing(attempt), reason))
+
+    def _end(self, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
+        """Publish what a trial gave, and end it and its twins; nothing at all means that it was pruned."""
+        names = [outcome.record.fingerprint for outcome in outcomes]
+        if outcomes and names != [fingerprint(config) for config in self._missing(attempt)]:
             raise RuntimeError(f"{attempt.cell.label}: the run function did not return the runs it was given")
         for outcome in outcomes:
             records.publish(self.folder, outcome)
             self.recorded[attempt.cell.key][outcome.record.fingerprint] = outcome.record
         self.trained += len(outcomes)
+        twins = [twin for twin in self._twins if twin.cell.key == attempt.cell.key]
+        self._twins = [twin for twin in self._twins if twin not in twins]
         for ended in (attempt, *twins):
-            self._settle(ended)
+            if outcomes:
+                self._settle(ended)
+            else:
+                self._close(ended, self.attempts.prune(ended))
 
     def _settle(self, attempt: Attempt) -> None:
         """End a trial whose runs all have records; the study lists its cell first."""
-        if attempt.cell.key not in self.listed:
-            self.listed[attempt.cell.key] = attempt.cell
+        key = attempt.cell.key
+        if key not in self.listed:
+            self.listed[key] = attempt.cell
             self.describe()
-        trial = self.attempts.end(attempt, list(self.recorded[attempt.cell.key].values()))
-        self.watch.ended(trial, self.attempts.best())
+        self._close(attempt, self.attempts.end(attempt, list(self.recorded[key].values())))
 
-    def describe(self) -> None:
-        """Write `study.json`."""
-        ledger.write_tree(self.search.to_dict(list(self.listed.values())), self.folder)
+    def _close(self, attempt: Attempt, trial: FrozenTrial) -> None:
+        del self._open[attempt.number]
+        self.watch.ended(trial, self.attempts.best())
 
 
 def run_search(
@@ -191,6 +250,7 @@ def run_search(
     pruner: str = "median",
     storage_url: str | None = None,
     preflight: Callable[[Sequence[RunConfig]], None] = lambda configs: None,
+    lost: Lost | None = None,
 ) -> Found:
     """Search until the budget is spent. Every run that ends leaves a record, and none is done twice.
 
@@ -205,6 +265,7 @@ def run_search(
         pruner: a name from `attempts.PRUNERS`; with several objectives nothing is pruned.
         storage_url: Optuna's storage; a SQLite file in the folder if None.
         preflight: is given the base before anything is written, and raises what a person can mend.
+        lost: makes the outcomes of runs whose worker died too often; without it the search stops.
 
     Raises:
         MoevaeError: the study is owned by another driver, the folder or the storage holds another
@@ -218,13 +279,13 @@ def run_search(
             storage.opened(storage_url or storage.default_url(folder)) as opened,
             tempfile.TemporaryDirectory() as flags,
         ):
-            attempts = Attempts(
-                opened, search, folder, private=storage_url is None, sampler=sampler, pruner=pruner
-            )
+            attempts = Attempts(opened, search, folder, sampler=sampler, pruner=pruner)
             attempts.reconcile(
                 list(listed.values()), {key: list(found.values()) for key, found in recorded.items()}
             )
-            driver = _Driver(search, folder, run, workforce, watch, attempts, Path(flags), recorded, listed)
+            driver = _Driver(
+                search, folder, run, lost, workforce, watch, attempts, Path(flags), recorded, listed
+            )
             driver.describe()
             watch.begin(search, len(attempts.finished()), budget.trials)
             driver.work(budget)

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import pandas as pd
+
 from moevae import config as configs
 from moevae.presets import PRESETS
 from studies import markup, paired, stats, tables
@@ -24,9 +26,11 @@ def head(study: Study, page: Page) -> None:
     page.add(f"# {escape(study.title)}", escape(study.description))
     if study.partial:
         total = study.planned_cells * len(study.planned_seeds)
+        others = len(study.missing_peers)
         page.add(
-            f"> **Partial.** {total - len(study.missing)} of {total} planned runs have ended; "
-            "the numbers below are of those alone."
+            f"> **Partial.** {total - len(study.missing)} of {total} planned runs have ended"
+            + (f", and {others} of the baselines have not" if others else "")
+            + "; the numbers below are of those that have."
         )
 
 
@@ -46,6 +50,7 @@ def provenance(study: Study, page: Page) -> None:
         ("likelihood", _distinct(run.likelihood for run in study.runs)),
         ("hardware", _distinct(map(_hardware, study.runs))),
         ("time", _time(study)),
+        *(("energy", words) for words in _energy(study)),
         ("versions", _distinct(map(_versions, study.runs))),
         ("commit", _distinct(map(_commit, study.runs))),
     ]
@@ -64,16 +69,22 @@ def reading(study: Study, page: Page) -> None:
         else ""
     )
     exact = f"exact up to {paired.EXACT} pairs" if n > paired.EXACT else "exact"
+    sight = (
+        "training never sees labels, but labels of the validation split chose these cells (oracle)"
+        if study.oracle
+        else "training and the choice of runs never see labels"
+    )
     points = (
         "All numbers are of the test split, unless they say validation. NMI, ARI and ACC (one-to-one, "
-        "Hungarian) compare assignments with labels; training and the choice of runs never see labels.",
+        f"Hungarian) compare assignments with labels; {sight}.",
         "ELBO is the mixture bound on log p(x), in nats per image: higher is better. Training speed is that "
         "of the whole population that a run trained in.",
         "A run that failed or is missing lowers n and is listed; nothing is put in its place.",
         "`mean ± standard deviation [interval]`: ddof = 1; the interval of the mean is a 95 % BCa bootstrap "
         f"over seeds ({stats.RESAMPLES} resamples), left out where n = 1 or all runs agree.{narrow}",
         "Intervals in the summary are wider: at each end the farther of BCa and Student's t, the latter "
-        "corrected for the number of cells or levels compared (Bonferroni).",
+        "corrected for the number of levels compared (Bonferroni). How many cells cannot be told from the "
+        "best is by such intervals of their paired differences, one at a time.",
         "p: sign-flip permutation test of the paired differences over shared seeds, two-sided, "
         f"{exact}; with n = {n} it cannot fall below {paired.smallest_p(n):.2g}. Holm corrects for all rows "
         "of a table.",
@@ -101,6 +112,9 @@ def losses(study: Study, page: Page) -> None:
         {"cell": _cell(study, cell), "seed": str(seed), "what": "missing: no record"}
         for cell, seed in study.missing
     ]
+    rows += [
+        {"cell": name, "seed": str(seed), "what": "missing: no record"} for name, seed in study.missing_peers
+    ]
     if not (rows or study.unread):
         return
     page.head("Failed, missing, unread")
@@ -117,11 +131,12 @@ def remaking(study: Study, page: Page) -> None:
     width = max(len(command) for command, _ in steps)
     page.add(markup.code([f"{command:<{width}}  # {words}" for command, words in steps if command]))
     first = [runs[0] for cell in range(len(study.cells)) if (runs := study.of_cell(cell))]
-    lines = [
-        f"{command(run.record.config)}  # cell {tables.label(study, run.cell)}" for run in first[:FOLDED]
-    ]
-    if lines:
-        page.fold("One run of each cell; other seeds take another --seed", markup.code(lines))
+    rows = [(tables.label(study, run.cell), command(run.record.config)) for run in first]
+    if rows:
+        lines = [f"{words}  # cell {cell}" for cell, words in rows[:FOLDED]]
+        link = page.keep("commands", pd.DataFrame(rows, columns=["cell", "command"]))
+        words = "One run of each cell; other seeds take another --seed"
+        page.fold(words, markup.code(lines), f"All {len(rows)} of them: {link}.")
 
 
 def command(config: Tree) -> str:
@@ -194,6 +209,17 @@ def _time(study: Study) -> str:
         if run.record.seconds and run.record.throughput
     )
     return f"{total:,.0f} s of training and evaluation, all runs together"
+
+
+def _energy(study: Study) -> list[str]:
+    """Return the energy of all populations, where their devices reported it."""
+    told = [run.record for run in study.runs if run.record.energy_joules is not None]
+    if not told:
+        return []
+    total = sum(
+        (record.energy_joules or 0) / record.throughput.population for record in told if record.throughput
+    )
+    return [f"{total / 1000:,.1f} kJ of training, as the device reports it, {len(told)} runs together"]
 
 
 def _distinct(values: Iterable[str]) -> str:

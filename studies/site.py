@@ -11,7 +11,7 @@ from moevae.config import RunConfig
 
 if TYPE_CHECKING:
     from studies.executors import OnEpoch
-    from studies.records import Outcome
+    from studies.records import Method, Outcome
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,14 @@ class Site:
     """Training shorter than this is done again rather than kept."""
 
 
-def train(configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None, site: Site) -> list[Outcome]:
-    """Train runs of one cell together: one outcome each, in order."""
+def train(
+    configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None, site: Site, method: Method | None = None
+) -> list[Outcome]:
+    """Train runs of one cell together, or fit a baseline to each: one outcome each, in order."""
+    if method is not None:
+        from studies.fitting import fit
+
+        return [fit(method, config, site, on_epoch) for config in configs]
     from studies.runs import run_population
 
     return run_population(configs, site, on_epoch)
@@ -48,8 +54,11 @@ def check(configs: Sequence[RunConfig], *, site: Site) -> None:
         load_images(data, Path(site.data_root) if site.data_root else None)
 
 
-def lost(configs: Sequence[RunConfig], reason: str, *, site: Site) -> list[Outcome]:
+def lost(
+    configs: Sequence[RunConfig], reason: str, *, site: Site, method: Method | None = None
+) -> list[Outcome]:
     """Return what is left of runs whose workers died: failed records that say why."""
+    from studies.records import Failure
     from studies.runs import without_numbers
 
-    return without_numbers(configs, site, reason)
+    return without_numbers(configs, site, Failure(reason=reason), method)

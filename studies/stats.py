@@ -13,7 +13,7 @@ Row = np.ndarray
 """One number a cell."""
 
 LEVEL = 0.95
-RESAMPLES = 2999
+RESAMPLES = 1999
 SEED = 2019
 """Of every bootstrap and every drawn permutation, so that a page is the same each time."""
 

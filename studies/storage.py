@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import platform
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,6 +60,25 @@ def default_url(folder: Path) -> str:
     return f"sqlite:///{(folder / 'study.db').resolve()}"
 
 
+def home(folder: Path) -> str:
+    """Return how a storage names the folder whose study it holds."""
+    return f"{platform.node()}:{folder.resolve()}"
+
+
+def check_home(storage: BaseStorage, study: str, folder: Path) -> None:
+    """Look that a study in a storage belongs to that folder, or to its namesake where the storage is in it.
+
+    Raises:
+        StorageError: it belongs to another.
+    """
+    there = storage.get_study_user_attrs(storage.get_study_id_from_name(study)).get("folder")
+    if there != home(folder) and not _inside(storage, folder):
+        raise StorageError(
+            f"the storage has a study {study!r} of {there or 'another program'}: "
+            "give this one another --name, or work in that folder"
+        )
+
+
 @contextmanager
 def opened(url: str) -> Iterator[BaseStorage]:
     """Open the storage at a URL: `sqlite:///PATH`, `journal:///PATH`, `postgresql+psycopg://...`.
@@ -73,8 +94,7 @@ def opened(url: str) -> Iterator[BaseStorage]:
     try:
         storage = RDBStorage(url, engine_kwargs=_engine_options(scheme))
     except (ArgumentError, ImportError, SQLAlchemyError) as error:
-        reason = str(error).splitlines()[0]
-        raise StorageError(f"--storage {_without_password(url)}: {reason}") from None
+        raise StorageError(f"--storage {_without_password(url)}: {_reason(error)}{_hint(error)}") from None
     if scheme.startswith("sqlite"):
         event.listen(storage.engine, "connect", _pragmas)
         storage.engine.dispose()
@@ -83,6 +103,19 @@ def opened(url: str) -> Iterator[BaseStorage]:
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _hint(error: BaseException) -> str:
+    """Return what helps against a SQLite file that is broken."""
+    broken = isinstance(error.__cause__, sqlite3.DatabaseError) and not isinstance(
+        error.__cause__, sqlite3.OperationalError
+    )
+    return "; python -m studies rebuild-storage STUDY makes it anew from the records" if broken else ""
+
+
+def _inside(storage: BaseStorage, folder: Path) -> bool:
+    """Return whether the storage is the SQLite file in the folder, which may have been moved with it."""
+    return isinstance(storage, RDBStorage) and storage.url == default_url(folder)
 
 
 def _reason(error: BaseException) -> str:

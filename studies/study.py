@@ -16,6 +16,8 @@ from studies.measures import Measure
 from studies.records import Record
 
 DATA = "data.name"
+CURVE_POINTS = 40
+"""Epochs at which learning curves are kept, at most."""
 
 Cell = tuple[Any, ...]
 """One value per axis, in the order of the axes."""
@@ -56,9 +58,19 @@ class Peer:
     """Says so where the method saw labels."""
     runs: tuple[Run, ...]
 
+    @property
+    def seeds(self) -> set[int]:
+        """Those that have a record."""
+        return {run.seed for run in self.runs}
+
+    def is_a(self, name: str) -> bool:
+        """Return whether this is the method of that name, perhaps in one of several settings."""
+        return f"{self.name}, ".startswith(f"{name}, ")
+
     def on(self, data: str) -> Peer:
         """Return the peer with its runs on one data set."""
-        return replace(self, runs=tuple(run for run in self.runs if run.record.data.name == data))
+        kept = (run for run in self.runs if run.record.config["data"]["name"] == data)
+        return replace(self, runs=tuple(kept))
 
 
 @dataclass(frozen=True)
@@ -80,8 +92,14 @@ class Study:
     runs: tuple[Run, ...]
     """By cell, then seed; one a cell and seed. Those of peers are not among them."""
     peers: tuple[Peer, ...] = ()
+    planned_peers: tuple[str, ...] = ()
+    """Names of the baselines that were asked for."""
+    left_out: tuple[str, ...] = ()
+    """Why other baselines were not fitted, a sentence each."""
     unread: tuple[str, ...] = ()
     """Why a file among the records was not counted, one line each."""
+    oracle: bool = False
+    """Whether labels chose the cells, as in a search that clusters well by looking."""
     base: Mapping[str, Any] = field(default_factory=dict)
     numbers: tuple[int, ...] = ()
     """What each cell is called: its place in the plan, from 1, also in a study of one data set of several."""
@@ -104,10 +122,30 @@ class Study:
         plan = ((cell, seed) for cell in range(self.planned_cells) for seed in self.planned_seeds)
         return tuple(pair for pair in plan if pair not in found)
 
+    @cached_property
+    def missing_peers(self) -> tuple[tuple[str, int], ...]:
+        """Name and seed of the planned runs of baselines that have no record."""
+        if DATA in self.axes:
+            parts = self.by_data().items()
+            return tuple(
+                (f"{name} on {data}", seed) for data, part in parts for name, seed in part.missing_peers
+            )
+        there = [(name, peer) for name in self.planned_peers for peer in self.peers if peer.is_a(name)]
+        absent = set(self.planned_peers) - {name for name, _ in there}
+        return (
+            *((name, seed) for name in self.planned_peers if name in absent for seed in self.planned_seeds),
+            *(
+                (peer.name, seed)
+                for _, peer in there
+                for seed in self.planned_seeds
+                if seed not in peer.seeds
+            ),
+        )
+
     @property
     def partial(self) -> bool:
         """Whether planned runs are still to come."""
-        return bool(self.missing)
+        return bool(self.missing or self.missing_peers)
 
     def matrix(self, key: str) -> np.ndarray:
         """Return the metric of every run, [seeds, cells]; NaN where there is no number."""
@@ -117,6 +155,32 @@ class Study:
     def keys(self) -> Collection[str]:
         """The metrics that at least one run has."""
         return self._matrices.keys()
+
+    def curves(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return epochs [E], dense at the beginning, and what a curve is there, [seeds, cells, E].
+
+        NaN where there is no run, or it had ended.
+        """
+        return self._curves.get(
+            name, (np.empty(0, dtype=int), np.empty((len(self.seeds), len(self.cells), 0)))
+        )
+
+    @cached_property
+    def _curves(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        drawn = [run for run in self.runs if run.complete and run.curve]
+        row = {seed: index for index, seed in enumerate(self.seeds)}
+        longest = max((run.curve["epoch"][-1] for run in drawn), default=1)
+        epochs = np.unique(np.round(np.geomspace(1, longest, CURVE_POINTS)).astype(int))
+        found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for run in drawn:
+            known = run.curve["epoch"]
+            at = np.minimum(np.searchsorted(known, epochs), len(known) - 1)
+            there = known[at] == epochs
+            for name, curve in run.curve.items():
+                if name not in found:
+                    found[name] = epochs, np.full((len(row), len(self.cells), len(epochs)), np.nan)
+                found[name][1][row[run.seed], run.cell, there] = curve[at[there]]
+        return found
 
     def peer_matrix(self, key: str) -> np.ndarray:
         """Return the metric of every peer's run, [seeds, peers]; NaN where there is no number."""

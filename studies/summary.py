@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from studies import stats, tables
+from studies import effects, stats, tables
 from studies.analysis import Analysis
 from studies.effects import Effect
 from studies.markup import escape
@@ -14,6 +14,8 @@ from studies.selection import Choice
 
 SPOKEN = (NMI, ELBO, DEAD)
 """Measures that sentences about an axis are made of."""
+MATERIAL = 0.1
+"""An interaction is worth saying where its partial η² is surely above this share."""
 VAGUE = 0.5
 """A bound on all differences is worth saying below this share of the range over cells."""
 
@@ -23,6 +25,7 @@ def sentences(analysis: Analysis) -> list[str]:
     found = [_best(analysis, measure) for measure in analysis.compared]
     for axis, along in analysis.effects.items():
         found += [_axis(analysis, axis, along[measure]) for measure in SPOKEN if measure in along]
+    found += [_interaction(analysis, measure) for measure in analysis.variance]
     found.append(_selection(analysis))
     return [sentence for sentence in found if sentence]
 
@@ -40,7 +43,7 @@ def _best(analysis: Analysis, measure: Measure) -> str:
         return ""
     behind = values - values[:, [best]]
     behind[:, best] = np.nan
-    _, top = stats.guarded_intervals(behind, comparisons=cells - 1)
+    _, top = stats.guarded_intervals(behind)
     apart = int((top < 0).sum())
     where = f"cell {tables.label(analysis.study, best)} ({tables.describe(analysis.study, best)})"
     rest = cells - 1 - apart
@@ -86,6 +89,27 @@ def _axis(analysis: Analysis, axis: str, effect: Effect) -> str:
     return (
         f"**{escape(name.capitalize())}**: no level moves {escape(measure.label)} from that of "
         f"{escape(reference)} by more than {escape(f'{measure.show(reach.max())}{_unit(measure)} ({over}).')}"
+    )
+
+
+def _interaction(analysis: Analysis, measure: Measure) -> str:
+    """The largest interaction of two axes, where it is beyond chance and large."""
+    found = analysis.variance[measure]
+    corrected = stats.holm(np.array([effect.p for effect in found.effects]))
+    pairs = [
+        effect
+        for effect, p in zip(found.effects, corrected, strict=True)
+        if len(effect.axes) == 2 and p < 1 - stats.LEVEL and effect.low > MATERIAL
+    ]
+    if not pairs:
+        return ""
+    effect = max(pairs, key=lambda each: each.partial_eta_squared)
+    names = tables.words(analysis.study.axes)
+    first, second = (names[effects.varied(analysis.study)[axis]] for axis in effect.axes)
+    share = f"{effect.partial_eta_squared:.2f} [{effect.low:.2f}, {effect.high:.2f}]"
+    return (
+        f"What **{escape(first)}** does to {escape(measure.label)} depends on **{escape(second)}**: "
+        f"their interaction has partial η² {share} (n = {found.n})."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from studies import markup, measures, stats
 from studies.effects import Effect
 from studies.measures import Measure
 from studies.paired import Comparison
-from studies.study import Study
+from studies.study import DATA, Study
 
 Rows = list[dict[str, str]]
 
@@ -67,7 +68,8 @@ def cell_table(study: Study, chosen: Sequence[Measure]) -> pd.DataFrame:
     columns["complete"] = _count(study, [run.cell for run in study.runs if run.complete]) + whole
     lost = [len(peer.runs) - count for peer, count in zip(study.peers, whole, strict=True)]
     columns["failed"] = _count(study, [run.cell for run in study.failed]) + lost
-    columns["missing"] = _count(study, [cell for cell, _ in study.missing]) + [0] * len(peers)
+    owed = Counter(name for name, _ in study.missing_peers)
+    columns["missing"] = _count(study, [cell for cell, _ in study.missing]) + [owed[name] for name in peers]
     for measure in chosen:
         summary = stats.summarize(np.hstack([study.matrix(measure.key), study.peer_matrix(measure.key)]))
         for name in ("mean", "std", "median", "iqm", "low", "high", "n"):
@@ -76,7 +78,10 @@ def cell_table(study: Study, chosen: Sequence[Measure]) -> pd.DataFrame:
 
 
 def run_table(study: Study) -> pd.DataFrame:
-    """Return one row a run: fingerprint, cell, seed, status, values on the axes and every metric."""
+    """Return one row a run: fingerprint, cell, seed, status, values on the axes and every metric.
+
+    The runs of peers come last, and are named by their method.
+    """
     rows = [
         {
             "fingerprint": run.record.fingerprint,
@@ -87,6 +92,18 @@ def run_table(study: Study) -> pd.DataFrame:
             **run.metrics,
         }
         for run in study.runs
+    ]
+    rows += [
+        {
+            "fingerprint": run.record.fingerprint,
+            "cell": peer.name,
+            "seed": run.seed,
+            "status": run.record.status,
+            **{axis: run.record.data.name if axis == DATA else "–" for axis in study.axes},
+            **run.metrics,
+        }
+        for peer in study.peers
+        for run in peer.runs
     ]
     return pd.DataFrame(rows)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import platform
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from studies.designs import Cell, Design
 from studies.records import Record
 from studies.rows import Rows, rows
-from studies.storage import StorageError, patiently
+from studies.storage import StorageError, check_home, home, patiently
 
 VALUE = "mixture_elbo"
 """The metric that is a trial's value: label-free, a bound, the higher the better."""
@@ -41,13 +40,12 @@ class Trials:
     say (seeds were added, a failed run was repeated, an axis grew), the study is made anew from the records.
     """
 
-    def __init__(self, storage: BaseStorage, design: Design, folder: Path, *, private: bool) -> None:
-        """Bind a design to a storage; `private` storages serve this folder alone."""
+    def __init__(self, storage: BaseStorage, design: Design, folder: Path) -> None:
+        """Bind the design of the study in that folder to a storage."""
         self._storage = storage
         self._design = design
         self._distributions = {key: _distribution(values) for key, values in design.axes.items()}
-        self._home = f"{platform.node()}:{folder.resolve()}"
-        self._private = private
+        self._folder = folder
         self._study = -1
         self._open: dict[str, int] = {}
         self._rows: Rows | None = None
@@ -64,6 +62,37 @@ class Trials:
             StorageError: the study in this storage belongs to another folder, or the storage is out of order.
         """
         self._do(lambda: self._reconcile(recorded, set(pending)))
+
+    def differences(self, recorded: Mapping[str, Sequence[Record]]) -> list[str]:
+        """Say, a line each, where trials do not say what the records say. Writes nothing.
+
+        Raises:
+            StorageError: the study in this storage belongs to another folder.
+        """
+        try:
+            self._study = self._storage.get_study_id_from_name(self._design.name)
+        except KeyError:
+            return [f"the storage has no study {self._design.name!r}"]
+        check_home(self._storage, self._design.name, self._folder)
+        trials = self._storage.get_all_trials(self._study, deepcopy=False)
+        cells = {cell.key: cell for cell in self._design.cells}
+        counts = Counter(trial.user_attrs.get("cell_key") for trial in trials)
+        told = [f"{count} trials of one cell" for count in counts.values() if count > 1]
+        for trial in trials:
+            cell = cells.get(trial.user_attrs.get("cell_key", ""))
+            if cell is None:
+                told.append(f"trial {trial.number} is of no cell of this study")
+            elif trial.state.is_finished() and not _same(trial, self._finished(cell, recorded[cell.key])):
+                told.append(
+                    f"trial {trial.number} does not say what the records of its cell say: {cell.label}"
+                )
+        ended = {trial.user_attrs.get("cell_key") for trial in trials if trial.state.is_finished()}
+        told += [
+            f"no trial has ended for a cell whose runs are all done: {cell.label}"
+            for cell in self._design.cells
+            if len(recorded[cell.key]) >= len(self._design.seeds) and cell.key not in ended
+        ]
+        return told
 
     def start(self, cell: Cell) -> None:
         """Say that the cell is being trained."""
@@ -96,8 +125,7 @@ class Trials:
         self._rows = rows(self._storage)
         trials = self._storage.get_all_trials(self._study, deepcopy=False)
         if not self._says(trials, recorded, waiting):
-            self._storage.delete_study(self._study)
-            self._study = self._found_or_created()
+            self._clear()
             trials = []
         known = {trial.user_attrs["cell_key"]: trial for trial in trials}
         self._open = {key: trial._trial_id for key, trial in known.items() if not trial.state.is_finished()}
@@ -117,6 +145,14 @@ class Trials:
         for (cell, _), number in zip(new, numbers, strict=True):
             if cell.key in waiting:
                 self._open[cell.key] = number
+
+    def _clear(self) -> None:
+        """Remove all trials; Optuna itself can only remove the study with them."""
+        if self._rows:
+            self._rows.clear(self._study)
+            return
+        self._storage.delete_study(self._study)
+        self._study = self._found_or_created()
 
     def _add(self, trials: Sequence[FrozenTrial]) -> list[int]:
         if self._rows:
@@ -140,12 +176,12 @@ class Trials:
             number = self._storage.create_new_study([StudyDirection.MAXIMIZE], self._design.name)
         except DuplicatedStudyError:
             number = self._storage.get_study_id_from_name(self._design.name)
-            self._check_home(self._storage.get_study_user_attrs(number).get("folder"))
+            check_home(self._storage, self._design.name, self._folder)
         attributes = {
             "title": self._design.title,
             "description": self._design.description,
             "command": self._design.command,
-            "folder": self._home,
+            "folder": home(self._folder),
         }
         for name, value in attributes.items():
             self._storage.set_study_user_attr(number, name, value)
@@ -154,13 +190,6 @@ class Trials:
             study = optuna.load_study(study_name=self._design.name, storage=self._storage)
             study.set_metric_names(["mixture ELBO (nats per image, validation)"])
         return number
-
-    def _check_home(self, home: str | None) -> None:
-        if not self._private and home != self._home:
-            raise StorageError(
-                f"the storage has a study {self._design.name!r} of {home or 'another program'}: "
-                "give this one another --name, or work in that folder"
-            )
 
     def _says(
         self, trials: Sequence[FrozenTrial], recorded: Mapping[str, Sequence[Record]], waiting: set[str]
@@ -224,6 +253,17 @@ def tally(recorded: Sequence[Record]) -> dict[str, Any]:
         if len(values) > 1:
             attributes[f"{name} (std)"] = stdev(values)
     return attributes
+
+
+def _same(trial: FrozenTrial, other: FrozenTrial) -> bool:
+    """Return whether both say the same; a trial may have more attributes, such as notes."""
+    return (
+        trial.state is other.state
+        and trial.values == other.values
+        and trial.params == other.params
+        and trial.intermediate_values == other.intermediate_values
+        and other.user_attrs.items() <= trial.user_attrs.items()
+    )
 
 
 def _distribution(values: Sequence[Any]) -> BaseDistribution:

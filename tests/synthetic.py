@@ -186,8 +186,6 @@ def failed(config: RunConfig, reason: str = "the loss became NaN") -> dict[str, 
         "importance": [],
         "confusion": None,
         "curve": [],
-        "throughput": None,
-        "seconds": None,
     }
 
 

@@ -86,3 +86,16 @@ def test_a_seed_that_lacks_a_cell_is_left_out_whole() -> None:
 )
 def test_nothing_is_said_where_nothing_can_be(grid: np.ndarray) -> None:
     assert anova.analyze(grid) is None
+
+
+def test_the_interval_of_partial_eta_squared_covers() -> None:
+    draw = np.random.default_rng(4)
+    shift = np.array([-0.5, 0.0, 0.5])
+    noncentral = 2 * 6 * (shift**2).sum()  # seeds x other levels x squared effects, in units of the variance
+    held = 0
+    for _ in range(400):
+        found = anova.analyze(draw.normal(size=(3, 2, 6)) + shift[:, None, None])
+        assert found is not None
+        truth = noncentral / (noncentral + found.effects[0].freedom + found.residual_freedom + 1)
+        held += found.effects[0].low <= truth <= found.effects[0].high
+    assert held / 400 == pytest.approx(0.95, abs=0.03)

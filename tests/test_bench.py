@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import subprocess
 import sys
 
@@ -26,6 +27,8 @@ def measured(bench, tmp_path_factory):
     done = subprocess.run(
         [*command, "-k", SMALLEST, f"--benchmark-json={path}"],
         cwd=bench.parent,
+        # A session of pytest-xdist would pass its settings on, and under it benchmarks do not run.
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
         capture_output=True,
         text=True,
     )

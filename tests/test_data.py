@@ -262,6 +262,7 @@ def test_more_images_than_there_are_is_refused():
         (b"\n<!DOCTYPE html>\n<p>404</p>", "a web page, not a gzip file"),
         (b"", "not a gzip file"),
     ],
+    ids=["truncated", "other", "page", "empty"],
 )
 def test_broken_gz_is_named_and_left_alone(raw, content, complaint):
     path = raw / f"{IMAGES}.gz"

@@ -50,3 +50,13 @@ def test_description_is_what_the_machine_says():
 
 def test_waiting_for_the_cpu_is_no_error():
     devices.synchronize(torch.device("cpu"))
+
+
+def test_energy_is_the_sum_of_the_processors_counters(tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "_POWER", tmp_path)
+    assert devices.energy(torch.device("cpu")) is None
+    for package, microjoules in enumerate(("1500000\n", "500000\n")):
+        (tmp_path / f"intel-rapl:{package}").mkdir()
+        (tmp_path / f"intel-rapl:{package}" / "energy_uj").write_text(microjoules)
+    assert devices.energy(torch.device("cpu")) == 2.0
+    assert devices.energy(torch.device("mps")) is None

@@ -85,17 +85,3 @@ def test_a_search_without_matching_cells_has_no_effects(tmp_path) -> None:
     study = load(synthetic.write(tmp_path, tree, make()))
     assert len(study.axes["routing.temperature"]) == 4
     assert effects.effect(study, "routing.temperature", NMI) is None
-
-
-def test_curves_are_averages_over_settings_at_the_same_epoch(grid: Study) -> None:
-    found = effects.effect(grid, "routing.kind", NMI)
-    assert found is not None
-    epochs, values = effects.curve_averages(grid, "nmi", found.contexts, points=5)
-    last = [
-        np.mean(
-            [run.curve["nmi"][-1] for run in grid.runs if run.seed == 0 and grid.cells[run.cell][1] == kind]
-        )
-        for kind in ("soft", "hard")
-    ]
-    assert epochs[-1] == grid.runs[0].curve["epoch"][-1]
-    np.testing.assert_allclose(values[0, :, -1], last)

@@ -21,6 +21,8 @@ def test_the_index_links_every_study_and_says_how_far_it_is(tmp_path) -> None:
         lambda config: (synthetic.failed(config), {}),
     )
     (tmp_path / "other").mkdir()
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "study.json").write_text("{")
     page = write_index(tmp_path).read_text()
     links = [
         child.attrGet("href")
@@ -32,6 +34,7 @@ def test_the_index_links_every_study_and_says_how_far_it_is(tmp_path) -> None:
     assert "B \\| half" in page
     assert "partial, 2 runs missing" in page
     assert "complete; 2 failed" in page
+    assert "cannot be read: study.json: not JSON" in page
 
 
 def test_no_study_is_said(tmp_path) -> None:

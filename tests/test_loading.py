@@ -93,6 +93,34 @@ def test_other_methods_are_peers_and_no_cells(tmp_path) -> None:
     assert study.peer_matrix("test.nmi").shape == (2, 2)
 
 
+def test_a_method_fitted_in_several_settings_is_several_peers(tmp_path) -> None:
+    axes = {"data.name": ["digits", "mnist"], "model.num_experts": [5, 10], "routing.kind": ["soft"]}
+    tree = synthetic.plan(axes, seeds=[0])
+    folder = synthetic.write(tmp_path, tree, plain)
+    for cell in tree["cells"]:
+        config = configs.override(configs.from_dict(tree["base"]), {**cell, "seed": 0})
+        synthetic.put(folder, *synthetic.peer(config, "k-means"))
+    study = load(folder)
+    assert [peer.name for peer in study.peers] == [
+        "k-means, model.num_experts 10",
+        "k-means, model.num_experts 5",
+    ]
+    assert [len(peer.runs) for peer in study.peers] == [2, 2]
+    assert [len(peer.runs) for peer in study.by_data()["mnist"].peers] == [1, 1]
+
+
+def test_curves_are_kept_at_the_epochs_they_were_measured(tmp_path) -> None:
+    tree = synthetic.plan({"train.epochs": [7, 200]}, seeds=[0, 3])
+    study = load(synthetic.write(tmp_path, tree, plain))
+    epochs, values = study.curves("nmi")
+    assert (epochs[0], epochs[-1], len(epochs) <= 40) == (1, 200, True)
+    for run in study.runs:
+        for place, epoch in enumerate(epochs):
+            measured = run.curve["nmi"][epoch - 1] if epoch <= len(run.curve["nmi"]) else np.nan
+            np.testing.assert_equal(values[study.seeds.index(run.seed), run.cell, place], measured)
+    assert study.curves("unheard of")[1].shape == (2, 2, 0)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -111,8 +111,10 @@ def test_training_keeps_runs_whose_numbers_the_library_gives_too(kept, run, caps
 def test_what_is_there_is_measured_and_not_trained_again(kept, capsys, monkeypatch):
     from moevae import train
 
-    asked, fit = [], train.fit
-    monkeypatch.setattr(train, "fit", lambda configs, *a, **k: asked.extend(configs) or fit(configs, *a, **k))
+    asked, begin = [], train.Training
+    monkeypatch.setattr(
+        train, "Training", lambda configs, *rest: asked.extend(configs) or begin(configs, *rest)
+    )
     before = files(kept)
     told = said(capsys, "train", *TINY, "--seeds", "1,4", "--output", str(kept))
     assert [entry["status"] for entry in told["runs"]] == ["there", "trained"]
@@ -193,17 +195,41 @@ def test_a_run_on_images_that_changed_is_not_taken_for_the_same(own, capsys):
 def test_a_run_that_fails_is_told_and_the_others_are_kept(tmp_path, capsys, monkeypatch):
     from moevae import train
 
-    def fit(configs, *arguments, fit=train.fit, **options):
-        done = fit(configs, *arguments, **options)
+    def result(training, result=train.Training.result):
+        done = result(training)
         done.failures[0] = train.Failure(epoch=1, step=7, reason="the loss became nan")
         return done
 
-    monkeypatch.setattr(train, "fit", fit)
+    monkeypatch.setattr(train.Training, "result", result)
     command = ["train", *TINY, "--seeds", "2", "--output", str(tmp_path)]
     told = said(capsys, *command, code=1)
     assert [entry["status"] for entry in told["runs"]] == ["failed", "trained"]
     assert told["runs"][0]["failure"] == "the loss became nan in epoch 1, step 7"
     assert [path.stem for path in tmp_path.iterdir()] == [config.fingerprint(tiny(1))]
+
+
+def test_a_long_run_that_was_stopped_goes_on(tmp_path, capsys, monkeypatch):
+    from moevae import snapshot, train
+
+    def stop(training, epoch=train.Training.epoch):
+        if training.epochs_done == 2:
+            raise KeyboardInterrupt
+        return epoch(training)
+
+    monkeypatch.setattr(
+        snapshot.carry_on, "__kwdefaults__", snapshot.carry_on.__kwdefaults__ | {"seconds": 0.0}
+    )
+    command = ["train", *TINY, "--set", "train.epochs=4"]
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Training, "epoch", stop)
+        assert main([*command, "--output", str(tmp_path / "stopped")]) == 130
+    told = capsys.readouterr().err
+    assert told.splitlines()[-1] == "interrupted: the same command goes on from the last epochs"
+    on = said(capsys, *command, "--output", str(tmp_path / "stopped"))
+    whole = said(capsys, *command, "--output", str(tmp_path / "whole"))
+    on_test, whole_test = (told["runs"][0]["scores"]["test"]["metrics"] for told in (on, whole))
+    assert on_test == whole_test
+    assert [path.suffix for path in (tmp_path / "stopped").iterdir()] == [".safetensors"]
 
 
 def test_a_loss_that_is_no_number_ends_without_a_checkpoint(tmp_path, capsys):

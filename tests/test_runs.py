@@ -114,15 +114,15 @@ def test_a_failed_run_is_recorded_and_the_others_go_on(outcomes, told, tmp_path)
 
 
 def test_a_run_that_breaks_after_its_last_finite_loss_can_still_be_recorded(monkeypatch, tmp_path):
-    step = Training._step
+    step = Training.step
 
-    def poisoned(training, x, temperature):
-        loss = step(training, x, temperature)
+    def poisoned(training, *batch):
+        loss = step(training, *batch)
         with torch.no_grad():
             training.model.gate.network.layers[0].weight[0] = math.nan
         return loss
 
-    monkeypatch.setattr(Training, "_step", poisoned)
+    monkeypatch.setattr(Training, "step", poisoned)
     short = [override(run, {"train.epochs": 1, "train.batch_size": 320}) for run in RUNS]
     failed, whole = run_population(short, CPU)
     assert failed.record.failure.reason.endswith(" on the validation split became nan")

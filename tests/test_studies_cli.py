@@ -122,7 +122,7 @@ def test_sigterm_ends_like_an_interrupt(toy, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        ([], "expected one of {ablate, list, report}"),
+        ([], "expected one of {ablate, search, dashboard, list, report, verify, rebuild-storage}"),
         (["ablat"], "did you mean ablate?"),
         (["ablate", "--sedes", "3"], "--sedes, 3 (did you mean --seeds?)"),
         (["ablate", "--device", "gpu"], "'gpu'"),
@@ -140,6 +140,10 @@ def test_sigterm_ends_like_an_interrupt(toy, monkeypatch, capsys):
         (["ablate", "--storage", "nonsense"], "--storage nonsense"),
         (["report", "nowhere"], "no study 'nowhere'"),
         (["report"], "no studies here"),
+        (["verify", "nowhere"], "no study 'nowhere'"),
+        (["rebuild-storage", "nowhere"], "no study 'nowhere'"),
+        (["ablate", "--workers", "0"], "--workers '0'"),
+        (["ablate", "--workers", "2", "--dask", "tcp://localhost:1"], "--dask and --workers"),
     ],
 )
 def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, told, toy, tmp_path, capsys):
@@ -158,7 +162,7 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, tol
 
 def test_help_fits_a_terminal(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
-    for command in ([], ["ablate"], ["list"], ["report"]):
+    for command in ([], ["ablate"], ["search"], ["dashboard"], ["list"], ["report"]):
         with pytest.raises(SystemExit) as stop:
             arguments.parse([*command, "--help"])
         assert stop.value.code == 0

@@ -2,29 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 import synthetic
-from markdown_it import MarkdownIt
 
 from moevae.config import RunConfig
 from studies import measures, tables
 from studies.loading import load
-
-
-def cells_of(markdown: str) -> list[list[str]]:
-    """The texts of a Markdown table, read by an independent parser."""
-    rows: list[list[str]] = []
-    for token in MarkdownIt("gfm-like", {"linkify": False}).parse(markdown):
-        if token.type == "tr_open":
-            rows.append([])
-        if token.type == "inline" and rows:
-            rows[-1].append("".join(child.content for child in token.children or []))
-    return rows
-
-
-@pytest.mark.parametrize("text", ["a|b", "*a*_b_", "`a`", "<b>", "[x](y)", "a\\|b", "$x$", "~~a~~", "#1"])
-def test_any_name_is_shown_letter_for_letter(text: str) -> None:
-    assert cells_of(tables.markdown([{text: text, "other": "1"}])) == [[text, "other"], [text, "1"]]
 
 
 def test_the_mean_and_spread_of_each_cell_are_those_of_pandas(tmp_path) -> None:
@@ -55,11 +37,21 @@ def test_the_mean_and_spread_of_each_cell_are_those_of_pandas(tmp_path) -> None:
     np.testing.assert_allclose(frame["test.nmi std"], oracle["std"])
     assert frame["test.nmi n"].tolist() == oracle["count"].tolist()
     assert frame["failed"].sum() == 2
+    assert frame["throughput.train n"].tolist() == oracle["count"].tolist()
+    rows = tables.result_rows(study, frame, measures.LEADING)
+    assert [row["cell"].split()[0] for row in rows] == [
+        str(cell + 1) for cell in np.argsort(-frame["test.nmi mean"].to_numpy(), kind="stable")
+    ]
+    assert [row["cell"] for row in rows if "baseline" in row["cell"]] == ["24 (baseline)"]
 
 
 def test_a_cell_of_one_run_has_a_mean_and_no_spread() -> None:
-    assert tables.plus_minus(measures.NMI, 0.5, float("nan")) == "0.500"
-    assert tables.plus_minus(measures.NMI, float("nan"), float("nan")) == "–"
+    nan = float("nan")
+    assert tables.spread(measures.NMI, 0.5, nan) == "0.500"
+    assert tables.spread(measures.NMI, 0.5, 0.0) == "0.500 ± 0.000"
+    assert tables.spread(measures.NMI, 0.5, 0.1, 0.4, 0.6) == "0.500 ± 0.100\n[0.400, 0.600]"
+    assert tables.spread(measures.NMI, nan, nan) == "–"
+    assert tables.spread(measures.NMI, -0.0001, nan) == "0.000"
 
 
 def test_axes_are_called_by_words_that_tell_them_apart() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,8 +105,11 @@ class Toy:
     broken: BaseException | None = None
     """Raised where runs of `broken_weight` would start."""
     broken_weight: float = 20.0
+    seconds: float = 0.0
+    """How long each run takes."""
 
     def __call__(self, configs: Sequence[RunConfig], /, *, on_epoch: Any) -> list[Outcome]:
+        time.sleep(self.seconds * len(configs))
         if self.broken and configs[0].objective.balance_weight == self.broken_weight:
             raise self.broken
         for epoch in range(1, configs[0].train.epochs + 1):
@@ -120,6 +125,11 @@ class Toy:
     def counts(self) -> dict[str, int]:
         """How often each run was done."""
         return {path.name: len(path.read_text().splitlines()) for path in self.diary.iterdir()}
+
+
+def environment_of(name: str) -> tuple[int, str | None]:
+    """Which process this is, and what an environment variable says there."""
+    return os.getpid(), os.environ.get(name)
 
 
 class Listener:

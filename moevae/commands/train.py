@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from moevae import checkpoint, devices
+from moevae import checkpoint, devices, snapshot
 from moevae import train as core
 from moevae.arguments import Train
 from moevae.checkpoint import Trained
@@ -77,10 +77,12 @@ def train(options: Train) -> int:
         _say(told, f"{result.path} was there: not trained again")
     missing = [config for config in configs if config not in there]
     if missing:
+        kept = snapshot.place(options.output, missing)
         try:
-            results += _train(missing, images, labels, device, options, told)
+            results += _train(missing, images, labels, device, options, kept, told)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("nothing was written") from None
+            left = "the same command goes on from the last epochs" if kept.exists() else "nothing was written"
+            raise KeyboardInterrupt(left) from None
     results.sort(key=lambda result: configs.index(result.config))
     if options.json:
         runs = [result.to_dict() for result in results]
@@ -123,16 +125,16 @@ def _train(
     labels: Labels | None,
     device: torch.device,
     options: Train,
+    kept: Path,
     told: Console,
 ) -> list[Result]:
     count, data = len(configs), configs[0].data.name
     runs = f"{count} runs" if count > 1 else "1 run"
     _say(told, f"Training {runs} on {len(images.train):,} images of {data}\non {scores.hardware(device)}")
     with watching(told) as note:
-        fit = core.fit(
-            configs,
-            images,
-            device=device,
+        fit = snapshot.carry_on(
+            core.Training(configs, images.train, device),
+            kept,
             on_epoch=lambda progress: _note(note, progress, configs, images, labels),
         )
         by_split = {
@@ -146,6 +148,7 @@ def _train(
         found = {} if failure else {split: measured[run] for split, measured in by_split.items()}
         status = "failed" if failure else "trained"
         results.append(Result(config, path, status, found, failure, fit.seconds, fit.images_per_second))
+    kept.unlink(missing_ok=True)
     return results
 
 

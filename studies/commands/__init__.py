@@ -1,0 +1,1 @@
+"""One module a command of `python -m studies`; each prints its results on standard output."""

@@ -1,0 +1,62 @@
+"""`dashboard`: open a study in optuna-dashboard, ready to read."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from moevae.errors import MoevaeError
+from studies import listing, records, storage, upkeep
+from studies.arguments import Dashboard
+
+
+class MissingError(MoevaeError):
+    """The dashboard is not installed."""
+
+
+def dashboard(options: Dashboard, folder: Path) -> int:
+    """Serve the study's page until Ctrl-C."""
+    for package in ("optuna_dashboard", "plotly"):
+        if find_spec(package) is None:
+            raise MissingError("the dashboard is not installed: pip install 'moevae[dashboard]'")
+    name = str(records.study_of(folder)["name"])
+    print(f"{name}: opening", file=sys.stderr)
+    from studies.serving import serving
+
+    url = options.storage or storage.default_url(folder)
+    if not _has(url, name, folder, private=options.storage is None):
+        print(f"{name}: no storage here, made anew from the records", file=sys.stderr)
+        upkeep.rebuild(folder, options.storage)
+    with storage.opened(url) as opened, serving(opened, folder, options.port) as server:
+        number = opened.get_study_id_from_name(name)
+        print(f"{name}: http://127.0.0.1:{server.server_port}/dashboard/studies/{number}", flush=True)
+        print(f"storage: {url}", flush=True)
+        print("Ctrl-C ends it", file=sys.stderr)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+    return 0
+
+
+def _has(url: str, name: str, folder: Path, *, private: bool) -> bool:
+    """Return whether the storage has the study."""
+    if private and not (folder / "study.db").exists():
+        return False
+    with storage.opened(url) as opened:
+        return any(study.study_name == name for study in opened.get_all_studies())
+
+
+def choose(results: Path) -> Path | None:
+    """Return the folder of the only study there is; where there are several, or none, print them."""
+    there = listing.studies(results)
+    if len(there) == 1:
+        return Path(there[0].folder)
+    print(
+        f"Studies in {results}"
+        + (" (open one with: python -m studies dashboard NAME)" if there else ": none yet")
+    )
+    for line in there:
+        print(f"  {line.name}: {line.state}, {line.complete} of {line.runs} runs")
+    return None

@@ -1,0 +1,138 @@
+"""Broken files: each is found and named, none is counted, and the report is made of the rest."""
+
+import json
+import random
+import shutil
+
+import pytest
+import synthetic
+
+from moevae import config as configs
+from moevae import snapshot
+from moevae.errors import CheckpointError
+from studies import records, upkeep
+from studies.report import write_report
+
+torch = pytest.importorskip("torch")
+AXES = {"objective.balance_weight": [0.0, 20.0], "routing.kind": ["soft", "hard"]}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A synthetic study of 4 cells and 15 seeds."""
+    plan = synthetic.plan(AXES, seeds=range(15))
+    return synthetic.write(tmp_path / "study", plan, synthetic.record)
+
+
+def changed(key, value):
+    """Return how a record with another value at a key is written."""
+
+    def write(path, chance):
+        tree = json.loads(path.read_text())
+        *sections, leaf = key.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch[section]
+        branch[leaf] = value
+        path.write_text(json.dumps(tree))
+
+    return write
+
+
+def torn(path, chance):
+    content = path.read_bytes()
+    path.write_bytes(content[: chance.randrange(len(content) - 2)])
+
+
+def flipped_picture(path, chance):
+    name = chance.choice(list(json.loads(path.read_text())["pictures"].values()))["file"]
+    picture = path.parent / name
+    content = bytearray(picture.read_bytes())
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    picture.write_bytes(content)
+
+
+def picture_gone(path, chance):
+    name = chance.choice(list(json.loads(path.read_text())["pictures"].values()))["file"]
+    (path.parent / name).unlink()
+
+
+def under_another_name(path, chance):
+    path.rename(path.with_name(f"{chance.randrange(16**16):016x}.json"))
+
+
+BREAKAGES = {
+    "torn": torn,
+    "empty": lambda path, chance: path.write_bytes(b""),
+    "zeros": lambda path, chance: path.write_bytes(bytes(path.stat().st_size)),
+    "not JSON": lambda path, chance: path.write_text("<html>"),
+    "a list": lambda path, chance: path.write_text("[]"),
+    "newer schema": changed("schema_version", records.SCHEMA + 1),
+    "foreign schema": lambda path, chance: path.write_text('{"accuracy": 0.9}'),
+    "another configuration": changed("config.train.epochs", 1234),
+    "impossible configuration": changed("config.model.num_experts", 0),
+    "unknown key": changed("config.model.colour", "red"),
+    "infinite metric": changed("metrics.test.nmi", float("inf")),
+    "NaN": changed("metrics.validation.mixture_elbo", float("nan")),
+    "text for a number": changed("metrics.test.acc", "good"),
+    "picture changed": flipped_picture,
+    "picture gone": picture_gone,
+    "another name": under_another_name,
+}
+
+
+def test_broken_records_are_named_and_not_counted(folder, reliability, monkeypatch):
+    for module in ("plots", "pictures"):
+        monkeypatch.setattr(f"studies.{module}.png", lambda figure: b"not drawn")
+    chance = random.Random(0)
+    paths = sorted((folder / "records").glob("*.json"))
+    whole = {record.fingerprint: record for record in records.read_all(folder)[0]}
+    broken = chance.sample(paths, 3 * len(BREAKAGES))
+    for path, break_it in zip(broken, 3 * list(BREAKAGES.values()), strict=True):
+        break_it(path, chance)
+    copied = [path for path in paths if path not in broken][:4]
+    copies = [shutil.copy(path, path.with_name(f"{path.stem} (copy).json")) for path in copied]
+
+    good, refused = records.read_all(folder)
+    untouched = {path.stem for path in paths if path not in broken}
+    assert {record.fingerprint for record in good} == untouched
+    assert all(record == whole[record.fingerprint] for record in good)
+    assert len(refused) == len(broken) + len(copies)
+    names = {path.name for path in (folder / "records").glob("*.json")} - {
+        f"{stem}.json" for stem in untouched
+    }
+    assert {name for name in names if any(name in str(error) for error in refused)} == names
+
+    problems = upkeep.verify(folder).problems
+    assert {name for name in names if any(name in problem for problem in problems)} == names
+    report = write_report(folder).read_text()
+    assert all(name in report for name in names) or f"{len(names)}" in report
+    reliability(
+        "broken files",
+        f"{len(refused)} beside {len(good)} good records: {', '.join(BREAKAGES)}, copies",
+        "each found and named, none counted, the report is made of the rest",
+    )
+
+
+def test_a_newer_record_is_kept_when_its_place_is_needed(folder):
+    path = sorted((folder / "records").glob("*.json"))[0]
+    record = records.read(path)
+    changed("schema_version", records.SCHEMA + 1)(path, None)
+    newer = path.read_bytes()
+    records.publish(folder, records.Outcome(record=record))
+    assert records.read(path) == record
+    assert [kept.read_bytes() for kept in (folder / "refused").iterdir()] == [newer]
+
+
+def test_flipped_bits_in_checkpoints_are_found(tmp_path, reliability):
+    chance = random.Random(1)
+    path, config = tmp_path / "a.snapshot", [configs.RunConfig()]
+    snapshot.write(path, config, {"weights": torch.randn(3, 50)}, {"epoch": 3})
+    whole = path.read_bytes()
+    for _ in range(100):
+        broken = bytearray(whole)
+        broken[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+        path.write_bytes(broken)
+        with pytest.raises(CheckpointError, match=str(path)):
+            snapshot.read(path, config)
+    reliability("broken files", "100 checkpoints with one bit flipped", "each found and named, none used")

@@ -1,0 +1,79 @@
+"""A study on a Dask cluster: complete once, though workers are killed."""
+
+import contextlib
+import os
+import random
+import time
+import warnings
+
+import pytest
+from toy_studies import HERE, ToyStudy
+from toys import Listener, Toy
+
+from studies.cluster import dask
+from studies.engine import run_study
+from studies.executors import WorkersError
+
+distributed = pytest.importorskip("distributed")
+pytestmark = pytest.mark.filterwarnings("ignore")  # Dask's own, of sockets that killed workers leave
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    paths = [str(HERE.parent), str(HERE.parent.parent)]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with distributed.LocalCluster(
+            n_workers=3, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50
+        ) as cluster:
+            cluster.adapt(minimum=3, maximum=3)  # a worker killed while it starts is given up otherwise
+            yield cluster
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("cells", "kills"),
+    [pytest.param(12, 2, marks=pytest.mark.slow), pytest.param(60, 8, marks=pytest.mark.faults)],
+)
+def test_workers_killed_while_running(tmp_path, cluster, reliability, cells, kills):
+    study, chance = ToyStudy(tmp_path, cells), random.Random(0)
+    toy = Toy(study.toy.diary, seconds=0.5)
+    killed: list[float] = []
+
+    class Killing(Listener):
+        """Kills a worker whenever some more tasks are done."""
+
+        def done(self, task, made):
+            super().done(task, made)
+            if len(killed) < kills and len(self.ended) > len(killed) * cells / (2 * kills):
+                nannies = list(cluster.workers.values())
+                nanny = chance.choice(nannies) if nannies else None
+                if nanny and nanny.process and nanny.process.status is distributed.Status.running:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(nanny.process.process.pid, 9)
+                        killed.append(time.monotonic())
+
+    watch = Killing()
+    with dask(cluster.scheduler_address) as workforce:
+        run_study(study.design, study.folder, toy, workforce=workforce, watch=watch)
+    study.assert_complete_once()
+    assert len(killed) == kills
+    assert len(watch.epochs) >= 2 * cells
+    reliability(
+        "Dask",
+        f"LocalCluster of 3, {cells} toy cells of 0.5 s: kill -9 of {len(killed)} workers while running",
+        f"{cells} complete once",
+        sized=True,
+    )
+
+
+def test_no_scheduler_is_told_in_one_line(monkeypatch):
+    monkeypatch.setattr("studies.cluster._PATIENCE", 0.5)
+    for address in ("tcp://127.0.0.1:1", "nonsense://x", "127.0.0.1:notaport"):
+        with (
+            pytest.raises(WorkersError, match=r"--dask .*no scheduler answers there") as caught,
+            dask(address),
+        ):
+            pass
+        assert "\n" not in str(caught.value)

@@ -1,0 +1,112 @@
+"""A study outlives its storage's troubles: records are the truth, and the storage follows them."""
+
+import logging
+import random
+import sqlite3
+import time
+
+import pytest
+from databases import postgres
+from test_storms import storm
+from toy_studies import ToyStudy, wait_until
+
+from studies import storage, upkeep
+from studies.rows import Rows
+from studies.storage import StorageError
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("cells", "crashes"),
+    [pytest.param(12, 1, marks=pytest.mark.slow), pytest.param(150, 10, marks=pytest.mark.faults)],
+)
+def test_a_server_that_crashes_under_load_loses_nothing(tmp_path, reliability, cells, crashes):
+    chance = random.Random(0)
+    with postgres() as server:
+        study = ToyStudy(tmp_path, cells, url=server.url)
+        with study.driver(workers=2, seconds=0.5) as driver:
+            wait_until(study.published)
+            for crash in range(crashes):
+                time.sleep(chance.uniform(0.2, 1.0))
+                assert driver.poll() is None, f"done before crash {crash + 1}"
+                server.crash()
+            assert driver.wait(300) == 0
+        study.assert_complete_once()
+        assert set(study.toy.counts().values()) == {1}
+    troubles = (tmp_path / "driver.log").read_text().count("out of order")
+    reliability(
+        "database",
+        f"{crashes} crash restarts of PostgreSQL while {cells} toy cells run",
+        f"{cells} complete once, none lost; {troubles} operations tried again",
+        sized=True,
+    )
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+def test_a_storm_of_kills_over_postgresql(tmp_path, reliability):
+    with postgres() as server:
+        study = ToyStudy(tmp_path, 120, url=server.url)
+        killed, drivers = storm(study, worker_kills=60, driver_kills=20, seed=2)
+        study.assert_complete_once()
+    reliability(
+        "kill storm",
+        f"120 toy cells of 0.25 s, 4 workers, PostgreSQL: kill -9 of {killed} workers and {drivers} drivers",
+        "120 complete once, values equal to a quiet run",
+    )
+
+
+def test_a_server_that_stays_away_ends_the_study_in_one_line_and_keeps_its_runs(
+    tmp_path, monkeypatch, caplog
+):
+    """The storage breaks after three cells: what is in flight is published, and the next start catches up."""
+    study = ToyStudy(tmp_path, 6)
+    monkeypatch.setattr(storage, "PATIENCE", 0.5)
+    finished, end = [], Rows.end
+
+    def broken(self, number, trial):
+        finished.append(number)
+        if len(finished) > 3:
+            raise sqlite3.OperationalError("disk I/O error")
+        end(self, number, trial)
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
+        patch.setattr("studies.rows.Rows.end", broken)
+        patch.setattr("studies.storage.SQLAlchemyError", sqlite3.Error)
+        with pytest.raises(StorageError, match=r"out of order .disk I/O error.*records are kept"):
+            study.run()
+    assert study.published() == 4
+    assert len(study.run().trained) == 2
+    study.assert_complete_once()
+
+
+def test_a_study_deleted_in_the_dashboard_meanwhile_comes_back(tmp_path):
+    study = ToyStudy(tmp_path, 4)
+
+    class Deleting(type(study.toy)):
+        def __call__(self, configs, /, *, on_epoch):
+            made = super().__call__(configs, on_epoch=on_epoch)
+            with storage.opened(storage.default_url(study.folder)) as opened:
+                opened.delete_study(opened.get_study_id_from_name("toy"))
+            return made
+
+    study.toy = Deleting(study.toy.diary)
+    with pytest.raises(StorageError, match=r"lost what was in it.*records are kept"):
+        study.run()
+    assert study.published() == 1
+    study.toy = ToyStudy(tmp_path, 4).toy
+    assert len(study.run().trained) == 3
+    study.assert_complete_once()
+
+
+def test_a_broken_storage_file_is_told_and_made_anew(tmp_path):
+    study = ToyStudy(tmp_path, 3)
+    study.run()
+    path = study.folder / "study.db"
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(StorageError, match="rebuild-storage"):
+        study.run()
+    assert any("rebuild-storage" in problem for problem in upkeep.verify(study.folder).problems)
+    assert upkeep.rebuild(study.folder) == 3
+    assert not upkeep.verify(study.folder).problems
+    study.assert_complete_once()

@@ -1,0 +1,185 @@
+"""A full or read-only disk: one clear line, no half file, and the study goes on once there is room."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import synthetic
+from toy_studies import ToyStudy
+from toys import outcome
+
+from moevae import config as configs
+from moevae import snapshot
+from studies import __main__ as cli
+from studies import records, storage
+
+torch = pytest.importorskip("torch")
+AXES = {"objective.balance_weight": [0.0, 20.0], "routing.kind": ["soft", "hard"]}
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of one megabyte; the test is skipped where none may be mounted."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("may not mount a file system here")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(place: Path, leave: int = 0) -> Path:
+    """Fill the disk, but for some bytes."""
+    ballast = place / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    size = ballast.stat().st_size
+    os.truncate(ballast, max(0, size - leave))
+    return ballast
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """The command line with toys in place of training; returns the exit code and what was told."""
+
+    def run(study: ToyStudy) -> tuple[int, str]:
+        monkeypatch.setattr(
+            cli, "train", lambda configs, /, *, on_epoch, site: study.toy(configs, on_epoch=None)
+        )
+        monkeypatch.setattr(cli, "check", lambda configs, site: None)
+        monkeypatch.setattr(storage, "PATIENCE", 0.3)
+        code = cli.main(
+            ["ablate", "--profile", str(study.root / "toy.toml"), "--results", str(study.folder.parent)]
+        )
+        return code, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def study(tmp_path, disk, monkeypatch):
+    """A toy study whose results are on the small disk, and the rest of it elsewhere."""
+    monkeypatch.setattr(cli, "_write_report", lambda folder: folder / "report.md")
+    study = ToyStudy(tmp_path, 3)
+    study.folder = disk / "results" / "toy"
+    return study
+
+
+def no_half_file(folder: Path) -> bool:
+    return not records.read_all(folder)[1] and not list(folder.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("when", ["at a record", "at the storage", "from the start"])
+def test_a_full_disk(study, disk, run, monkeypatch, reliability, when):
+    ballasts = []
+    if when == "at a record":
+        monkeypatch.setattr(
+            study.toy.__class__, "__call__", _filling(study.toy.__class__.__call__, disk, ballasts)
+        )
+    elif when == "at the storage":
+        monkeypatch.setattr(records, "publish", _filling(records.publish, disk, ballasts, after=True))
+    else:
+        ballasts.append(fill(disk))
+    code, told = run(study)
+    monkeypatch.undo()
+    assert code == 2
+    assert told.splitlines()[-1].startswith("error: ")
+    assert "space left" in told or "disk is full" in told or "disk I/O" in told
+    assert "Traceback" not in told
+    if study.folder.exists():
+        assert no_half_file(study.folder)
+    for ballast in ballasts:
+        ballast.unlink(missing_ok=True)
+    study.run()
+    study.assert_complete_once()
+    reliability("disk full", f"1 MB tmpfs, full {when}", "one line, exit code 2, no half file, goes on after")
+
+
+@pytest.mark.faults
+def test_a_report_that_finds_no_room(disk, tmp_path, capsys, reliability):
+    folder = synthetic.write(disk / "results" / "toy", synthetic.plan(AXES, seeds=[0]), synthetic.record)
+    report = ["report", "toy", "--results", str(disk / "results")]
+    assert cli.main(report) == 0
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    (folder / "report.md").unlink()
+    ballast = fill(disk)
+    code = cli.main(report)
+    told = capsys.readouterr().err
+    assert code == 2
+    assert "space left" in told.splitlines()[-1]
+    assert not list(folder.rglob("*.tmp"))
+    ballast.unlink()
+    assert cli.main(report) == 0
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    reliability(
+        "disk full", "1 MB tmpfs, full at the report", "one line, exit code 2, the next report is whole"
+    )
+
+
+def _filling(function, disk: Path, ballasts: list[Path], *, after: bool = False):
+    def filling(*args, **options):
+        if after:
+            made = function(*args, **options)
+            ballasts.append(fill(disk))
+            return made
+        ballasts.append(fill(disk))
+        return function(*args, **options)
+
+    return filling
+
+
+def test_a_read_only_disk(study, disk, run, reliability):
+    remount = ["mount", "-o", "remount,{}", str(disk)]
+    subprocess.run([part.format("ro") for part in remount], check=True)
+    code, told = run(study)
+    assert code == 2
+    assert "Read-only file system" in told.splitlines()[-1]
+    assert not any(disk.iterdir())
+    subprocess.run([part.format("rw") for part in remount], check=True)
+    study.run()
+    study.assert_complete_once()
+    reliability(
+        "read-only", "tmpfs mounted read-only", "one line, exit code 2, nothing written, goes on after"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission(tmp_path, run, monkeypatch):
+    monkeypatch.setattr(cli, "_write_report", lambda folder: folder / "report.md")
+    study = ToyStudy(tmp_path, 3)
+    study.folder = tmp_path / "results" / "toy"
+    study.folder.parent.mkdir(mode=0o500)
+    code, told = run(study)
+    assert code == 2
+    assert "Permission denied" in told.splitlines()[-1]
+    study.folder.parent.chmod(0o700)
+    study.run()
+    study.assert_complete_once()
+
+
+def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(disk, tmp_path, reliability):
+    config = [outcome_config()]
+    path = disk / "a.snapshot"
+    snapshot.write(path, config, {"weights": torch.zeros(1000)}, {"epoch": 1})
+    fill(disk)
+    with pytest.raises(OSError, match="space left") as caught:
+        snapshot.write(path, config, {"weights": torch.ones(100_000)}, {"epoch": 2})
+    assert caught.value.filename == str(path)
+    tensors, plain = snapshot.read(path, config)
+    assert plain == {"epoch": 1}
+    assert not tensors["weights"].any()
+    assert not list(disk.glob(".*"))
+    reliability(
+        "disk full",
+        "1 MB tmpfs, full at a checkpoint",
+        "a warning, the checkpoint before stays, training goes on",
+    )
+
+
+def outcome_config() -> configs.RunConfig:
+    return configs.from_dict(outcome(configs.RunConfig()).record.config)

@@ -1,0 +1,112 @@
+"""Every cell is done once, whatever is killed meanwhile."""
+
+import random
+import signal
+import time
+
+import psutil
+import pytest
+from toy_studies import ToyStudy, kill_one_worker, wait_until, workers_of
+
+
+@pytest.mark.parametrize(("cells", "workers"), [(24, 2), pytest.param(1000, 4, marks=pytest.mark.faults)])
+def test_every_cell_exactly_once(tmp_path, reliability, cells, workers):
+    study = ToyStudy(tmp_path, cells)
+    with study.driver(workers=workers) as driver:
+        assert driver.wait(200) == 0
+    study.assert_complete_once()
+    counts = study.toy.counts()
+    assert set(counts.values()) == {1}
+    reliability(
+        "exactly once",
+        f"{cells:,} toy cells, {workers} worker processes",
+        f"{len(counts):,} complete, none twice, none missing",
+        sized=True,
+    )
+
+
+def storm(
+    study: ToyStudy, worker_kills: int, driver_kills: int, seed: int, *, seconds: float = 0.25
+) -> tuple[int, int]:
+    """Start drivers, killing them and their workers at random, and then let one come to its end."""
+    chance = random.Random(seed)
+    killed, starts = 0, 0
+    while killed < worker_kills or starts < driver_kills:
+        starts += 1
+        with study.driver(seconds=seconds, attempts=50) as driver:
+            wait_until(lambda: workers_of(driver) or driver.poll() is not None)
+            share = -(-worker_kills // max(driver_kills, 1))
+            for _ in range(min(share, worker_kills - killed)):
+                time.sleep(chance.uniform(0, 0.6))
+                killed += kill_one_worker(driver, chance)
+            time.sleep(chance.uniform(0, 0.6))
+            if starts <= driver_kills:
+                driver.kill()
+            else:
+                assert driver.wait(200) == 0
+        if driver.returncode == 0 and killed < worker_kills:
+            raise AssertionError("the study was over before the storm: give it more cells")
+    with study.driver() as driver:
+        assert driver.wait(200) == 0
+    return killed, min(starts, driver_kills)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("cells", "worker_kills", "driver_kills"),
+    [(12, 4, 2), pytest.param(120, 60, 20, marks=pytest.mark.faults)],
+)
+def test_a_storm_of_kills(tmp_path, reliability, cells, worker_kills, driver_kills):
+    study = ToyStudy(tmp_path, cells)
+    killed, drivers = storm(study, worker_kills, driver_kills, seed=cells)
+    study.assert_complete_once()
+    reliability(
+        "kill storm",
+        f"{cells} toy cells of 0.25 s, 4 workers, SQLite: kill -9 of {killed} workers and {drivers} drivers",
+        f"{cells} complete once, values equal to a quiet run",
+        sized=True,
+    )
+
+
+def test_workers_die_with_their_driver(tmp_path):
+    study = ToyStudy(tmp_path, 8)
+    with study.driver(workers=2, seconds=60) as driver:
+        wait_until(lambda: len(workers_of(driver)) == 2)
+        orphans = workers_of(driver)
+        driver.kill()
+        driver.wait()
+        _, alive = psutil.wait_procs(orphans, timeout=10)
+    assert not alive
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_ends_workers_and_keeps_what_is_done(tmp_path, sent, code):
+    study = ToyStudy(tmp_path, 8)
+    with study.driver(workers=2, seconds=0.5) as driver:
+        wait_until(study.published)
+        workers = workers_of(driver)
+        begin = time.monotonic()
+        driver.send_signal(sent)
+        assert driver.wait(20) == code
+        assert time.monotonic() - begin < 5
+        assert not psutil.wait_procs(workers, timeout=5)[1]
+    kept = study.published()
+    assert 0 < kept < 8
+    assert study.run().before.pending == 8 - kept
+    study.assert_complete_once()
+
+
+@pytest.mark.slow
+def test_a_cell_that_kills_every_worker_is_given_up_with_the_reason(tmp_path):
+    study = ToyStudy(tmp_path, 1)
+    with study.driver(workers=1, seconds=60, attempts=3) as driver:
+        for _ in range(3):
+            wait_until(lambda: workers_of(driver))
+            dead = workers_of(driver)[0]
+            time.sleep(1.0)
+            dead.kill()
+            wait_until(lambda dead=dead: not dead.is_running() or driver.poll() is not None)
+        assert driver.wait(20) == 1
+    told = (tmp_path / "driver.log").read_text()
+    assert "WorkersError" in told
+    assert "its worker died, 3 times" in told
