@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import shlex
@@ -141,16 +142,20 @@ def remaking(study: Study, page: Page) -> None:
 
 def command(config: Tree) -> str:
     """Return what trains this configuration alone: the preset that it is nearest to, and what differs."""
-    presets = {name: dict(_leaves(configs.to_dict(make()))) for name, make in PRESETS.items()}
     wanted = dict(_leaves(config))
     changes = {
         name: {key: value for key, value in wanted.items() if preset.get(key) != value and key != "seed"}
-        for name, preset in presets.items()
+        for name, preset in _presets().items()
     }
     name = min(changes, key=lambda each: len(changes[each]))
     parts = ["python -m moevae train", f"--preset {name}", f"--seed {wanted['seed']}"]
     parts += [f"--set {shlex.quote(f'{key}={_value(value)}')}" for key, value in changes[name].items()]
     return " ".join(parts)
+
+
+@functools.cache
+def _presets() -> dict[str, dict[str, Any]]:
+    return {name: dict(_leaves(configs.to_dict(make()))) for name, make in PRESETS.items()}
 
 
 def _leaves(tree: Tree, prefix: str = "") -> Iterable[tuple[str, Any]]:
