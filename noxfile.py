@@ -97,6 +97,7 @@ def bench(session: nox.Session) -> None:
     options = [option for option in session.posargs if option != "--compare"]
     device = options[options.index("--device") + 1] if "--device" in options else "cpu"
     kept = Path("results", f"throughput-{device}.json")
+    kept.parent.mkdir(exist_ok=True)
     target = Path(session.create_tmp(), kept.name) if compare else kept
     _run(session, "-m", "pytest", "bench", "--timeout=0", f"--benchmark-json={target.resolve()}", *options)
     _run(session, "bench/report.py", *(["--compare", str(target.resolve())] if compare else []))

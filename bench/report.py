@@ -81,8 +81,12 @@ def _device(measured: Mapping[str, Any], figures: dict[str, Figure]) -> list[str
         f" Sizes: `{origin['size']}`. Load of the machine at the end: {origin['load_average']:.1f}.",
     ]
     groups: dict[str, list[Entry]] = defaultdict(list)
+    others = []
     for entry in measured["benchmarks"]:
-        groups[entry["group"]].append(entry["extra_info"])
+        if entry["group"] in (None, "engine"):
+            others.append(_other(entry))
+        else:
+            groups[entry["group"]].append(entry["extra_info"])
     for group, entries in groups.items():
         text += [
             f"### {group[0].upper()}{group[1:]}",
@@ -93,7 +97,24 @@ def _device(measured: Mapping[str, Any], figures: dict[str, Figure]) -> list[str
             name = f"{hardware['device']}-{group.replace(' ', '-').replace(',', '')}.png"
             figures[name] = _figure(entries, swept[0])
             text += [f"![{group}](throughput/{name})", _slopes(entries, swept[0])]
+    if others:
+        text += [
+            "### The engine of studies",
+            tabulate(others, headers="keys", tablefmt="pipe", disable_numparse=True),
+        ]
     return text
+
+
+def _other(entry: Entry) -> dict[str, str]:
+    """Return the row of a benchmark that no image passes through."""
+    facts = ", ".join(f"{name}: {value:.3g}" for name, value in entry["extra_info"].items())
+    name = entry["name"].removeprefix("test_").replace("_", " ")
+    return {
+        "": name,
+        "median, s": f"{entry['stats']['median']:.3g}",
+        "n": str(entry["stats"]["rounds"]),
+        "of": facts,
+    }
 
 
 def _table(entries: Sequence[Entry]) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-_FULL = 64
+_FULL = 64  # rows
 
 
 def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor, ends: Sequence[int]) -> Tensor:
@@ -34,7 +34,7 @@ class _GroupedLinear(torch.autograd.Function):
         ctx.ends = ends
         result = x.new_empty(len(x), weight.shape[-1])
         for group, rows in _groups(weight, ends):
-            result[rows] = torch.addmm(bias[group], _own(x, rows), weight[group])[: rows.stop - rows.start]
+            _put(result, rows, torch.addmm, bias[group], _rows(x, rows), weight[group])
         return result
 
     @staticmethod
@@ -45,22 +45,34 @@ class _GroupedLinear(torch.autograd.Function):
         to_weight = torch.empty_like(weight)  # strided as the weight is, so that no copy follows
         to_bias = weight.new_empty(*weight.shape[:2], weight.shape[-1])
         for group, rows in _groups(weight, ctx.ends):
-            slope = _own(gradient, rows)
-            torch.mm(_own(x, rows).T, slope, out=to_weight[group])
+            slope = _rows(gradient, rows)
+            torch.mm(_rows(x, rows).T, slope, out=to_weight[group])
             torch.sum(slope, 0, out=to_bias[group])
             if to_x is not None:
-                to_x[rows] = torch.mm(slope, weight[group].T)[: rows.stop - rows.start]
+                _put(to_x, rows, torch.mm, slope, weight[group].T)
         return to_x, to_weight, to_bias, None
 
 
-def _own(x: Tensor, rows: slice) -> Tensor:
-    """Return a group's rows, in bfloat16 on a CPU filled up with zeros: a new number of rows is a new kernel."""
-    if x.dtype != torch.bfloat16 or x.device.type != "cpu":
+def _rows(x: Tensor, rows: slice) -> Tensor:
+    """Return a group's rows, filled up with zeros where each new number of rows would be a new kernel."""
+    if not _filled_up(x):
         return x[rows]
     count = rows.stop - rows.start
     filled = x.new_zeros(math.ceil(count / _FULL) * _FULL, x.shape[1])
     filled[:count] = x[rows]
     return filled
+
+
+def _put(result: Tensor, rows: slice, product: Callable[..., Tensor], *factors: Tensor) -> None:
+    """Write a group's product to its rows, without a copy where nothing was filled up."""
+    if _filled_up(result):
+        result[rows] = product(*factors)[: rows.stop - rows.start]
+    else:
+        product(*factors, out=result[rows])
+
+
+def _filled_up(x: Tensor) -> bool:
+    return x.dtype == torch.bfloat16 and x.device.type == "cpu"
 
 
 def _groups(weight: Tensor, ends: Sequence[int]) -> Iterator[tuple[tuple[int, int], slice]]:
