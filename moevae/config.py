@@ -166,7 +166,7 @@ def from_dict(tree: Mapping[str, Any]) -> RunConfig:
     """
     if not isinstance(tree, Mapping):
         raise ConfigError(f"a configuration is a table of keys, not a {type(tree).__name__}")
-    for path, _ in _leaves(tree):
+    for path, _ in leaves(tree):
         _check_key(path)
     try:
         return _ADAPTER.validate_python(tree)
@@ -233,7 +233,7 @@ def shape(config: RunConfig) -> RunConfig:
 @functools.cache
 def keys() -> tuple[str, ...]:
     """Return all dotted keys of a configuration."""
-    return tuple(path for path, _ in _leaves(to_dict(RunConfig())))
+    return tuple(path for path, _ in leaves(to_dict(RunConfig())))
 
 
 def nearest(what: str, given: str, valid: Iterable[str]) -> str:
@@ -255,10 +255,11 @@ def _check_key(key: str) -> None:
         nearest("key", key, keys())
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Yield the dotted key and the value of everything in nested data that is no table itself."""
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 

@@ -8,7 +8,7 @@ import json
 import re
 import shlex
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -229,7 +229,7 @@ def read_profile(path: Path) -> Profile:
         tree.setdefault("name", path.stem)
         for section in ("set", "axes", "baseline"):
             if isinstance(tree.get(section), dict):
-                tree[section] = dict(_flat(tree[section]))
+                tree[section] = dict(configs.leaves(tree[section]))
                 for key in tree[section]:
                     check_key(key)
         return Profile.model_validate(tree)
@@ -321,14 +321,6 @@ def checked_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ConfigError(f"study name {name!r}: letters, digits, '.', '_' and '-' only, it names a folder")
     return name
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def plain(value: Any) -> Any:

@@ -142,7 +142,7 @@ def remaking(study: Study, page: Page) -> None:
 
 def command(config: Tree) -> str:
     """Return what trains this configuration alone: the preset that it is nearest to, and what differs."""
-    wanted = dict(_leaves(config))
+    wanted = dict(configs.leaves(config))
     changes = {
         name: {key: value for key, value in wanted.items() if preset.get(key) != value and key != "seed"}
         for name, preset in _presets().items()
@@ -155,15 +155,7 @@ def command(config: Tree) -> str:
 
 @functools.cache
 def _presets() -> dict[str, dict[str, Any]]:
-    return {name: dict(_leaves(configs.to_dict(make()))) for name, make in PRESETS.items()}
-
-
-def _leaves(tree: Tree, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+    return {name: dict(configs.leaves(configs.to_dict(make()))) for name, make in PRESETS.items()}
 
 
 def _value(value: Any) -> str:
