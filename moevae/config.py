@@ -6,11 +6,21 @@ import difflib
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 
 from moevae.errors import ConfigError
@@ -27,6 +37,24 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+
+
+SMALLEST_SHARE = 1e-12
+
+
+def _shares(given: tuple[float, ...]) -> tuple[float, ...]:
+    """Return positive numbers as shares of one, rounded so that shares of shares are the same shares."""
+    largest = max(given, default=1.0)
+    relative = [each / largest for each in given]  # whose sum is finite
+    total = math.fsum(relative)
+    if given and abs(total * largest - 1) > 1e-9:
+        given = tuple(each / total for each in relative)
+    if min(given, default=1.0) < SMALLEST_SHARE:
+        raise ValueError(f"no share may be below {SMALLEST_SHARE:g} of the whole")
+    return tuple(float(f"{each:.12g}") for each in given)
+
+
+Shares = Annotated[tuple[Positive, ...], AfterValidator(_shares)]
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -95,6 +123,9 @@ class ObjectiveConfig:
     """lambda: strength of the balancing loss, in nats per image."""
     balancing: Literal["kl", "variance-of-sum", "none"] = "kl"
     """`kl` is KL(q_bar || pi); `variance-of-sum` is the 2019 article's and depends on the batch size."""
+    balance_prior: Shares = ()
+    """pi, the prior over experts, one share an expert in any unit: kept as shares of one; empty is uniform.
+    Balancing aims at it, and every bound has it."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -129,6 +160,19 @@ class RunConfig:
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
+    @field_validator("objective")
+    @classmethod
+    def _prior(cls, objective: ObjectiveConfig, info: ValidationInfo) -> ObjectiveConfig:
+        prior, model = objective.balance_prior, info.data.get("model")
+        if model is None or not prior:
+            return objective
+        if len(prior) != model.num_experts:
+            raise ValueError(
+                f"objective.balance_prior has {len(prior)} shares, and model.num_experts is"
+                f" {model.num_experts}: right would be a share an expert, or none for a uniform prior"
+            )
+        return replace(objective, balance_prior=()) if max(prior) - min(prior) < 1e-9 else objective
+
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
         moving = self.routing.final_temperature != RoutingConfig().final_temperature
@@ -147,10 +191,11 @@ PER_RUN = (
     "seed",
     "objective.information_weight",
     "objective.balance_weight",
+    "objective.balance_prior",
     "routing.temperature",
     "routing.final_temperature",
 )
-"""Scalars that may differ between the runs of one population."""
+"""What may differ between the runs of one population."""
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
@@ -183,7 +228,7 @@ def fingerprint(config: RunConfig) -> str:
 def override(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     """Return the configuration with dotted keys changed, such as {"objective.balance_weight": 5}.
 
-    `objective` alone takes the name of a member, such as "elbo".
+    `objective` alone takes the name of a member, such as "elbo"; the prior stays.
 
     Raises:
         ConfigError: an unknown key or member (the nearest valid one is named) or an impossible value.
@@ -191,7 +236,8 @@ def override(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     tree = to_dict(config)
     for key, value in changes.items():
         if key == "objective":
-            tree["objective"] = asdict(cast(Any, MEMBERS[nearest("objective", str(value), MEMBERS)]))
+            chosen = asdict(cast(Any, MEMBERS[nearest("objective", str(value), MEMBERS)]))
+            tree["objective"] = chosen | {"balance_prior": tree["objective"]["balance_prior"]}
             continue
         _check_key(key)
         *sections, leaf = key.split(".")
@@ -214,18 +260,18 @@ def lookup(config: RunConfig, key: str) -> Any:
 
 
 def member(objective: ObjectiveConfig) -> str:
-    """Return the name of the family's member: "elbo", "competitive" (any strength), or "free"."""
-    if objective == MEMBERS["elbo"]:
+    """Return the family's member, whatever the prior: "elbo", "competitive" (any strength), or "free"."""
+    if replace(objective, balance_prior=()) == MEMBERS["elbo"]:
         return "elbo"
     return "competitive" if objective.information_weight == 0 else "free"
 
 
 def shape(config: RunConfig) -> RunConfig:
-    """Return the configuration with per-run scalars neutral: runs with equal shapes train together."""
+    """Return the configuration with what is per run neutral: runs with equal shapes train together."""
     return replace(
         config,
         seed=0,
-        objective=replace(config.objective, information_weight=0.0, balance_weight=0.0),
+        objective=replace(config.objective, information_weight=0.0, balance_weight=0.0, balance_prior=()),
         routing=replace(config.routing, temperature=1.0, final_temperature=1.0),
     )
 
@@ -268,7 +314,7 @@ def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
     message = first["msg"].removeprefix("Value error, ")
-    if not where:
+    if message.startswith(where):  # as it does where the error is about several keys
         return message
     return f"{where} = {first['input']!r}: {message[0].lower()}{message[1:]}"
 

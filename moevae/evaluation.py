@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moevae.balancing import log_importance
+from moevae.balancing import log_importance, log_priors
 from moevae.config import RunConfig
 from moevae.data import Images
 from moevae.densities import kl_categorical
 from moevae.errors import DataError
-from moevae.model import Mixture, Terms, hard_elbo, mixture_elbo, tight_elbo
+from moevae.model import Mixture, Terms, hard_elbo, log_joint, mixture_elbo, tight_elbo
 from moevae.objective import gate_information
 from moevae.pixels import evaluated
 from moevae.schedules import temperature
@@ -48,7 +48,7 @@ class Evaluation:
     assignments: np.ndarray
     """The likeliest expert of each image, [N]."""
     responsible: np.ndarray
-    """The expert with the best bound on each image, [N]: the likeliest by the posterior r, gate unseen."""
+    """The likeliest expert of each image by the posterior r, [N], gate unseen."""
 
 
 @torch.no_grad()
@@ -110,13 +110,15 @@ def _evaluate(
     """Measure each run on images as the likelihood sees them, [N, D], so many at a time."""
     seen = images.to(model.device)
     heat = torch.tensor([temperature(config.routing, 1.0) for config in configs], device=model.device)
+    log_prior = log_priors(configs).to(next(model.parameters()))
     noise = Streams([config.seed for config in configs], f"evaluation of {split}", model.device)
     parts: dict[str, list[Tensor]] = defaultdict(list)
     fixed = itertools.repeat(None) if assignments is None else assignments.to(model.device).split(step, 1)
     for x, chosen in zip(seen.split(step), fixed, strict=False):
         x = x.expand(len(configs), *x.shape)  # [R, B, D]
         terms = _look(model, x, noise, heat, configs[0].evaluation.num_samples)
-        for name, value in _per_image(terms if chosen is None else terms.assigned(chosen)).items():
+        terms = terms if chosen is None else terms.assigned(chosen)
+        for name, value in _per_image(terms, log_prior).items():
             parts[name].append(value)
     log_probs = torch.cat(parts.pop("gate_log_probs"), -1)  # [R, K, N]
     responsible = torch.cat(parts.pop("responsible"), -1).cpu().numpy()  # [R, N]
@@ -139,20 +141,19 @@ def _look(model: Mixture, x: Tensor, noise: Streams, temperature: Tensor, sample
     return Terms(looks[0].gate_log_probs, recon, looks[0].kl_z)
 
 
-def _per_image(terms: Terms) -> dict[str, Tensor]:
-    """Return each quantity per image, [R, B], and the gate's log-probabilities, [R, K, B]."""
+def _per_image(terms: Terms, log_prior: Tensor) -> dict[str, Tensor]:
+    """Return each quantity per image, [R, B], and the gate's log-probabilities, [R, K, B]; log pi [R, K]."""
     log_q = terms.gate_log_probs
     q = log_q.exp()
-    uniform = torch.full_like(log_q[:, 0, 0], 1 / log_q.shape[1]).log()[:, None, None]
     return {
         "gate_log_probs": log_q,
-        "responsible": terms.expert_elbo.argmax(1),
-        "mixture_elbo": mixture_elbo(terms.expert_elbo, log_q),
-        "tight_elbo": tight_elbo(terms.expert_elbo),
-        "hard_elbo": hard_elbo(terms.expert_elbo, log_q.argmax(1)),
+        "responsible": log_joint(terms.expert_elbo, log_prior).argmax(1),
+        "mixture_elbo": mixture_elbo(terms.expert_elbo, log_q, log_prior),
+        "tight_elbo": tight_elbo(terms.expert_elbo, log_prior),
+        "hard_elbo": hard_elbo(terms.expert_elbo, log_q.argmax(1), log_prior),
         "recon_log_prob": (q * terms.recon_log_prob).sum(1),
         "kl_z": (q * terms.kl_z).sum(1),
-        "kl_gate": kl_categorical(log_q.transpose(1, 2), uniform),
+        "kl_gate": kl_categorical(log_q.transpose(1, 2), log_prior.unsqueeze(1)),
     }
 
 

@@ -102,24 +102,34 @@ class Mixture(nn.Module):
         return self.experts.mean(noise)
 
 
-def mixture_elbo(expert_elbo: Tensor, log_q: Tensor) -> Tensor:
-    """Return sum_k q ELBO_k - KL(q || pi), [R, B]: a bound on log p(x); arguments [R, K, B]."""
+def log_joint(expert_elbo: Tensor, log_prior: Tensor | None = None) -> Tensor:
+    """Return ELBO_k + log pi_k, a bound on log p(x, k), [R, K, B].
+
+    Args:
+        expert_elbo: ELBO_k, [R, K, B].
+        log_prior: log pi, [R, K] or [K]; None is uniform.
+    """
+    if log_prior is None:
+        return expert_elbo - math.log(expert_elbo.shape[1])
+    return expert_elbo + log_prior.unsqueeze(-1)
+
+
+def mixture_elbo(expert_elbo: Tensor, log_q: Tensor, log_prior: Tensor | None = None) -> Tensor:
+    """Return sum_k q ELBO_k - KL(q || pi), [R, B]: a bound on log p(x); log_q [R, K, B], see `log_joint`."""
     q = log_q.exp()
-    gain = torch.where(q > 0, q * (expert_elbo - log_q), 0)
-    return gain.sum(1) - math.log(log_q.shape[1])
+    return torch.where(q > 0, q * (log_joint(expert_elbo, log_prior) - log_q), 0).sum(1)
 
 
-def tight_elbo(expert_elbo: Tensor) -> Tensor:
-    """Return log sum_k pi_k exp(ELBO_k), [R, B]: the mixture ELBO at its best gate; expert_elbo [R, K, B]."""
-    return expert_elbo.logsumexp(1) - math.log(expert_elbo.shape[1])
+def tight_elbo(expert_elbo: Tensor, log_prior: Tensor | None = None) -> Tensor:
+    """Return log sum_k pi_k exp(ELBO_k), [R, B]: the mixture ELBO at its best gate; see `log_joint`."""
+    return log_joint(expert_elbo, log_prior).logsumexp(1)
 
 
-def log_responsibilities(expert_elbo: Tensor) -> Tensor:
-    """Return log r_k, r proportional to pi_k exp(ELBO_k), [R, K, B]: the gate's optimum."""
-    return expert_elbo.log_softmax(1)
+def log_responsibilities(expert_elbo: Tensor, log_prior: Tensor | None = None) -> Tensor:
+    """Return log r_k, r proportional to pi_k exp(ELBO_k), [R, K, B]: the gate's optimum; see `log_joint`."""
+    return log_joint(expert_elbo, log_prior).log_softmax(1)
 
 
-def hard_elbo(expert_elbo: Tensor, assignments: Tensor) -> Tensor:
-    """Return ELBO_k* + log pi_k*, [R, B], for the chosen experts, [R, B]: a one-hot gate's mixture ELBO."""
-    chosen = expert_elbo.gather(1, assignments.unsqueeze(1)).squeeze(1)
-    return chosen - math.log(expert_elbo.shape[1])
+def hard_elbo(expert_elbo: Tensor, assignments: Tensor, log_prior: Tensor | None = None) -> Tensor:
+    """Return ELBO_k* + log pi_k*, [R, B], of chosen experts, [R, B]: a one-hot gate's mixture ELBO."""
+    return log_joint(expert_elbo, log_prior).gather(1, assignments.unsqueeze(1)).squeeze(1)

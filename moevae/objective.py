@@ -4,7 +4,7 @@ J = mean_x sum_k w(k|x) L_k(x)  +  alpha I(x;k)  +  lambda balancing
 
 with L_k = -ELBO_k, w the routed weights of the experts, I(x;k) = mean_x KL(q(k|x) || q_bar). At alpha =
 lambda = 1 with soft routing and KL balancing, J is the negative mixture ELBO, because
-E_x KL(q || pi) = I(x;k) + KL(q_bar || pi).
+E_x KL(q || pi) = I(x;k) + KL(q_bar || pi) whatever the prior pi over experts is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from moevae.balancing import BALANCINGS, log_importance
+from moevae.balancing import BALANCINGS, log_importance, log_priors
 from moevae.config import RunConfig
 from moevae.densities import kl_categorical
 from moevae.model import SparseTerms, Terms
@@ -34,6 +34,7 @@ class Objective:
         # Terms of all experts under sparse routing come from given assignments: their weights are given too.
         self.route = ROUTINGS.get(configs[0].routing.kind, soft)
         self.balance = BALANCINGS[configs[0].objective.balancing]
+        self.log_prior = log_priors(configs).to(device, torch.float32)
         self.information_weight = torch.tensor(
             [config.objective.information_weight for config in configs], device=device
         )
@@ -51,5 +52,5 @@ class Objective:
         return (
             cost.mean(-1)
             + self.information_weight * gate_information(log_probs)
-            + self.balance_weight * self.balance(log_probs)
+            + self.balance_weight * self.balance(log_probs, self.log_prior)
         )

@@ -264,7 +264,7 @@ def _check(configs: Sequence[RunConfig]) -> None:
         raise ConfigError("a population needs at least one configuration")
     if len({shape(config) for config in configs}) > 1:
         raise ConfigError(
-            "the configurations of a population may differ in seed, weights and temperature only"
+            "the configurations of a population may differ in seed, weights, prior and temperature only"
         )
 
 

@@ -35,7 +35,7 @@ def oracle_experts(given: Given) -> Fitted:
     labels = given.labels
     if labels is None:
         raise NotFittedError(f"{given.images.name} has no labels to train experts on")
-    config = override(given.config, {"model.num_experts": len(labels.classes)})
+    config = override(given.config, {"model.num_experts": len(labels.classes), "objective.balance_prior": ()})
 
     def true(split: Split) -> Tensor:
         return torch.from_numpy(getattr(labels, split))[None]

@@ -47,9 +47,8 @@ def of_equal_size(config: RunConfig, pixels: int) -> tuple[RunConfig, dict[str, 
 
     def widened(width: int) -> RunConfig:
         hidden = tuple(max(1, round(width * each / first)) for each in given)
-        return override(
-            config, {"model.num_experts": 1, "model.expert_hidden": hidden, "model.gate_hidden": ()}
-        )
+        changes = {"model.num_experts": 1, "model.expert_hidden": hidden, "model.gate_hidden": ()}
+        return override(config, changes | {"objective.balance_prior": ()})
 
     def size(width: int) -> int:
         return parameters(widened(width).model, pixels, gate=False)

@@ -25,7 +25,7 @@ from moevae.errors import ConfigError
 from moevae.presets import PRESETS, preset
 
 # python -c "from moevae.config import *; print(fingerprint(RunConfig()))"
-GOLDEN = "f3196316c9470f38"
+GOLDEN = "ff760367e0a77e09"
 
 OTHER = {
     "data.name": "mnist",
@@ -49,6 +49,7 @@ OTHER = {
     "objective.information_weight": -0.5,
     "objective.balance_weight": 1.0,
     "objective.balancing": "none",
+    "objective.balance_prior": (0.325, *(0.075,) * 9),
     "train.epochs": 3,
     "train.batch_size": 7,
     "train.learning_rate": 0.1,
@@ -99,6 +100,42 @@ def test_spelling_a_number_otherwise_is_the_same_run():
     assert fingerprint(spelled) == fingerprint(RunConfig())
 
 
+@pytest.mark.parametrize(
+    "given", [(13, 3, 3, 3), (1.3e308, 3e307, 3e307, 3e307), (0.59090909090909,) + (0.136363636363637,) * 3]
+)
+def test_shares_in_any_unit_are_the_same_prior(given):
+    run = override(RunConfig(), {"model.num_experts": 4, "objective.balance_prior": given})
+    assert run.objective.balance_prior == (0.590909090909, 0.136363636364, 0.136363636364, 0.136363636364)
+    assert from_dict(to_dict(run)) == run
+
+
+@pytest.mark.parametrize(
+    "given", [(), (1, 1, 1), (1 / 3, 1 / 3, 1 / 3), (0.3333333333, 0.3333333333, 0.3333333334)]
+)
+def test_equal_shares_are_no_prior_of_their_own(given):
+    bare = override(RunConfig(), {"model.num_experts": 3})
+    assert fingerprint(override(bare, {"objective.balance_prior": given})) == fingerprint(bare)
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=30))
+def test_shares_of_shares_are_the_same_shares(given):
+    once = ObjectiveConfig(balance_prior=tuple(given)).balance_prior
+    assert ObjectiveConfig(balance_prior=once).balance_prior == once
+    assert sum(once) == pytest.approx(1, abs=1e-9)
+    assert [each / once[0] for each in once] == pytest.approx([each / given[0] for each in given])
+
+
+def test_a_prior_has_a_share_an_expert():
+    message = message_of(override, RunConfig(), {"objective.balance_prior": (1, 2)})
+    assert message == (
+        "objective.balance_prior has 2 shares, and model.num_experts is 10: right would be a share an expert,"
+        " or none for a uniform prior"
+    )
+    assert "may be below" in message_of(
+        override, RunConfig(), {"objective.balance_prior": [1] * 9 + [1e-300]}
+    )
+
+
 def test_missing_keys_take_their_defaults():
     assert from_dict({}) == RunConfig()
     assert from_dict({"model": {"num_experts": 3}}) == override(RunConfig(), {"model.num_experts": 3})
@@ -138,6 +175,9 @@ def test_an_unknown_key_is_named_with_the_nearest(key, hint):
         ("objective.information_weight", float("-inf")),
         ("objective.balance_weight", 10**400),
         ("objective.balancing", "cv"),
+        ("objective.balance_prior", [1, 0]),
+        ("objective.balance_prior", [1, -1]),
+        ("objective.balance_prior", 1),
         ("train.epochs", 0),
         ("train.learning_rate", "fast"),
         ("data.train_size", 0),
@@ -205,6 +245,10 @@ def test_members_by_name():
     assert member(ObjectiveConfig(information_weight=0.0, balance_weight=3.0)) == "competitive"
     assert member(ObjectiveConfig(information_weight=1.0, balance_weight=2.0)) == "free"
     assert member(ObjectiveConfig(information_weight=-0.5)) == "free"
+    skewed = override(RunConfig(), {"model.num_experts": 2, "objective.balance_prior": (3, 1)})
+    elbo = override(skewed, {"objective": "elbo"})
+    assert lookup(elbo, "objective") == "elbo"
+    assert lookup(elbo, "objective.balance_prior") == (0.75, 0.25)
     assert "did you mean elbo?" in message_of(override, RunConfig(), {"objective": "elbow"})
 
 

@@ -21,8 +21,10 @@ BOUNDS = ("mixture_elbo", "tight_elbo", "hard_elbo")
 
 def population(**changes):
     """Runs that are not trained, but as different as training makes them."""
+    priors = ((), (1, 2, 3, 4, 5, 6, 7), (9, 1, 1, 1, 1, 1, 1))
     configs = [
-        config(ODD | {"routing.temperature": heat}, seed=s, **changes) for s, heat in enumerate((0.2, 1, 5))
+        config(ODD | {"routing.temperature": heat, "objective.balance_prior": prior}, seed=s, **changes)
+        for s, (heat, prior) in enumerate(zip((0.2, 1, 5), priors, strict=True))
     ]
     return mixture(configs[0], seeds=(0, 1, 2)).float(), configs
 
@@ -71,14 +73,36 @@ def test_a_slow_loop_gives_the_same_bounds():
     assert abs(found.metrics["mixture_elbo"] - np.mean(means)) < 5 * np.std(means)
 
 
+def test_every_bound_has_the_prior():
+    """A gate that answers with the prior pays nothing for it."""
+    prior = (9, 1, 1, 1, 1, 1, 1)
+    run = config(ODD | {"objective.balance_prior": prior})
+    model = Mixture(run.model, images().test.shape[1], (0,))
+    shares = torch.tensor(prior) / 15
+    with torch.no_grad():
+        last = model.gate.network.layers[-1]
+        last.weight.zero_()
+        last.bias.copy_(shares.log())
+    (found,) = evaluate(model, [run], images())
+    (uniform,) = evaluate(model, [config(ODD)], images())
+    assert found.metrics["kl_gate"] == pytest.approx(0, abs=1e-6)
+    expected = (shares * (7 * shares).log()).sum().item()
+    assert uniform.metrics["kl_gate"] == pytest.approx(expected, rel=1e-5)
+    gain = found.metrics["mixture_elbo"] - uniform.metrics["mixture_elbo"]
+    assert gain == pytest.approx(expected, abs=1e-4)
+    # All images go to expert 0.
+    gain = found.metrics["hard_elbo"] - uniform.metrics["hard_elbo"]
+    assert gain == pytest.approx(math.log(7 * 9 / 15), abs=1e-4)
+
+
 def test_terms_add_up_and_bounds_keep_their_order():
     model, configs = population()
-    for run in evaluate(model, configs, images()):
+    for run, own in zip(evaluate(model, configs, images()), configs, strict=True):
         found = run.metrics
         parts = found["recon_log_prob"] - found["kl_z"] - found["kl_gate"]
         assert found["mixture_elbo"] == pytest.approx(parts, rel=1e-6)
         assert found["tight_elbo"] >= max(found["mixture_elbo"], found["hard_elbo"])
-        imbalance = stats.entropy(run.importance, [1 / 7] * 7)
+        imbalance = stats.entropy(run.importance, own.objective.balance_prior or [1 / 7] * 7)
         assert found["kl_gate"] == pytest.approx(found["gate_information"] + imbalance, rel=1e-4)
         assert run.load.tolist() == (np.bincount(run.assignments, minlength=7) / 70).tolist()
         assert run.importance.sum() == pytest.approx(1, abs=1e-6)

@@ -21,11 +21,13 @@ HEAT = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
 
 @st.composite
 def bounds(draw):
-    """Experts' ELBOs and a gate, [2, K, 6], from tame to extreme."""
+    """Experts' ELBOs and a gate, [2, K, 6], from tame to extreme, and a prior, [2, K] or [K]."""
     experts, seed = draw(st.integers(1, 12)), draw(st.integers(0, 10**6))
     scale, sharpness = draw(st.sampled_from([0.1, 1.0, 100.0, 1e4])), draw(st.floats(0, 100))
     expert_elbo = scale * (normal(2, experts, 6, seed=seed) - 3)
-    return expert_elbo, (sharpness * normal(2, experts, 6, seed=seed + 1)).log_softmax(1)
+    log_q = (sharpness * normal(2, experts, 6, seed=seed + 1)).log_softmax(1)
+    log_prior = normal(2, experts, seed=seed + 2).log_softmax(1)
+    return expert_elbo, log_q, draw(st.sampled_from([log_prior, log_prior[1]]))
 
 
 def kl(log_q, log_p):
@@ -33,50 +35,62 @@ def kl(log_q, log_p):
 
 
 @given(bounds())
-def test_the_gap_between_the_bounds_is_the_gates_divergence_from_the_responsibilities(pair):
-    expert_elbo, log_q = pair
-    tight, mixed = tight_elbo(expert_elbo), mixture_elbo(expert_elbo, log_q)
+def test_the_gap_between_the_bounds_is_the_gates_divergence_from_the_responsibilities(given):
+    expert_elbo, log_q, log_prior = given
+    tight, mixed = tight_elbo(expert_elbo, log_prior), mixture_elbo(expert_elbo, log_q, log_prior)
     tolerance = 1e-10 * (1 + expert_elbo.abs().max())
     assert (tight >= mixed - tolerance).all()
-    gap = kl(log_q, expert_elbo.log_softmax(1))
+    gap = kl(log_q, (expert_elbo + log_prior.unsqueeze(-1)).log_softmax(1))
     torch.testing.assert_close(tight - mixed, gap, rtol=1e-9, atol=tolerance.item())
 
 
 @given(bounds())
-def test_the_bounds_meet_where_the_gate_is_the_posterior(pair):
-    expert_elbo, _ = pair
-    best = mixture_elbo(expert_elbo, log_responsibilities(expert_elbo))
-    torch.testing.assert_close(best, tight_elbo(expert_elbo))
+def test_the_bounds_meet_where_the_gate_is_the_posterior(given):
+    expert_elbo, _, log_prior = given
+    best = mixture_elbo(expert_elbo, log_responsibilities(expert_elbo, log_prior), log_prior)
+    torch.testing.assert_close(best, tight_elbo(expert_elbo, log_prior))
 
 
 @given(bounds())
-def test_responsibilities_are_bayes_rule(pair):
-    shifted = pair[0] - pair[0].amax(1, keepdim=True)
+def test_responsibilities_are_bayes_rule(given):
+    expert_elbo, _, log_prior = given
+    joint = log_prior.unsqueeze(-1).exp() * (expert_elbo - expert_elbo.amax(1, keepdim=True)).exp()
     torch.testing.assert_close(
-        log_responsibilities(pair[0]).exp(), shifted.exp() / shifted.exp().sum(1, keepdim=True)
+        log_responsibilities(expert_elbo, log_prior).exp(), joint / joint.sum(1, keepdim=True)
     )
 
 
 @given(bounds())
-def test_the_gates_average_overstates_the_bound_by_at_most_ln_k(pair):
-    expert_elbo, log_q = pair
-    excess = (log_q.exp() * expert_elbo).sum(1) - mixture_elbo(expert_elbo, log_q)
+def test_the_gates_average_overstates_the_bound_by_its_divergence_from_the_prior(given):
+    expert_elbo, log_q, log_prior = given
+    excess = (log_q.exp() * expert_elbo).sum(1) - mixture_elbo(expert_elbo, log_q, log_prior)
     tolerance = 1e-10 * (1 + expert_elbo.abs().max().item())
-    torch.testing.assert_close(
-        excess, kl(log_q, torch.zeros_like(log_q).log_softmax(1)), rtol=1e-9, atol=tolerance
-    )
+    torch.testing.assert_close(excess, kl(log_q, log_prior.unsqueeze(-1)), rtol=1e-9, atol=tolerance)
     assert (excess >= -tolerance).all()
-    assert (excess <= math.log(log_q.shape[1]) + tolerance).all()
+    assert (excess <= -log_prior.min() + tolerance).all()
 
 
 @given(bounds())
-def test_a_choice_is_paid_for(pair):
-    expert_elbo, log_q = pair
+def test_a_choice_is_paid_for(given):
+    expert_elbo, log_q, log_prior = given
     chosen = log_q.argmax(1)
     one_hot = functional.one_hot(chosen, log_q.shape[1]).transpose(1, 2).double()
-    hard = hard_elbo(expert_elbo, chosen)
-    torch.testing.assert_close(hard, mixture_elbo(expert_elbo, one_hot.log()))
-    assert (hard <= tight_elbo(expert_elbo) + 1e-10 * (1 + expert_elbo.abs().max())).all()
+    hard = hard_elbo(expert_elbo, chosen, log_prior)
+    torch.testing.assert_close(hard, mixture_elbo(expert_elbo, one_hot.log(), log_prior))
+    assert (hard <= tight_elbo(expert_elbo, log_prior) + 1e-10 * (1 + expert_elbo.abs().max())).all()
+
+
+@given(bounds())
+def test_without_a_prior_it_is_uniform(given):
+    expert_elbo, log_q, _ = given
+    uniform = torch.zeros(expert_elbo.shape[1]).double().log_softmax(0)
+    for bound, gate in (
+        (mixture_elbo, (log_q,)),
+        (tight_elbo, ()),
+        (log_responsibilities, ()),
+        (hard_elbo, (log_q.argmax(1),)),
+    ):
+        torch.testing.assert_close(bound(expert_elbo, *gate), bound(expert_elbo, *gate, log_prior=uniform))
 
 
 def test_bounds_of_one_image_by_hand():

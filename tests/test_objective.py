@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from small import HEIGHT, ODD, WIDTH, config, mixture, normal
 from torch import nn
 
-from moevae.balancing import kl_to_uniform
+from moevae.balancing import kl_to_prior, log_priors
+from moevae.config import override
 from moevae.model import Mixture, Terms, mixture_elbo
 from moevae.nn import StackedLinear
 from moevae.objective import Objective, gate_information
@@ -27,6 +28,7 @@ def objective(configs):
     found = Objective(configs)
     found.information_weight = found.information_weight.double()
     found.balance_weight = found.balance_weight.double()
+    found.log_prior = log_priors(configs)
     return found
 
 
@@ -47,19 +49,25 @@ def terms(draw):
     return Terms(log_probs, recon, kl_z)
 
 
-@given(terms())
-def test_elbo_is_the_negative_mixture_elbo(look):
-    configs = [config(objective="elbo")] * look.kl_z.shape[0]
-    bound = mixture_elbo(look.expert_elbo, look.gate_log_probs).mean(-1)
+@given(terms(), st.booleans())
+def test_elbo_is_the_negative_mixture_elbo(look, skewed):
+    runs, experts, _ = look.kl_z.shape
+    shares = [tuple(range(run + 1, run + 1 + experts)) if skewed else () for run in range(runs)]
+    sizes = {"model.num_experts": experts}
+    configs = [config(sizes | {"objective.balance_prior": prior}) for prior in shares]
+    configs = [
+        override(each, {"objective.information_weight": 1, "objective.balance_weight": 1}) for each in configs
+    ]
+    bound = mixture_elbo(look.expert_elbo, look.gate_log_probs, log_priors(configs)).mean(-1)
     torch.testing.assert_close(objective(configs)(look), -bound, rtol=1e-9, atol=1e-9)
 
 
 @given(terms())
-def test_the_gates_divergence_from_the_prior_is_information_plus_imbalance(look):
+def test_the_gates_divergence_from_any_prior_is_information_plus_imbalance(look):
     log_probs = look.gate_log_probs
-    prior = -math.log(log_probs.shape[1])
-    paid = (log_probs.exp() * (log_probs - prior)).sum(1).mean(-1)
-    parts = gate_information(log_probs) + kl_to_uniform(log_probs)
+    log_prior = normal(*log_probs.shape[:2], seed=3).log_softmax(-1)
+    paid = (log_probs.exp() * (log_probs - log_prior.unsqueeze(-1))).sum(1).mean(-1)
+    parts = gate_information(log_probs) + kl_to_prior(log_probs, log_prior)
     torch.testing.assert_close(paid, parts, rtol=1e-9, atol=1e-9)
 
 
@@ -78,7 +86,14 @@ def test_information_of_gates_made_by_hand():
 
 def test_the_family_is_linear_in_its_weights():
     free = [
-        config({"objective.information_weight": alpha, "objective.balance_weight": balance})
+        config(
+            {
+                "model.num_experts": 5,
+                "objective.information_weight": alpha,
+                "objective.balance_weight": balance,
+                "objective.balance_prior": (1, 1, 2, 3, 5),
+            }
+        )
         for alpha, balance in [(0, 0), (-0.7, 0), (0, 3), (-0.7, 3)]
     ]
     look = Terms(normal(1, 5, 9).log_softmax(1), normal(1, 5, 9, seed=1), normal(1, 5, 9, seed=2))
@@ -87,12 +102,14 @@ def test_the_family_is_linear_in_its_weights():
     q = look.gate_log_probs.exp()
     assert bare == pytest.approx(-(q * look.expert_elbo).sum(1).mean().item())
     assert informed - bare == pytest.approx(-0.7 * gate_information(look.gate_log_probs).item(), rel=1e-6)
-    assert balanced - bare == pytest.approx(3 * kl_to_uniform(look.gate_log_probs).item(), rel=1e-6)
+    assert balanced - bare == pytest.approx(
+        3 * kl_to_prior(look.gate_log_probs, log_priors(free[:1])).item(), rel=1e-6
+    )
     assert both - balanced == pytest.approx(informed - bare)
 
 
 def test_hard_routing_costs_the_chosen_expert():
-    run = config({"objective.balance_weight": 0.0, "routing.kind": "hard"})
+    run = config({"model.num_experts": 5, "objective.balance_weight": 0.0, "routing.kind": "hard"})
     look = Terms(normal(2, 5, 9).log_softmax(1), normal(2, 5, 9, seed=1), normal(2, 5, 9, seed=2))
     chosen = look.expert_elbo.gather(1, look.gate_log_probs.argmax(1, keepdim=True))
     torch.testing.assert_close(objective([run, run])(look), -chosen.mean((1, 2)))

@@ -31,7 +31,12 @@ def one_thread_again():
 def population(sizes, kind="soft", **changes):
     """Runs that differ in all that may differ."""
     base = config(sizes | changes, **{"routing.kind": kind, "routing.schedule": "exponential"})
-    scalars = [(0, 1.0, 20.0, 1.0, 1.0), (1, -0.3, 0.0, 0.5, 2.0), (2, 0.0, 3.0, 5.0, 0.1)]
+    skewed = tuple(range(1, 1 + base.model.num_experts))
+    scalars = [
+        (0, 1.0, 20.0, (), 1.0, 1.0),
+        (1, -0.3, 0.0, skewed, 0.5, 2.0),
+        (2, 0.0, 3.0, skewed[::-1], 5.0, 0.1),
+    ]
     return [override(base, dict(zip(PER_RUN, each, strict=True))) for each in scalars]
 
 
