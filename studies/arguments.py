@@ -58,7 +58,7 @@ Examples:
   python -m studies search --write-profile best.toml
   python -m studies ablate --profile best.toml --seeds 20"""
 
-VERIFY = """Check a study's records against their fingerprints, its plan and its storage.
+VERIFY = """Check a study's records against their digests and fingerprints, its plan and storage.
 
 Writes nothing. Names each file that cannot be trusted and is not counted.
 Exit code: 0 all agree, 1 something does not, 2 there is no such study."""

@@ -17,6 +17,8 @@ from moevae.files import write_atomically
 SCHEMA = 1
 """Version of the record's meaning."""
 
+_DIGEST = b' "digest": "%s",'
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -169,9 +171,33 @@ def publish(folder: Path, outcome: Outcome) -> Path:
         _make_way(target, folder / "refused")
     for name, content in outcome.files.items():
         write_atomically(target.parent / name, content)
-    text = json.dumps(outcome.record.model_dump(mode="json"), indent=1, allow_nan=False)
-    write_atomically(target, f"{text}\n".encode())
+    write_atomically(target, sealed(outcome.record.model_dump(mode="json")))
     return target
+
+
+def sealed(tree: Mapping[str, Any]) -> bytes:
+    """Return a record's file: JSON whose second line is the SHA-256 of the file without that line.
+
+    `sed 2d FILE | sha256sum` shows the same digest.
+    """
+    content = f"{json.dumps(tree, indent=1, allow_nan=False)}\n".encode()
+    head, rest = content.split(b"\n", 1)
+    return b"\n".join((head, _DIGEST % hashlib.sha256(content).hexdigest().encode(), rest))
+
+
+def _unsealed(content: bytes) -> bytes:
+    """Return a record's file without its digest.
+
+    Raises:
+        ValueError: there is none, or it is another file's.
+    """
+    head, line, rest = (*content.replace(b"\r\n", b"\n").split(b"\n", 2), b"", b"")[:3]
+    if not line.startswith(_DIGEST[:12]):
+        raise ValueError("it has no digest")
+    bare = b"\n".join((head, rest))
+    if line != _DIGEST % hashlib.sha256(bare).hexdigest().encode():
+        raise ValueError("its content does not have its digest: it was changed")
+    return bare
 
 
 def _make_way(path: Path, refused: Path) -> None:
@@ -187,10 +213,10 @@ def read(path: Path) -> Record:
     """Read and check one record.
 
     Raises:
-        RecordError: torn or foreign, or its configuration does not hash to its name.
+        RecordError: torn, changed or foreign, or its configuration does not hash to its name.
     """
     try:
-        record = Record.model_validate_json(path.read_bytes())
+        record = Record.model_validate_json(_unsealed(path.read_bytes()))
         config = configs.from_dict(record.config)
     except (OSError, ValueError, ConfigError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error

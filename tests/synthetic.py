@@ -209,10 +209,20 @@ def write(
 def put(folder: Path, tree: Mapping[str, Any], files: Mapping[str, bytes]) -> Path:
     """Write one record and its pictures."""
     path = folder / "records" / f"{tree['fingerprint']}.json"
-    path.write_text(json.dumps(tree))
+    path.write_bytes(records.sealed(tree))
     for name, content in files.items():
         (folder / "records" / name).write_bytes(content)
     return path
+
+
+def change(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Edit a record, past what a record may say, and give it the digest of that."""
+    tree = json.loads(path.read_bytes())
+    del tree["digest"]
+    edit(tree)
+    content = json.dumps(tree, indent=1)
+    digest = hashlib.sha256(f"{content}\n".encode()).hexdigest()
+    path.write_text(content.replace("{", f'{{\n "digest": "{digest}",', 1) + "\n")
 
 
 def samples(experts: int, noise: np.random.Generator, rows: int = 4, side: int = 8) -> bytes:

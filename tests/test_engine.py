@@ -193,14 +193,24 @@ def test_a_record_that_is_gone_is_made_again(bench):
     assert len(bench.trials()) == 4
 
 
-def test_a_torn_record_is_named_and_made_again(bench):
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: content.replace(b'"nmi": 0.', b'"nmi": 1.'),
+    ],
+    ids=["torn", "a digit changed"],
+)
+def test_a_broken_record_is_named_kept_and_made_again(bench, harm):
     bench.run()
-    torn = sorted((bench.folder / "records").glob("*.json"))[0]
-    content = torn.read_bytes()
-    torn.write_bytes(content[: len(content) // 2])
+    broken = sorted((bench.folder / "records").glob("*.json"))[0]
+    content = broken.read_bytes()
+    assert harm(content) != content
+    broken.write_bytes(harm(content))
     summary = bench.run()
-    assert [torn.name in str(error) for error in summary.before.refused] == [True]
-    assert torn.read_bytes() == content
+    assert [broken.name in str(error) for error in summary.before.refused] == [True]
+    assert broken.read_bytes() == content
+    assert [kept.read_bytes() for kept in (bench.folder / "refused").iterdir()] == [harm(content)]
 
 
 def test_nothing_is_written_when_the_preflight_refuses(bench):

@@ -253,9 +253,8 @@ def test_energy_is_told_where_devices_report_it(tmp_path, undrawn) -> None:
     folder = synthetic.write(tmp_path, synthetic.plan({"routing.kind": ["soft", "hard"]}, seeds=(0, 1)))
     assert "energy" not in write_report(folder).read_text()
     for path in (folder / "records").glob("*.json"):
-        tree = json.loads(path.read_text())
-        tree["throughput"]["population"], tree["energy_joules"] = 2, 5000.0
-        path.write_text(json.dumps(tree))
+        synthetic.change(path, lambda tree: tree["throughput"].update(population=2))
+        synthetic.change(path, lambda tree: tree.update(energy_joules=5000.0))
     assert (
         "10.0 kJ of training, as the device reports it, 4 runs together" in write_report(folder).read_text()
     )
