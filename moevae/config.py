@@ -33,8 +33,10 @@ DATASETS = ("digits", "mnist", "fashion-mnist")
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_ONE_ZERO = AfterValidator(lambda value: value + 0.0)  # -0.0 would have another fingerprint
+
+Finite = Annotated[float, Field(allow_inf_nan=False), _ONE_ZERO]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), _ONE_ZERO]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 

@@ -100,7 +100,7 @@ class Training:
         device: torch.device,
         assignments: Tensor | None = None,
     ) -> None:
-        _check(configs)
+        check_population(configs)
         if assignments is not None:
             _check_assignments(assignments, (len(configs), len(images)), configs[0].model.num_experts)
             assignments = assignments.to(device)
@@ -259,7 +259,12 @@ class Batches:
             yield rows, (self.threshold.uniform(*x.shape[1:]) < x).to(x.dtype) if self.dynamic else x
 
 
-def _check(configs: Sequence[RunConfig]) -> None:
+def check_population(configs: Sequence[RunConfig]) -> None:
+    """Look that these configurations can train together.
+
+    Raises:
+        ConfigError: there is none, or they have different shapes.
+    """
     if not configs:
         raise ConfigError("a population needs at least one configuration")
     if len({shape(config) for config in configs}) > 1:

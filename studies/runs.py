@@ -19,7 +19,7 @@ from moevae.config import DataConfig, RunConfig, fingerprint, to_dict
 from moevae.data import Images, Labels, load_images, load_labels
 from moevae.evaluation import Evaluation, Split, evaluate
 from moevae.train import Failure as Breakdown
-from moevae.train import Training
+from moevae.train import Training, check_population
 from studies.diary import Diary, EpochReport, scores
 from studies.records import (
     Confusion,
@@ -47,8 +47,9 @@ def run_population(
     A run whose loss stops being a number comes back as failed; the others go on.
 
     Raises:
-        MoevaeError: bad data, a device that is not there, configurations of different shapes.
+        MoevaeError: bad data, a device that is not there, no configuration, or some of different shapes.
     """
+    check_population(configs)
     site = site or Site()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     devices.prepare(site.threads)

@@ -83,6 +83,20 @@ def test_every_field_counts_in_the_fingerprint(key):
     assert [lookup(changed, name) for name in others] == [lookup(BASE, name) for name in others]
 
 
+@pytest.mark.parametrize("key", [key for key in keys() if isinstance(lookup(BASE, key), float)])
+def test_there_is_one_zero(key):
+    if key in (
+        "model.gaussian_std",
+        "routing.temperature",
+        "routing.final_temperature",
+        "train.learning_rate",
+    ):
+        assert "greater than 0" in message_of(override, BASE, {key: -0.0})
+    else:
+        assert str(lookup(override(BASE, {key: -0.0}), key)) == "0.0"
+        assert fingerprint(override(BASE, {key: -0.0})) == fingerprint(override(BASE, {key: 0.0}))
+
+
 def test_the_fingerprint_is_what_it_always_was():
     assert fingerprint(RunConfig()) == GOLDEN
 

@@ -79,6 +79,13 @@ def test_company_and_repetition_change_no_number(outcomes):
     assert alone.files == outcomes[1].files
 
 
+def test_no_run_and_runs_of_different_shapes_are_refused():
+    with pytest.raises(ConfigError, match=r"^a population needs at least one configuration$"):
+        run_population([], CPU)
+    with pytest.raises(ConfigError, match="may differ in seed"):
+        run_population([RUNS[0], override(RUNS[1], {"model.latent_dim": 5})], CPU)
+
+
 def test_an_outcome_published_reads_back(outcomes, tmp_path):
     for outcome in outcomes:
         records.publish(tmp_path, outcome)

@@ -1,0 +1,71 @@
+"""Records are published whole or not at all: neither a reader nor a crash ever meets half of one."""
+
+import os
+
+import pytest
+from small import config
+from toys import outcome
+
+from moevae import snapshot
+from moevae.config import fingerprint
+from moevae.files import write_atomically
+from studies import ledger, records
+
+RUN = config()
+NAME = fingerprint(RUN)
+
+WRITERS = {
+    "record": (
+        f"records/{NAME}.json",
+        lambda folder, number: records.publish(folder, outcome(RUN, failed=bool(number))),
+    ),
+    "picture": (
+        f"records/{NAME}-samples.png",
+        lambda folder, number: records.publish(
+            folder, outcome(RUN).model_copy(update={"files": {f"{NAME}-samples.png": b"%d" % number * 9999}})
+        ),
+    ),
+    "plan": ("study.json", lambda folder, number: ledger.write_tree({"number": number}, folder)),
+    "snapshot": (
+        "a.snapshot",
+        lambda folder, number: snapshot.write(folder / "a.snapshot", [RUN], {}, {"number": number}),
+    ),
+    "any file": ("file", lambda folder, number: write_atomically(folder / "file", b"%d" % number * 9999)),
+}
+"""Where each file stands, and how it is written first and again."""
+
+
+@pytest.fixture(params=WRITERS)
+def writer(request, tmp_path):
+    place, write = WRITERS[request.param]
+    return tmp_path / place, lambda number: write(tmp_path, number)
+
+
+def test_who_reads_while_a_file_is_written_anew_reads_the_whole_old_one(writer):
+    path, write = writer
+    write(0)
+    old = path.read_bytes()
+    with path.open("rb", buffering=0) as reader:
+        start = reader.read(1)
+        write(1)
+        assert start + reader.read() == old
+    assert path.read_bytes() != old
+
+
+def test_a_crash_before_all_is_on_the_disk_leaves_what_was_there(writer, monkeypatch):
+    path, write = writer
+
+    def crash(descriptor):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", crash)
+        with pytest.raises(KeyboardInterrupt):
+            write(0)
+        assert not [found for found in path.parent.iterdir() if found.is_file()]
+    write(0)
+    old = path.read_bytes()
+    monkeypatch.setattr(os, "fsync", crash)
+    with pytest.raises(KeyboardInterrupt):
+        write(1)
+    assert path.read_bytes() == old
