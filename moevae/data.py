@@ -97,6 +97,13 @@ def load_labels(config: DataConfig, root: Path | None = None) -> Labels | None:
     return Labels(labels[split.train], labels[split.validation], labels[split.test], classes)
 
 
+def halves(config: DataConfig, split: str, count: int) -> np.ndarray:
+    """Return which images of a split are in its first half, [N] bool: at random, fixed by `split_seed`."""
+    first = np.zeros(count, dtype=bool)
+    first[_order(config.split_seed, f"halves of {split}", count)[: count // 2]] = True
+    return first
+
+
 def _read_images(name: str, root: Path | None) -> np.ndarray:
     """Return all images in official order: [N, H, W] or, from an npz file, perhaps [N, D]."""
     if name.startswith("npz:"):

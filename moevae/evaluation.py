@@ -45,6 +45,8 @@ class Evaluation:
     """Share of images won by each expert, [K]."""
     importance: np.ndarray
     """Mean gate probability of each expert, [K]."""
+    gate_probs: np.ndarray
+    """q(k|x), how likely each expert is to own each image, [K, N]."""
     assignments: np.ndarray
     """The likeliest expert of each image, [N]."""
     responsible: np.ndarray
@@ -172,4 +174,5 @@ def _evaluation(log_probs: Tensor, responsible: np.ndarray, metrics: dict[str, f
     load = np.bincount(assignments, minlength=len(log_probs)) / assignments.size
     gate = {"gate_information": float(gate_information(log_probs.unsqueeze(0))), **usage(load)}
     importance = log_importance(log_probs.unsqueeze(0))[0].exp().cpu().numpy()
-    return Evaluation({**metrics, **gate}, load, importance, assignments, responsible)
+    probs = log_probs.exp().cpu().numpy()
+    return Evaluation({**metrics, **gate}, load, importance, probs, assignments, responsible)

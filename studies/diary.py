@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moevae import figures, metrics
-from moevae.config import RunConfig
+from moevae import figures
+from moevae.agreement import agreement
+from moevae.config import DataConfig, RunConfig
 from moevae.data import Images, Labels
 from moevae.evaluation import Evaluation, Split, evaluate
 from moevae.model import Mixture
@@ -108,14 +109,15 @@ class Diary:
         if not len(self.images.validation):
             return [{} for _ in self.configs]
         evaluations = evaluate(progress.model, self.configs, self.images, "validation")
-        return [scores(evaluation, self.labels, "validation") for evaluation in evaluations]
+        data = self.configs[0].data
+        return [scores(evaluation, self.labels, "validation", data) for evaluation in evaluations]
 
 
-def scores(evaluation: Evaluation, labels: Labels | None, split: Split) -> dict[str, float]:
-    """Return the metrics of a split, with the clustering ones where there are labels."""
+def scores(evaluation: Evaluation, labels: Labels | None, split: Split, data: DataConfig) -> dict[str, float]:
+    """Return the metrics of a split, with those that compare with labels where there are any."""
     if labels is None:
         return evaluation.metrics
-    return evaluation.metrics | metrics.clustering(evaluation.assignments, getattr(labels, split))
+    return evaluation.metrics | agreement(evaluation, labels, split, data)
 
 
 def _spread(epochs: int, count: int) -> set[int]:

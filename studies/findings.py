@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from studies import axes, effects, markup, measures, pictures, plots, stats, tables
+from studies import axes, effects, knowledge, markup, measures, pictures, plots, stats, tables
 from studies.analysis import Analysis
 from studies.markup import escape
 from studies.page import Page
@@ -232,5 +232,6 @@ SECTIONS: tuple[Callable[[Analysis, Page], None], ...] = (
     choosing,
     against_baseline,
     runs,
+    knowledge.calibration,
 )
 """In the order of the page."""

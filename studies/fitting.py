@@ -112,7 +112,7 @@ def fit(
             population=1,
         ),
         "seconds": Seconds(train=fitted.seconds, evaluation=seconds),
-        **({} if failure else runs.measured(by_split, 0, labels, fitted.num_experts)),
+        **({} if failure else runs.measured(by_split, 0, labels, fitted.num_experts, config.data)),
         **runs.origin(images, fitted.device, started),
     }
     return Outcome(record=Record.model_validate(record))
@@ -127,7 +127,8 @@ def clusters(probs: np.ndarray, bounds: dict[str, float] | None = None) -> Evalu
     """
     assignments = probs.argmax(1)
     load = np.bincount(assignments, minlength=probs.shape[1]) / len(probs)
-    return Evaluation((bounds or {}) | usage(load), load, probs.mean(0), assignments, assignments)
+    metrics = (bounds or {}) | usage(load)
+    return Evaluation(metrics, load, probs.mean(0), probs.T, assignments, assignments)
 
 
 def one_hot(assignments: np.ndarray, num_experts: int) -> np.ndarray:

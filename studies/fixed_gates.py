@@ -12,7 +12,7 @@ from moevae.config import RunConfig, override
 from moevae.evaluation import Evaluation, Split, evaluate
 from moevae.seeding import generator
 from moevae.train import fit as train
-from studies.fitting import Fitted, Given, NotFittedError
+from studies.fitting import Fitted, Given, NotFittedError, one_hot
 
 
 def random_gate(given: Given) -> Fitted:
@@ -44,7 +44,8 @@ def oracle_experts(given: Given) -> Fitted:
 
     def measure(split: Split) -> Evaluation:
         found = fitted.measure(split)
-        return replace(found, assignments=found.responsible)
+        probs = one_hot(found.responsible, len(found.load)).T
+        return replace(found, assignments=found.responsible, gate_probs=probs)
 
     return replace(fitted, measure=measure)
 

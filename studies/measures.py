@@ -36,6 +36,8 @@ class Measure:
 NMI = Measure("test.nmi", "NMI")
 ARI = Measure("test.ari", "ARI")
 ACC = Measure("test.acc", "ACC")
+ECE = Measure("test.ece", "ECE", better=-1)
+BRIER = Measure("test.brier", "Brier", better=-1)
 ELBO = Measure("test.mixture_elbo", "ELBO", "nats", digits=2, nats=True)
 TIGHT = Measure("test.tight_elbo", "tight ELBO", "nats", digits=2, nats=True)
 RECONSTRUCTION = Measure("test.recon_log_prob", "reconstruction", "nats", digits=2, nats=True)
@@ -54,5 +56,5 @@ LEADING = (NMI, ARI, ACC, ELBO, SPEED)
 ROUTING = (EFFECTIVE, DEAD, LARGEST, ENTROPY, GATE_INFORMATION)
 """What became of the experts and of the gate."""
 
-DIAGNOSTICS = (TIGHT, RECONSTRUCTION, KL_Z, KL_GATE, *ROUTING)
+DIAGNOSTICS = (ECE, BRIER, TIGHT, RECONSTRUCTION, KL_Z, KL_GATE, *ROUTING)
 """Kept in `table.csv`, beside the leading ones."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from studies.plots import annotate, canvas, png, style
+from studies.plots import BLUE, GRAY, annotate, canvas, png, style
 
 
 def tiles(content: bytes, rows: Sequence[str], columns: Sequence[str], names: tuple[str, str]) -> bytes:
@@ -56,6 +56,22 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
         place.set_yticks(range(len(order)), [str(expert) for expert in order])
         place.set(xlabel="class", ylabel="expert")
         _bare(place)
+        return png(figure)
+
+
+def reliability(images: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray) -> bytes:
+    """Draw how often a gate is right beside how sure it is, a point a bin; its area grows with the images."""
+    there = images > 0
+    with style():
+        figure, place = canvas((4.2, 4.0))
+        place.plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle="--", label="calibrated")
+        place.plot(confidence[there], accuracy[there], color=BLUE, linewidth=1.5)
+        share = images[there] / images.sum()
+        place.scatter(
+            confidence[there], accuracy[there], 12 + 300 * share, color=BLUE, alpha=0.7, label="gate"
+        )
+        place.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(0, 1.03), aspect="equal")
+        place.legend(frameon=False, loc="upper left")
         return png(figure)
 
 

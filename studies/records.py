@@ -48,6 +48,17 @@ class Confusion(_Part):
     counts: list[list[int]]
 
 
+class Reliability(_Part):
+    """The gate's confidence in a class, beside how often it was right, by bins of confidence.
+
+    Of the half of the test images that did not name the experts.
+    """
+
+    images: list[int]
+    confidence: list[float]
+    accuracy: list[float]
+
+
 class Picture(_Part):
     """A PNG beside the record. Samples: a grid of tiles, rows by epoch, columns by expert."""
 
@@ -123,6 +134,7 @@ class Record(_Part):
     importance: list[float] = []
     """Mean gate probability of each expert on the test split."""
     confusion: Confusion | None = None
+    reliability: Reliability | None = None
     curve: list[Epoch] = []
     pictures: dict[str, Picture] = {}
     throughput: Throughput | None = None

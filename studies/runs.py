@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from moevae import devices, metrics, provenance, snapshot
+from moevae.agreement import reliability
 from moevae.config import DataConfig, RunConfig, fingerprint, to_dict
 from moevae.data import Images, Labels, load_images, load_labels
 from moevae.evaluation import Evaluation, Split, evaluate
@@ -30,6 +31,7 @@ from studies.records import (
     Outcome,
     Picture,
     Record,
+    Reliability,
     Seconds,
     Throughput,
     name_of,
@@ -80,7 +82,7 @@ def run_population(
     for run, config in enumerate(configs):
         name = fingerprint(config)
         failure = breakdown(fit.failures[run], by_split, run)
-        found = {} if failure else measured(by_split, run, labels, config.model.num_experts)
+        found = {} if failure else measured(by_split, run, labels, config.model.num_experts, config.data)
         files = {} if failure else diary.pictures(fit.model, run)
         record = Record.model_validate(
             {
@@ -158,19 +160,26 @@ def splits(images: Images) -> list[Split]:
 
 
 def measured(
-    by_split: dict[Split, list[Evaluation]], run: int, labels: Labels | None, experts: int
+    by_split: dict[Split, list[Evaluation]],
+    run: int,
+    labels: Labels | None,
+    experts: int,
+    data: DataConfig,
 ) -> dict[str, object]:
     """Return the part of a record that says what the evaluations of a run found."""
     test = by_split["test"][run]
-    confusion = None
+    confusion = bins = None
     if labels is not None:
         counts = metrics.confusion(test.assignments, labels.test, experts, len(labels.classes))
         confusion = Confusion(classes=list(labels.classes), counts=counts.tolist())
+        found = reliability(test, labels, "test", data)
+        bins = Reliability(**{name: values.tolist() for name, values in asdict(found).items()})
     return {
-        "metrics": {split: scores(found[run], labels, split) for split, found in by_split.items()},
+        "metrics": {split: scores(each[run], labels, split, data) for split, each in by_split.items()},
         "load": test.load.tolist(),
         "importance": test.importance.tolist(),
         "confusion": confusion,
+        "reliability": bins,
     }
 
 

@@ -78,6 +78,9 @@ def reading(study: Study, page: Page) -> None:
     points = (
         "All numbers are of the test split, unless they say validation. NMI, ARI and ACC (one-to-one, "
         f"Hungarian) compare assignments with labels; {sight}.",
+        "ECE and Brier: the gate's calibration, experts matched with classes on one half of the split and "
+        "scored on the other; the halves are fixed by data.split_seed, the matching is part of the metric. "
+        "Lower is better.",
         "ELBO is the mixture bound on log p(x), in nats per image: higher is better. Training speed is that "
         "of the whole population that a run trained in.",
         "A run that failed or is missing lowers n and is listed; nothing is put in its place.",

@@ -28,6 +28,9 @@ GRID: dict[str, list[Any]] = {
 VERSIONS = {"moevae": "0.1.0", "numpy": "2.4.6", "python": "3.11.7", "torch": "2.15.0"}
 
 
+SCORES = ("acc", "nmi", "ari", "ece", "brier")
+
+
 def plan(
     axes: Mapping[str, Sequence[Any]] = GRID,
     seeds: Sequence[int] = (0, 1, 2),
@@ -76,6 +79,8 @@ def numbers(config: RunConfig, noise: np.random.Generator) -> dict[str, float]:
         "acc": float(np.clip(nmi + 0.04, 0.1, 1)),
         "nmi": nmi,
         "ari": float(np.clip(nmi - 0.1, 0, 1)),
+        "ece": float(np.clip(0.5 - nmi / 2, 0, 1)),
+        "brier": float(np.clip(1.2 - nmi, 0, 2)),
     }
 
 
@@ -94,7 +99,7 @@ def record(
     used = np.arange(experts) < max(1, round(test.get("effective_experts", experts)))
     load = noise.dirichlet(np.where(used, 5.0, 1e-3))
     if not labels:
-        test = {key: value for key, value in test.items() if key not in ("acc", "nmi", "ari")}
+        test = {key: value for key, value in test.items() if key not in SCORES}
     validation = {key: value + noise.normal(0, 0.01) for key, value in test.items()}
     epochs = config.train.epochs
     curve = [
@@ -129,6 +134,7 @@ def record(
         "load": load.tolist(),
         "importance": load.tolist(),
         "confusion": _confusion(experts, test["nmi"], noise) if labels else None,
+        "reliability": _reliability(noise) if labels else None,
         "curve": curve,
         "pictures": {"samples": picture} if pictures else {},
         "throughput": {
@@ -185,6 +191,7 @@ def failed(config: RunConfig, reason: str = "the loss became NaN") -> dict[str, 
         "load": [],
         "importance": [],
         "confusion": None,
+        "reliability": None,
         "curve": [],
     }
 
@@ -237,6 +244,16 @@ def samples(experts: int, noise: np.random.Generator, rows: int = 4, side: int =
     buffer = io.BytesIO()
     Image.fromarray((255 * canvas.clip(0, 1)).astype(np.uint8)).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def _reliability(noise: np.random.Generator) -> dict[str, Any]:
+    confidence = (np.arange(15) + 0.5) / 15
+    accuracy = np.clip(confidence**1.5 + noise.normal(0, 0.02, 15), 0, 1)
+    return {
+        "images": np.arange(15).tolist(),
+        "confidence": confidence.tolist(),
+        "accuracy": accuracy.tolist(),
+    }
 
 
 def _confusion(experts: int, purity: float, noise: np.random.Generator) -> dict[str, Any]:

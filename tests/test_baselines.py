@@ -113,7 +113,7 @@ def test_labels_decide_nothing_but_the_scores(key, shuffled):
     told = fitted(key)
     shuffled()
     lied = fitted(key)
-    scores = {"acc", "nmi", "ari"}
+    scores = {"acc", "nmi", "ari", "ece", "brier"}
     for split, metrics in told.metrics.items():
         assert {name: value for name, value in metrics.items() if name not in scores} == {
             name: value for name, value in lied.metrics[split].items() if name not in scores

@@ -59,6 +59,7 @@ def test_company_changes_no_bit(count):
         (found,) = evaluate(alone, [own], data)
         assert found.metrics == together[run].metrics
         assert np.array_equal(found.assignments, together[run].assignments)
+        assert np.array_equal(found.gate_probs, together[run].gate_probs)
 
 
 def test_a_slow_loop_gives_the_same_bounds():
@@ -105,6 +106,8 @@ def test_terms_add_up_and_bounds_keep_their_order():
         imbalance = stats.entropy(run.importance, own.objective.balance_prior or [1 / 7] * 7)
         assert found["kl_gate"] == pytest.approx(found["gate_information"] + imbalance, rel=1e-4)
         assert run.load.tolist() == (np.bincount(run.assignments, minlength=7) / 70).tolist()
+        assert run.gate_probs.mean(1) == pytest.approx(run.importance, abs=1e-6)
+        assert np.array_equal(run.gate_probs.argmax(0), run.assignments)
         assert run.importance.sum() == pytest.approx(1, abs=1e-6)
 
 

@@ -15,9 +15,9 @@ from PIL import Image
 
 from moevae import checkpoint, config, presets
 from moevae.__main__ import main
+from moevae.agreement import agreement
 from moevae.data import load_images, load_labels
 from moevae.evaluation import evaluate
-from moevae.metrics import clustering
 
 TINY = [
     *("--set", "train.epochs=1", "--set", "data.train_size=200"),
@@ -103,7 +103,7 @@ def test_training_keeps_runs_whose_numbers_the_library_gives_too(kept, run, caps
     data = tiny().data
     trained, labels = checkpoint.load(run), load_labels(data)
     (measured,) = evaluate(trained.model, [trained.config], load_images(data), "test")
-    expected = measured.metrics | clustering(measured.assignments, labels.test)
+    expected = measured.metrics | agreement(measured, labels, "test", data)
     assert told["runs"][0]["scores"]["test"]["metrics"] == pytest.approx(expected, rel=1e-5)
     assert sum(told["runs"][0]["scores"]["test"]["load"]) == pytest.approx(1)
 

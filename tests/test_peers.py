@@ -28,7 +28,10 @@ def test_a_peer_finds_digits_and_says_how_it_was_set(key, tmp_path, capfd):
     record = records.read(records.publish(tmp_path, outcome))
     assert record.status == "complete"
     assert record.metrics["test"]["nmi"] > 0.55  # chance is about 0.03
-    assert set(record.metrics["test"]) == {"acc", "nmi", "ari", "effective_experts", "dead_experts"}
+    assert set(record.metrics["test"]) == {
+        *("acc", "nmi", "ari", "ece", "brier"),
+        *("effective_experts", "dead_experts"),
+    }
     assert {
         "n_clusters": 10,
         "embedding_size": 5,

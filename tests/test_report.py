@@ -100,7 +100,7 @@ def test_failed_missing_and_unread_runs_lower_n_and_are_listed(whole: Path) -> N
 def test_other_methods_stand_in_the_table_and_an_oracle_says_so(whole: Path) -> None:
     page = (whole / "report.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("|") and "k-means on pixels" in line]
-    assert len(rows) == 3  # of the main table, and against the baseline cell by NMI and ACC
+    assert len(rows) == 4  # of the main table, of calibration, and against the baseline cell by NMI and ACC
     assert not re.search(r"experts of true labels(?! \(oracle\))", page)
 
 
@@ -285,3 +285,10 @@ def test_ten_thousand_records_take_less_than_twenty_seconds_of_a_processor(tmp_p
     )
     assert seconds < 20
     assert (folder / "report.md").stat().st_size < 512 * 1024
+
+
+def test_the_page_says_how_far_the_gate_can_be_believed(whole: Path) -> None:
+    page = (whole / "report.md").read_text()
+    section = page.split("## Is the gate as often right as it is sure?")[1].split("\n## ")[0]
+    assert "all 3 runs of cell" in section
+    assert re.search(r"\| +ECE \| +Brier \|", section)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from small import ODD, config
 
-from moevae import metrics
+from moevae.agreement import agreement
 from moevae.config import fingerprint, from_dict, override
 from moevae.data import load_images, load_labels
 from moevae.errors import ConfigError, DataError
@@ -24,7 +24,7 @@ RUN = config(ODD | {"data.train_size": 320, "train.epochs": 3})
 RUNS = [override(RUN, {"seed": seed, "objective.balance_weight": 5.0 * seed}) for seed in (1, 2)]
 BOUNDS = {"mixture_elbo", "tight_elbo", "hard_elbo", "recon_log_prob", "kl_z", "kl_gate"}
 GATE = {"gate_information", "effective_experts", "dead_experts"}
-SCORES = {"acc", "nmi", "ari"}
+SCORES = {"acc", "nmi", "ari", "ece", "brier"}
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,13 @@ def test_a_record_holds_what_the_run_is_worth(outcomes):
         assert record.fingerprint == fingerprint(RUNS[run])
         for split in ("validation", "test"):
             measured = evaluate(found.model, RUNS, images, split)[run]
-            scores = metrics.clustering(measured.assignments, getattr(labels, split))
+            scores = agreement(measured, labels, split, RUN.data)
             assert record.metrics[split] == measured.metrics | scores
             assert set(record.metrics[split]) == BOUNDS | GATE | SCORES
+        bins = record.reliability
+        gaps = np.array(bins.images) * np.abs(np.array(bins.confidence) - bins.accuracy)
+        assert sum(bins.images) == len(images.test) - len(images.test) // 2
+        assert gaps.sum() / sum(bins.images) == pytest.approx(record.metrics["test"]["ece"])
         assert record.load == measured.load.tolist()
         assert record.importance == measured.importance.tolist()
         counts = np.array(record.confusion.counts)

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from moevae import devices, evaluation, metrics
+from moevae import devices, evaluation
+from moevae.agreement import agreement
 from moevae.config import RunConfig
 from moevae.data import Images, Labels
 from moevae.errors import DataError
@@ -33,8 +34,13 @@ UNITS = {
     "acc": "0 to 1",
     "nmi": "0 to 1",
     "ari": "up to 1",
+    "ece": "0 to 1",
+    "brier": "0 to 2",
 }
-ABOUT_LABELS = "acc, nmi and ari compare with the labels, which training never sees"
+ABOUT_LABELS = (
+    "acc, nmi, ari and the gate's calibration (ece and brier: lower is better)\n"
+    "compare with the labels, which training never sees"
+)
 _COLUMNS = 5
 """Columns of numbers that 80 characters have room for."""
 
@@ -86,9 +92,9 @@ def score(
     speed = count * len(configs) / (time.perf_counter() - begin)
     scores = []
     for config, run in zip(configs, found, strict=True):
-        agreement = {} if labels is None else metrics.clustering(run.assignments, getattr(labels, split))
+        agreed = {} if labels is None else agreement(run, labels, split, config.data)
         load, importance = run.load.tolist(), run.importance.tolist()
-        scores.append(Score(config, split, run.metrics | agreement, load, importance, speed))
+        scores.append(Score(config, split, run.metrics | agreed, load, importance, speed))
     return scores
 
 
