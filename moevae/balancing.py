@@ -2,6 +2,15 @@
 
 A new balancing loss is a function of log q(k|x), [R, K, B], and log pi, [R, K], that returns one number a
 run, [R], and a line in BALANCINGS.
+
+One scale: where importance is pi_k (1 + d_k) with small d, `kl` and `importance-cv2` are
+sum_k pi_k d_k^2 / 2, and the gradient of both, and of `switch` where the gate is certain, is d_k at q_bar_k.
+`sinkhorn` has that value where all images get one answer, and more where the gate is sure of its answers.
+Where pi is uniform, sum_k pi_k d_k^2 is CV^2, the squared coefficient of variation. `variance-of-sum` alone
+has a scale of its own.
+
+All look at the minibatch alone. Even a balanced gate that is certain costs about (K - 1) / (2 B) there, by
+chance, for B images: small batches push the gate to share every one of them.
 """
 
 from __future__ import annotations
@@ -33,16 +42,61 @@ def kl_to_prior(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     return kl_categorical(log_importance(log_probs), log_prior)
 
 
+def importance_cv2(log_probs: Tensor, log_prior: Tensor) -> Tensor:
+    """Return half the squared coefficient of variation of the importance relative to the prior, CV^2 / 2.
+
+    Between 0 and (1 / min pi - 1) / 2: (K - 1) / 2 where pi is uniform. Shazeer et al. (2017), the sparsely
+    gated mixture-of-experts layer, without its factor of a half.
+    """
+    relative = (log_importance(log_probs) - log_prior).exp()  # [R, K]
+    return (log_prior.exp() * (relative - 1).square()).sum(-1) / 2
+
+
 def variance_of_sum(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     """Return Var_k(sum over the batch of q(k|x)), biased, as the 2019 article has it.
 
-    It equals (B / K)^2 CV^2: its strength moves with the batch size B. Sums are relative to K pi, the
-    variance is weighted by pi.
+    It equals (B / K)^2 CV^2: its strength moves with the batch size B.
     """
-    prior = log_prior.exp()
-    relative = log_probs.exp().sum(-1) / (prior.shape[-1] * prior)  # [R, K]
-    even = log_probs.shape[-1] / prior.shape[-1]
-    return (prior * (relative - even).square()).sum(-1)
+    even = log_probs.shape[-1] / log_probs.shape[1]
+    return 2 * even**2 * importance_cv2(log_probs, log_prior)
+
+
+def switch(log_probs: Tensor, log_prior: Tensor) -> Tensor:
+    """Return sum_k load_k q_bar_k / pi_k - 1, the load without a gradient: K sum_k f_k P_k - 1.
+
+    The load is the share of images whose likeliest expert it is. Where it equals the importance the value is
+    CV^2, twice that of the other kinds, and the gradient theirs. Below zero where the importance favors
+    experts of little load. Fedus, Zoph, Shazeer (2021), Switch Transformers; Lepikhin et al. (2020), GShard.
+    """
+    load = load_of(log_probs)
+    return (load * (log_importance(log_probs) - log_prior).exp()).sum(-1) - 1
+
+
+def load_of(log_probs: Tensor) -> Tensor:
+    """Return the share of images whose likeliest expert each is, [R, K], without a gradient."""
+    chosen = log_probs.detach().argmax(1, keepdim=True)  # [R, 1, B]
+    return torch.zeros_like(log_probs).scatter(1, chosen, 1.0).mean(-1)
+
+
+def sinkhorn(log_probs: Tensor, log_prior: Tensor) -> Tensor:
+    """Return E_x KL(s(k|x) || q(k|x)) in nats, s being the nearest answers that share the batch as pi does.
+
+    The Sinkhorn-Knopp algorithm scales the gate's probabilities, [K, B], by expert and by image in turn,
+    until experts sum to B pi and images to one. What it finds is least in this divergence among all that do:
+    the loss is the least price of balance, at least KL(pi || q_bar), and its gradient, with s held fixed, is
+    that of the least price. Assignments balanced so: Caron et al. (2020), SwAV; Clark et al. (2022), S-BASE; after BASE layers of
+    Lewis et al. (2021). They sharpen the probabilities first and compare two views or route by s; here the
+    probabilities stay as they are, so that a balanced gate costs nothing.
+    """
+    target = log_probs.detach()
+    least = torch.finfo(target.dtype).min
+    for _ in range(SINKHORN_STEPS):
+        missing = log_prior - log_importance(target).clamp_min(least)  # [R, K]
+        target = (target + missing.unsqueeze(-1)).log_softmax(1)
+    return kl_categorical(target.transpose(1, 2), log_probs.transpose(1, 2)).mean(-1)
+
+
+SINKHORN_STEPS = 10
 
 
 def none(log_probs: Tensor, log_prior: Tensor) -> Tensor:
@@ -52,6 +106,9 @@ def none(log_probs: Tensor, log_prior: Tensor) -> Tensor:
 
 BALANCINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "kl": kl_to_prior,
+    "importance-cv2": importance_cv2,
+    "switch": switch,
+    "sinkhorn": sinkhorn,
     "variance-of-sum": variance_of_sum,
     "none": none,
 }

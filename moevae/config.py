@@ -123,8 +123,9 @@ class ObjectiveConfig:
     """alpha: 1 for the negative ELBO, 0 for the competitive objective, negative to reward confident gates."""
     balance_weight: NonNegative = 20.0
     """lambda: strength of the balancing loss, in nats per image."""
-    balancing: Literal["kl", "variance-of-sum", "none"] = "kl"
-    """`kl` is KL(q_bar || pi); `variance-of-sum` is the 2019 article's and depends on the batch size."""
+    balancing: Literal["kl", "importance-cv2", "switch", "sinkhorn", "variance-of-sum", "none"] = "kl"
+    """`kl` is KL(q_bar || pi); moevae/balancing.py has the others, and the scale that all of them share but
+    `variance-of-sum`, the 2019 article's, whose strength moves with the batch size."""
     balance_prior: Shares = ()
     """pi, the prior over experts, one share an expert in any unit: kept as shares of one; empty is uniform.
     Balancing aims at it, and every bound has it."""

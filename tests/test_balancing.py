@@ -2,14 +2,24 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import optimize, special, stats
 from small import normal
 
-from moevae.balancing import BALANCINGS, kl_to_prior, log_importance, none, variance_of_sum
+from moevae.balancing import (
+    BALANCINGS,
+    importance_cv2,
+    kl_to_prior,
+    log_importance,
+    none,
+    sinkhorn,
+    switch,
+    variance_of_sum,
+)
 
 PRIOR = torch.tensor([0.4, 0.3, 0.15, 0.1, 0.05], dtype=torch.float64)
 
@@ -66,12 +76,6 @@ def test_variance_of_sum_is_a_cv_that_grows_with_the_batch(experts, batch):
     assert variance_of_sum(log_probs, uniform(experts)).tolist() == pytest.approx(expected.tolist())
 
 
-def test_half_a_squared_cv_is_the_kl_near_balance():
-    log_probs = gates(batch=2000, scale=0.5)
-    cv = stats.variation(log_probs.exp().mean(-1).numpy(), axis=-1)
-    assert kl_to_prior(log_probs, uniform()).tolist() == pytest.approx((cv**2 / 2).tolist(), rel=0.05)
-
-
 @pytest.mark.parametrize("name", sorted(BALANCINGS))
 def test_names_of_experts_do_not_matter_and_runs_do_not_meet(name):
     log_probs, log_prior, order = gates(), PRIOR.log().expand(3, 5), [2, 0, 4, 3, 1]
@@ -79,6 +83,90 @@ def test_names_of_experts_do_not_matter_and_runs_do_not_meet(name):
     torch.testing.assert_close(BALANCINGS[name](log_probs[:, order], log_prior[:, order]), loss)
     alone = torch.cat([BALANCINGS[name](run[None], log_prior[:1]) for run in log_probs])
     torch.testing.assert_close(alone, loss)
+
+
+def small_departure(scale=1e-3):
+    """d, [K]: shares pi (1 + d) still sum to one."""
+    d = scale * normal(5, seed=7)
+    return d - (PRIOR * d).sum()
+
+
+@pytest.mark.parametrize("kind", [kl_to_prior, importance_cv2, sinkhorn])
+def test_one_value_near_balance(kind):
+    d = small_departure()
+    same_answer = (PRIOR * (1 + d)).log()[None, :, None].expand(1, 5, 64)
+    expected = (PRIOR * d.square()).sum().item() / 2
+    assert kind(same_answer, PRIOR.log()[None]).item() == pytest.approx(expected, rel=2e-3)
+
+
+@pytest.mark.parametrize("kind", [kl_to_prior, importance_cv2, switch])
+def test_one_gradient_near_balance(kind):
+    """In each probability, where the gate is certain; what is the same for all experts moves no softmax."""
+    counts = torch.tensor([403, 298, 149, 101, 49])
+    probs = torch.eye(5, dtype=torch.float64).repeat_interleave(counts, 1)[None].clamp_min(1e-12)
+    probs.requires_grad_()
+    kind(probs.log(), PRIOR.log()[None]).sum().backward()
+    slope = 1000 * probs.grad[0].mean(1)
+    d = counts / (1000 * PRIOR) - 1
+    torch.testing.assert_close(slope - slope.mean(), d - d.mean(), rtol=0.03, atol=3e-4)
+
+
+@pytest.mark.parametrize("name", sorted(BALANCINGS.keys() - {"none"}))
+def test_the_gradient_leads_to_balance(name):
+    logits = (2 * normal(1, 5, 60, seed=3) + torch.tensor([2.0, 1, 0, -1, -2])[:, None]).requires_grad_()
+    before = kl_to_prior(logits.log_softmax(1), PRIOR.flip(0).log()[None])
+    BALANCINGS[name](logits.log_softmax(1), PRIOR.flip(0).log()[None]).sum().backward()
+    moved = logits.detach() - 1e-2 * logits.grad / logits.grad.norm()
+    after = kl_to_prior(moved.log_softmax(1), PRIOR.flip(0).log()[None])
+    assert after.item() < before.item() - 1e-5
+
+
+def test_importance_cv2_is_half_of_scipys():
+    log_probs = gates()
+    cv = stats.variation(log_probs.exp().mean(-1).numpy(), axis=-1)
+    assert importance_cv2(log_probs, uniform()).tolist() == pytest.approx((cv**2 / 2).tolist())
+
+
+def test_switch_is_the_papers():
+    log_probs, (runs, experts, batch) = gates(scale=2.0), (3, 5, 40)
+    q = log_probs.exp().numpy()
+    for run in range(runs):
+        f = [np.mean([q[run, :, b].argmax() == k for b in range(batch)]) for k in range(experts)]
+        expected = experts * sum(f[k] * q[run, k].mean() for k in range(experts)) - 1
+        assert switch(log_probs, uniform())[run].item() == pytest.approx(expected)
+
+
+def cheapest(log_probs, prior):
+    """The least E_x KL(s || q) among balanced answers s, from its dual, by a general optimizer; [K, B]."""
+
+    def price(scaling):
+        return special.logsumexp(scaling[:, None] + log_probs, axis=0).mean() - scaling @ prior
+
+    return -optimize.minimize(price, np.zeros(len(prior)), tol=1e-12).fun
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.5])
+def test_sinkhorn_is_the_least_price_of_balance_and_so_is_its_gradient(scale):
+    logits = (scale * normal(1, 5, 30, seed=4)).requires_grad_()
+    loss = sinkhorn(logits.log_softmax(1), PRIOR.log()[None])
+    loss.sum().backward()
+    start = logits.detach()
+
+    def least(at):
+        return cheapest(at.log_softmax(1)[0].numpy(), PRIOR.numpy())
+
+    assert loss.item() == pytest.approx(least(start), rel=1e-3)
+    importance = start.softmax(1).mean(-1)[0]
+    assert loss.item() > stats.entropy(PRIOR.numpy(), importance.numpy())
+    way = normal(1, 5, 30, seed=5)
+    numerical = (least(start + 1e-3 * way) - least(start - 1e-3 * way)) / 2e-3
+    assert (logits.grad * way).sum().item() == pytest.approx(numerical, rel=2e-2)
+
+
+@pytest.mark.parametrize("name", sorted(BALANCINGS))
+def test_an_expert_that_no_image_can_reach_does_not_make_it_nan(name):
+    closed = torch.tensor([0.0, -math.inf, -math.inf, -math.inf, -math.inf])[None, :, None].expand(1, 5, 8)
+    assert BALANCINGS[name](closed, PRIOR.log().float()[None]).isfinite().all()
 
 
 def test_none_is_nothing():
