@@ -24,6 +24,8 @@ from torch import Tensor
 from moevae.config import RunConfig
 from moevae.densities import kl_categorical
 
+SINKHORN_STEPS = 10
+
 
 def log_importance(log_probs: Tensor) -> Tensor:
     """Return log q_bar, the mean probability of each expert over the batch, [R, K]."""
@@ -84,9 +86,9 @@ def sinkhorn(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     The Sinkhorn-Knopp algorithm scales the gate's probabilities, [K, B], by expert and by image in turn,
     until experts sum to B pi and images to one. What it finds is least in this divergence among all that do:
     the loss is the least price of balance, at least KL(pi || q_bar), and its gradient, with s held fixed, is
-    that of the least price. Assignments balanced so: Caron et al. (2020), SwAV; Clark et al. (2022), S-BASE; after BASE layers of
-    Lewis et al. (2021). They sharpen the probabilities first and compare two views or route by s; here the
-    probabilities stay as they are, so that a balanced gate costs nothing.
+    that of the least price. Assignments balanced so: Caron et al. (2020), SwAV; Clark et al. (2022), S-BASE;
+    after BASE layers, Lewis et al. (2021). They sharpen the probabilities first, and compare two views or
+    route by s; here the probabilities stay as they are, so that a balanced gate costs nothing.
     """
     target = log_probs.detach()
     least = torch.finfo(target.dtype).min
@@ -94,9 +96,6 @@ def sinkhorn(log_probs: Tensor, log_prior: Tensor) -> Tensor:
         missing = log_prior - log_importance(target).clamp_min(least)  # [R, K]
         target = (target + missing.unsqueeze(-1)).log_softmax(1)
     return kl_categorical(target.transpose(1, 2), log_probs.transpose(1, 2)).mean(-1)
-
-
-SINKHORN_STEPS = 10
 
 
 def none(log_probs: Tensor, log_prior: Tensor) -> Tensor:
