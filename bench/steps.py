@@ -10,7 +10,7 @@ import torch
 from sizes import Sizes
 from torch import Tensor
 
-from moevae.train import Training
+from moevae.train import Batch, Training
 
 PATHS: dict[str, dict[str, Any]] = {
     "soft": {},
@@ -27,14 +27,14 @@ def training_step(
 ) -> Callable[[], Tensor]:
     """Return a function that trains one step, data included, and returns the loss of each run."""
     configs = [sizes.config(changes, seed) for seed in range(runs)]
-    training = Training(configs, sizes.images().train, device)
+    training = Training(configs, sizes.images(), device)
 
-    def endless() -> Iterator[tuple[Tensor, Tensor]]:
+    def endless() -> Iterator[Batch]:
         while True:
             yield from training.batches.epoch()
 
     feed = endless()
-    return lambda: training.step(0, *next(feed))
+    return lambda: training.step(0, next(feed))
 
 
 def dtype_of(changes: Mapping[str, Any]) -> torch.dtype:

@@ -17,7 +17,9 @@ def test_batches(measure, device, plan, binarization):
     sizes = plan.mixture
     feed = Batches([sizes.config({"data.binarization": binarization})], sizes.images().train, device)
     found = measure(
-        f"batches, {binarization}", lambda: [x for _, x in feed.epoch()], images=feed.steps * feed.size
+        f"batches, {binarization}",
+        lambda: [batch.seen for batch in feed.epoch()],
+        images=feed.steps * feed.size,
     )
     shown = found[0][0]
     assert shown.shape == (1, sizes.batch, sizes.side**2)
@@ -69,7 +71,7 @@ def test_a_sharp_gate_costs_no_more_than_a_soft_one(measure, device, plan):
 @pytest.mark.benchmark(group="cliffs")
 @pytest.mark.parametrize("fused", [True, False])
 def test_adam(measure, device, plan, fused):
-    training = Training([plan.mixture.config()], plan.mixture.images().train, device)
+    training = Training([plan.mixture.config()], plan.mixture.images(), device)
     parameters = list(training.model.parameters())
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
@@ -81,7 +83,7 @@ def test_adam(measure, device, plan, fused):
 @pytest.mark.benchmark(group="training epoch by number of images")
 def test_epoch(measure, device, plan, at_counts):
     sizes = plan.small
-    training = Training([sizes.config({"train.epochs": 10**6})], sizes.images(at_counts).train, device)
+    training = Training([sizes.config({"train.epochs": 10**6})], sizes.images(at_counts), device)
     found = measure(
         "digits' sizes", training.epoch, images=at_counts, rounds=min(plan.rounds, 5), images_seen=at_counts
     )

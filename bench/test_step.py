@@ -61,7 +61,7 @@ def test_sparse_against_soft(measure, device, plan, at_batches):
 def test_evaluation(measure, device, plan, at_batches):
     sizes = plan.at(batch=at_batches)
     config, images = sizes.config(), sizes.images(2 * max(at_batches, 128))
-    model = Mixture(config.model, sizes.side**2, (0,)).to(device)
+    model = Mixture(config.model, (sizes.side, sizes.side), (0,)).to(device)
     found = measure(
         "evaluation",
         lambda: evaluate(model, [config], images, chunk=at_batches),

@@ -86,7 +86,7 @@ def load(path: Path) -> Trained:
         raise CheckpointError(f"{path}: changed since it was written (its checksums differ)")
     if min(height, width) < 1:
         raise CheckpointError(f"{path}: images of {height} x {width} pixels; right would be 1 or more")
-    model = Mixture(config.model, height * width, [config.seed])
+    model = Mixture(config.model, (height, width), [config.seed])
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     for name in sorted(expected.keys() | found.keys()):

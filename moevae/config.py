@@ -90,6 +90,13 @@ class ModelConfig:
     expert_hidden: tuple[Count, ...] = (128,)
     """Widths of the hidden layers of each encoder; the decoder mirrors them."""
     gate_hidden: tuple[Count, ...] = (128,)
+    """Widths of the gate's hidden layers."""
+    gate_normalization: Literal["none", "batch"] = "none"
+    """Of the gate's hidden layers, before the activation: `batch` gives each unit mean 0 and variance 1 over
+    the images of a batch in training, and by running averages everywhere else."""
+    gate_input: Literal["seen", "gray"] = "seen"
+    """What the gate looks at: pixels as the likelihood sees them, or gray. Any gate is a valid variational
+    distribution over the experts, so bounds on the probability of what is seen stay bounds."""
     activation: Literal["relu", "sigmoid", "tanh"] = "relu"
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
     gaussian_std: Positive = 0.5
@@ -181,6 +188,8 @@ class RunConfig:
         moving = self.routing.final_temperature != RoutingConfig().final_temperature
         if self.routing.schedule == "constant" and moving:
             raise ValueError("routing.final_temperature needs a routing.schedule other than constant")
+        if self.model.gate_normalization == "batch" and self.train.batch_size == 1:
+            raise ValueError("model.gate_normalization = batch needs a train.batch_size of 2 or more")
         return self
 
 

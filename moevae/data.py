@@ -32,6 +32,11 @@ class Images:
     validation: Tensor  # [N, D], N may be 0
     test: Tensor  # [N, D]
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of an image, in pixels."""
+        return self.height, self.width
+
 
 @dataclass(frozen=True)
 class Labels:

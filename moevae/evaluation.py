@@ -21,7 +21,7 @@ from moevae.densities import kl_categorical
 from moevae.errors import DataError
 from moevae.model import Mixture, Terms, hard_elbo, log_joint, mixture_elbo, tight_elbo
 from moevae.objective import gate_information
-from moevae.pixels import evaluated
+from moevae.pixels import evaluated, gray
 from moevae.schedules import temperature
 from moevae.seeding import Streams
 
@@ -90,9 +90,7 @@ def evaluate(
     step = math.ceil(chunk / BLOCK) * BLOCK
     while True:
         try:
-            return _evaluate(
-                model, configs, evaluated(pixels, configs[0].data, split), split, step, assignments
-            )
+            return _evaluate(model, configs, pixels, split, step, assignments)
         except torch.OutOfMemoryError:
             if step == BLOCK:
                 raise
@@ -109,16 +107,18 @@ def _evaluate(
     step: int,
     assignments: Tensor | None,
 ) -> list[Evaluation]:
-    """Measure each run on images as the likelihood sees them, [N, D], so many at a time."""
-    seen = images.to(model.device)
+    """Measure each run on images as they are stored, [N, D], so many at a time."""
+    stored = images.to(model.device)
+    seen = evaluated(images, configs[0].data, split).to(model.device)
     heat = torch.tensor([temperature(config.routing, 1.0) for config in configs], device=model.device)
     log_prior = log_priors(configs).to(next(model.parameters()))
     noise = Streams([config.seed for config in configs], f"evaluation of {split}", model.device)
     parts: dict[str, list[Tensor]] = defaultdict(list)
     fixed = itertools.repeat(None) if assignments is None else assignments.to(model.device).split(step, 1)
-    for x, chosen in zip(seen.split(step), fixed, strict=False):
-        x = x.expand(len(configs), *x.shape)  # [R, B, D]
-        terms = _look(model, x, noise, heat, configs[0].evaluation.num_samples)
+    for x, kept, chosen in zip(seen.split(step), stored.split(step), fixed, strict=False):
+        shape = len(configs), *x.shape  # [R, B, D]
+        views = x.expand(shape), gray(kept).expand(shape)
+        terms = _look(model, views, noise, heat, configs[0].evaluation.num_samples)
         terms = terms if chosen is None else terms.assigned(chosen)
         for name, value in _per_image(terms, log_prior).items():
             parts[name].append(value)
@@ -133,12 +133,15 @@ def _evaluate(
     ]
 
 
-def _look(model: Mixture, x: Tensor, noise: Streams, temperature: Tensor, samples: int) -> Terms:
-    """Return a batch's terms, the reconstruction averaged over the samples."""
+def _look(
+    model: Mixture, views: tuple[Tensor, Tensor], noise: Streams, temperature: Tensor, samples: int
+) -> Terms:
+    """Return the terms of a batch, as seen and gray, the reconstruction averaged over the samples."""
+    x, shades = views
     shape = (samples, model.config.num_experts, BLOCK, model.config.latent_dim)
     blocks = [noise.normal(*shape) for _ in range(0, x.shape[1], BLOCK)]
     draws = torch.cat(blocks, dim=3)[:, :, :, : x.shape[1]]  # [R, S, K, B, Z]
-    looks = [model(x, draw, temperature) for draw in draws.unbind(1)]
+    looks = [model(x, draw, temperature, shades) for draw in draws.unbind(1)]
     recon = torch.stack([look.recon_log_prob for look in looks]).mean(0)
     return Terms(looks[0].gate_log_probs, recon, looks[0].kl_z)
 

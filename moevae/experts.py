@@ -16,8 +16,9 @@ from moevae.nn import SharedInputMLP, StackedMLP
 class Experts(nn.Module):
     """Encoders q_k(z|x), Gaussian with diagonal variance, and decoders p_k(x|z)."""
 
-    def __init__(self, config: ModelConfig, runs: int, pixels: int) -> None:
+    def __init__(self, config: ModelConfig, runs: int, size: tuple[int, int]) -> None:
         super().__init__()
+        pixels = math.prod(size)
         hidden, latent = config.expert_hidden, config.latent_dim
         self.config = config
         self.encoder = SharedInputMLP(

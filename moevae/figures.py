@@ -20,11 +20,19 @@ def prior_noise(model: Mixture, count: int) -> Tensor:
 
 
 @torch.no_grad()
-def reconstructions(model: Mixture, x: Tensor) -> Tensor:
-    """Return each image as its likeliest expert sees it, at the mean latent, [R, B, D]; x [B, D]."""
-    x = x.to(model.device).expand(len(model.seeds), *x.shape)
+def reconstructions(model: Mixture, x: Tensor, gray: Tensor | None = None) -> Tensor:
+    """Return each image as its likeliest expert sees it, at the mean latent, [R, B, D].
+
+    Args:
+        model: the population.
+        x: images as the likelihood sees them, [B, D].
+        gray: the same images gray, [B, D]; needed where the gate looks at them.
+    """
+    runs = len(model.seeds)
+    seen = model.by_gate(x, gray).to(model.device).expand(runs, *x.shape)
+    x = x.to(model.device).expand(runs, *x.shape)
     images = model.experts.mean(model.experts.encode(x)[0])  # [R, K, B, D]
-    chosen = model.gate(x).argmax(1)[:, None, :, None]  # [R, 1, B, 1]
+    chosen = model.gate(seen).argmax(1)[:, None, :, None]  # [R, 1, B, 1]
     return images.gather(1, chosen.expand(-1, 1, -1, images.shape[-1])).squeeze(1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -11,12 +13,16 @@ from moevae.nn import StackedMLP
 
 
 class Gate(nn.Module):
-    """q(k|x), amortized: a stacked perceptron and a softmax at a temperature."""
+    """q(k|x), amortized: a stacked perceptron and a softmax at a temperature.
 
-    def __init__(self, config: ModelConfig, runs: int, pixels: int) -> None:
+    Batch normalization goes by its running statistics, but within `moevae.normalization.batch_statistics`.
+    """
+
+    def __init__(self, config: ModelConfig, runs: int, size: tuple[int, int]) -> None:
         super().__init__()
-        sizes = (pixels, *config.gate_hidden, config.num_experts)
-        self.network = StackedMLP((runs,), sizes, config.activation)
+        sizes = (math.prod(size), *config.gate_hidden, config.num_experts)
+        normalized = config.gate_normalization == "batch"
+        self.network = StackedMLP((runs,), sizes, config.activation, normalized)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gate_logits, [R, K, B], of images x, [R, B, D]."""

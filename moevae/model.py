@@ -18,9 +18,9 @@ from moevae.densities import kl_standard_normal
 from moevae.dispatch import Dispatch
 from moevae.experts import Experts
 from moevae.gate import Gate, gate_log_probs
-from moevae.nn import reset
 from moevae.routing import draw_experts
 from moevae.seeding import generator
+from moevae.stacked import reset
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ class SparseTerms(Terms):
 
 
 class Mixture(nn.Module):
-    """R runs of a gate and K experts; each run's weights come from its own seed."""
+    """R runs of a gate and K experts for images of some height and width; each run has its own start."""
 
-    def __init__(self, config: ModelConfig, pixels: int, seeds: Sequence[int]) -> None:
+    def __init__(self, config: ModelConfig, size: tuple[int, int], seeds: Sequence[int]) -> None:
         super().__init__()
-        self.config, self.pixels, self.seeds = config, pixels, tuple(seeds)
-        self.gate = Gate(config, len(seeds), pixels)
-        self.experts = Experts(config, len(seeds), pixels)
+        self.config, self.size, self.seeds = config, size, tuple(seeds)
+        self.gate = Gate(config, len(seeds), size)
+        self.experts = Experts(config, len(seeds), size)
         reset(self.gate, [generator(seed, "weights of the gate") for seed in seeds])
         reset(self.experts, [generator(seed, "weights of the experts") for seed in seeds])
 
@@ -65,23 +65,42 @@ class Mixture(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def forward(self, x: Tensor, noise: Tensor, temperature: Tensor) -> Terms:
+    def by_gate(self, x: Tensor, gray: Tensor | None) -> Tensor:
+        """Return the images as the gate sees them, [R, B, D].
+
+        Args:
+            x: images as the likelihood sees them, [R, B, D].
+            gray: the same images gray, [R, B, D]; None where the gate does not look at them.
+
+        Raises:
+            ValueError: the gate looks at gray images, and there are none.
+        """
+        if self.config.gate_input == "seen":
+            return x
+        if gray is None:
+            raise ValueError("this gate looks at gray images: give them, too")
+        return gray
+
+    def forward(self, x: Tensor, noise: Tensor, temperature: Tensor, gray: Tensor | None = None) -> Terms:
         """Return the terms of a batch.
 
         Args:
             x: images as the likelihood sees them, [R, B, D].
             noise: standard normal draws behind z = mu + exp(logvar / 2) noise, [R, K, B, Z].
             temperature: of the gate, [R].
+            gray: the same images gray, [R, B, D]; needed where the gate looks at them.
         """
         mu, logvar = self.experts.encode(x)
         z = mu + (0.5 * logvar).exp() * noise
         return Terms(
-            gate_log_probs=gate_log_probs(self.gate(x), temperature),
+            gate_log_probs=gate_log_probs(self.gate(self.by_gate(x, gray)), temperature),
             recon_log_prob=self.experts.recon_log_prob(z, x),
             kl_z=kl_standard_normal(mu, logvar),
         )
 
-    def sparse(self, x: Tensor, noise: Tensor, temperature: Tensor, uniform: Tensor) -> SparseTerms:
+    def sparse(
+        self, x: Tensor, noise: Tensor, temperature: Tensor, uniform: Tensor, gray: Tensor | None = None
+    ) -> SparseTerms:
         """Return the terms of a batch where an image is seen by S experts that its gate draws.
 
         Args:
@@ -89,8 +108,9 @@ class Mixture(nn.Module):
             noise: standard normal draws behind z, [R, S, B, Z].
             temperature: of the gate, [R].
             uniform: draws on [0, 1) behind the choices, [R, S, B].
+            gray: the same images gray, [R, B, D]; needed where the gate looks at them.
         """
-        log_probs = gate_log_probs(self.gate(x), temperature)
+        log_probs = gate_log_probs(self.gate(self.by_gate(x, gray)), temperature)
         chosen = draw_experts(log_probs.detach(), uniform)
         dispatch = Dispatch.of(chosen, self.config.num_experts)
         recon, kl_z = self.experts.sparse(dispatch.images(x), dispatch.rows(noise), dispatch.ends)

@@ -12,12 +12,18 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Working:
-    """The model that does the work of a step: the kept one, or a copy of it in bfloat16."""
+    """The model that does the work of a step: the kept one, or a copy of it in bfloat16.
+
+    Running statistics are the kept ones, shared: they stay in float32.
+    """
 
     def __init__(self, kept: Mixture, precision: str) -> None:
         self.kept = kept
         self.model = kept if precision == "float32" else copy.deepcopy(kept).to(DTYPES[precision])
         self._pairs = list(zip(kept.parameters(), self.model.parameters(), strict=True))
+        for name, statistic in kept.named_buffers():
+            module, _, buffer = name.rpartition(".")
+            setattr(self.model.get_submodule(module), buffer, statistic)
 
     @torch.no_grad()
     def refresh(self) -> None:

@@ -15,6 +15,7 @@ from moevae.config import RunConfig, shape
 from moevae.data import Images
 from moevae.errors import ConfigError
 from moevae.model import Mixture, Terms
+from moevae.normalization import batch_statistics
 from moevae.objective import Objective
 from moevae.pixels import binarize_once, gray
 from moevae.precision import Working
@@ -82,7 +83,7 @@ def fit(
         ConfigError: no configuration, or configurations of different shapes.
         ValueError: assignments of another shape, or of experts that are not there.
     """
-    training = Training(configs, images.train, devices.resolve(str(device)), assignments)
+    training = Training(configs, images, devices.resolve(str(device)), assignments)
     while not training.done:
         progress = training.epoch()
         if on_epoch:
@@ -91,25 +92,25 @@ def fit(
 
 
 class Training:
-    """A population on its way: advances by epochs."""
+    """A population on its way: advances by epochs. Of the images, only the training split is looked at."""
 
     def __init__(
         self,
         configs: Sequence[RunConfig],
-        images: Tensor,
+        images: Images,
         device: torch.device,
         assignments: Tensor | None = None,
     ) -> None:
         check_population(configs)
         if assignments is not None:
-            _check_assignments(assignments, (len(configs), len(images)), configs[0].model.num_experts)
+            _check_assignments(assignments, (len(configs), len(images.train)), configs[0].model.num_experts)
             assignments = assignments.to(device)
         devices.prepare()
         self.assignments = assignments
         seeds = [config.seed for config in configs]
         self.configs, self.device = tuple(configs), device
-        self.model = Mixture(configs[0].model, images.shape[1], seeds).to(device)
-        self.batches = Batches(configs, images, device)
+        self.model = Mixture(configs[0].model, images.size, seeds).to(device)
+        self.batches = Batches(configs, images.train, device)
         self.working = Working(self.model, configs[0].train.precision)
         self.latent = Streams(seeds, "latent noise", device)
         self.choice = Streams(seeds, "choice of experts", device)
@@ -132,8 +133,8 @@ class Training:
         first = self.epochs_done * self.batches.steps
         losses = torch.zeros(self.batches.steps, len(self.configs), device=self.device)
         self.working.refresh()  # the kept weights may have been restored, or changed by a listener
-        for index, (rows, x) in enumerate(self.batches.epoch()):
-            losses[index] = self.step(first + index, rows, x)
+        for index, batch in enumerate(self.batches.epoch()):
+            losses[index] = self.step(first + index, batch)
         devices.synchronize(self.device)
         self.seconds += time.perf_counter() - start
         self.epochs_done += 1
@@ -190,15 +191,12 @@ class Training:
             "choice": self.choice,
         }
 
-    def step(self, index: int, rows: Tensor, x: Tensor) -> Tensor:
-        """Train on one batch and return the loss of each run, [R].
-
-        Args:
-            index: of the step, from 0, over all epochs.
-            rows: places of the images in the training split, [R, B].
-            x: the images as the likelihood sees them, [R, B, D].
-        """
-        loss = self.objective(self._terms(self._temperatures(index), rows, x))  # [R]
+    def step(self, index: int, batch: Batch) -> Tensor:
+        """Train on one batch and return the loss of each run, [R]; `index` counts from 0 over all epochs."""
+        # A gate that assignments stand in for stays as it was.
+        with batch_statistics(self.working.model, update=self.assignments is None):
+            terms = self._terms(self._temperatures(index), batch)
+        loss = self.objective(terms)  # [R]
         self.optimizer.zero_grad(set_to_none=True)
         loss.sum().backward()
         self.working.hand_over()
@@ -206,17 +204,17 @@ class Training:
         self.working.refresh()
         return loss.detach()
 
-    def _terms(self, temperature: Tensor, rows: Tensor, x: Tensor) -> Terms:
-        model, routing, batch = self.configs[0].model, self.configs[0].routing, x.shape[1]
+    def _terms(self, temperature: Tensor, batch: Batch) -> Terms:
+        model, routing, size = self.configs[0].model, self.configs[0].routing, self.batches.size
         if routing.kind == "top-k" and self.assignments is None:
-            uniform = self.choice.uniform(routing.top_k, batch)
-            noise = self.latent.normal(routing.top_k, batch, model.latent_dim)
-            return self.working.model.sparse(x, noise, temperature, uniform)
-        noise = self.latent.normal(model.num_experts, batch, model.latent_dim)
-        terms = self.working.model(x, noise, temperature)
+            uniform = self.choice.uniform(routing.top_k, size)
+            noise = self.latent.normal(routing.top_k, size, model.latent_dim)
+            return self.working.model.sparse(batch.seen, noise, temperature, uniform, batch.gray)
+        noise = self.latent.normal(model.num_experts, size, model.latent_dim)
+        terms = self.working.model(batch.seen, noise, temperature, batch.gray)
         if self.assignments is None:
             return terms
-        return terms.assigned(self.assignments.gather(1, rows))
+        return terms.assigned(self.assignments.gather(1, batch.rows))
 
     def _temperatures(self, step: int) -> Tensor:
         progress = step / max(1, self.epochs * self.batches.steps - 1)
@@ -234,29 +232,41 @@ class Training:
                 self.failures[run] = Failure(self.epochs_done, first + index + 1, reason)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Training images of all runs."""
+
+    rows: Tensor  # places of the images in the training split, [R, B]
+    seen: Tensor  # as the likelihood sees them, [R, B, D]
+    gray: Tensor  # [R, B, D]
+
+
 class Batches:
-    """The training images of all runs, in each run's own order, as the likelihood sees them."""
+    """The training images of all runs, in each run's own order."""
 
     def __init__(self, configs: Sequence[RunConfig], images: Tensor, device: torch.device) -> None:
         data, seeds = configs[0].data, [config.seed for config in configs]
         self.dynamic = data.binarization == "dynamic"
-        once = data.binarization == "fixed"
-        self.images = (binarize_once(images, data.split_seed, "train") if once else images).to(device)
+        self.images = images.to(device)
+        fixed = data.binarization == "fixed"
+        self.binarized = binarize_once(images, data.split_seed, "train").to(device) if fixed else None
         self.size = min(configs[0].train.batch_size, len(images))
         self.steps = len(images) // self.size
         self.order = Streams(seeds, "order", device)
         self.threshold = Streams(seeds, "binarization", device)
 
-    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of one epoch: places among the images, [R, B], and what is seen there, [R, B, D].
-
-        What does not fill a batch waits for another epoch.
-        """
+    def epoch(self) -> Iterator[Batch]:
+        """Yield the batches of one epoch; what does not fill a batch waits for another epoch."""
         order = self.order.permutations(len(self.images))  # [R, N]
         for step in range(self.steps):
             rows = order[:, step * self.size : (step + 1) * self.size]
-            x = gray(self.images[rows])
-            yield rows, (self.threshold.uniform(*x.shape[1:]) < x).to(x.dtype) if self.dynamic else x
+            shades = gray(self.images[rows])
+            yield Batch(rows, self._seen(rows, shades), shades)
+
+    def _seen(self, rows: Tensor, shades: Tensor) -> Tensor:
+        if self.dynamic:
+            return (self.threshold.uniform(*shades.shape[1:]) < shades).to(shades.dtype)
+        return shades if self.binarized is None else self.binarized[rows]
 
 
 def check_population(configs: Sequence[RunConfig]) -> None:

@@ -18,7 +18,7 @@ from moevae.config import DataConfig, RunConfig
 from moevae.data import Images, Labels
 from moevae.evaluation import Evaluation, Split, evaluate
 from moevae.model import Mixture
-from moevae.pixels import evaluated
+from moevae.pixels import evaluated, gray
 from moevae.train import Progress
 from studies.records import Epoch
 
@@ -98,7 +98,8 @@ class Diary:
         samples = torch.stack([drawing[run] for drawing in self.drawings.values()])  # [epochs, K, D]
         rows = [str(epoch) for epoch in self.drawings]
         seen = evaluated(self.images.test[:RECONSTRUCTED], self.configs[0].data, "test")  # [B, D]
-        pairs = torch.stack([seen, figures.reconstructions(model, seen)[run].cpu()])
+        shades = gray(self.images.test[:RECONSTRUCTED])
+        pairs = torch.stack([seen, figures.reconstructions(model, seen, shades)[run].cpu()])
         columns = [str(index) for index in range(len(seen))]
         return {
             "samples": (figures.tiles(samples, height, width), rows, experts),

@@ -57,7 +57,7 @@ def run_population(
     devices.prepare(site.threads)
     images, labels = load(configs[0].data, site.data_root)
     diary = Diary(configs, images, labels, on_epoch)
-    training = Training(configs, images.train, devices.resolve(site.device))
+    training = Training(configs, images, devices.resolve(site.device))
     kept = snapshot.place(Path(site.snapshots), configs) if site.snapshots else None
     began = None if kept and kept.exists() else devices.energy(training.device)
     fit = snapshot.carry_on(

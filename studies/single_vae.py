@@ -16,8 +16,8 @@ from moevae.evaluation import Evaluation, Split, evaluate
 from moevae.experts import Experts
 from moevae.gate import Gate
 from moevae.model import Mixture
-from moevae.nn import count_parameters
 from moevae.pixels import evaluated
+from moevae.stacked import count_parameters
 from moevae.train import fit as train
 from studies.clusterers import Clusterer, fit_gmm, fit_kmeans
 from studies.fitting import Fitted, Given, NotFittedError, clusters
@@ -38,7 +38,7 @@ def vae_gmm(given: Given) -> Fitted:
     return _clustered(given, fit_gmm)
 
 
-def of_equal_size(config: RunConfig, pixels: int) -> tuple[RunConfig, dict[str, Any]]:
+def of_equal_size(config: RunConfig, size: tuple[int, int]) -> tuple[RunConfig, dict[str, Any]]:
     """Return the configuration of one VAE with as many parameters as a mixture, and what came of that.
 
     The hidden layers grow in proportion. The gate of one expert decides nothing and is not counted.
@@ -50,31 +50,31 @@ def of_equal_size(config: RunConfig, pixels: int) -> tuple[RunConfig, dict[str, 
         changes = {"model.num_experts": 1, "model.expert_hidden": hidden, "model.gate_hidden": ()}
         return override(config, changes | {"objective.balance_prior": ()})
 
-    def size(width: int) -> int:
-        return parameters(widened(width).model, pixels, gate=False)
+    def learned(width: int) -> int:
+        return parameters(widened(width).model, size, gate=False)
 
-    target = parameters(config.model, pixels)
+    target = parameters(config.model, size)
     widths = range(1, first * config.model.num_experts * 2 + max(config.model.gate_hidden, default=1) + 2)
-    above = bisect.bisect_left(widths, target, key=size)
+    above = bisect.bisect_left(widths, target, key=learned)
     near = widths[max(0, above - 1) : above + 1]
-    chosen = widened(min(near, key=lambda width: abs(size(width) - target)))
+    chosen = widened(min(near, key=lambda width: abs(learned(width) - target)))
     derived = {
         "expert_hidden": list(chosen.model.expert_hidden),
-        "parameters": parameters(chosen.model, pixels, gate=False),
+        "parameters": parameters(chosen.model, size, gate=False),
         "parameters_of_the_mixture": target,
     }
     return chosen, derived
 
 
-def parameters(model: ModelConfig, pixels: int, *, gate: bool = True) -> int:
+def parameters(model: ModelConfig, size: tuple[int, int], *, gate: bool = True) -> int:
     """Return how many weights and biases the experts have, with or without those of the gate."""
     with torch.device("meta"):
-        experts = count_parameters(Experts(model, 1, pixels))
-        return experts + (count_parameters(Gate(model, 1, pixels)) if gate else 0)
+        experts = count_parameters(Experts(model, 1, size))
+        return experts + (count_parameters(Gate(model, 1, size)) if gate else 0)
 
 
 def _clustered(given: Given, fit: Clusterer) -> Fitted:
-    config, derived = of_equal_size(given.config, given.images.train.shape[1])
+    config, derived = of_equal_size(given.config, given.images.size)
     trained = train([config], given.images, device=given.device, on_epoch=given.note)
     if failure := trained.failures[0]:
         raise NotFittedError(failure.reason, failure.epoch, failure.step)

@@ -15,6 +15,15 @@ settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
 
+@pytest.fixture
+def one_thread_again():
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True)
 def _denormals():
     """Keep training's flushing of denormals from other tests, Hypothesis above all."""

@@ -60,9 +60,20 @@ def expert(model: Mixture, run: int, index: int) -> Expert:
 
 
 def gate(model: Mixture, run: int) -> nn.Sequential:
-    """Return the gate of one run."""
+    """Return the gate of one run; its batch normalization goes by running statistics until told to train."""
     layers = [(layer.weight[run], layer.bias[run]) for layer in model.gate.network.layers]
-    return _perceptron(layers, model.config.activation)
+    network = _perceptron(layers, model.config.activation)
+    for place, own in enumerate(model.gate.network.normalizations):
+        normalization = nn.BatchNorm1d(own.running_mean.shape[1], dtype=own.running_mean.dtype)
+        linear = network[3 * place]
+        with torch.no_grad():
+            normalization.weight.copy_(own.stored("scale")[run])
+            normalization.bias.copy_(linear.bias)
+            normalization.running_mean.copy_(own.running_mean[run])
+            normalization.running_var.copy_(own.running_variance[run])
+            linear.bias.zero_()
+        network.insert(3 * place + 1, normalization)
+    return network.eval()
 
 
 def mixture_elbo(model: Mixture, run: int, x: Tensor, noise: Tensor, temperature: float) -> Tensor:

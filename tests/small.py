@@ -48,9 +48,11 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def mixture(run: RunConfig, pixels: int = HEIGHT * WIDTH, seeds: tuple[int, ...] = (0,)) -> Mixture:
+def mixture(
+    run: RunConfig, size: tuple[int, int] = (HEIGHT, WIDTH), seeds: tuple[int, ...] = (0,)
+) -> Mixture:
     """A float64 mixture whose biases are no longer zero, so that a bias forgotten is a bias noticed."""
-    model = Mixture(run.model, pixels, seeds).double()
+    model = Mixture(run.model, size, seeds).double()
     each_bias(model, lambda bias: bias.copy_(normal(*bias.shape, seed=bias.numel()) / 3))
     return model
 

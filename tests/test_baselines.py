@@ -203,7 +203,7 @@ def test_one_vae_has_as_many_parameters_as_the_mixture_as_nearly_as_its_widths_a
     target = model.num_experts * expert(model.expert_hidden) + count(
         [pixels, *model.gate_hidden, model.num_experts]
     )
-    chosen, derived = single_vae.of_equal_size(RunConfig(model=model), pixels)
+    chosen, derived = single_vae.of_equal_size(RunConfig(model=model), (1, pixels))
     hidden = chosen.model.expert_hidden
     assert derived == {
         "expert_hidden": list(hidden),

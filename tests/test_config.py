@@ -25,7 +25,7 @@ from moevae.errors import ConfigError
 from moevae.presets import PRESETS, preset
 
 # python -c "from moevae.config import *; print(fingerprint(RunConfig()))"
-GOLDEN = "ff760367e0a77e09"
+GOLDEN = "0b696849d516cf68"
 
 OTHER = {
     "data.name": "mnist",
@@ -37,6 +37,8 @@ OTHER = {
     "model.latent_dim": 2,
     "model.expert_hidden": (64, 32),
     "model.gate_hidden": (),
+    "model.gate_normalization": "batch",
+    "model.gate_input": "gray",
     "model.activation": "tanh",
     "model.likelihood": "gaussian",
     "model.gaussian_std": 0.4,

@@ -54,7 +54,7 @@ def test_company_changes_no_bit(count):
     data = images(test=count)
     together = evaluate(model, configs, data)
     for run, own in enumerate(configs):
-        alone = Mixture(own.model, model.pixels, (own.seed,))
+        alone = Mixture(own.model, model.size, (own.seed,))
         alone.load_state_dict({name: value[run : run + 1] for name, value in model.state_dict().items()})
         (found,) = evaluate(alone, [own], data)
         assert found.metrics == together[run].metrics
@@ -78,7 +78,7 @@ def test_every_bound_has_the_prior():
     """A gate that answers with the prior pays nothing for it."""
     prior = (9, 1, 1, 1, 1, 1, 1)
     run = config(ODD | {"objective.balance_prior": prior})
-    model = Mixture(run.model, images().test.shape[1], (0,))
+    model = Mixture(run.model, images().size, (0,))
     shares = torch.tensor(prior) / 15
     with torch.no_grad():
         last = model.gate.network.layers[-1]
@@ -114,7 +114,7 @@ def test_terms_add_up_and_bounds_keep_their_order():
 def test_more_samples_sharpen_the_reconstruction_and_nothing_else():
     configs = [config(ODD, seed=seed) for seed in range(8)]
     start = mixture(configs[0])
-    model = Mixture(configs[0].model, start.pixels, tuple(range(8)))
+    model = Mixture(configs[0].model, start.size, tuple(range(8)))
     model.load_state_dict({name: value.expand(8, -1).float() for name, value in start.state_dict().items()})
 
     def metrics(samples, name):
@@ -145,7 +145,7 @@ def test_the_final_temperature_is_the_one_measured():
 def by_hand(counts, confidence=50.0):
     """A gate that sends `counts[k]` images to expert k, because their k-th pixel alone is white."""
     run = config({"model.num_experts": 4, "model.gate_hidden": (), "data.binarization": "none"})
-    model = Mixture(run.model, 4, (0,))
+    model = Mixture(run.model, (2, 2), (0,))
     with torch.no_grad():
         model.gate.network.layers[0].weight.copy_(confidence * torch.eye(4))
     pixels = torch.eye(4)[np.repeat(np.arange(4), counts)]
@@ -193,11 +193,11 @@ def test_what_does_not_fit_is_looked_at_in_halves_with_the_same_numbers(monkeypa
     expected = evaluate(model, [run], data)[0].metrics
     forward, looks = model.forward, []
 
-    def small(x, noise, heat):
+    def small(x, noise, heat, gray):
         looks.append(x.shape[1])
         if x.shape[1] > 128:
             raise torch.OutOfMemoryError("made up")
-        return forward(x, noise, heat)
+        return forward(x, noise, heat, gray)
 
     monkeypatch.setattr(model, "forward", small)
     with pytest.warns(UserWarning, match=r"^\d+ images at once do not fit: looking at \d+$"):

@@ -49,7 +49,7 @@ def test_likelihood_is_around_the_mean_image(likelihood):
 
 @pytest.mark.parametrize("hidden", [(), (8,), (9, 5)])
 def test_the_decoder_mirrors_the_encoder(hidden):
-    model = mixture(config({"model.expert_hidden": hidden, "model.latent_dim": 2}), pixels=6)
+    model = mixture(config({"model.expert_hidden": hidden, "model.latent_dim": 2}), size=(2, 3))
     vae = plain.expert(model, 0, 0)
     assert [tuple(weight.shape[::-1]) for weight in list(vae.encoder.parameters())[::2]] == [
         *zip((6, *hidden), (*hidden, 4), strict=True)

@@ -22,7 +22,7 @@ def assigned(count, runs=1):
 @pytest.mark.parametrize("kind", ["soft", "hard"])
 def test_the_gate_stays_as_it_was_drawn(kind):
     run, data = config({"routing.kind": kind, "objective.information_weight": 1.0}), images()
-    begun = weights(Mixture(run.model, data.train.shape[1], (run.seed,)), 0)
+    begun = weights(Mixture(run.model, data.size, (run.seed,)), 0)
     ended = weights(fit([run], data, assignments=assigned(96)).model, 0)
     assert all(torch.equal(begun[name], ended[name]) == name.startswith("gate.") for name in begun)
 

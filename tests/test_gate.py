@@ -1,11 +1,19 @@
 """The gate: a softmax at each run's own temperature."""
 
+import plain
 import pytest
 import torch
-from small import config, normal
+from small import ODD, config, images, mixture, normal
+from torch import distributions
 from torch.nn import functional
 
+from moevae import figures
+from moevae.evaluation import evaluate
 from moevae.gate import Gate, gate_log_probs
+from moevae.pixels import evaluated
+from moevae.train import Training, fit
+
+GRAY = {"model.gate_input": "gray"}
 
 LOGITS = normal(3, 5, 20)
 
@@ -34,8 +42,55 @@ def test_entropy_rises_with_temperature_and_assignments_stay():
 
 @pytest.mark.parametrize("hidden", [(), (6,), (6, 5)])
 def test_gate_is_one_network_a_run(hidden):
-    gate = Gate(config({"model.gate_hidden": hidden, "model.num_experts": 3}).model, 2, 8)
+    gate = Gate(config({"model.gate_hidden": hidden, "model.num_experts": 3}).model, 2, (2, 4))
     assert [(layer.inputs, layer.outputs) for layer in gate.network.layers] == [
         *zip((8, *hidden), (*hidden, 3), strict=True)
     ]
     assert gate(torch.zeros(2, 11, 8)).shape == (2, 3, 11)
+
+
+@pytest.mark.parametrize("kind", ["soft", "top-k"])
+def test_a_gate_that_looks_at_gray_leaves_the_likelihood_what_it_saw(kind):
+    model = mixture(config(ODD | GRAY), seeds=(0, 1))
+    x, shades = (normal(2, 9, 30, seed=1) > 0).double(), normal(2, 9, 30, seed=2).sigmoid()
+    noise, heat = normal(2, 7, 9, 3, seed=3), torch.ones(2, dtype=torch.float64)
+    if kind == "soft":
+        terms = model(x, noise, heat, shades)
+        recon, _ = plain.expert(model, 1, 4).terms(x[1], noise[1, 4])
+        torch.testing.assert_close(terms.recon_log_prob[1, 4], recon)
+    else:
+        uniform = torch.rand(2, 7, 9, generator=torch.Generator().manual_seed(0)).double()
+        terms = model.sparse(x, noise, heat, uniform, shades)
+    for run in range(2):
+        q = distributions.Categorical(logits=plain.gate(model, run)(shades[run]))
+        torch.testing.assert_close(terms.gate_log_probs[run].T, q.logits)
+    with pytest.raises(ValueError, match="looks at gray images"):
+        model(x, noise, heat)
+
+
+@pytest.mark.parametrize("binarization", ["dynamic", "fixed"])
+def test_a_batch_has_the_same_images_gray_and_as_seen(binarization):
+    run, data = config({"data.binarization": binarization}), images()
+    for batch in Training([run], data, torch.device("cpu")).batches.epoch():
+        assert torch.equal(batch.gray[0], data.train[batch.rows[0]])
+        expected = evaluated(data.train, run.data, "train")[batch.rows[0]]
+        assert torch.equal(batch.seen[0], expected) == (binarization == "fixed")
+
+
+def test_where_pixels_stay_gray_the_gate_sees_them_either_way():
+    data, left = images(), {"data.binarization": "none", "routing.kind": "top-k"}
+    seen, gray = (config(left | changes) for changes in ({}, GRAY))
+    first, second = (evaluate(fit([run], data).model, [run], data)[0].metrics for run in (seen, gray))
+    assert first == second
+
+
+def test_measures_and_pictures_are_of_what_the_gate_looks_at():
+    run, data = config(ODD | GRAY), images(test=40)
+    model = mixture(run).float()
+    expected = plain.gate(model, 0)(data.test).argmax(1)
+    assert evaluate(model, [run], data)[0].assignments.tolist() == expected.tolist()
+    seen = evaluated(data.test, run.data, "test")
+    found = figures.reconstructions(model, seen, data.test)[0]
+    vae = plain.expert(model, 0, int(expected[3]))
+    torch.testing.assert_close(found[3], vae.decoder(vae.encoder(seen[3])[:3]).sigmoid())
+    assert (plain.gate(model, 0)(seen).argmax(1) != expected).any()

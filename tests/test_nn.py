@@ -8,8 +8,9 @@ import torch
 from small import each_bias, normal
 from torch.nn import functional
 
-from moevae.nn import ACTIVATIONS, SharedInputMLP, StackedLinear, StackedMLP, reset
+from moevae.nn import ACTIVATIONS, SharedInputMLP, StackedLinear, StackedMLP
 from moevae.seeding import generator
+from moevae.stacked import reset
 
 
 def filled(layer):

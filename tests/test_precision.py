@@ -12,13 +12,13 @@ HALF = {"train.precision": "bfloat16", "train.epochs": 4}
 
 
 def test_float32_works_on_the_kept_weights_themselves():
-    training = Training([config()], images().train, CPU)
+    training = Training([config()], images(), CPU)
     assert training.working.model is training.model
 
 
 def test_the_kept_weights_move_by_less_than_bfloat16_can_say():
     run, data = config(HALF, **{"train.learning_rate": 1e-6}), images()
-    training = Training([run], data.train, CPU)
+    training = Training([run], data, CPU)
     before = weights(training.model, 0)
     before = {name: value.clone() for name, value in before.items()}
     training.epoch()
@@ -40,8 +40,8 @@ def test_a_step_has_float32s_gradient_but_for_rounding():
     data = images()
     gradients = []
     for precision in ("float32", "bfloat16"):
-        training = Training([config({"train.precision": precision})], data.train, CPU)
-        training.step(0, *next(training.batches.epoch()))
+        training = Training([config({"train.precision": precision})], data, CPU)
+        training.step(0, next(training.batches.epoch()))
         gradients.append(torch.cat([each.grad.flatten() for each in training.model.parameters()]))
     exact, short = gradients
     assert 0 < (short - exact).norm() < 0.02 * exact.norm()
@@ -58,7 +58,7 @@ def test_results_are_near_float32s():
 
 def test_a_restored_training_goes_on_bit_for_bit():
     run, data = config(HALF, **{"routing.kind": "top-k"}), images()
-    whole, half, rest = (Training([run], data.train, CPU) for _ in range(3))
+    whole, half, rest = (Training([run], data, CPU) for _ in range(3))
     for _ in range(2):
         half.epoch()
     rest.restore(*half.state())
@@ -70,7 +70,7 @@ def test_a_restored_training_goes_on_bit_for_bit():
 
 
 def test_what_is_done_to_the_kept_weights_is_taken_over():
-    kept = Training([config()], images().train, CPU).model
+    kept = Training([config()], images(), CPU).model
     working = Working(kept, "bfloat16")
     with torch.no_grad():
         for parameter in kept.parameters():

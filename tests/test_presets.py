@@ -58,8 +58,7 @@ def test_seed2019_has_the_articles_constant_and_strength():
 )
 def test_networks_have_the_sizes_that_presets_promise(name, widths):
     sizes = preset(name).model
-    pixels, experts = widths["gate"][0], sizes.num_experts
-    model = Mixture(sizes, pixels, (0,))
+    model, experts = Mixture(sizes, (28, 28), (0,)), sizes.num_experts
     gate, encoder, decoder = widths["gate"], widths["encoder"], widths["decoder"]
     one = _parameters(encoder) + _parameters(decoder)
     every = experts * one + _parameters(gate)

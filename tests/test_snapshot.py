@@ -37,7 +37,7 @@ def configs():
 @pytest.fixture
 def training(configs):
     images = moevae.load_images(configs[0].data)
-    training = Training(configs, images.train, torch.device("cpu"))
+    training = Training(configs, images, torch.device("cpu"))
     training.epoch()
     return training
 

@@ -21,13 +21,6 @@ CPU = torch.device("cpu")
 SIZES = pytest.mark.parametrize("sizes", [EVEN, ODD], ids=["even", "odd"])
 
 
-@pytest.fixture
-def one_thread_again():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def population(sizes, kind="soft", **changes):
     """Runs that differ in all that may differ."""
     base = config(sizes | changes, **{"routing.kind": kind, "routing.schedule": "exponential"})
@@ -91,7 +84,7 @@ def test_company_changes_rounding_at_most_in_bfloat16(sizes, kind):
 
 
 def test_no_two_runs_and_no_two_purposes_share_a_stream():
-    training = Training(population(EVEN), images().train, CPU)
+    training = Training(population(EVEN), images(), CPU)
     streams = tuple(training._streams().values())
     starts = [each.initial_seed() for stream in streams for each in stream.generators]
     assert len(set(starts)) == len(starts) == 12
@@ -200,9 +193,12 @@ def test_progress_and_result_say_what_happened():
 
 def test_the_temperature_of_a_step_is_what_the_gate_sees():
     run = config({"routing.schedule": "cosine", "routing.temperature": 3.0, "routing.final_temperature": 0.5})
-    training = Training([run], images().train, CPU)
+    training = Training([run], images(), CPU)
     seen, forward = [], training.model.forward
-    training.model.forward = lambda x, noise, heat: (seen.append(heat.item()), forward(x, noise, heat))[1]
+    training.model.forward = lambda x, noise, heat, gray: (
+        seen.append(heat.item()),
+        forward(x, noise, heat, gray),
+    )[1]
     while not training.done:
         training.epoch()
     assert len(seen) == 6
@@ -221,7 +217,7 @@ def batches(binarization="none", count=50, size=16, seeds=(0, 1)):
 
 def test_an_epoch_shows_no_image_twice_and_each_run_has_its_own_order():
     feed = batches()
-    epochs = [torch.cat([x for _, x in feed.epoch()], 1)[..., 0].mul(50).round() for _ in range(2)]
+    epochs = [torch.cat([batch.seen for batch in feed.epoch()], 1)[..., 0].mul(50).round() for _ in range(2)]
     assert epochs[0].shape == (2, 48)
     for epoch in epochs:
         assert all(run.unique().numel() == 48 for run in epoch)
@@ -238,7 +234,7 @@ def test_a_batch_is_never_larger_than_the_data():
 def test_pixels_are_drawn_with_their_gray_value(binarization):
     feed = batches(binarization, seeds=(0,), size=50)
     order = batches("none", seeds=(0,), size=50)
-    shown = [(next(feed.epoch())[1], next(order.epoch())[1]) for _ in range(20)]
+    shown = [(next(feed.epoch()).seen, next(order.epoch()).seen) for _ in range(20)]
     drawn = [x[0][gray[0, :, 0].argsort()] for x, gray in shown]
     assert all(((x == 0) | (x == 1)).all() for x in drawn)
     expected = torch.arange(50) / 50
@@ -261,7 +257,7 @@ def test_digits_are_learned():
 @SIZES
 def test_cpu_and_cuda_agree_in_the_loss(sizes):
     run, data = config(sizes | {"train.batch_size": 96}), images()
-    here, there = (Training([run], data.train, torch.device(kind)) for kind in ("cpu", "cuda"))
+    here, there = (Training([run], data, torch.device(kind)) for kind in ("cpu", "cuda"))
     there.model.load_state_dict(here.model.state_dict())
     x, noise = data.train[None].round(), here.latent.normal(run.model.num_experts, 96, run.model.latent_dim)
     expected = here.objective(here.model(x, noise, torch.ones(1)))

@@ -13,9 +13,9 @@ from moevae import checkpoint, devices, idx, provenance
 from moevae.arguments import Info
 from moevae.commands.plan import described
 from moevae.config import fingerprint, to_dict
-from moevae.nn import count_parameters
 from moevae.presets import PRESETS
 from moevae.releases import RELEASES
+from moevae.stacked import count_parameters
 
 
 def info(options: Info) -> int:

@@ -133,7 +133,7 @@ def _train(
     _say(told, f"Training {runs} on {len(images.train):,} images of {data}\non {scores.hardware(device)}")
     with watching(told) as note:
         fit = snapshot.carry_on(
-            core.Training(configs, images.train, device),
+            core.Training(configs, images, device),
             kept,
             on_epoch=lambda progress: _note(note, progress, configs, images, labels),
         )

@@ -1,0 +1,50 @@
+"""What all stacked layers share: parameters whose first axis is the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+# Fused Adam rounds the vector body and the tail of a tensor differently: a run's share of a tensor must fill
+# whole vectors, or a run in company is updated with other rounding than alone.
+_VECTOR = 16
+
+
+class Stacked(nn.Module):
+    """A layer of parameters [R, ...], by name; each is kept as [R, N], filled up to whole vectors."""
+
+    def __init__(self, **shapes: Sequence[int]) -> None:
+        super().__init__()
+        self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
+        for name, (runs, *shape) in self.shapes.items():
+            size = math.ceil(math.prod(shape) / _VECTOR) * _VECTOR
+            self.register_parameter(f"_{name}", nn.Parameter(torch.zeros(runs, size)))
+
+    def stored(self, name: str) -> Tensor:
+        """Return a parameter in its shape, [R, ...]."""
+        runs, *shape = self.shapes[name]
+        kept, size = self.get_parameter(f"_{name}"), math.prod(shape)
+        # A slice of everything would still cost a copy in the backward pass.
+        return (kept if kept.shape[1] == size else kept[:, :size]).reshape(runs, *shape)
+
+    def reset(self, generators: Sequence[torch.Generator]) -> None:
+        """Start anew, each run from its own generator."""
+        raise NotImplementedError
+
+
+def reset(module: nn.Module, generators: Sequence[torch.Generator]) -> None:
+    """Initialize all stacked layers of a module, each run from its own generator."""
+    for layer in _layers(module):
+        layer.reset(generators)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Return how many numbers one run learns in a module, padding left out."""
+    return sum(math.prod(shape[1:]) for layer in _layers(module) for shape in layer.shapes.values())
+
+
+def _layers(module: nn.Module) -> list[Stacked]:
+    return [layer for layer in module.modules() if isinstance(layer, Stacked)]
