@@ -71,6 +71,10 @@ class DataConfig:
     """Images held out of training for validation; None takes a tenth."""
     split_seed: Annotated[int, Field(ge=0)] = 0
     """Fixes the splits and the fixed binarization: the same for all runs that are compared."""
+    imbalance: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Class sizes fall geometrically by this factor, in an order of classes fixed by `split_seed`, before
+    `validation_size` and `train_size` are taken; the test set stays as it is. Labels choose the images: they
+    do not train."""
     binarization: Literal["dynamic", "fixed", "none"] = "dynamic"
     """Pixels drawn anew at every look (`dynamic`), once (`fixed`), or left grey (`none`)."""
 

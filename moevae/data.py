@@ -61,17 +61,19 @@ def load_images(config: DataConfig, root: Path | None = None) -> Images:
     """Return the images of a data set, split as the configuration says.
 
     MNIST and Fashion-MNIST keep their official test set; elsewhere a fifth, chosen by `split_seed`, is
-    the test set. Validation comes out of the rest. Smaller training sets are contained in larger ones.
+    the test set. From the rest `imbalance` takes images by their class; then validation comes out of it.
+    Smaller training sets are contained in larger ones.
 
     Args:
         config: which images, how many, split how.
         root: folder of MNIST and Fashion-MNIST; None for MOEVAE_DATA, else the user's cache folder.
 
     Raises:
-        DataError: files missing or broken, images of the wrong form, or more asked for than there are.
+        DataError: files missing or broken, images of the wrong form, more asked for than there are, or
+            `imbalance` without labels.
     """
     images = _read_images(config.name, root)
-    split = _split(config, len(images))
+    split = _split(config, len(images), root)
     pixels = np.ascontiguousarray(images).reshape(len(images), -1)
     height, width = images.shape[1:] if images.ndim == 3 else _sides(images.shape[1])
     return Images(
@@ -98,7 +100,7 @@ def load_labels(config: DataConfig, root: Path | None = None) -> Labels | None:
     if found is None:
         return None
     labels, classes = found
-    split = _split(config, len(labels))
+    split = _split(config, len(labels), root)
     return Labels(labels[split.train], labels[split.validation], labels[split.test], classes)
 
 
@@ -143,7 +145,7 @@ def _sides(dim: int) -> tuple[int, int]:
     return (side, side) if side * side == dim else (1, dim)
 
 
-def _split(config: DataConfig, count: int) -> _Split:
+def _split(config: DataConfig, count: int, root: Path | None) -> _Split:
     """Divide positions 0..count-1 of the official order into training, validation and test."""
     if count < 3:
         raise DataError(f"{config.name}: {count} images cannot be split; right would be 3 or more")
@@ -152,6 +154,7 @@ def _split(config: DataConfig, count: int) -> _Split:
     else:
         order = _order(config.split_seed, "test split", count)
         test, pool = np.split(order, [max(1, count // 5)])
+    pool = _thinned(pool[_order(config.split_seed, "validation split", len(pool))], config, root)
     held_out = max(1, len(pool) // 10) if config.validation_size is None else config.validation_size
     left = len(pool) - held_out
     if left < 1:
@@ -164,8 +167,30 @@ def _split(config: DataConfig, count: int) -> _Split:
             f"data.train_size = {config.train_size}: {config.name} has {left} training images"
             f" beside {held_out} for validation and {len(test)} for test"
         )
-    pool = pool[_order(config.split_seed, "validation split", len(pool))]
     return _Split(pool[held_out:][: config.train_size], pool[:held_out], test)
+
+
+def _thinned(pool: np.ndarray, config: DataConfig, root: Path | None) -> np.ndarray:
+    """Return what stays of the positions, in their order, where the classes are imbalanced.
+
+    Of each class the first stay in an order of its own: what a smaller factor keeps, a larger one keeps too,
+    and every part of what stays has the same shares.
+    """
+    if config.imbalance == 1:
+        return pool
+    found = _read_labels(config.name, root)
+    if found is None:
+        raise DataError(
+            f"data.imbalance = {config.imbalance:g}: {config.name} has no labels to tell its classes by;"
+            " right would be 1"
+        )
+    labels, classes = found
+    drawn = _order(config.split_seed, "imbalance", len(pool))
+    kept = np.zeros(len(pool), dtype=bool)
+    for rank, label in enumerate(_order(config.split_seed, "class sizes", len(classes))):
+        places = drawn[labels[pool[drawn]] == label]
+        kept[places[: max(1, round(len(places) * config.imbalance**rank))]] = True
+    return pool[kept]
 
 
 def _order(split_seed: int, stream: str, count: int) -> np.ndarray:

@@ -25,13 +25,14 @@ from moevae.errors import ConfigError
 from moevae.presets import PRESETS, preset
 
 # python -c "from moevae.config import *; print(fingerprint(RunConfig()))"
-GOLDEN = "0b696849d516cf68"
+GOLDEN = "a16921a53bb51628"
 
 OTHER = {
     "data.name": "mnist",
     "data.train_size": 100,
     "data.validation_size": 0,
     "data.split_seed": 1,
+    "data.imbalance": 0.7,
     "data.binarization": "none",
     "model.num_experts": 3,
     "model.latent_dim": 2,
@@ -88,6 +89,7 @@ def test_every_field_counts_in_the_fingerprint(key):
 @pytest.mark.parametrize("key", [key for key in keys() if isinstance(lookup(BASE, key), float)])
 def test_there_is_one_zero(key):
     if key in (
+        "data.imbalance",
         "model.gaussian_std",
         "routing.temperature",
         "routing.final_temperature",
@@ -198,6 +200,8 @@ def test_an_unknown_key_is_named_with_the_nearest(key, hint):
         ("train.learning_rate", "fast"),
         ("data.train_size", 0),
         ("data.validation_size", -1),
+        ("data.imbalance", 0),
+        ("data.imbalance", 1.1),
         ("seed", -1),
         ("seed", 2**63),
         ("seed", None),

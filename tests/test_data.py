@@ -385,3 +385,63 @@ def test_two_that_start_at_once_download_once_and_see_what_torchvision_sees(
     assert "40000000 bytes, not 47040016" in message_of(config, tmp_path)
     damaged.unlink()
     assert load_images(config, tmp_path).sha256 == loaded[0].sha256
+
+
+def in_classes(folder: Path, count: int = 400, classes: int = 4) -> DataConfig:
+    """Save numbered images whose label is their number modulo the classes."""
+    path, numbers = folder / "classes.npz", np.arange(count, dtype=">u4")
+    labels = numbers.astype(np.int64) % classes
+    np.savez(path, images=numbers.view(np.uint8).reshape(count, 2, 2), labels=labels)
+    return DataConfig(name=f"npz:{path}", validation_size=0)
+
+
+def test_class_sizes_fall_by_the_factor_and_the_test_set_stays(tmp_path):
+    config = in_classes(tmp_path)
+    whole, whole_labels = load_images(config), load_labels(config)
+    pool = np.bincount(whole_labels.train)
+    for factor in (0.5, 0.1, 1e-3):
+        thin = change(config, imbalance=factor)
+        images, labels = load_images(thin), load_labels(thin)
+        assert (np.array(numbers_of(images.train)) % 4).tolist() == labels.train.tolist()
+        order = np.argsort(-np.bincount(labels.train) / pool)
+        if factor == 0.5:
+            expected = [round(pool[label] * factor**rank) for rank, label in enumerate(order)]
+            assert np.bincount(labels.train)[order].tolist() == expected
+        assert min(np.bincount(labels.train, minlength=4)) >= 1
+        assert set(numbers_of(images.train)) <= set(numbers_of(whole.train))
+        assert torch.equal(images.test, whole.test)
+        assert images.sha256 == whole.sha256
+        assert torch.equal(images.train, load_images(thin).train)
+
+
+def test_a_smaller_factor_keeps_less_of_the_same(tmp_path):
+    factors = (1.0, 0.8, 0.5, 0.2)
+    kept = [
+        set(numbers_of(load_images(change(in_classes(tmp_path), imbalance=each)).train)) for each in factors
+    ]
+    assert kept[0] > kept[1] > kept[2] > kept[3]
+
+
+def test_the_order_of_classes_is_the_split_seeds(tmp_path):
+    seeds = [change(in_classes(tmp_path), imbalance=0.3, split_seed=seed) for seed in range(12)]
+    largest = {np.bincount(load_labels(each).train).argmax() for each in seeds}
+    assert largest == {0, 1, 2, 3}
+
+
+def test_sizes_count_images_of_the_imbalanced_set(tmp_path):
+    config = change(in_classes(tmp_path), imbalance=0.5, validation_size=30)
+    whole, part = load_images(config), load_images(change(config, train_size=60))
+    assert numbers_of(part.train) == numbers_of(whole.train)[:60]
+    assert torch.equal(part.validation, whole.validation)
+    for labels in (load_labels(change(config, train_size=60)).train, load_labels(config).validation):
+        shares = np.sort(np.bincount(labels) / len(labels))[::-1]
+        assert shares == pytest.approx(0.5 ** np.arange(4) / 1.875, abs=0.15)
+    assert "training images" in message_of(change(config, train_size=300))
+
+
+def test_imbalance_needs_labels(tmp_path):
+    path = tmp_path / "bare.npz"
+    np.savez(path, images=np.zeros((20, 2, 2), dtype=np.uint8))
+    message = message_of(DataConfig(name=f"npz:{path}", imbalance=0.5))
+    assert message.startswith("data.imbalance = 0.5: npz:")
+    assert message.endswith("has no labels to tell its classes by; right would be 1")
