@@ -21,6 +21,7 @@ from torch import Tensor
 from moevae.config import RunConfig, fingerprint
 from moevae.errors import CheckpointError
 from moevae.files import write_atomically
+from moevae.population import Population
 from moevae.train import Fit, Progress, Training
 
 FORMAT = "moevae-snapshot-1"
@@ -46,7 +47,7 @@ def place(folder: Path, configs: Sequence[RunConfig]) -> Path:
 
 
 def carry_on(
-    training: Training,
+    training: Training | Population,
     path: Path | None,
     *,
     seconds: float = 10.0,
@@ -107,7 +108,7 @@ def read(path: Path, configs: Sequence[RunConfig]) -> tuple[dict[str, Tensor], A
     return tensors, plain
 
 
-def _keep(path: Path, training: Training, companion: Companion | None) -> None:
+def _keep(path: Path, training: Training | Population, companion: Companion | None) -> None:
     tensors, plain = training.state()
     more, beside = companion.state() if companion else ({}, None)
     tensors |= {f"{_COMPANION}{name}": value for name, value in more.items()}
@@ -117,7 +118,7 @@ def _keep(path: Path, training: Training, companion: Companion | None) -> None:
         warnings.warn(f"{path}: not written ({error.strerror}); training goes on without it", stacklevel=3)
 
 
-def _resume(path: Path, training: Training, companion: Companion | None) -> None:
+def _resume(path: Path, training: Training | Population, companion: Companion | None) -> None:
     try:
         tensors, plain = read(path, training.configs)
     except CheckpointError as error:

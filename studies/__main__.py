@@ -23,7 +23,7 @@ from studies.arguments import Ablate, Dashboard, List, RebuildStorage, Report, S
 from studies.designs import Design
 from studies.ledger import Ledger, survey
 from studies.signals import Stopped, terminable
-from studies.site import Site, check, lost, train
+from studies.site import Site, check, lost, population_chunk, train
 
 if TYPE_CHECKING:
     from studies.engine import Summary
@@ -211,6 +211,7 @@ def _site(options: Ablate, folder: Path) -> Site:
         device=options.device,
         data_root=str(options.data_root.resolve()) if options.data_root else None,
         threads=1 if options.workers or options.dask else None,
+        population_chunk=population_chunk(options.population_chunk),
         snapshots=None if options.dask else str((folder / "checkpoints").resolve()),
     )
 

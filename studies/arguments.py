@@ -93,6 +93,7 @@ Settings = Annotated[tuple[str, ...], UseAppendAction, arg(metavar="KEY=VALUE")]
 Baselines = Annotated[tuple[str, ...] | None, _optional("[A,B,..]", "none")]
 Root = Annotated[Path | None, _optional("DIR", "MOEVAE_DATA, else the user's cache")]
 Workers = Annotated[str | None, _optional("N|auto", "train in this process")]
+Chunk = Annotated[str, arg(metavar="auto|N")]
 Dask = Annotated[str | None, _optional("ADDRESS", "this machine")]
 Storage = Annotated[str | None, _optional("URL", "a SQLite file in the study's folder")]
 
@@ -121,6 +122,8 @@ class Ablate:
     """Train in worker processes of one thread each; auto: one a core, or one a GPU."""
     dask: Dask = None
     """Train on the Dask cluster whose scheduler is there, such as tcp://HOST:8786."""
+    population_chunk: Chunk = "auto"
+    """Runs of a cell trained side by side: a matter of speed and memory, not of numbers."""
     storage: Storage = None
     """Optuna's storage, such as journal:///PATH or postgresql+psycopg://HOST/DATABASE."""
     retry_failed: Flag = False
@@ -171,6 +174,8 @@ class Search:
     """Train in worker processes of one thread each; auto: one a core, or one a GPU."""
     dask: Dask = None
     """Train on the Dask cluster whose scheduler is there, such as tcp://HOST:8786."""
+    population_chunk: Chunk = "auto"
+    """Runs of a cell trained side by side: a matter of speed and memory, not of numbers."""
     storage: Storage = None
     """Optuna's storage, such as journal:///PATH or postgresql+psycopg://HOST/DATABASE."""
     dry_run: Flag = False

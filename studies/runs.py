@@ -19,8 +19,9 @@ from moevae.agreement import reliability
 from moevae.config import DataConfig, RunConfig, fingerprint, to_dict
 from moevae.data import Images, Labels, load_images, load_labels
 from moevae.evaluation import Evaluation, Split, evaluate
+from moevae.population import Population
 from moevae.train import Failure as Breakdown
-from moevae.train import Training, check_population
+from moevae.train import check_population
 from studies.diary import Diary, EpochReport, scores
 from studies.records import (
     Confusion,
@@ -57,7 +58,8 @@ def run_population(
     devices.prepare(site.threads)
     images, labels = load(configs[0].data, site.data_root)
     diary = Diary(configs, images, labels, on_epoch)
-    training = Training(configs, images, devices.resolve(site.device))
+    device = devices.resolve(site.device)
+    training = Population(configs, images, device, site.population_chunk)
     kept = snapshot.place(Path(site.snapshots), configs) if site.snapshots else None
     began = None if kept and kept.exists() else devices.energy(training.device)
     fit = snapshot.carry_on(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moevae.config import RunConfig
+from moevae.errors import ConfigError
 
 if TYPE_CHECKING:
     from studies.executors import OnEpoch
@@ -21,10 +22,25 @@ class Site:
     device: str = "auto"
     data_root: str | None = None
     threads: int | None = None
+    population_chunk: int | None = None
+    """Runs of a cell trained side by side; None chooses by device and size."""
     snapshots: str | None = None
     """Folder for populations in the middle of training; None keeps none."""
     snapshot_seconds: float = 10.0
     """Training shorter than this is done again rather than kept."""
+
+
+def population_chunk(typed: str) -> int | None:
+    """Return the number of runs to train side by side, None for "auto".
+
+    Raises:
+        ConfigError: no such number.
+    """
+    if typed == "auto":
+        return None
+    if typed.isdecimal() and int(typed) > 0:
+        return int(typed)
+    raise ConfigError(f"--population-chunk {typed!r}: give a number from 1, or auto")
 
 
 def train(

@@ -90,6 +90,14 @@ def test_no_run_and_runs_of_different_shapes_are_refused():
         run_population([RUNS[0], override(RUNS[1], {"model.latent_dim": 5})], CPU)
 
 
+def test_chunks_of_a_population_change_no_number(outcomes):
+    chunked = run_population(RUNS, Site(device="cpu", population_chunk=1))
+    for one, other in zip(chunked, outcomes, strict=True):
+        both = [each.record.model_dump(exclude={"seconds", "throughput", "started"}) for each in (one, other)]
+        assert both[0] == both[1]
+        assert one.files == other.files
+
+
 def test_an_outcome_published_reads_back(outcomes, tmp_path):
     for outcome in outcomes:
         records.publish(tmp_path, outcome)

@@ -122,6 +122,7 @@ def test_a_dry_run_shows_the_space_and_writes_nothing(quiet, tmp_path, capsys):
         (["--write-profile", "best.json"], ".toml"),
         (["--trial", "3"], "--write-profile"),
         (["--workers", "none"], "--workers 'none'"),
+        (["--population-chunk", "many"], "--population-chunk 'many'"),
         (["--set", "data.name=npz:gone.npz"], "gone.npz"),
     ],
 )

@@ -24,6 +24,7 @@ from moevae.data import Images, Labels, load_images, load_labels
 from moevae.errors import CheckpointError
 from moevae.evaluation import Split
 from moevae.files import obstacle
+from moevae.population import Population
 from moevae.progress import Note, watching
 
 SHOWN = {"mixture_elbo": "ELBO", "nmi": "NMI"}
@@ -133,7 +134,7 @@ def _train(
     _say(told, f"Training {runs} on {len(images.train):,} images of {data}\non {scores.hardware(device)}")
     with watching(told) as note:
         fit = snapshot.carry_on(
-            core.Training(configs, images, device),
+            Population(configs, images, device),
             kept,
             on_epoch=lambda progress: _note(note, progress, configs, images, labels),
         )

@@ -63,6 +63,7 @@ def search(options: Options, *, again: str) -> int:
         device=options.device,
         data_root=str(options.data_root.resolve()) if options.data_root else None,
         threads=1 if options.workers or options.dask else None,
+        population_chunk=site.population_chunk(options.population_chunk),
         snapshots=None if options.dask else str((folder / "checkpoints").resolve()),
     )
     told = Console(stderr=True)
