@@ -109,11 +109,11 @@ def test_training_keeps_runs_whose_numbers_the_library_gives_too(kept, run, caps
 
 
 def test_what_is_there_is_measured_and_not_trained_again(kept, capsys, monkeypatch):
-    from moevae import train
+    from moevae import population
 
-    asked, begin = [], train.Training
+    asked, begin = [], population.Training
     monkeypatch.setattr(
-        train, "Training", lambda configs, *rest: asked.extend(configs) or begin(configs, *rest)
+        population, "Training", lambda configs, *rest: asked.extend(configs) or begin(configs, *rest)
     )
     before = files(kept)
     told = said(capsys, "train", *TINY, "--seeds", "1,4", "--output", str(kept))
@@ -193,14 +193,15 @@ def test_a_run_on_images_that_changed_is_not_taken_for_the_same(own, capsys):
 
 
 def test_a_run_that_fails_is_told_and_the_others_are_kept(tmp_path, capsys, monkeypatch):
-    from moevae import train
+    from moevae.population import Population
+    from moevae.train import Failure
 
-    def result(training, result=train.Training.result):
+    def result(training, result=Population.result):
         done = result(training)
-        done.failures[0] = train.Failure(epoch=1, step=7, reason="the loss became nan")
+        done.failures[0] = Failure(epoch=1, step=7, reason="the loss became nan")
         return done
 
-    monkeypatch.setattr(train.Training, "result", result)
+    monkeypatch.setattr(Population, "result", result)
     command = ["train", *TINY, "--seeds", "2", "--output", str(tmp_path)]
     told = said(capsys, *command, code=1)
     assert [entry["status"] for entry in told["runs"]] == ["failed", "trained"]

@@ -39,7 +39,7 @@ def die(*_: object) -> None:
 def arm(point: str) -> None:
     """Let this process die at a point: `step 7`, or before, within or after the third `checkpoint`."""
     when, _, number = point.partition(" ")
-    owner, name = (Training, "_step") if when == "step" else (snapshot, "write")
+    owner, name = (Training, "step") if when == "step" else (snapshot, "write")
     real, calls = getattr(owner, name), []
 
     def function(*args, **options):
