@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from sizes import Sizes
 
+from moevae import architecture
 
-def _products(widths: list[int], backward_to_input: bool) -> int:
-    """Multiply-adds, two operations each, of a perceptron's training step for one image.
+
+def training(sizes: Sizes, chosen: int | None = None, changes: Mapping[str, Any] | None = None) -> int:
+    """Operations of a training step for one image; `chosen` experts of all are computed, None for all.
 
     Forward and weights' gradient cost one product each; so does the inputs' gradient, which the first layer
     needs only where its input has one: images have none, codes do.
     """
-    layers = [inputs * outputs for inputs, outputs in itertools.pairwise(widths)]
-    return 2 * (3 * sum(layers) - (0 if backward_to_input else layers[0]))
-
-
-def training(sizes: Sizes, chosen: int | None = None) -> int:
-    """Operations of a training step for one image; `chosen` experts of all are computed, None for all."""
-    pixels = sizes.side**2
-    encoder = _products([pixels, sizes.hidden, 2 * sizes.latent], backward_to_input=False)
-    decoder = _products([sizes.latent, sizes.hidden, pixels], backward_to_input=True)
-    gate = _products([pixels, sizes.gate, sizes.experts], backward_to_input=False)
-    return (sizes.experts if chosen is None else chosen) * (encoder + decoder) + gate
+    computed = sizes.experts if chosen is None else chosen
+    return sum((2 if pixels else 3) * each for each, pixels in _layers(sizes, computed, changes))
 
 
 def evaluation(sizes: Sizes) -> int:
     """Operations of one look at one image, all experts computed."""
-    pixels = sizes.side**2
-    encoder = pixels * sizes.hidden + sizes.hidden * 2 * sizes.latent
-    decoder = sizes.latent * sizes.hidden + sizes.hidden * pixels
-    return 2 * (sizes.experts * (encoder + decoder) + pixels * sizes.gate + sizes.gate * sizes.experts)
+    return sum(each for each, _ in _layers(sizes, sizes.experts, None))
+
+
+def _layers(sizes: Sizes, computed: int, changes: Mapping[str, Any] | None) -> Iterator[tuple[int, bool]]:
+    """Yield each layer's operations for one image, and whether it reads pixels."""
+    model, size = sizes.config(changes).model, (sizes.side, sizes.side)
+    encoder = architecture.encoder(model, size)
+    common = architecture.common(model)
+    for index, layer in enumerate(architecture.gate(model, size)):
+        yield 2 * layer.products, index == 0
+    for index, layer in enumerate(encoder):
+        yield 2 * layer.products * (1 if index < common else computed), index == 0
+    for layer in architecture.decoder(model, size):
+        yield 2 * layer.products * computed, False

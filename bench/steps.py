@@ -21,6 +21,17 @@ PATHS: dict[str, dict[str, Any]] = {
 }
 """Ways to train, by the name of their row."""
 
+_CONVOLUTIONS = {"model.expert_network": "conv", "model.expert_hidden": (16, 32)}
+
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "perceptrons": {},
+    "shared encoder": {"model.encoder": "shared"},
+    "convolutions": _CONVOLUTIONS,
+    "convolutions, top-1": _CONVOLUTIONS | {"routing.kind": "top-k"},
+    "convolutions, bfloat16": _CONVOLUTIONS | {"train.precision": "bfloat16"},
+}
+"""Kinds of experts, by the name of their row."""
+
 
 def training_step(
     sizes: Sizes, device: torch.device, changes: Mapping[str, Any] | None = None, runs: int = 1

@@ -4,7 +4,7 @@ import flops
 import pytest
 import torch
 from rival import rival
-from steps import PATHS, check, dtype_of, training_step
+from steps import ARCHITECTURES, PATHS, check, dtype_of, training_step
 
 from moevae.evaluation import evaluate
 from moevae.model import Mixture
@@ -53,6 +53,21 @@ def test_sparse_against_soft(measure, device, plan, at_batches):
         images=sizes.batch,
         beside=training_step(sizes, device),
         batch=at_batches,
+    )
+    check(losses, sizes)
+
+
+@pytest.mark.benchmark(group="training step by architecture, against perceptrons")
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_architecture(measure, device, plan, name):
+    changes, sizes = ARCHITECTURES[name], plan.at(batch=plan.batches[0])
+    losses = measure(
+        name,
+        training_step(sizes, device, changes),
+        images=sizes.batch,
+        flops=flops.training(sizes, 1 if "top-1" in name else None, changes),
+        beside=training_step(sizes, device),
+        dtype=dtype_of(changes),
     )
     check(losses, sizes)
 

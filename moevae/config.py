@@ -91,13 +91,21 @@ class ModelConfig:
 
     num_experts: Count = 10
     latent_dim: Count = 10
+    expert_network: Literal["mlp", "conv"] = "mlp"
+    """`mlp` is linear layers. In `conv` the hidden layers are convolutions, 3 x 3 with stride 2: each halves
+    the picture, rounded up. A linear layer follows; the decoder mirrors it all."""
     expert_hidden: tuple[Count, ...] = (128,)
-    """Widths of the hidden layers of each encoder; the decoder mirrors them."""
+    """Widths of an encoder's hidden layers, or channels of its convolutions; the decoder mirrors them."""
+    encoder: Literal["separate", "shared"] = "separate"
+    """`shared`: the experts of a run share the encoder's hidden layers; the last one, linear, which gives mu
+    and logvar, and the decoder are each expert's own."""
+    gate_network: Literal["mlp", "conv"] = "mlp"
+    """As `expert_network`."""
     gate_hidden: tuple[Count, ...] = (128,)
-    """Widths of the gate's hidden layers."""
+    """Widths of the gate's hidden layers, or channels of its convolutions."""
     gate_normalization: Literal["none", "batch"] = "none"
-    """Of the gate's hidden layers, before the activation: `batch` gives each unit mean 0 and variance 1 over
-    the images of a batch in training, and by running averages everywhere else."""
+    """Of the gate's hidden layers, before the activation: `batch` gives each unit, or channel, mean 0 and
+    variance 1 over the images of a batch in training, and by running averages everywhere else."""
     gate_input: Literal["seen", "gray"] = "seen"
     """What the gate looks at: pixels as the likelihood sees them, or gray. Any gate is a valid variational
     distribution over the experts, so bounds on the probability of what is seen stay bounds."""

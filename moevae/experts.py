@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from moevae import architecture
 from moevae.config import ModelConfig
 from moevae.densities import at_least_float32, bernoulli_log_prob, gaussian_log_prob, kl_standard_normal
-from moevae.nn import SharedInputMLP, StackedMLP
+from moevae.dispatch import Dispatch
+from moevae.networks import BranchingNetwork, StackedNetwork
 
 
 class Experts(nn.Module):
@@ -18,15 +19,11 @@ class Experts(nn.Module):
 
     def __init__(self, config: ModelConfig, runs: int, size: tuple[int, int]) -> None:
         super().__init__()
-        pixels = math.prod(size)
-        hidden, latent = config.expert_hidden, config.latent_dim
+        stack, activation = (runs, config.num_experts), config.activation
+        encoder, decoder = architecture.encoder(config, size), architecture.decoder(config, size)
         self.config = config
-        self.encoder = SharedInputMLP(
-            runs, config.num_experts, (pixels, *hidden, 2 * latent), config.activation
-        )
-        self.decoder = StackedMLP(
-            (runs, config.num_experts), (latent, *reversed(hidden), pixels), config.activation
-        )
+        self.encoder = BranchingNetwork(*stack, encoder, activation, architecture.common(config))
+        self.decoder = StackedNetwork(stack, decoder, activation)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu and logvar of q_k(z|x), [R, K, B, Z] each, of images x, [R, B, D]."""
@@ -44,17 +41,19 @@ class Experts(nn.Module):
         """Return log p_k(x|z) in nats, [R, K, B]; z [R, K, B, Z], x [R, B, D]."""
         return self._log_prob(self.decode(z), x.unsqueeze(1))
 
-    def sparse(self, x: Tensor, noise: Tensor, ends: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return log p(x|z) and KL(q(z|x) || p(z)), [T] each, of rows sorted by run and expert.
+    def sparse(self, x: Tensor, noise: Tensor, dispatch: Dispatch) -> tuple[Tensor, Tensor]:
+        """Return log p(x|z) and KL(q(z|x) || p(z)) of each choice, [R, S, B] each.
 
         Args:
-            x: an image a row, [T, D].
-            noise: standard normal draws behind z, [T, Z].
-            ends: where each expert's rows end, R K numbers.
+            x: images, [R, B, D].
+            noise: standard normal draws behind z, [R, S, B, Z].
+            dispatch: of the images to their chosen experts.
         """
-        mu, logvar = self._posterior(self.encoder.sparse(x, ends))
-        z = mu + (0.5 * logvar).exp() * noise
-        return self._log_prob(self.decoder.sparse(z, ends), x), kl_standard_normal(mu, logvar)
+        read = dispatch.images(self.encoder.shared(x))
+        mu, logvar = self._posterior(self.encoder.sparse(read, dispatch.ends))
+        z = mu + (0.5 * logvar).exp() * dispatch.rows(noise)
+        recon = self._log_prob(self.decoder.sparse(z, dispatch.ends), dispatch.images(x))
+        return dispatch.choices(recon), dispatch.choices(kl_standard_normal(mu, logvar))
 
     def _posterior(self, output: Tensor) -> tuple[Tensor, Tensor]:
         mu, logvar = at_least_float32(output).chunk(2, dim=-1)

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
+from moevae import architecture
 from moevae.config import ModelConfig
 from moevae.densities import at_least_float32
-from moevae.nn import StackedMLP
+from moevae.networks import StackedNetwork
 
 
 class Gate(nn.Module):
-    """q(k|x), amortized: a stacked perceptron and a softmax at a temperature.
+    """q(k|x), amortized: a stacked network and a softmax at a temperature.
 
     Batch normalization goes by its running statistics, but within `moevae.normalization.batch_statistics`.
     """
 
     def __init__(self, config: ModelConfig, runs: int, size: tuple[int, int]) -> None:
         super().__init__()
-        sizes = (math.prod(size), *config.gate_hidden, config.num_experts)
-        normalized = config.gate_normalization == "batch"
-        self.network = StackedMLP((runs,), sizes, config.activation, normalized)
+        plan, normalized = architecture.gate(config, size), config.gate_normalization == "batch"
+        self.network = StackedNetwork((runs,), plan, config.activation, normalized)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gate_logits, [R, K, B], of images x, [R, B, D]."""

@@ -112,9 +112,8 @@ class Mixture(nn.Module):
         """
         log_probs = gate_log_probs(self.gate(self.by_gate(x, gray)), temperature)
         chosen = draw_experts(log_probs.detach(), uniform)
-        dispatch = Dispatch.of(chosen, self.config.num_experts)
-        recon, kl_z = self.experts.sparse(dispatch.images(x), dispatch.rows(noise), dispatch.ends)
-        return SparseTerms(log_probs, dispatch.choices(recon), dispatch.choices(kl_z), chosen)
+        recon, kl_z = self.experts.sparse(x, noise, Dispatch.of(chosen, self.config.num_experts))
+        return SparseTerms(log_probs, recon, kl_z, chosen)
 
     @torch.no_grad()
     def draw(self, noise: Tensor) -> Tensor:

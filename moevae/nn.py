@@ -1,23 +1,15 @@
-"""Layers whose weights are stacked over runs, and over experts: one batched product serves all of them."""
+"""Linear maps stacked over runs, and over experts: one batched product serves all of them."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from moevae.grouped import grouped_linear
-from moevae.normalization import BatchNorm
 from moevae.stacked import Stacked
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-}
 
 
 class StackedLinear(Stacked):
@@ -57,60 +49,16 @@ class StackedLinear(Stacked):
         product = normalize(flat @ weight) + bias if normalize else torch.baddbmm(bias, flat, weight)
         return product.view(*self.batch, x.shape[-2], self.outputs)
 
-    def sparse(self, x: Tensor, ends: Sequence[int]) -> Tensor:
-        """Return the output of rows sorted by run and expert, [T, O]; x [T, I], see `grouped_linear`."""
-        return grouped_linear(x, self.weight, self.bias, ends)
+    def sparse(self, x: Tensor, ends: Sequence[int], experts: int | None = None) -> Tensor:
+        """Return the output of rows sorted by run and expert, [T, O].
 
-
-class StackedMLP(nn.Module):
-    """Multi-layer perceptrons stacked over `batch`: x [*batch, B, sizes[0]] -> [*batch, B, sizes[-1]].
-
-    Where `normalized`, the batch is (R,) and hidden layers are batch-normalized before their activation.
-    """
-
-    def __init__(
-        self, batch: Sequence[int], sizes: Sequence[int], activation: str, normalized: bool = False
-    ) -> None:
-        super().__init__()
-        pairs = itertools.pairwise(sizes)
-        self.layers = nn.ModuleList(StackedLinear(batch, inputs, outputs) for inputs, outputs in pairs)
-        hidden = sizes[1:-1] if normalized else ()
-        self.normalizations = nn.ModuleList(BatchNorm(math.prod(batch), width) for width in hidden)
-        self.activation = ACTIVATIONS[activation]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the last layer's output, without an activation on it."""
-        for index, (layer, normalize) in enumerate(itertools.zip_longest(self.layers, self.normalizations)):
-            x = layer(self.activation(x) if index else x, normalize)
-        return x
-
-    def sparse(self, x: Tensor, ends: Sequence[int]) -> Tensor:
-        """Return the last layer's output of rows sorted by run and expert, [T, O]; x [T, I]."""
-        for index, layer in enumerate(self.layers):
-            x = layer.sparse(self.activation(x) if index else x, ends)  # type: ignore[operator]
-        return x
-
-
-class SharedInputMLP(nn.Module):
-    """K perceptrons a run over one input: x [R, B, sizes[0]] -> [R, K, B, sizes[-1]].
-
-    The first layer of all experts is one product, because they read the same images.
-    """
-
-    def __init__(self, runs: int, experts: int, sizes: Sequence[int], activation: str) -> None:
-        super().__init__()
-        self.experts, self.width = experts, sizes[1]
-        self.first = StackedLinear((runs,), sizes[0], experts * sizes[1], fan_out=sizes[1])
-        self.rest = StackedMLP((runs, experts), sizes[1:], activation)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the last layer's output, without an activation on it."""
-        hidden = self.first(x).unflatten(-1, (self.experts, self.width)).transpose(1, 2)  # [R, K, B, H]
-        return self.rest(self.rest.activation(hidden)) if self.rest.layers else hidden
-
-    def sparse(self, x: Tensor, ends: Sequence[int]) -> Tensor:
-        """Return the last layer's output of rows sorted by run and expert, [T, O]; x [T, I]."""
-        by_expert = (self.experts, self.width)
-        weight = self.first.weight.unflatten(-1, by_expert).transpose(1, 2)  # [R, K, I, H]
-        hidden = grouped_linear(x, weight, self.first.bias.unflatten(-1, by_expert), ends)
-        return self.rest.sparse(self.rest.activation(hidden), ends) if self.rest.layers else hidden
+        Args:
+            x: [T, I].
+            ends: where each expert's rows end, R K numbers.
+            experts: how many stand side by side in the output; None where `batch` has them.
+        """
+        weight, bias = self.weight, self.bias
+        if experts is not None:
+            weight = weight.unflatten(-1, (experts, -1)).transpose(1, 2)  # [R, K, I, O]
+            bias = bias.unflatten(-1, (experts, -1))
+        return grouped_linear(x, weight, bias, ends)

@@ -24,6 +24,15 @@ def mnist() -> RunConfig:
     )
 
 
+def mnist_conv() -> RunConfig:
+    """MNIST with convolutional experts: 16 and 32 channels, halved twice; the gate of `mnist`."""
+    return RunConfig(
+        data=DataConfig(name="mnist"),
+        model=ModelConfig(latent_dim=20, expert_network="conv", expert_hidden=(16, 32), gate_hidden=(128,)),
+        train=TrainConfig(epochs=20, batch_size=128),
+    )
+
+
 def fashion_mnist() -> RunConfig:
     """Fashion-MNIST with the networks of `mnist`."""
     base = mnist()
@@ -52,6 +61,7 @@ def seed2019() -> RunConfig:
 PRESETS: dict[str, Callable[[], RunConfig]] = {
     "digits": digits,
     "mnist": mnist,
+    "mnist-conv": mnist_conv,
     "fashion-mnist": fashion_mnist,
     "seed2019": seed2019,
 }

@@ -25,7 +25,7 @@ from moevae.errors import ConfigError
 from moevae.presets import PRESETS, preset
 
 # python -c "from moevae.config import *; print(fingerprint(RunConfig()))"
-GOLDEN = "a16921a53bb51628"
+GOLDEN = "3819a77877559bb6"
 
 OTHER = {
     "data.name": "mnist",
@@ -36,7 +36,10 @@ OTHER = {
     "data.binarization": "none",
     "model.num_experts": 3,
     "model.latent_dim": 2,
+    "model.expert_network": "conv",
     "model.expert_hidden": (64, 32),
+    "model.encoder": "shared",
+    "model.gate_network": "conv",
     "model.gate_hidden": (),
     "model.gate_normalization": "batch",
     "model.gate_input": "gray",

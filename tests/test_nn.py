@@ -8,7 +8,9 @@ import torch
 from small import each_bias, normal
 from torch.nn import functional
 
-from moevae.nn import ACTIVATIONS, SharedInputMLP, StackedLinear, StackedMLP
+from moevae.architecture import perceptron
+from moevae.networks import ACTIVATIONS, BranchingNetwork, StackedNetwork
+from moevae.nn import StackedLinear
 from moevae.seeding import generator
 from moevae.stacked import reset
 
@@ -43,7 +45,7 @@ def test_linear_over_runs_and_experts(sizes):
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 @pytest.mark.parametrize("sizes", [(6, 4), (6, 5, 3), (6, 9, 7, 2)])
 def test_perceptrons_over_runs(sizes, activation):
-    network = filled(StackedMLP((2,), sizes, activation))
+    network = filled(StackedNetwork((2,), perceptron(sizes), activation))
     x = normal(2, 11, 6)
     found = network(x)
     for run in range(2):
@@ -54,7 +56,7 @@ def test_perceptrons_over_runs(sizes, activation):
 @pytest.mark.parametrize("sizes", [(6, 4), (6, 5, 3), (6, 9, 7, 2)])
 def test_experts_that_share_their_input(sizes):
     runs, experts, width = 2, 3, sizes[1]
-    network = filled(SharedInputMLP(runs, experts, sizes, "tanh"))
+    network = filled(BranchingNetwork(runs, experts, perceptron(sizes), "tanh"))
     x = normal(runs, 11, 6)
     found = network(x)
     assert found.shape == (runs, experts, 11, sizes[-1])
@@ -66,7 +68,7 @@ def test_experts_that_share_their_input(sizes):
 
 
 def test_weights_start_glorot_uniform_and_biases_zero():
-    network = SharedInputMLP(1, 10, (100, 50, 30), "relu")
+    network = BranchingNetwork(1, 10, perceptron((100, 50, 30)), "relu")
     reset(network, [generator(0, "test")])
     for layer, outputs in ((network.first, 50), (network.rest.layers[0], 30)):
         bound = math.sqrt(6 / (layer.inputs + outputs))  # of one expert, not of ten side by side

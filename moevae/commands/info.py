@@ -71,6 +71,7 @@ def _of_checkpoint(path: Path, as_json: bool) -> int:
     trained = checkpoint.load(path)
     config, model = trained.config, trained.model
     gate, experts = count_parameters(model.gate), count_parameters(model.experts)
+    shared = count_parameters(model.experts.encoder.trunk)
     about = {
         "checkpoint": str(path),
         "fingerprint": fingerprint(config),
@@ -88,8 +89,9 @@ def _of_checkpoint(path: Path, as_json: bool) -> int:
     print(f"{path}")
     print(f"fingerprint  {about['fingerprint']}, seed {config.seed}")
     print(f"images       {trained.height} x {trained.width} pixels of {config.data.name}")
-    each = experts // config.model.num_experts
-    print(f"parameters   {gate + experts:,}: gate {gate:,}, {config.model.num_experts} experts of {each:,}")
+    each = (experts - shared) // config.model.num_experts
+    parts = f"gate {gate:,}, {config.model.num_experts} experts of {each:,}"
+    print(f"parameters   {gate + experts:,}: {parts}{f', shared {shared:,}' if shared else ''}")
     print(f"file         {path.stat().st_size:,} bytes\n")
     print(described(config))
     return 0
