@@ -17,6 +17,7 @@ from moevae.agreement import agreement
 from moevae.config import DataConfig, RunConfig
 from moevae.data import Images, Labels
 from moevae.evaluation import Evaluation, Split, evaluate
+from moevae.metrics import confusion
 from moevae.model import Mixture
 from moevae.pixels import evaluated, gray
 from moevae.train import Progress
@@ -58,7 +59,8 @@ class Diary:
 
     def note(self, progress: Progress) -> None:
         """Put down an epoch's curve points and drawings, and tell who listens."""
-        validation = self._validation(progress)
+        evaluations = self._validation(progress)
+        validation = [self._scores(each) for each in evaluations] or [{} for _ in self.configs]
         alive = [  # weights may break in the step after the last finite loss
             failure is None and all(map(math.isfinite, found.values()))
             for failure, found in zip(progress.failures, validation, strict=True)
@@ -71,6 +73,7 @@ class Diary:
                         loss=progress.losses[run],
                         temperature=progress.temperatures[run],
                         metrics=validation[run],
+                        confusion=self._confusion(evaluations[run]) if evaluations else [],
                     )
                 )
         if progress.epoch in self.drawn_at:
@@ -106,12 +109,20 @@ class Diary:
             "reconstructions": (figures.tiles(pairs, height, width), ["image", "reconstruction"], columns),
         }
 
-    def _validation(self, progress: Progress) -> list[dict[str, float]]:
+    def _validation(self, progress: Progress) -> list[Evaluation]:
         if not len(self.images.validation):
-            return [{} for _ in self.configs]
-        evaluations = evaluate(progress.model, self.configs, self.images, "validation")
-        data = self.configs[0].data
-        return [scores(evaluation, self.labels, "validation", data) for evaluation in evaluations]
+            return []
+        return evaluate(progress.model, self.configs, self.images, "validation")
+
+    def _scores(self, found: Evaluation) -> dict[str, float]:
+        return scores(found, self.labels, "validation", self.configs[0].data)
+
+    def _confusion(self, found: Evaluation) -> list[str]:
+        if self.labels is None:
+            return []
+        classes = len(self.labels.classes)
+        counts = confusion(found.assignments, self.labels.validation, len(found.load), classes)
+        return [" ".join(map(str, row)) for row in counts]
 
 
 def scores(evaluation: Evaluation, labels: Labels | None, split: Split, data: DataConfig) -> dict[str, float]:

@@ -220,6 +220,15 @@ def _pictures(study: Study, page: Page, run: Run, name: str) -> None:
             pictures.confusion(np.array(table.counts), table.classes),
             f"Test images of the {name} run by expert (rows) and class (columns)",
         )
+        by_epoch = knowledge.history(study, run)
+        if len(by_epoch) > 1:
+            spread = np.unique(np.geomspace(1, len(by_epoch), 6).round().astype(int)) - 1
+            epochs = [list(by_epoch)[place] for place in spread]
+            page.show(
+                f"{name} confusion by epoch",
+                pictures.confusions({epoch: by_epoch[epoch] for epoch in epochs}, table.classes),
+                f"Validation images of the {name} run by expert (rows) and class (columns), over training",
+            )
 
 
 SECTIONS: tuple[Callable[[Analysis, Page], None], ...] = (
@@ -233,5 +242,6 @@ SECTIONS: tuple[Callable[[Analysis, Page], None], ...] = (
     against_baseline,
     runs,
     knowledge.calibration,
+    knowledge.sharing,
 )
 """In the order of the page."""

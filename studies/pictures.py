@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 
 from studies.plots import BLUE, GRAY, annotate, canvas, png, style
@@ -40,11 +41,7 @@ def tiles(content: bytes, rows: Sequence[str], columns: Sequence[str], names: tu
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
     """Draw [experts, classes] counts of test images; each row is colored by its shares and stands where its
     largest class does, so that good clusters make a diagonal."""
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    order = np.lexsort(
-        (-shares.max(axis=1), np.where(totals[:, 0] > 0, counts.argmax(axis=1), counts.shape[1]))
-    )
+    shares, order = _shares(counts), _diagonal(counts)
     with style():
         figure, place = canvas((1.2 + 0.5 * len(classes), 1.1 + 0.34 * len(counts)))
         place.imshow(shares[order], vmin=0, vmax=1, aspect="auto")
@@ -57,6 +54,41 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
         place.set(xlabel="class", ylabel="expert")
         _bare(place)
         return png(figure)
+
+
+def confusions(by_epoch: Mapping[int, np.ndarray], classes: Sequence[str]) -> bytes:
+    """Draw [experts, classes] counts, a panel an epoch, experts in the order of the last."""
+    order = _diagonal(list(by_epoch.values())[-1])
+    wide = min(3, len(by_epoch))
+    tall = -(-len(by_epoch) // wide)
+    with style():
+        side = (0.6 + 0.17 * len(classes), 0.75 + 0.17 * len(order))
+        figure = Figure(figsize=(0.4 + wide * side[0], 0.3 + tall * side[1]), layout="constrained")
+        places = figure.subplots(tall, wide, squeeze=False, sharex=True, sharey=True)
+        for place, (epoch, counts) in zip(places.flat, by_epoch.items(), strict=False):
+            place.imshow(_shares(counts)[order], vmin=0, vmax=1, aspect="auto")
+            place.set_title(f"epoch {epoch}")
+            turned = 90 if max(map(len, classes), default=0) > 1 else 0
+            place.set_xticks(range(len(classes)), classes, rotation=turned, fontsize=9)
+            place.set_yticks(range(len(order)), [str(expert) for expert in order], fontsize=9)
+            _bare(place)
+        for place in places.flat[len(by_epoch) :]:
+            place.set_axis_off()
+        figure.supylabel("expert", fontsize=12)
+        figure.supxlabel("class", fontsize=12)
+        return png(figure)
+
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    """Return the share of each class in what each expert won, [K, C]; 0 for an expert without images."""
+    totals = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+
+
+def _diagonal(counts: np.ndarray) -> np.ndarray:
+    """Return the experts by their largest class, those without images last."""
+    largest = np.where(counts.sum(axis=1) > 0, counts.argmax(axis=1), counts.shape[1])
+    return np.lexsort((-_shares(counts).max(axis=1), largest))
 
 
 def reliability(images: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray) -> bytes:

@@ -39,6 +39,8 @@ class Epoch(_Part):
     loss: float
     temperature: float
     metrics: dict[str, float]
+    confusion: list[str] = []
+    """Validation images by expert, a text each, and class: numbers, one a line of JSON, would fill pages."""
 
 
 class Confusion(_Part):

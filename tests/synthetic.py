@@ -101,6 +101,7 @@ def record(
     if not labels:
         test = {key: value for key, value in test.items() if key not in SCORES}
     validation = {key: value + noise.normal(0, 0.01) for key, value in test.items()}
+    confusion = _confusion(experts, test["nmi"], noise) if labels else None
     epochs = config.train.epochs
     curve = [
         {
@@ -113,6 +114,7 @@ def record(
                 else value * (1 - math.exp(-epoch / 5))
                 for key, value in validation.items()
             },
+            "confusion": _texts(np.array(confusion["counts"]), epoch) if confusion else [],
         }
         for epoch in range(1, epochs + 1)
     ]
@@ -133,7 +135,7 @@ def record(
         "metrics": {"validation": validation, "test": test},
         "load": load.tolist(),
         "importance": load.tolist(),
-        "confusion": _confusion(experts, test["nmi"], noise) if labels else None,
+        "confusion": confusion,
         "reliability": _reliability(noise) if labels else None,
         "curve": curve,
         "pictures": {"samples": picture} if pictures else {},
@@ -244,6 +246,12 @@ def samples(experts: int, noise: np.random.Generator, rows: int = 4, side: int =
     buffer = io.BytesIO()
     Image.fromarray((255 * canvas.clip(0, 1)).astype(np.uint8)).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def _texts(counts: np.ndarray, epoch: int) -> list[str]:
+    """Counts at an epoch: experts start alike, and part."""
+    mixed = counts.mean(0) / epoch + counts * (1 - 1 / epoch)
+    return [" ".join(map(str, row)) for row in mixed.astype(int).tolist()]
 
 
 def _reliability(noise: np.random.Generator) -> dict[str, Any]:

@@ -86,6 +86,8 @@ def _print(options: Evaluate, found: Sequence[Score], device: torch.device) -> N
     data = ", ".join(dict.fromkeys(each.config.data.name for each in found))
     print(f"{options.split} split of {data}\n\n{scores.table(ordered, names)}\n")
     print(scores.loads(ordered, names))
+    if told := scores.shared(ordered, names):
+        print(told)
     if any("nmi" in each.metrics for each in found):
         print(scores.ABOUT_LABELS)
     for name, (path, _) in zip(names, rows, strict=True):

@@ -6,19 +6,20 @@ import math
 import textwrap
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
 import torch
 from tabulate import tabulate
 
-from moevae import devices, evaluation
+from moevae import devices, evaluation, metrics, sharing
 from moevae.agreement import agreement
 from moevae.config import RunConfig
 from moevae.data import Images, Labels
 from moevae.errors import DataError
-from moevae.evaluation import Split
+from moevae.evaluation import Evaluation, Split
 from moevae.model import Mixture
 
 UNITS = {
@@ -46,6 +47,15 @@ _COLUMNS = 5
 
 
 @dataclass(frozen=True)
+class Confusion:
+    """How many images of each class each expert won."""
+
+    classes: tuple[str, ...]
+    counts: list[list[int]]
+    """By expert and class."""
+
+
+@dataclass(frozen=True)
 class Score:
     """One run on one split."""
 
@@ -56,6 +66,8 @@ class Score:
     """Share of images won by each expert."""
     importance: list[float]
     """Mean gate probability of each expert."""
+    confusion: Confusion | None
+    """None where there are no labels."""
     images_per_second: float
     """Evaluated images of the whole population, per second."""
 
@@ -72,6 +84,7 @@ class Score:
             "metrics": numbers,
             "load": self.load,
             "importance": self.importance,
+            "confusion": asdict(self.confusion) if self.confusion else None,
             "evaluation_images_per_second": self.images_per_second,
         }
 
@@ -93,8 +106,9 @@ def score(
     scores = []
     for config, run in zip(configs, found, strict=True):
         agreed = {} if labels is None else agreement(run, labels, split, config.data)
+        counted = None if labels is None else _confusion(run, labels, split)
         load, importance = run.load.tolist(), run.importance.tolist()
-        scores.append(Score(config, split, run.metrics | agreed, load, importance, speed))
+        scores.append(Score(config, split, run.metrics | agreed, load, importance, counted, speed))
     return scores
 
 
@@ -137,11 +151,30 @@ def loads(scores: Sequence[Score], names: Sequence[str]) -> str:
     )
 
 
+def shared(scores: Sequence[Score], names: Sequence[str]) -> str:
+    """Return which experts took several classes and who divides classes, a paragraph a run."""
+    told = {
+        name: sharing.in_words(np.array(each.confusion.counts), each.confusion.classes)
+        for each, name in zip(scores, names, strict=True)
+        if each.confusion
+    }
+    return "\n".join(
+        textwrap.fill(f"{name}: {'; '.join(sentences)}", width=79, subsequent_indent="  ")
+        for name, sentences in told.items()
+        if sentences
+    )
+
+
 def hardware(device: torch.device) -> str:
     """Return where numbers of speed come from, such as `cpu (AMD EPYC, float32, 2 threads)`."""
     about = devices.describe(device)
     threads = f"{about['threads']} thread{'' if about['threads'] == 1 else 's'}"
     return f"{about['device']} ({about['device_name']}, {about['precision']}, {threads})"
+
+
+def _confusion(run: Evaluation, labels: Labels, split: Split) -> Confusion:
+    counts = metrics.confusion(run.assignments, getattr(labels, split), len(run.load), len(labels.classes))
+    return Confusion(labels.classes, counts.tolist())
 
 
 def _shown(name: str, values: dict[str, float]) -> str:

@@ -198,6 +198,8 @@ def _print(results: Sequence[Result], device: torch.device) -> None:
             print(f"{split} split\n\n{scores.table([run.scores[split] for run in good], names)}\n")
     if good:
         print(scores.loads([run.scores["test"] for run in good], names))
+        if told := scores.shared([run.scores["test"] for run in good], names):
+            print(told)
         if "nmi" in good[0].scores["test"].metrics:
             print(scores.ABOUT_LABELS)
     for name, result in zip(names, good, strict=True):
