@@ -148,6 +148,16 @@ class ObjectiveConfig:
     balance_prior: Shares = ()
     """pi, the prior over experts, one share an expert in any unit: kept as shares of one; empty is uniform.
     Balancing aims at it, and every bound has it."""
+    experts_steer_gate: bool = True
+    """Whether the experts' losses reach the gate; if not, it learns from information, balancing and
+    smoothness alone, and the experts follow it."""
+    smoothness: Literal["none", "virtual-adversarial", "augment", "both"] = "none"
+    """The gate's answer must not change inside a small ball around an image (`virtual-adversarial`), or
+    under a small shift, rotation and scaling (`augment`), or both."""
+    smoothness_weight: NonNegative = 1.0
+    """Strength of the smoothness loss; unused by `none`."""
+    smoothness_radius: Positive = 0.25
+    """Of the ball, as a share of the distance to the image's tenth neighbor; unused outside it."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -216,6 +226,7 @@ PER_RUN = (
     "objective.information_weight",
     "objective.balance_weight",
     "objective.balance_prior",
+    "objective.smoothness_weight",
     "routing.temperature",
     "routing.final_temperature",
 )
@@ -295,7 +306,13 @@ def shape(config: RunConfig) -> RunConfig:
     return replace(
         config,
         seed=0,
-        objective=replace(config.objective, information_weight=0.0, balance_weight=0.0, balance_prior=()),
+        objective=replace(
+            config.objective,
+            information_weight=0.0,
+            balance_weight=0.0,
+            balance_prior=(),
+            smoothness_weight=0.0,
+        ),
         routing=replace(config.routing, temperature=1.0, final_temperature=1.0),
     )
 

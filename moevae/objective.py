@@ -35,6 +35,7 @@ class Objective:
         self.route = ROUTINGS.get(configs[0].routing.kind, soft)
         self.balance = BALANCINGS[configs[0].objective.balancing]
         self.log_prior = log_priors(configs).to(device, torch.float32)
+        self.experts_steer_gate = configs[0].objective.experts_steer_gate
         self.information_weight = torch.tensor(
             [config.objective.information_weight for config in configs], device=device
         )
@@ -45,10 +46,11 @@ class Objective:
     def __call__(self, terms: Terms) -> Tensor:
         """Return J of each run, [R]."""
         log_probs = terms.gate_log_probs
+        weighing = log_probs if self.experts_steer_gate else log_probs.detach()
         if isinstance(terms, SparseTerms):
-            cost = sampled_cost(log_probs, terms.chosen, terms.expert_elbo)  # [R, B]
+            cost = sampled_cost(weighing, terms.chosen, terms.expert_elbo)  # [R, B]
         else:
-            cost = -(self.route(log_probs) * terms.expert_elbo).sum(1)
+            cost = -(self.route(weighing) * terms.expert_elbo).sum(1)
         return (
             cost.mean(-1)
             + self.information_weight * gate_information(log_probs)

@@ -1,0 +1,142 @@
+"""Smoothness: the gate's answer nearby, against closed forms, brute force and torch's own moves."""
+
+import math
+
+import pytest
+import torch
+from small import normal
+from torch import distributions
+
+from moevae import smoothness
+from moevae.gate import gate_log_probs
+from moevae.seeding import Streams
+from moevae.smoothness import (
+    ROTATION,
+    SHIFT,
+    Neighborhood,
+    augment,
+    both,
+    jitter,
+    neighbor_distances,
+    virtual_adversarial,
+)
+
+SIDE, EXPERTS, BATCH = 10, 3, 6
+PIXELS = SIDE * SIDE
+
+
+def neighborhood(weight, images, radius, seeds=(1, 2)):
+    """A linear gate; weight [R, D, K], images [R, B, D]."""
+
+    def ask(x):
+        return gate_log_probs((x @ weight).transpose(1, 2), torch.ones(len(weight)))
+
+    streams = (Streams(seeds, name) for name in ("directions", "jitters"))
+    return Neighborhood(ask, images, ask(images), radius, (SIDE, SIDE), *streams)
+
+
+def random(radius=1.0, experts=EXPERTS):
+    weight = 0.3 * normal(2, PIXELS, experts).float()
+    images = torch.rand(2, BATCH, PIXELS, generator=torch.Generator().manual_seed(3))
+    return weight.requires_grad_(), images, torch.full((2, BATCH), radius)
+
+
+def kl(log_q, log_p):
+    """Of [R, K, B], by torch.distributions."""
+    q, p = (distributions.Categorical(logits=logits.transpose(1, 2)) for logits in (log_q, log_p))
+    return distributions.kl_divergence(q, p)
+
+
+def test_between_two_experts_the_worst_direction_is_that_of_their_weights():
+    weight, images, radius = random(experts=2)
+    around = neighborhood(weight, images, radius)
+    axis = torch.nn.functional.normalize(weight[:, :, 1] - weight[:, :, 0], dim=1).unsqueeze(1)
+    ends = [kl(around.log_probs, around.ask(images + sign * axis)) for sign in (1, -1)]
+    found = virtual_adversarial(around)
+    # One of the two ends, whichever side the first guess lay on.
+    nearest = torch.stack([(found - end).abs() for end in ends]).amin(0)
+    torch.testing.assert_close(nearest, torch.zeros_like(nearest), rtol=0, atol=1e-5)
+
+
+def test_the_worst_change_is_worse_than_changes_in_random_directions():
+    weight, images, radius = random(radius=0.5)
+    around = neighborhood(weight, images, radius)
+    found = virtual_adversarial(around)
+    for seed in range(20):
+        direction = smoothness.unit(normal(2, BATCH, PIXELS, seed=seed).float())
+        assert (found > around.change(images + 0.5 * direction)).all()
+
+
+def test_nothing_changes_where_the_ball_is_a_point_or_the_gate_does_not_look():
+    weight, images, radius = random()
+    assert virtual_adversarial(neighborhood(weight, images, 0 * radius)).abs().max() < 1e-6
+    blind = torch.zeros_like(weight).requires_grad_()
+    for kind in (virtual_adversarial, augment, both):
+        change = kind(neighborhood(blind, images, radius))
+        assert torch.equal(change, torch.zeros(2, BATCH))
+        change.sum().backward()
+        assert blind.grad.isfinite().all()
+
+
+def test_the_image_teaches_its_neighbor_and_not_the_other_way():
+    weight, images, radius = random()
+    clean = weight.detach().clone().requires_grad_()
+    log_probs = gate_log_probs((images @ clean).transpose(1, 2), torch.ones(2))
+    around = neighborhood(weight, images, radius)
+    both(Neighborhood(**{**vars(around), "log_probs": log_probs})).sum().backward()
+    assert clean.grad is None
+    assert (weight.grad != 0).any()
+
+
+def test_alone_equals_in_company_bit_for_bit():
+    weight, images, radius = random()
+    together = both(neighborhood(weight, images, radius))
+    for run, seed in enumerate((1, 2)):
+        own = slice(run, run + 1)
+        assert torch.equal(
+            both(neighborhood(weight[own], images[own], radius[own], (seed,))), together[own]
+        )
+
+
+def moved(images, right=0.0, down=0.0, turn=0.0, growth=0.0):
+    draws = torch.tensor([right, down, turn, growth]).expand(*images.shape[:2], 4)
+    return jitter(images, draws, (SIDE, SIDE)).unflatten(-1, (SIDE, SIDE))
+
+
+def test_jitter_moves_turns_and_scales_as_it_says():
+    images = torch.rand(2, BATCH, PIXELS, generator=torch.Generator().manual_seed(4))
+    pictures = images.unflatten(-1, (SIDE, SIDE))
+    close = {"rtol": 0, "atol": 1e-5}
+    torch.testing.assert_close(moved(images), pictures, **close)
+    pixel = 1 / SIDE / SHIFT
+    torch.testing.assert_close(moved(images, right=pixel)[..., 1:], pictures[..., :-1], **close)
+    torch.testing.assert_close(moved(images, down=pixel)[..., 1:, :], pictures[..., :-1, :], **close)
+    quarter = moved(images, turn=math.pi / 2 / ROTATION)
+    torch.testing.assert_close(quarter, torch.rot90(pictures, -1, (-2, -1)), **close)
+    assert moved(torch.ones_like(images), growth=-1.0).mean() < 0.9  # shrunk: black at the edges
+    torch.testing.assert_close(moved(torch.ones_like(images), growth=1.0), torch.ones_like(pictures), **close)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_neighbors_are_those_of_brute_force(dtype):
+    images = (255 * torch.rand(60, 16, generator=torch.Generator().manual_seed(5))).to(dtype)
+    images = images if dtype == torch.uint8 else images / 255
+    gray = images.float() / (255 if dtype == torch.uint8 else 1)
+    expected = torch.cdist(gray, gray).sort(1).values[:, 10]
+    torch.testing.assert_close(neighbor_distances(images, 0), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_in_a_sample_a_nearer_neighbor_stands_for_the_tenth(monkeypatch):
+    images = torch.rand(2000, 8, generator=torch.Generator().manual_seed(6))
+    exact = neighbor_distances(images, 0)
+    monkeypatch.setattr(smoothness, "REFERENCE", 600)
+    sampled = neighbor_distances(images, 0)
+    assert not torch.equal(sampled, exact)
+    assert abs(float((sampled / exact).mean()) - 1) < 0.1
+    assert (sampled > 0).all()
+    assert torch.equal(neighbor_distances(images, 0), sampled)
+
+
+def test_few_images_have_the_neighbors_that_there_are():
+    images = torch.tensor([[0.0, 0.0], [0.3, 0.4], [0.0, 1.0]])
+    torch.testing.assert_close(neighbor_distances(images, 0), torch.tensor([1.0, (0.09 + 0.36) ** 0.5, 1.0]))
