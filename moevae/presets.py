@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from moevae.config import DataConfig, ModelConfig, ObjectiveConfig, RunConfig, TrainConfig, nearest
+from moevae.config import (
+    DataConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    RoutingConfig,
+    RunConfig,
+    TrainConfig,
+    nearest,
+)
 
 
 def digits() -> RunConfig:
@@ -58,12 +66,38 @@ def seed2019() -> RunConfig:
     )
 
 
+def sharp() -> RunConfig:
+    """Gates that find the digits of MNIST: they learn by smoothness, confidence and balance, experts follow.
+
+    The gate is that of Hu et al. (2017): wide, normalized by batches, gray pixels, virtual adversarial.
+    """
+    return RunConfig(
+        data=DataConfig(name="mnist", validation_size=0),
+        model=ModelConfig(
+            latent_dim=20,
+            expert_hidden=(400,),
+            gate_hidden=(600, 600),
+            gate_normalization="batch",
+            gate_input="gray",
+        ),
+        routing=RoutingConfig(kind="top-k", top_k=1),
+        objective=ObjectiveConfig(
+            information_weight=-0.1,
+            balance_weight=0.3,
+            experts_steer_gate=False,
+            smoothness="virtual-adversarial",
+        ),
+        train=TrainConfig(epochs=25, batch_size=256, learning_rate=2e-3, precision="bfloat16"),
+    )
+
+
 PRESETS: dict[str, Callable[[], RunConfig]] = {
     "digits": digits,
     "mnist": mnist,
     "mnist-conv": mnist_conv,
     "fashion-mnist": fashion_mnist,
     "seed2019": seed2019,
+    "sharp": sharp,
 }
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 from torch.nn import functional
 
@@ -118,6 +117,8 @@ def neighbor_distances(images: Tensor, seed: int) -> Tensor:
         images: stored pixels, [N, D], on any device.
         seed: of the sample.
     """
+    from sklearn.neighbors import NearestNeighbors  # slow to import, and often not needed
+
     points = gray(images.cpu())
     count = len(points)
     chosen = torch.randperm(count, generator=generator(seed, "neighbors"))[:REFERENCE]
@@ -158,8 +159,6 @@ class Smoothness:
             log_probs: what it says of them, [R, K, B].
             rows: places of the images among the training images, [R, B].
         """
-        if self.kind == "none":
-            return torch.zeros_like(self.weight)
         around = Neighborhood(
             ask, images, log_probs, self.radius[rows], self.size, self.directions, self.jitters
         )

@@ -14,6 +14,7 @@ from moevae import devices
 from moevae.config import RunConfig, shape
 from moevae.data import Images
 from moevae.errors import ConfigError
+from moevae.gate import gate_log_probs
 from moevae.model import Mixture, Terms
 from moevae.normalization import batch_statistics
 from moevae.objective import Objective
@@ -21,6 +22,7 @@ from moevae.pixels import binarize_once, gray
 from moevae.precision import Working
 from moevae.schedules import temperature as temperature_at
 from moevae.seeding import Streams
+from moevae.smoothness import Smoothness
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class Training:
         self.latent = Streams(seeds, "latent noise", device)
         self.choice = Streams(seeds, "choice of experts", device)
         self.objective = Objective(configs, device)
+        self.smoothness = Smoothness(configs, images.train, images.size, device)
         rate = configs[0].train.learning_rate
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rate, fused=True)
         self.epochs = configs[0].train.epochs
@@ -189,14 +192,17 @@ class Training:
             "binarization": self.batches.threshold,
             "latent": self.latent,
             "choice": self.choice,
+            "direction": self.smoothness.directions,
+            "jitter": self.smoothness.jitters,
         }
 
     def step(self, index: int, batch: Batch) -> Tensor:
         """Train on one batch and return the loss of each run, [R]; `index` counts from 0 over all epochs."""
+        temperature = self._temperatures(index)
         # A gate that assignments stand in for stays as it was.
         with batch_statistics(self.working.model, update=self.assignments is None):
-            terms = self._terms(self._temperatures(index), batch)
-        loss = self.objective(terms)  # [R]
+            terms = self._terms(temperature, batch)
+        loss = self.objective(terms) + self._roughness(temperature, batch, terms)  # [R]
         self.optimizer.zero_grad(set_to_none=True)
         loss.sum().backward()
         self.working.hand_over()
@@ -215,6 +221,20 @@ class Training:
         if self.assignments is None:
             return terms
         return terms.assigned(self.assignments.gather(1, batch.rows))
+
+    def _roughness(self, temperature: Tensor, batch: Batch, terms: Terms) -> Tensor:
+        """Return the weighted smoothness loss of each run, [R]; a gate that is not trained has none."""
+        if self.smoothness.kind == "none" or self.assignments is not None:
+            return torch.zeros_like(self.smoothness.weight)
+        model = self.working.model
+        # Changed images are looked at once more: they must not move the running statistics.
+        with batch_statistics(model, update=False):
+            return self.smoothness(
+                lambda images: gate_log_probs(model.gate(images), temperature),
+                model.by_gate(batch.seen, batch.gray),
+                terms.gate_log_probs,
+                batch.rows,
+            )
 
     def _temperatures(self, step: int) -> Tensor:
         progress = step / max(1, self.epochs * self.batches.steps - 1)

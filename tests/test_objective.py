@@ -239,3 +239,15 @@ def _forward(network, x):
             assert isinstance(layer, nn.Sigmoid)
             x = 1 / (1 + np.exp(-x))
     return x
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_experts_that_do_not_steer_leave_the_gate_to_the_other_terms(kind):
+    run = config({"routing.kind": kind, "objective.experts_steer_gate": False, "objective.balance_weight": 0})
+    model = mixture(run)
+    objective([run])(look(model, run)).sum().backward()
+    assert all((each.grad is None) or (each.grad == 0).all() for each in model.gate.parameters())
+    assert all((each.grad != 0).any() for each in model.experts.parameters())
+    balanced = override(run, {"objective.balance_weight": 1})
+    objective([balanced])(look(model, balanced)).sum().backward()
+    assert any((each.grad != 0).any() for each in model.gate.parameters())

@@ -93,9 +93,7 @@ def test_alone_equals_in_company_bit_for_bit():
     together = both(neighborhood(weight, images, radius))
     for run, seed in enumerate((1, 2)):
         own = slice(run, run + 1)
-        assert torch.equal(
-            both(neighborhood(weight[own], images[own], radius[own], (seed,))), together[own]
-        )
+        assert torch.equal(both(neighborhood(weight[own], images[own], radius[own], (seed,))), together[own])
 
 
 def moved(images, right=0.0, down=0.0, turn=0.0, growth=0.0):

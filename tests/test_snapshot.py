@@ -24,6 +24,8 @@ def configs():
         "model.num_experts": 3,
         "model.expert_hidden": [16],
         "model.gate_hidden": [16],
+        "model.gate_normalization": "batch",
+        "objective.smoothness": "both",
         "routing.schedule": "cosine",
         "routing.final_temperature": 0.5,
         "train.epochs": 7,

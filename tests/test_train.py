@@ -26,9 +26,9 @@ def population(sizes, kind="soft", **changes):
     base = config(sizes | changes, **{"routing.kind": kind, "routing.schedule": "exponential"})
     skewed = tuple(range(1, 1 + base.model.num_experts))
     scalars = [
-        (0, 1.0, 20.0, (), 1.0, 1.0),
-        (1, -0.3, 0.0, skewed, 0.5, 2.0),
-        (2, 0.0, 3.0, skewed[::-1], 5.0, 0.1),
+        (0, 1.0, 20.0, (), 1.0, 1.0, 1.0),
+        (1, -0.3, 0.0, skewed, 0.5, 0.5, 2.0),
+        (2, 0.0, 3.0, skewed[::-1], 0.0, 5.0, 0.1),
     ]
     return [override(base, dict(zip(PER_RUN, each, strict=True))) for each in scalars]
 
@@ -48,6 +48,16 @@ def test_company_changes_no_bit(sizes, kind, batch, threads, one_thread_again):
         alone = fit([own], data, on_epoch=lambda progress, curve=curve: curve.append(progress.losses[0]))
         assert same(weights(alone.model, 0), weights(together.model, run))
         assert curve == [epoch[run] for epoch in losses]
+
+
+@SIZES
+@pytest.mark.parametrize("smoothness", ["virtual-adversarial", "augment", "both"])
+def test_company_changes_no_bit_of_smooth_gates(sizes, smoothness):
+    smooth = {"objective.smoothness": smoothness, "model.gate_normalization": "batch"}
+    configs, data = population(sizes, "top-k", **smooth, **{"train.batch_size": 16}), images()
+    together = fit(configs, data)
+    for run, own in enumerate(configs):
+        assert same(weights(fit([own], data).model, 0), weights(together.model, run))
 
 
 def test_company_changes_no_bit_at_mnists_sizes_on_two_threads(one_thread_again):
@@ -87,7 +97,7 @@ def test_no_two_runs_and_no_two_purposes_share_a_stream():
     training = Training(population(EVEN), images(), CPU)
     streams = tuple(training._streams().values())
     starts = [each.initial_seed() for stream in streams for each in stream.generators]
-    assert len(set(starts)) == len(starts) == 12
+    assert len(set(starts)) == len(starts) == 18
 
 
 def test_the_order_of_runs_does_not_matter():
