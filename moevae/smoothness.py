@@ -93,7 +93,7 @@ def jitter(images: Tensor, draws: Tensor, size: tuple[int, int]) -> Tensor:
 
     Args:
         images: [R, B, D].
-        draws: how far along each of right, down, turn and growth, in [-1, 1] of the largest jitter, [R, B, 4].
+        draws: how far right, down, turned and grown, in [-1, 1] of the largest jitter, [R, B, 4].
         size: height and width of an image.
     """
     right, down, turn, growth = draws.flatten(0, 1).unbind(-1)  # [R B]
