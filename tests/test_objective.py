@@ -208,7 +208,7 @@ def test_every_parameter_gets_a_gradient_from_its_own_run(member):
 def test_the_2019_loss_is_the_articles():
     """The article's formula in float64 numpy, from the weights up: no log-probabilities, no distributions."""
     run = seed2019()
-    model = mixture(run, pixels=784)
+    model = mixture(run, size=(28, 28))
     x, noise = normal(1, 100, 784).sigmoid(), normal(1, 10, 100, 10, seed=1)
     found = objective([run])(model(x, noise, torch.ones(1, dtype=torch.float64))).item()
 
