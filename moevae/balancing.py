@@ -1,7 +1,8 @@
 """Losses that keep experts from dying: zero where the batch shares its images as the prior pi does.
 
 A new balancing loss is a function of log q(k|x), [R, K, B], and log pi, [R, K], that returns one number a
-run, [R], and a line in BALANCINGS.
+run, [R], and a line in BALANCINGS. One without a loss is a function of the same that returns which way each
+expert's bias in the gate shall move, [R, K], and a line in BIAS_MOVES; its loss is `none`.
 
 One scale: where importance is pi_k (1 + d_k) with small d, `kl` and `importance-cv2` are
 sum_k pi_k d_k^2 / 2, and the gradient of both, and of `switch` where the gate is certain, is d_k at q_bar_k.
@@ -25,6 +26,8 @@ from moevae.config import RunConfig
 from moevae.densities import kl_categorical
 
 SINKHORN_STEPS = 10
+BIAS_STEP = 1e-3
+"""How far a bias moves in a training step at `balance_weight` 1: the paper's speed."""
 
 
 def log_importance(log_probs: Tensor) -> Tensor:
@@ -108,6 +111,22 @@ BALANCINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "importance-cv2": importance_cv2,
     "switch": switch,
     "sinkhorn": sinkhorn,
+    "loss-free": none,
     "variance-of-sum": variance_of_sum,
     "none": none,
 }
+
+
+def toward_missing_load(log_probs: Tensor, log_prior: Tensor) -> Tensor:
+    """Return which way each expert's bias moves, [R, K]: sign(pi - load), 0 within half an image.
+
+    No gradient disturbs the experts' own. `balance_weight` is the speed, in units of BIAS_STEP logits a step.
+    The paper adds the bias to choose experts and leaves it out where their outputs are weighed; here the
+    choice is the weight, so the bias is part of the gate's answer. In evaluation it stays where training left
+    it, as in the paper. Wang et al. (2024), auxiliary-loss-free load balancing.
+    """
+    missing = log_prior.exp() - load_of(log_probs)
+    return (missing * log_probs.shape[-1]).round().sign()
+
+
+BIAS_MOVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"loss-free": toward_missing_load}

@@ -121,17 +121,19 @@ class ModelConfig:
 class RoutingConfig:
     """How the gate's logits become the weights of the experts."""
 
-    kind: Literal["soft", "hard", "top-k"] = "soft"
-    """`soft` weighs all experts; `hard` is straight-through: one-hot forward, soft gradient;
+    kind: Literal["soft", "hard", "gumbel", "top-k"] = "soft"
+    """`soft` weighs all experts; `hard` is straight-through: one-hot at the likeliest forward, soft gradient;
+    `gumbel` is straight-through at an expert drawn by the gate's probabilities (Gumbel-softmax);
     `top-k` is sparse: an image trains `top_k` experts, drawn by the gate's probabilities, and no other."""
     top_k: Count = 1
     """Experts drawn for an image by `top-k` routing; unused by the others."""
     temperature: Positive = 1.0
     """Divides the gate's logits."""
-    schedule: Literal["constant", "linear", "cosine", "exponential"] = "constant"
-    """How the temperature moves from `temperature` to `final_temperature` over training."""
+    schedule: Literal["constant", "linear", "cosine", "exponential", "learned"] = "constant"
+    """How the temperature moves from `temperature` to `final_temperature` over training; `learned` starts at
+    `temperature` and follows the gradient."""
     final_temperature: Positive = 1.0
-    """Temperature at the last step and in evaluation; unused by the constant schedule."""
+    """Temperature at the last step and in evaluation; unused by the constant and the learned schedule."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -142,7 +144,9 @@ class ObjectiveConfig:
     """alpha: 1 for the negative ELBO, 0 for the competitive objective, negative to reward confident gates."""
     balance_weight: NonNegative = 20.0
     """lambda: strength of the balancing loss, in nats per image."""
-    balancing: Literal["kl", "importance-cv2", "switch", "sinkhorn", "variance-of-sum", "none"] = "kl"
+    balancing: Literal[
+        "kl", "importance-cv2", "switch", "sinkhorn", "loss-free", "variance-of-sum", "none"
+    ] = "kl"
     """`kl` is KL(q_bar || pi); moevae/balancing.py has the others, and the scale that all of them share but
     `variance-of-sum`, the 2019 article's, whose strength moves with the batch size."""
     balance_prior: Shares = ()
@@ -208,8 +212,10 @@ class RunConfig:
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
         moving = self.routing.final_temperature != RoutingConfig().final_temperature
-        if self.routing.schedule == "constant" and moving:
-            raise ValueError("routing.final_temperature needs a routing.schedule other than constant")
+        if self.routing.schedule in ("constant", "learned") and moving:
+            raise ValueError(
+                f"routing.final_temperature needs a routing.schedule other than {self.routing.schedule}"
+            )
         if self.model.gate_normalization == "batch" and self.train.batch_size == 1:
             raise ValueError("model.gate_normalization = batch needs a train.batch_size of 2 or more")
         return self

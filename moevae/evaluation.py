@@ -22,7 +22,7 @@ from moevae.errors import DataError
 from moevae.model import Mixture, Terms, hard_elbo, log_joint, mixture_elbo, tight_elbo
 from moevae.objective import gate_information
 from moevae.pixels import evaluated, gray
-from moevae.schedules import temperature
+from moevae.schedules import temperatures
 from moevae.seeding import Streams
 
 Split = Literal["train", "validation", "test"]
@@ -110,7 +110,7 @@ def _evaluate(
     """Measure each run on images as they are stored, [N, D], so many at a time."""
     stored = images.to(model.device)
     seen = evaluated(images, configs[0].data, split).to(model.device)
-    heat = torch.tensor([temperature(config.routing, 1.0) for config in configs], device=model.device)
+    heat = temperatures(configs, 1.0, model.gate.temperature)
     log_prior = log_priors(configs).to(next(model.parameters()))
     noise = Streams([config.seed for config in configs], f"evaluation of {split}", model.device)
     parts: dict[str, list[Tensor]] = defaultdict(list)
@@ -125,6 +125,7 @@ def _evaluate(
     log_probs = torch.cat(parts.pop("gate_log_probs"), -1)  # [R, K, N]
     responsible = torch.cat(parts.pop("responsible"), -1).cpu().numpy()  # [R, N]
     means = {name: torch.cat(values, -1).double().mean(-1) for name, values in parts.items()}  # [R]
+    means["temperature"] = heat
     return [
         _evaluation(
             log_probs[run], responsible[run], {name: float(mean[run]) for name, mean in means.items()}

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from moevae.balancing import BALANCINGS, log_importance, log_priors
+from moevae.balancing import BALANCINGS, BIAS_MOVES, BIAS_STEP, log_importance, log_priors
 from moevae.config import RunConfig
 from moevae.densities import kl_categorical
 from moevae.model import SparseTerms, Terms
@@ -34,6 +34,7 @@ class Objective:
         # Terms of all experts under sparse routing come from given assignments: their weights are given too.
         self.route = ROUTINGS.get(configs[0].routing.kind, soft)
         self.balance = BALANCINGS[configs[0].objective.balancing]
+        self.bias_move = BIAS_MOVES.get(configs[0].objective.balancing)
         self.log_prior = log_priors(configs).to(device, torch.float32)
         self.experts_steer_gate = configs[0].objective.experts_steer_gate
         self.information_weight = torch.tensor(
@@ -43,16 +44,23 @@ class Objective:
             [config.objective.balance_weight for config in configs], device=device
         )
 
-    def __call__(self, terms: Terms) -> Tensor:
-        """Return J of each run, [R]."""
+    def __call__(self, terms: Terms, uniform: Tensor | None = None) -> Tensor:
+        """Return J of each run, [R]; `uniform`, [R, K, B], is what a random routing draws by."""
         log_probs = terms.gate_log_probs
         weighing = log_probs if self.experts_steer_gate else log_probs.detach()
         if isinstance(terms, SparseTerms):
             cost = sampled_cost(weighing, terms.chosen, terms.expert_elbo)  # [R, B]
         else:
-            cost = -(self.route(weighing) * terms.expert_elbo).sum(1)
+            cost = -(self.route(weighing, uniform) * terms.expert_elbo).sum(1)
         return (
             cost.mean(-1)
             + self.information_weight * gate_information(log_probs)
             + self.balance_weight * self.balance(log_probs, self.log_prior)
         )
+
+    @torch.no_grad()
+    def move_bias(self, bias: Tensor, terms: Terms) -> None:
+        """Move the gates' biases of experts, [R, K], after a training step, where balancing does it so."""
+        if self.bias_move:
+            speed = BIAS_STEP * self.balance_weight.unsqueeze(-1)
+            bias += speed * self.bias_move(terms.gate_log_probs, self.log_prior)

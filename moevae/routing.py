@@ -1,6 +1,7 @@
 """How the gate's probabilities become the weights of the experts in the objective.
 
-A new routing is a function of log q(k|x), [R, K, B], that returns weights, [R, K, B], and a line in ROUTINGS.
+A new routing is a function of log q(k|x), [R, K, B], and of draws uniform on [0, 1), [R, K, B], that only a
+random one is given. It returns weights, [R, K, B], and has a line in ROUTINGS.
 Sparse routing computes drawn experts alone, and has a cost of its own.
 """
 
@@ -12,12 +13,12 @@ import torch
 from torch import Tensor
 
 
-def soft(log_probs: Tensor) -> Tensor:
+def soft(log_probs: Tensor, uniform: Tensor | None = None) -> Tensor:
     """Weigh every expert by its probability."""
     return log_probs.exp()
 
 
-def hard(log_probs: Tensor) -> Tensor:
+def hard(log_probs: Tensor, uniform: Tensor | None = None) -> Tensor:
     """Straight-through: one-hot at the likeliest expert going forward, the soft gradient going back.
 
     Bengio, Leonard, Courville (2013), estimating gradients through stochastic neurons.
@@ -29,7 +30,18 @@ def hard(log_probs: Tensor) -> Tensor:
     return chosen + (probs - probs.detach())
 
 
-ROUTINGS: dict[str, Callable[[Tensor], Tensor]] = {"soft": soft, "hard": hard}
+def gumbel(log_probs: Tensor, uniform: Tensor) -> Tensor:
+    """Straight-through: one-hot at an expert drawn by its probability, a relaxed draw's gradient going back.
+
+    The largest of softmax(log q + Gumbel noise) is a draw from q. The softmax stands in for the draw going
+    back, which is biased, unlike `sampled_cost`. The relaxation's own temperature is one; the gate's
+    temperature is in q. Jang, Gu, Poole (2017); Maddison, Mnih, Teh (2017).
+    """
+    noise = -(-uniform.clamp_min(torch.finfo(uniform.dtype).tiny).log()).log()
+    return hard((log_probs + noise).log_softmax(1))
+
+
+ROUTINGS: dict[str, Callable[..., Tensor]] = {"soft": soft, "hard": hard, "gumbel": gumbel}
 """Where all experts are computed."""
 
 

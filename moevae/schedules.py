@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from moevae.config import RoutingConfig
+import torch
+from torch import Tensor
+
+from moevae.config import RoutingConfig, RunConfig
 
 SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
     "constant": lambda start, end, progress: start,
@@ -19,3 +22,16 @@ SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
 def temperature(routing: RoutingConfig, progress: float) -> float:
     """Return the temperature at that share of training, 0 at the first step and 1 at the last."""
     return SCHEDULES[routing.schedule](routing.temperature, routing.final_temperature, progress)
+
+
+def temperatures(configs: Sequence[RunConfig], progress: float, learned: Tensor) -> Tensor:
+    """Return the temperature of each run at that share of training, [R].
+
+    Args:
+        configs: one a run, of one schedule.
+        progress: 0 at the first step and 1 at the last.
+        learned: what the gates have learned, [R]: the answer where the schedule is `learned`.
+    """
+    if configs[0].routing.schedule == "learned":
+        return learned
+    return torch.tensor([temperature(config.routing, progress) for config in configs]).to(learned.device)

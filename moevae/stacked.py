@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 # Fused Adam rounds the vector body and the tail of a tensor differently: a run's share of a tensor must fill
 # whole vectors, or a run in company is updated with other rounding than alone.
-_VECTOR = 16
+VECTOR = 16
 
 
 class Stacked(nn.Module):
@@ -20,7 +20,7 @@ class Stacked(nn.Module):
         super().__init__()
         self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
         for name, (runs, *shape) in self.shapes.items():
-            size = math.ceil(math.prod(shape) / _VECTOR) * _VECTOR
+            size = math.ceil(math.prod(shape) / VECTOR) * VECTOR
             self.register_parameter(f"_{name}", nn.Parameter(torch.zeros(runs, size)))
 
     def stored(self, name: str) -> Tensor:

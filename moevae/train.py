@@ -20,7 +20,7 @@ from moevae.normalization import batch_statistics
 from moevae.objective import Objective
 from moevae.pixels import binarize_once, gray
 from moevae.precision import Working
-from moevae.schedules import temperature as temperature_at
+from moevae.schedules import temperatures
 from moevae.seeding import Streams
 from moevae.smoothness import Smoothness
 
@@ -112,6 +112,7 @@ class Training:
         seeds = [config.seed for config in configs]
         self.configs, self.device = tuple(configs), device
         self.model = Mixture(configs[0].model, images.size, seeds).to(device)
+        self.model.gate.start_at([config.routing.temperature for config in configs])
         self.batches = Batches(configs, images.train, device)
         self.working = Working(self.model, configs[0].train.precision)
         self.latent = Streams(seeds, "latent noise", device)
@@ -149,7 +150,7 @@ class Training:
             epochs=self.epochs,
             model=self.model,
             losses=means.tolist(),
-            temperatures=self._temperatures(first + self.batches.steps - 1).tolist(),
+            temperatures=self._temperatures(first + self.batches.steps - 1, self.model).tolist(),
             failures=list(self.failures),
         )
 
@@ -198,15 +199,19 @@ class Training:
 
     def step(self, index: int, batch: Batch) -> Tensor:
         """Train on one batch and return the loss of each run, [R]; `index` counts from 0 over all epochs."""
-        temperature = self._temperatures(index)
+        temperature = self._temperatures(index, self.working.model)
         # A gate that assignments stand in for stays as it was.
         with batch_statistics(self.working.model, update=self.assignments is None):
             terms = self._terms(temperature, batch)
-        loss = self.objective(terms) + self._roughness(temperature, batch, terms)  # [R]
+        random = self.configs[0].routing.kind == "gumbel"
+        uniform = self.choice.uniform(*terms.gate_log_probs.shape[1:]) if random else None
+        loss = self.objective(terms, uniform) + self._roughness(temperature, batch, terms)  # [R]
         self.optimizer.zero_grad(set_to_none=True)
         loss.sum().backward()
         self.working.hand_over()
         self.optimizer.step()
+        if self.assignments is None:
+            self.objective.move_bias(self.model.gate.expert_bias, terms)
         self.working.refresh()
         return loss.detach()
 
@@ -236,11 +241,9 @@ class Training:
                 batch.rows,
             )
 
-    def _temperatures(self, step: int) -> Tensor:
+    def _temperatures(self, step: int, model: Mixture) -> Tensor:
         progress = step / max(1, self.epochs * self.batches.steps - 1)
-        return torch.tensor([temperature_at(config.routing, progress) for config in self.configs]).to(
-            self.device
-        )
+        return temperatures(self.configs, progress, model.gate.temperature)
 
     def _note_failures(self, losses: Tensor, first: int) -> None:
         """Write down the first step whose loss is not finite, for runs that had not failed yet."""

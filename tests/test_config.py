@@ -25,7 +25,7 @@ from moevae.errors import ConfigError
 from moevae.presets import PRESETS, preset
 
 # python -c "from moevae.config import *; print(fingerprint(RunConfig()))"
-GOLDEN = "3819a77877559bb6"
+GOLDEN = "96f7d8e5f56f0a93"
 
 OTHER = {
     "data.name": "mnist",
@@ -55,6 +55,10 @@ OTHER = {
     "objective.information_weight": -0.5,
     "objective.balance_weight": 1.0,
     "objective.balancing": "none",
+    "objective.experts_steer_gate": False,
+    "objective.smoothness": "both",
+    "objective.smoothness_weight": 0.5,
+    "objective.smoothness_radius": 0.5,
     "objective.balance_prior": (0.325, *(0.075,) * 9),
     "train.epochs": 3,
     "train.batch_size": 7,
@@ -94,6 +98,7 @@ def test_there_is_one_zero(key):
     if key in (
         "data.imbalance",
         "model.gaussian_std",
+        "objective.smoothness_radius",
         "routing.temperature",
         "routing.final_temperature",
         "train.learning_rate",
@@ -195,7 +200,7 @@ def test_an_unknown_key_is_named_with_the_nearest(key, hint):
         ("objective.balance_weight", float("nan")),
         ("objective.information_weight", float("-inf")),
         ("objective.balance_weight", 10**400),
-        ("objective.balancing", "cv"),
+        ("objective.balancing", "cv2"),
         ("objective.balance_prior", [1, 0]),
         ("objective.balance_prior", [1, -1]),
         ("objective.balance_prior", 1),
@@ -224,6 +229,8 @@ def test_an_unknown_data_set_is_named_with_the_nearest(name, hint):
 def test_a_final_temperature_without_a_schedule_is_refused():
     message = message_of(override, RunConfig(), {"routing.final_temperature": 0.5})
     assert message == "routing.final_temperature needs a routing.schedule other than constant"
+    learned = {"routing.schedule": "learned", "routing.final_temperature": 0.5}
+    assert message_of(override, RunConfig(), learned).endswith("other than learned")
 
 
 @pytest.mark.parametrize("tree", [[1, 2], "seed", None, 3])

@@ -7,14 +7,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from small import normal
+from torch.nn import functional
 
-from moevae.routing import ROUTINGS, draw_experts, hard, sampled_cost, soft
+from moevae.routing import ROUTINGS, draw_experts, gumbel, hard, sampled_cost, soft
 
 
 @given(st.integers(1, 9), st.floats(0, 200), st.integers(0, 10**6), st.sampled_from(sorted(ROUTINGS)))
 def test_weights_are_shares(experts, scale, seed, kind):
     log_probs = (scale * normal(2, experts, 6, seed=seed)).log_softmax(1)
-    weights = ROUTINGS[kind](log_probs)
+    uniform = torch.rand(2, experts, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    weights = ROUTINGS[kind](log_probs, uniform)
     assert weights.shape == log_probs.shape
     assert (weights >= 0).all()
     torch.testing.assert_close(weights.sum(1), torch.ones(2, 6, dtype=torch.float64))
@@ -40,6 +42,40 @@ def test_hard_has_the_gradient_of_soft():
 
     assert torch.equal(gradient(hard), gradient(soft))
     assert gradient(hard).abs().min() > 0
+
+
+def test_gumbel_draws_experts_with_their_probabilities():
+    log_probs = torch.tensor([0.5, 0.0, 0.3, 0.2]).log()[None, :, None].expand(2, 4, 20_000)
+    weights = gumbel(log_probs, torch.rand(2, 4, 20_000, generator=torch.Generator().manual_seed(0)))
+    assert ((weights == 0) | (weights == 1)).all()
+    torch.testing.assert_close(weights.mean(-1), log_probs[..., 0].exp(), rtol=0, atol=0.02)
+    assert not weights[:, 1].any()
+
+
+def test_gumbels_gradient_is_the_papers():
+    value, uniform = normal(2, 5, 8, seed=1), torch.rand(2, 5, 8, dtype=torch.float64)
+    noise = -torch.log(-torch.log(uniform))
+
+    def gradient(route):
+        logits = normal(2, 5, 8).requires_grad_()
+        weights = route(logits)
+        (weights * value).sum().backward()
+        return weights.detach(), logits.grad
+
+    def textbook(logits):
+        relaxed = (logits + noise).softmax(1)
+        one_hot = functional.one_hot(relaxed.argmax(1), 5).transpose(1, 2)
+        return one_hot - relaxed.detach() + relaxed
+
+    for ours, theirs in zip(
+        gradient(lambda logits: gumbel(logits.log_softmax(1), uniform)), gradient(textbook), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_gumbel_bears_the_end_of_the_scale():
+    weights = gumbel(torch.zeros(1, 3, 4).log_softmax(1), torch.zeros(1, 3, 4))
+    assert weights.sum(1).tolist() == [[1.0] * 4]
 
 
 def test_experts_are_drawn_with_their_probabilities():

@@ -48,4 +48,4 @@ def test_curve(kind, progress, expected):
 
 def test_every_schedule_of_the_configuration_is_there():
     literal = RoutingConfig.__pydantic_fields__["schedule"].annotation
-    assert set(literal.__args__) == set(SCHEDULES)
+    assert set(literal.__args__) == {*SCHEDULES, "learned"}

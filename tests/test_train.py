@@ -21,20 +21,22 @@ CPU = torch.device("cpu")
 SIZES = pytest.mark.parametrize("sizes", [EVEN, ODD], ids=["even", "odd"])
 
 
-def population(sizes, kind="soft", **changes):
+def population(sizes, kind="soft", schedule="exponential", **changes):
     """Runs that differ in all that may differ."""
-    base = config(sizes | changes, **{"routing.kind": kind, "routing.schedule": "exponential"})
+    base = config(sizes | changes, **{"routing.kind": kind, "routing.schedule": schedule})
     skewed = tuple(range(1, 1 + base.model.num_experts))
     scalars = [
         (0, 1.0, 20.0, (), 1.0, 1.0, 1.0),
         (1, -0.3, 0.0, skewed, 0.5, 0.5, 2.0),
         (2, 0.0, 3.0, skewed[::-1], 0.0, 5.0, 0.1),
     ]
+    if schedule == "learned":
+        scalars = [(*each[:-1], 1.0) for each in scalars]
     return [override(base, dict(zip(PER_RUN, each, strict=True))) for each in scalars]
 
 
 @SIZES
-@pytest.mark.parametrize("kind", ["soft", "hard", "top-k"])
+@pytest.mark.parametrize("kind", ["soft", "hard", "gumbel", "top-k"])
 @pytest.mark.parametrize("batch", [16, 48])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_company_changes_no_bit(sizes, kind, batch, threads, one_thread_again):
@@ -58,6 +60,112 @@ def test_company_changes_no_bit_of_smooth_gates(sizes, smoothness):
     together = fit(configs, data)
     for run, own in enumerate(configs):
         assert same(weights(fit([own], data).model, 0), weights(together.model, run))
+
+
+LEARNING = pytest.mark.parametrize(
+    ("kind", "schedule", "balancing"),
+    [
+        ("soft", "learned", "sinkhorn"),
+        ("gumbel", "learned", "loss-free"),
+        ("top-k", "learned", "importance-cv2"),
+        ("hard", "exponential", "loss-free"),
+        ("soft", "exponential", "switch"),
+    ],
+)
+
+
+@SIZES
+@LEARNING
+def test_company_changes_no_bit_of_what_gates_learn_beside_weights(sizes, kind, schedule, balancing):
+    changes = {"train.batch_size": 16, "objective.balancing": balancing}
+    configs, data = population(sizes, kind, schedule, **changes), images()
+    together = fit(configs, data)
+    for run, own in enumerate(configs):
+        assert same(weights(fit([own], data).model, 0), weights(together.model, run))
+
+
+@LEARNING
+def test_a_restored_training_goes_on_bit_for_bit(kind, schedule, balancing):
+    changes = {"objective.balancing": balancing, "train.epochs": 4}
+    configs, data = population(ODD, kind, schedule, **changes), images()
+    whole, half, rest = (Training(configs, data, CPU) for _ in range(3))
+    for _ in range(2):
+        half.epoch()
+    rest.restore(*half.state())
+    through = [whole.epoch().temperatures for _ in range(4)]
+    assert [rest.epoch().temperatures for _ in range(2)] == through[2:]
+    for run in range(3):
+        assert same(weights(whole.model, run), weights(rest.model, run))
+
+
+def test_each_run_learns_a_temperature_of_its_own():
+    runs, told = population(EVEN, schedule="learned", **{"train.epochs": 3}), []
+    training = Training(runs, images(), CPU)
+    starts = training.model.gate.temperature.tolist()
+    assert starts == pytest.approx([1.0, 0.5, 5.0])
+    found = fit(runs, images(), on_epoch=lambda progress: told.append(progress.temperatures))
+    ends = [evaluation.metrics["temperature"] for evaluation in evaluate(found.model, runs, images())]
+    assert ends == told[-1]
+    assert all(abs(end / start - 1) > 1e-3 for start, end in zip(starts, ends, strict=True))
+    padding = found.model.gate._log_temperature[:, 1:]
+    assert not padding.any()
+
+
+def test_a_scheduled_temperature_is_not_learned():
+    found = fit(population(EVEN), images()).model.gate
+    assert found.temperature.tolist() == pytest.approx([1.0, 0.5, 5.0])
+
+
+def test_the_loss_falls_along_the_temperatures_gradient():
+    """Against a difference of losses: the gradient is of the temperature that the gate answers at."""
+    run = config({"routing.schedule": "learned", "routing.temperature": 0.7}, objective="elbo")
+    training = Training([run], images(), CPU)
+    training.model.double()
+    x = images().train[None, :32].round().double()
+    noise = torch.randn(1, 4, 32, 4, generator=torch.Generator().manual_seed(0)).double()
+    gate = training.model.gate
+
+    def loss():
+        return training.objective(training.model(x, noise, gate.temperature)).sum()
+
+    loss().backward()
+    slope = gate._log_temperature.grad[0, 0].item()
+    with torch.no_grad():
+        gate._log_temperature[0, 0] += 1e-5
+        above = loss().item()
+        gate._log_temperature[0, 0] -= 2e-5
+        below = loss().item()
+    assert slope == pytest.approx((above - below) / 2e-5, rel=1e-4)
+    assert abs(slope) > 1e-3
+
+
+def test_loss_free_balancing_moves_the_bias_alone_by_its_speed():
+    changes = {"objective.balancing": "loss-free", "objective.information_weight": 0.0}
+    runs = [
+        config(changes | {"objective.balance_weight": weight, "train.epochs": 1}) for weight in (0.0, 20.0)
+    ]
+    found = fit(runs, images()).model.gate.expert_bias
+    assert not found[0].any()
+    steps = found[1].div(0.02)
+    torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-4)
+    assert 0 < steps.abs().max().round() <= 3  # 96 images in batches of 32
+    none = fit([override(runs[0], {"objective.balancing": "none"})], images())
+    assert same(weights(none.model, 0), weights(fit([runs[0]], images()).model, 0))
+
+
+def test_loss_free_balancing_revives_experts():
+    """A gate whose biases favor one expert by far, and that cannot learn."""
+    run = config({"objective.balancing": "loss-free", "objective.balance_weight": 200.0, "train.epochs": 40})
+    run = override(run, {"train.learning_rate": 1e-9, "routing.kind": "hard"})
+    training, data = Training([run], images(), CPU), images()
+    with torch.no_grad():
+        training.model.gate.network.layers[-1].stored("bias")[0, 0] += 5
+    before = evaluate(training.model, [run], data, "train")[0].metrics["effective_experts"]
+    while not training.done:
+        training.epoch()
+    after = evaluate(training.model, [run], data, "train")[0].metrics["effective_experts"]
+    assert before == pytest.approx(1)
+    assert after > 2
 
 
 def test_company_changes_no_bit_at_mnists_sizes_on_two_threads(one_thread_again):

@@ -29,6 +29,7 @@ UNITS = {
     "recon_log_prob": "nats/image",
     "kl_z": "nats/image",
     "kl_gate": "nats/image",
+    "temperature": "",
     "gate_information": "nats",
     "effective_experts": "experts",
     "dead_experts": "experts",
