@@ -5,22 +5,25 @@ Run with: python -m pytest bench/test_engine.py -m ""
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from toys import PROFILE, Listener, Toy, outcome
+import synthetic
+from toys import PROFILE, Listener, Toy
 
-from studies import designs, ledger, records, storage
+from studies import designs, ledger, storage, upkeep
 from studies.engine import run_study
 from studies.executors import in_process
+from studies.report import write_report
 from studies.trials import Trials
 
 OVERHEAD = 0.020
 """Seconds a toy cell may cost, with SQLite."""
-OPENING = 30.0
+WHOLE = 30.0
 """Seconds a study of 10,000 cells may take to open, reconcile and report."""
 
 
@@ -49,41 +52,52 @@ def test_overhead_of_a_toy_cell(benchmark, tmp_path):
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """A study of 10,000 cells that is done, and its design."""
-    root = tmp_path_factory.mktemp("large")
-    toys = design(root, 10_000)
-    folder = root / "study"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _: None)
-        for cell in toys.cells:
-            records.publish(folder, outcome(cell.run(0)))
-    ledger.write_study(ledger.survey(toys, folder), folder)
-    return toys, folder
+    """A study of 10,000 cells that is done: records of 60 epochs with pictures, as real ones."""
+    axes = {
+        "objective.balance_weight": [0.8 * level for level in range(25)],
+        "routing.temperature": [0.25 * level for level in range(1, 21)],
+        "routing.kind": ["soft", "hard"],
+        "train.learning_rate": [1e-4 * level for level in range(1, 11)],
+    }
+    return synthetic.write(tmp_path_factory.mktemp("large"), synthetic.plan(axes, seeds=(0,)))
 
 
 def _open(toys: designs.Design, folder: Path) -> None:
     state = ledger.survey(toys, folder)
+    assert len(state.recorded) == 10_000
+    assert not state.refused
     with storage.opened(storage.default_url(folder)) as opened:
         Trials(opened, toys, folder).reconcile(state.recorded, [task.cell.key for task in state.tasks])
 
 
 @pytest.mark.parametrize("storage_there", [False, True], ids=["storage made anew", "storage there"])
-def test_opening_of_10_000_cells(benchmark, large, storage_there):
-    """The design read, the records surveyed, the trials reconciled."""
-    _, folder = large
+def test_10_000_cells_open_reconcile_and_report(benchmark, large, storage_there):
+    """The design read, the records surveyed, the trials reconciled, the report written."""
+    spent: list[dict[str, float]] = []
 
     def setup() -> None:
         if not storage_there:
-            for path in folder.glob("study.db*"):
+            for path in large.glob("study.db*"):
                 path.unlink()
 
-    benchmark.pedantic(lambda: _open(design(folder.parent, 10_000), folder), setup=setup, rounds=2)
-    benchmark.extra_info |= {"cells": 10_000, "cores": os.cpu_count()}
-    assert benchmark.stats.stats.median < OPENING
+    def run() -> None:
+        begin, moment = time.process_time(), time.perf_counter()
+        _open(upkeep.design_of(large), large)
+        opened = time.perf_counter() - moment
+        assert write_report(large).stat().st_size < 512 * 1024, "GitHub would not show it"
+        report = time.perf_counter() - moment - opened
+        processor = time.process_time() - begin
+        spent.append(
+            {"open and reconcile (s)": opened, "report (s)": report, "processor time (s)": processor}
+        )
+
+    benchmark.pedantic(run, setup=setup, rounds=2)
+    fastest = min(spent, key=lambda each: each["processor time (s)"])
+    benchmark.extra_info |= {"cells": 10_000, "cores": os.cpu_count(), **fastest}
+    assert benchmark.stats.stats.min < WHOLE
 
 
 def test_opening_of_10_000_cells_with_new_seeds(benchmark, large):
     """Every cell has a seed to train again: all trials are written anew, as waiting."""
-    toys, folder = large
-    benchmark.pedantic(lambda: _open(toys.with_seeds((0, 1)), folder), rounds=1)
-    assert benchmark.stats.stats.median < OPENING
+    benchmark.pedantic(lambda: _open(upkeep.design_of(large).with_seeds((0, 1)), large), rounds=1)
+    assert benchmark.stats.stats.median < WHOLE

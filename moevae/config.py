@@ -252,11 +252,11 @@ def from_dict(tree: Mapping[str, Any]) -> RunConfig:
     """
     if not isinstance(tree, Mapping):
         raise ConfigError(f"a configuration is a table of keys, not a {type(tree).__name__}")
-    for path, _ in leaves(tree):
-        _check_key(path)
     try:
         return _ADAPTER.validate_python(tree)
     except ValidationError as error:
+        for path, _ in leaves(tree):
+            _check_key(path)
         raise ConfigError(_one_line(error)) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import numpy as np
@@ -15,6 +16,12 @@ from studies.study import Study
 
 STRENGTH, TEMPERATURE = "objective.balance_weight", "routing.temperature"
 
+MOST_PANELS = 8
+"""Of a figure."""
+
+Setting = tuple[tuple[str, int], ...]
+"""Axes and their levels."""
+
 
 def effect_of_each(analysis: Analysis, page: Page) -> None:
     """A section an axis: its levels, paired tests, what it does to the experts, and learning curves."""
@@ -27,11 +34,12 @@ def effect_of_each(analysis: Analysis, page: Page) -> None:
         where = next(iter(along.values())).contexts
         page.head(f"Effect of {names[axis]}")
         settings = len(where.cells)
+        some = "some of " if settings > plots.MOST_LINES else ""
         page.add(
             f"Each level averaged over the same {settings} setting{'s'[: settings > 1]} of the other axes"
             + (f" ({where.left_out} left out: runs are missing there)" if where.left_out else "")
             + ", seed by seed"
-            + ("; gray lines are the settings." if settings > 1 else ".")
+            + (f"; gray lines are {some}the settings." if settings > 1 else ".")
         )
         drawn = [measure for measure in (*analysis.compared, *measures.ROUTING) if measure in along]
         page.show(
@@ -58,27 +66,26 @@ def heat_maps(analysis: Analysis, page: Page) -> None:
     if any(len(study.axes.get(axis, ())) < 2 for axis in (STRENGTH, TEMPERATURE)):
         return
     names = tables.words(study.axes)
-    others = [axis for axis in study.axes if axis not in (STRENGTH, TEMPERATURE)]
-    panels = [
-        dict(zip(others, values, strict=True)) for values in product(*(study.axes[axis] for axis in others))
-    ]
+    fixed, panels = _panels(study)
     grids = {
         measure: {
-            ", ".join(f"{names[axis]} {tables.show(value)}" for axis, value in fixed.items()): grid
-            for fixed in panels
-            if np.isfinite(grid := _grid(study, measure, fixed)).sum() > 1
+            ", ".join(f"{names[axis]} {tables.show(study.axes[axis][level])}" for axis, level in panel): grid
+            for panel in panels
+            if np.isfinite(grid := _grid(study, measure, (*fixed, *panel))).sum() > 1
         }
         for measure in analysis.compared
     }
     if not any(grids.values()):
         return
     page.head("Strength against temperature")
+    held = ", ".join(f"{names[axis]} {tables.show(study.axes[axis][level])}" for axis, level in fixed)
+    page.add(f"Drawn where {escape(held)}; all cells are in [table.csv](table.csv)." if held else "")
     for measure, drawn in grids.items():
-        for part in range(0, len(drawn), 8):
+        if drawn:
             page.show(
-                f"heat {measure.label} {part // 8 + 1 if len(drawn) > 8 else ''}",
+                f"heat {measure.label}",
                 plots.heat_maps(
-                    dict(list(drawn.items())[part : part + 8]),
+                    drawn,
                     measure,
                     [tables.show(value) for value in study.axes[STRENGTH]],
                     [tables.show(value) for value in study.axes[TEMPERATURE]],
@@ -86,6 +93,24 @@ def heat_maps(analysis: Analysis, page: Page) -> None:
                 ),
                 f"Mean {measure.heading} by {names[STRENGTH]} and {names[TEMPERATURE]}",
             )
+
+
+def _panels(study: Study) -> tuple[Setting, list[Setting]]:
+    """Return what all heat maps share and what each has of its own, so that there are few enough to read.
+
+    The longest of the other axes are held at the baseline's level.
+    """
+    varied = [axis for axis in study.axes if axis not in (STRENGTH, TEMPERATURE)]
+    fixed = []
+    while math.prod(len(study.axes[axis]) for axis in varied) > MOST_PANELS:
+        axis = max(varied, key=lambda each: len(study.axes[each]))
+        varied.remove(axis)
+        level = (
+            study.levels[study.baseline, tuple(study.axes).index(axis)] if study.baseline is not None else 0
+        )
+        fixed.append((axis, int(level)))
+    choices = product(*(range(len(study.axes[axis])) for axis in varied))
+    return tuple(fixed), [tuple(zip(varied, levels, strict=True)) for levels in choices]
 
 
 def _curves(study: Study, axis: str, where: effects.Contexts, ticks: list[str], page: Page) -> None:
@@ -108,12 +133,9 @@ def _curves(study: Study, axis: str, where: effects.Contexts, ticks: list[str], 
         )
 
 
-def _grid(study: Study, measure: Measure, fixed: dict[str, object]) -> np.ndarray:
-    means = stats.means(study.matrix(measure.key))
-    strengths, temperatures = list(study.axes[STRENGTH]), list(study.axes[TEMPERATURE])
-    grid = np.full((len(strengths), len(temperatures)), np.nan)
-    for cell in range(len(study.cells)):
-        if all(study.value(cell, axis) == value for axis, value in fixed.items()):
-            row = strengths.index(study.value(cell, STRENGTH))
-            grid[row, temperatures.index(study.value(cell, TEMPERATURE))] = means[cell]
+def _grid(study: Study, measure: Measure, setting: Setting) -> np.ndarray:
+    level = dict(zip(study.axes, study.levels.T, strict=True))
+    kept = np.all([np.ones(len(study.cells)), *(level[axis] == value for axis, value in setting)], axis=0)
+    grid = np.full((len(study.axes[STRENGTH]), len(study.axes[TEMPERATURE])), np.nan)
+    grid[level[STRENGTH][kept], level[TEMPERATURE][kept]] = stats.means(study.matrix(measure.key))[kept]
     return grid

@@ -85,7 +85,7 @@ class Cell:
 
     def name(self, seed: int) -> str:
         """Return the fingerprint of the cell's run with that seed."""
-        return name_of(self.run(seed), self.method)
+        return name_of(self.run(seed), self.method) if seed != self.config.seed else self.key
 
 
 @dataclass(frozen=True)

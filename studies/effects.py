@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from studies.anova import Anova
 from studies.measures import Measure
 from studies.paired import Comparison
 from studies.stats import Matrix, Row, Summary
-from studies.study import Study, identity
+from studies.study import Study
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,17 @@ def contexts(study: Study, axis: str, values: Matrix) -> Contexts | None:
     axis has one level.
     """
     place = tuple(study.axes).index(axis)
-    levels = {identity([value]): level for level, value in enumerate(study.axes[axis])}
-    rows: dict[str, np.ndarray] = {}
-    for number, cell in enumerate(study.cells):
-        row = rows.setdefault(identity(cell[:place] + cell[place + 1 :]), np.full(len(levels), -1))
-        row[levels[identity([cell[place]])]] = number
-    whole = np.array([row for row in rows.values() if (row >= 0).all()], dtype=int).reshape(-1, len(levels))
+    _, first, setting = np.unique(
+        np.delete(_codes(study), place, axis=1).sum(axis=1), return_index=True, return_inverse=True
+    )
+    rows = np.full((len(first), len(study.axes[axis])), -1)
+    rows[np.argsort(np.argsort(first))[setting], study.levels[:, place]] = np.arange(len(study.cells))
+    whole = rows[(rows >= 0).all(axis=1)]
     seeds, kept = stats.whole_block(np.isfinite(values[:, whole]).all(axis=2))
-    if len(levels) < 2 or not kept.any() or not seeds.any():
+    if len(study.axes[axis]) < 2 or not kept.any() or not seeds.any():
         return None
-    reference = study.cells[study.baseline][place] if study.baseline is not None else study.axes[axis][0]
-    return Contexts(whole[kept], levels[identity([reference])], int((~kept).sum()), seeds)
+    reference = study.levels[study.baseline, place] if study.baseline is not None else 0
+    return Contexts(whole[kept], int(reference), int((~kept).sum()), seeds)
 
 
 def effect(study: Study, axis: str, measure: Measure) -> Effect | None:
@@ -95,10 +95,14 @@ def variance(study: Study, measure: Measure) -> Anova | None:
     shape = [len(study.axes[axis]) for axis in axes]
     if not axes or int(np.prod(shape)) != len(study.cells):
         return None
-    places = {identity(cell): number for number, cell in enumerate(study.cells)}
-    order = [places[identity(cell)] for cell in product(*study.axes.values())]
-    values = study.comparable(measure)[:, order]
+    values = study.comparable(measure)[:, np.argsort(_codes(study).sum(axis=1))]
     return anova.analyze(values.T.reshape(*shape, len(values)))
+
+
+def _codes(study: Study) -> np.ndarray:
+    """Return the levels of each cell, each times its axis's stride in the full grid, [cells, axes]."""
+    sizes = [len(values) for values in study.axes.values()]
+    return study.levels * [math.prod(sizes[place + 1 :]) for place in range(len(sizes))]
 
 
 def varied(study: Study) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import pandas as pd
 from studies import axes, effects, knowledge, markup, measures, pictures, plots, stats, tables
 from studies.analysis import Analysis
 from studies.markup import escape
-from studies.page import Page
+from studies.page import FOLDED, Page
 from studies.records import Method
 from studies.study import Run, Study
 
@@ -22,13 +22,13 @@ LONG = 40
 def results(analysis: Analysis, page: Page) -> None:
     """The full table, the best cell first."""
     study = analysis.study
-    rows = tables.result_rows(study, analysis.table, analysis.leading)
+    rows = tables.result_rows(study, analysis.table, analysis.leading, most=LONG + FOLDED)
     page.head("Results")
     first = analysis.leading[0].label if analysis.leading else "nothing yet"
     page.add(
         f"One row a cell, by {first}: mean ± standard deviation [95 % interval of the mean] over n seeds."
     )
-    page.rows(rows, LONG, "[table.csv](table.csv)")
+    page.rows(rows, LONG, "[table.csv](table.csv)", total=len(analysis.table))
 
 
 def against_baseline(analysis: Analysis, page: Page) -> None:
@@ -43,13 +43,14 @@ def against_baseline(analysis: Analysis, page: Page) -> None:
     )
     frame = tables.comparison_table(study, list(analysis.contrasts), list(analysis.contrasts.values()))
     link = page.keep("comparisons", frame)
-    words = [
-        f"{tables.label(study, cell)} ({tables.describe(study, cell)})" for cell in range(len(study.cells))
+    names = [
+        f"{tables.label(study, cell)} ({tables.describe(study, cell)})"
+        for cell in range(min(len(study.cells), FOLDED + 1))
     ]
     for measure, comparison in analysis.contrasts.items():
         page.add(f"**{measure.heading}**")
-        rows = tables.comparison_rows(measure, comparison, words, study.baseline, "cell")
-        page.rows(rows, 0, link)
+        rows = tables.comparison_rows(measure, comparison, names, study.baseline, "cell")
+        page.rows(rows[:FOLDED], 0, link, total=len(study.cells) - 1)
     page.add(f"As CSV: {link}.")
 
 

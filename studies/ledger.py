@@ -67,13 +67,18 @@ def survey(design: Design, folder: Path, *, retry_failed: bool = False) -> Ledge
         RecordError: the folder holds runs that are not of this design.
     """
     good, bad = records.read_all(folder)
-    recorded: dict[str, list[Record]] = {cell.key: [] for cell in (*design.cells, *design.beside)}
+    every = (*design.cells, *design.beside)
+    names = {(cell.key, seed): cell.name(seed) for cell in every for seed in design.seeds}
+    owners = {name: key for (key, _), name in names.items()}
+    recorded: dict[str, list[Record]] = {cell.key: [] for cell in every}
     for record in good:
-        config = replace(configs.from_dict(record.config), seed=0)
-        key = records.name_of(config, record.method)
+        config = None
+        if (key := owners.get(record.fingerprint)) is None:
+            config = replace(configs.from_dict(record.config), seed=0)
+            key = records.name_of(config, record.method)
         if key in recorded:
             recorded[key].append(record)
-        elif record.method is None:
+        elif config and record.method is None:
             raise _foreign(folder, config, design)
     done = {
         record.fingerprint
@@ -83,11 +88,11 @@ def survey(design: Design, folder: Path, *, retry_failed: bool = False) -> Ledge
     }
     tasks = []
     for cell in design.cells:
-        missing = tuple(cell.run(seed) for seed in design.seeds if cell.name(seed) not in done)
+        missing = tuple(cell.run(seed) for seed in design.seeds if names[cell.key, seed] not in done)
         if missing:
             tasks.append(Task(cell, missing))
     for cell in design.beside:  # fitted one by one, so that none waits for another to be recorded
-        tasks += [Task(cell, (cell.run(seed),)) for seed in design.seeds if cell.name(seed) not in done]
+        tasks += [Task(cell, (cell.run(seed),)) for seed in design.seeds if names[cell.key, seed] not in done]
     return Ledger(
         design=design,
         whole=_with_what_was(design, folder),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import scipy.special
@@ -16,8 +15,6 @@ from studies import records
 from studies.baselines import BASELINES
 from studies.records import Method, Record
 from studies.study import DATA, Cell, Peer, Run, Study, identity
-
-T = TypeVar("T")
 
 CURVES = ("mixture_elbo", "nmi")
 """Metrics of the validation split that are drawn by epoch."""
@@ -74,7 +71,7 @@ def _sorted(
     """Sort the records into cells and peers; a cell that was not planned joins `cells` and `index`."""
     found: dict[tuple[str, str, int], tuple[Run, Cell]] = {}
     unread: list[str] = []
-    for item in _undisturbed(records.iterate(folder)):
+    for item in records.iterate(folder):
         if isinstance(item, RecordError):
             unread.append(str(item).removeprefix(f"{folder}/"))
             continue
@@ -104,17 +101,6 @@ def _sorted(
 
 def _peer(method: Method) -> str:
     return f"{method.name} (oracle)" if method.oracle else method.name
-
-
-def _undisturbed(items: Iterator[T]) -> Iterator[T]:
-    """Pass the items on without garbage collection: it would scan all that was read, time and again."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield from items
-    finally:
-        if before:
-            gc.enable()
 
 
 def _peers(axes: Sequence[str], found: Mapping[tuple[str, str, int], tuple[Run, Cell]]) -> tuple[Peer, ...]:

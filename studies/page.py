@@ -58,13 +58,19 @@ class Page:
         """Append blocks that open at a click."""
         self.add(f"<details>\n<summary>{escape(words)}</summary>", *blocks, "</details>")
 
-    def rows(self, rows: Sequence[Mapping[str, str]], shown: int, link: str = "") -> None:
-        """Append a table: the first rows are shown, some more are folded, and all are behind the link."""
+    def rows(
+        self, rows: Sequence[Mapping[str, str]], shown: int, link: str = "", total: int | None = None
+    ) -> None:
+        """Append a table: the first rows are shown, some more are folded, and all are behind the link.
+
+        Of a long table, `shown + FOLDED` rows are enough where `total` says how many there are.
+        """
+        total = len(rows) if total is None else total
         self.add(table(rows[:shown]))
         if rest := rows[shown : shown + FOLDED]:
-            self.fold(f"{'the next' if shown else 'the first'} {len(rest)} of {len(rows)}", table(rest))
-        if len(rows) > shown + FOLDED:
-            self.add(f"All {len(rows)} rows: {link}.")
+            self.fold(f"{'the next' if shown else 'the first'} {len(rest)} of {total}", table(rest))
+        if total > shown + FOLDED:
+            self.add(f"All {total} rows: {link}.")
 
     def text(self) -> str:
         """Return the whole page."""

@@ -13,7 +13,10 @@ def front(means: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     intervals (a single run) neither dominates nor is dominated.
     """
     whole = np.isfinite(means).all(axis=1)
-    level = (means[:, None, :] >= means[None, :, :]).all(axis=2)  # [other, cell]
-    above = (low[:, None, :] > high[None, :, :]).any(axis=2)
-    dominated = (level & above & whole[:, None]).any(axis=0)
+    dominated = np.zeros(len(means), dtype=bool)
+    for other in np.flatnonzero(whole & np.isfinite(low).any(axis=1)):
+        candidates = np.flatnonzero(whole & ~dominated)
+        level = (means[other] >= means[candidates]).all(axis=1)
+        above = (low[other] > high[candidates]).any(axis=1)
+        dominated[candidates[level & above]] = True
     return whole & ~dominated

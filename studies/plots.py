@@ -34,6 +34,10 @@ STYLE: dict[str, Any] = {
 BLUE, ORANGE, GRAY, PALE = "#0072B2", "#D55E00", "#767676", "#d9d9d9"
 """Okabe and Ito's colors, which color-blind people tell apart."""
 MARKERS = "osD^vPX*<>"
+MOST_TICKS = 12
+"""Levels named below an effect, of those drawn."""
+MOST_LINES = 200
+"""Settings drawn behind an effect: more are one gray."""
 
 
 def style() -> AbstractContextManager[None]:
@@ -115,15 +119,19 @@ def levels(effects: Sequence[Effect], ticks: Sequence[str], name: str) -> bytes:
         x = np.arange(len(ticks))
         for place, effect in zip(places.flat, effects, strict=False):
             if len(effect.means) > 1:
-                lines = [np.column_stack([x, means]) for means in effect.means]
+                every = -(-len(effect.means) // MOST_LINES)
+                lines = [np.column_stack([x, means]) for means in effect.means[::every]]
                 place.add_collection(LineCollection(lines, colors=PALE, linewidths=1, zorder=1))
                 place.autoscale_view()
             summary = effect.summary
             place.plot(x, summary.mean, color=BLUE, linewidth=1.5, zorder=2)
             _bars(place, x, summary.mean, summary.low, summary.high)
             place.set_title(effect.measure.heading)
-            turned = max(map(len, ticks)) > 7 or len(ticks) > 8
-            place.set_xticks(x, ticks, rotation=40 if turned else 0, ha="right" if turned else "center")
+            every = -(-len(ticks) // MOST_TICKS)
+            turned = max(map(len, ticks)) > 7 or len(ticks[::every]) > 8
+            place.set_xticks(
+                x[::every], ticks[::every], rotation=40 if turned else 0, ha="right" if turned else "center"
+            )
             place.set_xlim(-0.35, len(ticks) - 0.65)
             place.tick_params(labelbottom=True)
         for place in places.flat[len(effects) :]:

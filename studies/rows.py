@@ -6,14 +6,15 @@ minutes. These are the tables of its schema 12; another schema is left to Optuna
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from optuna.distributions import distribution_to_json
+from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, MetaData, delete, func, insert, select, update
 
 SCHEMA = 12
@@ -39,6 +40,46 @@ class Rows:
         """Bind the tables to their database."""
         self._engine = storage.engine
         self._tables = metadata.tables
+
+    def outline(self, study: int, attributes: Collection[str]) -> list[FrozenTrial]:
+        """Return a study's trials by number: state, distributions, and these user attributes alone."""
+        trials, told, params = (
+            self._tables[name] for name in ("trials", "trial_user_attributes", "trial_params")
+        )
+        heads = select(trials.c.trial_id, trials.c.number, trials.c.state).where(trials.c.study_id == study)
+        pairs = (
+            select(told.c.trial_id, told.c.key, told.c.value_json)
+            .join(trials, trials.c.trial_id == told.c.trial_id)
+            .where(trials.c.study_id == study, told.c.key.in_(attributes))
+        )
+        ranges = (
+            select(params.c.trial_id, params.c.param_name, params.c.distribution_json)
+            .join(trials, trials.c.trial_id == params.c.trial_id)
+            .where(trials.c.study_id == study)
+        )
+        parsed = functools.cache(json_to_distribution)
+        with self._engine.connect() as connection:
+            found = {
+                number: FrozenTrial(
+                    number=place,
+                    state=TrialState[state],
+                    value=None,
+                    datetime_start=None,
+                    datetime_complete=None,
+                    params={},
+                    distributions={},
+                    user_attrs={},
+                    system_attrs={},
+                    intermediate_values={},
+                    trial_id=number,
+                )
+                for number, place, state in connection.execute(heads.order_by(trials.c.number))
+            }
+            for number, key, value in connection.execute(pairs):
+                found[number].user_attrs[key] = json.loads(value)
+            for number, name, text in connection.execute(ranges):
+                found[number].distributions[name] = parsed(text)
+        return list(found.values())
 
     def add(self, study: int, trials: Sequence[FrozenTrial]) -> list[int]:
         """Add trials at the end of a study, all or, where it fails, whole chunks; return their ids."""
@@ -144,4 +185,8 @@ class Rows:
 
     def _put(self, connection: Connection, table: str, content: Iterable[Mapping[str, Any]]) -> None:
         if lines := list(content):
-            connection.execute(insert(self._tables[table]), lines)
+            # Numbers and texts need none of the processing, value by value, that SQLAlchemy would do.
+            statement = insert(self._tables[table]).compile(self._engine, column_keys=list(lines[0]))
+            order = statement.positiontup
+            rows = [tuple(line[name] for name in order) for line in lines] if order else lines
+            connection.exec_driver_sql(str(statement), rows)

@@ -225,6 +225,15 @@ class Study:
             runs[0].likelihood if (runs := self.of_cell(cell)) else "" for cell in range(len(self.cells))
         )
 
+    @cached_property
+    def levels(self) -> np.ndarray:
+        """Which level each cell has on each axis, [cells, axes]."""
+        found = np.zeros((len(self.cells), len(self.axes)), dtype=int)
+        for place, values in enumerate(self.axes.values()):
+            known = {identity([value]): level for level, value in enumerate(values)}
+            found[:, place] = [known[identity([cell[place]])] for cell in self.cells]
+        return found
+
     def value(self, cell: int, axis: str) -> Any:
         """Return what the cell has on an axis."""
         return self.cells[cell][tuple(self.axes).index(axis)]

@@ -108,12 +108,14 @@ def run_table(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def result_rows(study: Study, frame: pd.DataFrame, chosen: Sequence[Measure]) -> Rows:
+def result_rows(
+    study: Study, frame: pd.DataFrame, chosen: Sequence[Measure], most: int | None = None
+) -> Rows:
     """Return the rows of the main table from `cell_table`, the best mean of the first measure first."""
     names = words(study.axes)
     order = frame[f"{chosen[0].key} mean"].to_numpy() if chosen else np.zeros(len(frame))
     rows = []
-    for cell in np.argsort(-order, kind="stable"):
+    for cell in np.argsort(-order, kind="stable")[:most]:
         row = frame.iloc[int(cell)]
         shown = {"cell": row["cell"] + (" (baseline)" if cell == study.baseline else "")}
         shown |= {names[axis]: row[axis] for axis in study.axes}

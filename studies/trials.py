@@ -123,7 +123,7 @@ class Trials:
     def _reconcile(self, recorded: Mapping[str, Sequence[Record]], waiting: set[str]) -> None:
         self._study = self._found_or_created()
         self._rows = rows(self._storage)
-        trials = self._storage.get_all_trials(self._study, deepcopy=False)
+        trials = self._outlines()
         if not self._says(trials, recorded, waiting):
             self._clear()
             trials = []
@@ -145,6 +145,12 @@ class Trials:
         for (cell, _), number in zip(new, numbers, strict=True):
             if cell.key in waiting:
                 self._open[cell.key] = number
+
+    def _outlines(self) -> list[FrozenTrial]:
+        """Return the trials, with what they count at least: Optuna reads learning curves for minutes."""
+        if self._rows:
+            return self._rows.outline(self._study, ("cell_key", "runs"))
+        return self._storage.get_all_trials(self._study, deepcopy=False)
 
     def _clear(self) -> None:
         """Remove all trials; Optuna itself can only remove the study with them."""

@@ -81,6 +81,22 @@ def test_a_trial_that_ended_stays_as_it_is(design, recorded, tmp_path):
     assert told(url) == before
 
 
+def test_the_outline_says_what_optuna_reads(design, recorded, tmp_path):
+    told = ("cell_key", "runs")
+    with storage.opened(life(design, recorded, tmp_path)) as opened:
+        study = opened.get_study_id_from_name("toy")
+        other = opened.create_new_study([StudyDirection.MAXIMIZE], "other")
+        opened.create_new_trial(other, opened.get_all_trials(study)[0])
+        there = rows.rows(opened)
+        assert there
+        outline, whole = there.outline(study, told), opened.get_all_trials(study)
+    assert len(outline) == 8
+    for trial, read in zip(outline, whole, strict=True):
+        for name in ("_trial_id", "number", "state", "distributions"):
+            assert getattr(trial, name) == getattr(read, name)
+        assert trial.user_attrs == {key: read.user_attrs[key] for key in told if key in read.user_attrs}
+
+
 def test_trials_of_other_studies_are_left_alone(design, recorded, tmp_path):
     url = life(design, recorded, tmp_path)
     with storage.opened(url) as opened:
