@@ -7,9 +7,12 @@ import time
 import warnings
 
 import pytest
+from optuna.trial import TrialState
+from test_searching import go
 from toy_studies import HERE, ToyStudy
 from toys import Listener, Toy
 
+from studies import records, searches
 from studies.cluster import dask
 from studies.engine import run_study
 from studies.executors import WorkersError
@@ -66,6 +69,23 @@ def test_workers_killed_while_running(tmp_path, cluster, reliability, cells, kil
         f"{cells} complete once",
         sized=True,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_search_on_a_cluster(tmp_path, cluster):
+    search = searches.load("gate", changes=("train.epochs=3",))
+    (tmp_path / "diary").mkdir()
+    toy = Toy(tmp_path / "diary", seconds=0.1)
+    with dask(cluster.scheduler_address) as workforce:
+        found = go(search, tmp_path / "s", toy, trials=9, workforce=workforce)
+    assert len(found.trials) == 9
+    assert {trial.state for trial in found.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    good, bad = records.read_all(tmp_path / "s")
+    assert not bad
+    complete = [trial for trial in found.trials if trial.state is TrialState.COMPLETE]
+    assert len(good) == 2 * len(complete) > 0
+    assert set(toy.counts().values()) == {1}
 
 
 def test_no_scheduler_is_told_in_one_line(monkeypatch):
