@@ -1,4 +1,4 @@
-"""The command line of the core: `python -m moevae train | evaluate | sample | info`."""
+"""The command line of the core: `python -m moevae train | evaluate | sample | explore | info`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from moevae import arguments, console
-from moevae.arguments import Evaluate, Info, Sample, Train
+from moevae.arguments import Evaluate, Explore, Info, Sample, Train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return console.exit_code(lambda: _run(options))
 
 
-def _run(options: Train | Evaluate | Sample | Info) -> int:
+def _run(options: Train | Evaluate | Sample | Explore | Info) -> int:
     # Torch takes seconds to import: each command is imported when it is asked for.
     match options:
         case Train(dry_run=True):
@@ -34,6 +34,10 @@ def _run(options: Train | Evaluate | Sample | Info) -> int:
             from moevae.commands.sample import sample
 
             return sample(options)
+        case Explore():
+            from moevae.commands.explore import explore
+
+            return explore(options)
         case Info():
             from moevae.commands.info import info
 

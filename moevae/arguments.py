@@ -52,6 +52,22 @@ Examples:
   python -m moevae sample RUN.safetensors
   python -m moevae sample RUN.safetensors --expert 3 --count 64"""
 
+EXPLORE = """Draw what the experts of a trained run know, into a folder of PNG files.
+
+What to expect:
+- neighbors.png: samples of each expert, as `sample` draws them, and below
+  each the nearest training image (Euclidean, gray pixels): what was learned
+  by heart shows.
+- interpolations.png: from one test image to another, inside the expert that
+  the gate gives both.
+- traversals-expert-K.png: expert K along each of its latents from -3 to 3,
+  those that tell most (KL to the prior, nats an image) first.
+- The images are needed, labels are not. The same seed gives the same files.
+
+Examples:
+  python -m moevae explore RUN.safetensors
+  python -m moevae explore RUN.safetensors --expert 3 --seed 1"""
+
 INFO = """Tell what is installed, or what a checkpoint holds.
 
 What to expect:
@@ -141,6 +157,22 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Explore:
+    """What the command `explore` was given."""
+
+    checkpoint: Positional[Annotated[Path, arg(metavar="CHECKPOINT")]]
+    """A file that `train` wrote."""
+    expert: Annotated[int | None, _optional("K", "all experts")] = None
+    """Draw this expert only; experts count from 0."""
+    seed: Annotated[int | None, _optional("N", "the run's")] = None
+    """Seed of the samples, and of the choice of test images."""
+    data_root: Root = None
+    """Where the data sets are."""
+    output: Annotated[Path | None, _optional("DIR", "beside the checkpoint")] = None
+    """Folder of the pictures; those that are there are replaced."""
+
+
+@dataclass(frozen=True)
 class Info:
     """What the command `info` was given."""
 
@@ -156,11 +188,12 @@ COMMANDS = (
     Command("train", Train, TRAIN),
     Command("evaluate", Evaluate, EVALUATE),
     Command("sample", Sample, SAMPLE),
+    Command("explore", Explore, EXPLORE),
     Command("info", Info, INFO),
 )
 
 
-def parse(arguments: Sequence[str] | None = None) -> Train | Evaluate | Sample | Info:
+def parse(arguments: Sequence[str] | None = None) -> Train | Evaluate | Sample | Explore | Info:
     """Return what was typed; `--help` prints and exits, a mistake is told in one line, with exit code 2."""
     typed = console.parse(
         COMMANDS,
@@ -168,4 +201,4 @@ def parse(arguments: Sequence[str] | None = None) -> Train | Evaluate | Sample |
         prog="python -m moevae",
         description="Unsupervised mixtures of variational autoencoders: train, measure, draw.",
     )
-    return cast(Train | Evaluate | Sample | Info, typed)
+    return cast(Train | Evaluate | Sample | Explore | Info, typed)

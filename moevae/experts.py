@@ -35,7 +35,8 @@ class Experts(nn.Module):
 
     def mean(self, z: Tensor) -> Tensor:
         """Return the mean image E[x|z, k] in [0, 1], [R, K, B, D]; z [R, K, B, Z]."""
-        return self.decode(z).sigmoid()
+        # Run by run: vectorized code rounds the last few elements of a tensor in another way.
+        return torch.stack([logits.sigmoid() for logits in self.decode(z)])
 
     def recon_log_prob(self, z: Tensor, x: Tensor) -> Tensor:
         """Return log p_k(x|z) in nats, [R, K, B]; z [R, K, B, Z], x [R, B, D]."""

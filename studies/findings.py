@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from moevae.drawing import labeled
 from studies import axes, effects, knowledge, markup, measures, pictures, plots, stats, tables
 from studies.analysis import Analysis
 from studies.markup import escape
@@ -212,7 +213,7 @@ def _pictures(study: Study, page: Page, run: Run, name: str) -> None:
     }
     for kind, picture in sorted(run.record.pictures.items(), reverse=True):
         content = (study.folder / "records" / Path(picture.file).name).read_bytes()
-        drawn = pictures.tiles(content, picture.rows, picture.columns, names.get(kind, ("", "")))
+        drawn = labeled(content, picture.rows, picture.columns, names.get(kind, ("", "")))
         page.show(f"{name} {kind}", drawn, words.get(kind, f"{kind} of the {name} run"))
     table = run.record.confusion
     if table is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
+from moevae.drawing import labeled
 from moevae.errors import RecordError
 from studies import pictures, records
 from studies.records import Record
@@ -82,4 +83,4 @@ def drawn(record: Record, kind: str, folder: Path) -> bytes:
     picture = record.pictures[kind]
     content = (records.path_of(folder, record.fingerprint).parent / picture.file).read_bytes()
     names = ("epoch", "expert") if kind == "samples" else ("", "test image")
-    return pictures.tiles(content, picture.rows, picture.columns, names)
+    return labeled(content, picture.rows, picture.columns, names)

@@ -71,7 +71,7 @@ def sharing(analysis: Analysis, page: Page) -> None:
             "what": event,
             "at the end": f"{told[event]} of {n} runs",
             "while it trained": f"{passed[event]} of {n} runs",
-            "since epoch (median)": _since(event, histories),
+            "since epoch (median)": _since(event, histories) if told[event] else "–",
         }
         for event in sorted(told | passed, key=lambda event: (-told[event], -passed[event], event))
     ]

@@ -1,41 +1,14 @@
-"""Figures of one run: what its experts draw, what they make of images, which classes they take."""
+"""Figures of one run: which classes its experts take, and how far its gate can be believed."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
-from studies.plots import BLUE, GRAY, annotate, canvas, png, style
-
-
-def tiles(content: bytes, rows: Sequence[str], columns: Sequence[str], names: tuple[str, str]) -> bytes:
-    """Draw a grid of small images with its labels; `names` say what rows and columns are."""
-    image = np.asarray(Image.open(io.BytesIO(content)).convert("L"))
-    height, width = image.shape[0] / len(rows), image.shape[1] / len(columns)
-    side = min(0.55, 5.4 / len(columns))
-    with style():
-        size = (
-            0.8 + 0.07 * max(map(len, rows)) + side * len(columns),
-            0.7 + side * height / width * len(rows),
-        )
-        figure, place = canvas(size)
-        place.imshow(image, cmap="gray", interpolation="nearest", vmin=0, vmax=255)
-        every = max(1, len(columns) // 20)
-        places = [width * (index + 0.5) - 0.5 for index in range(len(columns))]
-        place.set_xticks(places[::every], columns[::every])
-        place.set_yticks([height * (index + 0.5) - 0.5 for index in range(len(rows))], rows)
-        place.set(ylabel=names[0], xlabel=names[1])
-        for index in range(1, len(columns)):
-            place.axvline(width * index - 0.5, color="white", linewidth=1.5)
-        for index in range(1, len(rows)):
-            place.axhline(height * index - 0.5, color="white", linewidth=1.5)
-        _bare(place)
-        return png(figure)
+from moevae.drawing import bare, canvas, png, style
+from studies.plots import BLUE, GRAY, annotate
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
@@ -52,7 +25,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
         place.set_xticks(range(len(classes)), classes, rotation=turned, ha="right" if turned else "center")
         place.set_yticks(range(len(order)), [str(expert) for expert in order])
         place.set(xlabel="class", ylabel="expert")
-        _bare(place)
+        bare(place)
         return png(figure)
 
 
@@ -71,7 +44,7 @@ def confusions(by_epoch: Mapping[int, np.ndarray], classes: Sequence[str]) -> by
             turned = 90 if max(map(len, classes), default=0) > 1 else 0
             place.set_xticks(range(len(classes)), classes, rotation=turned, fontsize=9)
             place.set_yticks(range(len(order)), [str(expert) for expert in order], fontsize=9)
-            _bare(place)
+            bare(place)
         for place in places.flat[len(by_epoch) :]:
             place.set_axis_off()
         figure.supylabel("expert", fontsize=12)
@@ -105,8 +78,3 @@ def reliability(images: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray
         place.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(0, 1.03), aspect="equal")
         place.legend(frameon=False, loc="upper left")
         return png(figure)
-
-
-def _bare(place: Any) -> None:
-    place.spines[:].set_visible(False)
-    place.tick_params(length=0)

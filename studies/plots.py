@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any
 
 import matplotlib as mpl
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from moevae.drawing import png, style
 from studies.effects import Effect
 from studies.measures import Measure
 from studies.stats import Row
-
-STYLE: dict[str, Any] = {
-    "figure.dpi": 120,
-    "savefig.dpi": 120,
-    "figure.facecolor": "white",
-    "font.size": 12,
-    "axes.titlesize": 12,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.formatter.useoffset": False,
-    "image.cmap": "cividis",
-}
-"""White behind all, so that a dark theme changes nothing; large enough for a phone."""
 
 BLUE, ORANGE, GRAY, PALE = "#0072B2", "#D55E00", "#767676", "#d9d9d9"
 """Okabe and Ito's colors, which color-blind people tell apart."""
@@ -38,27 +22,6 @@ MOST_TICKS = 12
 """Levels named below an effect, of those drawn."""
 MOST_LINES = 200
 """Settings drawn behind an effect: more are one gray."""
-
-
-def style() -> AbstractContextManager[None]:
-    """Return the context for making and saving a figure: the defaults and `STYLE`, no user's settings."""
-    return matplotlib.style.context(["default", STYLE], after_reset=True)
-
-
-def canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
-    """Return a figure of that many inches with one place to draw."""
-    figure = Figure(figsize=size, layout="constrained")
-    return figure, figure.subplots()
-
-
-def png(figure: Figure) -> bytes:
-    """Return the figure as a PNG that names neither program nor time."""
-    # Laid out here, once: saving would do it again.
-    figure.draw_without_rendering()
-    figure.set_layout_engine(None)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def annotate(place: Axes, row: int, column: int, text: str, shade: float) -> None:

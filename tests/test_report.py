@@ -35,8 +35,8 @@ def bare(config: RunConfig):
 @pytest.fixture
 def undrawn(monkeypatch) -> None:
     """Figures are made and not drawn, which takes most of the time."""
-    for module in ("plots", "pictures"):
-        monkeypatch.setattr(f"studies.{module}.png", lambda figure: b"not drawn")
+    for module in ("moevae.drawing", "studies.plots", "studies.pictures"):
+        monkeypatch.setattr(f"{module}.png", lambda figure: b"not drawn")
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def evaluate(options: Evaluate) -> int:
     configs = [settings.apply_settings(run.config, changes) for run in runs]
     load = functools.cache(lambda data: _load(data, options.data_root))
     for path, run, config in zip(options.checkpoints, runs, configs, strict=True):
-        _check(path, run, config.data, load(config.data)[0])
+        check(path, run, config.data, load(config.data)[0])
     found = []
     for run, config in zip(runs, configs, strict=True):
         found += scores.score(run.model.to(device), [config], *load(config.data), options.split)
@@ -64,7 +64,7 @@ def _load(data: DataConfig, root: Path | None) -> tuple[Images, Labels | None]:
     return load_images(data, root), load_labels(data, root)
 
 
-def _check(path: Path, run: Trained, data: DataConfig, images: Images) -> None:
+def check(path: Path, run: Trained, data: DataConfig, images: Images) -> None:
     """Refuse images of another size; tell of images that changed under the same name."""
     if (images.height, images.width) != (run.height, run.width):
         raise CheckpointError(
