@@ -164,6 +164,8 @@ class Explore:
     """A file that `train` wrote."""
     expert: Annotated[int | None, _optional("K", "all experts")] = None
     """Draw this expert only; experts count from 0."""
+    count: Annotated[int, arg(metavar="N")] = 10
+    """How many samples of each expert."""
     seed: Annotated[int | None, _optional("N", "the run's")] = None
     """Seed of the samples, and of the choice of test images."""
     data_root: Root = None

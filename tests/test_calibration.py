@@ -81,6 +81,12 @@ def test_the_order_of_the_experts_does_not_matter(size, random):
     assert calibrated(probs[order], labels, classes, naming)[0] == pytest.approx(first)
 
 
+def test_a_bin_holds_its_upper_end():
+    probs = np.array([[k / BINS, 1 - k / BINS] for k in range(8, BINS + 1)])
+    found = reliability(probs, np.zeros(len(probs), dtype=int))
+    assert found.images.tolist() == [0] * 7 + [1] * 8
+
+
 def test_a_gate_that_is_certain_errs_as_often_as_it_is_wrong():
     labels = np.repeat([0, 1, 2, 3], 50)
     experts = np.where(np.arange(200) % 10 < 8, (labels + 1) % 4, labels)

@@ -84,6 +84,7 @@ def test_a_mistake_is_told_and_nothing_written(run, tmp_path, capsys):
     for options, told in (
         (["--expert", "2"], "this run has experts 0 to 1"),
         (["--seed", "-1"], "--seed -1"),
+        (["--count", "21"], "--count 21: between 1 and 20"),
     ):
         assert main(["explore", run, "--output", str(tmp_path / "none"), *options]) == 2
         assert told in capsys.readouterr().err

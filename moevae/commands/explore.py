@@ -20,8 +20,8 @@ from moevae.files import obstacle, write_atomically
 from moevae.pixels import evaluated, gray
 from moevae.seeding import Streams
 
-SAMPLES = 10
-"""Drawn by each expert, to be laid beside their nearest training images."""
+MOST = 20
+"""Samples of each expert that a picture has room for."""
 STEPS = 9
 """Images on the way from one image to another."""
 REACH, STRIDE = 3.0, 0.5
@@ -31,6 +31,8 @@ REACH, STRIDE = 3.0, 0.5
 def explore(options: Explore) -> int:
     """Write a folder of PNGs and print their paths."""
     folder = options.output or options.checkpoint.with_name(f"{options.checkpoint.stem}-explored")
+    if not 1 <= options.count <= MOST:
+        raise ConfigError(f"--count {options.count}: between 1 and {MOST}")
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise ConfigError(f"--seed {options.seed}: between 0 and 2^63 - 1")
     if hindrance := obstacle(folder):
@@ -48,7 +50,7 @@ def explore(options: Explore) -> int:
     (found,) = evaluate(trained.model, [config], images)
     assignments = torch.from_numpy(found.assignments)[None]  # [1, N]
     seen = evaluated(images.test, config.data, "test")  # [N, D]
-    pictures = _neighbors(trained, images, seed, experts)
+    pictures = _neighbors(trained, images, options.count, seed, experts)
     pictures |= _ways(trained, seen, assignments, seed, experts)
     pictures |= _walks(trained, seen, assignments, experts)
     for name, content in pictures.items():
@@ -60,14 +62,16 @@ def explore(options: Explore) -> int:
     return 0
 
 
-def _neighbors(trained: Trained, images: Images, seed: int, experts: Sequence[int]) -> dict[str, bytes]:
+def _neighbors(
+    trained: Trained, images: Images, count: int, seed: int, experts: Sequence[int]
+) -> dict[str, bytes]:
     """Draw samples of each expert above the training images nearest to them."""
-    samples = draw(trained.model, SAMPLES, seed)[list(experts)]  # [experts, SAMPLES, D]
+    samples = draw(trained.model, count, seed)[list(experts)]  # [experts, count, D]
     train = gray(images.train)
     places, distances = exploration.nearest(samples.flatten(0, 1), train)
     pairs = torch.stack([samples, train[places].view_as(samples)], dim=1).flatten(0, 1)
     rows = [words for expert in experts for words in (f"expert {expert}", "nearest")]
-    columns = [str(number) for number in range(1, SAMPLES + 1)]
+    columns = [str(number) for number in range(1, count + 1)]
     title = f"Samples, and the training images nearest to them\n(median distance {distances.median():.2f})"
     return {"neighbors.png": _grid(trained, pairs, rows, columns, ("", "sample"), title)}
 
