@@ -170,7 +170,7 @@ class Explore:
     """Seed of the samples, and of the choice of test images."""
     data_root: Root = None
     """Where the data sets are."""
-    output: Annotated[Path | None, _optional("DIR", "beside the checkpoint")] = None
+    output: Annotated[Path | None, _optional("FOLDER", "beside the checkpoint")] = None
     """Folder of the pictures; those that are there are replaced."""
 
 
