@@ -94,7 +94,7 @@ def test_10_000_cells_open_reconcile_and_report(benchmark, large, storage_there)
     benchmark.pedantic(run, setup=setup, rounds=2)
     fastest = min(spent, key=lambda each: each["processor time (s)"])
     benchmark.extra_info |= {"cells": 10_000, "cores": os.cpu_count(), **fastest}
-    assert benchmark.stats.stats.min < WHOLE
+    assert fastest["processor time (s)"] < WHOLE
 
 
 def test_opening_of_10_000_cells_with_new_seeds(benchmark, large):

@@ -66,12 +66,11 @@ def compare(values: Matrix, baseline: int, better: int = 1) -> Comparison:
 
 
 def sign_flip(differences: Matrix) -> Row:
-    """Return the two-sided p-value of each column's mean under random signs; NaN where there is no pair.
+    """Return the two-sided p-value of each column's mean under random signs; NaN for fewer than two pairs.
 
     Exact up to `EXACT` pairs, else drawn with a fixed seed and counting the observed signs too.
     """
     p = np.full(differences.shape[1], np.nan)
-    p[stats.counts(differences) == 1] = 1.0
     for columns, block in stats.blocks(differences, least=2):
         result = scipy.stats.permutation_test(
             (block,),

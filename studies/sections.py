@@ -70,6 +70,7 @@ def reading(study: Study, page: Page) -> None:
         else ""
     )
     exact = f"exact up to {paired.EXACT} pairs" if n > paired.EXACT else "exact"
+    least = f"with n = {n} it cannot fall below {paired.smallest_p(n):.2g}" if n > 1 else "one pair has none"
     sight = (
         "training never sees labels, but labels of the validation split chose these cells (oracle)"
         if study.oracle
@@ -90,8 +91,7 @@ def reading(study: Study, page: Page) -> None:
         "corrected for the number of levels compared (Bonferroni). How many cells cannot be told from the "
         "best is by such intervals of their paired differences, one at a time.",
         "p: sign-flip permutation test of the paired differences over shared seeds, two-sided, "
-        f"{exact}; with n = {n} it cannot fall below {paired.smallest_p(n):.2g}. Holm corrects for all rows "
-        "of a table.",
+        f"{exact}; {least}. Holm corrects for all rows of a table.",
         "P(better): chance that a run of this row is better than one of the baseline, ties half. Effect g: "
         "difference in standard deviations of runs (Hedges). Detectable: the smallest true difference that "
         "this many pairs of this spread would show with probability 0.8.",

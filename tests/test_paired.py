@@ -16,7 +16,7 @@ def brute_force(differences: np.ndarray) -> float:
     return float(np.mean(np.array(means) >= observed - 1e-12))
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("n", [2, 3, 5, 8])
 def test_the_sign_flip_test_counts_all_patterns(n: int) -> None:
     differences = np.random.default_rng(n).normal(0.5, size=(n, 3))
     np.testing.assert_allclose(
@@ -36,7 +36,7 @@ def test_many_pairs_are_drawn_and_come_near_the_exact_value(monkeypatch) -> None
     np.testing.assert_allclose(paired.sign_flip(differences), exact, atol=0.02)
 
 
-@pytest.mark.parametrize("n", [1, 3, 6])
+@pytest.mark.parametrize("n", [2, 3, 6])
 def test_no_p_value_falls_below_the_smallest(n: int) -> None:
     same_sign = np.linspace(1.0, 2.0, n)[:, None]
     assert paired.sign_flip(same_sign)[0] == pytest.approx(paired.smallest_p(n))
@@ -52,8 +52,9 @@ def test_only_shared_seeds_are_compared() -> None:
 
 def test_one_pair_has_a_difference_and_nothing_else_to_say() -> None:
     comparison = paired.compare(np.array([[1.0, 3.0]]), 0)
-    assert (comparison.difference[1], comparison.p[1]) == (2.0, 1.0)
-    assert np.isnan([comparison.low[1], comparison.effect[1], comparison.detectable[1]]).all()
+    assert comparison.difference[1] == 2.0
+    for said in (comparison.p, comparison.holm, comparison.low, comparison.effect, comparison.detectable):
+        assert np.isnan(said[1])
 
 
 def test_the_chance_of_improvement_is_mann_whitneys() -> None:

@@ -17,6 +17,9 @@ What was done to the study engine, and what came of it. Made by `nox -s faults`;
 `tests/faults/`, whose small form runs with the default suite. Toy runs train nothing, so that only the
 engine is on trial; where it says digits, real runs are trained.
 
+A cell whose worker dies is begun again, 5 times at most: one that kills its workers, as by lack of memory,
+must not go on for ever. In the storms it is 50 times, since there the killing is chance and no cell's fault.
+
 | claim | load or fault | outcome | time |
 |---|---|---|---|
 """
