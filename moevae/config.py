@@ -140,6 +140,12 @@ class RoutingConfig:
 class ObjectiveConfig:
     """J = mean_x sum_k q(k|x) L_k(x) + information_weight I(x;k) + balance_weight * balancing."""
 
+    responsibilities: Literal["gate", "posterior"] = "gate"
+    """Who weighs the experts: the gate, q(k|x), or the posterior r, proportional to pi_k exp(-L_k), which
+    the gate then learns to predict without steering the experts. `posterior` needs soft routing."""
+    bound: Literal["elbo", "iwae"] = "elbo"
+    """-L_k, over `train.num_samples` samples of z: the ELBO by their mean, or the importance-weighted bound,
+    log mean_s p(x, z_s) / q(z_s|x), which rises with their number."""
     information_weight: Finite = 0.0
     """alpha: 1 for the negative ELBO, 0 for the competitive objective, negative to reward confident gates."""
     balance_weight: NonNegative = 20.0
@@ -171,6 +177,12 @@ class TrainConfig:
     epochs: Count = 20
     batch_size: Count = 128
     learning_rate: Positive = 1e-3
+    learning_rate_schedule: Literal["constant", "linear", "cosine", "exponential"] = "constant"
+    """How the learning rate moves from `learning_rate` to `final_learning_rate`, step by step."""
+    final_learning_rate: Positive = 1e-5
+    """Learning rate of the last step; unused by the constant schedule."""
+    num_samples: Count = 1
+    """Latent samples per image and expert in training; see `objective.bound`."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of products and activations in training; weights are kept, and runs are measured, in float32.
     In `bfloat16` company may change a run's rounding; in `float32` it changes no bit."""
@@ -181,7 +193,14 @@ class EvaluationConfig:
     """How a trained run is measured."""
 
     num_samples: Count = 1
-    """Latent samples per image and expert behind every evaluated bound."""
+    """Latent samples per image and expert behind every evaluated bound but `iwae_bound`."""
+    importance_samples: Annotated[int, Field(ge=0)] = 0
+    """Latent samples per image and expert behind `iwae_bound`; 0: it is not computed."""
+    importance_images: Count | None = None
+    """`iwae_bound` is the mean over so many images, the first of the split; None takes all."""
+    importance_experts: Count | None = None
+    """Only so many experts, the likeliest by the posterior r, are sampled for an image's `iwae_bound`; None
+    samples all. Leaving experts out lowers the bound, and it stays one."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -216,6 +235,17 @@ class RunConfig:
             raise ValueError(
                 f"routing.final_temperature needs a routing.schedule other than {self.routing.schedule}"
             )
+        if self.train.learning_rate_schedule == "constant" and (
+            self.train.final_learning_rate != TrainConfig().final_learning_rate
+        ):
+            raise ValueError(
+                "train.final_learning_rate needs a train.learning_rate_schedule other than constant"
+            )
+        if self.objective.responsibilities == "posterior" and self.routing.kind != "soft":
+            raise ValueError(
+                f"objective.responsibilities = posterior weighs all experts by the posterior, where"
+                f" routing.kind = {self.routing.kind} lets the gate choose: right would be soft"
+            )
         if self.model.gate_normalization == "batch" and self.train.batch_size == 1:
             raise ValueError("model.gate_normalization = batch needs a train.batch_size of 2 or more")
         return self
@@ -224,8 +254,11 @@ class RunConfig:
 MEMBERS: dict[str, ObjectiveConfig] = {
     "elbo": ObjectiveConfig(information_weight=1.0, balance_weight=1.0),
     "competitive": ObjectiveConfig(information_weight=0.0, balance_weight=20.0),
+    "tight": ObjectiveConfig(responsibilities="posterior", information_weight=0.0, balance_weight=0.0),
 }
-"""Named members of the objective family; any other pair of weights is a free member."""
+"""Named members of the objective family, whatever the prior and the bound; any other is a free member."""
+
+_BESIDE_MEMBERS = ("balance_prior", "bound")
 
 PER_RUN = (
     "seed",
@@ -269,7 +302,7 @@ def fingerprint(config: RunConfig) -> str:
 def override(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     """Return the configuration with dotted keys changed, such as {"objective.balance_weight": 5}.
 
-    `objective` alone takes the name of a member, such as "elbo"; the prior stays.
+    `objective` alone takes the name of a member, such as "elbo"; the prior and the bound stay.
 
     Raises:
         ConfigError: an unknown key or member (the nearest valid one is named) or an impossible value.
@@ -278,7 +311,7 @@ def override(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     for key, value in changes.items():
         if key == "objective":
             chosen = asdict(cast(Any, MEMBERS[nearest("objective", str(value), MEMBERS)]))
-            tree["objective"] = chosen | {"balance_prior": tree["objective"]["balance_prior"]}
+            tree["objective"] = chosen | {name: tree["objective"][name] for name in _BESIDE_MEMBERS}
             continue
         _check_key(key)
         *sections, leaf = key.split(".")
@@ -301,10 +334,13 @@ def lookup(config: RunConfig, key: str) -> Any:
 
 
 def member(objective: ObjectiveConfig) -> str:
-    """Return the family's member, whatever the prior: "elbo", "competitive" (any strength), or "free"."""
-    if replace(objective, balance_prior=()) == MEMBERS["elbo"]:
-        return "elbo"
-    return "competitive" if objective.information_weight == 0 else "free"
+    """Return the family's member: "elbo", "tight", "competitive" (any strength), or "free"."""
+    bare = replace(objective, balance_prior=(), bound="elbo")
+    for name in ("elbo", "tight"):
+        if bare == MEMBERS[name]:
+            return name
+    by_gate = objective.responsibilities == "gate"
+    return "competitive" if by_gate and objective.information_weight == 0 else "free"
 
 
 def shape(config: RunConfig) -> RunConfig:

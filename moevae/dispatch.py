@@ -34,7 +34,7 @@ class Dispatch:
         return x.flatten(0, 1)[run * batch + self.order % batch]
 
     def rows(self, values: Tensor) -> Tensor:
-        """Return values [R, S, B, Z] sorted, [T, Z]."""
+        """Return values [R, S, B, ...] sorted, [T, ...]."""
         return values.flatten(0, 2)[self.order]
 
     def choices(self, values: Tensor) -> Tensor:

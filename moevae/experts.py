@@ -42,19 +42,47 @@ class Experts(nn.Module):
         """Return log p_k(x|z) in nats, [R, K, B]; z [R, K, B, Z], x [R, B, D]."""
         return self._log_prob(self.decode(z), x.unsqueeze(1))
 
-    def sparse(self, x: Tensor, noise: Tensor, dispatch: Dispatch) -> tuple[Tensor, Tensor]:
-        """Return log p(x|z) and KL(q(z|x) || p(z)) of each choice, [R, S, B] each.
+    def dense(self, x: Tensor, noise: Tensor, bound: str = "elbo") -> tuple[Tensor, Tensor]:
+        """Return recon_log_prob and kl_z of every expert, [R, K, B] each; see `expert_terms`.
 
         Args:
             x: images, [R, B, D].
-            noise: standard normal draws behind z, [R, S, B, Z].
-            dispatch: of the images to their chosen experts.
+            noise: standard normal draws behind z, [R, K, B S, Z], the S of an image side by side.
+            bound: `elbo` or `iwae`.
         """
+        mu, logvar = self.encode(x)
+        draws = noise.unflatten(2, (x.shape[1], -1))  # [R, K, B, S, Z]
+        z = sampled(mu, logvar, draws).flatten(2, 3)
+        recon = self.recon_log_prob(z, x.repeat_interleave(draws.shape[3], 1))
+        return expert_terms(recon.view(draws.shape[:-1]), mu, logvar, draws, bound)
+
+    def sparse(
+        self, x: Tensor, noise: Tensor, dispatch: Dispatch, bound: str = "elbo"
+    ) -> tuple[Tensor, Tensor]:
+        """Return recon_log_prob and kl_z of each choice, [R, C, B] each; see `expert_terms`.
+
+        Args:
+            x: images, [R, B, D].
+            noise: standard normal draws behind z, [R, C, B S, Z], the S of an image side by side.
+            dispatch: of the images to their chosen experts.
+            bound: `elbo` or `iwae`.
+        """
+        mu, logvar = self.encode_rows(x, dispatch)
+        draws = dispatch.rows(noise.unflatten(2, (x.shape[1], -1)))  # [T, S, Z]
+        recon = self.recon_log_prob_rows(sampled(mu, logvar, draws), dispatch.images(x), dispatch)
+        recon, kl_z = expert_terms(recon, mu, logvar, draws, bound)
+        return dispatch.choices(recon), dispatch.choices(kl_z)
+
+    def encode_rows(self, x: Tensor, dispatch: Dispatch) -> tuple[Tensor, Tensor]:
+        """Return mu and logvar, [T, Z] each, of dispatched images x, [R, B, D]."""
         read = dispatch.images(self.encoder.shared(x))
-        mu, logvar = self._posterior(self.encoder.sparse(read, dispatch.ends))
-        z = mu + (0.5 * logvar).exp() * dispatch.rows(noise)
-        recon = self._log_prob(self.decoder.sparse(z, dispatch.ends), dispatch.images(x))
-        return dispatch.choices(recon), dispatch.choices(kl_standard_normal(mu, logvar))
+        return self._posterior(self.encoder.sparse(read, dispatch.ends))
+
+    def recon_log_prob_rows(self, z: Tensor, x: Tensor, dispatch: Dispatch) -> Tensor:
+        """Return log p(x|z) of S latents a dispatched row, [T, S]; z [T, S, Z], x [T, D]."""
+        samples = z.shape[1]
+        logits = self.decoder.sparse(z.flatten(0, 1), [end * samples for end in dispatch.ends])
+        return self._log_prob(logits.unflatten(0, (-1, samples)), x.unsqueeze(1))
 
     def _posterior(self, output: Tensor) -> tuple[Tensor, Tensor]:
         mu, logvar = at_least_float32(output).chunk(2, dim=-1)
@@ -68,3 +96,36 @@ class Experts(nn.Module):
             mean = at_least_float32(logits).sigmoid()
             return gaussian_log_prob(mean, target, self.config.gaussian_std)
         return bernoulli_log_prob(logits, target)
+
+
+def sampled(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
+    """Return z = mu + exp(logvar / 2) noise, [..., S, Z]; mu and logvar [..., Z], noise [..., S, Z]."""
+    return mu.unsqueeze(-2) + (0.5 * logvar).exp().unsqueeze(-2) * noise
+
+
+def log_weights(recon: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
+    """Return log p(x, z) / q(z|x) of each sample, [..., S].
+
+    Args:
+        recon: log p(x|z), [..., S].
+        mu: of q(z|x), [..., Z].
+        logvar: of q(z|x), [..., Z].
+        noise: what z came from, [..., S, Z].
+    """
+    z = sampled(mu, logvar, noise)
+    return recon + 0.5 * (logvar.unsqueeze(-2) + noise.square() - z.square()).sum(-1)
+
+
+def expert_terms(
+    recon: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor, bound: str
+) -> tuple[Tensor, Tensor]:
+    """Return the mean of log p(x|z) over samples, and what is to be taken from it for the bound, [...] each.
+
+    For the `elbo` that is KL(q(z|x) || p(z)). For `iwae`, the bound is log mean_s p(x, z_s) / q(z_s|x), of
+    Burda, Grosse, Salakhutdinov (2016), importance weighted autoencoders. Arguments as in `log_weights`.
+    """
+    mean = recon.mean(-1)
+    if bound == "elbo":
+        return mean, kl_standard_normal(mu, logvar)
+    weights = log_weights(recon, mu, logvar, noise)
+    return mean, mean - (weights.logsumexp(-1) - math.log(weights.shape[-1]))

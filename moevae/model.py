@@ -1,6 +1,6 @@
 """The mixture: a gate and K expert VAEs, for R runs at once.
 
-Shapes: R runs, B batch, K experts, Z latent, D pixels, S samples of z, or experts drawn for an image.
+Shapes: R runs, B batch, K experts, Z latent, D pixels, S samples of z, C experts chosen for an image.
 Units: nats per image.
 """
 
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from moevae.config import ModelConfig
-from moevae.densities import kl_standard_normal
 from moevae.dispatch import Dispatch
 from moevae.experts import Experts
 from moevae.gate import Gate, gate_log_probs
@@ -29,7 +28,7 @@ class Terms:
 
     gate_log_probs: Tensor  # [R, K, B]
     recon_log_prob: Tensor  # [R, K, B]
-    kl_z: Tensor  # [R, K, B]
+    kl_z: Tensor  # [R, K, B], or what makes expert_elbo an importance-weighted bound
 
     @property
     def expert_elbo(self) -> Tensor:
@@ -44,9 +43,9 @@ class Terms:
 
 @dataclass(frozen=True)
 class SparseTerms(Terms):
-    """Terms of S drawn experts an image: recon_log_prob and kl_z are [R, S, B], and so is expert_elbo."""
+    """Terms of C drawn experts an image: recon_log_prob and kl_z are [R, C, B], and so is expert_elbo."""
 
-    chosen: Tensor  # the drawn experts, [R, S, B]
+    chosen: Tensor  # the drawn experts, [R, C, B]
 
 
 class Mixture(nn.Module):
@@ -65,6 +64,12 @@ class Mixture(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
+    def alone(self, run: int) -> Mixture:
+        """Return a copy of one run, as a population of one."""
+        model = Mixture(self.config, self.size, self.seeds[run : run + 1]).to(next(self.parameters()))
+        model.load_state_dict({name: value[run : run + 1] for name, value in self.state_dict().items()})
+        return model
+
     def by_gate(self, x: Tensor, gray: Tensor | None) -> Tensor:
         """Return the images as the gate sees them, [R, B, D].
 
@@ -81,39 +86,44 @@ class Mixture(nn.Module):
             raise ValueError("this gate looks at gray images: give them, too")
         return gray
 
-    def forward(self, x: Tensor, noise: Tensor, temperature: Tensor, gray: Tensor | None = None) -> Terms:
+    def forward(
+        self, x: Tensor, noise: Tensor, temperature: Tensor, gray: Tensor | None = None, bound: str = "elbo"
+    ) -> Terms:
         """Return the terms of a batch.
 
         Args:
             x: images as the likelihood sees them, [R, B, D].
-            noise: standard normal draws behind z = mu + exp(logvar / 2) noise, [R, K, B, Z].
+            noise: standard normal draws behind z, [R, K, B S, Z], S an image, side by side.
             temperature: of the gate, [R].
             gray: the same images gray, [R, B, D]; needed where the gate looks at them.
+            bound: of each expert, `elbo` or `iwae`.
         """
-        mu, logvar = self.experts.encode(x)
-        z = mu + (0.5 * logvar).exp() * noise
-        return Terms(
-            gate_log_probs=gate_log_probs(self.gate(self.by_gate(x, gray)), temperature),
-            recon_log_prob=self.experts.recon_log_prob(z, x),
-            kl_z=kl_standard_normal(mu, logvar),
-        )
+        log_probs = gate_log_probs(self.gate(self.by_gate(x, gray)), temperature)
+        return Terms(log_probs, *self.experts.dense(x, noise, bound))
 
     def sparse(
-        self, x: Tensor, noise: Tensor, temperature: Tensor, uniform: Tensor, gray: Tensor | None = None
+        self,
+        x: Tensor,
+        noise: Tensor,
+        temperature: Tensor,
+        uniform: Tensor,
+        gray: Tensor | None = None,
+        bound: str = "elbo",
     ) -> SparseTerms:
-        """Return the terms of a batch where an image is seen by S experts that its gate draws.
+        """Return the terms of a batch where an image is seen by C experts that its gate draws.
 
         Args:
             x: images as the likelihood sees them, [R, B, D].
-            noise: standard normal draws behind z, [R, S, B, Z].
+            noise: standard normal draws behind z, [R, C, B S, Z], S an image and choice, side by side.
             temperature: of the gate, [R].
-            uniform: draws on [0, 1) behind the choices, [R, S, B].
+            uniform: draws on [0, 1) behind the choices, [R, C, B].
             gray: the same images gray, [R, B, D]; needed where the gate looks at them.
+            bound: of each expert, `elbo` or `iwae`.
         """
         log_probs = gate_log_probs(self.gate(self.by_gate(x, gray)), temperature)
         chosen = draw_experts(log_probs.detach(), uniform)
-        recon, kl_z = self.experts.sparse(x, noise, Dispatch.of(chosen, self.config.num_experts))
-        return SparseTerms(log_probs, recon, kl_z, chosen)
+        dispatch = Dispatch.of(chosen, self.config.num_experts)
+        return SparseTerms(log_probs, *self.experts.sparse(x, noise, dispatch, bound), chosen)
 
     @torch.no_grad()
     def draw(self, noise: Tensor) -> Tensor:

@@ -5,6 +5,12 @@ J = mean_x sum_k w(k|x) L_k(x)  +  alpha I(x;k)  +  lambda balancing
 with L_k = -ELBO_k, w the routed weights of the experts, I(x;k) = mean_x KL(q(k|x) || q_bar). At alpha =
 lambda = 1 with soft routing and KL balancing, J is the negative mixture ELBO, because
 E_x KL(q || pi) = I(x;k) + KL(q_bar || pi) whatever the prior pi over experts is.
+
+Where the posterior weighs the experts, the first term is mean_x -log sum_k pi_k exp(-L_k) + KL(r || q), with
+r proportional to pi_k exp(-L_k) and held fixed in the divergence. Experts then train as in the EM of a
+mixture, each by its share r in every image, and the gate alone learns by the divergence: it predicts r, as
+the wake phase of Hinton, Dayan, Frey, Neal (1995), the wake-sleep algorithm, would have it. Alpha and lambda
+add to what the gate learns.
 """
 
 from __future__ import annotations
@@ -17,7 +23,7 @@ from torch import Tensor
 from moevae.balancing import BALANCINGS, BIAS_MOVES, BIAS_STEP, log_importance, log_priors
 from moevae.config import RunConfig
 from moevae.densities import kl_categorical
-from moevae.model import SparseTerms, Terms
+from moevae.model import SparseTerms, Terms, log_responsibilities, tight_elbo
 from moevae.routing import ROUTINGS, sampled_cost, soft
 
 
@@ -27,12 +33,26 @@ def gate_information(log_probs: Tensor) -> Tensor:
     return kl_categorical(log_probs.transpose(1, 2), mean).mean(-1)
 
 
+def tight_cost(log_probs: Tensor, expert_elbo: Tensor, log_prior: Tensor) -> Tensor:
+    """Return -tight_elbo + KL(r || q) of images, [R, B], where r has no gradient.
+
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+        expert_elbo: -L_k, [R, K, B].
+        log_prior: log pi, [R, K].
+    """
+    target = log_responsibilities(expert_elbo.detach(), log_prior)
+    missed = kl_categorical(target.transpose(1, 2), log_probs.transpose(1, 2))
+    return missed - tight_elbo(expert_elbo, log_prior)
+
+
 class Objective:
     """J for a population: the kinds are shared, the weights belong to each run."""
 
     def __init__(self, configs: Sequence[RunConfig], device: torch.device | str = "cpu") -> None:
         # Terms of all experts under sparse routing come from given assignments: their weights are given too.
         self.route = ROUTINGS.get(configs[0].routing.kind, soft)
+        self.by_posterior = configs[0].objective.responsibilities == "posterior"
         self.balance = BALANCINGS[configs[0].objective.balancing]
         self.bias_move = BIAS_MOVES.get(configs[0].objective.balancing)
         self.log_prior = log_priors(configs).to(device, torch.float32)
@@ -50,6 +70,8 @@ class Objective:
         weighing = log_probs if self.experts_steer_gate else log_probs.detach()
         if isinstance(terms, SparseTerms):
             cost = sampled_cost(weighing, terms.chosen, terms.expert_elbo)  # [R, B]
+        elif self.by_posterior:
+            cost = tight_cost(weighing, terms.expert_elbo, self.log_prior)
         else:
             cost = -(self.route(weighing, uniform) * terms.expert_elbo).sum(1)
         return (

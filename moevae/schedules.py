@@ -1,4 +1,4 @@
-"""How a gate's temperature moves over training."""
+"""How a gate's temperature and the learning rate move over training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from moevae.config import RoutingConfig, RunConfig
+from moevae.config import RoutingConfig, RunConfig, TrainConfig
 
 SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
     "constant": lambda start, end, progress: start,
@@ -16,7 +16,7 @@ SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
     "cosine": lambda start, end, progress: end + (start - end) * (1 + math.cos(math.pi * progress)) / 2,
     "exponential": lambda start, end, progress: start * (end / start) ** progress,
 }
-"""Each maps (first temperature, last temperature, progress in [0, 1]) to a temperature."""
+"""Each maps (first value, last value, progress in [0, 1]) to a value."""
 
 
 def temperature(routing: RoutingConfig, progress: float) -> float:
@@ -35,3 +35,9 @@ def temperatures(configs: Sequence[RunConfig], progress: float, learned: Tensor)
     if configs[0].routing.schedule == "learned":
         return learned
     return torch.tensor([temperature(config.routing, progress) for config in configs]).to(learned.device)
+
+
+def learning_rate(train: TrainConfig, progress: float) -> float:
+    """Return the learning rate at that share of training, 0 at the first step and 1 at the last."""
+    move = SCHEDULES[train.learning_rate_schedule]
+    return move(train.learning_rate, train.final_learning_rate, progress)

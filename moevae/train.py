@@ -20,6 +20,7 @@ from moevae.normalization import batch_statistics
 from moevae.objective import Objective
 from moevae.pixels import binarize_once, gray
 from moevae.precision import Working
+from moevae.schedules import learning_rate as learning_rate_at
 from moevae.schedules import temperatures
 from moevae.seeding import Streams
 from moevae.smoothness import Smoothness
@@ -119,8 +120,7 @@ class Training:
         self.choice = Streams(seeds, "choice of experts", device)
         self.objective = Objective(configs, device)
         self.smoothness = Smoothness(configs, images.train, images.size, device)
-        rate = configs[0].train.learning_rate
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rate, fused=True)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), fused=True)
         self.epochs = configs[0].train.epochs
         self.epochs_done = 0
         self.seconds = 0.0
@@ -209,6 +209,8 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss.sum().backward()
         self.working.hand_over()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(self.configs[0].train, self._progress(index))
         self.optimizer.step()
         if self.assignments is None:
             self.objective.move_bias(self.model.gate.expert_bias, terms)
@@ -217,12 +219,13 @@ class Training:
 
     def _terms(self, temperature: Tensor, batch: Batch) -> Terms:
         model, routing, size = self.configs[0].model, self.configs[0].routing, self.batches.size
+        draws, bound = size * self.configs[0].train.num_samples, self.configs[0].objective.bound
         if routing.kind == "top-k" and self.assignments is None:
             uniform = self.choice.uniform(routing.top_k, size)
-            noise = self.latent.normal(routing.top_k, size, model.latent_dim)
-            return self.working.model.sparse(batch.seen, noise, temperature, uniform, batch.gray)
-        noise = self.latent.normal(model.num_experts, size, model.latent_dim)
-        terms = self.working.model(batch.seen, noise, temperature, batch.gray)
+            noise = self.latent.normal(routing.top_k, draws, model.latent_dim)
+            return self.working.model.sparse(batch.seen, noise, temperature, uniform, batch.gray, bound)
+        noise = self.latent.normal(model.num_experts, draws, model.latent_dim)
+        terms = self.working.model(batch.seen, noise, temperature, batch.gray, bound)
         if self.assignments is None:
             return terms
         return terms.assigned(self.assignments.gather(1, batch.rows))
@@ -242,8 +245,10 @@ class Training:
             )
 
     def _temperatures(self, step: int, model: Mixture) -> Tensor:
-        progress = step / max(1, self.epochs * self.batches.steps - 1)
-        return temperatures(self.configs, progress, model.gate.temperature)
+        return temperatures(self.configs, self._progress(step), model.gate.temperature)
+
+    def _progress(self, step: int) -> float:
+        return step / max(1, self.epochs * self.batches.steps - 1)
 
     def _note_failures(self, losses: Tensor, first: int) -> None:
         """Write down the first step whose loss is not finite, for runs that had not failed yet."""

@@ -112,7 +112,7 @@ class Diary:
     def _validation(self, progress: Progress) -> list[Evaluation]:
         if not len(self.images.validation):
             return []
-        return evaluate(progress.model, self.configs, self.images, "validation")
+        return evaluate(progress.model, self.configs, self.images, "validation", importance=False)
 
     def _scores(self, found: Evaluation) -> dict[str, float]:
         return scores(found, self.labels, "validation", self.configs[0].data)

@@ -51,6 +51,9 @@ def oracle_experts(given: Given) -> Fitted:
 
 
 def _trained(given: Given, config: RunConfig, assignments: Callable[[Split], Tensor]) -> Fitted:
+    config = override(
+        config, {"objective.responsibilities": "gate"}
+    )  # the posterior would look past this gate
     trained = train(
         [config],
         given.images,

@@ -136,6 +136,9 @@ class Record(_Part):
     """Share of test images won by each expert."""
     importance: list[float] = []
     """Mean gate probability of each expert on the test split."""
+    ledger: dict[str, list[float]] = {}
+    """Each expert's part in the test split's mixture ELBO, nats per image: recon_log_prob and kl_z, weighed
+    by the gate. Their sums, less gate_information and kl_importance, are the mixture ELBO."""
     confusion: Confusion | None = None
     reliability: Reliability | None = None
     curve: list[Epoch] = []

@@ -22,7 +22,7 @@ from moevae.train import fit as train
 from studies.clusterers import Clusterer, fit_gmm, fit_kmeans
 from studies.fitting import Fitted, Given, NotFittedError, clusters
 
-BOUNDS = ("mixture_elbo", "tight_elbo", "hard_elbo", "recon_log_prob", "kl_z", "kl_gate")
+BOUNDS = ("mixture_elbo", "tight_elbo", "hard_elbo", "recon_log_prob", "kl_z", "kl_gate", "iwae_bound")
 """What evaluation says of one VAE as it says it of a mixture; with one expert the three bounds are one."""
 
 _CHUNK = 4096
@@ -84,7 +84,9 @@ def _clustered(given: Given, fit: Clusterer) -> Fitted:
 
     def measure(split: Split) -> Evaluation:
         (found,) = evaluate(trained.model, [config], given.images, split)
-        return clusters(probs(latents(split)), {name: found.metrics[name] for name in BOUNDS})
+        return clusters(
+            probs(latents(split)), {name: found.metrics[name] for name in BOUNDS if name in found.metrics}
+        )
 
     return Fitted(
         measure=measure,

@@ -25,7 +25,7 @@ from moevae.errors import ConfigError
 from moevae.presets import PRESETS, preset
 
 # python -c "from moevae.config import *; print(fingerprint(RunConfig()))"
-GOLDEN = "96f7d8e5f56f0a93"
+GOLDEN = "22dfb02a1bbcaf17"
 
 OTHER = {
     "data.name": "mnist",
@@ -52,6 +52,8 @@ OTHER = {
     "routing.temperature": 0.5,
     "routing.schedule": "linear",
     "routing.final_temperature": 0.5,
+    "objective.responsibilities": "posterior",
+    "objective.bound": "iwae",
     "objective.information_weight": -0.5,
     "objective.balance_weight": 1.0,
     "objective.balancing": "none",
@@ -63,13 +65,27 @@ OTHER = {
     "train.epochs": 3,
     "train.batch_size": 7,
     "train.learning_rate": 0.1,
+    "train.learning_rate_schedule": "linear",
+    "train.final_learning_rate": 0.1,
+    "train.num_samples": 4,
     "train.precision": "bfloat16",
     "evaluation.num_samples": 9,
+    "evaluation.importance_samples": 50,
+    "evaluation.importance_images": 100,
+    "evaluation.importance_experts": 2,
     "seed": 12,
 }
 """A value for every key that is not its default."""
 
-BASE = override(RunConfig(), {"routing.schedule": "cosine", "routing.final_temperature": 0.7})
+BASE = override(
+    RunConfig(),
+    {
+        "routing.schedule": "cosine",
+        "routing.final_temperature": 0.7,
+        "train.learning_rate_schedule": "cosine",
+        "train.final_learning_rate": 1e-4,
+    },
+)
 
 
 def message_of(call, *arguments):
@@ -102,6 +118,7 @@ def test_there_is_one_zero(key):
         "routing.temperature",
         "routing.final_temperature",
         "train.learning_rate",
+        "train.final_learning_rate",
     ):
         assert "greater than 0" in message_of(override, BASE, {key: -0.0})
     else:

@@ -105,6 +105,13 @@ def test_terms_add_up_and_bounds_keep_their_order():
         assert found["tight_elbo"] >= max(found["mixture_elbo"], found["hard_elbo"])
         imbalance = stats.entropy(run.importance, own.objective.balance_prior or [1 / 7] * 7)
         assert found["kl_gate"] == pytest.approx(found["gate_information"] + imbalance, rel=1e-4)
+        assert found["kl_importance"] == pytest.approx(imbalance, rel=1e-4)
+        assert found["amortization_gap"] == pytest.approx(
+            found["tight_elbo"] - found["mixture_elbo"], abs=1e-5
+        )
+        recon, kl_z = (run.ledger[name].sum() for name in ("recon_log_prob", "kl_z"))
+        ledger = recon - kl_z - found["gate_information"] - found["kl_importance"]
+        assert found["mixture_elbo"] == pytest.approx(ledger, rel=1e-6)
         assert run.load.tolist() == (np.bincount(run.assignments, minlength=7) / 70).tolist()
         assert run.gate_probs.mean(1) == pytest.approx(run.importance, abs=1e-6)
         assert np.array_equal(run.gate_probs.argmax(0), run.assignments)

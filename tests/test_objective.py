@@ -12,8 +12,8 @@ from small import HEIGHT, ODD, WIDTH, config, mixture, normal
 from torch import nn
 
 from moevae.balancing import BALANCINGS, kl_to_prior, log_priors
-from moevae.config import override
-from moevae.model import Mixture, Terms, mixture_elbo
+from moevae.config import member, override
+from moevae.model import Mixture, Terms, log_responsibilities, mixture_elbo
 from moevae.nn import StackedLinear
 from moevae.objective import Objective, gate_information
 from moevae.presets import seed2019
@@ -115,6 +115,32 @@ def test_hard_routing_costs_the_chosen_expert():
     torch.testing.assert_close(objective([run, run])(look), -chosen.mean((1, 2)))
 
 
+def posterior_case(**changes):
+    prior = {"objective.balance_prior": (1, 1, 2, 3, 5), "model.num_experts": 5}
+    run = override(config(prior | changes), {"objective": "tight"})
+    leaves = [normal(1, 5, 9, seed=seed).requires_grad_() for seed in range(3)]
+    return run, leaves, Terms(leaves[0].log_softmax(1), *leaves[1:])
+
+
+def test_tight_is_the_tight_bound_and_what_the_gate_misses():
+    run, (_, recon, kl_z), look = posterior_case()
+    assert (member(run.objective), run.objective.balance_prior[0]) == ("tight", pytest.approx(1 / 12))
+    loss = objective([run])(look)
+    joint = (recon - kl_z)[0] + torch.tensor([1, 1, 2, 3, 5]).double().div(12).log()[:, None]
+    r = joint.softmax(0)
+    kl = (r * (r.log() - look.gate_log_probs[0])).sum(0)
+    torch.testing.assert_close(loss[0], (kl - joint.logsumexp(0)).mean(), rtol=1e-6, atol=1e-6)
+
+
+def test_tight_trains_experts_by_the_posterior_and_the_gate_towards_it():
+    run, (logits, recon, kl_z), look = posterior_case()
+    objective([run])(look).sum().backward()
+    r = log_responsibilities((recon - kl_z).detach(), log_priors([run])).exp()
+    torch.testing.assert_close(recon.grad, -r / 9)
+    torch.testing.assert_close(kl_z.grad, r / 9)
+    torch.testing.assert_close(logits.grad, (look.gate_log_probs.exp() - r) / 9)
+
+
 def test_one_expert_is_a_plain_vae():
     run = config(ODD | {"model.num_experts": 1, "routing.temperature": 0.3})
     model = mixture(run)
@@ -193,9 +219,9 @@ def test_unchosen_experts_get_exactly_no_gradient():
     assert (received > 0).tolist() == [[False, True, False, False], [False, False, False, True]]
 
 
-@pytest.mark.parametrize("member", ["elbo", "competitive"])
-def test_every_parameter_gets_a_gradient_from_its_own_run(member):
-    run = config({"model.activation": "tanh"}, objective=member)
+@pytest.mark.parametrize("name", ["elbo", "competitive", "tight"])
+def test_every_parameter_gets_a_gradient_from_its_own_run(name):
+    run = config({"model.activation": "tanh"}, objective=name)
     model = mixture(run, seeds=(0, 1))
     loss = objective([run, run])(look(model, run))
     loss[1].backward()

@@ -22,8 +22,8 @@ from studies.runs import Site, run_population
 CPU = Site(device="cpu")
 RUN = config(ODD | {"data.train_size": 320, "train.epochs": 3})
 RUNS = [override(RUN, {"seed": seed, "objective.balance_weight": 5.0 * seed}) for seed in (1, 2)]
-BOUNDS = {"mixture_elbo", "tight_elbo", "hard_elbo", "recon_log_prob", "kl_z", "kl_gate"}
-GATE = {"temperature", "gate_information", "effective_experts", "dead_experts"}
+BOUNDS = {"mixture_elbo", "tight_elbo", "hard_elbo", "recon_log_prob", "kl_z", "kl_gate", "amortization_gap"}
+GATE = {"temperature", "gate_information", "kl_importance", "effective_experts", "dead_experts"}
 SCORES = {"acc", "nmi", "ari", "ece", "brier"}
 
 

@@ -313,9 +313,9 @@ def test_the_temperature_of_a_step_is_what_the_gate_sees():
     run = config({"routing.schedule": "cosine", "routing.temperature": 3.0, "routing.final_temperature": 0.5})
     training = Training([run], images(), CPU)
     seen, forward = [], training.model.forward
-    training.model.forward = lambda x, noise, heat, gray: (
+    training.model.forward = lambda x, noise, heat, *rest: (
         seen.append(heat.item()),
-        forward(x, noise, heat, gray),
+        forward(x, noise, heat, *rest),
     )[1]
     while not training.done:
         training.epoch()

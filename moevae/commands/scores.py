@@ -26,11 +26,14 @@ UNITS = {
     "mixture_elbo": "nats/image",
     "tight_elbo": "nats/image",
     "hard_elbo": "nats/image",
+    "iwae_bound": "nats/image",
+    "amortization_gap": "nats/image",
     "recon_log_prob": "nats/image",
     "kl_z": "nats/image",
     "kl_gate": "nats/image",
     "temperature": "",
     "gate_information": "nats",
+    "kl_importance": "nats",
     "effective_experts": "experts",
     "dead_experts": "experts",
     "acc": "0 to 1",
@@ -69,6 +72,8 @@ class Score:
     """Mean gate probability of each expert."""
     confusion: Confusion | None
     """None where there are no labels."""
+    ledger: dict[str, list[float]]
+    """Each expert's part in recon_log_prob and kl_z."""
     images_per_second: float
     """Evaluated images of the whole population, per second."""
 
@@ -86,6 +91,7 @@ class Score:
             "load": self.load,
             "importance": self.importance,
             "confusion": asdict(self.confusion) if self.confusion else None,
+            "ledger": self.ledger,
             "evaluation_images_per_second": self.images_per_second,
         }
 
@@ -109,7 +115,8 @@ def score(
         agreed = {} if labels is None else agreement(run, labels, split, config.data)
         counted = None if labels is None else _confusion(run, labels, split)
         load, importance = run.load.tolist(), run.importance.tolist()
-        scores.append(Score(config, split, run.metrics | agreed, load, importance, counted, speed))
+        ledger = {name: values.tolist() for name, values in run.ledger.items()}
+        scores.append(Score(config, split, run.metrics | agreed, load, importance, counted, ledger, speed))
     return scores
 
 
