@@ -55,7 +55,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def peers(session: nox.Session) -> None:
     """Test the baselines of moevae[peers], in an environment of their own (minutes)."""
-    session.install("--editable", ".[peers]", *nox.project.dependency_groups(GROUPS, "tests"))
+    session.install("--editable", ".[peers]", "pythae", *nox.project.dependency_groups(GROUPS, "tests"))
     session.run("pytest", "-m", "peers", *session.posargs)
 
 
@@ -99,5 +99,8 @@ def bench(session: nox.Session) -> None:
     kept = Path("results", f"throughput-{device}.json")
     kept.parent.mkdir(exist_ok=True)
     target = Path(session.create_tmp(), kept.name) if compare else kept
+    peers = Path(".nox", "peers", "bin", "python").resolve()
+    if peers.exists():
+        options += ["--peers-python", str(peers)]
     _run(session, "-m", "pytest", "bench", "--timeout=0", f"--benchmark-json={target.resolve()}", *options)
     _run(session, "bench/report.py", *(["--compare", str(target.resolve())] if compare else []))

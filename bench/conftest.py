@@ -6,6 +6,7 @@ Run with `nox -s bench`, `nox -s bench -- --device cuda --size paper`.
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("moevae")
     group.addoption("--device", default="cpu", help="cpu, cuda or mps")
     group.addoption("--size", default="quick", choices=list(PLANS), help="what is swept, and how often")
+    group.addoption("--peers-python", default=sys.executable, help="interpreter that has other packages")
     group.addoption("--threads", default=1, type=int, help="CPU threads of every contestant")
 
 
@@ -47,6 +49,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(name, getattr(plan, name.removeprefix("at_")))
 
 
+_left_out: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note which benchmarks say that they cannot be run here."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        _left_out.append(report.longrepr[2].removeprefix("Skipped: "))
+
+
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: object, output_json: dict) -> None:
     """Say where the numbers come from, and leave out what names this machine or repeats every round."""
     device = devices.resolve(config.getoption("--device"))
@@ -59,6 +70,7 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: object, outp
         "commit": commit,
         "dirty": dirty,
         "size": config.getoption("--size"),
+        "left_out": sorted(set(_left_out)),
         "load_average": os.getloadavg()[0],
     }
     for entry in output_json["benchmarks"]:

@@ -25,6 +25,8 @@ FALLEN = 0.85
 """A ratio below this share of the committed one is a regression."""
 CARD_GIB = 80
 DEVICES = {"cpu": "CPU", "cuda": "GPU (CUDA)"}
+BESIDE_SPEED = {"nmi": "NMI on digits", "mixture_elbo": "ELBO on digits"}
+"""Differences to soft that stand beside a path's speed."""
 SWEPT = {
     "batch": "batch size",
     "experts": "experts",
@@ -49,12 +51,18 @@ def page(measured: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Figure]]
         text += _device(each, figures)
     there = {each["origin"]["hardware"]["device"] for each in measured}
     missing = [name for kind, name in DEVICES.items() if kind not in there]
-    if missing:
-        text += [
-            "## Missing",
-            f"No rows for: {', '.join(missing)}. The benchmarks are ready"
-            " (`nox -s bench -- --device cuda --size paper`), but have not been run on such a device.",
-        ]
+    lines = [
+        f"- {name}: no rows at all. The benchmarks are ready (`nox -s bench -- --device cuda --size paper`),"
+        " but have not been run on such a device."
+        for name in missing
+    ]
+    lines += [
+        f"- {DEVICES[each['origin']['hardware']['device']]}: {reason}."
+        for each in measured
+        for reason in each["origin"]["left_out"]
+    ]
+    if lines:
+        text += ["## Missing", "\n".join(lines)]
     return "\n\n".join(text) + "\n", figures
 
 
@@ -87,16 +95,22 @@ def _device(measured: Mapping[str, Any], figures: dict[str, Figure]) -> list[str
             others.append(_other(entry))
         else:
             groups[entry["group"]].append(entry["extra_info"])
+    quality = {
+        entry["row"]: entry["quality"]
+        for entries in groups.values()
+        for entry in entries
+        if "quality" in entry
+    }
     for group, entries in groups.items():
         text += [
             f"### {group[0].upper()}{group[1:]}",
-            _quality(entries) if "quality" in entries[0] else _table(entries),
+            _quality(entries) if "quality" in entries[0] else _table(entries, quality),
         ]
         swept = [name for name in SWEPT if name in entries[0].get("facts", {})]
         if swept and len({entry["facts"][swept[0]] for entry in entries}) > 1:
             name = f"{hardware['device']}-{group.replace(' ', '-').replace(',', '')}.png"
             figures[name] = _figure(entries, swept[0])
-            text += [f"![{group}](throughput/{name})", _slopes(entries, swept[0])]
+            text += [f"![{group}](throughput/{name})", _slopes(entries, swept[0], hardware["device"])]
     if others:
         text += [
             "### The engine of studies",
@@ -117,7 +131,7 @@ def _other(entry: Entry) -> dict[str, str]:
     }
 
 
-def _table(entries: Sequence[Entry]) -> str:
+def _table(entries: Sequence[Entry], quality: Mapping[str, Any]) -> str:
     rows = []
     for entry in entries:
         facts = {SWEPT[name]: value for name, value in entry["facts"].items()}
@@ -134,6 +148,10 @@ def _table(entries: Sequence[Entry]) -> str:
         if "share_of_peak" in entry:
             row["MFLOP/image"] = f"{entry['flops_per_image'] / 1e6:.2f}"
             row["of the peak"] = f"{entry['share_of_peak']:.0%} of {entry['peak_gflops']:,.0f} GFLOP/s"
+        for name, title in BESIDE_SPEED.items():
+            if entry["row"] in quality:
+                found = quality[entry["row"]][name]
+                row[f"{title}, seeds' spread"] = f"{found['difference']:+.3f}, {found['seed_spread']:.3f}"
         row |= {
             "first call, ms": f"{1e3 * entry['first_call_seconds']:.0f}",
             "peak memory, MiB": f"{entry['peak_memory_mib']:,.0f}",
@@ -156,11 +174,13 @@ def _quality(entries: Sequence[Entry]) -> str:
                         f"{found['difference']:+.3f} ± {found['standard_error']:.3f}"
                     ),
                     "seeds' spread": f"{found['seed_spread']:.3f}",
+                    "within it": "yes" if abs(found["difference"]) <= found["seed_spread"] else "**no**",
                     "n": str(found["n"]),
                 }
             )
     note = (
-        "After ± stands the standard error of the paired difference; the spread is soft's standard deviation."
+        "After ± stands the standard error of the paired difference; the spread is soft's standard deviation"
+        " over seeds. Differences and spreads stand again beside the speeds of the same paths."
     )
     return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True) + "\n\n" + note
 
@@ -182,7 +202,7 @@ def _figure(entries: Sequence[Entry], swept: str) -> Figure:
     return figure
 
 
-def _slopes(entries: Sequence[Entry], swept: str) -> str:
+def _slopes(entries: Sequence[Entry], swept: str, device: str) -> str:
     """Say how time grows, as a power, and memory, in proportion; and what a large card would hold."""
     lines = []
     for row in dict.fromkeys(entry["row"] for entry in entries):
@@ -196,7 +216,8 @@ def _slopes(entries: Sequence[Entry], swept: str) -> str:
         slope, rest = np.polyfit(places, [entry["peak_memory_mib"] for entry in own], 1)
         if slope > 0:
             most = int((CARD_GIB * 1024 - max(rest, 0)) / slope)
-            line += f"; memory by {slope:.3g} MiB each, so {CARD_GIB} GiB would hold about {most:,}"
+            line += f"; memory by {slope:.3g} MiB each, which would let about {most:,} into {CARD_GIB} GiB"
+            line += "" if device == "cuda" else " (extrapolated from this memory, not measured on a card)"
         lines.append(line + ".")
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""The naive baseline in a process of its own, with the settings that a reader would have."""
+"""Contestants in processes of their own: the naive baseline above all, with a reader's settings."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sizes import Sizes
 
@@ -40,14 +41,28 @@ class Rival:
 @contextmanager
 def rival(sizes: Sizes, device: str, threads: int) -> Iterator[Rival]:
     """Start the naive baseline with these sizes, and end it."""
-    given = sizes.naive | {"device": device, "threads": threads}
-    names = [name for name in os.environ if name not in SET_BY_MOEVAE]
+    plain = {name: value for name, value in os.environ.items() if name not in SET_BY_MOEVAE}
+    with contestant(
+        "naive.py", given=sizes.naive | {"device": device, "threads": threads}, environment=plain
+    ) as found:
+        yield found
+
+
+@contextmanager
+def contestant(
+    script: str,
+    *words: str,
+    given: Mapping[str, Any],
+    environment: Mapping[str, str],
+    python: str = sys.executable,
+) -> Iterator[Rival]:
+    """Start a script of this folder that answers as `Rival` asks, and end it."""
     with subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("naive.py")), json.dumps(given)],
+        [python, str(Path(__file__).with_name(script)), *words, json.dumps(dict(given))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={name: os.environ[name] for name in names},
+        env=dict(environment),
     ) as process:
         yield Rival(process)
         assert process.stdin

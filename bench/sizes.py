@@ -76,6 +76,20 @@ class Plan:
 
 _DIGITS = Sizes(side=8, hidden=64, latent=4, gate=64, batch=128)
 
+_QUICK = Plan(
+    rounds=11,
+    mixture=Sizes(),
+    small=_DIGITS,
+    batches=(128, 512, 1024, 2048),
+    experts=(1, 4, 8, 16, 64),
+    hidden=(128, 800),
+    runs=(1, 2, 4, 8, 16, 32, 64),
+    runs_of_mixture=(1, 2, 4, 8),
+    counts=(2_048, 8_192, 32_768),
+    seeds=10,
+    epochs=30,
+)
+
 PLANS = {
     "tiny": Plan(
         rounds=2,
@@ -90,30 +104,15 @@ PLANS = {
         seeds=2,
         epochs=1,
     ),
-    "quick": Plan(
-        rounds=11,
-        mixture=Sizes(),
-        small=_DIGITS,
-        batches=(128, 512, 1024, 2048),
-        experts=(1, 4, 8, 16, 64),
-        hidden=(128, 800),
-        runs=(1, 2, 4, 8, 16, 32, 64),
-        runs_of_mixture=(1, 2, 4, 8),
-        counts=(2_048, 8_192, 32_768),
-        seeds=10,
-        epochs=30,
-    ),
-    "paper": Plan(
+    "quick": _QUICK,
+    "paper": replace(
+        _QUICK,
         rounds=50,
-        mixture=Sizes(),
-        small=_DIGITS,
-        batches=(128, 512, 1024, 2048, 8192),
-        experts=(1, 4, 8, 16, 64, 256),
-        hidden=(128, 800, 1600),
-        runs=(1, 2, 4, 8, 16, 32, 64),
-        runs_of_mixture=(1, 2, 4, 8, 16, 32, 64),
-        counts=(2_048, 8_192, 32_768, 131_072),
+        batches=(*_QUICK.batches, 8192),
+        experts=(*_QUICK.experts, 256),
+        hidden=(*_QUICK.hidden, 1600),
+        runs_of_mixture=_QUICK.runs,
+        counts=(*_QUICK.counts, 131_072),
         seeds=20,
-        epochs=30,
     ),
 }

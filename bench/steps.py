@@ -34,11 +34,18 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 
 def training_step(
-    sizes: Sizes, device: torch.device, changes: Mapping[str, Any] | None = None, runs: int = 1
+    sizes: Sizes,
+    device: torch.device,
+    changes: Mapping[str, Any] | None = None,
+    runs: int = 1,
+    *,
+    compiled: bool = False,
 ) -> Callable[[], Tensor]:
     """Return a function that trains one step, data included, and returns the loss of each run."""
     configs = [sizes.config(changes, seed) for seed in range(runs)]
     training = Training(configs, sizes.images(), device)
+    if compiled:
+        compile_model(training)
 
     def endless() -> Iterator[Batch]:
         while True:
@@ -46,6 +53,13 @@ def training_step(
 
     feed = endless()
     return lambda: training.step(0, next(feed))
+
+
+def compile_model(training: Training) -> None:
+    """Have the forward pass compiled, and with it the backward pass; on a GPU, replayed as CUDA graphs."""
+    mode = "reduce-overhead" if training.device.type == "cuda" else None
+    model = training.working.model
+    model.forward = torch.compile(model.forward, dynamic=False, mode=mode)  # type: ignore[method-assign]
 
 
 def dtype_of(changes: Mapping[str, Any]) -> torch.dtype:

@@ -31,6 +31,7 @@ class Stopwatch:
         images: int,
         flops: int | None = None,
         rival: Rival | None = None,
+        against: Rival | None = None,
         beside: Step | None = None,
         dtype: torch.dtype = torch.float32,
         rounds: int | None = None,
@@ -44,7 +45,8 @@ class Stopwatch:
             images: how many a step sees, of all runs together.
             flops: exact operations an image.
             rival: the naive baseline, which takes a step before every round.
-            beside: another step of ours to compare with, likewise.
+            against: another contestant that times itself, likewise, to compare with.
+            beside: a step to compare with, likewise.
             dtype: of the products.
             rounds: how often; None for the plan's number.
             facts: where the row stands: what is swept, and its value.
@@ -58,6 +60,9 @@ class Stopwatch:
         def before() -> None:
             if rival:
                 rival.step()
+            if against:
+                against.step()
+                theirs.append(against.seconds[-1])
             if beside:
                 theirs.append(self._seconds(beside))
             if product:
@@ -99,7 +104,7 @@ class Stopwatch:
             }
         if rival:
             info["ratio_to_naive"] = _spread(np.divide(rival.seconds, ours))
-        if beside:
+        if theirs:
             info["ratio_to_beside"] = _spread(np.divide(theirs, ours))
         return results
 

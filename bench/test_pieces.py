@@ -1,13 +1,13 @@
-"""The pieces of a step that may fall off a cliff, and what surrounds the steps: data, metrics, memory."""
+"""The pieces of a step, and what surrounds the steps: data, metrics, epochs."""
 
 import numpy as np
 import pytest
 import torch
-from steps import training_step
 from torch.nn import functional
 
 from moevae import metrics
 from moevae.densities import bernoulli_log_prob
+from moevae.grouped import grouped_linear
 from moevae.train import Batches, Training
 
 
@@ -60,24 +60,38 @@ def test_bernoulli(measure, device, plan):
     torch.testing.assert_close(found[0], gradient(plain))
 
 
-@pytest.mark.benchmark(group="cliffs")
-def test_a_sharp_gate_costs_no_more_than_a_soft_one(measure, device, plan):
-    """Without flushing, probabilities too small for a normal float made a step 33 times slower."""
-    sizes = plan.at(batch=plan.batches[0])
-    sharp = training_step(sizes, device, {"routing.temperature": 1e-3})
-    measure("a gate at temperature 0.001", sharp, images=sizes.batch, beside=training_step(sizes, device))
+@pytest.mark.benchmark(group="products of groups of rows, forward and backward")
+def test_grouped(measure, device, plan, at_batches):
+    """Ours is a product a group; beside it torch's grouped_mm, which our floor of torch does not have."""
+    if not hasattr(functional, "grouped_mm"):
+        pytest.skip(f"grouped_mm: torch {torch.__version__} has none")
+    sizes, rows = plan.mixture, at_batches
+    stream = torch.Generator().manual_seed(0)
+    shape = (sizes.experts, sizes.hidden, sizes.side**2)
+    weight, x = torch.randn(shape, generator=stream), torch.randn(rows, sizes.hidden, generator=stream)
+    ends = torch.randint(sizes.experts, (rows,), generator=stream).bincount(minlength=sizes.experts).cumsum(0)
+    weight, x = (each.to(device).requires_grad_() for each in (weight, x))
+    bias, offsets = weight.new_zeros(shape[0], shape[2]), ends.to(device, torch.int32)
 
+    def gradients(product):
+        return torch.autograd.grad(product.square().sum(), (x, weight))
 
-@pytest.mark.benchmark(group="cliffs")
-@pytest.mark.parametrize("fused", [True, False])
-def test_adam(measure, device, plan, fused):
-    training = Training([plan.mixture.config()], plan.mixture.images(), device)
-    parameters = list(training.model.parameters())
-    for parameter in parameters:
-        parameter.grad = torch.ones_like(parameter)
-    optimizer = torch.optim.Adam(parameters, fused=fused, foreach=False)
-    measure("Adam, fused" if fused else "Adam, plain", optimizer.step, images=plan.mixture.batch)
-    assert all(parameter.isfinite().all() for parameter in parameters)
+    def slices():
+        return gradients(grouped_linear(x, weight[None], bias[None], ends.tolist()))
+
+    def whole():
+        return gradients(functional.grouped_mm(x, weight, offs=offsets))
+
+    found = measure(
+        "slices, against grouped_mm",
+        slices,
+        images=rows,
+        flops=6 * sizes.hidden * sizes.side**2,
+        beside=whole,
+        batch=rows,
+    )
+    for ours, theirs in zip(found[0], whole(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-2)
 
 
 @pytest.mark.benchmark(group="training epoch by number of images")

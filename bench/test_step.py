@@ -72,6 +72,21 @@ def test_architecture(measure, device, plan, name):
     check(losses, sizes)
 
 
+@pytest.mark.benchmark(group="training step, top-1 of 64 experts against 8")
+def test_many_experts_against_few(measure, device, plan, at_batches):
+    """The cost beyond the same products is that of the weights: their gradients, and Adam."""
+    sizes = plan.at(experts=64, batch=at_batches)
+    losses = measure(
+        "64 experts against 8",
+        training_step(sizes, device, PATHS["top-1"]),
+        images=sizes.batch,
+        flops=flops.training(sizes, chosen=1),
+        beside=training_step(plan.at(experts=8, batch=at_batches), device, PATHS["top-1"]),
+        batch=at_batches,
+    )
+    check(losses, sizes)
+
+
 @pytest.mark.benchmark(group="evaluation by batch size")
 def test_evaluation(measure, device, plan, at_batches):
     sizes = plan.at(batch=at_batches)

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 SMALLEST = (
-    "(test_batch and 16-soft and not bfloat16) or test_small or test_bernoulli"
-    " or (test_architecture and top-1) or (test_path and soft and not bfloat16)"
+    "(test_batch and 16-soft and not bfloat16) or test_small or test_bernoulli or test_tf32"
+    " or (test_architecture and top-1) or (test_path and soft and not bfloat16 and not compiled)"
 )
 
 
@@ -62,7 +62,9 @@ def test_the_page_is_made_from_the_file_alone(bench, measured):
     assert done.returncode == 0, done.stderr
     page = (measured.parent / "throughput.md").read_text()
     assert "### Training step by batch size" in page
-    assert "No rows for: GPU (CUDA)" in page
+    assert "- GPU (CUDA): no rows at all" in page
+    assert "- CPU: TensorFloat-32: on CUDA alone." in page
+    assert "NMI on digits, seeds' spread" in page
     for name in [line.split("](")[1].rstrip(")") for line in page.splitlines() if line.startswith("![")]:
         assert (measured.parent / name).read_bytes().startswith(b"\x89PNG")
 
