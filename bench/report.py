@@ -33,6 +33,7 @@ SWEPT = {
     "hidden": "hidden width",
     "runs": "runs",
     "images_seen": "images",
+    "chunk": "samples together",
 }
 
 

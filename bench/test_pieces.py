@@ -1,5 +1,7 @@
 """The pieces of a step, and what surrounds the steps: data, metrics, epochs."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,10 @@ from torch.nn import functional
 from moevae import metrics
 from moevae.densities import bernoulli_log_prob
 from moevae.grouped import grouped_linear
+from moevae.likelihood import BLOCK, iwae_bound
+from moevae.model import Mixture
+from moevae.pixels import gray
+from moevae.seeding import Streams
 from moevae.train import Batches, Training
 
 
@@ -58,6 +64,23 @@ def test_bernoulli(measure, device, plan):
         beside=lambda: gradient(plain),
     )
     torch.testing.assert_close(found[0], gradient(plain))
+
+
+@pytest.mark.benchmark(group="importance-weighted bound by samples looked at together")
+@pytest.mark.parametrize("chunk", [1, 4, 16])
+def test_iwae_chunks(measure, device, plan, chunk):
+    """All experts and 16 samples of a block of images: the chunk is a matter of memory, not of numbers."""
+    sizes, samples = plan.mixture, 16
+    experts = Mixture(sizes.config().model, (sizes.side, sizes.side), (0,)).to(device).experts
+    x = gray(sizes.images().train[None, :BLOCK]).to(device)
+    chosen = torch.arange(sizes.experts, device=device)[None, :, None].expand(1, -1, BLOCK)
+    log_prior = torch.full((1, sizes.experts), -math.log(sizes.experts), device=device)
+
+    def bound(chunk):
+        return iwae_bound(experts, x, chosen, log_prior, Streams([0], "bench", device), samples, chunk)
+
+    found = measure(f"{samples} samples", lambda: bound(chunk), images=BLOCK, chunk=chunk)
+    torch.testing.assert_close(found[0], bound(samples), rtol=1e-5, atol=0)
 
 
 @pytest.mark.benchmark(group="products of groups of rows, forward and backward")
