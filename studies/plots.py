@@ -124,7 +124,7 @@ def curves(
                     markevery=(number % 3, 6),
                 )
                 place.fill_between(epochs, low, high, color=colors[number], alpha=0.2, linewidth=0)
-                tops.append(mean[len(mean) // 4 :])
+                tops += [end[len(mean) // 4 :] for end in (mean, low, high)]
             shown = np.concatenate(tops)
             shown = shown[np.isfinite(shown)]
             if shown.size and np.ptp(shown) > 0:

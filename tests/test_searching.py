@@ -14,8 +14,7 @@ import toys
 from optuna.trial import TrialState
 
 from moevae import config as configs
-from moevae.errors import ConfigError, RecordError
-from studies import designs, objectives, records, searches, selection, spaces, storage, winners
+from studies import records, searches, storage
 from studies.attempts import PRUNERS, SAMPLERS, Attempts
 from studies.executors import Workforce, in_process
 from studies.loading import load
@@ -301,119 +300,12 @@ def test_time_ends_a_search_between_trials(tmp_path, climb):
     assert {trial.state for trial in found.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"space": "training"},
-        {"objective": "tight_elbo"},
-        {"seeds": "3"},
-        {"changes": ("train.epochs=11",)},
-        {"preset": "mnist"},
-    ],
-)
-def test_a_folder_holds_one_search(other, tmp_path, climb):
-    search = searches.load("gate", name="s", **FAST)
-    go(search, tmp_path / "s", climb, trials=1)
-    asked = searches.load(other.pop("space", "gate"), name="s", **{**FAST, **other})
-    with pytest.raises(RecordError, match="another search"):
-        go(asked, tmp_path / "s", climb, trials=2)
-
-
-def test_a_search_keeps_out_of_an_ablations_folder(tmp_path, climb):
-    (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "study.json").write_text(json.dumps(designs.load("quick").to_dict()))
-    with pytest.raises(RecordError, match="an ablation"):
-        go(searches.load("gate"), tmp_path / "s", climb)
-
-
-def test_a_search_reads_back_as_itself(tmp_path, climb):
-    search = searches.load("all", objective="nmi", seeds="3,5", changes=("train.epochs=10",))
-    go(search, tmp_path / "s", climb, trials=2)
-    assert searches.read(tmp_path / "s") == search
-
-
-def test_the_best_becomes_a_profile_that_gives_its_very_runs(tmp_path, climb):
-    search = searches.load("all", changes=("train.epochs=10", "model.variance_floor=0.001"))
-    found = go(search, tmp_path / "s", climb, trials=6, pruner="none")
-    (best,) = found.best
-    winners.write_profile(tmp_path / "best.toml", search, search.cell(best.params), best.number)
-    design = designs.load(str(tmp_path / "best.toml"), seeds="20")
-    (cell,) = design.cells
-    assert cell.config == search.cell(best.params).config
-    assert len(design.seeds) == 20
-    assert configs.fingerprint(cell.run(0)) in {
-        path.stem for path in (tmp_path / "s" / "records").glob("*.json")
-    }
-    unseen = designs.load(str(tmp_path / "best.toml")).seeds
-    assert len(unseen) == 20
-    assert not set(unseen) & set(search.seeds)
-
-
-def test_labels_are_marked_wherever_they_decide(tmp_path, climb):
-    search = searches.load("gate", objective="mixture_elbo,nmi", name="mine", **FAST)
-    assert search.name == "mine-oracle"
-    assert search.oracle
-    assert "oracle" in search.title
-    tree = search.to_dict([])
-    assert "oracle" in tree["description"]
-    assert tree["search"]["oracle"] is True
-    go(search, tmp_path / "s", climb, trials=1)
-    with storage.opened(storage.default_url(tmp_path / "s")) as opened:
-        study = optuna.load_study(study_name=search.name, storage=opened)
-        assert study.user_attrs["oracle"] is True
-        assert study.metric_names == ["mixture ELBO (nats per image, validation)", "NMI (validation, oracle)"]
-    free = searches.load("gate")
-    assert "oracle" not in free.name + free.title + json.dumps(free.to_dict([])["description"])
-
-
-def test_objectives_are_named_as_the_reports_rules_are():
-    rules = {rule.name for rule in selection.RULES}
-    named = {each.rule for each in objectives.OBJECTIVES.values() if not each.oracle and each.by_epoch}
-    assert named <= rules
-    assert all(each.oracle == (each.name in ("acc", "nmi", "ari")) for each in objectives.OBJECTIVES.values())
-
-
-@pytest.mark.parametrize("name", spaces.SPACES)
-def test_every_corner_of_a_space_is_a_configuration(name):
-    """Both ends of every range, and all choices, one key at a time."""
-    search = searches.load(name)
-    for key, kept in search.space.items():
-        ends = getattr(kept, "choices", None) or (kept.low, kept.high)
-        for value in ends:
-            params = {**(search.start or {}), key: value}
-            cell = search.cell(params)
-            assert spaces.params(cell.config, search.space) == params
-    assert search.start is not None, f"the default preset is not in {name}"
-
-
 @pytest.mark.parametrize(("sampler", "pruner"), list(zip(SAMPLERS, PRUNERS, strict=True)))
 def test_every_sampler_and_pruner_searches(sampler, pruner, tmp_path, climb):
     search = searches.load("all", seeds="1", changes=("train.epochs=3",))
     found = go(search, tmp_path / "s", climb, trials=13, sampler=sampler, pruner=pruner)
     assert len(found.trials) == 13
     assert len({json.dumps(trial.params) for trial in found.trials}) > 10
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ({"space": "gates"}, "did you mean gate"),
-        ({"objective": "nmy"}, "did you mean nmi"),
-        ({"objective": "nmi,nmi"}, "nmi is there twice"),
-        ({"preset": "digit"}, "did you mean digits"),
-        ({"profile": "quik"}, "did you mean quick"),
-        ({"name": "a/b"}, "a/b"),
-        ({"changes": ["train.epochs=0"]}, "train.epochs = 0"),
-        ({"changes": ["routing.kind=soft", "routing.temperature=1", "objective=elbo"]}, "nothing is left"),
-        ({"changes": ["data.validation_size=0"]}, "validation"),
-        ({"seeds": "0"}, "--seeds '0'"),
-    ],
-)
-def test_what_cannot_be_searched_is_told(options, told):
-    with pytest.raises(ConfigError) as error:
-        searches.load(options.pop("space", "gate"), **options)
-    assert told in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 def test_the_report_of_a_search_builds(tmp_path):
