@@ -198,6 +198,9 @@ def _figure(entries: Sequence[Entry], swept: str) -> Figure:
         )
         axes.errorbar(places, middle, [middle - low, high - middle], marker=marker, capsize=3, label=row)
     axes.set(xscale="log", yscale="log", xlabel=SWEPT[swept], ylabel="milliseconds a step")
+    measured = sorted({entry["facts"][swept] for entry in entries})
+    axes.set_xticks(measured, [f"{place:,}" for place in measured])
+    axes.set_xticks([], minor=True)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     return figure

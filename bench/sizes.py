@@ -77,7 +77,7 @@ class Plan:
 _DIGITS = Sizes(side=8, hidden=64, latent=4, gate=64, batch=128)
 
 _QUICK = Plan(
-    rounds=11,
+    rounds=9,
     mixture=Sizes(),
     small=_DIGITS,
     batches=(128, 512, 1024, 2048),
