@@ -254,11 +254,19 @@ class RunConfig:
 MEMBERS: dict[str, ObjectiveConfig] = {
     "elbo": ObjectiveConfig(information_weight=1.0, balance_weight=1.0),
     "competitive": ObjectiveConfig(information_weight=0.0, balance_weight=20.0),
+    "information": ObjectiveConfig(information_weight=-0.1, balance_weight=0.3),
     "tight": ObjectiveConfig(responsibilities="posterior", information_weight=0.0, balance_weight=0.0),
 }
-"""Named members of the objective family, whatever the prior and the bound; any other is a free member."""
+"""Named members of the objective family, whatever stands beside them; any other is a free member."""
 
-_BESIDE_MEMBERS = ("balance_prior", "bound")
+_BESIDE_MEMBERS = (
+    "balance_prior",
+    "bound",
+    "experts_steer_gate",
+    "smoothness",
+    "smoothness_weight",
+    "smoothness_radius",
+)
 
 PER_RUN = (
     "seed",
@@ -334,13 +342,16 @@ def lookup(config: RunConfig, key: str) -> Any:
 
 
 def member(objective: ObjectiveConfig) -> str:
-    """Return the family's member: "elbo", "tight", "competitive" (any strength), or "free"."""
-    bare = replace(objective, balance_prior=(), bound="elbo")
+    """Return the family's member: "elbo", "tight", "competitive" or "information" (any strength), or "free"."""
+    default = ObjectiveConfig()
+    bare = replace(objective, **{name: getattr(default, name) for name in _BESIDE_MEMBERS})
     for name in ("elbo", "tight"):
         if bare == MEMBERS[name]:
             return name
-    by_gate = objective.responsibilities == "gate"
-    return "competitive" if by_gate and objective.information_weight == 0 else "free"
+    if objective.responsibilities == "gate" and objective.information_weight == 0:
+        return "competitive"
+    rewarded = objective.information_weight < 0 < objective.balance_weight
+    return "information" if objective.responsibilities == "gate" and rewarded else "free"
 
 
 def shape(config: RunConfig) -> RunConfig:

@@ -291,7 +291,16 @@ def test_members_by_name():
     }
     assert member(ObjectiveConfig(information_weight=0.0, balance_weight=3.0)) == "competitive"
     assert member(ObjectiveConfig(information_weight=1.0, balance_weight=2.0)) == "free"
-    assert member(ObjectiveConfig(information_weight=-0.5)) == "free"
+    assert member(ObjectiveConfig(information_weight=-0.5)) == "information"
+    assert member(ObjectiveConfig(information_weight=-0.5, balance_weight=0.0)) == "free"
+    assert member(preset("sharp").objective) == "information"
+
+
+def test_naming_a_member_leaves_what_stands_beside_it():
+    run = override(preset("sharp"), {"objective": "elbo"})
+    assert member(run.objective) == "elbo"
+    assert run.objective.smoothness == "virtual-adversarial"
+    assert not run.objective.experts_steer_gate
     skewed = override(RunConfig(), {"model.num_experts": 2, "objective.balance_prior": (3, 1)})
     elbo = override(skewed, {"objective": "elbo"})
     assert lookup(elbo, "objective") == "elbo"
