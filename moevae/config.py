@@ -342,7 +342,7 @@ def lookup(config: RunConfig, key: str) -> Any:
 
 
 def member(objective: ObjectiveConfig) -> str:
-    """Return the family's member: "elbo", "tight", "competitive" or "information" (any strength), or "free"."""
+    """Return the member's name, "competitive" and "information" at any strength; "free" if it has none."""
     default = ObjectiveConfig()
     bare = replace(objective, **{name: getattr(default, name) for name in _BESIDE_MEMBERS})
     for name in ("elbo", "tight"):
