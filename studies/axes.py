@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from studies import effects, markup, measures, plots, stats, tables
+from studies import effects, markup, measures, plots, stats, tables, wording
 from studies.analysis import Analysis
 from studies.markup import escape
 from studies.measures import Measure
@@ -30,7 +30,7 @@ def effect_of_each(analysis: Analysis, page: Page) -> None:
     for axis, along in analysis.effects.items():
         if not along:
             continue
-        ticks = [tables.show(value) for value in study.axes[axis]]
+        ticks = [wording.show(value) for value in study.axes[axis]]
         where = next(iter(along.values())).contexts
         page.head(f"Effect of {names[axis]}")
         settings = len(where.cells)
@@ -69,7 +69,7 @@ def heat_maps(analysis: Analysis, page: Page) -> None:
     fixed, panels = _panels(study)
     grids = {
         measure: {
-            ", ".join(f"{names[axis]} {tables.show(study.axes[axis][level])}" for axis, level in panel): grid
+            ", ".join(f"{names[axis]} {wording.show(study.axes[axis][level])}" for axis, level in panel): grid
             for panel in panels
             if np.isfinite(grid := _grid(study, measure, (*fixed, *panel))).sum() > 1
         }
@@ -78,7 +78,7 @@ def heat_maps(analysis: Analysis, page: Page) -> None:
     if not any(grids.values()):
         return
     page.head("Strength against temperature")
-    held = ", ".join(f"{names[axis]} {tables.show(study.axes[axis][level])}" for axis, level in fixed)
+    held = ", ".join(f"{names[axis]} {wording.show(study.axes[axis][level])}" for axis, level in fixed)
     page.add(f"Drawn where {escape(held)}; all cells are in [table.csv](table.csv)." if held else "")
     for measure, drawn in grids.items():
         if drawn:
@@ -87,8 +87,8 @@ def heat_maps(analysis: Analysis, page: Page) -> None:
                 plots.heat_maps(
                     drawn,
                     measure,
-                    [tables.show(value) for value in study.axes[STRENGTH]],
-                    [tables.show(value) for value in study.axes[TEMPERATURE]],
+                    [wording.show(value) for value in study.axes[STRENGTH]],
+                    [wording.show(value) for value in study.axes[TEMPERATURE]],
                     (names[STRENGTH], names[TEMPERATURE]),
                 ),
                 f"Mean {measure.heading} by {names[STRENGTH]} and {names[TEMPERATURE]}",

@@ -23,6 +23,7 @@ from moevae.presets import preset
 from moevae.settings import apply_settings, check_key, checked_seeds, parse_seeds, parse_settings
 from studies.baselines import BASELINES, Chosen
 from studies.records import Method, name_of
+from studies.wording import show
 
 SCHEMA = 1
 """Version of the meaning of `study.json`."""
@@ -257,8 +258,7 @@ def in_words(values: Mapping[str, Any]) -> str:
     """Return settings in words: by the last part of each key, or all of it where that names two."""
     last = [key.rpartition(".")[2] for key in values]
     short = [part if last.count(part) == 1 else key for part, key in zip(last, values, strict=True)]
-    shown = (f"{value:g}" if isinstance(value, float) else str(value) for value in values.values())
-    return ", ".join(f"{key} = {value}" for key, value in zip(short, shown, strict=True))
+    return ", ".join(f"{key} = {show(value)}" for key, value in zip(short, values.values(), strict=True))
 
 
 def _path(profile: str) -> Path:

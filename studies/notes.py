@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from studies import markup, stats, tables
+from studies import markup, stats, tables, wording
 from studies.markup import escape
 from studies.measures import ACC, ARI, DEAD, EFFECTIVE, ELBO, NMI, SPEED, TIGHT, Measure
 from studies.study import Study
@@ -101,7 +101,7 @@ def _difference(study: Study, cell: int) -> str:
     names = tables.words(study.axes)
     pairs = zip(study.axes, study.cells[cell], study.cells[study.baseline], strict=True)
     changed = [
-        f"{names[axis]} {tables.show(here)} (not {tables.show(there)})"
+        f"{names[axis]} {wording.show(here)} (not {wording.show(there)})"
         for axis, here, there in pairs
         if here != there
     ]

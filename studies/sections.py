@@ -14,7 +14,7 @@ import pandas as pd
 
 from moevae import config as configs
 from moevae.presets import PRESETS
-from studies import markup, paired, stats, tables
+from studies import markup, paired, stats, tables, wording
 from studies.markup import escape
 from studies.page import FOLDED, Page
 from studies.study import Run, Study
@@ -43,7 +43,7 @@ def provenance(study: Study, page: Page) -> None:
     names = tables.words(study.axes)
     rows = [
         ("cells", f"{len(study.cells)}{grid}"),
-        *((f"· {names[axis]}", ", ".join(map(tables.show, values))) for axis, values in study.axes.items()),
+        *((f"· {names[axis]}", ", ".join(map(wording.show, values))) for axis, values in study.axes.items()),
         ("baseline", "none" if study.baseline is None else tables.describe(study, study.baseline)),
         ("seeds", ", ".join(map(str, study.seeds))),
         ("runs", f"{complete} complete, {len(study.failed)} failed, {len(study.missing)} missing"),

@@ -14,6 +14,7 @@ from studies.effects import Effect
 from studies.measures import Measure
 from studies.paired import Comparison
 from studies.study import DATA, Study
+from studies.wording import show
 
 Rows = list[dict[str, str]]
 
@@ -27,17 +28,6 @@ def words(axes: Iterable[str]) -> dict[str, str]:
         for axis, name in zip(keys, last, strict=True)
     ]
     return {axis: name.replace(".", " ").replace("_", " ") for axis, name in zip(keys, chosen, strict=True)}
-
-
-def show(value: Any) -> str:
-    """Return the value of an axis as short text."""
-    if isinstance(value, bool) or value is None:
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return f"{value:g}"
-    if isinstance(value, list | tuple):
-        return "-".join(map(show, value))
-    return str(value)
 
 
 def label(study: Study, cell: int) -> str:

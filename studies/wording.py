@@ -1,0 +1,21 @@
+"""Values of settings as short text, the same in tables, figures and on the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+MOST = 4
+"""Numbers of a list that are spelled out."""
+
+
+def show(value: Any) -> str:
+    """Return a value as short text: of a long list, its ends."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        if len(value) > MOST:
+            return f"{show(value[0])}…{show(value[-1])}"
+        return "-".join(map(show, value)) or "default"
+    return str(value)
