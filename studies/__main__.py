@@ -13,11 +13,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from moevae.errors import MoevaeError, RecordError
+from moevae.console import exit_code
+from moevae.errors import RecordError
 from studies import arguments, baselines, designs, listing
 from studies.arguments import Ablate, Dashboard, List, RebuildStorage, Report, Search, Verify
 from studies.designs import Design
@@ -34,9 +35,13 @@ UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit code: 2 for a mistake, 130 or 143 for an interrupt."""
+    """Run a command; return its exit code: 2 a mistake, 130 and 143 an interrupt, 141 a broken pipe."""
     typed = sys.argv[1:] if argv is None else argv
     options = arguments.parse(typed)
+    return exit_code(lambda: _run(options, typed))
+
+
+def _run(options: Any, typed: Sequence[str]) -> int:
     try:
         with terminable():
             match options:
@@ -64,15 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                     from studies.commands.upkeep import rebuild_storage
 
                     return rebuild_storage(options, _folder_of(options.study, options.results))
-    except MoevaeError as error:
-        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        return 2
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # the command has told already what stays
         return 130
     except Stopped:
         return 143

@@ -162,7 +162,8 @@ class Design:
         }
         if self.baselines.keys or self.baselines.left_out:
             tree |= {"baselines": list(self.baselines.keys), "left_out": list(self.baselines.left_out)}
-        return tree
+        plain: dict[str, Any] = json.loads(json.dumps(tree))  # values of an axis may be tuples
+        return plain
 
 
 def load(

@@ -218,3 +218,10 @@ def test_sigterm_ends_a_real_study_and_the_command_it_prints_goes_on(tmp_path):
     third = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert "nothing to train" in third.stdout
     assert (tmp_path / "results" / "small" / "report.md").read_bytes() == report
+
+
+def test_a_reader_that_goes_away_is_no_mistake(tmp_path):
+    command = [sys.executable, "-m", "studies", "ablate", "--dry-run", "--results", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == ("", 141)
