@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from moevae.console import exit_code
 from moevae.errors import RecordError
 from studies import arguments, baselines, designs, listing
-from studies.arguments import Ablate, Dashboard, List, RebuildStorage, Report, Search, Verify
+from studies.arguments import Ablate, Dashboard, List, Options, RebuildStorage, Report, Search, Verify
 from studies.designs import Design
 from studies.ledger import Ledger, survey
 from studies.signals import Stopped, terminable
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code(lambda: _run(options, typed))
 
 
-def _run(options: Any, typed: Sequence[str]) -> int:
+def _run(options: Options, typed: Sequence[str]) -> int:
     try:
         with terminable():
             match options:
