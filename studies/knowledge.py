@@ -12,8 +12,11 @@ import pandas as pd
 from moevae import sharing as merging
 from studies import measures, pictures, records, tables
 from studies.analysis import Analysis
-from studies.page import Page
+from studies.page import FOLDED, Page
 from studies.study import Run, Study
+
+SHOWN = 10
+"""Rows of a table that are shown without a click."""
 
 
 def calibration(analysis: Analysis, page: Page) -> None:
@@ -37,7 +40,8 @@ def calibration(analysis: Analysis, page: Page) -> None:
         "class (0 to 2). A method that only assigns counts as certain."
     )
     chosen = tables.measured(study, (measures.ACC, measures.ECE, measures.BRIER))
-    page.rows(tables.result_rows(study, analysis.table, chosen), 10, "[table.csv](table.csv)")
+    rows = tables.result_rows(study, analysis.table, chosen, most=SHOWN + FOLDED)
+    page.rows(rows, SHOWN, "[table.csv](table.csv)", total=len(analysis.table))
     page.show(
         "reliability",
         pictures.reliability(images.sum(0), confidence, accuracy),
