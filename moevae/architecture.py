@@ -27,6 +27,11 @@ class Dense:
         """Multiplications for an image."""
         return self.inputs * self.outputs
 
+    @property
+    def held(self) -> int:
+        """Numbers held at once for an image: what is read, by expert and activated, and what is given."""
+        return 3 * self.inputs + 2 * self.outputs
+
     def layer(self, batch: Sequence[int], copies: int = 1) -> StackedLinear:
         """Return it stacked over `batch`, with copies that read one input side by side."""
         return StackedLinear(batch, self.inputs, copies * self.outputs, fan_out=self.outputs)
@@ -45,6 +50,12 @@ class Down:
         """Multiplications for an image, those with the border's zeros too."""
         return math.prod(halved(self.size)) * TAPS * self.inputs * self.outputs
 
+    @property
+    def held(self) -> int:
+        """Numbers held at once for an image, the patches that the kernel sees among them."""
+        read = 3 * math.prod(self.size) * self.inputs
+        return read + math.prod(halved(self.size)) * (TAPS * self.inputs + 2 * self.outputs)
+
     def layer(self, batch: Sequence[int], copies: int = 1) -> Convolution:
         """Return it stacked over `batch`, with copies that read one input side by side."""
         return Convolution(batch, self.size, self.inputs, copies * self.outputs, fan_out=self.outputs)
@@ -62,6 +73,12 @@ class Up:
     def products(self) -> int:
         """Multiplications for an image, those with what falls outside too."""
         return math.prod(halved(self.size)) * TAPS * self.inputs * self.outputs
+
+    @property
+    def held(self) -> int:
+        """Numbers held at once for an image, the patches before they are added up among them."""
+        given = 2 * math.prod(self.size) * self.outputs
+        return given + math.prod(halved(self.size)) * (2 * self.inputs + TAPS * self.outputs)
 
     def layer(self, batch: Sequence[int], copies: int = 1) -> Transposed:
         """Return it stacked over `batch`; it stands in decoders, where no two read one input.

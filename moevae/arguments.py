@@ -39,7 +39,8 @@ What to expect:
 
 Examples:
   python -m moevae evaluate runs/*.safetensors
-  python -m moevae evaluate RUN.safetensors --set evaluation.num_samples=50"""
+  python -m moevae evaluate RUN.safetensors --set evaluation.num_samples=50
+  python -m moevae evaluate RUN.safetensors --memory 512MiB"""
 
 SAMPLE = """Draw images from the experts of a trained run, into a PNG file.
 
@@ -87,6 +88,7 @@ def _optional(metavar: str, hint: str) -> Any:
 Flag = Annotated[bool, arg(help_behavior_hint="")]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Settings = Annotated[tuple[str, ...], UseAppendAction, arg(metavar="KEY=VALUE")]
+Memory = Annotated[str | None, _optional("SIZE", "no limit")]
 Root = Annotated[Path | None, _optional("DIR", "MOEVAE_DATA, else the user's cache")]
 
 
@@ -132,6 +134,8 @@ class Evaluate:
     """Change a setting of data or evaluation, such as data.name=fashion-mnist."""
     device: Device = "auto"
     """Where to compute."""
+    memory: Memory = None
+    """What a look at images may take, such as 2GiB, weights apart: a matter of memory, not of numbers."""
     data_root: Root = None
     """Where the data sets are."""
     json: Flag = False

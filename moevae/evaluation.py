@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moevae import budget
 from moevae.balancing import kl_to_prior, log_importance, log_priors
 from moevae.config import RunConfig
 from moevae.data import Images
@@ -66,6 +67,7 @@ def evaluate(
     split: Split = "test",
     *,
     chunk: int = 1024,
+    memory: int | None = None,
     assignments: Tensor | None = None,
     importance: bool = True,
 ) -> list[Evaluation]:
@@ -88,6 +90,8 @@ def evaluate(
         split: which part of it.
         chunk: images looked at together, rounded up to whole blocks: a matter of memory, not of numbers.
             Where a device's memory is too small, halves are tried, with a warning.
+        memory: bytes that a look may take, see `budget.image_bytes`: fewer images than a chunk are looked at
+            together, and where that is not enough, one run after the other. None sets no limit.
         assignments: the expert of each image of the split, [R, N] int64, in place of the gate; None asks it.
         importance: whether `iwae_bound` is computed where `evaluation.importance_samples` asks for it.
 
@@ -96,11 +100,29 @@ def evaluate(
 
     Raises:
         DataError: the split is empty.
+        ConfigError: less memory than a block of images takes.
     """
     pixels: Tensor = getattr(images, split)
     if not len(pixels):
         raise DataError(f"{images.name}: the {split} split has no images")
     step = math.ceil(chunk / BLOCK) * BLOCK
+    if memory is not None:
+        fit = budget.images(memory, configs[0], model.size) // len(configs) // BLOCK * BLOCK
+        if not fit:
+            return [
+                evaluate(
+                    model.alone(run),
+                    [config],
+                    images,
+                    split,
+                    chunk=chunk,
+                    memory=memory,
+                    assignments=None if assignments is None else assignments[run : run + 1],
+                    importance=importance,
+                )[0]
+                for run, config in enumerate(configs)
+            ]
+        step = min(step, fit)
     while True:
         try:
             return _evaluate(model, configs, pixels, split, step, assignments, importance)

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pydantic import ByteSize, TypeAdapter, ValidationError
+
 from moevae import config as configs
 from moevae.config import RunConfig
 from moevae.errors import ConfigError
@@ -40,6 +42,20 @@ def check_key(key: str) -> None:
     if key == "seed":
         raise ConfigError("the seed is no setting: use seeds, or --seeds")
     configs.nearest("key", key, ("objective", *configs.keys()))
+
+
+def parse_memory(text: str | None) -> int | None:
+    """Return the bytes of a size such as "2GiB" or "512MiB"; None of None.
+
+    Raises:
+        ConfigError: no size.
+    """
+    if text is None:
+        return None
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError:
+        raise ConfigError(f"--memory {text!r}: give a size, such as 2GiB or 512MiB") from None
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

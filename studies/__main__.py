@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from moevae import settings
 from moevae.console import exit_code
 from moevae.errors import RecordError
 from studies import arguments, baselines, designs, listing
@@ -214,6 +215,7 @@ def _site(options: Ablate, folder: Path) -> Site:
         data_root=str(options.data_root.resolve()) if options.data_root else None,
         threads=1 if options.workers or options.dask else None,
         population_chunk=population_chunk(options.population_chunk),
+        memory=settings.parse_memory(options.memory),
         snapshots=None if options.dask else str((folder / "checkpoints").resolve()),
     )
 

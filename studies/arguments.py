@@ -94,6 +94,7 @@ Baselines = Annotated[tuple[str, ...] | None, _optional("[A,B,..]", "none")]
 Root = Annotated[Path | None, _optional("DIR", "MOEVAE_DATA, else the user's cache")]
 Workers = Annotated[str | None, _optional("N|auto", "train in this process")]
 Chunk = Annotated[str, arg(metavar="auto|N")]
+Memory = Annotated[str | None, _optional("SIZE", "no limit")]
 Dask = Annotated[str | None, _optional("ADDRESS", "this machine")]
 Storage = Annotated[str | None, _optional("URL", "a SQLite file in the study's folder")]
 
@@ -124,6 +125,8 @@ class Ablate:
     """Train on the Dask cluster whose scheduler is there, such as tcp://HOST:8786."""
     population_chunk: Chunk = "auto"
     """Runs of a cell trained side by side: a matter of speed and memory, not of numbers."""
+    memory: Memory = None
+    """What a look of evaluation may take, such as 2GiB, weights apart: a matter of memory, not of numbers."""
     storage: Storage = None
     """Optuna's storage, such as journal:///PATH or postgresql+psycopg://HOST/DATABASE."""
     retry_failed: Flag = False
@@ -176,6 +179,8 @@ class Search:
     """Train on the Dask cluster whose scheduler is there, such as tcp://HOST:8786."""
     population_chunk: Chunk = "auto"
     """Runs of a cell trained side by side: a matter of speed and memory, not of numbers."""
+    memory: Memory = None
+    """What a look of evaluation may take, such as 2GiB, weights apart: a matter of memory, not of numbers."""
     storage: Storage = None
     """Optuna's storage, such as journal:///PATH or postgresql+psycopg://HOST/DATABASE."""
     dry_run: Flag = False

@@ -51,8 +51,10 @@ class Diary:
         images: Images,
         labels: Labels | None,
         on_epoch: Callable[[EpochReport], None] | None,
+        memory: int | None = None,
     ) -> None:
         self.configs, self.images, self.labels, self.on_epoch = configs, images, labels, on_epoch
+        self.memory = memory
         self.curves: list[list[Epoch]] = [[] for _ in configs]
         self.drawn_at = _spread(configs[0].train.epochs, PICTURE_ROWS)
         self.drawings: dict[int, Tensor] = {}
@@ -112,7 +114,9 @@ class Diary:
     def _validation(self, progress: Progress) -> list[Evaluation]:
         if not len(self.images.validation):
             return []
-        return evaluate(progress.model, self.configs, self.images, "validation", importance=False)
+        return evaluate(
+            progress.model, self.configs, self.images, "validation", memory=self.memory, importance=False
+        )
 
     def _scores(self, found: Evaluation) -> dict[str, float]:
         return scores(found, self.labels, "validation", self.configs[0].data)

@@ -48,6 +48,8 @@ class Given:
     settings: Mapping[str, Any]
     """Of the method."""
     on_epoch: Callable[[EpochReport], None] | None = None
+    memory: int | None = None
+    """Bytes that a look of evaluation may take."""
 
     def note(self, progress: Progress) -> None:
         """Tell who listens that an epoch is over."""
@@ -92,7 +94,7 @@ def fit(
     device = devices.resolve(site.device)
     try:
         fitted: Fitted = pkgutil.resolve_name(baseline.function)(
-            Given(config, images, seen, device, method.settings, on_epoch)
+            Given(config, images, seen, device, method.settings, on_epoch, site.memory)
         )
     except NotFittedError as error:
         return runs.without_numbers([config], site, error.failure, method)[0]

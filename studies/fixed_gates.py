@@ -65,7 +65,14 @@ def _trained(given: Given, config: RunConfig, assignments: Callable[[Split], Ten
         raise NotFittedError(failure.reason, failure.epoch, failure.step)
 
     def measure(split: Split) -> Evaluation:
-        (found,) = evaluate(trained.model, [config], given.images, split, assignments=assignments(split))
+        (found,) = evaluate(
+            trained.model,
+            [config],
+            given.images,
+            split,
+            memory=given.memory,
+            assignments=assignments(split),
+        )
         return found
 
     return Fitted(

@@ -57,7 +57,7 @@ def run_population(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     devices.prepare(site.threads)
     images, labels = load(configs[0].data, site.data_root)
-    diary = Diary(configs, images, labels, on_epoch)
+    diary = Diary(configs, images, labels, on_epoch, site.memory)
     device = devices.resolve(site.device)
     training = Population(configs, images, device, site.population_chunk)
     kept = snapshot.place(Path(site.snapshots), configs) if site.snapshots else None
@@ -68,7 +68,9 @@ def run_population(
 
     ended = devices.energy(training.device)
     begin = time.perf_counter()
-    by_split = {split: evaluate(fit.model, configs, images, split) for split in splits(images)}
+    by_split = {
+        split: evaluate(fit.model, configs, images, split, memory=site.memory) for split in splits(images)
+    }
     seconds = time.perf_counter() - begin
     seen = sum(len(getattr(images, split)) for split in by_split) * len(configs)
     shared = origin(images, fit.model.device, started) | {

@@ -83,7 +83,7 @@ def _clustered(given: Given, fit: Clusterer) -> Fitted:
     probs, clustered = fit(given, latents("train"))
 
     def measure(split: Split) -> Evaluation:
-        (found,) = evaluate(trained.model, [config], given.images, split)
+        (found,) = evaluate(trained.model, [config], given.images, split, memory=given.memory)
         return clusters(
             probs(latents(split)), {name: found.metrics[name] for name in BOUNDS if name in found.metrics}
         )

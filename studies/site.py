@@ -24,6 +24,8 @@ class Site:
     threads: int | None = None
     population_chunk: int | None = None
     """Runs of a cell trained side by side; None chooses by device and size."""
+    memory: int | None = None
+    """Bytes that a look of evaluation may take; None sets no limit."""
     snapshots: str | None = None
     """Folder for populations in the middle of training; None keeps none."""
     snapshot_seconds: float = 10.0
@@ -60,14 +62,18 @@ def check(configs: Sequence[RunConfig], *, site: Site) -> None:
     """Find what a person can mend before a study is begun.
 
     Raises:
-        MoevaeError: no such device, or data that is missing or broken.
+        MoevaeError: no such device, data that is missing or broken, or too little memory.
     """
+    from moevae import budget
     from moevae.data import load_images
     from moevae.devices import resolve
 
     resolve(site.device)
-    for data in dict.fromkeys(config.data for config in configs):
-        load_images(data, Path(site.data_root) if site.data_root else None)
+    root = Path(site.data_root) if site.data_root else None
+    found = {data: load_images(data, root) for data in dict.fromkeys(config.data for config in configs)}
+    if site.memory is not None:
+        for config in configs:
+            budget.images(site.memory, config, found[config.data].size)
 
 
 def lost(

@@ -143,6 +143,8 @@ def test_evaluation_gives_what_training_told(kept, run, capsys):
     for split in ("validation", "test"):
         (entry,) = said(capsys, "evaluate", str(run), "--split", split)["runs"]
         assert entry["metrics"] == trained[split]["metrics"]
+    (small,) = said(capsys, "evaluate", str(run), "--memory", "2MiB")["runs"]
+    assert small["metrics"] == pytest.approx(trained["test"]["metrics"], rel=1e-6)
     (finer,) = said(capsys, "evaluate", str(run), "--set", "evaluation.num_samples=3")["runs"]
     assert finer["metrics"]["mixture_elbo"] != trained["test"]["metrics"]["mixture_elbo"]
     assert finer["metrics"]["acc"] == trained["test"]["metrics"]["acc"]
@@ -351,6 +353,8 @@ def test_help_fits_80_columns(command, capsys, monkeypatch):
         ("evaluate RUN --set evaluation.num_samples=0", "evaluation.num_samples = 0"),
         ("evaluate RUN --set data.train_size=9 --set data.name=npz:own.npz", "8 x 8 pixels, and npz:own.npz"),
         ("evaluate RUN --set data.validation_size=0 --split validation", "validation split is empty"),
+        ("evaluate RUN --memory much", "--memory 'much': give a size, such as 2GiB"),
+        ("evaluate RUN --memory 1kB", "1,000 bytes of memory are too few"),
         ("sample RUN --expert 3", "--expert 3: this run has experts 0 to 2"),
         ("sample RUN --expert -1", "--expert -1: this run has experts 0 to 2"),
         ("sample RUN --count 0", "--count 0"),

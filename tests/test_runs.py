@@ -11,13 +11,16 @@ from PIL import Image
 from small import ODD, config
 
 from moevae.agreement import agreement
+from moevae.budget import image_bytes
 from moevae.config import fingerprint, from_dict, override
 from moevae.data import load_images, load_labels
 from moevae.errors import ConfigError, DataError
 from moevae.evaluation import evaluate
+from moevae.likelihood import BLOCK
 from moevae.train import Training, fit
 from studies import records
 from studies.runs import Site, run_population
+from studies.site import check
 
 CPU = Site(device="cpu")
 RUN = config(ODD | {"data.train_size": 320, "train.epochs": 3})
@@ -96,6 +99,18 @@ def test_chunks_of_a_population_change_no_number(outcomes):
         both = [each.record.model_dump(exclude={"seconds", "throughput", "started"}) for each in (one, other)]
         assert both[0] == both[1]
         assert one.files == other.files
+
+
+def test_a_budget_of_memory_changes_no_number_and_too_small_a_one_is_told_before_training(outcomes):
+    enough = BLOCK * image_bytes(RUN, (8, 8))
+    small = run_population(RUNS, Site(device="cpu", memory=enough))  # one run after the other, by blocks
+    for one, other in zip(small, outcomes, strict=True):
+        assert one.record.metrics["test"] == pytest.approx(other.record.metrics["test"], rel=1e-6)
+        found, expected = ([point.metrics for point in each.record.curve] for each in (one, other))
+        assert found == [pytest.approx(metrics, rel=1e-6) for metrics in expected]
+    check(RUNS, site=Site(device="cpu", memory=enough))
+    with pytest.raises(ConfigError, match="too few"):
+        check(RUNS, site=Site(device="cpu", memory=enough - 1))
 
 
 def test_an_outcome_published_reads_back(outcomes, tmp_path):

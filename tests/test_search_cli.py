@@ -123,6 +123,7 @@ def test_a_dry_run_shows_the_space_and_writes_nothing(quiet, tmp_path, capsys):
         (["--trial", "3"], "--write-profile"),
         (["--workers", "none"], "--workers 'none'"),
         (["--population-chunk", "many"], "--population-chunk 'many'"),
+        (["--memory", "1kB"], "1,000 bytes of memory are too few"),
         (["--set", "data.name=npz:gone.npz"], "gone.npz"),
     ],
 )

@@ -144,6 +144,7 @@ def test_sigterm_ends_like_an_interrupt(toy, monkeypatch, capsys):
         (["rebuild-storage", "nowhere"], "no study 'nowhere'"),
         (["ablate", "--workers", "0"], "--workers '0'"),
         (["ablate", "--population-chunk", "0"], "--population-chunk '0'"),
+        (["ablate", "--memory", "much"], "--memory 'much'"),
         (["ablate", "--workers", "2", "--dask", "tcp://localhost:1"], "--dask and --workers"),
     ],
 )

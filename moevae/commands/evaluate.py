@@ -31,6 +31,7 @@ def evaluate(options: Evaluate) -> int:
     for key in changes:
         if not key.startswith(_MAY_CHANGE):
             raise ConfigError(f"--set {key}: a trained run keeps it; only data and evaluation can change")
+    memory = settings.parse_memory(options.memory)
     device = devices.resolve(options.device)
     devices.prepare()
     runs = [checkpoint.load(path) for path in options.checkpoints]
@@ -40,7 +41,7 @@ def evaluate(options: Evaluate) -> int:
         check(path, run, config.data, load(config.data)[0])
     found = []
     for run, config in zip(runs, configs, strict=True):
-        found += scores.score(run.model.to(device), [config], *load(config.data), options.split)
+        found += scores.score(run.model.to(device), [config], *load(config.data), options.split, memory)
     if options.json:
         entries = [
             {

@@ -97,18 +97,24 @@ class Score:
 
 
 def score(
-    model: Mixture, configs: Sequence[RunConfig], images: Images, labels: Labels | None, split: Split
+    model: Mixture,
+    configs: Sequence[RunConfig],
+    images: Images,
+    labels: Labels | None,
+    split: Split,
+    memory: int | None = None,
 ) -> list[Score]:
-    """Measure each run of a population on a split.
+    """Measure each run of a population on a split, in so many bytes of memory; see `evaluation.evaluate`.
 
     Raises:
         DataError: the split is empty.
+        ConfigError: too little memory.
     """
     count = len(getattr(images, split))
     if not count:
         raise DataError(f"{images.name}: the {split} split is empty (data.validation_size = 0 keeps none)")
     begin = time.perf_counter()
-    found = evaluation.evaluate(model, configs, images, split)
+    found = evaluation.evaluate(model, configs, images, split, memory=memory)
     speed = count * len(configs) / (time.perf_counter() - begin)
     scores = []
     for config, run in zip(configs, found, strict=True):

@@ -23,6 +23,7 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
+from moevae import settings
 from moevae.config import RunConfig
 from moevae.data import load_labels
 from moevae.errors import ConfigError, DataError
@@ -64,6 +65,7 @@ def search(options: Options, *, again: str) -> int:
         data_root=str(options.data_root.resolve()) if options.data_root else None,
         threads=1 if options.workers or options.dask else None,
         population_chunk=site.population_chunk(options.population_chunk),
+        memory=settings.parse_memory(options.memory),
         snapshots=None if options.dask else str((folder / "checkpoints").resolve()),
     )
     told = Console(stderr=True)
