@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from moevae.drawing import labeled
-from studies import axes, effects, knowledge, markup, measures, pictures, plots, stats, tables
+from studies import axes, bounds, effects, knowledge, markup, pictures, plots, stats, tables
 from studies.analysis import Analysis
 from studies.markup import escape
 from studies.page import FOLDED, Page
@@ -182,13 +182,10 @@ def choosing(analysis: Analysis, page: Page) -> None:
 def runs(analysis: Analysis, page: Page) -> None:
     """What the experts of the best and the worst run draw, and which classes they take."""
     study = analysis.study
-    for split in ("validation", "test"):
-        key = f"{split}.{measures.ELBO.key.rpartition('.')[2]}"
-        found = [run for run in study.runs if key in run.metrics and run.likelihood == study.likelihood]
-        if found:
-            break
-    else:
+    split, found = bounds.judged([run for run in study.runs if run.likelihood == study.likelihood])
+    if not found:
         return
+    key = bounds.key(split)
     best = max(found, key=lambda run: run.metrics[key])
     worst = min(found, key=lambda run: run.metrics[key])
     page.head("The experts of the best and the worst run")
@@ -242,6 +239,7 @@ SECTIONS: tuple[Callable[[Analysis, Page], None], ...] = (
     trades,
     choosing,
     against_baseline,
+    bounds.ledger,
     runs,
     knowledge.calibration,
     knowledge.sharing,

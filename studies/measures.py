@@ -59,5 +59,11 @@ LEADING = (NMI, ARI, ACC, ELBO, SPEED)
 ROUTING = (EFFECTIVE, DEAD, LARGEST, ENTROPY, GATE_INFORMATION)
 """What became of the experts and of the gate."""
 
-DIAGNOSTICS = (ECE, BRIER, TIGHT, RECONSTRUCTION, KL_Z, KL_GATE, *ROUTING)
+LEDGER = (ELBO, RECONSTRUCTION, KL_Z, GATE_INFORMATION, KL_IMPORTANCE)
+"""The mixture ELBO, and what it is the sum of."""
+
+BOUNDS = (TIGHT, GAP, IWAE)
+"""Other bounds on log p(x), and the distance of the first from the mixture ELBO."""
+
+DIAGNOSTICS = (ECE, BRIER, *BOUNDS, RECONSTRUCTION, KL_Z, KL_GATE, KL_IMPORTANCE, *ROUTING)
 """Kept in `table.csv`, beside the leading ones."""

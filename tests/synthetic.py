@@ -66,14 +66,19 @@ def numbers(config: RunConfig, noise: np.random.Generator) -> dict[str, float]:
         -19.5 - 0.4 * math.log2(temperature) ** 2 - 0.05 * strength / 5 - 0.3 * hard + noise.normal(0, 0.15)
     )
     dead = max(0.0, round(10 - used - 0.4 + noise.normal(0, 0.4)))
+    tight, kl_z = bound + 0.2 + abs(noise.normal(0, 0.02)), 5.0 + noise.normal(0, 0.1)
+    information = max(0.0, 1.8 * used / 10 + noise.normal(0, 0.05))
+    apart = 0.3 / (1 + strength)
     return {
         "mixture_elbo": bound,
-        "tight_elbo": bound + 0.2 + abs(noise.normal(0, 0.02)),
+        "tight_elbo": tight,
+        "amortization_gap": tight - bound,
         "hard_elbo": bound - 0.5,
-        "recon_log_prob": bound + 6.2,
-        "kl_z": 5.0 + noise.normal(0, 0.1),
-        "kl_gate": 1.2,
-        "gate_information": max(0.0, 1.8 * used / 10 + noise.normal(0, 0.05)),
+        "recon_log_prob": bound + kl_z + information + apart,
+        "kl_z": kl_z,
+        "kl_gate": information + apart,
+        "gate_information": information,
+        "kl_importance": apart,
         "effective_experts": used + noise.normal(0, 0.1),
         "dead_experts": dead,
         "acc": float(np.clip(nmi + 0.04, 0.1, 1)),
@@ -135,6 +140,7 @@ def record(
         "metrics": {"validation": validation, "test": test},
         "load": load.tolist(),
         "importance": load.tolist(),
+        "ledger": {key: (load * test[key]).tolist() for key in ("recon_log_prob", "kl_z") if key in test},
         "confusion": confusion,
         "reliability": _reliability(noise) if labels else None,
         "curve": curve,

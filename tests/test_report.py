@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import synthetic
 from markdown_it import MarkdownIt
@@ -150,6 +151,24 @@ def one_class_missing(config: RunConfig):
     return tree, files
 
 
+def bounded(config: RunConfig):
+    tree, files = bare(config)
+    test = tree["metrics"]["test"]
+    test["iwae_bound"] = test["tight_elbo"] + 0.1
+    return tree, files
+
+
+def without_ledgers(config: RunConfig):
+    tree, files = bare(config)
+    for part in tree["metrics"].values():
+        del part["amortization_gap"], part["kl_importance"]
+    return {**tree, "ledger": {}}, files
+
+
+def some_bounded(config: RunConfig):
+    return (bounded if config.routing.kind == "hard" else without_ledgers)(config)
+
+
 def lost_cell(config: RunConfig):
     return None if config.routing.kind == "hard" else bare(config)
 
@@ -168,7 +187,18 @@ def older_and_newer(config: RunConfig):
 
 
 @pytest.mark.parametrize(
-    "make", [same, unlabeled, one_class_missing, lost_cell, nothing, all_failed, older_and_newer]
+    "make",
+    [
+        same,
+        unlabeled,
+        one_class_missing,
+        lost_cell,
+        nothing,
+        all_failed,
+        older_and_newer,
+        without_ledgers,
+        some_bounded,
+    ],
 )
 @pytest.mark.parametrize("seeds", [[0], [0, 1, 2]], ids=["n = 1", "n = 3"])
 def test_a_page_is_written_whatever_the_records_are(
@@ -176,6 +206,61 @@ def test_a_page_is_written_whatever_the_records_are(
 ) -> None:
     page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES, seeds=seeds), make)).read_text()
     assert not re.search(r"\bnan\b|\binf\b|None\b", page.replace("became NaN", ""))
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def ledgers(page: str) -> list[list[dict[str, str]]]:
+    """The tables of the ledger's section, each row by its headings."""
+    section = page.split("## ELBO ledger")[1].split("\n## ")[0].replace("\\", "")
+    blocks = [block.splitlines() for block in section.split("\n\n") if block.startswith("|")]
+    return [[dict(zip(cells(head), cells(line), strict=True)) for line in rest] for head, _, *rest in blocks]
+
+
+def mean(text: str) -> float:
+    return float(text.split(" ")[0])
+
+
+@pytest.mark.parametrize("make", [bare, bounded])
+def test_the_ledger_adds_up_in_every_cell_and_over_experts(tmp_path, undrawn, make: Callable) -> None:
+    page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), make)).read_text()
+    by_cell, by_expert = ledgers(page)
+    assert len(by_cell) == 4
+    for row in by_cell:
+        costs = ("kl_z (nats)", "gate information (nats)", "kl_importance (nats)")
+        total = mean(row["reconstruction (nats)"]) - sum(mean(row[name]) for name in costs)
+        assert mean(row["ELBO (nats)"]) == pytest.approx(total, abs=0.02)
+        gap = mean(row["tight ELBO (nats)"]) - mean(row["ELBO (nats)"])
+        assert mean(row["amortization gap (nats)"]) == pytest.approx(gap, abs=0.011)
+        if make is bounded:
+            found = mean(row["IWAE bound (nats)"]) - mean(row["tight ELBO (nats)"])
+            assert found == pytest.approx(0.1, abs=0.011)
+        else:
+            assert "IWAE bound (nats)" not in row
+    frame = pd.read_csv(tmp_path / "tables" / "ledger.csv")
+    assert len(by_expert) == len(frame) == 10
+    best = max(
+        (json.loads(path.read_text()) for path in (tmp_path / "records").glob("*.json")),
+        key=lambda tree: (
+            tree["config"]["routing"]["kind"] == "hard"
+            and tree["config"]["objective"]["balance_weight"] == 20.0,
+            tree["metrics"]["validation"]["mixture_elbo"],
+        ),
+    )
+    for name in ("recon_log_prob", "kl_z"):
+        assert frame[name].sum() == pytest.approx(best["metrics"]["test"][name])
+    weighed = (frame["importance"] * frame["own_elbo"]).sum()
+    assert weighed == pytest.approx(frame["recon_log_prob"].sum() - frame["kl_z"].sum())
+    assert {"test.amortization_gap mean", "test.kl_importance mean"} <= set(
+        pd.read_csv(tmp_path / "table.csv")
+    )
+
+
+def test_records_without_ledgers_have_no_section(tmp_path, undrawn) -> None:
+    page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), without_ledgers)).read_text()
+    assert "ELBO ledger" not in page
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,79 @@
+"""The page's section about the bound: what it is made of, how far it is from tighter ones, who earns it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from studies import measures, tables
+from studies.analysis import Analysis
+from studies.markup import escape
+from studies.page import FOLDED, Page
+from studies.study import Run, Study
+
+SHOWN = 12
+"""Rows of a table that are shown without a click."""
+
+
+def judged(runs: Sequence[Run]) -> tuple[str, list[Run]]:
+    """Return the split whose ELBO judges the runs, a choice that sees no labels, and those that have it."""
+    for split in ("validation", "test"):
+        if found := [run for run in runs if key(split) in run.metrics]:
+            return split, found
+    return "", []
+
+
+def key(split: str) -> str:
+    """Return where a run's metrics keep the ELBO of a split."""
+    return f"{split}.{measures.ELBO.key.rpartition('.')[2]}"
+
+
+def ledger(analysis: Analysis, page: Page) -> None:
+    """What the mixture ELBO of each cell is the sum of, and the parts of each expert in one run."""
+    study, table = analysis.study, analysis.table
+    if measures.KL_IMPORTANCE.key not in study.keys:
+        return
+    chosen = tables.measured(study, (*measures.LEDGER, *measures.BOUNDS))
+    told = int(table[f"{measures.ELBO.key} mean"].notna().sum())
+    page.head("ELBO ledger")
+    page.add(
+        "ELBO = reconstruction - kl_z - gate information - kl_importance. kl_z is what latents tell of an "
+        "image, gate information what the choice of its expert tells, kl_importance the distance of the "
+        "gate's mean from the prior over experts. The tight ELBO is that of the gate's best choice, and the "
+        "amortization gap what the gate falls short of it"
+        + ("; the IWAE bound, over samples of z, is tighter still." if measures.IWAE in chosen else ".")
+    )
+    rows = tables.result_rows(study, table, chosen, most=min(told, SHOWN + FOLDED))
+    page.rows(rows, SHOWN, "[table.csv](table.csv)", total=told)
+    split, found = judged([run for run in study.of_cell(study.baseline or 0) if run.record.ledger])
+    if found:
+        _by_expert(study, max(found, key=lambda run: run.metrics[key(split)]), split, page)
+
+
+def _by_expert(study: Study, best: Run, split: str, page: Page) -> None:
+    parts = {name: best.record.ledger[name] for name in ("recon_log_prob", "kl_z")}
+    frame = pd.DataFrame({"importance": best.record.importance, **parts})
+    share = frame["importance"].where(frame["importance"] > 0)
+    frame["own_elbo"] = (frame["recon_log_prob"] - frame["kl_z"]) / share
+    ordered = frame.sort_values("importance", ascending=False, kind="stable")
+    rows = [
+        {
+            "expert": str(expert),
+            "importance": f"{importance:.3f}",
+            measures.RECONSTRUCTION.heading: measures.RECONSTRUCTION.show(reconstruction),
+            measures.KL_Z.heading: measures.KL_Z.show(kl_z),
+            "reconstruction - kl_z of its images (nats)": measures.ELBO.show(own),
+        }
+        for expert, (importance, reconstruction, kl_z, own) in zip(
+            ordered.index, ordered.to_numpy(), strict=True
+        )
+    ]
+    link = page.keep("ledger", frame.rename_axis("expert").reset_index())
+    page.add(
+        f"By expert, in the best run of cell {tables.label(study, best.cell)} "
+        f"({escape(tables.describe(study, best.cell))}) by the {split} ELBO, seed {best.seed}. Parts are "
+        "weighed by the gate, and add up to the run's numbers; the last column is the mean of the images "
+        f"that the gate gives the expert. As CSV: {link}."
+    )
+    page.rows(rows, SHOWN, link)
