@@ -6,13 +6,11 @@ import difflib
 import functools
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
-    AfterValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -24,6 +22,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from moevae.errors import ConfigError
+from moevae.fields import Count, Finite, NonNegative, Positive, Shares
 
 SCHEMA = 1
 """Version of the configuration's meaning: part of every fingerprint."""
@@ -32,31 +31,6 @@ DATASETS = ("digits", "mnist", "fashion-mnist")
 """Data sets known by name; `npz:PATH` is a user's own."""
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-_ONE_ZERO = AfterValidator(lambda value: value + 0.0)  # -0.0 would have another fingerprint
-
-Finite = Annotated[float, Field(allow_inf_nan=False), _ONE_ZERO]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), _ONE_ZERO]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-
-
-SMALLEST_SHARE = 1e-12
-
-
-def _shares(given: tuple[float, ...]) -> tuple[float, ...]:
-    """Return positive numbers as shares of one, rounded so that shares of shares are the same shares."""
-    largest = max(given, default=1.0)
-    relative = [each / largest for each in given]  # whose sum is finite
-    total = math.fsum(relative)
-    if given and abs(total * largest - 1) > 1e-9:
-        given = tuple(each / total for each in relative)
-    if min(given, default=1.0) < SMALLEST_SHARE:
-        raise ValueError(f"no share may be below {SMALLEST_SHARE:g} of the whole")
-    return tuple(float(f"{each:.12g}") for each in given)
-
-
-Shares = Annotated[tuple[Positive, ...], AfterValidator(_shares)]
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

@@ -144,7 +144,7 @@ class Search:
     space: Annotated[str, arg(metavar="NAME")] = "gate"
     """Which settings to search: gate, training, sizes, or all."""
     preset: Annotated[str, arg(metavar="NAME")] = "digits"
-    """Settings to start from: digits, mnist, fashion-mnist, or seed2019."""
+    """Settings to start from, such as digits or mnist (`python -m moevae info` lists them)."""
     profile: Annotated[str | None, _optional("NAME", "the preset")] = None
     """Start from the baseline of this profile instead."""
     objective: Annotated[str, arg(metavar="A[,B..]")] = "mixture_elbo"

@@ -1,0 +1,33 @@
+"""Kinds of numbers in a configuration: what each may be, in the one form that is hashed."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+_ONE_ZERO = AfterValidator(lambda value: value + 0.0)  # -0.0 would have another fingerprint
+
+Finite = Annotated[float, Field(allow_inf_nan=False), _ONE_ZERO]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), _ONE_ZERO]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+SMALLEST_SHARE = 1e-12
+"""Of the whole: a smaller one is a slip of the pen."""
+
+
+def _shares(given: tuple[float, ...]) -> tuple[float, ...]:
+    """Return positive numbers as shares of one, rounded so that shares of shares are the same shares."""
+    largest = max(given, default=1.0)
+    relative = [each / largest for each in given]  # whose sum is finite
+    total = math.fsum(relative)
+    if given and abs(total * largest - 1) > 1e-9:
+        given = tuple(each / total for each in relative)
+    if min(given, default=1.0) < SMALLEST_SHARE:
+        raise ValueError(f"no share may be below {SMALLEST_SHARE:g} of the whole")
+    return tuple(float(f"{each:.12g}") for each in given)
+
+
+Shares = Annotated[tuple[Positive, ...], AfterValidator(_shares)]
