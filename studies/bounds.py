@@ -42,7 +42,11 @@ def ledger(analysis: Analysis, page: Page) -> None:
         "image, gate information what the choice of its expert tells, kl_importance the distance of the "
         "gate's mean from the prior over experts. The tight ELBO is that of the gate's best choice, and the "
         "amortization gap what the gate falls short of it"
-        + ("; the IWAE bound, over samples of z, is tighter still." if measures.IWAE in chosen else ".")
+        + (
+            "; the IWAE bound, over samples of z, is tighter on average, of the same images and all experts."
+            if measures.IWAE in chosen
+            else "."
+        )
     )
     rows = tables.result_rows(study, table, chosen, most=min(told, SHOWN + FOLDED))
     page.rows(rows, SHOWN, "[table.csv](table.csv)", total=told)

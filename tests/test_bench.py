@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 SMALLEST = (
     "(test_batch and 16-soft and not bfloat16) or test_small or test_bernoulli or test_tf32"
@@ -23,17 +24,31 @@ def bench(pytestconfig):
 def measured(bench, tmp_path_factory):
     """The JSON file of a run of a few benchmarks."""
     path = tmp_path_factory.mktemp("bench") / "throughput-cpu.json"
+    done = benchmarks(bench, "-k", SMALLEST, f"--benchmark-json={path}")
+    assert done.returncode == 0, done.stdout
+    return path
+
+
+def benchmarks(bench, *arguments):
+    """Run benchmarks at their smallest."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(bench), "--size", "tiny"]
-    done = subprocess.run(
-        [*command, "-k", SMALLEST, f"--benchmark-json={path}"],
+    return subprocess.run(
+        [*command, *arguments],
         cwd=bench.parent,
         # A session of pytest-xdist would pass its settings on, and under it benchmarks do not run.
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
         capture_output=True,
         text=True,
     )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_steps_replayed_as_cuda_graphs_give_the_eager_losses(bench):
+    """The benchmark itself compares the losses, to the tolerance that it states."""
+    done = benchmarks(bench, "-k", "test_compiled and not tf32", "--device", "cuda")
     assert done.returncode == 0, done.stdout
-    return path
+    assert "2 passed" in done.stdout
 
 
 def report(bench, *arguments):
