@@ -13,6 +13,7 @@ from moevae.config import RunConfig
 from moevae.errors import RecordError
 from studies import records
 from studies.baselines import BASELINES, Chosen
+from studies.collector import uncollected
 from studies.designs import Cell, Design
 from studies.records import Record
 
@@ -60,6 +61,7 @@ class Ledger:
         ]
 
 
+@uncollected(keep=True)
 def survey(design: Design, folder: Path, *, retry_failed: bool = False) -> Ledger:
     """Compare a design with the records in a study's folder. Writes nothing.
 

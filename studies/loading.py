@@ -13,6 +13,7 @@ from moevae import config as configs
 from moevae.errors import RecordError
 from studies import records
 from studies.baselines import BASELINES
+from studies.collector import uncollected
 from studies.records import Method, Record
 from studies.study import DATA, Cell, Peer, Run, Study, identity
 
@@ -20,6 +21,7 @@ CURVES = ("mixture_elbo", "nmi")
 """Metrics of the validation split that are drawn by epoch."""
 
 
+@uncollected()
 def load(folder: Path) -> Study:
     """Read `study.json` and the records beside it.
 

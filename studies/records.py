@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from moevae import config as configs
 from moevae.errors import ConfigError, RecordError
 from moevae.files import write_atomically
+from studies.collector import uncollected
 
 SCHEMA = 1
 """Version of the record's meaning."""
@@ -249,6 +249,7 @@ def read(path: Path) -> Record:
     return record
 
 
+@uncollected()
 def read_all(folder: Path) -> tuple[list[Record], list[RecordError]]:
     """Read the records of a study's folder, by fingerprint; what cannot be trusted comes back as errors."""
     items = list(iterate(folder))
@@ -257,21 +258,12 @@ def read_all(folder: Path) -> tuple[list[Record], list[RecordError]]:
 
 
 def iterate(folder: Path) -> Iterator[Record | RecordError]:
-    """Read the records of a study's folder one by one; an error stands where one cannot be trusted.
-
-    Without garbage collection: it would scan all that was read, time and again.
-    """
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        for path in sorted((folder / "records").glob("*.json")):
-            try:
-                yield read(path)
-            except RecordError as error:
-                yield error
-    finally:
-        if before:
-            gc.enable()
+    """Read the records of a study's folder one by one; an error stands where one cannot be trusted."""
+    for path in sorted((folder / "records").glob("*.json")):
+        try:
+            yield read(path)
+        except RecordError as error:
+            yield error
 
 
 def study_of(folder: Path) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from studies import findings, published, records, sections, summary, tables
 from studies.analysis import Analysis, analyze
+from studies.collector import uncollected
 from studies.index import write_index
 from studies.loading import load
 from studies.page import Page, csv
@@ -18,6 +19,7 @@ from studies.webpage import write_html
 __all__ = ["write_html", "write_index", "write_report"]
 
 
+@uncollected()
 def write_report(folder: Path) -> Path:
     """Write `report.md`, `table.csv`, `tables/` and `figures/` into a study's folder; return the page's path.
 

@@ -23,6 +23,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from studies.collector import uncollected
 from studies.designs import Cell, Design
 from studies.records import Record
 from studies.rows import Rows, rows
@@ -51,6 +52,7 @@ class Trials:
         self._rows: Rows | None = None
         self._lost: StorageError | None = None
 
+    @uncollected()
     def reconcile(self, recorded: Mapping[str, Sequence[Record]], pending: Iterable[str]) -> None:
         """Make the trials say what the records say, and let one trial wait for each pending cell.
 
