@@ -99,7 +99,7 @@ def bench(session: nox.Session) -> None:
     kept = Path("results", f"throughput-{device}.json")
     kept.parent.mkdir(exist_ok=True)
     target = Path(session.create_tmp(), kept.name) if compare else kept
-    peers = Path(".nox", "peers", "bin", "python").resolve()
+    peers = Path(".nox", "peers", "bin", "python").absolute()  # resolved, it would leave its environment
     if peers.exists():
         options += ["--peers-python", str(peers)]
     _run(session, "-m", "pytest", "bench", "--timeout=0", f"--benchmark-json={target.resolve()}", *options)
