@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from moevae.config import RunConfig
 from moevae.errors import MoevaeError
-from studies import locks, records, storage
+from studies import locks, records, signals, storage
 from studies.designs import Cell, Design
 from studies.executors import OnEpoch, WorkersError, Workforce
 from studies.ledger import Ledger, Task, spread, survey, write_study
@@ -144,6 +144,7 @@ class _Work:
         self._started: dict[str, Cell] = {}
         self._trained: list[Record] = []
 
+    @signals.held()
     def do(self) -> list[Record]:
         """Keep the workforce busy until every task is published and its cell's trial has ended."""
         try:
@@ -178,7 +179,8 @@ class _Work:
 
     def _gather(self) -> None:
         """Publish what is finished, having waited for it for a moment."""
-        finished = wait(self._running, timeout=_MOMENT, return_when=FIRST_COMPLETED).done
+        with signals.heeding():
+            finished = wait(self._running, timeout=_MOMENT, return_when=FIRST_COMPLETED).done
         self.workforce.deliver()
         for future in finished:
             task = self._running.pop(future)

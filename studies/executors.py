@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from moevae.errors import MoevaeError
+from studies import signals
 
 if TYPE_CHECKING:
     from studies.runs import EpochReport
@@ -51,7 +52,9 @@ class InProcess(Executor):
         """Run the function and return its finished future."""
         future: Future[Any] = Future()
         try:
-            future.set_result(fn(*args, **kwargs))
+            with signals.heeding():
+                result = fn(*args, **kwargs)
+            future.set_result(result)
         except Exception as error:
             future.set_exception(error)
         return future

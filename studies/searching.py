@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 
 from moevae.config import RunConfig, fingerprint
 from moevae.errors import MoevaeError
-from studies import locks, records, searches, storage
+from studies import locks, records, searches, signals, storage
 from studies.attempts import Attempt, Attempts
 from studies.designs import Cell
 from studies.engine import Lost, Run
@@ -123,6 +123,7 @@ class _Driver:
         self._open: dict[int, Attempt] = {}
         self.trained = 0
 
+    @signals.held()
     def work(self, budget: Budget) -> None:
         """Keep the workforce busy until the budget is spent and every trial that was begun has ended."""
         deadline = None if budget.seconds is None else time.monotonic() + budget.seconds
@@ -169,6 +170,7 @@ class _Driver:
             attempt
         )
 
+    @signals.held()
     def _epoch(self, attempt: Attempt, flag: Path, report: EpochReport) -> None:
         stop = self.attempts.follow(attempt, report.epoch, report.metrics)
         self.watch.epoch(attempt, report)
@@ -177,7 +179,8 @@ class _Driver:
 
     def _gather(self) -> None:
         """End the trials whose runs are finished, having waited for them for a moment."""
-        finished = wait(self._running, timeout=_MOMENT, return_when=FIRST_COMPLETED).done
+        with signals.heeding():
+            finished = wait(self._running, timeout=_MOMENT, return_when=FIRST_COMPLETED).done
         self.workforce.deliver()
         for future in finished:
             attempt = self._running[future]

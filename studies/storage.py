@@ -19,6 +19,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from moevae.errors import MoevaeError
+from studies import signals
 
 T = TypeVar("T")
 
@@ -51,7 +52,8 @@ def patiently(operation: Callable[[], T]) -> T:
             if time.monotonic() + pause > deadline:
                 raise StorageError(f"the storage is out of order ({reason}): {_KEPT}") from error
             _log.warning("the storage is out of order (%s): trying again", reason)
-        time.sleep(pause)
+        with signals.heeding():
+            time.sleep(pause)
         pause = min(2 * pause, 5.0)
 
 

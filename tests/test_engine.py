@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,10 @@ from moevae.errors import ConfigError, DataError, RecordError
 from studies import designs, locks, records, storage
 from studies.engine import run_study
 from studies.executors import in_process
+from studies.rows import Rows
+from studies.signals import Stopped, terminable
 from studies.storage import StorageError
+from studies.workers import local
 
 
 class Bench:
@@ -290,3 +294,25 @@ def test_overhead_of_a_cell_is_small(bench):
     begin = time.perf_counter()
     assert len(bench.run(design=design).trained) == 49
     assert (time.perf_counter() - begin) / 49 < 0.1, f"on {os.cpu_count()} cores"
+
+
+@pytest.mark.parametrize("workers", [None, 1])
+def test_a_signal_amid_a_transaction_leaves_it_whole(bench, workers, monkeypatch):
+    """It comes when the driver has begun to write: raised there, it would lock the storage for its own driver."""
+    attach = Rows._attach
+
+    def struck(self, connection, pairs):
+        if any(trial.state.is_finished() for _, trial in pairs):
+            os.kill(os.getpid(), signal.SIGTERM)
+        attach(self, connection, pairs)
+
+    monkeypatch.setattr(Rows, "_attach", struck)
+    force = in_process() if workers is None else local([{"OMP_NUM_THREADS": "1"}] * workers)
+    begin = time.monotonic()
+    with pytest.raises(Stopped), terminable(), force as workforce:
+        run_study(bench.design(), bench.folder, bench.toy, workforce=workforce, watch=Listener())
+    assert time.monotonic() - begin < 20
+    monkeypatch.undo()
+    states = [trial.state for trial in bench.trials()]
+    assert states == [TrialState.COMPLETE] + [TrialState.WAITING] * 3
+    assert len(bench.run().trained) == 9
