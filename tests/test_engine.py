@@ -298,7 +298,7 @@ def test_overhead_of_a_cell_is_small(bench):
 
 @pytest.mark.parametrize("workers", [None, 1])
 def test_a_signal_amid_a_transaction_leaves_it_whole(bench, workers, monkeypatch):
-    """It comes when the driver has begun to write: raised there, it would lock the storage for its own driver."""
+    """Raised where the driver has begun to write, it would lock the storage for its own driver."""
     attach = Rows._attach
 
     def struck(self, connection, pairs):

@@ -8,58 +8,75 @@ import pytest
 from studies import signals
 from studies.signals import Stopped, terminable
 
-KINDS = [(signal.SIGTERM, Stopped), (signal.SIGINT, KeyboardInterrupt)]
+both = pytest.mark.parametrize(
+    ("sent", "raised"), [(signal.SIGTERM, Stopped), (signal.SIGINT, KeyboardInterrupt)]
+)
 
 
 def send(sent):
     os.kill(os.getpid(), sent)
 
 
-@pytest.mark.parametrize(("sent", "raised"), KINDS)
+def told_by(work, raised):
+    """Do work that notes how far it comes; return its notes once it has raised."""
+    notes = []
+    with pytest.raises(raised), terminable():
+        work(notes.append)
+    return notes
+
+
+@both
 def test_a_signal_ends_the_work_at_once(sent, raised):
-    done = []
-    with pytest.raises(raised), terminable():
+    def work(note):
         send(sent)
-        done.append("after it")
-    assert not done
+        note("after it")
+
+    assert not told_by(work, raised)
 
 
-@pytest.mark.parametrize(("sent", "raised"), KINDS)
+@both
 def test_a_held_signal_waits_for_the_end_of_the_block(sent, raised):
-    done = []
-    with pytest.raises(raised), terminable():
-        with signals.held(), signals.held():
-            send(sent)
-            done.append("held")
-        done.append("after it")
-    assert done == ["held"]
+    def work(note):
+        with signals.held():
+            with signals.held():
+                send(sent)
+                note("inside")
+            note("outside")
+        note("after it")
+
+    assert told_by(work, raised) == ["inside", "outside"]
 
 
-@pytest.mark.parametrize(("sent", "raised"), KINDS)
+@both
 def test_a_held_signal_waits_until_somebody_heeds_it(sent, raised):
-    done = []
-    with pytest.raises(raised), terminable(), signals.held():
-        send(sent)
-        done.append("held")
-        with signals.heeding():
-            done.append("heeding")
-    assert done == ["held"]
+    def work(note):
+        with signals.held():
+            send(sent)
+            note("held")
+            with signals.heeding():
+                note("heeding")
+
+    assert told_by(work, raised) == ["held"]
 
 
 def test_heeding_lets_a_signal_through_that_comes_then():
-    done = []
-    with pytest.raises(Stopped), terminable(), signals.held(), signals.heeding():
-        send(signal.SIGTERM)
-        done.append("after it")
-    assert not done
+    def work(note):
+        with signals.held(), signals.heeding():
+            send(signal.SIGTERM)
+            note("after it")
+
+    assert not told_by(work, Stopped)
 
 
-def test_a_held_error_is_told_before_the_signal_that_came_meanwhile():
-    with pytest.raises(OSError, match="disk"), terminable(), signals.held():
-        send(signal.SIGTERM)
-        raise OSError("the disk is full")
+def test_an_error_is_told_before_the_signal_that_came_meanwhile():
+    def work(note):
+        with signals.held():
+            send(signal.SIGTERM)
+            raise OSError("the disk is full")
+
+    told_by(work, OSError)
     with terminable(), signals.held():
-        pass  # and the signal is not left over for others
+        pass  # the signal is not left over for others
 
 
 def test_handlers_are_put_back_and_ignored_interrupts_stay_ignored():
