@@ -75,7 +75,7 @@ def sharp() -> RunConfig:
         data=DataConfig(name="mnist", validation_size=0),
         model=ModelConfig(
             latent_dim=20,
-            expert_hidden=(400,),
+            expert_hidden=(200,),
             gate_hidden=(600, 600),
             gate_normalization="batch",
             gate_input="gray",
@@ -87,7 +87,7 @@ def sharp() -> RunConfig:
             experts_steer_gate=False,
             smoothness="virtual-adversarial",
         ),
-        train=TrainConfig(epochs=25, batch_size=256, learning_rate=2e-3, precision="bfloat16"),
+        train=TrainConfig(epochs=25, batch_size=256, learning_rate=2e-3),
     )
 
 
