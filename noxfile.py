@@ -4,6 +4,7 @@ Every session that needs torch shares the one environment that `environment` kee
 installed once. Whatever follows `--` goes to the command that the session runs.
 """
 
+import itertools
 from pathlib import Path
 
 import nox
@@ -92,11 +93,12 @@ def report(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["environment"])
 def bench(session: nox.Session) -> None:
-    """Measure speed and write results/throughput.md (`-- --device cuda --size paper`, `-- --compare`)."""
+    """Measure speed, for results/throughput.md (`-- --device cuda`, `-- --machine NAME`, `-- --compare`)."""
     compare = "--compare" in session.posargs
     options = [option for option in session.posargs if option != "--compare"]
-    device = options[options.index("--device") + 1] if "--device" in options else "cpu"
-    kept = Path("results", f"throughput-{device}.json")
+    given = dict(itertools.pairwise(options))
+    names = [given.get("--device", "cpu"), *filter(None, [given.get("--machine")])]
+    kept = Path("results", f"throughput-{'-'.join(names)}.json")
     kept.parent.mkdir(exist_ok=True)
     target = Path(session.create_tmp(), kept.name) if compare else kept
     peers = Path(".nox", "peers", "bin", "python").absolute()  # resolved, it would leave its environment

@@ -22,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--device", default="cpu", help="cpu, cuda or mps")
     group.addoption("--size", default="quick", choices=list(PLANS), help="what is swept, and how often")
     group.addoption("--peers-python", default=sys.executable, help="interpreter that has other packages")
+    group.addoption("--machine", default="", help="names this one, where others have rows of the same device")
     group.addoption("--threads", default=1, type=int, help="CPU threads of every contestant")
 
 
@@ -70,6 +71,8 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: object, outp
         "commit": commit,
         "dirty": dirty,
         "size": config.getoption("--size"),
+        "machine": config.getoption("--machine"),
+        "instructions": torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else "",
         "left_out": sorted(set(_left_out)),
         "load_average": os.getloadavg()[0],
     }

@@ -57,11 +57,7 @@ def page(measured: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Figure]]
         " but have not been run on such a device."
         for name in missing
     ]
-    lines += [
-        f"- {DEVICES[each['origin']['hardware']['device']]}: {reason}."
-        for each in measured
-        for reason in each["origin"]["left_out"]
-    ]
+    lines += [f"- {_title(each)}: {reason}." for each in measured for reason in each["origin"]["left_out"]]
     if lines:
         text += ["## Missing", "\n".join(lines)]
     return "\n\n".join(text) + "\n", figures
@@ -80,11 +76,17 @@ def regressions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def name_of(measured: Mapping[str, Any]) -> str:
+    """Return what the files of these rows are called by: the device, and the machine if it has a name."""
+    origin = measured["origin"]
+    return "-".join(filter(None, [origin["hardware"]["device"], origin.get("machine")]))
+
+
 def _device(measured: Mapping[str, Any], figures: dict[str, Figure]) -> list[str]:
     origin, hardware = measured["origin"], measured["origin"]["hardware"]
     versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
     text = [
-        f"## {DEVICES.get(hardware['device'], hardware['device'])}: {hardware['device_name']}",
+        f"## {_title(measured)}",
         f"{hardware['threads']} thread(s) of {hardware['cores']} core(s), {hardware['memory_gib']} GiB."
         f" {versions}. Commit {(origin['commit'] or 'unknown')[:12]}{', changed' if origin['dirty'] else ''}."
         f" Sizes: `{origin['size']}`. Load of the machine at the end: {origin['load_average']:.1f}.",
@@ -109,7 +111,7 @@ def _device(measured: Mapping[str, Any], figures: dict[str, Figure]) -> list[str
         ]
         swept = [name for name in SWEPT if name in entries[0].get("facts", {})]
         if swept and len({entry["facts"][swept[0]] for entry in entries}) > 1:
-            name = f"{hardware['device']}-{group.replace(' ', '-').replace(',', '')}.png"
+            name = f"{name_of(measured)}-{group.replace(' ', '-').replace(',', '')}.png"
             figures[name] = _figure(entries, swept[0])
             text += [f"![{group}](throughput/{name})", _slopes(entries, swept[0], hardware["device"])]
     if others:
@@ -118,6 +120,12 @@ def _device(measured: Mapping[str, Any], figures: dict[str, Figure]) -> list[str
             tabulate(others, headers="keys", tablefmt="pipe", disable_numparse=True),
         ]
     return text
+
+
+def _title(measured: Mapping[str, Any]) -> str:
+    hardware, instructions = measured["origin"]["hardware"], measured["origin"].get("instructions")
+    device = DEVICES.get(hardware["device"], hardware["device"])
+    return f"{device}: {hardware['device_name']}{f', {instructions}' if instructions else ''}"
 
 
 def _other(entry: Entry) -> dict[str, str]:
@@ -240,7 +248,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.compare:
         new = json.loads(options.compare.read_text())
-        kept = options.results / f"throughput-{new['origin']['hardware']['device']}.json"
+        kept = options.results / f"throughput-{name_of(new)}.json"
         found = regressions(json.loads(kept.read_text()), new)
         print("\n".join(found) or f"no ratio fell below {FALLEN:.0%} of {kept.name}'s")
         return bool(found)

@@ -16,6 +16,7 @@ PATHS: dict[str, dict[str, Any]] = {
     "soft": {},
     "hard": {"routing.kind": "hard"},
     "top-1": {"routing.kind": "top-k"},
+    "top-2": {"routing.kind": "top-k", "routing.top_k": 2},
     "soft, bfloat16": {"train.precision": "bfloat16"},
     "top-1, bfloat16": {"routing.kind": "top-k", "train.precision": "bfloat16"},
 }
@@ -60,6 +61,11 @@ def compile_model(training: Training) -> None:
     mode = "reduce-overhead" if training.device.type == "cuda" else None
     model = training.working.model
     model.forward = torch.compile(model.forward, dynamic=False, mode=mode)  # type: ignore[method-assign]
+
+
+def chosen(changes: Mapping[str, Any]) -> int | None:
+    """Return how many experts are computed for an image; None for all."""
+    return changes.get("routing.top_k", 1) if changes.get("routing.kind") == "top-k" else None
 
 
 def dtype_of(changes: Mapping[str, Any]) -> torch.dtype:

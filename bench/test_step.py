@@ -4,7 +4,7 @@ import flops
 import pytest
 import torch
 from rival import rival
-from steps import ARCHITECTURES, PATHS, check, dtype_of, training_step
+from steps import ARCHITECTURES, PATHS, check, chosen, dtype_of, training_step
 
 from moevae.evaluation import evaluate
 from moevae.model import Mixture
@@ -17,7 +17,7 @@ def against_naive(measure, device, sizes, path, **facts):
             path,
             training_step(sizes, device, changes),
             images=sizes.batch,
-            flops=flops.training(sizes, chosen=1 if "top-1" in path else None),
+            flops=flops.training(sizes, chosen(changes)),
             rival=other,
             dtype=dtype_of(changes),
             **facts,
@@ -65,7 +65,7 @@ def test_architecture(measure, device, plan, name):
         name,
         training_step(sizes, device, changes),
         images=sizes.batch,
-        flops=flops.training(sizes, 1 if "top-1" in name else None, changes),
+        flops=flops.training(sizes, chosen(changes), changes),
         beside=training_step(sizes, device),
         dtype=dtype_of(changes),
     )
