@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from moevae.drawing import labeled
-from studies import axes, bounds, effects, knowledge, markup, pictures, plots, stats, tables
+from studies import axes, bounds, effects, knowledge, markup, pictures, plots, restarts, stats, tables
 from studies.analysis import Analysis
 from studies.markup import escape
 from studies.page import FOLDED, Page
@@ -238,6 +238,7 @@ SECTIONS: tuple[Callable[[Analysis, Page], None], ...] = (
     variance,
     trades,
     choosing,
+    restarts.restarting,
     against_baseline,
     bounds.ledger,
     runs,

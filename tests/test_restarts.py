@@ -1,0 +1,64 @@
+"""Restarts keep the run with the best bound of each group, and see no label."""
+
+import numpy as np
+import synthetic
+
+from moevae.config import override
+from moevae.presets import digits
+from studies import loading, restarts
+from studies.report import write_report
+
+BOUNDS = [-5.0, -1.0, -3.0, -4.0, -2.0, -6.0, -9.0]
+NMI = [0.1, 0.2, 0.9, 0.3, 0.8, 0.7, 0.6]
+"""By seed; the best bound never has the best NMI of its pair but once."""
+
+
+def folder(path, failing=()):
+    def make(config):
+        if config.seed in failing:
+            return synthetic.failed(config), {}
+        numbers = synthetic.numbers(config, np.random.default_rng(0))
+        return synthetic.record(
+            config, metrics=numbers | {"mixture_elbo": BOUNDS[config.seed], "nmi": NMI[config.seed]}
+        )
+
+    base = override(digits(), {"train.epochs": 2})
+    tree = synthetic.plan({"routing.kind": ["soft"]}, range(len(BOUNDS)), base=base)
+    return synthetic.write(path, tree, make)
+
+
+def seeds_kept(path, size):
+    study = loading.load(path)
+    return [run.seed for run in restarts.kept(study.of_cell(0), size, "test")]
+
+
+def test_each_group_keeps_its_best_bound_whatever_the_labels_say(tmp_path):
+    made = folder(tmp_path)
+    assert seeds_kept(made, 1) == [0, 1, 2, 3, 4, 5, 6]
+    assert seeds_kept(made, 2) == [1, 2, 4]  # seed 6 has no partner
+    assert seeds_kept(made, 3) == [1, 4]
+
+
+def test_a_failed_run_is_never_kept_and_a_group_of_them_keeps_none(tmp_path):
+    made = folder(tmp_path, failing=(1, 4, 5))
+    assert seeds_kept(made, 2) == [0, 2]
+
+
+def test_the_page_tells_of_groups_of_one_and_two_of_seven_seeds(tmp_path):
+    made = folder(tmp_path)
+    write_report(made)
+    section = (made / "report.md").read_text().split("## What restarts without labels give")[1]
+    rows = [line.split("|") for line in section.split("\n## ")[0].splitlines() if line.startswith("| ")]
+    heads, *told = [[part.strip() for part in row[1:-1]] for row in rows]
+    assert [row[:2] for row in told] == [["1 run, as it comes", "7"], ["2 runs", "3"]]
+    column = heads.index("NMI")
+    assert told[0][column].startswith("0.514 ± 0.313")
+    assert told[1][column].startswith("0.633 ± 0.379")
+    assert [row[heads.index("lowest NMI")] for row in told] == ["0.100", "0.200"]
+
+
+def test_few_seeds_have_no_such_section(tmp_path):
+    tree = synthetic.plan({"routing.kind": ["soft"]}, range(5))
+    made = synthetic.write(tmp_path, tree)
+    write_report(made)
+    assert "restarts" not in (made / "report.md").read_text()
