@@ -57,6 +57,7 @@ class Profile(BaseModel):
     baseline: dict[str, Any] = {}
     """What other cells are compared with; left out: the preset's value, or the first of the axis."""
     design: Literal["grid", "one-at-a-time"] = "grid"
+    """`one-at-a-time` varies one axis and keeps the others at the baseline, on each data set alike."""
     expected: Expected | None = None
 
 
@@ -294,8 +295,9 @@ def _cells(
     if kind == "grid":
         points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
     else:
-        others = ({**start, key: value} for key, values in axes.items() for value in values)
-        points = [start, *(point for point in others if point != start)]
+        centers = [{**start, "data.name": name} for name in axes.get("data.name", ())] or [start]
+        centers.sort(key=lambda center: center != start)
+        points = [point for center in centers for point in _star(center, axes)]
     cells: dict[RunConfig, Cell] = {}
     for point in points:
         cell = _cell(base, point, where)
@@ -303,6 +305,13 @@ def _cells(
             raise ConfigError(f"profile {where}: two cells are the same: {cell.label}")
         cells[cell.config] = cell
     return tuple(cells.values()), _cell(base, start, where)
+
+
+def _star(center: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return a point, and all that differ from it on one axis, the data set apart."""
+    others = {key: values for key, values in axes.items() if key != "data.name"}
+    around = ({**center, key: value} for key, values in others.items() for value in values)
+    return [dict(center), *(point for point in around if point != center)]
 
 
 def _cell(base: RunConfig, values: Mapping[str, Any], where: str) -> Cell:

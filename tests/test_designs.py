@@ -48,6 +48,19 @@ def test_one_at_a_time_varies_one_axis_around_the_baseline(write):
     assert design.seeds == (4,)
 
 
+def test_one_at_a_time_surrounds_a_baseline_on_each_data_set(write):
+    text = PROFILE.replace("seeds = 3", 'seeds = 3\ndesign = "one-at-a-time"')
+    text += 'data.name = ["mnist", "digits"]\n'
+    text += '[baseline]\nobjective.balance_weight = 0\ndata.name = "digits"\n'
+    design = designs.load(write(text))
+    assert dict(design.cells[0].values) == design.baseline
+    stars = {name: [] for name in ("mnist", "digits")}
+    for cell in design.cells:
+        stars[cell.values["data.name"]].append({k: v for k, v in cell.values.items() if k != "data.name"})
+    assert stars["mnist"] == stars["digits"]
+    assert len(stars["mnist"]) == 1 + 1 + 1
+
+
 @pytest.mark.parametrize("name", designs.names())
 def test_profiles_that_come_along_are_sound(name):
     design = designs.load(name)
