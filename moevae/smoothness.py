@@ -1,9 +1,9 @@
 """Losses that ask the gate for the same answer nearby: zero where it does not change.
 
 A new smoothness is a function of a `Neighborhood` that returns one number an image, [R, B], in nats, and a
-line in SMOOTHNESSES. Each is KL(q(k|x) || q(k|x')) for some x' beside x, with no gradient through q(k|x): the
-neighbor learns from the image (Hu, Miyato, Tokui, Matsumoto, Sugiyama, 2017, learning discrete
-representations via information maximizing self-augmented training).
+line in SMOOTHNESSES. For an x' that was made from x it is KL(q(k|x) || q(k|x')) with no gradient through
+q(k|x): what was made learns from the image (Hu, Miyato, Tokui, Matsumoto, Sugiyama, 2017, learning discrete
+representations via information maximizing self-augmented training). Two images learn from each other.
 """
 
 from __future__ import annotations
@@ -16,16 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from moevae import neighbors as nearby
 from moevae.config import RunConfig
 from moevae.densities import kl_categorical
-from moevae.pixels import gray
-from moevae.seeding import Streams, generator
-
-NEIGHBOR = 10
-"""The ball of virtual adversarial training reaches a share of the distance to this neighbor."""
-
-REFERENCE = 6000
-"""Images among which neighbors are looked for: the tenth of 60,000 is about as far as the first of 6,000."""
+from moevae.seeding import Streams
 
 PROBE = 10.0
 """Length of the step by which the gate's sensitive direction is felt, in pixel units, as in Hu et al."""
@@ -47,10 +41,12 @@ class Neighborhood:
     directions: Streams
     """Of the first guesses at a sensitive direction."""
     jitters: Streams
+    neighbor: Callable[[], Tensor]
+    """Draws one of each image's nearest, as the gate sees it, [R, B, D]."""
 
-    def change(self, neighbors: Tensor) -> Tensor:
-        """Return KL(q(k|x) || q(k|x')) of each image and its neighbor x', [R, B]; neighbors [R, B, D]."""
-        here, there = self.log_probs.detach(), self.ask(neighbors)
+    def change(self, made: Tensor) -> Tensor:
+        """Return KL(q(k|x) || q(k|x')) of each image and of x', which was made from it, [R, B, D]: [R, B]."""
+        here, there = self.log_probs.detach(), self.ask(made)
         return kl_categorical(here.transpose(1, 2), there.transpose(1, 2))
 
 
@@ -71,15 +67,31 @@ def augment(around: Neighborhood) -> Tensor:
     return around.change(jitter(around.images, draws, around.size))
 
 
+def neighbors(around: Neighborhood) -> Tensor:
+    """Return -1/2 log sum_k q(k|x) q(k|x') for one x' of the nearest, [R, B]: 0 where both are sure of one k.
+
+    Half of it, because a pair is met from either side. Van Gansbeke, Vandenhende, Georgoulis, Proesmans,
+    Van Gool (2020), SCAN: learning to classify images without labels.
+    """
+    return -0.5 * (around.log_probs + around.ask(around.neighbor())).logsumexp(1)
+
+
 def both(around: Neighborhood) -> Tensor:
     """Return the sum of the two changes, [R, B]."""
     return virtual_adversarial(around) + augment(around)
+
+
+def adversarial_and_neighbors(around: Neighborhood) -> Tensor:
+    """Return the sum of the two, [R, B]."""
+    return virtual_adversarial(around) + neighbors(around)
 
 
 SMOOTHNESSES: dict[str, Callable[[Neighborhood], Tensor]] = {
     "virtual-adversarial": virtual_adversarial,
     "augment": augment,
     "both": both,
+    "neighbors": neighbors,
+    "virtual-adversarial+neighbors": adversarial_and_neighbors,
 }
 
 
@@ -107,30 +119,6 @@ def jitter(images: Tensor, draws: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.grid_sample(pictures, grid, align_corners=False).reshape(images.shape)
 
 
-def neighbor_distances(images: Tensor, seed: int) -> Tensor:
-    """Return about how far each image is from its tenth neighbor, in pixel units, [N], float32.
-
-    Where there are many images, the neighbors are looked for in a sample that `seed` fixes, and a nearer
-    one is taken in proportion.
-
-    Args:
-        images: stored pixels, [N, D], on any device.
-        seed: of the sample.
-    """
-    from sklearn.neighbors import NearestNeighbors  # slow to import, and often not needed
-
-    points = gray(images.cpu())
-    count = len(points)
-    chosen = torch.randperm(count, generator=generator(seed, "neighbors"))[:REFERENCE]
-    rank = max(1, round(NEIGHBOR * len(chosen) / count))
-    # One more than the rank, because a chosen image finds itself.
-    found = NearestNeighbors(n_neighbors=min(rank + 1, len(chosen)), algorithm="brute").fit(points[chosen])
-    distances = torch.from_numpy(found.kneighbors(points)[0]).float()  # [N, rank + 1]
-    own = torch.zeros(count, dtype=torch.bool)
-    own[chosen] = True
-    return torch.where(own, distances[:, -1], distances[:, min(rank, distances.shape[1]) - 1])
-
-
 class Smoothness:
     """The smoothness loss of a population: the kind is shared, the weights belong to each run."""
 
@@ -143,23 +131,45 @@ class Smoothness:
         self.weight = torch.tensor([c.objective.smoothness_weight for c in configs], device=device)
         self.directions = Streams(seeds, "directions of the gate's neighbors", device)
         self.jitters = Streams(seeds, "jitter of the gate's neighbors", device)
+        self.choices = Streams(seeds, "choice of the gate's neighbors", device)
         self.radius = torch.zeros(len(images), device=device)
-        if self.kind in ("virtual-adversarial", "both"):
-            distances = neighbor_distances(images, configs[0].data.split_seed)
+        if "virtual-adversarial" in self.kind or self.kind == "both":
+            distances = nearby.distances(images, configs[0].data.split_seed)
             self.radius = (objective.smoothness_radius * distances).to(device)
+        near = nearby.nearest(images) if "neighbors" in self.kind else torch.zeros(len(images), 1).long()
+        self.nearest = near.to(device)  # [N, 10]
 
     def __call__(
-        self, ask: Callable[[Tensor], Tensor], images: Tensor, log_probs: Tensor, rows: Tensor
+        self,
+        ask: Callable[[Tensor], Tensor],
+        look: Callable[[Tensor], Tensor],
+        images: Tensor,
+        log_probs: Tensor,
+        rows: Tensor,
     ) -> Tensor:
         """Return the weighted loss of each run, in nats per image, [R].
 
         Args:
             ask: from images, [R, B, D], to log q(k|x), [R, K, B].
+            look: from places among the training images, [R, B], to images as the gate sees them, [R, B, D].
             images: as the gate sees them, [R, B, D].
             log_probs: what it says of them, [R, K, B].
             rows: places of the images among the training images, [R, B].
         """
         around = Neighborhood(
-            ask, images, log_probs, self.radius[rows], self.size, self.directions, self.jitters
+            ask,
+            images,
+            log_probs,
+            self.radius[rows],
+            self.size,
+            self.directions,
+            self.jitters,
+            lambda: look(self._neighbors(rows)),
         )
         return self.weight * SMOOTHNESSES[self.kind](around).mean(-1)
+
+    def _neighbors(self, rows: Tensor) -> Tensor:
+        """Draw the place of one of each image's nearest, [R, B]."""
+        count = self.nearest.shape[1]
+        chosen = (self.choices.uniform(rows.shape[1]) * count).long().clamp_max(count - 1)
+        return self.nearest[rows].gather(-1, chosen.unsqueeze(-1)).squeeze(-1)

@@ -195,6 +195,7 @@ class Training:
             "choice": self.choice,
             "direction": self.smoothness.directions,
             "jitter": self.smoothness.jitters,
+            "neighbor": self.smoothness.choices,
         }
 
     def step(self, index: int, batch: Batch) -> Tensor:
@@ -239,6 +240,7 @@ class Training:
         with batch_statistics(model, update=False):
             return self.smoothness(
                 lambda images: gate_log_probs(model.gate(images), temperature),
+                lambda rows: model.by_gate(*self.batches.look(rows)),
                 model.by_gate(batch.seen, batch.gray),
                 terms.gate_log_probs,
                 batch.rows,
@@ -288,8 +290,12 @@ class Batches:
         order = self.order.permutations(len(self.images))  # [R, N]
         for step in range(self.steps):
             rows = order[:, step * self.size : (step + 1) * self.size]
-            shades = gray(self.images[rows])
-            yield Batch(rows, self._seen(rows, shades), shades)
+            yield Batch(rows, *self.look(rows))
+
+    def look(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return images by their places in the training split, as the likelihood sees them and gray."""
+        shades = gray(self.images[rows])
+        return self._seen(rows, shades), shades
 
     def _seen(self, rows: Tensor, shades: Tensor) -> Tensor:
         if self.dynamic:

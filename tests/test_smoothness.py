@@ -7,17 +7,20 @@ import torch
 from small import normal
 from torch import distributions
 
-from moevae import smoothness
+from moevae import config, smoothness
 from moevae.gate import gate_log_probs
+from moevae.neighbors import nearest
 from moevae.seeding import Streams
 from moevae.smoothness import (
     ROTATION,
     SHIFT,
     Neighborhood,
+    Smoothness,
+    adversarial_and_neighbors,
     augment,
     both,
     jitter,
-    neighbor_distances,
+    neighbors,
     virtual_adversarial,
 )
 
@@ -32,7 +35,7 @@ def neighborhood(weight, images, radius, seeds=(1, 2)):
         return gate_log_probs((x @ weight).transpose(1, 2), torch.ones(len(weight)))
 
     streams = (Streams(seeds, name) for name in ("directions", "jitters"))
-    return Neighborhood(ask, images, ask(images), radius, (SIDE, SIDE), *streams)
+    return Neighborhood(ask, images, ask(images), radius, (SIDE, SIDE), *streams, lambda: images.flip(1))
 
 
 def random(radius=1.0, experts=EXPERTS):
@@ -88,12 +91,60 @@ def test_the_image_teaches_its_neighbor_and_not_the_other_way():
     assert (weight.grad != 0).any()
 
 
-def test_alone_equals_in_company_bit_for_bit():
+def test_neighbors_are_smooth_by_the_chance_that_both_get_one_expert():
     weight, images, radius = random()
-    together = both(neighborhood(weight, images, radius))
+    around = neighborhood(weight, images, radius)
+    q = distributions.Categorical(logits=around.log_probs.transpose(1, 2)).probs.double()
+    chance = (q * q.flip(1)).sum(-1)
+    torch.testing.assert_close(neighbors(around).double(), -chance.log() / 2, rtol=0, atol=1e-5)
+    sure = gate_log_probs(torch.eye(EXPERTS)[None, :, :1].expand(1, EXPERTS, 4) * 1e4, torch.ones(1))
+    agreed = Neighborhood(**{**vars(around), "log_probs": sure, "ask": lambda _: sure})
+    assert torch.equal(neighbors(agreed), torch.zeros(1, 4))
+
+
+def test_neighbors_learn_from_each_other():
+    weight, images, radius = random()
+    clean = weight.detach().clone().requires_grad_()
+    log_probs = gate_log_probs((images @ clean).transpose(1, 2), torch.ones(2))
+    around = neighborhood(weight, images, radius)
+    neighbors(Neighborhood(**{**vars(around), "log_probs": log_probs})).sum().backward()
+    # The pairs of the batch are each other's neighbors, so that either side learns the same.
+    torch.testing.assert_close(clean.grad, weight.grad)
+    assert (weight.grad != 0).any()
+
+
+def test_the_neighbors_that_are_looked_at_are_all_of_the_nearest_and_no_others():
+    pixels = torch.rand(30, PIXELS, generator=torch.Generator().manual_seed(8))
+    runs = [
+        config.override(config.RunConfig(seed=seed), {"objective.smoothness": "neighbors"}) for seed in (1, 2)
+    ]
+    smooth = Smoothness(runs, pixels, (SIDE, SIDE), torch.device("cpu"))
+    rows, seen = torch.stack([torch.arange(30), torch.arange(30).flip(0)]), []
+
+    def look(places):
+        seen.append(places)
+        return pixels[places]
+
+    def ask(images):
+        return torch.full((2, EXPERTS, images.shape[1]), 1 / EXPERTS).log()
+
+    for _ in range(200):
+        loss = smooth(ask, look, pixels[rows], ask(pixels[rows]), rows)
+    torch.testing.assert_close(loss, torch.full((2,), math.log(EXPERTS) / 2))
+    near = nearest(pixels)
+    for run in (0, 1):
+        for place in range(30):
+            found = {int(places[run][rows[run] == place]) for places in seen}
+            assert found == set(near[place].tolist())
+
+
+@pytest.mark.parametrize("kind", [both, adversarial_and_neighbors])
+def test_alone_equals_in_company_bit_for_bit(kind):
+    weight, images, radius = random()
+    together = kind(neighborhood(weight, images, radius))
     for run, seed in enumerate((1, 2)):
         own = slice(run, run + 1)
-        assert torch.equal(both(neighborhood(weight[own], images[own], radius[own], (seed,))), together[own])
+        assert torch.equal(kind(neighborhood(weight[own], images[own], radius[own], (seed,))), together[own])
 
 
 def moved(images, right=0.0, down=0.0, turn=0.0, growth=0.0):
@@ -113,28 +164,3 @@ def test_jitter_moves_turns_and_scales_as_it_says():
     torch.testing.assert_close(quarter, torch.rot90(pictures, -1, (-2, -1)), **close)
     assert moved(torch.ones_like(images), growth=-1.0).mean() < 0.9  # shrunk: black at the edges
     torch.testing.assert_close(moved(torch.ones_like(images), growth=1.0), torch.ones_like(pictures), **close)
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_neighbors_are_those_of_brute_force(dtype):
-    images = (255 * torch.rand(60, 16, generator=torch.Generator().manual_seed(5))).to(dtype)
-    images = images if dtype == torch.uint8 else images / 255
-    gray = images.float() / (255 if dtype == torch.uint8 else 1)
-    expected = torch.cdist(gray, gray).sort(1).values[:, 10]
-    torch.testing.assert_close(neighbor_distances(images, 0), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_in_a_sample_a_nearer_neighbor_stands_for_the_tenth(monkeypatch):
-    images = torch.rand(2000, 8, generator=torch.Generator().manual_seed(6))
-    exact = neighbor_distances(images, 0)
-    monkeypatch.setattr(smoothness, "REFERENCE", 600)
-    sampled = neighbor_distances(images, 0)
-    assert not torch.equal(sampled, exact)
-    assert abs(float((sampled / exact).mean()) - 1) < 0.1
-    assert (sampled > 0).all()
-    assert torch.equal(neighbor_distances(images, 0), sampled)
-
-
-def test_few_images_have_the_neighbors_that_there_are():
-    images = torch.tensor([[0.0, 0.0], [0.3, 0.4], [0.0, 1.0]])
-    torch.testing.assert_close(neighbor_distances(images, 0), torch.tensor([1.0, (0.09 + 0.36) ** 0.5, 1.0]))

@@ -18,14 +18,19 @@ class StopHereError(Exception):
 
 
 @pytest.fixture
-def configs():
+def smoothness():
+    return "both"
+
+
+@pytest.fixture
+def configs(smoothness):
     changes = {
         "data.train_size": 256,
         "model.num_experts": 3,
         "model.expert_hidden": [16],
         "model.gate_hidden": [16],
         "model.gate_normalization": "batch",
-        "objective.smoothness": "both",
+        "objective.smoothness": smoothness,
         "routing.schedule": "cosine",
         "routing.final_temperature": 0.5,
         "train.epochs": 7,
@@ -61,6 +66,7 @@ def stopped_at(epoch, configs, site):
         run_population(configs, site, stop)
 
 
+@pytest.mark.parametrize("smoothness", ["both", "virtual-adversarial+neighbors"])
 def test_stopped_runs_go_on_bitwise(configs, tmp_path):
     site = Site(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
     for epoch in (2, 3, 6):

@@ -53,7 +53,9 @@ def test_company_changes_no_bit(sizes, kind, batch, threads, one_thread_again):
 
 
 @SIZES
-@pytest.mark.parametrize("smoothness", ["virtual-adversarial", "augment", "both"])
+@pytest.mark.parametrize(
+    "smoothness", ["virtual-adversarial", "augment", "both", "virtual-adversarial+neighbors"]
+)
 def test_company_changes_no_bit_of_smooth_gates(sizes, smoothness):
     smooth = {"objective.smoothness": smoothness, "model.gate_normalization": "batch"}
     configs, data = population(sizes, "top-k", **smooth, **{"train.batch_size": 16}), images()
@@ -205,7 +207,7 @@ def test_no_two_runs_and_no_two_purposes_share_a_stream():
     training = Training(population(EVEN), images(), CPU)
     streams = tuple(training._streams().values())
     starts = [each.initial_seed() for stream in streams for each in stream.generators]
-    assert len(set(starts)) == len(starts) == 18
+    assert len(set(starts)) == len(starts) == len(training.configs) * len(streams) == 21
 
 
 def test_the_order_of_runs_does_not_matter():
