@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,6 +22,7 @@ COMPONENTS = 64
 """Principal components by which neighbors are looked for."""
 
 
+@functools.lru_cache(maxsize=1)  # the parts of a population share their images
 def distances(images: Tensor, seed: int) -> Tensor:
     """Return about how far each image is from its tenth neighbor, in pixel units, [N], float32.
 
@@ -44,6 +47,7 @@ def distances(images: Tensor, seed: int) -> Tensor:
     return torch.where(own, far[:, -1], far[:, min(rank, far.shape[1]) - 1])
 
 
+@functools.lru_cache(maxsize=1)
 def nearest(images: Tensor) -> Tensor:
     """Return the places of the nearest other images, nearest first, [N, 10] int64; fewer where N is small.
 
