@@ -1,6 +1,7 @@
 """What every test stands on: moevae before torch, one thread, and arithmetic left as it was found."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -11,6 +12,7 @@ os.environ.pop("NOX_CURRENT_SESSION", None)  # it changes the commands that stud
 
 import moevae  # noqa: F401 - before torch, whose libraries read the variables that it sets
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
