@@ -121,12 +121,12 @@ def _keep(path: Path, training: Training | Population, companion: Companion | No
 def _resume(path: Path, training: Training | Population, companion: Companion | None) -> None:
     try:
         tensors, plain = read(path, training.configs)
+        names = [name for name in tensors if name.startswith(_COMPANION)]
+        more = {name.removeprefix(_COMPANION): tensors.pop(name) for name in names}
+        training.restore(tensors, plain["training"])
     except CheckpointError as error:
         warnings.warn(f"{error}; its runs start anew", stacklevel=3)
         return
-    names = [name for name in tensors if name.startswith(_COMPANION)]
-    more = {name.removeprefix(_COMPANION): tensors.pop(name) for name in names}
-    training.restore(tensors, plain["training"])
     if companion:
         companion.restore(more, plain["companion"])
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from moevae import devices
 from moevae.config import RunConfig, shape
 from moevae.data import Images
-from moevae.errors import ConfigError
+from moevae.errors import CheckpointError, ConfigError
 from moevae.gate import gate_log_probs
 from moevae.model import Mixture, Terms
 from moevae.normalization import batch_statistics
@@ -170,11 +170,18 @@ class Training:
         return tensors, {"epochs_done": self.epochs_done, "seconds": self.seconds, "failures": failures}
 
     def restore(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
-        """Go on from a `state` of the same configurations: the rest is bitwise what it would have been."""
+        """Go on from a `state` of the same configurations: the rest is bitwise what it would have been.
+
+        Raises:
+            CheckpointError: the state is another version's; nothing is changed.
+        """
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "stream": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = value
+        streams = self._streams()
+        if parts["stream"].keys() != streams.keys():
+            raise CheckpointError("a snapshot whose random streams are those of another version")
         self.model.load_state_dict(parts["model"])
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in parts["optimizer"].items():
@@ -182,7 +189,7 @@ class Training:
             moments.setdefault(int(index), {})[moment] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        for name, stream in self._streams().items():
+        for name, stream in streams.items():
             stream.restore(parts["stream"][name])
         self.epochs_done, self.seconds = plain["epochs_done"], plain["seconds"]
         self.failures = [Failure(**failure) if failure else None for failure in plain["failures"]]

@@ -91,6 +91,21 @@ def test_broken_snapshot_starts_anew_and_says_so(configs, tmp_path):
     assert numbers(outcomes) == numbers(run_population(configs, Site(device="cpu")))
 
 
+def test_snapshot_of_another_version_starts_anew_and_says_so(configs, tmp_path):
+    site = Site(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
+    stopped_at(4, configs, site)
+    (path,) = tmp_path.iterdir()
+    tensors, plain = snapshot.read(path, configs)
+    lacking = {name: value for name, value in tensors.items() if "stream.neighbor" not in name}
+    assert len(lacking) < len(tensors)
+    snapshot.write(path, configs, lacking, plain)
+    seen = []
+    with pytest.warns(UserWarning, match="another version.*start anew"):
+        outcomes = run_population(configs, site, lambda report: seen.append(report.epoch))
+    assert seen == list(range(1, 8))
+    assert numbers(outcomes) == numbers(run_population(configs, Site(device="cpu")))
+
+
 def test_any_flipped_bit_is_found(training, tmp_path):
     path = tmp_path / "a.snapshot"
     snapshot.write(path, training.configs, *training.state())
