@@ -61,7 +61,10 @@ def effect_of_each(analysis: Analysis, page: Page) -> None:
 
 
 def heat_maps(analysis: Analysis, page: Page) -> None:
-    """Strength against temperature for each routing: clustering and bound."""
+    """Strength against temperature for each routing: clustering and bound.
+
+    Not where one axis at a time was varied: the sections before tell all of that.
+    """
     study = analysis.study
     if any(len(study.axes.get(axis, ())) < 2 for axis in (STRENGTH, TEMPERATURE)):
         return
@@ -71,7 +74,7 @@ def heat_maps(analysis: Analysis, page: Page) -> None:
         measure: {
             ", ".join(f"{names[axis]} {wording.show(study.axes[axis][level])}" for axis, level in panel): grid
             for panel in panels
-            if np.isfinite(grid := _grid(study, measure, (*fixed, *panel))).sum() > 1
+            if _more_than_a_cross(grid := _grid(study, measure, (*fixed, *panel)))
         }
         for measure in analysis.compared
     }
@@ -131,6 +134,11 @@ def _curves(study: Study, axis: str, where: effects.Contexts, ticks: list[str], 
             plots.curves(panels, ticks, words),
             f"Learning curves by {words}: mean over seeds and 95 % band",
         )
+
+
+def _more_than_a_cross(grid: np.ndarray) -> bool:
+    """Return whether more is known than fits into one row and one column."""
+    return bool(np.isfinite(grid).sum() >= sum(grid.shape))
 
 
 def _grid(study: Study, measure: Measure, setting: Setting) -> np.ndarray:

@@ -205,7 +205,12 @@ def load(
         title=title,
         description=" ".join(written.description.split()),
         base=base,
-        axes={key: tuple(dict.fromkeys(hashable(cell.values[key]) for cell in cells)) for key in axes},
+        axes={
+            key: tuple(
+                hashable(_cell(base, {**start.values, key: value}, path.name).values[key]) for value in values
+            )
+            for key, values in axes.items()
+        },
         baseline=start.values,
         cells=cells,
         seeds=own if seeds is None else parse_seeds(seeds),

@@ -61,6 +61,15 @@ def test_one_at_a_time_surrounds_a_baseline_on_each_data_set(write):
     assert len(stars["mnist"]) == 1 + 1 + 1
 
 
+@pytest.mark.parametrize("design", ["grid", "one-at-a-time"])
+def test_levels_stand_in_the_order_in_which_they_are_written(write, design):
+    text = PROFILE.replace("seeds = 3", f'seeds = 3\ndesign = "{design}"')
+    text += "model.num_experts = [2, 10, 5]\n[baseline]\nmodel.num_experts = 5\nrouting.temperature = 1\n"
+    axes = designs.load(write(text)).axes
+    assert axes["model.num_experts"] == (2, 10, 5)
+    assert axes["routing.temperature"] == (0.5, 1.0)
+
+
 @pytest.mark.parametrize("name", designs.names())
 def test_profiles_that_come_along_are_sound(name):
     design = designs.load(name)
