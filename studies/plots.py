@@ -76,8 +76,9 @@ def levels(effects: Sequence[Effect], ticks: Sequence[str], name: str) -> bytes:
     other axes."""
     wide = min(2, len(effects))
     tall = -(-len(effects) // wide)
+    words = 0.06 * max(0, max(map(len, ticks)) - 10)  # inches that long names, turned, take from a panel
     with style():
-        figure = Figure(figsize=(3.25 * wide + 0.2, 0.35 + 2.25 * tall), layout="constrained")
+        figure = Figure(figsize=(3.25 * wide + 0.2, 0.35 + (2.25 + words) * tall), layout="constrained")
         places = figure.subplots(tall, wide, squeeze=False, sharex=True)
         x = np.arange(len(ticks))
         for place, effect in zip(places.flat, effects, strict=False):
