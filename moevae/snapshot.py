@@ -123,12 +123,19 @@ def _resume(path: Path, training: Training | Population, companion: Companion | 
         tensors, plain = read(path, training.configs)
         names = [name for name in tensors if name.startswith(_COMPANION)]
         more = {name.removeprefix(_COMPANION): tensors.pop(name) for name in names}
-        training.restore(tensors, plain["training"])
+        _restore(path, training, tensors, plain["training"])
     except CheckpointError as error:
         warnings.warn(f"{error}; its runs start anew", stacklevel=3)
         return
     if companion:
         companion.restore(more, plain["companion"])
+
+
+def _restore(path: Path, training: Training | Population, tensors: dict[str, Tensor], plain: Any) -> None:
+    try:
+        training.restore(tensors, plain)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
 
 
 def _names(configs: Sequence[RunConfig]) -> list[str]:

@@ -100,7 +100,7 @@ def test_snapshot_of_another_version_starts_anew_and_says_so(configs, tmp_path):
     assert len(lacking) < len(tensors)
     snapshot.write(path, configs, lacking, plain)
     seen = []
-    with pytest.warns(UserWarning, match="another version.*start anew"):
+    with pytest.warns(UserWarning, match=r"\.snapshot: .*another version.*start anew"):
         outcomes = run_population(configs, site, lambda report: seen.append(report.epoch))
     assert seen == list(range(1, 8))
     assert numbers(outcomes) == numbers(run_population(configs, Site(device="cpu")))
