@@ -140,7 +140,7 @@ class ObjectiveConfig:
     ] = "none"
     """The gate's answer must not change inside a small ball around an image (`virtual-adversarial`), or
     under a small shift, rotation and scaling (`augment`), or both; or it must be one and the same for an
-    image and its nearest neighbors among the training images (`neighbors`)."""
+    image and its nearest neighbors among the training images (`neighbors`). What a + joins is added."""
     smoothness_weight: NonNegative = 1.0
     """Strength of the smoothness loss; unused by `none`."""
     smoothness_radius: Positive = 0.25
