@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 import torch
+from rival import Rivals
 from sizes import PLANS, Plan
 from stopwatch import Stopwatch
 
@@ -35,6 +38,13 @@ def plan(request: pytest.FixtureRequest) -> Plan:
 def device(request: pytest.FixtureRequest) -> torch.device:
     devices.prepare(request.config.getoption("--threads"))
     return devices.resolve(request.config.getoption("--device"))
+
+
+@pytest.fixture(scope="module")
+def rival(device: torch.device) -> Iterator[Rivals]:
+    """The naive baseline, of any sizes."""
+    with ExitStack() as stack:
+        yield Rivals(device.type, torch.get_num_threads(), stack)
 
 
 @pytest.fixture

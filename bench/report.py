@@ -92,12 +92,12 @@ def _device(measured: Mapping[str, Any], figures: dict[str, Figure]) -> list[str
         f" Sizes: `{origin['size']}`. Load of the machine at the end: {origin['load_average']:.1f}.",
     ]
     groups: dict[str, list[Entry]] = defaultdict(list)
-    others = []
+    others: dict[str, list[dict[str, str]]] = defaultdict(list)
     for entry in measured["benchmarks"]:
-        if entry["group"] in (None, "engine"):
-            others.append(_other(entry))
-        else:
+        if "row" in entry["extra_info"]:
             groups[entry["group"]].append(entry["extra_info"])
+        else:
+            others[entry["group"] or "the engine of studies"].append(_other(entry))
     quality = {
         entry["row"]: entry["quality"]
         for entries in groups.values()
@@ -114,10 +114,10 @@ def _device(measured: Mapping[str, Any], figures: dict[str, Figure]) -> list[str
             name = f"{name_of(measured)}-{group.replace(' ', '-').replace(',', '')}.png"
             figures[name] = _figure(entries, swept[0])
             text += [f"![{group}](throughput/{name})", _slopes(entries, swept[0], hardware["device"])]
-    if others:
+    for title, rows in others.items():
         text += [
-            "### The engine of studies",
-            tabulate(others, headers="keys", tablefmt="pipe", disable_numparse=True),
+            f"### {title[0].upper()}{title[1:]}",
+            tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True),
         ]
     return text
 
@@ -129,7 +129,7 @@ def _title(measured: Mapping[str, Any]) -> str:
 
 
 def _other(entry: Entry) -> dict[str, str]:
-    """Return the row of a benchmark that no image passes through."""
+    """Return the row of a benchmark that has no speed in images."""
     facts = ", ".join(f"{name}: {value:.3g}" for name, value in entry["extra_info"].items())
     name = entry["name"].removeprefix("test_").replace("_", " ")
     return {

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ SET_BY_MOEVAE = ("OMP_WAIT_POLICY", "MKL_CBWR")
 
 
 class Rival:
-    """One training step a call, timed by the rival itself."""
+    """One training step a call, on so many images, timed by the rival itself."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
+    def __init__(self, process: subprocess.Popen[str], images: int = 0) -> None:
+        self.process, self.images = process, images
         self.seconds: list[float] = []
         self.losses: list[float] = []
 
@@ -34,18 +34,25 @@ class Rival:
         self.losses.append(loss)
 
     def forget(self) -> None:
-        """Drop what the warm-up left."""
+        """Drop the times that another benchmark left."""
         self.seconds.clear()
 
 
-@contextmanager
-def rival(sizes: Sizes, device: str, threads: int) -> Iterator[Rival]:
-    """Start the naive baseline with these sizes, and end it."""
-    plain = {name: value for name, value in os.environ.items() if name not in SET_BY_MOEVAE}
-    with contestant(
-        "naive.py", given=sizes.naive | {"device": device, "threads": threads}, environment=plain
-    ) as found:
-        yield found
+class Rivals:
+    """Naive baselines, of each size one process, for all benchmarks of a module: starting takes seconds."""
+
+    def __init__(self, device: str, threads: int, stack: ExitStack) -> None:
+        self.asked, self.stack = {"device": device, "threads": threads}, stack
+        self.there: dict[Sizes, Rival] = {}
+
+    def __call__(self, sizes: Sizes) -> Rival:
+        """Return the naive baseline of these sizes, without times of others."""
+        if sizes not in self.there:
+            plain = {name: value for name, value in os.environ.items() if name not in SET_BY_MOEVAE}
+            naive = contestant("naive.py", given=sizes.naive | self.asked, environment=plain)
+            self.there[sizes] = self.stack.enter_context(naive)
+        self.there[sizes].forget()
+        return self.there[sizes]
 
 
 @contextmanager
@@ -64,6 +71,6 @@ def contestant(
         text=True,
         env=dict(environment),
     ) as process:
-        yield Rival(process)
+        yield Rival(process, given.get("batch", 0))
         assert process.stdin
         process.stdin.close()

@@ -68,6 +68,8 @@ class Plan:
     seeds: int
     """Of the paired comparison of quality."""
     epochs: int
+    cell: tuple[int, int, int]
+    """Runs, epochs and images of a whole cell."""
 
     def at(self, **changes: int) -> Sizes:
         """Return the mixture's sizes, changed."""
@@ -88,6 +90,7 @@ _QUICK = Plan(
     counts=(2_048, 8_192, 32_768),
     seeds=10,
     epochs=30,
+    cell=(20, 20, 60_000),
 )
 
 PLANS = {
@@ -103,15 +106,16 @@ PLANS = {
         counts=(64, 128),
         seeds=2,
         epochs=1,
+        cell=(2, 1, 96),
     ),
     "quick": _QUICK,
     "paper": replace(
         _QUICK,
-        rounds=50,
+        rounds=25,
         batches=(*_QUICK.batches, 8192),
         experts=(*_QUICK.experts, 256),
         hidden=(*_QUICK.hidden, 1600),
-        runs_of_mixture=_QUICK.runs,
+        runs_of_mixture=(*_QUICK.runs_of_mixture, 20, 32, 64),
         counts=(*_QUICK.counts, 131_072),
         seeds=20,
     ),

@@ -44,7 +44,8 @@ class Stopwatch:
             step: what is timed.
             images: how many a step sees, of all runs together.
             flops: exact operations an image.
-            rival: the naive baseline, which takes a step before every round.
+            rival: the naive baseline, which takes a step before every round, of fewer images where a step is
+                of several runs: it would train them one after another, image by image at the same speed.
             against: another contestant that times itself, likewise, to compare with.
             beside: a step to compare with, likewise.
             dtype: of the products.
@@ -103,7 +104,7 @@ class Stopwatch:
                 "share_of_peak": flops * images / seconds / peak,
             }
         if rival:
-            info["ratio_to_naive"] = _spread(np.divide(rival.seconds, ours))
+            info["ratio_to_naive"] = _spread(np.divide(rival.seconds, ours) * images / rival.images)
         if theirs:
             info["ratio_to_beside"] = _spread(np.divide(theirs, ours))
         return results

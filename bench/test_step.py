@@ -2,46 +2,45 @@
 
 import flops
 import pytest
-import torch
-from rival import rival
 from steps import ARCHITECTURES, PATHS, check, chosen, dtype_of, training_step
 
 from moevae.evaluation import evaluate
 from moevae.model import Mixture
 
 
-def against_naive(measure, device, sizes, path, **facts):
+def against_naive(measure, device, other, sizes, path, **facts):
     changes = PATHS[path]
-    with rival(sizes, device.type, torch.get_num_threads()) as other:
-        losses = measure(
-            path,
-            training_step(sizes, device, changes),
-            images=sizes.batch,
-            flops=flops.training(sizes, chosen(changes)),
-            rival=other,
-            dtype=dtype_of(changes),
-            **facts,
-        )
-        check(losses, sizes, other.losses)
+    losses = measure(
+        path,
+        training_step(sizes, device, changes),
+        images=sizes.batch,
+        flops=flops.training(sizes, chosen(changes)),
+        rival=other,
+        dtype=dtype_of(changes),
+        **facts,
+    )
+    check(losses, sizes, other.losses)
 
 
 @pytest.mark.benchmark(group="training step by batch size")
 @pytest.mark.parametrize("path", PATHS)
-def test_batch(measure, device, plan, path, at_batches):
-    against_naive(measure, device, plan.at(batch=at_batches), path, batch=at_batches)
+def test_batch(measure, device, rival, plan, path, at_batches):
+    sizes = plan.at(batch=at_batches)
+    against_naive(measure, device, rival(sizes), sizes, path, batch=at_batches)
 
 
 @pytest.mark.benchmark(group="training step by number of experts")
 @pytest.mark.parametrize("path", ["soft", "top-1"])
-def test_experts(measure, device, plan, path, at_experts):
+def test_experts(measure, device, rival, plan, path, at_experts):
     sizes = plan.at(experts=at_experts, batch=plan.batches[0])
-    against_naive(measure, device, sizes, path, experts=at_experts)
+    against_naive(measure, device, rival(sizes), sizes, path, experts=at_experts)
 
 
 @pytest.mark.benchmark(group="training step by width")
 @pytest.mark.parametrize("path", ["soft", "soft, bfloat16"])
-def test_width(measure, device, plan, path, at_hidden):
-    against_naive(measure, device, plan.at(hidden=at_hidden), path, hidden=at_hidden)
+def test_width(measure, device, rival, plan, path, at_hidden):
+    sizes = plan.at(hidden=at_hidden)
+    against_naive(measure, device, rival(sizes), sizes, path, hidden=at_hidden)
 
 
 @pytest.mark.benchmark(group="training step, sparse against soft")

@@ -5,12 +5,13 @@ import torch
 from small import normal
 
 from moevae.dispatch import Dispatch
-from moevae.grouped import grouped_linear
+from moevae.grouped import grouped_linear, padded_linear
 
 
+@pytest.mark.parametrize("product", [grouped_linear, padded_linear])
 @pytest.mark.parametrize("ends", [(2, 5, 5, 9, 9, 12), (0, 0, 0, 0, 0, 12), (12, 12, 12, 12, 12, 12)])
 @pytest.mark.parametrize("side_by_side", [False, True])
-def test_each_row_meets_its_groups_weights(ends, side_by_side):
+def test_each_row_meets_its_groups_weights(product, ends, side_by_side):
     """Also where the weights of all experts stand side by side, as in the first layer."""
     x, weight, bias = normal(12, 4), normal(2, 3, 4, 5, seed=1), normal(2, 3, 5, seed=2)
     if side_by_side:
@@ -27,7 +28,7 @@ def test_each_row_meets_its_groups_weights(ends, side_by_side):
         result = function(*leaves, ends)
         return result.detach(), *torch.autograd.grad((result * normal(12, 5, seed=3)).sum(), leaves)
 
-    for found, expected in zip(look(grouped_linear), look(plain), strict=True):
+    for found, expected in zip(look(product), look(plain), strict=True):
         torch.testing.assert_close(found, expected)
 
 
