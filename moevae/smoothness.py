@@ -1,9 +1,10 @@
 """Losses that ask the gate for the same answer nearby: zero where it does not change.
 
 A new smoothness is a function of a `Neighborhood` that returns one number an image, [R, B], in nats, and a
-line in SMOOTHNESSES. For an x' that was made from x it is KL(q(k|x) || q(k|x')) with no gradient through
-q(k|x): what was made learns from the image (Hu, Miyato, Tokui, Matsumoto, Sugiyama, 2017, learning discrete
-representations via information maximizing self-augmented training). Two images learn from each other.
+line in SMOOTHNESSES, which says what it needs to know of the training images. For an x' that was made from x
+it is KL(q(k|x) || q(k|x')) with no gradient through q(k|x): what was made learns from the image (Hu, Miyato,
+Tokui, Matsumoto, Sugiyama, 2017, learning discrete representations via information maximizing self-augmented
+training). Two images learn from each other.
 """
 
 from __future__ import annotations
@@ -86,12 +87,25 @@ def adversarial_and_neighbors(around: Neighborhood) -> Tensor:
     return virtual_adversarial(around) + neighbors(around)
 
 
-SMOOTHNESSES: dict[str, Callable[[Neighborhood], Tensor]] = {
-    "virtual-adversarial": virtual_adversarial,
-    "augment": augment,
-    "both": both,
-    "neighbors": neighbors,
-    "virtual-adversarial+neighbors": adversarial_and_neighbors,
+@dataclass(frozen=True)
+class Kind:
+    """A smoothness, and what it needs to know of all training images."""
+
+    loss: Callable[[Neighborhood], Tensor]
+    ball: bool = False
+    """How far neighbors are."""
+    near: nearby.Look | None = None
+    """Which images are neighbors, by what of them."""
+
+
+SMOOTHNESSES = {
+    "virtual-adversarial": Kind(virtual_adversarial, ball=True),
+    "augment": Kind(augment),
+    "both": Kind(both, ball=True),
+    "neighbors": Kind(neighbors, near=nearby.ink),
+    "edge-neighbors": Kind(neighbors, near=nearby.edges),
+    "virtual-adversarial+neighbors": Kind(adversarial_and_neighbors, ball=True, near=nearby.ink),
+    "virtual-adversarial+edge-neighbors": Kind(adversarial_and_neighbors, ball=True, near=nearby.edges),
 }
 
 
@@ -127,17 +141,18 @@ class Smoothness:
     ) -> None:
         """Look at the training images, [N, D], once."""
         objective, seeds = configs[0].objective, [config.seed for config in configs]
-        self.kind, self.size = objective.smoothness, size
+        self.kind, self.size = SMOOTHNESSES.get(objective.smoothness), size
         self.weight = torch.tensor([c.objective.smoothness_weight for c in configs], device=device)
         self.directions = Streams(seeds, "directions of the gate's neighbors", device)
         self.jitters = Streams(seeds, "jitter of the gate's neighbors", device)
         self.choices = Streams(seeds, "choice of the gate's neighbors", device)
         self.radius = torch.zeros(len(images), device=device)
-        if "virtual-adversarial" in self.kind or self.kind == "both":
+        self.nearest = torch.zeros(len(images), 1, dtype=torch.int64, device=device)  # [N, 10] where needed
+        if self.kind and self.kind.ball:
             distances = nearby.distances(images, configs[0].data.split_seed)
             self.radius = (objective.smoothness_radius * distances).to(device)
-        near = nearby.nearest(images) if "neighbors" in self.kind else torch.zeros(len(images), 1).long()
-        self.nearest = near.to(device)  # [N, 10]
+        if self.kind and self.kind.near:
+            self.nearest = nearby.nearest(images, size, self.kind.near).to(device)
 
     def __call__(
         self,
@@ -147,7 +162,7 @@ class Smoothness:
         log_probs: Tensor,
         rows: Tensor,
     ) -> Tensor:
-        """Return the weighted loss of each run, in nats per image, [R].
+        """Return the weighted loss of each run, in nats per image, [R]; there must be a kind.
 
         Args:
             ask: from images, [R, B, D], to log q(k|x), [R, K, B].
@@ -166,7 +181,7 @@ class Smoothness:
             self.jitters,
             lambda: look(self._neighbors(rows)),
         )
-        return self.weight * SMOOTHNESSES[self.kind](around).mean(-1)
+        return self.weight * self.kind.loss(around).mean(-1)
 
     def _neighbors(self, rows: Tensor) -> Tensor:
         """Draw the place of one of each image's nearest, [R, B]."""
