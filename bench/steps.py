@@ -53,7 +53,7 @@ def training_step(
             yield from training.batches.epoch()
 
     feed = endless()
-    return lambda: training.step(0, next(feed))
+    return lambda: training.step(0, next(feed)).total
 
 
 def compile_model(training: Training) -> None:

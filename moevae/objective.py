@@ -81,6 +81,13 @@ class Objective:
         )
 
     @torch.no_grad()
+    def of_gate(self, terms: Terms) -> Tensor:
+        """Return the part of J that does not depend on the experts, of each run, [R]."""
+        log_probs = terms.gate_log_probs
+        balance = self.balance_weight * self.balance(log_probs, self.log_prior)
+        return self.information_weight * gate_information(log_probs) + balance
+
+    @torch.no_grad()
     def move_bias(self, bias: Tensor, terms: Terms) -> None:
         """Move the gates' biases of experts, [R, K], after a training step, where balancing does it so."""
         if self.bias_move:

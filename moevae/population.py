@@ -78,16 +78,18 @@ class Population:
                 if len(self.parts[place].configs) == 1:
                     raise
             self._halve(place)  # not where the error is still at hand: it holds what fills the memory
-        losses, temperatures = [], []
+        losses, of_gate, temperatures = [], [], []
         for part, progress in zip(self.parts, told, strict=True):
             nothing = [math.nan] * len(part.configs)
             losses += progress.losses if progress else nothing
+            of_gate += progress.gate_losses if progress else nothing
             temperatures += progress.temperatures if progress else nothing
         return Progress(
             epoch=epoch,
             epochs=self.configs[0].train.epochs,
             model=self._model(),
             losses=losses,
+            gate_losses=of_gate,
             temperatures=temperatures,
             failures=self._failures(),
         )

@@ -171,6 +171,7 @@ class Smoothness:
             log_probs: what it says of them, [R, K, B].
             rows: places of the images among the training images, [R, B].
         """
+        assert self.kind
         around = Neighborhood(
             ask,
             images,

@@ -45,6 +45,8 @@ class Progress:
     model: Mixture
     losses: list[float]
     """Mean objective of the epoch, one a run, nats per image; NaN for a failed run."""
+    gate_losses: list[float]
+    """Mean of the part that the gate learns by: all of it where experts steer the gate."""
     temperatures: list[float]
     """At the end of the epoch, one a run."""
     failures: list[Failure | None]
@@ -135,21 +137,21 @@ class Training:
         """Train one epoch and tell how it went."""
         start = time.perf_counter()
         first = self.epochs_done * self.batches.steps
-        losses = torch.zeros(self.batches.steps, len(self.configs), device=self.device)
+        losses, of_gate = torch.zeros(2, self.batches.steps, len(self.configs), device=self.device)
         self.working.refresh()  # the kept weights may have been restored, or changed by a listener
         for index, batch in enumerate(self.batches.epoch()):
-            losses[index] = self.step(first + index, batch)
+            found = self.step(first + index, batch)
+            losses[index], of_gate[index] = found.total, found.gate
         devices.synchronize(self.device)
         self.seconds += time.perf_counter() - start
         self.epochs_done += 1
         self._note_failures(losses, first)
-        # Run by run in memory: a mean over columns would round by the number of runs.
-        means = losses.T.contiguous().mean(1)
         return Progress(
             epoch=self.epochs_done,
             epochs=self.epochs,
             model=self.model,
-            losses=means.tolist(),
+            losses=_means(losses),
+            gate_losses=_means(of_gate),
             temperatures=self._temperatures(first + self.batches.steps - 1, self.model).tolist(),
             failures=list(self.failures),
         )
@@ -205,15 +207,16 @@ class Training:
             "neighbor": self.smoothness.choices,
         }
 
-    def step(self, index: int, batch: Batch) -> Tensor:
-        """Train on one batch and return the loss of each run, [R]; `index` counts from 0 over all epochs."""
+    def step(self, index: int, batch: Batch) -> Losses:
+        """Train on one batch and return the losses; `index` counts from 0 over all epochs."""
         temperature = self._temperatures(index, self.working.model)
         # A gate that assignments stand in for stays as it was.
         with batch_statistics(self.working.model, update=self.assignments is None):
             terms = self._terms(temperature, batch)
         random = self.configs[0].routing.kind == "gumbel"
         uniform = self.choice.uniform(*terms.gate_log_probs.shape[1:]) if random else None
-        loss = self.objective(terms, uniform) + self._roughness(temperature, batch, terms)  # [R]
+        roughness = self._roughness(temperature, batch, terms)
+        loss = self.objective(terms, uniform) + roughness  # [R]
         self.optimizer.zero_grad(set_to_none=True)
         loss.sum().backward()
         self.working.hand_over()
@@ -223,7 +226,10 @@ class Training:
         if self.assignments is None:
             self.objective.move_bias(self.model.gate.expert_bias, terms)
         self.working.refresh()
-        return loss.detach()
+        steered = self.objective.experts_steer_gate
+        return Losses(
+            loss.detach(), loss.detach() if steered else self.objective.of_gate(terms) + roughness.detach()
+        )
 
     def _terms(self, temperature: Tensor, batch: Batch) -> Terms:
         model, routing, size = self.configs[0].model, self.configs[0].routing, self.batches.size
@@ -270,6 +276,14 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Losses:
+    """Of one step, in nats per image."""
+
+    total: Tensor  # the objective and the weighted smoothness, [R]
+    gate: Tensor  # the part that the gate learns by, [R]: all of it where experts steer the gate
+
+
+@dataclass(frozen=True)
 class Batch:
     """Training images of all runs."""
 
@@ -308,6 +322,12 @@ class Batches:
         if self.dynamic:
             return (self.threshold.uniform(*shades.shape[1:]) < shades).to(shades.dtype)
         return shades if self.binarized is None else self.binarized[rows]
+
+
+def _means(losses: Tensor) -> list[float]:
+    """Return the mean of each run over the steps; losses [steps, R]."""
+    # Run by run in memory: a mean over columns would round by the number of runs.
+    return losses.T.contiguous().mean(1).tolist()
 
 
 def check_population(configs: Sequence[RunConfig]) -> None:

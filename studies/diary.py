@@ -74,7 +74,7 @@ class Diary:
                         epoch=progress.epoch,
                         loss=progress.losses[run],
                         temperature=progress.temperatures[run],
-                        metrics=validation[run],
+                        metrics=validation[run] | self._of_gate(progress, run),
                         confusion=self._confusion(evaluations[run]) if evaluations else [],
                     )
                 )
@@ -110,6 +110,11 @@ class Diary:
             "samples": (figures.tiles(samples, height, width), rows, experts),
             "reconstructions": (figures.tiles(pairs, height, width), ["image", "reconstruction"], columns),
         }
+
+    def _of_gate(self, progress: Progress, run: int) -> dict[str, float]:
+        """Return the gate's own loss, where it has one."""
+        steered = self.configs[run].objective.experts_steer_gate
+        return {} if steered else {"gate_loss": progress.gate_losses[run]}
 
     def _validation(self, progress: Progress) -> list[Evaluation]:
         if not len(self.images.validation):

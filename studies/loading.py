@@ -17,7 +17,7 @@ from studies.collector import uncollected
 from studies.records import Method, Record
 from studies.study import DATA, Cell, Peer, Run, Study, identity
 
-CURVES = ("mixture_elbo", "nmi")
+CURVES = ("mixture_elbo", "nmi", "gate_loss")
 """Metrics of the validation split that are drawn by epoch."""
 
 

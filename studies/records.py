@@ -34,7 +34,11 @@ class Failure(_Part):
 
 
 class Epoch(_Part):
-    """One point of the learning curve; bounds in nats per image, on the validation split."""
+    """One point of the learning curve; bounds in nats per image, on the validation split.
+
+    Beside them stands `gate_loss` where experts do not steer the gate: all that it learns by, the mean of the
+    epoch's steps, in nats per image.
+    """
 
     epoch: int
     loss: float

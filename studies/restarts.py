@@ -1,8 +1,8 @@
-"""What restarts without labels give: of some runs of a cell, the one with the best bound is kept."""
+"""What restarts without labels give: of some runs of a cell, a named criterion keeps one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,22 +19,35 @@ GROUPS = 3
 """Fewer groups than these say nothing."""
 
 
-def kept(runs: Sequence[Run], restarts: int, split: str) -> list[Run]:
-    """Return the run with the highest bound of each whole group of consecutive seeds.
+Criterion = Callable[[Run], float]
+"""The higher the better; NaN where a run has none."""
+
+
+def by_bound(split: str) -> Criterion:
+    """Judge runs by their mixture ELBO on a split."""
+    return lambda run: run.metrics.get(bounds.key(split), np.nan)
+
+
+def by_gate(run: Run) -> float:
+    """Judge a run by what its gate learned by in the last epoch, where experts did not steer it."""
+    return -float(run.curve["gate_loss"][-1]) if run.complete and "gate_loss" in run.curve else np.nan
+
+
+def kept(runs: Sequence[Run], restarts: int, criterion: Criterion) -> list[Run]:
+    """Return the best run of each whole group of consecutive seeds.
 
     Args:
-        runs: of one cell, by seed; one that failed has no bound, and a group of those keeps none.
+        runs: of one cell, by seed; one that failed cannot be judged, and a group of those keeps none.
         restarts: runs of a group.
-        split: whose mixture ELBO decides.
+        criterion: what decides.
     """
-    key = bounds.key(split)
     groups = [runs[start : start + restarts] for start in range(0, len(runs) - restarts + 1, restarts)]
-    alive = [[run for run in group if key in run.metrics] for group in groups]
-    return [max(group, key=lambda run: run.metrics[key]) for group in alive if group]
+    alive = [[run for run in group if not np.isnan(criterion(run))] for group in groups]
+    return [max(group, key=criterion) for group in alive if group]
 
 
 def restarting(analysis: Analysis, page: Page) -> None:
-    """What the baseline cell gives where each result is the best of several runs by the bound."""
+    """What the baseline cell gives where each result is the best of several runs."""
     study, cell = analysis.study, analysis.study.baseline or 0
     runs = study.of_cell(cell)
     split, _ = bounds.judged(runs)
@@ -44,16 +57,25 @@ def restarting(analysis: Analysis, page: Page) -> None:
     page.head("What restarts without labels give")
     page.add(
         f"Runs of cell {tables.label(study, cell)} in groups of consecutive seeds, no run in two of them; of "
-        f"each group the run with the highest mixture ELBO on {split} images is kept, which sees no labels. "
-        "n counts groups, and a row tells of as many runs as its groups hold."
+        f"each group one is kept, which sees no labels: the run with the highest mixture ELBO on {split} "
+        "images, or, where experts do not steer the gate, the run whose gate has the lowest loss of its own "
+        "in the last epoch of training. n counts groups, and a row tells of as many runs as its groups hold."
     )
+    criteria = {"ELBO": by_bound(split)}
+    if any(not np.isnan(by_gate(run)) for run in runs):
+        criteria["the gate's loss"] = by_gate
     shown = tables.measured(study, (measures.NMI, measures.ARI, measures.ACC, measures.ELBO))
-    rows = [_row(size, kept(runs, size, split), shown) for size in sizes]
+    rows = [_row("1 run, as it comes", kept(runs, 1, criteria["ELBO"]), shown)]
+    rows += [
+        _row(f"{size} runs, by {name}", kept(runs, size, criterion), shown)
+        for name, criterion in criteria.items()
+        for size in sizes[1:]
+    ]
     page.add(markup.table(rows), f"As CSV: {page.keep('restarts', pd.DataFrame(rows))}.")
 
 
-def _row(size: int, runs: Sequence[Run], shown: Sequence[Measure]) -> dict[str, str]:
-    row = {"best of": f"{size} runs" if size > 1 else "1 run, as it comes", "n": str(len(runs))}
+def _row(name: str, runs: Sequence[Run], shown: Sequence[Measure]) -> dict[str, str]:
+    row = {"best of": name, "n": str(len(runs))}
     for measure in shown:
         values = np.array([[run.metrics.get(measure.key, np.nan)] for run in runs])  # [groups, 1]
         parts = (stats.means(values), stats.deviations(values), *stats.intervals(values))

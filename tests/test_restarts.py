@@ -13,14 +13,21 @@ NMI = [0.1, 0.2, 0.9, 0.3, 0.8, 0.7, 0.6]
 """By seed; the best bound never has the best NMI of its pair but once."""
 
 
-def folder(path, failing=()):
+GATE_LOSSES = [3.0, 2.0, 1.0, 7.0, 6.0, 5.0, 4.0]
+
+
+def folder(path, failing=(), of_gate=False):
     def make(config):
         if config.seed in failing:
             return synthetic.failed(config), {}
         numbers = synthetic.numbers(config, np.random.default_rng(0))
-        return synthetic.record(
+        tree, files = synthetic.record(
             config, metrics=numbers | {"mixture_elbo": BOUNDS[config.seed], "nmi": NMI[config.seed]}
         )
+        if of_gate:
+            for point in tree["curve"]:
+                point["metrics"]["gate_loss"] = GATE_LOSSES[config.seed] + point["epoch"]
+        return tree, files
 
     base = override(digits(), {"train.epochs": 2})
     tree = synthetic.plan({"routing.kind": ["soft"]}, range(len(BOUNDS)), base=base)
@@ -29,7 +36,7 @@ def folder(path, failing=()):
 
 def seeds_kept(path, size):
     study = loading.load(path)
-    return [run.seed for run in restarts.kept(study.of_cell(0), size, "test")]
+    return [run.seed for run in restarts.kept(study.of_cell(0), size, restarts.by_bound("test"))]
 
 
 def test_each_group_keeps_its_best_bound_whatever_the_labels_say(tmp_path):
@@ -37,6 +44,22 @@ def test_each_group_keeps_its_best_bound_whatever_the_labels_say(tmp_path):
     assert seeds_kept(made, 1) == [0, 1, 2, 3, 4, 5, 6]
     assert seeds_kept(made, 2) == [1, 2, 4]  # seed 6 has no partner
     assert seeds_kept(made, 3) == [1, 4]
+
+
+def test_a_group_may_keep_the_run_whose_gate_has_the_lowest_loss_of_its_own(tmp_path):
+    study = loading.load(folder(tmp_path, failing=(2,), of_gate=True))
+    seeds = [[run.seed for run in restarts.kept(study.of_cell(0), size, restarts.by_gate)] for size in (2, 3)]
+    assert seeds == [[1, 3, 5], [1, 5]]
+
+
+def test_the_page_tells_of_both_criteria_where_gates_have_losses_of_their_own(tmp_path):
+    made = folder(tmp_path, of_gate=True)
+    write_report(made)
+    section = (made / "report.md").read_text().split("## What restarts without labels give")[1]
+    names = [
+        line.split("|")[1].strip() for line in section.split("\n## ")[0].splitlines() if line.startswith("| ")
+    ]
+    assert names[-3:] == ["1 run, as it comes", "2 runs, by ELBO", "2 runs, by the gate's loss"]
 
 
 def test_a_failed_run_is_never_kept_and_a_group_of_them_keeps_none(tmp_path):
@@ -50,7 +73,7 @@ def test_the_page_tells_of_groups_of_one_and_two_of_seven_seeds(tmp_path):
     section = (made / "report.md").read_text().split("## What restarts without labels give")[1]
     rows = [line.split("|") for line in section.split("\n## ")[0].splitlines() if line.startswith("| ")]
     heads, *told = [[part.strip() for part in row[1:-1]] for row in rows]
-    assert [row[:2] for row in told] == [["1 run, as it comes", "7"], ["2 runs", "3"]]
+    assert [row[:2] for row in told] == [["1 run, as it comes", "7"], ["2 runs, by ELBO", "3"]]
     column = heads.index("NMI")
     assert told[0][column].startswith("0.514 ± 0.313")
     assert told[1][column].startswith("0.633 ± 0.379")

@@ -65,6 +65,32 @@ def test_company_changes_no_bit_of_smooth_gates(sizes, smoothness):
         assert same(weights(fit([own], data).model, 0), weights(together.model, run))
 
 
+@pytest.mark.parametrize("steer", [False, True])
+def test_what_a_gate_learns_by_depends_on_the_experts_only_where_they_steer_it(steer):
+    told = {"losses": [], "gate_losses": []}
+    for width in (8, 12):
+        own = {"objective.smoothness": "augment", "objective.information_weight": -0.1}
+        run = config(own | {"objective.experts_steer_gate": steer, "model.expert_hidden": (width,)})
+        progress = []
+        fit([run], images(), on_epoch=progress.append)
+        for name, found in told.items():
+            found.append([getattr(each, name)[0] for each in progress])
+    assert told["losses"][0] != told["losses"][1]
+    assert (told["gate_losses"][0] == told["gate_losses"][1]) is not steer
+    if steer:
+        assert told["gate_losses"] == told["losses"]
+
+
+def test_what_a_gate_learns_by_is_the_loss_less_what_experts_cost():
+    """The negative bound of one expert, whatever the gate says: its weight is one, and nothing steers."""
+    run = config({"model.num_experts": 1, "objective.experts_steer_gate": False, "train.epochs": 1})
+    training = Training([run], images(), torch.device("cpu"))
+    batch = next(training.batches.epoch())
+    losses = training.step(0, batch)
+    assert float(losses.total) > 1
+    torch.testing.assert_close(losses.gate, torch.zeros(1), rtol=0, atol=1e-6)
+
+
 LEARNING = pytest.mark.parametrize(
     ("kind", "schedule", "balancing"),
     [
