@@ -136,19 +136,11 @@ class ObjectiveConfig:
     """Whether the experts' losses reach the gate; if not, it learns from information, balancing and
     smoothness alone, and the experts follow it."""
     smoothness: Literal[
-        "none",
-        "virtual-adversarial",
-        "augment",
-        "both",
-        "neighbors",
-        "edge-neighbors",
-        "virtual-adversarial+neighbors",
-        "virtual-adversarial+edge-neighbors",
+        "none", "virtual-adversarial", "augment", "both", "neighbors", "virtual-adversarial+neighbors"
     ] = "none"
     """The gate's answer must not change inside a small ball around an image (`virtual-adversarial`), or
     under a small shift, rotation and scaling (`augment`), or both; or it must be one and the same for an
-    image and its nearest neighbors among the training images, by where their ink is (`neighbors`) or by their
-    edges and ink (`edge-neighbors`). What a + joins is added."""
+    image and its nearest neighbors among the training images (`neighbors`). What a + joins is added."""
     smoothness_weight: NonNegative = 1.0
     """Strength of the smoothness loss; unused by `none`."""
     smoothness_radius: Positive = 0.25

@@ -94,18 +94,16 @@ class Kind:
     loss: Callable[[Neighborhood], Tensor]
     ball: bool = False
     """How far neighbors are."""
-    near: nearby.Look | None = None
-    """Which images are neighbors, by what of them."""
+    near: bool = False
+    """Which images are neighbors."""
 
 
 SMOOTHNESSES = {
     "virtual-adversarial": Kind(virtual_adversarial, ball=True),
     "augment": Kind(augment),
     "both": Kind(both, ball=True),
-    "neighbors": Kind(neighbors, near=nearby.ink),
-    "edge-neighbors": Kind(neighbors, near=nearby.edges),
-    "virtual-adversarial+neighbors": Kind(adversarial_and_neighbors, ball=True, near=nearby.ink),
-    "virtual-adversarial+edge-neighbors": Kind(adversarial_and_neighbors, ball=True, near=nearby.edges),
+    "neighbors": Kind(neighbors, near=True),
+    "virtual-adversarial+neighbors": Kind(adversarial_and_neighbors, ball=True, near=True),
 }
 
 
@@ -152,7 +150,7 @@ class Smoothness:
             distances = nearby.distances(images, configs[0].data.split_seed)
             self.radius = (objective.smoothness_radius * distances).to(device)
         if self.kind and self.kind.near:
-            self.nearest = nearby.nearest(images, size, self.kind.near).to(device)
+            self.nearest = nearby.nearest(images).to(device)
 
     def __call__(
         self,

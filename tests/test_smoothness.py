@@ -9,7 +9,7 @@ from torch import distributions
 
 from moevae import config, smoothness
 from moevae.gate import gate_log_probs
-from moevae.neighbors import ink, nearest
+from moevae.neighbors import nearest
 from moevae.seeding import Streams
 from moevae.smoothness import (
     ROTATION,
@@ -131,7 +131,7 @@ def test_the_neighbors_that_are_looked_at_are_all_of_the_nearest_and_no_others()
     for _ in range(200):
         loss = smooth(ask, look, pixels[rows], ask(pixels[rows]), rows)
     torch.testing.assert_close(loss, torch.full((2,), math.log(EXPERTS) / 2))
-    near = nearest(pixels, (SIDE, SIDE), ink)
+    near = nearest(pixels)
     for run in (0, 1):
         for place in range(30):
             found = {int(places[run][rows[run] == place]) for places in seen}
