@@ -69,6 +69,11 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         _left_out.append(report.longrepr[2].removeprefix("Skipped: "))
 
 
+def pytest_benchmark_generate_json(benchmarks: list) -> None:
+    """Leave out a benchmark that was interrupted before its first round: the rows before it are kept."""
+    benchmarks[:] = filter(None, benchmarks)
+
+
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: object, output_json: dict) -> None:
     """Say where the numbers come from, and leave out what names this machine or repeats every round."""
     device = devices.resolve(config.getoption("--device"))

@@ -30,14 +30,41 @@ def measured(bench, tmp_path_factory):
     return path
 
 
-def benchmarks(bench, *arguments):
+INTERRUPTING = """
+import os, signal
+from stopwatch import Stopwatch
+
+measured = Stopwatch._seconds
+
+def interrupting(self, step):
+    if "[2]" in os.environ["PYTEST_CURRENT_TEST"] and self.benchmark.stats is not None:
+        os.kill(os.getpid(), signal.SIGINT)
+    return measured(self, step)
+
+Stopwatch._seconds = interrupting
+"""
+
+
+def test_an_interrupt_keeps_the_rows_before_it(bench, tmp_path):
+    (tmp_path / "interrupting.py").write_text(INTERRUPTING)
+    path = tmp_path / "throughput-cpu.json"
+    done = benchmarks(
+        bench,
+        *("-k", "test_small", "-p", "interrupting", f"--benchmark-json={path}"),
+        PYTHONPATH=os.pathsep.join([str(tmp_path), str(bench), str(bench.parent)]),
+    )
+    assert done.returncode == 2, done.stderr
+    assert [row["name"] for row in json.loads(path.read_text())["benchmarks"]] == ["test_small[1]"]
+
+
+def benchmarks(bench, *arguments, **variables):
     """Run benchmarks at their smallest."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(bench), "--size", "tiny"]
     return subprocess.run(
         [*command, *arguments],
         cwd=bench.parent,
         # A session of pytest-xdist would pass its settings on, and under it benchmarks do not run.
-        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | variables,
         capture_output=True,
         text=True,
     )
