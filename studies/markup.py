@@ -7,12 +7,19 @@ from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
+_CODE = re.compile(r"(`[\w.+-]+`)")
 _SPECIAL = re.compile(r"([\\`*_<>|~$&]|(?<=\])[(\[:]|^#)")
 
 
 def escape(text: str) -> str:
     """Return the text so that Markdown shows it letter for letter, in a table too."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def prose(text: str) -> str:
+    """Return the text as `escape` does, but for words between backticks, which are shown as code."""
+    parts = _CODE.split(" ".join(text.split()))
+    return "".join(part if _CODE.fullmatch(part) else _SPECIAL.sub(r"\\\1", part) for part in parts)
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from studies import markup, stats, tables, wording
-from studies.markup import escape
+from studies.markup import escape, prose
 from studies.measures import ACC, ARI, DEAD, EFFECTIVE, ELBO, NMI, SPEED, TIGHT, Measure
 from studies.study import Study
 
@@ -30,7 +30,7 @@ def of_study(study: Study, *, oracle: bool = False) -> str:
     parts = [
         f"## {escape(study.title)}",
         "**Oracle: labels decided what was chosen here.**" if oracle else "",
-        escape(study.description),
+        prose(study.description),
         f"{', '.join(counts)}. A trial is a cell: one setting, trained once for each of its seeds; its "
         "numbers are means over them, and ± is the standard deviation between them (ddof = 1).",
         f"Baseline: {escape(tables.describe(study, study.baseline))}." if study.baseline is not None else "",

@@ -15,7 +15,7 @@ import pandas as pd
 from moevae import config as configs
 from moevae.presets import PRESETS
 from studies import markup, paired, stats, tables, wording
-from studies.markup import escape
+from studies.markup import escape, prose
 from studies.page import FOLDED, Page
 from studies.study import Run, Study
 
@@ -24,7 +24,7 @@ Tree = Mapping[str, Any]
 
 def head(study: Study, page: Page) -> None:
     """Title, description, and whether the study is still running."""
-    page.add(f"# {escape(study.title)}", escape(study.description))
+    page.add(f"# {escape(study.title)}", prose(study.description))
     if study.partial:
         total = study.planned_cells * len(study.planned_seeds)
         others = len(study.missing_peers)

@@ -6,6 +6,12 @@ from markdown_it import MarkdownIt
 from studies import markup
 
 
+def test_prose_is_letter_for_letter_but_for_words_of_code():
+    text = "the preset `sharp-2` of a_b_c, `not *this*`, and `half"
+    shown = "<p>the preset <code>sharp-2</code> of a_b_c, `not *this*`, and `half</p>\n"
+    assert MarkdownIt().render(markup.prose(text)) == shown
+
+
 def cells_of(markdown: str) -> list[list[str]]:
     """The texts of a Markdown table, read by an independent parser."""
     rows: list[list[str]] = []
