@@ -41,10 +41,11 @@ def effect_of_each(analysis: Analysis, page: Page) -> None:
             + ", seed by seed"
             + (f"; gray lines are {some}the settings." if settings > 1 else ".")
         )
+        ordered = not any(isinstance(value, bool | str) for value in study.axes[axis])
         drawn = [measure for measure in (*analysis.compared, *measures.ROUTING) if measure in along]
         page.show(
             f"levels {names[axis]}",
-            plots.levels([along[measure] for measure in drawn[:6]], ticks, names[axis]),
+            plots.levels([along[measure] for measure in drawn[:6]], ticks, names[axis], ordered=ordered),
             f"Means and intervals of {', '.join(measure.label for measure in drawn[:6])} by {names[axis]}",
         )
         rows = tables.level_rows([along[measure] for measure in drawn], ticks, where.baseline, names[axis])

@@ -71,9 +71,9 @@ def heat_maps(
         return png(figure)
 
 
-def levels(effects: Sequence[Effect], ticks: Sequence[str], name: str) -> bytes:
+def levels(effects: Sequence[Effect], ticks: Sequence[str], name: str, *, ordered: bool) -> bytes:
     """Draw what each level of an axis gives: mean and interval over seeds, and in gray each setting of the
-    other axes."""
+    other axes; a line joins the means of levels that have an order."""
     wide = min(2, len(effects))
     tall = -(-len(effects) // wide)
     words = 0.06 * max(0, max(map(len, ticks)) - 10)  # inches that long names, turned, take from a panel
@@ -88,7 +88,8 @@ def levels(effects: Sequence[Effect], ticks: Sequence[str], name: str) -> bytes:
                 place.add_collection(LineCollection(lines, colors=PALE, linewidths=1, zorder=1))
                 place.autoscale_view()
             summary = effect.summary
-            place.plot(x, summary.mean, color=BLUE, linewidth=1.5, zorder=2)
+            if ordered:
+                place.plot(x, summary.mean, color=BLUE, linewidth=1.5, zorder=2)
             _bars(place, x, summary.mean, summary.low, summary.high)
             place.set_title(effect.measure.heading)
             every = -(-len(ticks) // MOST_TICKS)
