@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from moevae.config import (
     DataConfig,
@@ -91,6 +92,17 @@ def sharp() -> RunConfig:
     )
 
 
+def sharp_fashion() -> RunConfig:
+    """`sharp` for Fashion-MNIST: nearest neighbors get one answer, and the gate is balanced more."""
+    base = sharp()
+    return replace(
+        base,
+        data=replace(base.data, name="fashion-mnist"),
+        objective=replace(base.objective, balance_weight=2.0, smoothness="virtual-adversarial+neighbors"),
+        train=replace(base.train, epochs=8),
+    )
+
+
 PRESETS: dict[str, Callable[[], RunConfig]] = {
     "digits": digits,
     "mnist": mnist,
@@ -98,6 +110,7 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
     "fashion-mnist": fashion_mnist,
     "seed2019": seed2019,
     "sharp": sharp,
+    "sharp-fashion": sharp_fashion,
 }
 
 
