@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moevae.config import RunConfig, override
+from moevae.config import PER_RUN, RunConfig, override
 from moevae.data import Images
 from moevae.model import Mixture
 
@@ -33,6 +33,22 @@ ODD = EVEN | {
 def config(changes: dict[str, Any] | None = None, **sections: Any) -> RunConfig:
     """A small configuration; changes by dotted key."""
     return override(RunConfig(), EVEN | (changes or {}) | sections)
+
+
+def population(
+    sizes: dict[str, Any], kind: str = "soft", schedule: str = "exponential", **changes: Any
+) -> list[RunConfig]:
+    """Runs that differ in all that may differ."""
+    base = config(sizes | changes, **{"routing.kind": kind, "routing.schedule": schedule})
+    skewed = tuple(range(1, 1 + base.model.num_experts))
+    scalars = [
+        (0, 1.0, 20.0, (), 1.0, 1.0, 1.0),
+        (1, -0.3, 0.0, skewed, 0.5, 0.5, 2.0),
+        (2, 0.0, 3.0, skewed[::-1], 0.0, 5.0, 0.1),
+    ]
+    if schedule == "learned":
+        scalars = [(*each[:-1], 1.0) for each in scalars]
+    return [override(base, dict(zip(PER_RUN, each, strict=True))) for each in scalars]
 
 
 def images(train: int = 96, validation: int = 50, test: int = 70, seed: int = 0) -> Images:

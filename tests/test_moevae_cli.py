@@ -1,3 +1,5 @@
+"""`python -m moevae`: runs are trained once, measured alike everywhere, drawn, and told of as JSON."""
+
 import io
 import json
 import os
@@ -11,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+from commands import TINY, files, own, said
 from PIL import Image
+from refusals import refused
 
 from moevae import checkpoint, config, presets
 from moevae.__main__ import main
@@ -19,10 +23,6 @@ from moevae.agreement import agreement
 from moevae.data import load_images, load_labels
 from moevae.evaluation import evaluate
 
-TINY = [
-    *("--set", "train.epochs=1", "--set", "data.train_size=200"),
-    *("--set", "model.num_experts=3", "--set", "model.expert_hidden=[16]", "--set", "model.gate_hidden=[16]"),
-]
 CHANGES = {
     "train.epochs": 1,
     "data.train_size": 200,
@@ -47,52 +47,13 @@ def run(kept):
     return kept / f"{config.fingerprint(tiny())}.safetensors"
 
 
-@pytest.fixture
-def own(tmp_path, monkeypatch):
-    """A writer of npz files, in an empty folder that is the current one."""
-    monkeypatch.chdir(tmp_path)
-
-    def write(seed=0, **changes):
-        random = np.random.default_rng(seed)
-        arrays = {"images": random.random((60, 6, 5)), "labels": random.integers(0, 4, 60)} | changes
-        np.savez("own.npz", **{name: array for name, array in arrays.items() if array is not None})
-        return ["--data", "npz:own.npz", *TINY, "--set", "data.train_size=null"]
-
-    return write
-
-
 def tiny(seed=0):
     return config.override(presets.preset("digits"), CHANGES | {"seed": seed})
-
-
-def said(capsys, *command, code=0):
-    """Run a command and return its JSON."""
-    capsys.readouterr()
-    assert main([*command, "--json"]) == code
-    return json.loads(capsys.readouterr().out)
-
-
-def files(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def weights(path):
     """The bytes of each tensor; the order of a header's entries is not fixed."""
     return {name: value.tobytes() for name, value in safetensors.numpy.load_file(path).items()}
-
-
-def refused(command, capsys):
-    """Return the one line that a mistake gives, with exit code 2."""
-    capsys.readouterr()
-    try:
-        code = main(command)
-    except SystemExit as stop:
-        code = stop.code
-    told = capsys.readouterr()
-    assert (code, told.out) == (2, "")
-    (line,) = told.err.splitlines()
-    assert line.startswith("error: ")
-    return line
 
 
 def test_training_keeps_runs_whose_numbers_the_library_gives_too(kept, run, capsys):
@@ -150,7 +111,7 @@ def test_evaluation_gives_what_training_told(kept, run, capsys):
     assert finer["metrics"]["acc"] == trained["test"]["metrics"]["acc"]
 
 
-def test_tables_fit_80_columns_and_average_seeds_only(kept, run, own, capsys):
+def test_tables_fit_80_columns_and_average_seeds_only(kept, run, here, capsys):
     runs = [str(kept / f"{config.fingerprint(tiny(seed))}.safetensors") for seed in (1, 0)]
     entries = said(capsys, "evaluate", *runs)["runs"]
     assert main(["evaluate", *runs]) == 0
@@ -169,7 +130,7 @@ def test_tables_fit_80_columns_and_average_seeds_only(kept, run, own, capsys):
     assert "run 2: " in page
 
 
-def test_labels_decide_no_weight_and_may_be_missing(own, capsys):
+def test_labels_decide_no_weight_and_may_be_missing(here, capsys):
     command = ["train", *own(), "--output", "."]
     (scored,) = said(capsys, *command)["runs"]
     assert {"acc", "nmi", "ari"} <= scored["scores"]["test"]["metrics"].keys()
@@ -183,7 +144,7 @@ def test_labels_decide_no_weight_and_may_be_missing(own, capsys):
     assert weights(bare["checkpoint"]) == before
 
 
-def test_a_run_on_images_that_changed_is_not_taken_for_the_same(own, capsys):
+def test_a_run_on_images_that_changed_is_not_taken_for_the_same(here, capsys):
     command = ["train", *own(), "--output", "."]
     assert main(command) == 0
     own(seed=1)
@@ -320,90 +281,6 @@ def test_help_fits_80_columns(command, capsys, monkeypatch):
     assert not command or "Examples:" in page
 
 
-@pytest.mark.parametrize(
-    ("command", "told"),
-    [
-        ("trian", "did you mean train?"),
-        ("train --sed 3", "did you mean --seed?"),
-        ("train --data mnits", "unknown data set 'mnits': did you mean mnist?"),
-        ("train --preset dgits", "unknown preset 'dgits': did you mean digits?"),
-        ("train --set train.epoch=3", "unknown key 'train.epoch': did you mean train.epochs?"),
-        ("train --set objective=elbow", "did you mean elbo?"),
-        ("train --set train.epochs", "write KEY=VALUE"),
-        ("train --set seed=3", "use seeds"),
-        ("train --set routing.temperature=0", "routing.temperature = 0: input should be greater than 0"),
-        ("train --set routing.temperature=-1", "routing.temperature = -1"),
-        ("train --set model.num_experts=0", "model.num_experts = 0"),
-        ("train --set objective.balance_weight=nan", "should be a finite number"),
-        ("train --set objective.information_weight=Infinity", "should be a finite number"),
-        ("train --set data.train_size=100000", "digits has 1295 training images"),
-        ("train --seeds ,", "--seeds ',': give a count"),
-        ("train --seeds 0", "--seeds '0': give a count"),
-        ("train --seeds 1,1", "seed 1 is there twice"),
-        ("train --seed -1", "seed -1 is not in"),
-        ("train --seed x", "--seed 'x': a whole number is needed"),
-        ("train --seed 1 --seeds 2", "give one of the two"),
-        ("train --data npz:absent.npz", "no such file"),
-        ("train --device tpu", "invalid choice 'tpu'"),
-        ("train --output a-file", "a-file is a file"),
-        ("evaluate", "no CHECKPOINT"),
-        ("evaluate absent.safetensors", "absent.safetensors: no such checkpoint"),
-        ("evaluate a-file", "a-file: not a whole safetensors file"),
-        ("evaluate RUN --set model.num_experts=4", "a trained run keeps it"),
-        ("evaluate RUN --set evaluation.num_samples=0", "evaluation.num_samples = 0"),
-        ("evaluate RUN --set data.train_size=9 --set data.name=npz:own.npz", "8 x 8 pixels, and npz:own.npz"),
-        ("evaluate RUN --set data.validation_size=0 --split validation", "validation split is empty"),
-        ("evaluate RUN --memory much", "--memory 'much': give a size, such as 2GiB"),
-        ("evaluate RUN --memory 1kB", "1,000 bytes of memory are too few"),
-        ("sample RUN --expert 3", "--expert 3: this run has experts 0 to 2"),
-        ("sample RUN --expert -1", "--expert -1: this run has experts 0 to 2"),
-        ("sample RUN --count 0", "--count 0"),
-        ("sample RUN --scale 99", "--scale 99"),
-        ("sample RUN --output picture.jpg", "ends in .png"),
-        ("sample RUN --output a-file/picture.png", "a-file is a file"),
-        ("info absent", "absent: no such checkpoint"),
-    ],
-)
-def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, told, run, own, capsys):
-    own()
-    Path("a-file").write_text("x")
-    before = files(Path())
-    assert told in refused([str(run) if word == "RUN" else word for word in command.split()], capsys)
-    assert files(Path()) == before
-    assert {path.name for path in Path().iterdir()} == {"own.npz", "a-file"}
-
-
-@pytest.mark.parametrize(
-    ("images", "told"),
-    [
-        (None, "no array named images"),
-        (np.zeros((9, 2, 2, 2), np.uint8), "have 4 axes"),
-        (np.full((9, 4, 4), np.nan), "hold NaN"),
-        (np.full((9, 4, 4), 2.0), "right would be uint8, or float in [0, 1]"),
-        (np.zeros((2, 4, 4)), "2 images cannot be split"),
-    ],
-)
-def test_images_of_the_wrong_form_are_refused(images, told, own, capsys):
-    assert told in refused(["train", *own(images=images)], capsys)
-    assert [path.name for path in Path().iterdir()] == ["own.npz"]
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [(b"\x1f\x8b torn", "cut short or changed"), (b"<html>", "a web page"), (b"PK", "not a gzip file")],
-)
-def test_a_broken_file_of_mnist_is_named(content, told, tmp_path, capsys):
-    folder = tmp_path / "MNIST" / "raw"
-    folder.mkdir(parents=True)
-    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
-        (folder / f"{name}-ubyte.gz").write_bytes(content)
-    before = files(tmp_path)
-    line = refused(["train", "--data", "mnist", "--data-root", str(tmp_path)], capsys)
-    assert told in line
-    assert "train-images-idx3-ubyte.gz" in line
-    assert files(tmp_path) == before
-
-
 def test_a_checkpoint_cut_short_is_not_overwritten_unasked(kept, run, tmp_path, capsys):
     torn = tmp_path / run.name
     torn.write_bytes(run.read_bytes()[:-100])
@@ -437,15 +314,6 @@ def test_a_reader_that_goes_away_gets_no_traceback(tmp_path):
         command = [sys.executable, "-m", "moevae", "train", "--dry-run"]
         done = subprocess.run(command, cwd=tmp_path, stdout=pipe, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (141, "")
-
-
-def test_a_mistake_in_a_process_of_its_own_is_the_same_line(own):
-    command = [sys.executable, "-m", "moevae", "train", *own(images=np.full((9, 4, 4), np.nan))]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        "error: npz:own.npz: images of shape [9, 4, 4] hold NaN; right would be uint8, or float in [0, 1]\n"
-    )
 
 
 @pytest.mark.skipif(not (REAL / "MNIST" / "raw").is_dir(), reason="MOEVAE_DATA holds no MNIST")

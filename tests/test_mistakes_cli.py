@@ -1,0 +1,114 @@
+"""`python -m moevae`: a mistake is one line with exit code 2, and nothing is written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import TINY, files, own
+from refusals import refused
+
+from moevae.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A checkpoint of three experts on digits."""
+    folder = tmp_path_factory.mktemp("runs")
+    assert main(["train", *TINY, "--output", str(folder)]) == 0
+    (path,) = folder.iterdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("trian", "did you mean train?"),
+        ("train --sed 3", "did you mean --seed?"),
+        ("train --data mnits", "unknown data set 'mnits': did you mean mnist?"),
+        ("train --preset dgits", "unknown preset 'dgits': did you mean digits?"),
+        ("train --set train.epoch=3", "unknown key 'train.epoch': did you mean train.epochs?"),
+        ("train --set objective=elbow", "did you mean elbo?"),
+        ("train --set train.epochs", "write KEY=VALUE"),
+        ("train --set seed=3", "use seeds"),
+        ("train --set routing.temperature=0", "routing.temperature = 0: input should be greater than 0"),
+        ("train --set routing.temperature=-1", "routing.temperature = -1"),
+        ("train --set model.num_experts=0", "model.num_experts = 0"),
+        ("train --set objective.balance_weight=nan", "should be a finite number"),
+        ("train --set objective.information_weight=Infinity", "should be a finite number"),
+        ("train --set data.train_size=100000", "digits has 1295 training images"),
+        ("train --seeds ,", "--seeds ',': give a count"),
+        ("train --seeds 0", "--seeds '0': give a count"),
+        ("train --seeds 1,1", "seed 1 is there twice"),
+        ("train --seed -1", "seed -1 is not in"),
+        ("train --seed x", "--seed 'x': a whole number is needed"),
+        ("train --seed 1 --seeds 2", "give one of the two"),
+        ("train --data npz:absent.npz", "no such file"),
+        ("train --device tpu", "invalid choice 'tpu'"),
+        ("train --output a-file", "a-file is a file"),
+        ("evaluate", "no CHECKPOINT"),
+        ("evaluate absent.safetensors", "absent.safetensors: no such checkpoint"),
+        ("evaluate a-file", "a-file: not a whole safetensors file"),
+        ("evaluate RUN --set model.num_experts=4", "a trained run keeps it"),
+        ("evaluate RUN --set evaluation.num_samples=0", "evaluation.num_samples = 0"),
+        ("evaluate RUN --set data.train_size=9 --set data.name=npz:own.npz", "8 x 8 pixels, and npz:own.npz"),
+        ("evaluate RUN --set data.validation_size=0 --split validation", "validation split is empty"),
+        ("evaluate RUN --memory much", "--memory 'much': give a size, such as 2GiB"),
+        ("evaluate RUN --memory 1kB", "1,000 bytes of memory are too few"),
+        ("sample RUN --expert 3", "--expert 3: this run has experts 0 to 2"),
+        ("sample RUN --expert -1", "--expert -1: this run has experts 0 to 2"),
+        ("sample RUN --count 0", "--count 0"),
+        ("sample RUN --scale 99", "--scale 99"),
+        ("sample RUN --output picture.jpg", "ends in .png"),
+        ("sample RUN --output a-file/picture.png", "a-file is a file"),
+        ("info absent", "absent: no such checkpoint"),
+    ],
+)
+def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, told, run, here, capsys):
+    own()
+    Path("a-file").write_text("x")
+    before = files(Path())
+    assert told in refused([str(run) if word == "RUN" else word for word in command.split()], capsys)
+    assert files(Path()) == before
+    assert {path.name for path in Path().iterdir()} == {"own.npz", "a-file"}
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        (None, "no array named images"),
+        (np.zeros((9, 2, 2, 2), np.uint8), "have 4 axes"),
+        (np.full((9, 4, 4), np.nan), "hold NaN"),
+        (np.full((9, 4, 4), 2.0), "right would be uint8, or float in [0, 1]"),
+        (np.zeros((2, 4, 4)), "2 images cannot be split"),
+    ],
+)
+def test_images_of_the_wrong_form_are_refused(images, told, here, capsys):
+    assert told in refused(["train", *own(images=images)], capsys)
+    assert [path.name for path in Path().iterdir()] == ["own.npz"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"\x1f\x8b torn", "cut short or changed"), (b"<html>", "a web page"), (b"PK", "not a gzip file")],
+)
+def test_a_broken_file_of_mnist_is_named(content, told, tmp_path, capsys):
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (folder / f"{name}-ubyte.gz").write_bytes(content)
+    before = files(tmp_path)
+    line = refused(["train", "--data", "mnist", "--data-root", str(tmp_path)], capsys)
+    assert told in line
+    assert "train-images-idx3-ubyte.gz" in line
+    assert files(tmp_path) == before
+
+
+def test_a_mistake_in_a_process_of_its_own_is_the_same_line(here):
+    command = [sys.executable, "-m", "moevae", "train", *own(images=np.full((9, 4, 4), np.nan))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: npz:own.npz: images of shape [9, 4, 4] hold NaN; right would be uint8, or float in [0, 1]\n"
+    )
