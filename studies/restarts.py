@@ -56,14 +56,14 @@ def restarting(analysis: Analysis, page: Page) -> None:
         return
     page.head("What restarts without labels give")
     criteria = {"ELBO": by_bound(split)}
-    ways = f"the run with the highest mixture ELBO on {split} images"
-    if any(not np.isnan(by_gate(run)) for run in runs):
+    judged = f"the run with the highest mixture ELBO on {split} images"
+    if not any(np.isnan(by_gate(run)) for run in runs if run.complete):
         criteria["the gate's loss"] = by_gate
-        ways += ", or the run whose gate has the lowest loss of its own in the last epoch of training"
+        judged += ", or the run whose gate has the lowest loss of its own in the last epoch of training"
     page.add(
         f"Runs of cell {tables.label(study, cell)} in groups of consecutive seeds, no run in two of them; of "
-        f"each group one is kept, which sees no labels: {ways}. n counts groups, and a row tells of as many "
-        "runs as its groups hold."
+        f"each group one is kept, which sees no labels: {judged}. n counts groups, and a row tells of as "
+        "many runs as its groups hold."
     )
     shown = tables.measured(study, (measures.NMI, measures.ARI, measures.ACC, measures.ELBO))
     rows = [_row("1 run, as it comes", kept(runs, 1, criteria["ELBO"]), shown)]
