@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 VECTOR = 16
 
 
-class Stacked(nn.Module):
+class Stacked(nn.Module, ABC):
     """A layer of parameters [R, ...], by name; each is kept as [R, N], filled up to whole vectors."""
 
     def __init__(self, **shapes: Sequence[int]) -> None:
@@ -30,9 +31,9 @@ class Stacked(nn.Module):
         # A slice of everything would still cost a copy in the backward pass.
         return (kept if kept.shape[1] == size else kept[:, :size]).reshape(runs, *shape)
 
+    @abstractmethod
     def reset(self, generators: Sequence[torch.Generator]) -> None:
         """Start anew, each run from its own generator."""
-        raise NotImplementedError
 
 
 def reset(module: nn.Module, generators: Sequence[torch.Generator]) -> None:

@@ -46,7 +46,7 @@ class Progress:
     losses: list[float]
     """Mean objective of the epoch, one a run, nats per image; NaN for a failed run."""
     gate_losses: list[float]
-    """Mean of the part that the gate learns by: all of it where experts steer the gate."""
+    """Likewise of the part that the gate learns by: all of the objective where experts steer the gate."""
     temperatures: list[float]
     """At the end of the epoch, one a run."""
     failures: list[Failure | None]
