@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from tabulate import tabulate
 
 Entry = Mapping[str, Any]
@@ -209,6 +210,10 @@ def _figure(entries: Sequence[Entry], swept: str) -> Figure:
     measured = sorted({entry["facts"][swept] for entry in entries})
     axes.set_xticks(measured, [f"{place:,}" for place in measured])
     axes.set_xticks([], minor=True)
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 2, 3, 5, 6, 8)))
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     return figure
