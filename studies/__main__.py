@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -155,13 +156,14 @@ def list_all(options: List) -> int:
         return 0
     print("Profiles (run one with: python -m studies ablate --profile NAME)")
     for profile in profiles:
-        time = f"; about {profile.expected}" if profile.expected else ""
-        print(f"  {profile.name}: {profile.title}\n    {profile.cells} cells x {profile.seeds} seeds{time}")
+        time = f"; expect {profile.expected}" if profile.expected else ""
+        print(_line(f"{profile.name}: {profile.title}", 2))
+        print(_line(f"{profile.cells} cells x {profile.seeds} seeds{time}", 4))
     print(f"\nStudies in {options.results}" + ("" if studies else ": none yet"))
     for study in studies:
         failed = f", {study.failed} failed" if study.failed else ""
         note = f" ({study.note})" if study.note else ""
-        print(f"  {study.name}: {study.state}, {study.complete} of {study.runs} runs{failed}{note}")
+        print(_line(f"{study.name}: {study.state}, {study.complete} of {study.runs} runs{failed}{note}", 2))
     return 0
 
 
@@ -178,6 +180,14 @@ def report(options: Report) -> int:
         print(_write_html(page) if options.html else page)
     _write_index(folders[0].parent)
     return 0
+
+
+def _line(text: str, indent: int) -> str:
+    """Return the text as wide as the terminal; what goes on below stands two columns further right."""
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(
+        text, width, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2), break_on_hyphens=False
+    )
 
 
 def _command(typed: Sequence[str]) -> str:
@@ -244,7 +254,7 @@ def _opening(design: Design, folder: Path) -> str:
     if design.beside:
         others = "baseline" if len(design.beside) == 1 else "baselines"
         size += f", and {len(design.beside)} {others} x {seeds} seeds"
-    expected = f"; about {design.expected.time} on {design.expected.machine}" if design.expected else ""
+    expected = f"; expect {design.expected.time} on {design.expected.machine}" if design.expected else ""
     return f"{design.name}: {design.title}\n{size} in {folder}{expected}"
 
 

@@ -34,7 +34,7 @@ Examples:
 
 LIST = "List the profiles that can be run, and the studies that were."
 
-REPORT = "Make the report of a study anew from its records: report.md, table.csv and figures."
+REPORT = "Make the report of a study anew from its records: page, tables, figures."
 
 SEARCH = """Search a space for good settings with Optuna, trial by trial.
 
@@ -58,15 +58,26 @@ Examples:
   python -m studies search --write-profile best.toml
   python -m studies ablate --profile best.toml --seeds 20"""
 
-VERIFY = """Check a study's records against their digests and fingerprints, its plan and storage.
+VERIFY = """Check a study's records against digests, fingerprints, plan and storage.
 
-Writes nothing. Names each file that cannot be trusted and is not counted.
-Exit code: 0 all agree, 1 something does not, 2 there is no such study."""
+What to expect:
+- Nothing is written. Each file that cannot be trusted, and is therefore
+  not counted, is named.
+- Exit code: 0 all agree, 1 something does not, 2 there is no such study.
+
+Examples:
+  python -m studies verify quick
+  python -m studies verify results/quick --json"""
 
 REBUILD = """Make a study's Optuna storage anew from its records.
 
-The records are the truth, so nothing is lost with a storage that is gone or
-broken, but for the trials that a search pruned: they left no record."""
+What to expect:
+- The records are the truth: nothing is lost with a storage that is gone
+  or broken, but for trials that a search pruned, which left no record.
+
+Examples:
+  python -m studies rebuild-storage quick
+  python -m studies rebuild-storage quick --storage journal:///PATH"""
 
 DASHBOARD = """Open a study in optuna-dashboard, in the browser of this machine.
 

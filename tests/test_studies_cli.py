@@ -164,13 +164,23 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, tol
 
 def test_help_fits_a_terminal(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
-    for command in ([], ["ablate"], ["search"], ["dashboard"], ["list"], ["report"]):
+    for command in ([], *([each.name] for each in arguments.COMMANDS)):
         with pytest.raises(SystemExit) as stop:
             arguments.parse([*command, "--help"])
         assert stop.value.code == 0
         told = capsys.readouterr().out
-        assert max(map(len, told.splitlines())) <= 90
+        usage, *lines = told.splitlines()
+        assert usage.startswith("usage: ")
+        assert max(map(len, lines)) <= 80
         assert told.count("None)") == 0
+
+
+def test_the_list_fits_a_terminal_and_says_what_to_expect(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("COLUMNS", "50")
+    assert cli.main(["list", "--results", str(tmp_path / "none")]) == 0
+    told = capsys.readouterr().out
+    assert max(map(len, told.splitlines()[1:-1])) <= 50
+    assert "24 cells x 3 seeds; expect 3 minutes on 2 CPU cores\n" in " ".join(told.split("\n      "))
 
 
 def test_boxes_with_and_without_utf8_become_one_line():
