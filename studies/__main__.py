@@ -27,6 +27,7 @@ from studies.designs import Design
 from studies.ledger import Ledger, survey
 from studies.signals import Stopped, terminable
 from studies.site import Site, check, lost, population_chunk, train
+from studies.wording import count
 
 if TYPE_CHECKING:
     from studies.engine import Summary
@@ -138,7 +139,8 @@ def ablate(options: Ablate, *, again: str) -> int:
         }
         print(json.dumps(tree, indent=1))
     elif summary.trained:
-        print(f"{design.name}: {len(summary.trained)} runs trained, {already} were there. Report: {page}")
+        trained = count(len(summary.trained), "run")
+        print(f"{design.name}: {trained} trained, {already} were there. Report: {page}")
     else:
         print(f"{design.name}: all {already} runs were there, nothing to train. Report: {page}")
     return 1 if len(summary.failures) == ledger.asked else 0
@@ -158,7 +160,7 @@ def list_all(options: List) -> int:
     for profile in profiles:
         time = f"; expect {profile.expected}" if profile.expected else ""
         print(_line(f"{profile.name}: {profile.title}", 2))
-        print(_line(f"{profile.cells} cells x {profile.seeds} seeds{time}", 4))
+        print(_line(f"{_size(profile.cells, profile.seeds)}{time}", 4))
     print(f"\nStudies in {options.results}" + ("" if studies else ": none yet"))
     for study in studies:
         failed = f", {study.failed} failed" if study.failed else ""
@@ -180,6 +182,10 @@ def report(options: Report) -> int:
         print(_write_html(page) if options.html else page)
     _write_index(folders[0].parent)
     return 0
+
+
+def _size(cells: int, seeds: int) -> str:
+    return f"{count(cells, 'cell')} x {count(seeds, 'seed')}"
 
 
 def _line(text: str, indent: int) -> str:
@@ -205,7 +211,10 @@ def _tell_trouble(summary: Summary) -> None:
         reason = record.failure.reason if record.failure else "no reason recorded"
         print(f"failed: {record.fingerprint}, seed {record.config['seed']}: {reason}", file=sys.stderr)
     if summary.failures:
-        print(f"{len(summary.failures)} runs failed: --retry-failed trains them again", file=sys.stderr)
+        print(
+            f"{count(len(summary.failures), 'run')} failed: --retry-failed trains again what did",
+            file=sys.stderr,
+        )
 
 
 def _folder_of(study: str, results: Path) -> Path:
@@ -250,10 +259,9 @@ def _write_index(results: Path) -> Path:
 
 def _opening(design: Design, folder: Path) -> str:
     cells, seeds = len(design.cells), len(design.seeds)
-    size = f"{cells} cells x {seeds} seeds = {cells * seeds} runs"
+    size = f"{_size(cells, seeds)} = {count(cells * seeds, 'run')}"
     if design.beside:
-        others = "baseline" if len(design.beside) == 1 else "baselines"
-        size += f", and {len(design.beside)} {others} x {seeds} seeds"
+        size += f", and {count(len(design.beside), 'baseline')} x {count(seeds, 'seed')}"
     expected = f"; expect {design.expected.time} on {design.expected.machine}" if design.expected else ""
     return f"{design.name}: {design.title}\n{size} in {folder}{expected}"
 
@@ -276,7 +284,7 @@ def _print_cells(ledger: Ledger, folder: Path, as_json: bool) -> None:
     for number, cell in enumerate((*design.cells, *design.beside), start=1):
         there = len(design.seeds) - missing[cell.key]
         print(f"{number:4d}  {cell.label}: {there} of {len(design.seeds)} runs recorded")
-    print(f"dry run: {ledger.pending} runs to train, nothing was written")
+    print(f"dry run: {count(ledger.pending, 'run')} to train, nothing was written")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from moevae.errors import RecordError
 from studies import records
 from studies.loading import load
 from studies.markup import escape
+from studies.wording import count
 
 
 def write_index(results: Path) -> Path:
@@ -36,12 +37,12 @@ def _row(folder: Path) -> list[str]:
     complete = sum(run.complete for run in study.runs)
     lost = [f"{len(study.failed)} failed"] if study.failed else []
     missing = len(study.missing) + len(study.missing_peers)
-    state = "; ".join(([f"partial, {missing} runs missing"] if study.partial else ["complete"]) + lost)
+    state = f"partial, {count(missing, 'run')} missing" if study.partial else "complete"
     return [
         f"[{escape(study.title)}]({quote(folder.name)}/report.md)",
         escape(", ".join(study.by_data())),
         str(len(study.cells)),
         str(len(study.seeds)),
         str(complete),
-        state,
+        "; ".join([state, *lost]),
     ]

@@ -24,7 +24,7 @@ ORACLE_NOTE = "**Oracle**: the search that asked for this trial sees labels."
 def of_study(study: Study, *, oracle: bool = False) -> str:
     """Return what a reader must know of the whole study."""
     complete = sum(run.complete for run in study.runs)
-    counts = [f"{len(study.cells)} cells", f"{complete} runs complete"]
+    counts = [wording.count(len(study.cells), "cell"), f"{wording.count(complete, 'run')} complete"]
     counts += [f"{len(study.failed)} failed"] if study.failed else []
     counts += [f"{len(study.missing)} still to do"] if study.missing else []
     parts = [

@@ -1,4 +1,4 @@
-"""Values of settings as short text, the same in tables, figures and on the terminal."""
+"""Values of settings and counts as short text, the same in tables, figures and on the terminal."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def show(value: Any) -> str:
             return f"{show(value[0])}…{show(value[-1])}"
         return "-".join(map(show, value)) or "default"
     return str(value)
+
+
+def count(number: int, thing: str) -> str:
+    """Return "1 cell" or "3 cells"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
