@@ -1,13 +1,18 @@
 """What the README shows is true."""
 
 import doctest
+import json
 import re
 from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
 
 import moevae
 from studies import designs
 
 README = Path(__file__).parent.parent / "README.md"
+RESULTS = README.parent / "results"
 
 
 def blocks(language):
@@ -33,3 +38,87 @@ def test_its_profile_is_one(tmp_path):
     design = designs.load(str(path))
     assert len(design.cells) == 4
     assert len(design.seeds) == 5
+
+
+@pytest.mark.parametrize(("row", "weight"), [("preset `sharp`", 1.0), ("balanced by 0.3 in place of 1", 0.3)])
+def test_its_headline_is_what_the_records_say(row, weight):
+    columns = [
+        measured("sharp", name, {"objective.balance_weight": weight}) for name in ("acc", "nmi", "ari")
+    ]
+    cells = [f"{short(mean(each))} ± {short(stdev(each))} ({short(min(each))})" for each in columns]
+    assert f"| {row} | {len(columns[0])} | {' | '.join(cells)} |" in told()
+
+
+def test_its_other_numbers_are_what_the_records_say():
+    nmi, dead = around_the_baseline("nmi"), around_the_baseline("dead_experts")
+    assert "baseline's NMI is {} and {}.".format(*map(short, nmi())) in told()
+    pca, vae = nmi("PCA + Gaussian mixture"), nmi("one VAE + Gaussian mixture")
+    assert "a Gaussian mixture reaches {} and {} on principal components".format(*map(short, pca)) in told()
+    assert "and {} and {} on the latents of one VAE of equal size".format(*map(short, vae)) in told()
+
+    page = (RESULTS / "reference" / "report.md").read_text(encoding="utf-8")
+    changes = {
+        "no balancing": {"objective.balance_weight": 0.0},
+        "hard routing (straight-through)": {"routing.kind": "hard"},
+    }
+    for row, change in changes.items():
+        falls = less(nmi(), nmi(**change))
+        intervals = [re.search(rf"lowers NMI by {fall:.3f} \[0(\.\d+), 0(\.\d+)\]", page) for fall in falls]
+        cells = [
+            f"-{short(fall)} [-{high}, -{low}]"
+            for fall, (low, high) in zip(falls, map(re.Match.groups, intervals), strict=True)
+        ]
+        cells.append("{:.1f} and {:.1f}".format(*less(dead(**change), dead())))
+        assert f"| {row} | {' | '.join(cells)} |" in told()
+
+    bounds = re.findall(r"\*\*Temperature\*\*: no level moves NMI from that of 1 by more than 0(\.\d+)", page)
+    cells = [f"within {bound}" for bound in bounds]
+    cells.append("at 0.5: {:.1f} and {:.1f}".format(*less(dead(**{"routing.temperature": 0.5}), dead())))
+    assert f"| temperature 0.5 or 2 | {' | '.join(cells)} |" in told()
+
+
+def test_its_numbers_of_the_2019_model_are_what_the_records_say():
+    acc, nmi = (measured("seed2019", name, {"train.epochs": 100}) for name in ("acc", "nmi"))
+    assert f"ACC {short(mean(acc))} and NMI {short(mean(nmi))} after its 100 epochs" in told()
+    assert f"n = {len(acc)}]" in told()
+
+
+def measured(study, metric, settings, method=None):
+    """A metric of test images, of each complete run with these settings."""
+    records = [json.loads(path.read_text()) for path in (RESULTS / study / "records").glob("*.json")]
+    return [
+        record["metrics"]["test"][metric]
+        for record in records
+        if record["status"] == "complete"
+        and (record["method"] or {}).get("name") == method
+        and all(
+            record["config"][section][name] == value
+            for (section, name), value in ((key.split("."), value) for key, value in settings.items())
+        )
+    ]
+
+
+def around_the_baseline(metric):
+    """A function that gives means over seeds, of MNIST and of Fashion-MNIST."""
+    base = {"objective.balance_weight": 20.0, "routing.temperature": 1.0, "routing.kind": "soft"}
+
+    def means(method=None, **change):
+        return [
+            mean(measured("reference", metric, base | change | {"data.name": name}, method))
+            for name in ("mnist", "fashion-mnist")
+        ]
+
+    return means
+
+
+def less(first, second):
+    return [one - other for one, other in zip(first, second, strict=True)]
+
+
+def told():
+    return " ".join(README.read_text(encoding="utf-8").split())
+
+
+def short(number):
+    """Three decimals without the zero before them."""
+    return f"{number:.3f}".replace("0.", ".", 1)
