@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from moevae.grouped import grouped_linear
-from moevae.nn import StackedLinear
-from moevae.stacked import Stacked
+from moevae.nn import StackedLinear, Weighted
 
 TAPS = 9
 """Of a kernel of 3 x 3; its stride is 2, with a border of one zero."""
@@ -59,30 +58,15 @@ class Convolution(StackedLinear):
         return cast(Tensor, _Gather.apply(pictures)).view(*outer, rows * self.area, self.inputs)
 
 
-class Transposed(Stacked):
-    """Transposed convolutions that double pictures to a size: x [*batch, B, h w C] -> [*batch, B, H W O]."""
+class Transposed(Weighted):
+    """Transposed convolutions that double pictures to a size: x [*batch, B, h w C] -> [*batch, B, H W O].
+
+    The kernels are [*batch, C, 9 O].
+    """
 
     def __init__(self, batch: Sequence[int], size: tuple[int, int], inputs: int, outputs: int) -> None:
-        super().__init__(weight=(*batch, inputs, TAPS * outputs), bias=(*batch, outputs))
-        self.batch, self.size, self.inputs, self.outputs = tuple(batch), size, inputs, outputs
-        self.bound = math.sqrt(6 / (TAPS * inputs + TAPS * outputs))
-
-    @property
-    def weight(self) -> Tensor:
-        """The kernels, [*batch, C, 9 O]."""
-        return self.stored("weight")
-
-    @property
-    def bias(self) -> Tensor:
-        """The biases, [*batch, O]."""
-        return self.stored("bias")
-
-    @torch.no_grad()
-    def reset(self, generators: Sequence[torch.Generator]) -> None:
-        """Draw each run's kernels from its own generator."""
-        for run, generator in zip(self.weight, generators, strict=True):
-            run.uniform_(-self.bound, self.bound, generator=generator)
-        self.bias.zero_()
+        super().__init__(batch, (inputs, TAPS * outputs), outputs, TAPS * (inputs + outputs))
+        self.size, self.inputs, self.outputs = size, inputs, outputs
 
     def forward(self, x: Tensor, normalize: None = None) -> Tensor:
         """Return the next pictures."""

@@ -12,26 +12,28 @@ from moevae.grouped import grouped_linear
 from moevae.stacked import Stacked
 
 
-class StackedLinear(Stacked):
-    """Linear maps stacked over `batch`, which is (R,) or (R, K): x [*batch, B, I] -> [*batch, B, O].
+class Weighted(Stacked):
+    """A layer of weights, which start Glorot-uniform, and of biases, which start at zero.
 
-    Weights start Glorot-uniform and biases zero; `fan_out` is the width of one map where the output
-    holds several side by side.
+    Args:
+        batch: (R,) or (R, K).
+        shape: of one map's weights.
+        biases: of one map.
+        fans: numbers that one output is made from, and that one input goes into, together.
     """
 
-    def __init__(self, batch: Sequence[int], inputs: int, outputs: int, fan_out: int | None = None) -> None:
-        super().__init__(weight=(*batch, inputs, outputs), bias=(*batch, outputs))
-        self.batch, self.inputs, self.outputs = tuple(batch), inputs, outputs
-        self.bound = math.sqrt(6 / (inputs + (fan_out or outputs)))
+    def __init__(self, batch: Sequence[int], shape: tuple[int, int], biases: int, fans: int) -> None:
+        super().__init__(weight=(*batch, *shape), bias=(*batch, biases))
+        self.batch, self.bound = tuple(batch), math.sqrt(6 / fans)
 
     @property
     def weight(self) -> Tensor:
-        """The weights, [*batch, I, O]."""
+        """The weights, [*batch, *shape]."""
         return self.stored("weight")
 
     @property
     def bias(self) -> Tensor:
-        """The biases, [*batch, O]."""
+        """The biases, [*batch, biases]."""
         return self.stored("bias")
 
     @torch.no_grad()
@@ -40,6 +42,17 @@ class StackedLinear(Stacked):
         for run, generator in zip(self.weight, generators, strict=True):
             run.uniform_(-self.bound, self.bound, generator=generator)
         self.bias.zero_()
+
+
+class StackedLinear(Weighted):
+    """Linear maps stacked over `batch`, which is (R,) or (R, K): x [*batch, B, I] -> [*batch, B, O].
+
+    Weights are [*batch, I, O]; `fan_out` is the width of one map where the output holds several side by side.
+    """
+
+    def __init__(self, batch: Sequence[int], inputs: int, outputs: int, fan_out: int | None = None) -> None:
+        super().__init__(batch, (inputs, outputs), outputs, inputs + (fan_out or outputs))
+        self.inputs, self.outputs = inputs, outputs
 
     def forward(self, x: Tensor, normalize: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Return x @ weight + bias; `normalize` is applied to the product, before the bias."""
