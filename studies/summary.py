@@ -46,16 +46,20 @@ def _best(analysis: Analysis, measure: Measure) -> str:
     _, top = stats.guarded_intervals(behind)
     apart = int((top < 0).sum())
     where = f"cell {tables.label(analysis.study, best)} ({tables.describe(analysis.study, best)})"
-    rest = cells - 1 - apart
-    others = (
-        "all others are below it"
-        if rest == 0
-        else f"{rest} of the other {cells - 1} cells cannot be told from it"
-    )
+    others = _others(cells - 1, apart)
     return escape(
         f"The highest mean {measure.label} is that of {where}: "
         f"{_number(measure, mean[best], low[0], high[0])} (n = {stats.counts(values)[best]}); {others}."
     )
+
+
+def _others(number: int, below: int) -> str:
+    """Say how many of the other cells are surely below the best."""
+    if number == 1:
+        return "the other is below it" if below else "the other cannot be told from it"
+    if below == number:
+        return "all others are below it"
+    return f"{number - below} of the other {number} cells cannot be told from it"
 
 
 def _axis(analysis: Analysis, axis: str, effect: Effect) -> str:

@@ -82,3 +82,9 @@ def test_a_cell_that_is_best_by_luck_is_told_to_be_so(tmp_path) -> None:
     told = say(tmp_path, seeds=range(3))[0]
     assert told.startswith("The highest mean NMI is that of cell ")
     assert "5 of the other 5 cells cannot be told from it" in told
+
+
+def test_one_other_cell_is_spoken_of_as_one(tmp_path) -> None:
+    axes = {"objective.balance_weight": [0.0, 20.0]}
+    assert "; the other cannot be told from it." in say(tmp_path / "same", axes, range(5))[0]
+    assert "; the other is below it." in say(tmp_path / "far", axes, range(5), effect=0.4)[0]
