@@ -59,12 +59,14 @@ def nearest(images: Tensor) -> Tensor:
     """
     from sklearn.decomposition import PCA  # slow to import, and often not needed
     from sklearn.neighbors import NearestNeighbors
+    from threadpoolctl import threadpool_limits
 
     count, pixels = images.shape
     if count == 1:
         return torch.zeros(1, 1, dtype=torch.int64)
     points = functional.normalize(gray(images.cpu()).sqrt(), dim=1).numpy()
-    with np.errstate(invalid="ignore"):  # equal images have no variance to explain
+    # Rounding that went by the number of threads would pick other neighbors among those about as near.
+    with threadpool_limits(1, user_api="blas"), np.errstate(invalid="ignore"):  # equal images do not vary
         seen = PCA(min(COMPONENTS, count, pixels), svd_solver="covariance_eigh").fit_transform(points)
     found = NearestNeighbors(n_neighbors=min(NEAREST, count - 1), algorithm="brute").fit(seen)
     return torch.from_numpy(found.kneighbors(return_distance=False))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from moevae import neighbors
 from moevae.neighbors import distances, nearest
@@ -55,3 +56,13 @@ def test_few_images_are_all_neighbors_and_one_alone_is_its_own():
     assert [sorted(row) for row in nearest(images).tolist()] == [[1, 2], [0, 2], [0, 1]]
     assert nearest(images[:1]).tolist() == [[0]]
     assert nearest(torch.zeros(3, 4)).shape == (3, 2)
+
+
+def test_neighbors_are_the_same_however_many_threads_look_for_them():
+    """Of images that are about as near as many others, so that the last bit decides."""
+    images = (torch.rand(3000, 64, generator=torch.Generator().manual_seed(0)) < 0.3).to(torch.uint8) * 255
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            found.append(nearest(images.clone()))
+    assert torch.equal(*found)
