@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from moevae.grouped import grouped_linear
-from moevae.nn import StackedLinear, Weighted
+from moevae.nn import Affine, StackedLinear
 
 TAPS = 9
 """Of a kernel of 3 x 3; its stride is 2, with a border of one zero."""
@@ -58,7 +58,7 @@ class Convolution(StackedLinear):
         return cast(Tensor, _Gather.apply(pictures)).view(*outer, rows * self.area, self.inputs)
 
 
-class Transposed(Weighted):
+class Transposed(Affine):
     """Transposed convolutions that double pictures to a size: x [*batch, B, h w C] -> [*batch, B, H W O].
 
     The kernels are [*batch, C, 9 O].

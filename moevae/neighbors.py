@@ -65,8 +65,10 @@ def nearest(images: Tensor) -> Tensor:
     if count == 1:
         return torch.zeros(1, 1, dtype=torch.int64)
     points = functional.normalize(gray(images.cpu()).sqrt(), dim=1).numpy()
-    # Rounding that went by the number of threads would pick other neighbors among those about as near.
-    with threadpool_limits(1, user_api="blas"), np.errstate(invalid="ignore"):  # equal images do not vary
+    with (
+        threadpool_limits(1, user_api="blas"),  # more would round otherwise, and so pick other neighbors
+        np.errstate(invalid="ignore"),  # equal images have no variance to explain
+    ):
         seen = PCA(min(COMPONENTS, count, pixels), svd_solver="covariance_eigh").fit_transform(points)
     found = NearestNeighbors(n_neighbors=min(NEAREST, count - 1), algorithm="brute").fit(seen)
     return torch.from_numpy(found.kneighbors(return_distance=False))

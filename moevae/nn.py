@@ -12,7 +12,7 @@ from moevae.grouped import grouped_linear
 from moevae.stacked import Stacked
 
 
-class Weighted(Stacked):
+class Affine(Stacked):
     """A layer of weights, which start Glorot-uniform, and of biases, which start at zero.
 
     Args:
@@ -44,7 +44,7 @@ class Weighted(Stacked):
         self.bias.zero_()
 
 
-class StackedLinear(Weighted):
+class StackedLinear(Affine):
     """Linear maps stacked over `batch`, which is (R,) or (R, K): x [*batch, B, I] -> [*batch, B, O].
 
     Weights are [*batch, I, O]; `fan_out` is the width of one map where the output holds several side by side.

@@ -211,10 +211,8 @@ def _tell_trouble(summary: Summary) -> None:
         reason = record.failure.reason if record.failure else "no reason recorded"
         print(f"failed: {record.fingerprint}, seed {record.config['seed']}: {reason}", file=sys.stderr)
     if summary.failures:
-        print(
-            f"{count(len(summary.failures), 'run')} failed: --retry-failed trains again what did",
-            file=sys.stderr,
-        )
+        failed = count(len(summary.failures), "run")
+        print(f"{failed} failed; to train again what failed, add --retry-failed", file=sys.stderr)
 
 
 def _folder_of(study: str, results: Path) -> Path:

@@ -39,11 +39,8 @@ def provenance(study: Study, page: Page) -> None:
     """What was run and where."""
     complete = sum(run.complete for run in study.runs)
     sizes = [len(values) for values in study.axes.values()]
-    grid = (
-        f" ({' × '.join(map(str, sizes))})"
-        if math.prod(sizes) == len(study.cells) > max(sizes, default=1)
-        else ""
-    )
+    crossed = math.prod(sizes) == len(study.cells) > max(sizes, default=1)
+    grid = f" ({' × '.join(map(str, sizes))})" if crossed else ""
     names = tables.words(study.axes)
     rows = [
         ("cells", f"{len(study.cells)}{grid}"),

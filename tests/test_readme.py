@@ -90,7 +90,9 @@ def test_its_numbers_of_the_2019_model_are_what_the_records_say():
 
 def measured(study, metric, settings, method=None):
     """A metric of test images, of each complete run with these settings."""
-    records = [json.loads(path.read_text()) for path in (RESULTS / study / "records").glob("*.json")]
+    records = [
+        json.loads(path.read_text(encoding="utf-8")) for path in (RESULTS / study / "records").glob("*.json")
+    ]
     return [
         record["metrics"]["test"][metric]
         for record in records
