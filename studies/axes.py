@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,12 @@ Setting = tuple[tuple[str, int], ...]
 """Axes and their levels."""
 
 
+def in_order(levels: Sequence[Any]) -> bool:
+    """Return whether levels are numbers that rise, or fall: a line may join what they give."""
+    numbers = all(isinstance(level, int | float) and not isinstance(level, bool) for level in levels)
+    return numbers and list(levels) in (sorted(levels), sorted(levels, reverse=True))
+
+
 def effect_of_each(analysis: Analysis, page: Page) -> None:
     """A section an axis: its levels, paired tests, what it does to the experts, and learning curves."""
     study = analysis.study
@@ -36,12 +44,12 @@ def effect_of_each(analysis: Analysis, page: Page) -> None:
         settings = len(where.cells)
         some = "some of " if settings > plots.MOST_LINES else ""
         page.add(
-            f"Each level averaged over the same {settings} setting{'s'[: settings > 1]} of the other axes"
+            f"Each level averaged over the same {wording.count(settings, 'setting')} of the other axes"
             + (f" ({where.left_out} left out: runs are missing there)" if where.left_out else "")
             + ", seed by seed"
             + (f"; gray lines are {some}the settings." if settings > 1 else ".")
         )
-        ordered = not any(isinstance(value, bool | str) for value in study.axes[axis])
+        ordered = in_order(study.axes[axis])
         drawn = [measure for measure in (*analysis.compared, *measures.ROUTING) if measure in along]
         page.show(
             f"levels {names[axis]}",
