@@ -19,6 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from tabulate import tabulate
 
+from moevae.drawing import png
+
 Entry = Mapping[str, Any]
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -265,7 +267,7 @@ def main() -> int:
     folder = options.results / "throughput"
     folder.mkdir(exist_ok=True)
     for name, figure in figures.items():
-        figure.savefig(folder / name, metadata={"Software": None})
+        (folder / name).write_bytes(png(figure))
     (options.results / "throughput.md").write_text(text)
     return 0
 

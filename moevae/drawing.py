@@ -39,13 +39,18 @@ def canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
 
 
 def png(figure: Figure) -> bytes:
-    """Return the figure as a PNG that names neither program nor time."""
+    """Return the figure as a PNG of at most 256 colors that names neither program nor time."""
     # Laid out here, once: saving would do it again.
-    figure.draw_without_rendering()
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
     figure.set_layout_engine(None)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    figure.savefig(buffer, format="png")
+    # Half the size: a page of results is kept for good, and its figures have few colors.
+    few = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    content = io.BytesIO()
+    few.save(content, format="PNG")
+    return content.getvalue()
 
 
 def bare(place: Axes) -> None:
