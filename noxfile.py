@@ -23,7 +23,8 @@ def _run(session: nox.Session, *arguments: str) -> None:
     python = next(
         path for path in (SHARED / "bin" / "python", SHARED / "Scripts" / "python.exe") if path.exists()
     )
-    session.run(str(python), *arguments, external=True)
+    # Torch compiled anew at each start of a process would cost seconds.
+    session.run(str(python), *arguments, env={"PYTHONDONTWRITEBYTECODE": None}, external=True)
 
 
 @nox.session
