@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from moevae import devices
+from moevae.adam import Adam
 from moevae.config import RunConfig, shape
 from moevae.data import Images
 from moevae.errors import CheckpointError, ConfigError
@@ -122,7 +123,7 @@ class Training:
         self.choice = Streams(seeds, "choice of experts", device)
         self.objective = Objective(configs, device)
         self.smoothness = Smoothness(configs, images.train, images.size, device)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), fused=True)
+        self.optimizer = Adam(self.model.parameters())
         self.epochs = configs[0].train.epochs
         self.epochs_done = 0
         self.seconds = 0.0
@@ -165,8 +166,7 @@ class Training:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that the next epochs depend on: tensors by name, and plain data for JSON."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+        tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
         tensors |= {f"stream.{name}": stream.state() for name, stream in self._streams().items()}
         failures = [asdict(failure) if failure else None for failure in self.failures]
         return tensors, {"epochs_done": self.epochs_done, "seconds": self.seconds, "failures": failures}
@@ -185,12 +185,7 @@ class Training:
         if parts["stream"].keys() != streams.keys():
             raise CheckpointError("a snapshot whose random streams are those of another version")
         self.model.load_state_dict(parts["model"])
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in parts["optimizer"].items():
-            index, _, moment = name.partition(".")
-            moments.setdefault(int(index), {})[moment] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.optimizer.restore(parts["optimizer"])
         for name, stream in streams.items():
             stream.restore(parts["stream"][name])
         self.epochs_done, self.seconds = plain["epochs_done"], plain["seconds"]
@@ -217,12 +212,10 @@ class Training:
         uniform = self.choice.uniform(*terms.gate_log_probs.shape[1:]) if random else None
         roughness = self._roughness(temperature, batch, terms)
         loss = self.objective(terms, uniform) + roughness  # [R]
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss.sum().backward()
         self.working.hand_over()
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(self.configs[0].train, self._progress(index))
-        self.optimizer.step()
+        self.optimizer.step(learning_rate_at(self.configs[0].train, self._progress(index)))
         if self.assignments is None:
             self.objective.move_bias(self.model.gate.expert_bias, terms)
         self.working.refresh()

@@ -24,6 +24,8 @@ def test_a_figure_looks_as_matplotlib_draws_it_with_a_palette_and_no_other_words
     found = Image.open(io.BytesIO(kept))
     assert (found.mode, found.info) == ("P", {})
     assert len(kept) < len(drawn.getvalue()) / 2
-    apart = np.abs(np.asarray(found.convert("RGB"), float) - np.asarray(Image.open(drawn).convert("RGB"), float))
+    apart = np.abs(
+        np.asarray(found.convert("RGB"), float) - np.asarray(Image.open(drawn).convert("RGB"), float)
+    )
     assert apart.mean() < 1
     assert np.quantile(apart, 0.999) < 32
