@@ -12,8 +12,8 @@ from torch.optim.adam import adam
 class Adam:
     """`torch.optim.Adam(parameters, fused=True)`, step for step and bit for bit.
 
-    The class in torch loads torch's compiler, which takes a process two seconds or more before its first step;
-    the function beneath it does not.
+    Torch's class loads torch's compiler, which takes a process seconds before its first step; the function
+    beneath it does not.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
