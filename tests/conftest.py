@@ -24,6 +24,13 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """Figures are made and not drawn, which takes most of the time of a report."""
+    for module in ("moevae.drawing", "studies.plots", "studies.pictures"):
+        monkeypatch.setattr(f"{module}.png", lambda figure: b"not drawn")
+
+
+@pytest.fixture
 def one_thread_again():
     import torch
 

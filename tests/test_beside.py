@@ -145,7 +145,7 @@ def test_a_baseline_has_a_cell_for_each_data_set(bench):
     assert len({cell.key for cell in (*design.cells, *design.beside)}) == 8 + 2
 
 
-def test_a_report_says_which_baselines_are_still_to_come(bench):
+def test_a_report_says_which_baselines_are_still_to_come(bench, undrawn):
     design = bench.design()
     with pytest.raises(RuntimeError):
         bench.run(design, Fitter(bench.diary, refusing=BASELINES["oracle-experts"].method.name))
@@ -175,7 +175,7 @@ routing.kind = ["soft", "hard"]
 """
 
 
-def test_the_command_line_fits_baselines_into_the_same_tables(tmp_path, capsys):
+def test_the_command_line_fits_baselines_into_the_same_tables(tmp_path, capsys, undrawn):
     profile = tmp_path / "tiny.toml"
     profile.write_text(TINY)
     command = ["ablate", "--profile", str(profile), "--results", str(tmp_path), "--device", "cpu"]

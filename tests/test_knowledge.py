@@ -40,7 +40,7 @@ def folder(tmp_path_factory) -> Path:
     )
 
 
-def test_the_page_counts_who_shares_what(folder: Path) -> None:
+def test_the_page_counts_who_shares_what(folder: Path, undrawn) -> None:
     page = write_report(folder).read_text()
     section = page.split("## Which classes share an expert, and which are split")[1].split("\n## ")[0]
     assert "In 1 of the 3 runs of cell 1 there is neither at the end" in section

@@ -1,6 +1,7 @@
 """What the README shows is true."""
 
 import doctest
+import functools
 import json
 import re
 from pathlib import Path
@@ -90,12 +91,9 @@ def test_its_numbers_of_the_2019_model_are_what_the_records_say():
 
 def measured(study, metric, settings, method=None):
     """A metric of test images, of each complete run with these settings."""
-    records = [
-        json.loads(path.read_text(encoding="utf-8")) for path in (RESULTS / study / "records").glob("*.json")
-    ]
     return [
         record["metrics"]["test"][metric]
-        for record in records
+        for record in records(study)
         if record["status"] == "complete"
         and (record["method"] or {}).get("name") == method
         and all(
@@ -103,6 +101,12 @@ def measured(study, metric, settings, method=None):
             for (section, name), value in ((key.split("."), value) for key, value in settings.items())
         )
     ]
+
+
+@functools.cache
+def records(study):
+    folder = RESULTS / study / "records"
+    return [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
 
 
 def around_the_baseline(metric):

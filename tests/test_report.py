@@ -33,13 +33,6 @@ def bare(config: RunConfig):
     return synthetic.record(config, pictures=False)
 
 
-@pytest.fixture
-def undrawn(monkeypatch) -> None:
-    """Figures are made and not drawn, which takes most of the time."""
-    for module in ("moevae.drawing", "studies.plots", "studies.pictures"):
-        monkeypatch.setattr(f"{module}.png", lambda figure: b"not drawn")
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     """The folder of a study with all there is: failed, missing and torn records, other methods, pictures."""

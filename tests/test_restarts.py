@@ -1,12 +1,15 @@
 """Restarts keep the run with the best bound of each group, and see no label."""
 
 import numpy as np
+import pytest
 import synthetic
 
 from moevae.config import override
 from moevae.presets import digits
 from studies import loading, restarts
 from studies.report import write_report
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 BOUNDS = [-5.0, -1.0, -3.0, -4.0, -2.0, -6.0, -9.0]
 NMI = [0.1, 0.2, 0.9, 0.3, 0.8, 0.7, 0.6]

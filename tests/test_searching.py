@@ -308,7 +308,7 @@ def test_every_sampler_and_pruner_searches(sampler, pruner, tmp_path, climb):
     assert len({json.dumps(trial.params) for trial in found.trials}) > 10
 
 
-def test_the_report_of_a_search_builds(tmp_path):
+def test_the_report_of_a_search_builds(tmp_path, undrawn):
     search = searches.load("gate", objective="nmi", **FAST)
 
     def run(configs, /, *, on_epoch):
