@@ -91,6 +91,9 @@ def levels(effects: Sequence[Effect], ticks: Sequence[str], name: str, *, ordere
             if ordered:
                 place.plot(x, summary.mean, color=BLUE, linewidth=1.5, zorder=2)
             _bars(place, x, summary.mean, summary.low, summary.high)
+            drawn = np.unique(np.concatenate([effect.means.ravel(), summary.low, summary.high]))
+            if np.isfinite(drawn).sum() == 1:
+                place.set_yticks(drawn[:1])  # fractions around one number would be noise
             place.set_title(effect.measure.heading)
             every = -(-len(ticks) // MOST_TICKS)
             turned = max(map(len, ticks)) > 7 or len(ticks[::every]) > 8

@@ -59,6 +59,8 @@ def _others(number: int, below: int) -> str:
         return "the other is below it" if below else "the other cannot be told from it"
     if below == number:
         return "all others are below it"
+    if not below:
+        return f"none of the other {number} cells can be told from it"
     return f"{number - below} of the other {number} cells cannot be told from it"
 
 
