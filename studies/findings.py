@@ -12,6 +12,7 @@ from moevae.drawing import labeled
 from studies import axes, bounds, effects, knowledge, markup, pictures, plots, restarts, stats, tables
 from studies.analysis import Analysis
 from studies.markup import escape
+from studies.measures import ELBO
 from studies.page import FOLDED, Page
 from studies.records import Method
 from studies.study import Run, Study
@@ -195,9 +196,9 @@ def runs(analysis: Analysis, page: Page) -> None:
             f"{measure.label} {measure.show(run.metrics[measure.key])}" for measure in analysis.compared
         )
         page.add(
-            f"**The {name} run**, {run.metrics[key]:.2f} nats: cell {tables.label(study, run.cell)} "
-            f"({escape(tables.describe(study, run.cell))}), seed {run.seed}; on the test split {numbers}. "
-            f"Record `{run.record.fingerprint}`."
+            f"**The {name} run**, {ELBO.show(run.metrics[key])} nats: "
+            f"cell {tables.label(study, run.cell)} ({escape(tables.describe(study, run.cell))}), "
+            f"seed {run.seed}; on the test split {numbers}. Record `{run.record.fingerprint}`."
         )
         _pictures(study, page, run, name)
 

@@ -30,8 +30,13 @@ class Measure:
 
     def show(self, value: float) -> str:
         """Return the number as text, with a dash where there is none."""
-        return "–" if value != value else f"{value:z,.{self.digits}f}"
+        if value != value:
+            return "–"
+        return f"{value:.2e}" if abs(value) >= HUGE else f"{value:z,.{self.digits}f}"
 
+
+HUGE = 1e7
+"""Numbers from here on are shown by their powers of ten."""
 
 NMI = Measure("test.nmi", "NMI")
 ARI = Measure("test.ari", "ARI")

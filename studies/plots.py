@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, SymmetricalLogLocator
 
 from moevae.drawing import png, style
 from studies.effects import Effect
-from studies.measures import Measure
+from studies.measures import HUGE, Measure
 from studies.stats import Row
 
 BLUE, ORANGE, GRAY, PALE = "#0072B2", "#D55E00", "#767676", "#d9d9d9"
@@ -94,6 +96,7 @@ def levels(effects: Sequence[Effect], ticks: Sequence[str], name: str, *, ordere
             drawn = np.unique(np.concatenate([effect.means.ravel(), summary.low, summary.high]))
             if np.isfinite(drawn).sum() == 1:
                 place.set_yticks(drawn[:1])  # fractions around one number would be noise
+            _decades(place, "y", drawn)
             place.set_title(effect.measure.heading)
             every = -(-len(ticks) // MOST_TICKS)
             turned = max(map(len, ticks)) > 7 or len(ticks[::every]) > 8
@@ -132,7 +135,7 @@ def curves(
                 tops += [end[len(mean) // 4 :] for end in (mean, low, high)]
             shown = np.concatenate(tops)
             shown = shown[np.isfinite(shown)]
-            if shown.size and np.ptp(shown) > 0:
+            if not _decades(place, "y", shown) and shown.size and np.ptp(shown) > 0:
                 place.set_ylim(shown.min() - 0.15 * np.ptp(shown), shown.max() + 0.15 * np.ptp(shown))
             place.set_xscale("log")
             last = int(epochs[-1])
@@ -177,7 +180,8 @@ def trade(
                     fontsize=10,
                 )
             place.set_xlabel(measure.heading)
-            place.locator_params(axis="x", nbins=4)
+            if not _decades(place, "x", np.concatenate(x)):
+                place.locator_params(axis="x", nbins=4)
         places.flat[0].set_ylabel(chosen[0].heading)
         return png(figure)
 
@@ -186,6 +190,21 @@ def _bars(place: Axes, x: Row, mean: Row, low: Row, high: Row) -> None:
     place.errorbar(
         x, mean, yerr=_reach((mean, low, high)), fmt="o", color=BLUE, capsize=3, markersize=6, zorder=3
     )
+
+
+def _decades(place: Axes, axis: Literal["x", "y"], values: Row) -> bool:
+    """Show numbers that are orders of magnitude apart by powers of ten, and return whether they are."""
+    sizes = np.abs(values[np.isfinite(values)])
+    apart = bool(sizes.size) and sizes.max() >= max(HUGE, 1e3 * np.median(sizes)) and np.median(sizes) >= 1
+    if apart:
+        small = 10 ** np.floor(np.log10(np.median(sizes)))
+        side, scale = (place.xaxis, place.set_xscale) if axis == "x" else (place.yaxis, place.set_yscale)
+        scale("symlog", linthresh=small)
+        ticks = SymmetricalLogLocator(base=10, linthresh=small)
+        ticks.set_params(numticks=4)
+        side.set_major_locator(ticks)
+        side.set_minor_locator(NullLocator())
+    return apart
 
 
 def _reach(point: tuple[Row, Row, Row]) -> np.ndarray:

@@ -62,3 +62,9 @@ def test_axes_are_called_by_words_that_tell_them_apart() -> None:
         "balance weight",
         "expert hidden",
     ]
+
+
+def test_numbers_are_shown_to_their_digits_and_huge_ones_by_powers_of_ten():
+    values = (-0.004, 1234.5, -9_999_999.4, 1e7, -1.6921e10, float("nan"))
+    shown = ["0.00", "1,234.50", "-9,999,999.40", "1.00e+07", "-1.69e+10", "–"]
+    assert [measures.ELBO.show(value) for value in values] == shown

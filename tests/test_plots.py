@@ -1,0 +1,33 @@
+"""Axes of figures suit the numbers on them."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from studies import plots
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list[Figure]:
+    """The figures, in place of their bytes."""
+    kept: list[Figure] = []
+    monkeypatch.setattr(plots, "png", lambda figure: kept.append(figure) or b"")
+    return kept
+
+
+def curve(last: float):
+    mean = np.array([-160.0, -150.0, -145.0, last])
+    return mean, mean - 1, mean + 1
+
+
+@pytest.mark.parametrize(("last", "scale"), [(-140.0, "linear"), (-8e10, "symlog")])
+def test_numbers_apart_by_orders_of_magnitude_stand_on_an_axis_of_powers_of_ten(drawn, last, scale):
+    lines = [curve(-141.0), curve(-142.0), curve(last)]
+    plots.curves({"ELBO": (np.arange(1, 5), lines)}, ["a", "b", "c"], "objective")
+    (place,) = drawn[0].axes
+    assert place.get_yscale() == scale
+    low, high = place.get_ylim()
+    assert low < last
+    assert -141 < high < 0
+    ticks = [tick for tick in place.get_yticks() if low <= tick <= high]
+    assert 2 <= len(ticks) <= 8
