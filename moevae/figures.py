@@ -36,7 +36,9 @@ def reconstructions(model: Mixture, x: Tensor, gray: Tensor | None = None) -> Te
     return images.gather(1, chosen.expand(-1, 1, -1, images.shape[-1])).squeeze(1)
 
 
-def tiles(images: Tensor | np.ndarray, height: int, width: int, scale: int = 1, gap: int = 0) -> bytes:
+def tiles(
+    images: Tensor | np.ndarray, height: int, width: int, scale: int = 1, gap: int = 0, shades: int = 256
+) -> bytes:
     """Return a PNG of images laid side by side.
 
     Args:
@@ -45,10 +47,13 @@ def tiles(images: Tensor | np.ndarray, height: int, width: int, scale: int = 1, 
         width: of one image, pixels.
         scale: pixels of the picture for one of the image.
         gap: pixels of the picture between images, gray.
+        shades: gray levels, black and white among them: 256, 16 or 4; fewer make a smaller file.
     """
     array = np.asarray(torch.as_tensor(images).detach().cpu(), dtype=np.float64)
-    shades = np.rint(array.clip(0, 1) * 255).astype(np.uint8).reshape(*array.shape[:2], height, width)
-    tiles = shades.repeat(scale, 2).repeat(scale, 3)
+    step = 255 // (shades - 1)
+    fine = np.rint(array.clip(0, 1) * 255)
+    pixels = (np.rint(fine / step) * step).astype(np.uint8).reshape(*array.shape[:2], height, width)
+    tiles = pixels.repeat(scale, 2).repeat(scale, 3)
     spaced = np.pad(tiles, [(0, 0), (0, 0), (0, gap), (0, gap)], constant_values=128)
     rows, columns, tall, wide = spaced.shape
     gray = spaced.transpose(0, 2, 1, 3).reshape(rows * tall, columns * wide)

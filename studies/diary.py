@@ -27,6 +27,8 @@ PICTURE_ROWS = 6
 """Epochs at which the experts are drawn, spread evenly on a log scale."""
 RECONSTRUCTED = 12
 """Test images shown beside their reconstructions."""
+SHADES = 16
+"""Gray levels of the pictures kept beside a record: with 256 they took twice the room."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,12 @@ class Diary:
         pairs = torch.stack([seen, figures.reconstructions(model, seen, shades)[run].cpu()])
         columns = [str(index) for index in range(len(seen))]
         return {
-            "samples": (figures.tiles(samples, height, width), rows, experts),
-            "reconstructions": (figures.tiles(pairs, height, width), ["image", "reconstruction"], columns),
+            "samples": (figures.tiles(samples, height, width, shades=SHADES), rows, experts),
+            "reconstructions": (
+                figures.tiles(pairs, height, width, shades=SHADES),
+                ["image", "reconstruction"],
+                columns,
+            ),
         }
 
     def _of_gate(self, progress: Progress, run: int) -> dict[str, float]:

@@ -144,9 +144,9 @@ def curves(
             place.minorticks_off()
             place.set(title=label, xlabel="epoch")
         handles, labels = places.flat[0].get_legend_handles_labels()
-        figure.legend(
-            handles, labels, title=title, loc="outside lower center", ncols=min(4, len(names)), frameon=False
-        )
+        fitting = int(figure.get_figwidth() / (0.8 + 0.1 * max(map(len, names))))  # inches of an entry
+        columns = max(1, min(4, len(names), fitting))
+        figure.legend(handles, labels, title=title, loc="outside lower center", ncols=columns, frameon=False)
         return png(figure)
 
 

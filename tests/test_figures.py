@@ -28,6 +28,16 @@ def test_every_tile_stands_in_its_place(scale, gap):
         assert np.array_equal(tile, SHADES[row, column].reshape(HEIGHT, WIDTH))
 
 
+@pytest.mark.parametrize("shades", [256, 16, 4])
+def test_fewer_shades_are_the_nearest_of_them_even_in_a_picture_already_drawn(shades):
+    levels = np.linspace(0, 255, shades)
+    whole = decoded(figures.tiles(SHADES / 255, HEIGHT, WIDTH)).astype(float)
+    few = decoded(figures.tiles(SHADES / 255, HEIGHT, WIDTH, shades=shades))
+    nearest = levels[np.abs(whole[..., None] - levels).argmin(-1)]
+    assert np.array_equal(few, nearest)
+    assert np.array_equal(decoded(figures.tiles(few[None, None] / 255, *few.shape, shades=shades)), few)
+
+
 def test_values_beyond_black_and_white_are_cut():
     picture = decoded(figures.tiles(torch.tensor([[[-3.0, 0.0, 0.5, 1.0, 9.0]]]), 1, 5))
     assert picture.tolist() == [[0, 0, 128, 255, 255]]

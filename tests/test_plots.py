@@ -31,3 +31,15 @@ def test_numbers_apart_by_orders_of_magnitude_stand_on_an_axis_of_powers_of_ten(
     assert -141 < high < 0
     ticks = [tick for tick in place.get_yticks() if low <= tick <= high]
     assert 2 <= len(ticks) <= 8
+
+
+@pytest.mark.parametrize("letters", [1, 9, 15, 30])
+def test_a_legend_stays_on_its_figure(drawn, letters):
+    names = [letter * letters for letter in "wxyzwx"]
+    panels = dict.fromkeys(("ELBO", "NMI"), (np.arange(1, 5), [curve(-140.0)] * 6))
+    plots.curves(panels, names, "balancing")
+    figure = drawn[0]
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0
+    assert legend.x1 <= figure.bbox.x1
