@@ -64,9 +64,12 @@ What to expect:
 - Nothing is written. Each file that cannot be trusted, and is therefore
   not counted, is named.
 - Exit code: 0 all agree, 1 something does not, 2 there is no such study.
+- --again trains runs anew. On the machine that made the records, and with
+  the same torch, each comes out bit for bit; elsewhere, to rounding.
 
 Examples:
   python -m studies verify quick
+  python -m studies verify reference --again 5
   python -m studies verify results/quick --json"""
 
 REBUILD = """Make a study's Optuna storage anew from its records.
@@ -246,6 +249,12 @@ class Verify:
     """Where studies are kept, one folder each."""
     storage: Storage = None
     """Optuna's storage, if it is elsewhere."""
+    again: Annotated[int, arg(metavar="N")] = 0
+    """Train N complete runs again, chosen by lot, and compare bit for bit."""
+    device: Device = "auto"
+    """Where they train; auto takes what the record names."""
+    data_root: Root = None
+    """Folder of MNIST and Fashion-MNIST."""
     json: Flag = False
     """Print JSON, for other programs."""
 

@@ -3,25 +3,53 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from studies import upkeep
+from rich.console import Console
+from rich.progress import track
+
+from moevae.errors import ConfigError
+from studies import again, records, upkeep
+from studies.again import Repeat
 from studies.arguments import RebuildStorage, Verify
+from studies.site import Site
 
 
 def verify(options: Verify, folder: Path) -> int:
     """Print what was found in a study's folder; return 1 if anything there cannot be trusted."""
+    if options.again < 0:
+        raise ConfigError(f"--again {options.again}: give a number of runs, from 0")
     verdict = upkeep.verify(folder, options.storage)
+    repeats = list(_repeated(options, folder))
+    wrong = bool(verdict.problems) or any(found.differ for found in repeats)
     if options.json:
-        print(json.dumps({"folder": str(folder), **asdict(verdict)}, indent=1))
-        return 1 if verdict.problems else 0
+        tree = {"folder": str(folder), **asdict(verdict), "again": [asdict(found) for found in repeats]}
+        print(json.dumps(tree, indent=1))
+        return int(wrong)
     for problem in verdict.problems:
         print(problem)
+    for found in repeats:
+        others = f" and {len(found.differ) - 1} more" if len(found.differ) > 1 else ""
+        came = f"{found.differ[0]}{others} came out otherwise" if found.differ else "the same, bit for bit"
+        print(f"{found.fingerprint} trained again: {came}")
     failed = f", {verdict.failed} failed" if verdict.failed else ""
-    found = f"{len(verdict.problems)} problems" if verdict.problems else "all records and the storage agree"
-    print(f"{folder.name}: {verdict.complete} of {verdict.planned} runs complete{failed}; {found}")
-    return 1 if verdict.problems else 0
+    agree = f"{len(verdict.problems)} problems" if verdict.problems else "all records and the storage agree"
+    print(f"{folder.name}: {verdict.complete} of {verdict.planned} runs complete{failed}; {agree}")
+    return int(wrong)
+
+
+def _repeated(options: Verify, folder: Path) -> Iterator[Repeat]:
+    """Train runs again, behind a bar on standard error."""
+    if not options.again:
+        return
+    good, _ = records.read_all(folder)
+    picked = again.chosen(good, options.again)
+    site = Site(device=options.device, data_root=str(options.data_root) if options.data_root else None)
+    console = Console(stderr=True)
+    for record in track(picked, "Training again", console=console, disable=not console.is_terminal):
+        yield again.repeat(record, site)
 
 
 def rebuild_storage(options: RebuildStorage, folder: Path) -> int:

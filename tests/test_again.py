@@ -1,0 +1,84 @@
+"""Runs that are trained again from their records come out bit for bit, and what does not is named."""
+
+import json
+
+import pytest
+
+from moevae.config import override
+from moevae.presets import digits
+from studies import again, records
+from studies.__main__ import main
+from studies.records import Record
+from studies.site import Site, train
+
+HERE = Site(device="cpu")
+SMALL = override(digits(), {"train.epochs": 2, "data.train_size": 128, "train.batch_size": 64})
+
+
+@pytest.fixture(scope="module")
+def record() -> Record:
+    """Of a run that was trained beside another."""
+    configs = [override(SMALL, {"seed": seed}) for seed in (0, 1)]
+    return train(configs, on_epoch=None, site=Site(device="cpu", threads=1))[1].record
+
+
+def test_a_record_is_repeated_bit_for_bit_alone_as_in_company(record, one_thread_again):
+    assert again.repeat(record, HERE) == again.Repeat(record.fingerprint, record.commit, ())
+
+
+def test_a_number_that_was_otherwise_is_named(record, one_thread_again):
+    tree = json.loads(record.model_dump_json())
+    tree["metrics"]["test"]["nmi"] += 1e-9
+    tree["curve"][1]["loss"] -= 1e-9
+    tree["pictures"]["samples"]["sha256"] = "0" * 64
+    found = again.repeat(Record.model_validate(tree), HERE).differ
+    assert set(found) == {"metrics.test.nmi", "curve.1.loss", "pictures.samples.sha256"}
+
+
+def test_what_an_older_version_did_not_keep_is_not_missed(record, one_thread_again):
+    tree = json.loads(record.model_dump_json())
+    del tree["reliability"], tree["metrics"]["test"]["amortization_gap"]
+    assert not again.repeat(Record.model_validate(tree), HERE).differ
+
+
+def test_differences_are_told_by_their_paths():
+    kept = {"a": [1, {"b": 2.0}], "c": None, "d": [1, 2]}
+    assert not list(again.differences(kept, kept | {"later": 5}))
+    found = {"a": [1, {"b": 2.5}], "d": [1]}
+    assert list(again.differences(kept, found)) == ["a.1.b", "d"]
+
+
+PROFILE = """
+name = "tiny"
+title = "Tiny"
+preset = "digits"
+seeds = 2
+[set]
+train.epochs = 1
+data.train_size = 128
+train.batch_size = 64
+[axes]
+routing.kind = ["soft", "hard"]
+"""
+
+
+def test_the_command_trains_runs_again_and_says_what_came_of_it(tmp_path, capsys, undrawn, one_thread_again):
+    (tmp_path / "tiny.toml").write_text(PROFILE)
+    place = ["--results", str(tmp_path)]
+    baselines = ["--baselines", "kmeans"]
+    assert (
+        main(["ablate", "--profile", str(tmp_path / "tiny.toml"), "--device", "cpu", *baselines, *place]) == 0
+    )
+    capsys.readouterr()
+    command = ["verify", "tiny", "--again", "9", "--device", "cpu", *place]
+    assert main(command) == 0
+    assert capsys.readouterr().out.count("trained again: the same, bit for bit\n") == 6
+    good, _ = records.read_all(tmp_path / "tiny")
+    tree = good[0].model_dump(mode="json")
+    tree["metrics"]["test"]["nmi"] += 1e-9
+    records.path_of(tmp_path / "tiny", good[0].fingerprint).write_bytes(records.sealed(tree))
+    assert main([*command, "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [each["fingerprint"] for each in told["again"] if each["differ"]] == [good[0].fingerprint]
+    assert main(["verify", "tiny", "--again", "-1", *place]) == 2
+    assert "--again -1: give a number of runs, from 0" in capsys.readouterr().err
