@@ -51,6 +51,7 @@ def tiles(
     """
     array = np.asarray(torch.as_tensor(images).detach().cpu(), dtype=np.float64)
     step = 255 // (shades - 1)
+    # By way of 256 shades, so that a picture drawn with them rounds to the very same.
     fine = np.rint(array.clip(0, 1) * 255)
     pixels = (np.rint(fine / step) * step).astype(np.uint8).reshape(*array.shape[:2], height, width)
     tiles = pixels.repeat(scale, 2).repeat(scale, 3)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from toys import TINY_PROFILE
 
 from moevae.config import override
 from moevae.presets import digits
@@ -48,22 +49,8 @@ def test_differences_are_told_by_their_paths():
     assert list(again.differences(kept, found)) == ["a.1.b", "d"]
 
 
-PROFILE = """
-name = "tiny"
-title = "Tiny"
-preset = "digits"
-seeds = 2
-[set]
-train.epochs = 1
-data.train_size = 128
-train.batch_size = 64
-[axes]
-routing.kind = ["soft", "hard"]
-"""
-
-
 def test_the_command_trains_runs_again_and_says_what_came_of_it(tmp_path, capsys, undrawn, one_thread_again):
-    (tmp_path / "tiny.toml").write_text(PROFILE)
+    (tmp_path / "tiny.toml").write_text(TINY_PROFILE)
     place = ["--results", str(tmp_path)]
     baselines = ["--baselines", "kmeans"]
     assert (

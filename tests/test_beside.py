@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 import pytest
-from toys import PROFILE, Listener, Toy, outcome
+from toys import PROFILE, TINY_PROFILE, Listener, Toy, outcome
 
 from moevae.config import fingerprint
 from studies import designs, records, upkeep
@@ -162,22 +162,9 @@ def test_a_report_says_which_baselines_are_still_to_come(bench, undrawn):
     assert len(runs) == len(wanted(design))
 
 
-TINY = """
-name = "tiny"
-title = "Tiny"
-preset = "digits"
-seeds = 2
-[set]
-train.epochs = 1
-data.train_size = 100
-[axes]
-routing.kind = ["soft", "hard"]
-"""
-
-
 def test_the_command_line_fits_baselines_into_the_same_tables(tmp_path, capsys, undrawn):
     profile = tmp_path / "tiny.toml"
-    profile.write_text(TINY)
+    profile.write_text(TINY_PROFILE)
     command = ["ablate", "--profile", str(profile), "--results", str(tmp_path), "--device", "cpu"]
     asked = ["--baselines", "kmeans,random-gate", "oracle-experts"]
     assert main([*command, *asked, "--dry-run"]) == 0

@@ -148,3 +148,17 @@ class Listener:
 
     def done(self, task: Task, made: Sequence[Record]) -> None:
         self.ended.append(len(made))
+
+
+TINY_PROFILE = """
+name = "tiny"
+title = "Tiny"
+preset = "digits"
+seeds = 2
+[set]
+train.epochs = 1
+data.train_size = 100
+[axes]
+routing.kind = ["soft", "hard"]
+"""
+"""Runs that train for real, in a second or two."""

@@ -1,9 +1,8 @@
-"""`verify` and `rebuild-storage`: look whether a study's files agree, and make its storage anew."""
+"""`verify` and `rebuild-storage`: whether a study agrees and its runs repeat, and its storage made anew."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +21,7 @@ def verify(options: Verify, folder: Path) -> int:
     if options.again < 0:
         raise ConfigError(f"--again {options.again}: give a number of runs, from 0")
     verdict = upkeep.verify(folder, options.storage)
-    repeats = list(_repeated(options, folder))
+    repeats = _repeated(options, folder)
     wrong = bool(verdict.problems) or any(found.differ for found in repeats)
     if options.json:
         tree = {"folder": str(folder), **asdict(verdict), "again": [asdict(found) for found in repeats]}
@@ -40,16 +39,16 @@ def verify(options: Verify, folder: Path) -> int:
     return int(wrong)
 
 
-def _repeated(options: Verify, folder: Path) -> Iterator[Repeat]:
+def _repeated(options: Verify, folder: Path) -> list[Repeat]:
     """Train runs again, behind a bar on standard error."""
     if not options.again:
-        return
+        return []
     good, _ = records.read_all(folder)
     picked = again.chosen(good, options.again)
     site = Site(device=options.device, data_root=str(options.data_root) if options.data_root else None)
     console = Console(stderr=True)
-    for record in track(picked, "Training again", console=console, disable=not console.is_terminal):
-        yield again.repeat(record, site)
+    shown = track(picked, "Training again", console=console, disable=not console.is_terminal)
+    return [again.repeat(record, site) for record in shown]
 
 
 def rebuild_storage(options: RebuildStorage, folder: Path) -> int:
