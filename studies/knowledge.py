@@ -59,14 +59,14 @@ def sharing(analysis: Analysis, page: Page) -> None:
             histories.append([_events(counts, table.classes) for counts in history(study, run).values()])
     if not ends:
         return
-    n = len(ends)
+    n, looked = len(ends), sum(bool(epochs) for epochs in histories)
     page.head("Which classes share an expert, and which are split")
     page.add(
         f"In {sum(not found for found in ends)} of the {n} runs of cell {tables.label(study, cell)} there is "
         "neither at the end. Two classes share an expert that wins more than "
         f"{merging.MERGED:.0%} of each; a class is split where two experts or more win at least "
-        f"{merging.SPLIT:.0%} of it. At the end: on the test split. While it trained: after any epoch, on "
-        "validation images."
+        f"{merging.SPLIT:.0%} of it. At the end: on the test split. "
+        + ("While it trained: after any epoch, on validation images." if looked else "No run held out images.")
     )
     told = Counter(event for found in ends for event in found)
     passed = Counter(event for epochs in histories for event in set().union(*epochs))
@@ -74,9 +74,15 @@ def sharing(analysis: Analysis, page: Page) -> None:
         {
             "what": event,
             "at the end": f"{told[event]} of {n} runs",
-            "while it trained": f"{passed[event]} of {n} runs",
-            "since epoch (median)": _since(event, histories) if told[event] else "–",
         }
+        | (
+            {
+                "while it trained": f"{passed[event]} of {looked} runs",
+                "since epoch (median)": _since(event, histories) if told[event] else "–",
+            }
+            if looked
+            else {}
+        )
         for event in sorted(told | passed, key=lambda event: (-told[event], -passed[event], event))
     ]
     page.rows(rows, 10, page.keep("sharing", pd.DataFrame(rows)) if rows else "")
