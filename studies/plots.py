@@ -10,11 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.scale import SymmetricalLogScale
 from matplotlib.ticker import NullLocator, SymmetricalLogLocator
 
 from moevae.drawing import png, style
 from studies.effects import Effect
-from studies.measures import HUGE, Measure
+from studies.measures import Measure
 from studies.stats import Row
 
 BLUE, ORANGE, GRAY, PALE = "#0072B2", "#D55E00", "#767676", "#d9d9d9"
@@ -193,13 +194,16 @@ def _bars(place: Axes, x: Row, mean: Row, low: Row, high: Row) -> None:
 
 
 def _decades(place: Axes, axis: Literal["x", "y"], values: Row) -> bool:
-    """Show numbers that are orders of magnitude apart by powers of ten, and return whether they are."""
-    sizes = np.abs(values[np.isfinite(values)])
-    apart = bool(sizes.size) and sizes.max() >= max(HUGE, 1e3 * np.median(sizes)) and np.median(sizes) >= 1
+    """Show numbers that are an order of magnitude apart by powers of ten, and return whether they are."""
+    finite = values[np.isfinite(values)]
+    sizes = np.abs(finite)
+    apart = bool(sizes.size) and sizes.max() >= max(1e3, 10 * np.median(sizes)) and np.median(sizes) >= 1
     if apart:
         small = 10 ** np.floor(np.log10(np.median(sizes)))
-        side, scale = (place.xaxis, place.set_xscale) if axis == "x" else (place.yaxis, place.set_yscale)
-        scale("symlog", linthresh=small)
+        side = place.xaxis if axis == "x" else place.yaxis
+        far = 10 ** np.ceil(np.log10(sizes.max()))
+        ends = (-far if finite.min() < 0 else 0, far if finite.max() > 0 else 0)
+        place.set(**{f"{axis}scale": SymmetricalLogScale(axis, linthresh=small), f"{axis}lim": ends})
         ticks = SymmetricalLogLocator(base=10, linthresh=small)
         ticks.set_params(numticks=4)
         side.set_major_locator(ticks)

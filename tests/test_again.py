@@ -64,6 +64,8 @@ def test_the_command_trains_runs_again_and_says_what_came_of_it(tmp_path, capsys
     tree = good[0].model_dump(mode="json")
     tree["metrics"]["test"]["nmi"] += 1e-9
     records.path_of(tmp_path / "tiny", good[0].fingerprint).write_bytes(records.sealed(tree))
+    assert main(command) == 1
+    assert capsys.readouterr().out.endswith("; 1 of 6 trained again came out otherwise\n")
     assert main([*command, "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert [each["fingerprint"] for each in told["again"] if each["differ"]] == [good[0].fingerprint]

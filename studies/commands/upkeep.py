@@ -35,7 +35,9 @@ def verify(options: Verify, folder: Path) -> int:
         print(f"{found.fingerprint} trained again: {came}")
     failed = f", {verdict.failed} failed" if verdict.failed else ""
     agree = f"{len(verdict.problems)} problems" if verdict.problems else "all records and the storage agree"
-    print(f"{folder.name}: {verdict.complete} of {verdict.planned} runs complete{failed}; {agree}")
+    other = sum(bool(found.differ) for found in repeats)
+    anew = f"; {other} of {len(repeats)} trained again came out otherwise" if other else ""
+    print(f"{folder.name}: {verdict.complete} of {verdict.planned} runs complete{failed}; {agree}{anew}")
     return int(wrong)
 
 
