@@ -14,6 +14,15 @@ from moevae.nn import StackedLinear
 Size = tuple[int, int]
 """Height and width, in pixels."""
 
+REACH = 3
+"""Pixels that a context sees to the left, to the right and above."""
+
+TAPS_BEFORE = REACH * (2 * REACH + 1) + REACH
+"""Pixels before a pixel that its context sees: whole rows above it, and the rest of its own."""
+
+_CONTEXT = (32, 32)
+"""Widths of a context's hidden layers."""
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -118,6 +127,11 @@ def decoder(config: ModelConfig, size: Size) -> Plan:
     first = Dense(latent, math.prod(sizes[-1]) * channels[-1])
     ups = zip(reversed(sizes[:-1]), reversed(channels[1:]), reversed(channels[:-1]), strict=True)
     return [first, *(Up(*up) for up in ups)]
+
+
+def context(config: ModelConfig) -> Plan:
+    """Return the layers that make logits of the pixels before a pixel; none where pixels are independent."""
+    return perceptron((TAPS_BEFORE, *_CONTEXT, 1)) if config.likelihood == "autoregressive" else []
 
 
 def _reader(network: str, hidden: Sequence[int], size: Size, outputs: int) -> Plan:

@@ -30,6 +30,8 @@ def image_bytes(config: RunConfig, size: Size) -> int:
     layers = (*architecture.encoder(model, size), *architecture.decoder(model, size))
     pixels = math.prod(size)
     looked = pixels + max(_PIXELS * pixels, *(layer.held for layer in layers))
+    context = [layer.held for layer in architecture.context(model)]
+    looked += pixels * max(context, default=0)
     drawn = (2 * samples + _LATENTS) * model.latent_dim
     gate = max(layer.held for layer in architecture.gate(model, size))
     return _FLOAT * max(model.num_experts * (looked + drawn), gate)

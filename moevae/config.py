@@ -84,7 +84,10 @@ class ModelConfig:
     """What the gate looks at: pixels as the likelihood sees them, or gray. Any gate is a valid variational
     distribution over the experts, so bounds on the probability of what is seen stay bounds."""
     activation: Literal["relu", "sigmoid", "tanh"] = "relu"
-    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    likelihood: Literal["bernoulli", "gaussian", "autoregressive"] = "bernoulli"
+    """Of pixels, given z: `bernoulli` and `gaussian` have them independent. In `autoregressive` a pixel is
+    Bernoulli, too, and depends on those before it in a window of 7 x 7: a small network of each expert adds
+    what it sees there to the decoder's logits."""
     gaussian_std: Positive = 0.5
     """Fixed standard deviation of the Gaussian likelihood, in pixel units of [0, 1]."""
     variance_floor: NonNegative = 0.0

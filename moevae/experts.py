@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from moevae import architecture
 from moevae.config import ModelConfig
+from moevae.context import Context
 from moevae.densities import at_least_float32, bernoulli_log_prob, gaussian_log_prob, kl_standard_normal
 from moevae.dispatch import Dispatch
 from moevae.networks import BranchingNetwork, StackedNetwork
+from moevae.seeding import generator
 
 
 class Experts(nn.Module):
@@ -24,23 +26,44 @@ class Experts(nn.Module):
         self.config = config
         self.encoder = BranchingNetwork(*stack, encoder, activation, architecture.common(config))
         self.decoder = StackedNetwork(stack, decoder, activation)
+        self.context = Context(config, runs, size) if architecture.context(config) else None
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu and logvar of q_k(z|x), [R, K, B, Z] each, of images x, [R, B, D]."""
         return self._posterior(self.encoder(x))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Return the decoders' last layer, [R, K, B, D], before its sigmoid; z [R, K, B, Z]."""
+        """Return the decoders' last layer, [R, K, B, D], before its sigmoid; z [R, K, B, Z].
+
+        What a pixel owes to pixels before it is not in it.
+        """
         return self.decoder(z)
 
     def mean(self, z: Tensor) -> Tensor:
-        """Return the mean image E[x|z, k] in [0, 1], [R, K, B, D]; z [R, K, B, Z]."""
+        """Return the mean image E[x|z, k] in [0, 1], [R, K, B, D]; z [R, K, B, Z].
+
+        Where pixels depend on pixels: the probability of each, given those before it as they are drawn. The
+        draws behind them are the same for all z, so that near latents give near images.
+        """
+        logits = self.decode(z)
+        if self.context is not None:
+            uniform = torch.rand(logits.shape[-1], generator=generator(0, "pixels")).to(logits)
+            return self.context.drawn(logits, uniform)
         # Run by run: vectorized code rounds the last few elements of a tensor in another way.
-        return torch.stack([logits.sigmoid() for logits in self.decode(z)])
+        return torch.stack([each.sigmoid() for each in logits])
 
     def recon_log_prob(self, z: Tensor, x: Tensor) -> Tensor:
-        """Return log p_k(x|z) in nats, [R, K, B]; z [R, K, B, Z], x [R, B, D]."""
-        return self._log_prob(self.decode(z), x.unsqueeze(1))
+        """Return log p_k(x|z) in nats, [R, K, B S].
+
+        Args:
+            z: latents, [R, K, B S, Z], the S of an image side by side.
+            x: images, [R, B, D].
+        """
+        samples = z.shape[2] // x.shape[1]
+        logits = self.decode(z)
+        if self.context is not None:
+            logits = logits + self.context(x).repeat_interleave(samples, 2)
+        return self._log_prob(logits, x.repeat_interleave(samples, 1).unsqueeze(1))
 
     def dense(self, x: Tensor, noise: Tensor, bound: str = "elbo") -> tuple[Tensor, Tensor]:
         """Return recon_log_prob and kl_z of every expert, [R, K, B] each; see `expert_terms`.
@@ -53,7 +76,7 @@ class Experts(nn.Module):
         mu, logvar = self.encode(x)
         draws = noise.unflatten(2, (x.shape[1], -1))  # [R, K, B, S, Z]
         z = sampled(mu, logvar, draws).flatten(2, 3)
-        recon = self.recon_log_prob(z, x.repeat_interleave(draws.shape[3], 1))
+        recon = self.recon_log_prob(z, x)
         return expert_terms(recon.view(draws.shape[:-1]), mu, logvar, draws, bound)
 
     def sparse(
@@ -69,7 +92,10 @@ class Experts(nn.Module):
         """
         mu, logvar = self.encode_rows(x, dispatch)
         draws = dispatch.rows(noise.unflatten(2, (x.shape[1], -1)))  # [T, S, Z]
-        recon = self.recon_log_prob_rows(sampled(mu, logvar, draws), dispatch.images(x), dispatch)
+        rows = dispatch.images(x)
+        recon = self.recon_log_prob_rows(
+            sampled(mu, logvar, draws), rows, dispatch, self.context_rows(rows, dispatch)
+        )
         recon, kl_z = expert_terms(recon, mu, logvar, draws, bound)
         return dispatch.choices(recon), dispatch.choices(kl_z)
 
@@ -78,11 +104,25 @@ class Experts(nn.Module):
         read = dispatch.images(self.encoder.shared(x))
         return self._posterior(self.encoder.sparse(read, dispatch.ends))
 
-    def recon_log_prob_rows(self, z: Tensor, x: Tensor, dispatch: Dispatch) -> Tensor:
-        """Return log p(x|z) of S latents a dispatched row, [T, S]; z [T, S, Z], x [T, D]."""
+    def context_rows(self, x: Tensor, dispatch: Dispatch) -> Tensor | None:
+        """Return the logits of the context of dispatched images x, [T, D] each; None where there is none."""
+        return None if self.context is None else self.context.sparse(x, dispatch.ends)
+
+    def recon_log_prob_rows(self, z: Tensor, x: Tensor, dispatch: Dispatch, context: Tensor | None) -> Tensor:
+        """Return log p(x|z) of S latents a dispatched row, [T, S].
+
+        Args:
+            z: latents, [T, S, Z].
+            x: images, [T, D].
+            dispatch: of the rows.
+            context: of the rows, from `context_rows`.
+        """
         samples = z.shape[1]
         logits = self.decoder.sparse(z.flatten(0, 1), [end * samples for end in dispatch.ends])
-        return self._log_prob(logits.unflatten(0, (-1, samples)), x.unsqueeze(1))
+        logits = logits.unflatten(0, (-1, samples))
+        if context is not None:
+            logits = logits + context.unsqueeze(1)
+        return self._log_prob(logits, x.unsqueeze(1))
 
     def _posterior(self, output: Tensor) -> tuple[Tensor, Tensor]:
         mu, logvar = at_least_float32(output).chunk(2, dim=-1)

@@ -85,6 +85,7 @@ def iwae_bound(
     dispatch = Dispatch.of(chosen, log_prior.shape[1])
     rows = dispatch.images(x)  # [T, D]
     mu, logvar = experts.encode_rows(x, dispatch)
+    context = experts.context_rows(rows, dispatch)
     total = torch.full(mu.shape[:1], -math.inf, dtype=torch.float64, device=x.device)
     for start in range(0, samples, chunk):
         each = [
@@ -92,7 +93,7 @@ def iwae_bound(
             for _ in range(start, min(start + chunk, samples))
         ]
         draws = dispatch.rows(torch.stack(each, 3))  # [T, S, Z]
-        recon = experts.recon_log_prob_rows(sampled(mu, logvar, draws), rows, dispatch)
+        recon = experts.recon_log_prob_rows(sampled(mu, logvar, draws), rows, dispatch, context)
         for weight in log_weights(recon, mu, logvar, draws).unbind(1):
             # One after the other: the rounding of the sum must not depend on the chunk.
             total = torch.logaddexp(total, weight.double())

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from moevae.config import (
     DataConfig,
+    EvaluationConfig,
     ModelConfig,
     ObjectiveConfig,
     RoutingConfig,
@@ -39,6 +40,23 @@ def mnist_conv() -> RunConfig:
         data=DataConfig(name="mnist"),
         model=ModelConfig(latent_dim=20, expert_network="conv", expert_hidden=(16, 32), gate_hidden=(128,)),
         train=TrainConfig(epochs=20, batch_size=128),
+    )
+
+
+def mnist_autoregressive() -> RunConfig:
+    """MNIST made likely: two deep experts whose pixels depend on pixels, and one trains on an image."""
+    return RunConfig(
+        data=DataConfig(name="mnist", validation_size=5000, binarization="fixed"),
+        model=ModelConfig(
+            num_experts=2,
+            latent_dim=20,
+            expert_hidden=(400, 400),
+            gate_hidden=(128,),
+            likelihood="autoregressive",
+        ),
+        routing=RoutingConfig(kind="top-k", top_k=1),
+        train=TrainConfig(epochs=40, batch_size=128, learning_rate=2e-3, learning_rate_schedule="cosine"),
+        evaluation=EvaluationConfig(importance_samples=5000, importance_experts=1),
     )
 
 
@@ -107,6 +125,7 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
     "digits": digits,
     "mnist": mnist,
     "mnist-conv": mnist_conv,
+    "mnist-autoregressive": mnist_autoregressive,
     "fashion-mnist": fashion_mnist,
     "seed2019": seed2019,
     "sharp": sharp,

@@ -66,7 +66,11 @@ def sharing(analysis: Analysis, page: Page) -> None:
         "neither at the end. Two classes share an expert that wins more than "
         f"{merging.MERGED:.0%} of each; a class is split where two experts or more win at least "
         f"{merging.SPLIT:.0%} of it. At the end: on the test split. "
-        + ("While it trained: after any epoch, on validation images." if looked else "No run held out images.")
+        + (
+            "While it trained: after any epoch, on validation images."
+            if looked
+            else "No run held out images."
+        )
     )
     told = Counter(event for found in ends for event in found)
     passed = Counter(event for epochs in histories for event in set().union(*epochs))

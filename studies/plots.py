@@ -203,7 +203,7 @@ def _decades(place: Axes, axis: Literal["x", "y"], values: Row) -> bool:
         side = place.xaxis if axis == "x" else place.yaxis
         far = 10 ** np.ceil(np.log10(sizes.max()))
         ends = (-far if finite.min() < 0 else 0, far if finite.max() > 0 else 0)
-        place.set(**{f"{axis}scale": SymmetricalLogScale(axis, linthresh=small), f"{axis}lim": ends})
+        place.set(**{f"{axis}scale": SymmetricalLogScale(side, linthresh=small), f"{axis}lim": ends})
         ticks = SymmetricalLogLocator(base=10, linthresh=small)
         ticks.set_params(numticks=4)
         side.set_major_locator(ticks)

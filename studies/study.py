@@ -41,8 +41,9 @@ class Run:
         """What the bounds are bounds of: only runs that agree on it have comparable nats."""
         model, data = self.record.config["model"], self.record.config["data"]
         pixels = "gray" if data["binarization"] == "none" else "binarized"
-        spread = f" (std {model['gaussian_std']:g})" if model["likelihood"] == "gaussian" else ""
-        return f"{model['likelihood'].capitalize()}{spread} on {pixels} pixels"
+        gaussian = model["likelihood"] == "gaussian"
+        kind = f"Gaussian (std {model['gaussian_std']:g})" if gaussian else "Bernoulli"
+        return f"{kind} on {pixels} pixels"
 
     @property
     def complete(self) -> bool:

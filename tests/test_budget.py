@@ -44,8 +44,9 @@ def peak(work) -> int:
         EVEN | {"model.num_experts": 1, "model.gate_hidden": (2000, 1000)},
         EVEN | {"model.latent_dim": 200, "evaluation.num_samples": 4},
         EVEN | CONVOLUTIONS,
+        EVEN | {"model.likelihood": "autoregressive"},
     ],
-    ids=["odd", "gaussian", "wide", "gate", "latents", "convolutions"],
+    ids=["odd", "gaussian", "wide", "gate", "latents", "convolutions", "autoregressive"],
 )
 def test_a_look_takes_no_more_than_it_says_and_not_much_less(changes, runs):
     own = config(changes)

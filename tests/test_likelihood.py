@@ -38,7 +38,10 @@ class Linear:
         mu = torch.linalg.solve(self.precision[k], residual.squeeze(1))
         return mu + self.off, -self.precision[k].diagonal(dim1=-2, dim2=-1).log()
 
-    def recon_log_prob_rows(self, z, x, dispatch):
+    def context_rows(self, x, dispatch):
+        return None
+
+    def recon_log_prob_rows(self, z, x, dispatch, context):
         k = self.of(dispatch.ends)
         mean = z @ self.weight[k] + self.bias[k]
         return distributions.Normal(mean, 0.8).log_prob(x.unsqueeze(1)).sum(-1)
@@ -137,8 +140,9 @@ def test_a_slow_loop_gives_the_same_bound():
     torch.testing.assert_close(found, torch.stack(bounds).exp().sum(0).log(), rtol=1e-9, atol=1e-9)
 
 
-def test_evaluation_measures_it_alone_as_in_company_and_whatever_the_chunk():
-    configs = [override(run(), {"seed": seed}) for seed in (0, 1)]
+@pytest.mark.parametrize("likelihood", ["bernoulli", "autoregressive"])
+def test_evaluation_measures_it_alone_as_in_company_and_whatever_the_chunk(likelihood):
+    configs = [override(run(), {"seed": seed, "model.likelihood": likelihood}) for seed in (0, 1)]
     model, data = mixture(configs[0], seeds=(0, 1)).float(), images(test=BLOCK + 16)
     together = evaluate(model, configs, data)
     small = evaluate(model, configs, data, chunk=1)

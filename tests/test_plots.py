@@ -20,7 +20,9 @@ def curve(last: float):
     return mean, mean - 1, mean + 1
 
 
-@pytest.mark.parametrize(("last", "scale"), [(-140.0, "linear"), (-900.0, "linear"), (-6e3, "symlog"), (-8e10, "symlog")])
+@pytest.mark.parametrize(
+    ("last", "scale"), [(-140.0, "linear"), (-900.0, "linear"), (-6e3, "symlog"), (-8e10, "symlog")]
+)
 def test_numbers_apart_by_orders_of_magnitude_stand_on_an_axis_of_powers_of_ten(drawn, last, scale):
     lines = [curve(-141.0), curve(-142.0), curve(last)]
     plots.curves({"ELBO": (np.arange(1, 5), lines)}, ["a", "b", "c"], "objective")

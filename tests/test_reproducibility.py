@@ -46,6 +46,16 @@ def test_company_changes_no_bit_of_smooth_gates(sizes, smoothness):
         assert same(weights(fit([own], data).model, 0), weights(together.model, run))
 
 
+@SIZES
+@pytest.mark.parametrize("kind", ["soft", "top-k"])
+def test_company_changes_no_bit_where_pixels_depend_on_pixels(sizes, kind):
+    changes = {"model.likelihood": "autoregressive", "train.batch_size": 16, "train.num_samples": 2}
+    configs, data = population(sizes, kind, **changes), images()
+    together = fit(configs, data)
+    for run, own in enumerate(configs):
+        assert same(weights(fit([own], data).model, 0), weights(together.model, run))
+
+
 LEARNING = pytest.mark.parametrize(
     ("kind", "schedule", "balancing"),
     [
