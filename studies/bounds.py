@@ -17,8 +17,12 @@ SHOWN = 12
 
 
 def judged(runs: Sequence[Run]) -> tuple[str, list[Run]]:
-    """Return the split whose ELBO judges the runs, a choice that sees no labels, and those that have it."""
-    for split in ("validation", "test"):
+    """Return the split whose ELBO judges the runs, a choice that sees no labels, and those that have it.
+
+    It is the validation split where all have the same.
+    """
+    same = len({run.held_out for run in runs}) == 1
+    for split in ("validation", "test") if same else ("test",):
         if found := [run for run in runs if key(split) in run.metrics]:
             return split, found
     return "", []

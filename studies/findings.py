@@ -159,8 +159,11 @@ def choosing(analysis: Analysis, page: Page) -> None:
         return
     study, measure = analysis.study, analysis.compared[0]
     page.head("Choosing without labels")
+    held_out = any(run.record.data.validation for run in study.runs)
     page.add(
-        "Each rule chooses a cell in every seed, by numbers of the validation split. Its cost is counted "
+        "Each rule chooses a cell in every seed, by numbers of "
+        + ("training or of the validation split" if held_out else "training: no images were held out")
+        + ". Its cost is counted "
         f"from the oracle choice, the cell with the highest test {measure.label} in that seed: a number that "
         "needs the labels it is scored with, and so flatters itself."
     )

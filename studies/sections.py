@@ -38,6 +38,8 @@ def head(study: Study, page: Page) -> None:
 def provenance(study: Study, page: Page) -> None:
     """What was run and where."""
     complete = sum(run.complete for run in study.runs)
+    others = [run for peer in study.peers for run in peer.runs]
+    made = [*study.runs, *others]
     sizes = [len(values) for values in study.axes.values()]
     crossed = math.prod(sizes) == len(study.cells) > max(sizes, default=1)
     grid = f" ({' × '.join(map(str, sizes))})" if crossed else ""
@@ -48,13 +50,14 @@ def provenance(study: Study, page: Page) -> None:
         ("baseline", "none" if study.baseline is None else tables.describe(study, study.baseline)),
         ("seeds", ", ".join(map(str, study.seeds))),
         ("runs", f"{complete} complete, {len(study.failed)} failed, {len(study.missing)} missing"),
-        ("data", _distinct(map(_data, study.runs))),
+        *([("baselines' runs", f"{sum(run.complete for run in others)} complete")] if others else []),
+        ("data", _distinct(map(_data, made))),
         ("likelihood", _distinct(run.likelihood for run in study.runs)),
-        ("hardware", _distinct(map(_hardware, study.runs))),
-        ("time", _time(study)),
+        ("hardware", _distinct(map(_hardware, made))),
+        ("time", _time(made)),
         *(("energy", words) for words in _energy(study)),
-        ("versions", _distinct(map(_versions, study.runs))),
-        ("commit", _distinct(map(_commit, study.runs))),
+        ("versions", _distinct(map(_versions, made))),
+        ("commit", _distinct(map(_commit, made))),
     ]
     page.head("What was run, and where")
     page.add(markup.table([{"study": key, study.name: value} for key, value in rows]))
@@ -89,8 +92,9 @@ def reading(study: Study, page: Page) -> None:
         "`mean ± standard deviation [interval]`: ddof = 1; the interval of the mean is a 95 % BCa bootstrap "
         f"over seeds ({stats.RESAMPLES} resamples), left out where n = 1 or all runs agree.{narrow}",
         "Intervals in the summary are wider: at each end the farther of BCa and Student's t, the latter "
-        "corrected for the number of levels compared (Bonferroni). How many cells cannot be told from the "
-        "best is by such intervals of their paired differences, one at a time.",
+        "corrected for the number of levels compared (Bonferroni). How many means cannot be told from the "
+        "best is by such intervals of paired differences, one at a time: where runs of a cell are far apart, "
+        "its mean says little, and p and P(better) say more.",
         "p: sign-flip permutation test of the paired differences over shared seeds, two-sided, "
         f"{exact}; {least}. Holm corrects for all rows of a table.",
         "P(better): chance that a run of this row is better than one of the baseline, ties half. Effect g: "
@@ -202,11 +206,11 @@ def _commit(run: Run) -> str:
     )
 
 
-def _time(study: Study) -> str:
+def _time(runs: Iterable[Run]) -> str:
     """Return the time of all populations: a run's seconds are those of the population it shared."""
     total = sum(
         (run.record.seconds.train + run.record.seconds.evaluation) / run.record.throughput.population
-        for run in study.runs
+        for run in runs
         if run.record.seconds and run.record.throughput
     )
     return f"{total:,.0f} s of training and evaluation, all runs together"

@@ -25,7 +25,7 @@ class Rule:
     words: str
     criterion: Criterion
     nats: bool = False
-    """Whether it compares bounds on the data's likelihood."""
+    """Whether it compares bounds on the data's likelihood, or what is made of them."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ RULES = (
     Rule("effective experts", "most experts in use", _metric("validation.effective_experts")),
     Rule("no choice", "always the baseline cell", _baseline),
 )
-"""None of them sees a label. Metrics are those of the validation split."""
+"""None of them sees a label. Metrics are those of the validation split, and the loss is that of training."""
 
 
 def choose(study: Study, measure: Measure, rules: tuple[Rule, ...] = RULES) -> list[Choice]:
@@ -88,10 +88,10 @@ def choose(study: Study, measure: Measure, rules: tuple[Rule, ...] = RULES) -> l
 
     Costs are counted from the oracle choice: the cell with the highest measure on the test split in the
     same seed. Cells or seeds that lack numbers are left out, whichever lack more. Rules that compare
-    bounds are left out where cells have different likelihoods.
+    bounds are left out where cells have different likelihoods, or bounds of different images.
     """
     values = study.matrix(measure.key)
-    mixed = len({run.likelihood for run in study.runs if run.complete}) > 1
+    mixed = len({(run.likelihood, run.held_out) for run in study.runs if run.complete}) > 1
     choices = [_choice(rule, rule.criterion(study), values) for rule in rules if not (rule.nats and mixed)]
     return [choice for choice in choices if choice is not None]
 

@@ -46,6 +46,12 @@ class Run:
         return f"{kind} on {pixels} pixels"
 
     @property
+    def held_out(self) -> tuple[object, ...]:
+        """Which images the validation split has: only runs that agree on it have comparable bounds there."""
+        data = self.record.config["data"]
+        return data["name"], data["split_seed"], data["imbalance"], self.record.data.validation
+
+    @property
     def complete(self) -> bool:
         """Whether the run reached its end and left metrics."""
         return self.record.status == "complete"

@@ -56,12 +56,14 @@ def _best(analysis: Analysis, measure: Measure) -> str:
 def _others(number: int, below: int) -> str:
     """Say how many of the other cells are surely below the best."""
     if number == 1:
-        return "the other is below it" if below else "the other cannot be told from it"
+        return (
+            "the mean of the other is below it" if below else "the mean of the other cannot be told from it"
+        )
     if below == number:
-        return "all others are below it"
+        return "the means of all others are below it"
     if not below:
-        return f"none of the other {number} cells can be told from it"
-    return f"{number - below} of the other {number} cells cannot be told from it"
+        return f"no mean of the other {number} cells can be told from it"
+    return f"the means of {number - below} of the other {number} cells cannot be told from it"
 
 
 def _axis(analysis: Analysis, axis: str, effect: Effect) -> str:
@@ -72,20 +74,22 @@ def _axis(analysis: Analysis, axis: str, effect: Effect) -> str:
     reference = levels[effect.contexts.baseline]
     n = int(np.nanmax(np.where(np.isfinite(effect.low), effect.comparison.n, 0)))
     settings = len(effect.contexts.cells)
-    over = f"n = {n}" + (f", over {settings} settings of the other axes" if settings > 1 else "")
     seen = 10.0**-measure.digits
     carried = (effect.low >= seen) | (effect.high <= -seen)
     if carried.any():
         size = np.where(carried, np.abs(effect.comparison.difference), -1.0)
         level = int(np.argmax(size))
         sign = 1 if effect.comparison.difference[level] > 0 else -1
+        moved = sign * (effect.means[:, level] - effect.means[:, effect.contexts.baseline])
         ends = sorted((sign * effect.low[level], sign * effect.high[level]))
         verb = "raises" if sign > 0 else "lowers"
         number = _number(measure, size[level], *ends)
+        over = _over(n, settings, int((moved > 0).sum()))
         return (
             f"**{escape(name.capitalize())}** {escape(levels[level])} in place of {escape(reference)} {verb} "
             f"{escape(f'{measure.label} by {number}{_unit(measure)} ({over}).')}"
         )
+    over = _over(n, settings, settings)
     reach = np.concatenate([effect.low, effect.high])
     reach = np.abs(reach[np.isfinite(reach)])
     cells = stats.means(study.comparable(measure))
@@ -96,6 +100,14 @@ def _axis(analysis: Analysis, axis: str, effect: Effect) -> str:
         f"**{escape(name.capitalize())}**: no level moves {escape(measure.label)} from that of "
         f"{escape(reference)} by more than {escape(f'{measure.show(reach.max())}{_unit(measure)} ({over}).')}"
     )
+
+
+def _over(n: int, settings: int, moved: int) -> str:
+    """Say how many seeds, and how many settings of the other axes, some of which may not move that way."""
+    if settings == 1:
+        return f"n = {n}"
+    some = f", {moved} of which move that way" if moved < settings else ""
+    return f"n = {n}, over {settings} settings of the other axes{some}"
 
 
 def _interaction(analysis: Analysis, measure: Measure) -> str:

@@ -58,14 +58,22 @@ def test_no_rule_looks_at_labels(study: Study) -> None:
         np.testing.assert_array_equal(rule.criterion(blind), rule.criterion(study))
 
 
-def test_bounds_of_two_likelihoods_choose_nothing(tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("axis", "levels", "compare"),
+    [
+        ("model.likelihood", ["bernoulli", "gaussian"], False),
+        ("model.likelihood", ["bernoulli", "autoregressive"], True),
+        ("data.imbalance", [0.5, 1.0], False),
+        ("data.split_seed", [0, 1], False),
+        ("data.train_size", [100, 200], True),
+    ],
+)
+def test_only_bounds_of_one_likelihood_on_the_same_images_choose(tmp_path, axis, levels, compare) -> None:
     def make(config: RunConfig):
         return synthetic.record(config, pictures=False)
 
-    study = load(
-        synthetic.write(tmp_path, synthetic.plan({"model.likelihood": ["bernoulli", "gaussian"]}), make)
-    )
-    assert not any(choice.rule.nats for choice in selection.choose(study, NMI))
+    study = load(synthetic.write(tmp_path, synthetic.plan({axis: levels}), make))
+    assert any(choice.rule.nats for choice in selection.choose(study, NMI)) == compare
 
 
 def test_nothing_is_chosen_from_one_cell(tmp_path) -> None:

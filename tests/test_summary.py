@@ -49,6 +49,22 @@ def test_a_planted_effect_is_told_with_its_interval_and_n(tmp_path) -> None:
     assert low < 0.2 < high
 
 
+def test_settings_that_do_not_move_with_their_mean_are_counted(tmp_path) -> None:
+    axes = {"objective.balance_weight": [0.0, 20.0], "routing.temperature": [0.5, 1.0, 2.0]}
+
+    def make(config: RunConfig):
+        strength, temperature = int(config.objective.balance_weight), int(4 * config.routing.temperature)
+        draw = np.random.default_rng([config.seed, strength, temperature])
+        turn = 0.1 if temperature == 8 else -0.3
+        nmi = 0.5 + turn * (strength == 0) + draw.normal(0, 0.01)
+        return synthetic.record(config, pictures=False, metrics={"mixture_elbo": -20.0, "nmi": nmi})
+
+    told = summary.sentences(analyze(load(synthetic.write(tmp_path, synthetic.plan(axes), make))))
+    found = [each for each in told if "**Balance weight** 0 in place of 20 lowers NMI" in each]
+    assert len(found) == 1
+    assert found[0].endswith("(n = 3, over 3 settings of the other axes, 2 of which move that way).")
+
+
 def test_every_sentence_has_n_and_an_interval_or_a_bound(tmp_path) -> None:
     told = say(tmp_path, effect=0.2)
     assert len(told) >= 4
@@ -81,10 +97,10 @@ def test_what_is_not_there_is_seldom_claimed(tmp_path) -> None:
 def test_a_cell_that_is_best_by_luck_is_told_to_be_so(tmp_path) -> None:
     told = say(tmp_path, seeds=range(3))[0]
     assert told.startswith("The highest mean NMI is that of cell ")
-    assert "none of the other 5 cells can be told from it" in told
+    assert "no mean of the other 5 cells can be told from it" in told
 
 
 def test_one_other_cell_is_spoken_of_as_one(tmp_path) -> None:
     axes = {"objective.balance_weight": [0.0, 20.0]}
-    assert "; the other cannot be told from it." in say(tmp_path / "same", axes, range(5))[0]
-    assert "; the other is below it." in say(tmp_path / "far", axes, range(5), effect=0.4)[0]
+    assert "; the mean of the other cannot be told from it." in say(tmp_path / "same", axes, range(5))[0]
+    assert "; the mean of the other is below it." in say(tmp_path / "far", axes, range(5), effect=0.4)[0]
