@@ -63,7 +63,8 @@ def _others(number: int, below: int) -> str:
         return "the means of all others are below it"
     if not below:
         return f"no mean of the other {number} cells can be told from it"
-    return f"the means of {number - below} of the other {number} cells cannot be told from it"
+    means = "mean" if number - below == 1 else "means"
+    return f"the {means} of {number - below} of the other {number} cells cannot be told from it"
 
 
 def _axis(analysis: Analysis, axis: str, effect: Effect) -> str:
