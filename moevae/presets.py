@@ -46,7 +46,7 @@ def mnist_conv() -> RunConfig:
 def mnist_autoregressive() -> RunConfig:
     """MNIST made likely: two deep experts whose pixels depend on pixels, and one trains on an image."""
     return RunConfig(
-        data=DataConfig(name="mnist", validation_size=5000, binarization="fixed"),
+        data=DataConfig(name="mnist", validation_size=5000),
         model=ModelConfig(
             num_experts=2,
             latent_dim=20,
@@ -55,7 +55,14 @@ def mnist_autoregressive() -> RunConfig:
             likelihood="autoregressive",
         ),
         routing=RoutingConfig(kind="top-k", top_k=1),
-        train=TrainConfig(epochs=40, batch_size=128, learning_rate=2e-3, learning_rate_schedule="cosine"),
+        objective=ObjectiveConfig(bound="iwae"),
+        train=TrainConfig(
+            epochs=40,
+            batch_size=128,
+            learning_rate=2e-3,
+            learning_rate_schedule="cosine",
+            num_samples=5,
+        ),
         evaluation=EvaluationConfig(importance_samples=5000, importance_experts=1),
     )
 
