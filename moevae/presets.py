@@ -95,8 +95,8 @@ def seed2019() -> RunConfig:
 def sharp() -> RunConfig:
     """Gates that find the digits of MNIST: they learn by smoothness, confidence and balance, experts follow.
 
-    The gate is that of Hu et al. (2017): wide, normalized by batches, gray pixels, virtual adversarial. Scores
-    of test images chose the strength of balancing (oracle).
+    The gate is that of Hu et al. (2017): wide, normalized by batches, gray pixels, virtual adversarial.
+    Scores of test images chose the strength of balancing (oracle).
     """
     return RunConfig(
         data=DataConfig(name="mnist", validation_size=0),
