@@ -232,8 +232,9 @@ def _slopes(entries: Sequence[Entry], swept: str, device: str) -> str:
         seconds = [entry["seconds"]["median"] for entry in own]
         power = np.polyfit(np.log(places), np.log(seconds), 1)[0]
         line = f"- {row}: time grows as the power {power:.2f} of {SWEPT[swept]}"
-        slope, rest = np.polyfit(places, [entry["peak_memory_mib"] for entry in own], 1)
-        if slope > 0:
+        peaks = [entry["peak_memory_mib"] for entry in own]
+        slope, rest = np.polyfit(places, peaks, 1)
+        if (np.diff(np.array(peaks)[places.argsort()]) > 0).all():
             most = int((CARD_GIB * 1024 - max(rest, 0)) / slope)
             line += f"; memory by {slope:.3g} MiB each, which would let about {most:,} into {CARD_GIB} GiB"
             line += "" if device == "cuda" else " (extrapolated from this memory, not measured on a card)"

@@ -126,6 +126,22 @@ def test_a_ratio_that_fell_is_flagged(bench, measured, tmp_path):
     assert worse.stdout.startswith("test_batch[16-soft]: ")
 
 
+def test_only_memory_that_grows_at_every_step_is_extrapolated(bench, measured, tmp_path):
+    found = json.loads(measured.read_text())
+    (row,) = (entry for entry in found["benchmarks"] if entry["name"] == "test_batch[16-soft]")
+    for name, peaks in (("grows", (5, 9, 17)), ("stays", (5, 11, 11))):
+        made = [copy.deepcopy(row) for _ in peaks]
+        for step, (entry, peak) in enumerate(zip(made, peaks, strict=True)):
+            entry["name"] = f"test_batch[{16 << step}-soft]"
+            entry["extra_info"]["facts"]["batch"] = 16 << step
+            entry["extra_info"]["peak_memory_mib"] = peak
+        (tmp_path / "throughput-cpu.json").write_text(json.dumps(found | {"benchmarks": made}))
+        assert report(bench, "--results", tmp_path).returncode == 0
+        page = (tmp_path / "throughput.md").read_text()
+        assert "- soft: time grows as the power" in page
+        assert ("which would let about" in page) == (name == "grows")
+
+
 def test_nothing_measured_is_said_in_one_line(bench, tmp_path):
     done = report(bench, "--results", tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
