@@ -11,6 +11,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from moevae import console
 from moevae.console import Command
+from moevae.presets import PRESETS
 
 TRAIN = """Train a mixture of VAEs without labels, measure it, and keep it.
 
@@ -46,7 +47,8 @@ SAMPLE = """Draw images from the experts of a trained run, into a PNG file.
 
 What to expect:
 - Mean images, drawn from an expert's prior; neither labels nor data are
-  needed. The same seed draws the same images.
+  needed. The same seed draws the same images. Where pixels depend on
+  pixels: how likely each was, given those drawn before it.
 - A column an expert, or the one expert asked for in rows and columns.
 
 Examples:
@@ -81,8 +83,12 @@ Examples:
   python -m moevae info RUN.safetensors"""
 
 
-def _optional(metavar: str, hint: str) -> Any:
-    return arg(metavar=metavar, help_behavior_hint=f"(default: {hint})")
+def _optional(metavar: str, hint: str, words: str | None = None) -> Any:
+    """Say what is meant where nothing is given; `words` stand in place of the docstring."""
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {hint})", help=words)
+
+
+_PRESETS = f"Settings to start from: {', '.join(PRESETS)}."
 
 
 Flag = Annotated[bool, arg(help_behavior_hint="")]
@@ -98,8 +104,9 @@ class Train:
 
     data: Annotated[str | None, _optional("NAME", "the preset's")] = None
     """Images: digits, mnist, fashion-mnist, or npz:PATH for your own."""
-    preset: Annotated[str | None, _optional("NAME", "the one named like --data, else digits")] = None
-    """Settings to start from: digits, mnist, fashion-mnist, or seed2019."""
+    preset: Annotated[str | None, _optional("NAME", "the one named like --data, else digits", _PRESETS)] = (
+        None
+    )
     set: Settings = ()
     """Change a setting, such as objective.balance_weight=5; --dry-run shows all there are."""
     seed: Annotated[int, arg(metavar="N")] = 0

@@ -281,6 +281,14 @@ def test_help_fits_80_columns(command, capsys, monkeypatch):
     assert not command or "Examples:" in page
 
 
+def test_help_names_all_presets(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    told = "".join(capsys.readouterr().out.replace("│", "").split())
+    for name in presets.PRESETS:
+        assert f"{name}," in told or f"{name}." in told
+
+
 def test_a_checkpoint_cut_short_is_not_overwritten_unasked(kept, run, tmp_path, capsys):
     torn = tmp_path / run.name
     torn.write_bytes(run.read_bytes()[:-100])
