@@ -87,6 +87,8 @@ def test_its_numbers_of_the_2019_model_are_what_the_records_say():
     acc, nmi = (measured("seed2019", name, {"train.epochs": 100}) for name in ("acc", "nmi"))
     assert f"ACC {short(mean(acc))} and NMI {short(mean(nmi))} after its 100 epochs" in told()
     assert f"n = {len(acc)}]" in told()
+    beside = [mean(measured("seed2019", name, {}, "PCA + Gaussian mixture")) for name in ("acc", "nmi")]
+    assert "components of the same images has {} and {}.".format(*map(short, beside)) in told()
 
 
 def measured(study, metric, settings, method=None):
