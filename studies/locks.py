@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from moevae.errors import MoevaeError
+from moevae.errors import ConfigError, MoevaeError
 from moevae.files import sweep, write_atomically
 
 
@@ -33,9 +33,13 @@ def hold(folder: Path) -> Iterator[None]:
 
     Raises:
         StudyLockedError: another driver owns it; the message says who.
+        ConfigError: there can be no such folder.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: no folder can be made there ({error.strerror})") from None
     lock = FileLock(folder / _LOCK)
     try:
         lock.acquire(timeout=0)

@@ -237,3 +237,10 @@ def test_a_reader_that_goes_away_is_no_mistake(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
         assert (process.stderr.read(), process.wait()) == ("", 141)
+
+
+def test_a_file_where_results_should_be_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("kept")
+    assert cli.main(["ablate", "--results", str(tmp_path / "file" / "sub"), "--device", "cpu"]) == 2
+    assert "no folder can be made there (Not a directory)" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "kept"
