@@ -105,7 +105,7 @@ class Experts(nn.Module):
         return self._posterior(self.encoder.sparse(read, dispatch.ends))
 
     def context_rows(self, x: Tensor, dispatch: Dispatch) -> Tensor | None:
-        """Return the logits of the context of dispatched images x, [T, D] each; None where there is none."""
+        """Return the context's logits, [T, D], of dispatched images x, [T, D]; None where there is none."""
         return None if self.context is None else self.context.sparse(x, dispatch.ends)
 
     def recon_log_prob_rows(self, z: Tensor, x: Tensor, dispatch: Dispatch, context: Tensor | None) -> Tensor:
