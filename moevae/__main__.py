@@ -11,8 +11,7 @@ from moevae.arguments import Evaluate, Explore, Info, Sample, Train
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code: 1 for a run that failed, 2 for a mistake, 130 for an interrupt."""
-    options = arguments.parse(argv)
-    return console.exit_code(lambda: _run(options))
+    return console.exit_code(lambda: _run(arguments.parse(argv)))
 
 
 def _run(options: Train | Evaluate | Sample | Explore | Info) -> int:

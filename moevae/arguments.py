@@ -189,7 +189,7 @@ class Explore:
 class Info:
     """What the command `info` was given."""
 
-    checkpoint: Positional[Annotated[Path | None, _optional("CHECKPOINT", "this installation")]] = None
+    checkpoint: Positional[Annotated[Path | None, _optional("[CHECKPOINT]", "this installation")]] = None
     """A file that `train` wrote."""
     data_root: Root = None
     """Where the data sets are."""

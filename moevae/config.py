@@ -54,7 +54,11 @@ class DataConfig:
 
     @model_validator(mode="after")
     def _known(self) -> DataConfig:
+        if self.name == "npz:":
+            raise ConfigError("npz: names no file; right would be npz:PATH")
         if not self.name.startswith("npz:"):
+            if self.name.endswith(".npz"):
+                raise ConfigError(f"unknown data set {self.name!r}: did you mean npz:{self.name}?")
             nearest("data set", self.name, (*DATASETS, "npz:PATH"))
         return self
 

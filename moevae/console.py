@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import io
 import operator
@@ -11,14 +12,17 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, subcommand
 
-from moevae.config import nearest
+from moevae.config import keys, nearest
 from moevae.errors import ConfigError, MoevaeError
+
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+"""What a person can mend: a full disk, a folder that may not be written to."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ def parse(
         raise SystemExit(2) from None
     except SystemExit as stop:
         if stop.code:
-            print(f"error: {one_line(told.getvalue())}", file=sys.stderr)
+            chosen = next((each for each in commands if typed and each.name == typed[0]), None)
+            print(f"error: {one_line(told.getvalue(), chosen, prog)}", file=sys.stderr)
         raise
 
 
@@ -75,13 +80,24 @@ def exit_code(work: Callable[[], int]) -> int:
         print(f"interrupted{f': {interrupt}' if interrupt.args else ''}", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Python flushes standard output once more at its end, and would tell of the pipe again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         return 141
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        _close_output()
+        print(f"error: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+        return 2
 
 
-def one_line(box: str) -> str:
-    """Return the message of a box that tyro drew, and the option it thinks was meant."""
+def _close_output() -> None:
+    """Python flushes standard output once more at its end, and would tell of the trouble again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def one_line(box: str, chosen: Command | None, prog: str) -> str:
+    """Return the message of a box that tyro drew about a command, and what would be right."""
     text = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
     rules = [number for number, line in enumerate(text) if line and not line.strip("─-")]
     begin = 1 if box.startswith("╭") or not rules else rules.pop(0) + 1  # a title, in ASCII with a rule below
@@ -89,10 +105,29 @@ def one_line(box: str) -> str:
     wrong = re.match(r"Error parsing (\S+): .*?invalid literal for int\(\) with base 10: '(.*?)'", message)
     if wrong:
         return f"{wrong[1]} {wrong[2]!r}: a whole number is needed"
-    hint = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(text))
-    if hint:
-        message += f" (did you mean {hint[1]}?)"
+    missing = re.match(r"Missing from (.*?): (\S+) (.*?)\.? \(required\)", message)
+    if missing:
+        command, name, meaning = missing.groups()
+        return f"{command} needs {name}: {meaning[:1].lower()}{meaning[1:]}"
+    unknown = re.match(r"Unrecognized options: (.*)", message)
+    if unknown and chosen:
+        meant = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(text))
+        hint = f"did you mean {meant[1]}?" if meant else f"{prog} {chosen.name} --help tells what there is"
+        word, *values = unknown[1].split(", ")
+        if not word.startswith("-"):
+            return f"{word!r}: nothing more is expected here ({prog} {chosen.name} --help)"
+        return f"unknown option {word}: {_as_setting(word, values, chosen) or hint}"
     return f"{message[:1].lower()}{message[1:]}"
+
+
+def _as_setting(word: str, values: Sequence[str], command: Command) -> str | None:
+    """Return how to give what is no option but a setting's last word, where the command takes settings."""
+    if not any(field.name == "set" for field in fields(command.options)):
+        return None
+    name = word.strip("-").replace("-", "_")
+    dotted = (key for key in keys() if "." in key)
+    setting = next((key for key in dotted if name in (key, key.rpartition(".")[2])), None)
+    return f"write --set {setting}={(*values, 'VALUE')[0]}" if setting else None
 
 
 def _union(commands: Sequence[Command], chosen: str) -> Any:

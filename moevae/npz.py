@@ -11,6 +11,8 @@ import numpy as np
 from moevae.errors import DataError
 
 _FORM = "uint8, or float in [0, 1]"
+_BEGINNINGS = (b"PK", b"\x93N")
+"""Of an npz file, and of one bare array."""
 
 
 def read_images(path: Path) -> np.ndarray:
@@ -67,6 +69,11 @@ def _read(path: Path, name: str) -> np.ndarray | None:
     """Return one array of the file, or None where it has none of that name."""
     try:
         with path.expanduser().open("rb") as file:  # np.load leaves a broken file open
+            if file.read(2) not in _BEGINNINGS:  # NumPy would take it for a pickle, and advise to load that
+                raise DataError(
+                    f"npz:{path}: not a whole npz file; right would be np.savez(path, images=...)"
+                )
+            file.seek(0)
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import json
 import os
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from moevae import settings
+from moevae.config import RunConfig
 from moevae.console import exit_code
 from moevae.errors import RecordError
 from studies import arguments, baselines, designs, listing
@@ -33,15 +33,10 @@ if TYPE_CHECKING:
     from studies.engine import Summary
 
 
-UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
-"""What a person can mend: a full disk, a folder that may not be written to."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code: 2 a mistake, 130 and 143 an interrupt, 141 a broken pipe."""
     typed = sys.argv[1:] if argv is None else argv
-    options = arguments.parse(typed)
-    return exit_code(lambda: _run(options, typed))
+    return exit_code(lambda: _run(arguments.parse(typed), typed))
 
 
 def _run(options: Options, typed: Sequence[str]) -> int:
@@ -72,11 +67,6 @@ def _run(options: Options, typed: Sequence[str]) -> int:
                     from studies.commands.upkeep import rebuild_storage
 
                     return rebuild_storage(options, _folder_of(options.study, options.results))
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:  # the command has told already what stays
         return 130
     except Stopped:
@@ -99,8 +89,12 @@ def ablate(options: Ablate, *, again: str) -> int:
 
     site = _site(options, folder)
     told = Console(stderr=True)
-    for line in (_opening(design, folder), *design.baselines.left_out):
-        told.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def preflight(configs: Sequence[RunConfig]) -> None:
+        for line in (_opening(design, folder), *design.baselines.left_out):
+            told.print(line, markup=False, highlight=False, soft_wrap=True)
+        check(configs, site=site)
+
     try:
         with watching(told) as watch, workforce(options.workers, options.dask, options.device) as hired:
             summary = run_study(
@@ -111,7 +105,7 @@ def ablate(options: Ablate, *, again: str) -> int:
                 watch=watch,
                 storage_url=options.storage,
                 retry_failed=options.retry_failed,
-                preflight=functools.partial(check, site=site),
+                preflight=preflight,
                 lost=functools.partial(lost, site=site),
             )
     except (KeyboardInterrupt, Stopped):
@@ -260,7 +254,11 @@ def _opening(design: Design, folder: Path) -> str:
     size = f"{_size(cells, seeds)} = {count(cells * seeds, 'run')}"
     if design.beside:
         size += f", and {count(len(design.beside), 'baseline')} x {count(seeds, 'seed')}"
-    expected = f"; expect {design.expected.time} on {design.expected.machine}" if design.expected else ""
+    expected = ""
+    if design.expected:
+        own = design.seeds == design.profile_seeds and not design.beside
+        whose = "expect" if own else f"the profile's {count(len(design.profile_seeds), 'seed')} alone take"
+        expected = f"; {whose} {design.expected.time} on {design.expected.machine}"
     return f"{design.name}: {design.title}\n{size} in {folder}{expected}"
 
 

@@ -29,7 +29,7 @@ What to expect:
 
 Examples:
   python -m studies ablate --profile mnist-quick --seeds 5
-  python -m studies ablate --set objective=elbo --dry-run
+  python -m studies ablate --set model.num_experts=20 --dry-run
   python -m studies ablate --baselines kmeans,pca-gmm"""
 
 LIST = "List the profiles that can be run, and the studies that were."
@@ -207,7 +207,7 @@ class Search:
 class Dashboard:
     """What the command `dashboard` was given."""
 
-    study: Positional[Annotated[str | None, _optional("STUDY", "the only one there is")]] = None
+    study: Positional[Annotated[str | None, _optional("[STUDY]", "the only one there is")]] = None
     """Name of a study, or its folder."""
     port: Annotated[int, arg(metavar="N")] = 8080
     """Port of the page; 0 takes a free one."""
@@ -231,7 +231,7 @@ class List:
 class Report:
     """What the command `report` was given."""
 
-    study: Positional[Annotated[str | None, _optional("STUDY|DIR", "all studies")]] = None
+    study: Positional[Annotated[str | None, _optional("[STUDY|DIR]", "all studies")]] = None
     """Name of a study, or its folder."""
     results: Folder = Path("results")
     """Where studies are kept, one folder each."""

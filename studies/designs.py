@@ -23,13 +23,19 @@ from moevae.presets import preset
 from moevae.settings import apply_settings, check_key, checked_seeds, parse_seeds, parse_settings
 from studies.baselines import BASELINES, Chosen
 from studies.records import Method, name_of
-from studies.wording import show
+from studies.wording import short, show
 
 SCHEMA = 1
 """Version of the meaning of `study.json`."""
 OPTION = "--baselines"
 
 PROFILES = Path(__file__).parent / "profiles"
+_RIGHT = {
+    "title": 'title = "What is asked"',
+    "preset": 'preset = "digits"',
+    "seeds": "seeds = 5, or seeds = [0, 3, 7]",
+    "axes": "a list for each setting below [axes], such as routing.temperature = [1, 2]",
+}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -78,7 +84,7 @@ class Cell:
 
     @cached_property
     def label(self) -> str:
-        """The cell in words, such as `kind = hard, temperature = 2`."""
+        """The cell in words, such as `routing.kind = hard, temperature = 2`."""
         return in_words(self.values)
 
     def run(self, seed: int) -> RunConfig:
@@ -200,6 +206,8 @@ def load(
     axes = {key: [settings[key]] if key in settings else values for key, values in written.axes.items()}
     baseline = written.baseline | {key: settings[key] for key in axes if key in settings}
     cells, start = _cells(base, axes, baseline, written.design, path.name)
+    if "objective" in settings:
+        _check_objective(str(settings["objective"]), axes, cells)
     return Design(
         name=name,
         title=title,
@@ -229,8 +237,9 @@ def read_profile(path: Path) -> Profile:
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"profile {path}: {reason}") from None
+        reason = (error.strerror or "").lower() if isinstance(error, OSError) else error
+        known = f"; those that come along: {', '.join(names())}" if not path.exists() else ""
+        raise ConfigError(f"profile {path}: {reason}{known}") from None
     try:
         for key in tree:
             configs.nearest("key", key, Profile.model_fields)
@@ -244,7 +253,9 @@ def read_profile(path: Path) -> Profile:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"profile {path.name}: {where}: {first['msg'].lower()}") from None
+        right = _RIGHT.get(str(first["loc"][0]))
+        hint = f"; right would be {right}" if right else ""
+        raise ConfigError(f"profile {path.name}: {where}: {first['msg'].lower()}{hint}") from None
     except ConfigError as error:
         raise ConfigError(f"profile {path.name}: {error}") from None
 
@@ -262,10 +273,9 @@ def names() -> list[str]:
 
 
 def in_words(values: Mapping[str, Any]) -> str:
-    """Return settings in words: by the last part of each key, or all of it where that names two."""
-    last = [key.rpartition(".")[2] for key in values]
-    short = [part if last.count(part) == 1 else key for part, key in zip(last, values, strict=True)]
-    return ", ".join(f"{key} = {show(value)}" for key, value in zip(short, values.values(), strict=True))
+    """Return settings in words, such as `routing.kind = hard, temperature = 2`."""
+    names = short(values)
+    return ", ".join(f"{names[key]} = {show(value)}" for key, value in values.items())
 
 
 def _path(profile: str) -> Path:
@@ -317,6 +327,19 @@ def _star(center: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> list[
     others = {key: values for key, values in axes.items() if key != "data.name"}
     around = ({**center, key: value} for key, values in others.items() for value in values)
     return [dict(center), *(point for point in around if point != center)]
+
+
+def _check_objective(asked: str, axes: Mapping[str, Sequence[Any]], cells: Sequence[Cell]) -> None:
+    """Refuse an objective that the axes make another one of: the study would be called what it is not."""
+    others = sum(configs.lookup(cell.config, "objective") != asked for cell in cells)
+    if not others:
+        return
+    own = configs.override(RunConfig(), {"objective": asked})
+    parts = (f"{key}={show(configs.lookup(own, key))}" for key in axes if key.startswith("objective."))
+    raise ConfigError(
+        f"--set objective={asked}: the axes make another objective of it in {others} of {len(cells)} cells; "
+        f"narrow them too: {' '.join(f'--set {part}' for part in parts)}"
+    )
 
 
 def _cell(base: RunConfig, values: Mapping[str, Any], where: str) -> Cell:

@@ -108,11 +108,13 @@ def run_study(
         MoevaeError: the study is owned by another driver, the folder or the storage holds another
             study, the data is not there, or the disk is full. What was published stays.
     """
+    url = storage_url or storage.default_url(folder)
+    storage.check(url)
     with locks.hold(folder):
         ledger = survey(design, folder, retry_failed=retry_failed)
         if ledger.tasks:
             preflight([config for task in ledger.tasks for config in task.configs])
-        with storage.opened(storage_url or storage.default_url(folder)) as opened:
+        with storage.opened(url) as opened:
             trials = Trials(opened, ledger.whole, folder)
             write_study(ledger, folder)
             trials.reconcile(ledger.recorded, [task.cell.key for task in ledger.tasks])

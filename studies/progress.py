@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
+from moevae.progress import Bar, in_words, seconds_in_words
 from studies.engine import Watch
 from studies.ledger import Ledger, Task
 from studies.records import Record
+from studies.wording import count
 
 if TYPE_CHECKING:
+    from moevae.config import RunConfig
     from studies.runs import EpochReport
 
 SHOWN = {"mixture_elbo": "ELBO", "nmi": "NMI"}
@@ -32,56 +34,60 @@ class Lines:
     def __init__(self, console: Console) -> None:
         """Write to that console."""
         self._console = console
-        self._clock = _Clock()
+        self._clock = Clock()
         self._last = time.monotonic()
 
     def begin(self, ledger: Ledger) -> None:
         """Start the clock."""
-        self._clock = _Clock(ledger)
+        self._clock = Clock(ledger.tasks)
 
     def epoch(self, task: Task, report: EpochReport) -> None:
         """Write a line if none was written for a while."""
-        self._clock.advance(len(task.configs))
+        self._clock.note(task, report.epoch)
         if time.monotonic() - self._last >= _EVERY:
             self._say(f"{task.cell.label}: {_epoch_in_words(report)}")
 
     def done(self, task: Task, made: Sequence[Record]) -> None:
         """Write what the task's runs gave."""
-        self._clock.runs += len(made)
+        self._clock.end(task)
         self._say(f"{task.cell.label}: {_records_in_words(made)}")
 
     def _say(self, text: str) -> None:
         self._last = time.monotonic()
-        head = f"[{self._clock.runs}/{self._clock.total_runs} runs, {self._clock.left()}]"
+        left = self._clock.left()
+        time_left = "time left unknown" if left is None else f"{seconds_in_words(left)} left"
+        head = f"[{self._clock.runs}/{self._clock.total_runs} runs, {time_left}]"
         self._console.print(f"{head} {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-class Bar:
+class LiveBar:
     """A live bar, with the cell in training and its metrics below, and a line for each task that ended."""
 
-    def __init__(self, progress: _Progress) -> None:
+    def __init__(self, bar: Bar) -> None:
         """Draw on that display."""
-        self._progress = progress
-        self._task = progress.add_task("", total=None, left="starting")
-        self._clock = _Clock()
+        self._bar = bar
+        self._task = bar.add_task("", total=None, left="starting")
+        self._clock = Clock()
 
     def begin(self, ledger: Ledger) -> None:
         """Show how much there is to do."""
-        self._clock = _Clock(ledger)
-        self._progress.update(self._task, total=self._clock.total, left=f"0/{self._clock.total_runs} runs")
+        self._clock = Clock(ledger.tasks)
+        self._bar.update(self._task, total=self._clock.total, left=f"0/{self._clock.total_runs} runs")
 
     def epoch(self, task: Task, report: EpochReport) -> None:
         """Move the bar."""
-        self._clock.advance(len(task.configs))
-        self._progress.below = f"{_epoch_in_words(report)} ({task.cell.label})"
-        self._progress.update(self._task, completed=self._clock.epochs)
+        self._clock.note(task, report.epoch)
+        self._bar.below = f"{_epoch_in_words(report)} ({task.cell.label})"
+        self._bar.update(self._task, completed=self._clock.epochs)
 
     def done(self, task: Task, made: Sequence[Record]) -> None:
         """Write a line above the bar."""
-        self._clock.runs += len(made)
-        self._progress.update(self._task, left=f"{self._clock.runs}/{self._clock.total_runs} runs")
-        line = f"{task.cell.label}: {_records_in_words(made)}"
-        self._progress.console.print(line, markup=False, highlight=False)
+        self._clock.end(task)
+        runs = f"{self._clock.runs}/{self._clock.total_runs} runs"
+        self._bar.update(self._task, completed=self._clock.epochs, left=runs)
+        self._bar.console.print(
+            f"{task.cell.label}: {_records_in_words(made)}", markup=False, highlight=False
+        )
 
 
 @contextmanager
@@ -91,47 +97,59 @@ def watching(console: Console) -> Iterator[Watch]:
         yield Lines(console)
         return
     columns = (BarColumn(), TextColumn("{task.fields[left]}"), TextColumn("left:"), TimeRemainingColumn())
-    with _Progress(*columns, console=console, transient=True, speed_estimate_period=600) as progress:
-        yield Bar(progress)
+    with Bar(*columns, console=console, transient=True, speed_estimate_period=600) as bar:
+        yield LiveBar(bar)
 
 
-class _Progress(Progress):
-    """A bar with a line of text below it."""
-
-    below = ""
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        yield from super().get_renderables()
-        yield Text(self.below, overflow="ellipsis", no_wrap=True, style="dim")
-
-
-class _Clock:
+class Clock:
     """Counts epochs of runs, and guesses from them how much time is left."""
 
-    def __init__(self, ledger: Ledger | None = None) -> None:
-        tasks = ledger.tasks if ledger else ()
-        self.total = sum(config.train.epochs for task in tasks for config in task.configs)
+    def __init__(self, tasks: Sequence[Task] = ()) -> None:
+        """Expect these tasks."""
+        self.total = sum(map(_epochs, tasks))
         self.total_runs = sum(len(task.configs) for task in tasks)
-        self.epochs = 0
         self.runs = 0
-        self._start = time.monotonic()
+        self._told: dict[tuple[str, tuple[RunConfig, ...]], int] = {}
+        self._first: tuple[float, int] | None = None
 
-    def advance(self, epochs: int) -> None:
-        self.epochs += epochs
+    @property
+    def epochs(self) -> int:
+        """Those that have ended, of all runs together."""
+        return sum(self._told.values())
 
-    def left(self) -> str:
-        done = max(self.epochs / self.total if self.total else 0.0, self.runs / max(self.total_runs, 1))
-        if not done:
-            return "time left unknown"
-        seconds = (time.monotonic() - self._start) * (1 - done) / done
-        return f"{seconds:.0f} s left" if seconds < 90 else f"{seconds / 60:.0f} min left"
+    def note(self, task: Task, epoch: int) -> None:
+        """The task has ended so many epochs; one that goes on from a snapshot begins with many."""
+        self._told[_name(task)] = epoch * len(task.configs)
+        self._first = self._first or (time.monotonic(), self.epochs)
+
+    def end(self, task: Task) -> None:
+        """The task's runs are published, however many epochs it told of."""
+        self.runs += len(task.configs)
+        self._told[_name(task)] = _epochs(task)
+        self._first = self._first or (time.monotonic(), self.epochs)
+
+    def left(self) -> float | None:
+        """Return the seconds left; None before the second report, since the first tells of the start, too."""
+        if self._first is None:
+            return None
+        begin, before = self._first
+        done = self.epochs - before
+        return (time.monotonic() - begin) / done * (self.total - self.epochs) if done > 0 else None
+
+
+def _name(task: Task) -> tuple[str, tuple[RunConfig, ...]]:
+    return task.cell.key, task.configs
+
+
+def _epochs(task: Task) -> int:
+    return sum(config.train.epochs for config in task.configs)
 
 
 def _epoch_in_words(report: EpochReport) -> str:
     finite = [loss for loss in report.losses if loss == loss]
     numbers = {"loss": fmean(finite)} if finite else {}
     numbers |= {word: report.metrics[name] for name, word in SHOWN.items() if name in report.metrics}
-    return f"epoch {report.epoch}/{report.epochs}, {_in_words(numbers)}"
+    return f"epoch {report.epoch}/{report.epochs}, {in_words(numbers)}"
 
 
 def _records_in_words(made: Sequence[Record]) -> str:
@@ -144,12 +162,5 @@ def _records_in_words(made: Sequence[Record]) -> str:
         if values:
             numbers[word] = fmean(values)
     failed = len(made) - len(complete)
-    return ", ".join(
-        part
-        for part in (_in_words(numbers), f"n = {len(complete)}", f"{failed} failed" if failed else "")
-        if part
-    )
-
-
-def _in_words(numbers: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+    parts = (in_words(numbers), count(len(complete), "run"), f"{failed} failed" if failed else "")
+    return ", ".join(part for part in parts if part)

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from moevae.progress import Bar
+from moevae.progress import Bar, seconds_in_words
 from studies.attempts import Attempt
 from studies.objectives import in_words
 from studies.searches import Search
@@ -42,7 +42,7 @@ class Lines:
         self._ended += 1
         self._here += 1
         seconds = (time.monotonic() - self._start) / self._here * max(0, self._budget - self._ended)
-        left = f"{seconds:.0f} s left" if seconds < 90 else f"{seconds / 60:.0f} min left"
+        left = f"{seconds_in_words(seconds)} left"
         line = f"[{self._ended}/{self._budget} trials, {left}] {in_line(self._search, trial, best)}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -274,12 +274,14 @@ def run_search(
         MoevaeError: the study is owned by another driver, the folder or the storage holds another
             study, or the data is not there. What was published stays.
     """
+    url = storage_url or storage.default_url(folder)
+    storage.check(url)
     with locks.hold(folder):
         searches.check_same(search, folder)
         preflight([search.base])
         listed, recorded = searches.survey(search, folder)
         with (
-            storage.opened(storage_url or storage.default_url(folder)) as opened,
+            storage.opened(url) as opened,
             tempfile.TemporaryDirectory() as flags,
         ):
             attempts = Attempts(opened, search, folder, sampler=sampler, pruner=pruner)

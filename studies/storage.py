@@ -15,7 +15,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from moevae.errors import MoevaeError
@@ -79,6 +79,23 @@ def check_home(storage: BaseStorage, study: str, folder: Path) -> None:
             f"the storage has a study {study!r} of {there or 'another program'}: "
             "give this one another --name, or work in that folder"
         )
+
+
+def check(url: str) -> None:
+    """Look whether there is such a kind of storage, before anything is written.
+
+    Raises:
+        StorageError: there is none; the message says which there are.
+    """
+    if url.startswith("journal://"):
+        return
+    try:
+        make_url(url).get_dialect()
+    except (SQLAlchemyError, ValueError):
+        raise StorageError(
+            f"--storage {_without_password(url)}: no such storage; right would be sqlite:///PATH, "
+            "journal:///PATH or postgresql+psycopg://HOST/DATABASE"
+        ) from None
 
 
 @contextmanager

@@ -14,20 +14,14 @@ from studies.effects import Effect
 from studies.measures import Measure
 from studies.paired import Comparison
 from studies.study import DATA, Study
-from studies.wording import show
+from studies.wording import short, show
 
 Rows = list[dict[str, str]]
 
 
 def words(axes: Iterable[str]) -> dict[str, str]:
     """Return what each axis is called: its last word, or its whole key where that says too little."""
-    keys = tuple(axes)
-    last = [axis.rpartition(".")[2] for axis in keys]
-    chosen = [
-        axis if name in ("kind", "name") or last.count(name) > 1 else name
-        for axis, name in zip(keys, last, strict=True)
-    ]
-    return {axis: name.replace(".", " ").replace("_", " ") for axis, name in zip(keys, chosen, strict=True)}
+    return {axis: name.replace(".", " ").replace("_", " ") for axis, name in short(axes).items()}
 
 
 def label(study: Study, cell: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 MOST = 4
@@ -19,6 +20,16 @@ def show(value: Any) -> str:
             return f"{show(value[0])}…{show(value[-1])}"
         return "-".join(map(show, value)) or "default"
     return str(value)
+
+
+def short(keys: Iterable[str]) -> dict[str, str]:
+    """Return what each dotted key is called: its last word, or all of it where that says too little."""
+    known = tuple(keys)
+    last = [key.rpartition(".")[2] for key in known]
+    return {
+        key: key if word in ("kind", "name") or last.count(word) > 1 else word
+        for key, word in zip(known, last, strict=True)
+    }
 
 
 def count(number: int, thing: str) -> str:

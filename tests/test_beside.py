@@ -139,8 +139,8 @@ def test_a_baseline_has_a_cell_for_each_data_set(bench):
     design = bench.design(Chosen(("kmeans",)))
     assert [cell.config.data.name for cell in design.beside] == ["digits", "mnist"]
     assert [cell.label for cell in design.beside] == [
-        "method = k-means on pixels, name = digits",
-        "method = k-means on pixels, name = mnist",
+        "method = k-means on pixels, data.name = digits",
+        "method = k-means on pixels, data.name = mnist",
     ]
     assert len({cell.key for cell in (*design.cells, *design.beside)}) == 8 + 2
 

@@ -106,10 +106,14 @@ def test_settings_make_another_study_and_narrow_axes(write):
     assert len(narrow.cells) == len(plain.cells) / 2
 
 
-def test_a_named_objective_is_changed_by_the_axes_after_it(write):
-    design = designs.load(write(PROFILE), changes=["objective=elbo"])
-    assert {cell.config.objective.information_weight for cell in design.cells} == {1.0}
-    assert {cell.config.objective.balance_weight for cell in design.cells} == {0.0, 20.0}
+def test_a_named_objective_is_that_of_all_cells_or_refused(write):
+    path = write(PROFILE)
+    named = "objective=elbo"
+    with pytest.raises(ConfigError, match=r"in 4 of 4 cells; .*--set objective.balance_weight=1$"):
+        designs.load(path, changes=[named])
+    for changes in ([named, "objective.balance_weight=1"], ["objective=competitive"]):
+        design = designs.load(path, changes=changes)
+        assert {lookup(cell.config, "objective") for cell in design.cells} == {changes[0].split("=")[1]}
 
 
 def test_objectives_can_be_an_axis(write):
@@ -172,6 +176,9 @@ def test_wrong_seeds_are_named(text):
         ("[axes]", "[baseline]\nmodel.latent_dim = 3\n[axes]", "baseline model.latent_dim is no axis"),
         ('name = "toy"', 'name = "../toy"', "it names a folder"),
         ('name = "toy"', "name = ", "toy.toml"),
+        ("seeds = 3", "", "seeds: field required; right would be seeds = 5, or"),
+        ("seeds = 3", 'seeds = [1, "a"]', "seeds.*right would be seeds = 5, or"),
+        ('title = "A study of toys"', "", "title: field required; right would be title = "),
     ],
 )
 def test_what_is_wrong_in_a_profile_is_named(write, old, new, told):
@@ -192,7 +199,7 @@ def test_axes_that_contradict_each_other_are_refused(write):
     ("arguments", "told"),
     [
         ({"profile": "quik"}, "did you mean quick"),
-        ({"profile": "./nowhere.toml"}, "nowhere.toml"),
+        ({"profile": "./nowhere.toml"}, "nowhere.toml: no such file.*: balancing, imbalance"),
         ({"profile": "quick", "changes": ["train.epochs"]}, "KEY=VALUE"),
         ({"profile": "quick", "changes": ["train.epohcs=3"]}, "did you mean train.epochs"),
         ({"profile": "quick", "changes": ["train.epochs=0"]}, "--set: train.epochs = 0"),

@@ -26,6 +26,11 @@ def run(tmp_path_factory):
     [
         ("trian", "did you mean train?"),
         ("train --sed 3", "did you mean --seed?"),
+        ("train --epochs 3", "unknown option --epochs: write --set train.epochs=3"),
+        ("train extra", "'extra': nothing more is expected here"),
+        ("train --data own.npz", "did you mean npz:own.npz?"),
+        ("train --data npz:", "npz: names no file"),
+        ("train --data npz:a-file", "npz:a-file: not a whole npz file; right would be np.savez"),
         ("train --data mnits", "unknown data set 'mnits': did you mean mnist?"),
         ("train --preset dgits", "unknown preset 'dgits': did you mean digits?"),
         ("train --set train.epoch=3", "unknown key 'train.epoch': did you mean train.epochs?"),
@@ -112,3 +117,14 @@ def test_a_mistake_in_a_process_of_its_own_is_the_same_line(here):
     assert done.stderr == (
         "error: npz:own.npz: images of shape [9, 4, 4] hold NaN; right would be uint8, or float in [0, 1]\n"
     )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("command", [["info"], ["train", "--help"]])
+def test_output_that_finds_no_room_is_one_line(command):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "moevae", *command], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr == "error: standard output: No space left on device\n"

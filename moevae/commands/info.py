@@ -41,7 +41,8 @@ def info(options: Info) -> int:
     print("npz:PATH      your own: np.savez(PATH, images=...), labels=... if there are any")
     print("\npresets")
     for name, text in about["presets"].items():
-        print(textwrap.fill(text, 79, initial_indent=f"{name:14}", subsequent_indent=" " * 14))
+        print(f"  {name}")
+        print(textwrap.fill(text, 79, initial_indent=" " * 4, subsequent_indent=" " * 4))
     return 0
 
 
@@ -63,7 +64,7 @@ def _installation(root: Path | None) -> dict[str, Any]:
         "cpu": devices.describe(torch.device("cpu")),
         "data_root": str(idx.data_root(root)),
         "data": here,
-        "presets": {name: (make.__doc__ or "").strip() for name, make in PRESETS.items()},
+        "presets": {name: " ".join((make.__doc__ or "").split()) for name, make in PRESETS.items()},
     }
 
 

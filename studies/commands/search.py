@@ -38,6 +38,7 @@ from studies.searches import Search
 from studies.searching import Budget, Found, run_search
 from studies.signals import Stopped
 from studies.site import Site
+from studies.wording import count
 
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -69,7 +70,11 @@ def search(options: Options, *, again: str) -> int:
         snapshots=None if options.dask else str((folder / "checkpoints").resolve()),
     )
     told = Console(stderr=True)
-    told.print(_opening(asked, folder, budget), markup=False, highlight=False, soft_wrap=True)
+
+    def preflight(configs: Sequence[RunConfig]) -> None:
+        told.print(_opening(asked, folder, budget), markup=False, highlight=False, soft_wrap=True)
+        _check(asked, place, configs)
+
     try:
         with watching(told) as watch, workforce(options.workers, options.dask, options.device) as hired:
             found = run_search(
@@ -82,7 +87,7 @@ def search(options: Options, *, again: str) -> int:
                 sampler=options.sampler,
                 pruner=options.pruner,
                 storage_url=options.storage,
-                preflight=functools.partial(_check, asked, place),
+                preflight=preflight,
                 lost=functools.partial(site.lost, site=place),
             )
     except (KeyboardInterrupt, Stopped):
@@ -154,9 +159,10 @@ def _tell(asked: Search, folder: Path, found: Found, page: Path | None, options:
         }
         print(json.dumps(tree, indent=1))
         return
-    ended = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    trained = f"{found.trained} runs trained" if found.trained else "nothing to train"
-    print(f"{asked.name}: {len(found.trials)} trials ({ended}), {trained}. Report: {page or 'none'}")
+    ended = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+    trained = f"{count(found.trained, 'run')} trained" if found.trained else "nothing to train"
+    trials = count(len(found.trials), "trial")
+    print(f"{asked.name}: {trials} ({ended}), {trained}. Report: {page or 'none'}")
     if not found.best:
         print("No trial is complete: nothing was found.")
         return
@@ -194,7 +200,8 @@ def _range(kept: BaseDistribution) -> str:
 
 
 def _opening(asked: Search, folder: Path, budget: Budget) -> str:
-    return f"{asked.name}: {asked.title}\n{budget.trials} trials x {len(asked.seeds)} seeds in {folder}"
+    size = f"{count(budget.trials, 'trial')} x {count(len(asked.seeds), 'seed')}"
+    return f"{asked.name}: {asked.title}\n{size} in {folder}"
 
 
 def _positive(option: str, number: int) -> int:
