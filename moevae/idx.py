@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.client
+import logging
 import os
 import socket
 import tempfile
@@ -18,12 +19,14 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from moevae.errors import DataError
+from moevae.files import absent, remove_empty
 from moevae.releases import RELEASES, File
 
 _SIDE = 28
 _PATIENCE = 30.0
 """Seconds that a silent server may take: torchvision would wait for ever."""
 
+_log = logging.getLogger(__name__)
 _HELP = "put the official files there, or name the folder that has them with --data-root or MOEVAE_DATA"
 
 
@@ -106,26 +109,37 @@ def _broken(path: Path, fault: str) -> DataError:
 
 def _provide(name: str, root: Path) -> None:
     """Download what is missing into a folder of our own, then move whole, verified files to their place."""
-    release = RELEASES[name]
-    folder = root / release.folder / "raw"
+    made, lock = absent(root), root / f".{RELEASES[name].folder}.lock"
     root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / f".{release.folder}.lock"):
-        missing = [file for file in (*release.images, *release.labels) if not _present(folder, file)]
-        if not missing:  # another process was quicker
-            return
-        with tempfile.TemporaryDirectory(dir=root, prefix=f".{release.folder}-") as staging:
-            try:
-                _download(release.folder, staging)
-            except (RuntimeError, OSError, EOFError, http.client.HTTPException) as error:
-                reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-                raise DataError(
-                    f"data set {name}: no {missing[0].name} in {folder}, "
-                    f"and the download failed ({reason}); {_HELP}"
-                ) from None
-            folder.mkdir(parents=True, exist_ok=True)
-            for file in missing:
-                for form in (f"{file.name}.gz", file.name):
-                    (Path(staging) / release.folder / "raw" / form).replace(folder / form)
+    try:
+        with FileLock(lock):
+            _fetch(name, root)
+    except DataError:
+        if made:
+            lock.unlink(missing_ok=True)
+            remove_empty(made)
+        raise
+
+
+def _fetch(name: str, root: Path) -> None:
+    release, folder = RELEASES[name], root / RELEASES[name].folder / "raw"
+    missing = [file for file in (*release.images, *release.labels) if not _present(folder, file)]
+    if not missing:  # another process was quicker
+        return
+    _log.warning("data set %s: downloading its files into %s", name, folder)
+    with tempfile.TemporaryDirectory(dir=root, prefix=f".{release.folder}-") as staging:
+        try:
+            _download(release.folder, staging)
+        except (RuntimeError, OSError, EOFError, http.client.HTTPException) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise DataError(
+                f"data set {name}: no {missing[0].name} in {folder}, "
+                f"and the download failed ({reason}); {_HELP}"
+            ) from None
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in missing:
+            for form in (f"{file.name}.gz", file.name):
+                (Path(staging) / release.folder / "raw" / form).replace(folder / form)
 
 
 def _download(folder: str, staging: str) -> None:

@@ -35,9 +35,14 @@ def dask(address: str) -> Iterator[Workforce]:
     """
     try:
         from distributed import Client, KilledWorker
+        from distributed.comm import get_address_host_port
     except ImportError:
         raise WorkersError("--dask needs Dask: pip install 'moevae[dask]'") from None
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        get_address_host_port(address)
+    except ValueError as error:
+        raise WorkersError(f"--dask {address}: {error}; right would be tcp://HOST:8786") from None
     try:
         client = Client(address, timeout=_PATIENCE, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from moevae.errors import ConfigError, MoevaeError
-from moevae.files import sweep, write_atomically
+from moevae.files import absent, remove_empty, sweep, write_atomically
 
 
 class StudyLockedError(MoevaeError):
@@ -35,7 +35,7 @@ def hold(folder: Path) -> Iterator[None]:
         StudyLockedError: another driver owns it; the message says who.
         ConfigError: there can be no such folder.
     """
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    made = absent(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -61,9 +61,7 @@ def hold(folder: Path) -> Iterator[None]:
         (folder / _HOLDER).unlink(missing_ok=True)
         if made and {path.name for path in folder.iterdir()} <= {_LOCK}:
             (folder / _LOCK).unlink(missing_ok=True)
-            with suppress(OSError):
-                for path in made:
-                    path.rmdir()
+            remove_empty(made)
         lock.release()
 
 

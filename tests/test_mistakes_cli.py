@@ -122,7 +122,7 @@ def test_a_mistake_in_a_process_of_its_own_is_the_same_line(here):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("command", [["info"], ["train", "--help"]])
 def test_output_that_finds_no_room_is_one_line(command):
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "moevae", *command], stdout=full, stderr=subprocess.PIPE, text=True
         )

@@ -152,6 +152,8 @@ def test_sigterm_ends_like_an_interrupt(toy, monkeypatch, capsys):
         (["ablate", "--workers", "0"], "--workers '0'"),
         (["ablate", "--population-chunk", "0"], "--population-chunk '0'"),
         (["ablate", "--memory", "much"], "--memory 'much'"),
+        (["ablate", "--dask", "nowhere"], "--dask nowhere: missing port number"),
+        (["ablate", "--dask", "foo://x:3"], "--dask foo://x:3: unknown address scheme 'foo'"),
         (["ablate", "--workers", "2", "--dask", "tcp://localhost:1"], "--dask and --workers"),
     ],
 )
