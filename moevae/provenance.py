@@ -23,11 +23,11 @@ def versions() -> dict[str, str]:
 def commit() -> tuple[str | None, bool | None]:
     """Return the commit of the code and whether the tree differs from it; None outside a checkout.
 
-    What lies under results/ does not count: a study writes there while it runs.
+    What lies under results/ does not count, a study writes there while it runs; nor do files of one's own.
     """
     here = Path(__file__).parent.parent
     head = _git(here, "rev-parse", "HEAD")
-    changes = _git(here, "status", "--porcelain", "--", ".", ":(exclude)results")
+    changes = _git(here, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
     return (head.strip(), bool(changes)) if head is not None and changes is not None else (None, None)
 
 

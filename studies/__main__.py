@@ -54,7 +54,7 @@ def _run(options: Options, typed: Sequence[str]) -> int:
 
                     named = options.study
                     chosen = _folder_of(named, options.results) if named else choose(options.results)
-                    return dashboard(options, chosen) if chosen else 0
+                    return dashboard(options, chosen)
                 case List():
                     return list_all(options)
                 case Report():

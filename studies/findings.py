@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,15 @@ from moevae.drawing import labeled
 from studies import axes, bounds, effects, knowledge, markup, pictures, plots, restarts, stats, tables
 from studies.analysis import Analysis
 from studies.markup import escape
-from studies.measures import ELBO
+from studies.measures import ELBO, SPEED
 from studies.page import FOLDED, Page
 from studies.records import Method
 from studies.study import Run, Study
 
+UNSURE = (
+    f" {SPEED.label.capitalize()} is measured once a population, beside whatever else the machine did: no "
+    "interval stands behind it, and it alone can keep a cell on the front."
+)
 LONG = 40
 """Rows of a table that are shown without a click."""
 
@@ -31,6 +36,23 @@ def results(analysis: Analysis, page: Page) -> None:
         f"One row a cell, by {first}: mean ± standard deviation [95 % interval of the mean] over n seeds."
     )
     page.rows(rows, LONG, "[table.csv](table.csv)", total=len(analysis.table))
+    for cells in _alike(study):
+        *most, last = (tables.label(study, cell) for cell in cells)
+        page.add(
+            f"Cells {', '.join(most)} and {last} came out alike in every digit: what they differ in did "
+            "nothing there."
+        )
+
+
+def _alike(study: Study) -> list[list[int]]:
+    """Return groups of cells whose runs have the same test metrics, seed by seed."""
+    groups: dict[Any, list[int]] = {}
+    for cell in range(len(study.cells)):
+        complete = [run for run in study.of_cell(cell) if run.complete]
+        scores = tuple((run.seed, tuple(sorted(run.record.metrics["test"].items()))) for run in complete)
+        if scores:
+            groups.setdefault(scores, []).append(cell)
+    return [cells for cells in groups.values() if len(cells) > 1]
 
 
 def against_baseline(analysis: Analysis, page: Page) -> None:
@@ -135,7 +157,7 @@ def trades(analysis: Analysis, page: Page) -> None:
     page.add(
         f"Orange: the {int(analysis.front.sum())} cells that no other surely beats on {', '.join(labels)} "
         "together. A cell is off the front where another's mean is at least as high on all of them and its "
-        "95 % interval lies wholly above on one."
+        "95 % interval lies wholly above on one." + (UNSURE if SPEED in traded else "")
     )
     page.show(
         "trade",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from moevae.errors import MoevaeError
+from moevae.errors import ConfigError, MoevaeError
 from studies import designs, locks, records
 
 
@@ -49,7 +49,15 @@ def profiles() -> list[ProfileLine]:
 
 
 def studies(results: Path) -> list[StudyLine]:
-    """Return the studies in a results folder, by name."""
+    """Return the studies in a results folder, by name; none where there is no such folder.
+
+    Raises:
+        ConfigError: there can be no studies in it.
+    """
+    if results.is_file():
+        raise ConfigError(f"--results {results}: a file; right would be the folder that studies are in")
+    if (results / "study.json").exists():
+        raise ConfigError(f"--results {results}: a study itself; right would be {results.parent}")
     return [_study(path.parent) for path in sorted(results.glob("*/study.json"))]
 
 

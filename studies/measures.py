@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,8 @@ class Measure:
     """Whether seeds measure it apart: a population has one speed, whatever its seeds."""
     nats: bool = False
     """Whether it measures the data's likelihood: comparable only between cells of one likelihood."""
+    ends: tuple[float, float] = (-math.inf, math.inf)
+    """Between which all of its values, and so its means, lie."""
 
     @property
     def heading(self) -> str:
@@ -38,9 +41,9 @@ class Measure:
 HUGE = 1e7
 """Numbers from here on are shown by their powers of ten."""
 
-NMI = Measure("test.nmi", "NMI")
-ARI = Measure("test.ari", "ARI")
-ACC = Measure("test.acc", "ACC")
+NMI = Measure("test.nmi", "NMI", ends=(0.0, 1.0))
+ARI = Measure("test.ari", "ARI", ends=(-1.0, 1.0))
+ACC = Measure("test.acc", "ACC", ends=(0.0, 1.0))
 ECE = Measure("test.ece", "ECE", better=-1)
 BRIER = Measure("test.brier", "Brier", better=-1)
 ELBO = Measure("test.mixture_elbo", "ELBO", "nats", digits=2, nats=True)

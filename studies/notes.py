@@ -37,7 +37,9 @@ def of_study(study: Study, *, oracle: bool = False) -> str:
         "Bounds are in nats per image, the higher the better. NMI, ARI and ACC are on test images and use "
         "labels for scoring only.",
         f"Run it, or go on with it:\n```sh\n{_lines(study.command)}\n```",
-        "The whole report, with intervals and tests, is `report.md` in the study's folder.",
+        "The whole report, with intervals and tests, is `report.md` in the study's folder. Its cells count "
+        "from 1, trials from 0. Its shares of variance are computed from all runs; importances of "
+        "hyperparameters here are the dashboard's own estimate from the trials.",
     ]
     return "\n\n".join(part for part in parts if part)
 

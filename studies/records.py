@@ -218,7 +218,7 @@ def _unsealed(content: bytes) -> bytes:
         raise ValueError("it has no digest")
     bare = b"\n".join((head, rest))
     if line != _DIGEST % hashlib.sha256(bare).hexdigest().encode():
-        raise ValueError("its content does not have its digest: it was changed")
+        raise ValueError("it was changed, its content has another digest than it says")
     return bare
 
 
@@ -242,7 +242,7 @@ def read(path: Path) -> Record:
         config = configs.from_dict(record.config)
     except (OSError, ValueError, ConfigError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise RecordError(f"{path}: not a record of this version ({str(reason).splitlines()[0]})") from None
+        raise RecordError(f"{path}: no record that counts: {str(reason).splitlines()[0]}") from None
     if record.schema_version != SCHEMA:
         raise RecordError(f"{path}: record schema {record.schema_version}, this version reads {SCHEMA}")
     if not (name_of(config, record.method) == record.fingerprint == path.stem):

@@ -38,7 +38,7 @@ def _best(analysis: Analysis, measure: Measure) -> str:
     if cells < 2:
         return ""
     best = int(np.nanargmax(mean))
-    low, high = stats.guarded_intervals(values[:, [best]])
+    low, high = np.clip(stats.guarded_intervals(values[:, [best]]), *measure.ends)
     if not np.isfinite(low[0]):
         return ""
     behind = values - values[:, [best]]

@@ -247,16 +247,18 @@ def test_a_port_that_is_taken_is_told(folder):
                 pass
 
 
-def test_without_a_name_studies_are_listed(folder, tmp_path, capsys):
-    assert cli.main(["dashboard", "--results", str(tmp_path / "none")]) == 0
-    assert "none yet" in capsys.readouterr().out
+def test_without_a_name_there_must_be_one_study(folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for results, told in (("none", "no studies here"), ("file", "a file; right would be the folder")):
+        assert cli.main(["dashboard", "--results", str(tmp_path / results)]) == 2
+        assert told in capsys.readouterr().err
     shutil.copytree(folder, tmp_path / "other")
-    assert cli.main(["dashboard", "--results", str(tmp_path)]) == 0
-    told = capsys.readouterr().out
-    assert "made-up: complete, 16 of 16 runs" in told
-    assert "other: complete" in told
+    assert cli.main(["dashboard", "--results", str(tmp_path)]) == 2
+    assert "open one with: python -m studies dashboard NAME (made-up, other)" in capsys.readouterr().err
     assert cli.main(["dashboard", "made-down", "--results", str(tmp_path)]) == 2
     assert "no study 'made-down'" in capsys.readouterr().err
+    assert cli.main(["report", "made-up", "--results", str(tmp_path / "other")]) == 2
+    assert f"a study itself; right would be {tmp_path}" in capsys.readouterr().err
 
 
 @contextmanager

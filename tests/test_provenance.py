@@ -61,6 +61,21 @@ def test_a_page_says_where_no_images_were_held_out(tmp_path, undrawn) -> None:
         assert words in section
 
 
+def test_cells_whose_runs_are_the_same_are_named(tmp_path, undrawn) -> None:
+    def make(config: RunConfig):
+        same = config.routing.temperature < 2  # as where a setting does nothing at some level
+        nmi = 0.1 if same else 0.2
+        metrics = {"mixture_elbo": -20.0 - config.seed, "nmi": nmi, "ari": nmi, "acc": nmi}
+        return synthetic.record(config, pictures=False, metrics=metrics)
+
+    def told(name: str, temperatures: list[float]) -> str:
+        plan = synthetic.plan({"routing.temperature": temperatures}, seeds=range(2))
+        return write_report(synthetic.write(tmp_path / name, plan, make)).read_text()
+
+    assert "Cells 1, 2 and 4 came out alike in every digit" in told("some", [0.5, 1.0, 2.0, 1.5])
+    assert "came out alike" not in told("none", [1.0, 2.0])
+
+
 def test_energy_is_told_where_devices_report_it(tmp_path, undrawn) -> None:
     folder = synthetic.write(tmp_path, synthetic.plan({"routing.kind": ["soft", "hard"]}, seeds=(0, 1)))
     assert "energy" not in write_report(folder).read_text()

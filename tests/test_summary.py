@@ -104,3 +104,10 @@ def test_one_other_cell_is_spoken_of_as_one(tmp_path) -> None:
     axes = {"objective.balance_weight": [0.0, 20.0]}
     assert "; the mean of the other cannot be told from it." in say(tmp_path / "same", axes, range(5))[0]
     assert "; the mean of the other is below it." in say(tmp_path / "far", axes, range(5), effect=0.4)[0]
+
+
+def test_an_interval_stays_where_means_can_lie(tmp_path) -> None:
+    told = say(tmp_path, seeds=range(2), noise=0.2)[0]
+    found = re.search(rf"balance.*: {NUMBER} \[({NUMBER}), ({NUMBER})\]", told)
+    assert found
+    assert found[2] == "1.000"

@@ -84,14 +84,14 @@ def _print(options: Evaluate, found: Sequence[Score], device: torch.device) -> N
     else:
         names = [f"run {number}" for number in range(1, len(rows) + 1)]
     ordered = [each for _, each in rows]
-    data = ", ".join(dict.fromkeys(each.config.data.name for each in found))
-    print(f"{options.split} split of {data}\n\n{scores.table(ordered, names)}\n")
+    data = list(dict.fromkeys(each.config.data.name for each in found))
+    print(f"{options.split} split of {', '.join(data)}\n\n{scores.table(ordered, names)}\n")
     print(scores.loads(ordered, names))
     if told := scores.shared(ordered, names):
         print(told)
     if any("nmi" in each.metrics for each in found):
         print(scores.ABOUT_LABELS)
-    for name, (path, _) in zip(names, rows, strict=True):
-        print(f"{name}: {path}")
+    for name, (path, each) in zip(names, rows, strict=True):
+        print(f"{name}: {path}" + (f", on {each.config.data.name}" if len(data) > 1 else ""))
     speed = fmean(each.images_per_second for each in found)
     print(f"evaluated at {speed:,.0f} images/s\non {scores.hardware(device)}")

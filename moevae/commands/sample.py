@@ -39,8 +39,10 @@ def sample(options: Sample) -> int:
         write_atomically(path, figures.tiles(rows, trained.height, trained.width, scale, GAP))
     except OSError as error:
         raise CheckpointError(f"--output {path}: cannot be written ({error.strerror})") from None
-    drawn = "all experts, one a column" if options.expert is None else f"expert {options.expert}"
-    print(f"{path}: {options.count} images of {drawn}")
+    every = f"each of the experts 0 to {experts - 1}, in columns from the left"
+    print(
+        f"{path}: {options.count} images of {every if options.expert is None else f'expert {options.expert}'}"
+    )
     return 0
 
 

@@ -6,7 +6,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from moevae.errors import MoevaeError
+from moevae.errors import MoevaeError, RecordError
 from studies import listing, records, storage, upkeep
 from studies.arguments import Dashboard
 
@@ -48,15 +48,18 @@ def _has(url: str, name: str, folder: Path, *, private: bool) -> bool:
         return any(study.study_name == name for study in opened.get_all_studies())
 
 
-def choose(results: Path) -> Path | None:
-    """Return the folder of the only study there is; where there are several, or none, print them."""
+def choose(results: Path) -> Path:
+    """Return the folder of the only study there is.
+
+    Raises:
+        RecordError: there are several, or none.
+    """
     there = listing.studies(results)
-    if len(there) == 1:
-        return Path(there[0].folder)
-    print(
-        f"Studies in {results}"
-        + (" (open one with: python -m studies dashboard NAME)" if there else ": none yet")
-    )
-    for line in there:
-        print(f"  {line.name}: {line.state}, {line.complete} of {line.runs} runs")
-    return None
+    if not there:
+        raise RecordError(f"{results}: no studies here; run one with: python -m studies ablate")
+    if len(there) > 1:
+        names = ", ".join(line.name for line in there)
+        raise RecordError(
+            f"{results}: several studies; open one with: python -m studies dashboard NAME ({names})"
+        )
+    return Path(there[0].folder)
