@@ -172,19 +172,29 @@ def trade(
                     elinewidth=0.8,
                     alpha=1.0 if color == ORANGE else 0.45,
                 )
-            for number, cell in enumerate(sorted(np.flatnonzero(front)[:25], key=lambda each: x[0][each])):
-                place.annotate(
-                    names[cell],
-                    (x[0][cell], y[0][cell]),
-                    xytext=(5, 4 if number % 2 else -12),
-                    textcoords="offset points",
-                    fontsize=10,
-                )
             place.set_xlabel(measure.heading)
             if not _decades(place, "x", np.concatenate(x)):
                 place.locator_params(axis="x", nbins=4)
         places.flat[0].set_ylabel(chosen[0].heading)
+        figure.draw_without_rendering()  # now points have their places
+        named = np.flatnonzero(front)[:25]
+        for place, x in zip(places.flat, others, strict=True):
+            _name(place, x[0][named], y[0][named], [names[cell] for cell in named])
         return png(figure)
+
+
+def _name(place: Axes, x: Row, y: Row, names: Sequence[str]) -> None:
+    """Write names beside points, the highest first, each below those that are in its way."""
+    pixel = place.figure.dpi / 72
+    points = place.transData.transform(np.stack([x, y], axis=1)) / pixel
+    taken: list[tuple[float, float]] = []
+    for index in np.lexsort((points[:, 0], -points[:, 1])):
+        right, up = points[index] + (5, 4)
+        while any(abs(right - other) < 20 and abs(up - above) < 11 for other, above in taken):
+            up -= 1
+        taken.append((right, up))
+        offset = (right, up) - points[index]
+        place.annotate(names[index], (x[index], y[index]), offset, textcoords="offset points", fontsize=10)
 
 
 def _bars(place: Axes, x: Row, mean: Row, low: Row, high: Row) -> None:

@@ -1,10 +1,13 @@
 """Axes of figures suit the numbers on them."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from studies import plots
+from studies.measures import ELBO, NMI, SPEED
 
 
 @pytest.fixture
@@ -45,3 +48,17 @@ def test_a_legend_stays_on_its_figure(drawn, letters):
     legend = figure.legends[0].get_window_extent()
     assert legend.x0 >= 0
     assert legend.x1 <= figure.bbox.x1
+
+
+def test_names_of_points_that_are_near_each_other_can_be_read(drawn):
+    front = np.array([True] * 6 + [False] * 4)
+    means = np.random.default_rng(0).normal(size=(3, 10)) / 100
+    means[:, -1] = 10.0
+    points = [(mean, mean, mean) for mean in means]
+    plots.trade(points, [NMI, ELBO, SPEED], [str(number) for number in range(1, 11)], front)
+    figure = drawn[0]
+    figure.draw_without_rendering()
+    for place in figure.axes:
+        boxes = [text.get_window_extent() for text in place.texts]
+        assert {text.get_text() for text in place.texts} == {str(number) for number in range(1, 7)}
+        assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
