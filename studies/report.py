@@ -37,6 +37,7 @@ def write_report(folder: Path) -> Path:
         found = summary.sentences(analysis)
         page.add(f"On {name}:" if len(analyses) > 1 else "")
         page.add("\n".join(f"- {sentence}" for sentence in found) or "Nothing that an interval would carry.")
+    page.add(summary.caution(study))
     sections.provenance(study, page)
     for name, analysis in analyses.items():
         if len(analyses) == 1:

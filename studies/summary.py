@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from studies import effects, stats, tables, wording
+from studies import effects, paired, stats, tables, wording
 from studies.analysis import Analysis
 from studies.effects import Effect
 from studies.markup import escape
 from studies.measures import DEAD, ELBO, NMI, Measure
 from studies.selection import Choice
+from studies.study import Study
 
 SPOKEN = (NMI, ELBO, DEAD)
 """Measures that sentences about an axis are made of."""
@@ -28,6 +29,18 @@ def sentences(analysis: Analysis) -> list[str]:
     found += [_interaction(analysis, measure) for measure in analysis.variance]
     found.append(_selection(analysis))
     return [sentence for sentence in found if sentence]
+
+
+def caution(study: Study) -> str:
+    """Return what to think of the sentences where so few seeds leave no permutation test a chance, or ""."""
+    n = len(study.seeds)
+    least = paired.smallest_p(n)
+    if n < 2 or least <= 1 - stats.LEVEL:
+        return ""
+    return (
+        f"With n = {n} these intervals take for granted that seeds spread normally; the permutation tests "
+        f"below do not, and with {n} pairs none can fall below p = {least:.2g}."
+    )
 
 
 def _best(analysis: Analysis, measure: Measure) -> str:

@@ -106,6 +106,15 @@ def test_one_other_cell_is_spoken_of_as_one(tmp_path) -> None:
     assert "; the mean of the other is below it." in say(tmp_path / "far", axes, range(5), effect=0.4)[0]
 
 
+def test_few_seeds_are_cautioned_of(tmp_path) -> None:
+    for n, told in ((1, ""), (3, "p = 0.25."), (5, "p = 0.062."), (6, "")):
+        plan = synthetic.plan({"routing.kind": ["soft", "hard"]}, seeds=range(n))
+        study = load(synthetic.write(tmp_path / str(n), plan))
+        caution = summary.caution(study)
+        assert caution.endswith(told)
+        assert bool(caution) == bool(told)
+
+
 def test_an_interval_stays_where_means_can_lie(tmp_path) -> None:
     told = say(tmp_path, seeds=range(2), noise=0.2)[0]
     found = re.search(rf"balance.*: {NUMBER} \[({NUMBER}), ({NUMBER})\]", told)
