@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from moevae import settings
 from moevae.config import RunConfig
 from moevae.console import exit_code
 from moevae.errors import RecordError
@@ -26,7 +25,7 @@ from studies.arguments import Ablate, Dashboard, List, Options, RebuildStorage, 
 from studies.designs import Design
 from studies.ledger import Ledger, survey
 from studies.signals import Stopped, terminable
-from studies.site import Site, check, lost, population_chunk, train
+from studies.site import asked_for, check, lost, train
 from studies.wording import count
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def ablate(options: Ablate, *, again: str) -> int:
     from studies.hiring import workforce
     from studies.progress import watching
 
-    site = _site(options, folder)
+    site = asked_for(options, folder)
     told = Console(stderr=True)
 
     def preflight(configs: Sequence[RunConfig]) -> None:
@@ -216,18 +215,6 @@ def _folder_of(study: str, results: Path) -> Path:
     there = ", ".join(line.name for line in listing.studies(results)) or "none"
     raise RecordError(
         f"no study {study!r} in {results} (there: {there}), and no folder of that name with a study.json"
-    )
-
-
-def _site(options: Ablate, folder: Path) -> Site:
-    """Return where runs take place. Populations in training are kept, but not on a cluster's own disks."""
-    return Site(
-        device=options.device,
-        data_root=str(options.data_root.resolve()) if options.data_root else None,
-        threads=1 if options.workers or options.dask else None,
-        population_chunk=population_chunk(options.population_chunk),
-        memory=settings.parse_memory(options.memory),
-        snapshots=None if options.dask else str((folder / "checkpoints").resolve()),
     )
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moevae import settings
 from moevae.config import RunConfig
 from moevae.errors import ConfigError
 
 if TYPE_CHECKING:
+    from studies.arguments import Ablate, Search
     from studies.executors import OnEpoch
     from studies.records import Method, Outcome
 
@@ -32,12 +34,25 @@ class Site:
     """Training shorter than this is done again rather than kept."""
 
 
-def population_chunk(typed: str) -> int | None:
-    """Return the number of runs to train side by side, None for "auto".
+def asked_for(options: Ablate | Search, folder: Path) -> Site:
+    """Return where runs of the study in that folder take place, as was typed.
+
+    Populations in training are kept, but not on a cluster's own disks.
 
     Raises:
-        ConfigError: no such number.
+        ConfigError: a number of runs side by side, or a size of memory, that is none.
     """
+    return Site(
+        device=options.device,
+        data_root=str(options.data_root.resolve()) if options.data_root else None,
+        threads=1 if options.workers or options.dask else None,
+        population_chunk=_population_chunk(options.population_chunk),
+        memory=settings.parse_memory(options.memory),
+        snapshots=None if options.dask else str((folder / "checkpoints").resolve()),
+    )
+
+
+def _population_chunk(typed: str) -> int | None:
     if typed == "auto":
         return None
     if typed.isdecimal() and int(typed) > 0:

@@ -23,7 +23,6 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
-from moevae import settings
 from moevae.config import RunConfig
 from moevae.data import load_labels
 from moevae.errors import ConfigError, DataError
@@ -61,14 +60,7 @@ def search(options: Options, *, again: str) -> int:
     if options.dry_run:
         _show(asked, folder, budget, options.json)
         return 0
-    place = Site(
-        device=options.device,
-        data_root=str(options.data_root.resolve()) if options.data_root else None,
-        threads=1 if options.workers or options.dask else None,
-        population_chunk=site.population_chunk(options.population_chunk),
-        memory=settings.parse_memory(options.memory),
-        snapshots=None if options.dask else str((folder / "checkpoints").resolve()),
-    )
+    place = site.asked_for(options, folder)
     told = Console(stderr=True)
 
     def preflight(configs: Sequence[RunConfig]) -> None:
