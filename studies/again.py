@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import stdev
 from typing import Any
 
+from scipy.stats import t as student_t
+
 from moevae import config as configs
-from studies.records import Record
+from studies.records import Record, name_of
 from studies.site import Site, train
 
 OF_THE_OCCASION = {
@@ -16,6 +20,33 @@ OF_THE_OCCASION = {
     *("hardware", "versions", "commit", "dirty", "started"),
 }
 """What a record says of clock, place and code, and not of its run."""
+
+
+COMPARED = ("mixture_elbo", "nmi", "acc")
+"""Test metrics that are held against the spread of seeds where bits cannot be the same."""
+CHANCE = 0.01
+"""On another machine a run is taken for one more seed: how seldom one lies as far away as counts as wrong."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A test metric on another machine."""
+
+    name: str
+    then: float
+    now: float
+    spread: float | None
+    """Standard deviation over the seeds of its cell (ddof = 1); None where there is one."""
+    n: int
+    """Those seeds."""
+
+    @property
+    def far(self) -> bool:
+        """Whether two seeds of that spread would hardly lie as far apart; never where there is none."""
+        if not self.spread:
+            return False
+        reach = math.sqrt(2) * self.spread * float(student_t.isf(CHANCE / 2, self.n - 1))
+        return abs(self.now - self.then) > reach
 
 
 @dataclass(frozen=True)
@@ -27,6 +58,15 @@ class Repeat:
     """Of the code that wrote the record."""
     differ: tuple[str, ...]
     """What came out otherwise, such as `metrics.test.nmi`; nothing if the record is repeated bit for bit."""
+    elsewhere: str = ""
+    """How this machine is another than the record's, which rounds otherwise; nothing where it is not."""
+    moved: tuple[Moved, ...] = ()
+    """Elsewhere, how far metrics moved."""
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it came out otherwise than rounding explains."""
+        return bool(self.differ) and (not self.moved or any(each.far for each in self.moved))
 
 
 def chosen(records: Sequence[Record], number: int) -> list[Record]:
@@ -35,10 +75,11 @@ def chosen(records: Sequence[Record], number: int) -> list[Record]:
     return random.sample(complete, min(number, len(complete)))
 
 
-def repeat(record: Record, site: Site) -> Repeat:
+def repeat(record: Record, site: Site, others: Sequence[Record] = ()) -> Repeat:
     """Train a record's run again, alone and with as many threads, and compare all that it keeps.
 
-    On the record's own kind of device, where the site leaves it open.
+    On the record's own kind of device, where the site leaves it open. Another machine rounds otherwise, and
+    training makes much of that: there metrics are held against the spread of the seeds among `others`.
 
     Raises:
         MoevaeError: no such data, or no such device.
@@ -51,7 +92,38 @@ def repeat(record: Record, site: Site) -> Repeat:
     # What a later version keeps beside it is not held against an older record.
     kept = record.model_dump(mode="json", exclude_unset=True, exclude=OF_THE_OCCASION)
     found = outcome.record.model_dump(mode="json")
-    return Repeat(record.fingerprint, record.commit, tuple(differences(kept, found)))
+    elsewhere = " and ".join(_changes(record, outcome.record))
+    moved = tuple(_moved(record, outcome.record, others)) if elsewhere else ()
+    return Repeat(record.fingerprint, record.commit, tuple(differences(kept, found)), elsewhere, moved)
+
+
+def _changes(then: Record, now: Record) -> Iterator[str]:
+    """Tell what decides rounding and is another than it was."""
+    for key in ("device_name", "precision", "threads"):
+        old, new = getattr(then.hardware, key), getattr(now.hardware, key)
+        if old != new:
+            yield f"{old}{' threads' * (key == 'threads')} then, {new} now"
+    old, new = then.versions.get("torch"), now.versions.get("torch")
+    if old != new:
+        yield f"torch {old} then, {new} now"
+
+
+def _moved(then: Record, now: Record, others: Sequence[Record]) -> Iterator[Moved]:
+    """Compare the metrics of a run on two machines, where it is complete on both."""
+    if now.status != then.status:
+        return
+    cell = [each for each in others if _cell(each) == _cell(then) and each.status == "complete"]
+    before, after = then.metrics.get("test", {}), now.metrics.get("test", {})
+    for name in COMPARED:
+        if name in before and name in after:
+            values = [each.metrics["test"][name] for each in cell]
+            spread = stdev(values) if len(values) > 1 else None
+            yield Moved(name, before[name], after[name], spread, len(values))
+
+
+def _cell(record: Record) -> str:
+    """Return what is the same for all seeds of a cell."""
+    return name_of(replace(configs.from_dict(record.config), seed=0), record.method)
 
 
 def differences(kept: Any, found: Any, name: str = "") -> Iterator[str]:

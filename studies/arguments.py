@@ -65,7 +65,9 @@ What to expect:
   not counted, is named.
 - Exit code: 0 all agree, 1 something does not, 2 there is no such study.
 - --again trains runs anew. On the machine that made the records, and with
-  the same torch, each comes out bit for bit; elsewhere, to rounding.
+  the same torch, each comes out bit for bit. Another machine rounds
+  otherwise, and training makes much of that: there a run has to lie where
+  one more seed would, and how far it moved is told.
 
 Examples:
   python -m studies verify quick

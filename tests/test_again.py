@@ -24,7 +24,36 @@ def record() -> Record:
 
 
 def test_a_record_is_repeated_bit_for_bit_alone_as_in_company(record, one_thread_again):
-    assert again.repeat(record, HERE) == again.Repeat(record.fingerprint, record.commit, ())
+    found = again.repeat(record, HERE)
+    assert found == again.Repeat(record.fingerprint, record.commit, ())
+    assert not found.wrong
+
+
+def elsewhere(record: Record, nmi: float, seed: int | None = None) -> Record:
+    """The record as another machine would have made it, or another seed of it."""
+    tree = json.loads(record.model_dump_json())
+    tree["hardware"]["device_name"] = "an abacus"
+    tree["metrics"]["test"]["nmi"] = nmi
+    if seed is not None:
+        tree["config"]["seed"] = seed
+    return Record.model_validate(tree)
+
+
+@pytest.mark.parametrize(("moved", "far"), [(0.001, False), (0.05, False), (0.3, True), (-0.3, True)])
+def test_on_another_machine_a_run_lies_where_one_more_seed_would(record, one_thread_again, moved, far):
+    nmi = record.metrics["test"]["nmi"]
+    then = elsewhere(record, nmi + moved)
+    others = [then, *(elsewhere(record, nmi + moved + step, seed) for seed, step in ((7, 0.02), (8, -0.02)))]
+    found = again.repeat(then, HERE, others)
+    assert found.elsewhere.startswith("an abacus then, ")
+    assert found.differ == ("metrics.test.nmi",)
+    (told,) = [each for each in found.moved if each.name == "nmi"]
+    assert (told.then, told.now, told.n) == (nmi + moved, nmi, 3)
+    assert told.spread == pytest.approx(0.02)
+    assert found.wrong is told.far is far
+    assert not any(each.far for each in found.moved if each is not told)
+    alone = again.repeat(then, HERE, [then])
+    assert not alone.wrong
 
 
 def test_a_number_that_was_otherwise_is_named(record, one_thread_again):

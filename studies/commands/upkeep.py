@@ -22,7 +22,7 @@ def verify(options: Verify, folder: Path) -> int:
         raise ConfigError(f"--again {options.again}: give a number of runs, from 0")
     verdict = upkeep.verify(folder, options.storage)
     repeats = _repeated(options, folder)
-    wrong = bool(verdict.problems) or any(found.differ for found in repeats)
+    wrong = bool(verdict.problems) or any(found.wrong for found in repeats)
     if options.json:
         tree = {"folder": str(folder), **asdict(verdict), "again": [asdict(found) for found in repeats]}
         print(json.dumps(tree, indent=1))
@@ -30,15 +30,30 @@ def verify(options: Verify, folder: Path) -> int:
     for problem in verdict.problems:
         print(problem)
     for found in repeats:
-        others = f" and {len(found.differ) - 1} more" if len(found.differ) > 1 else ""
-        came = f"{found.differ[0]}{others} came out otherwise" if found.differ else "the same, bit for bit"
-        print(f"{found.fingerprint} trained again: {came}")
+        print(f"{found.fingerprint} trained again: {_in_words(found)}")
     failed = f", {verdict.failed} failed" if verdict.failed else ""
     agree = f"{len(verdict.problems)} problems" if verdict.problems else "all records and the storage agree"
-    other = sum(bool(found.differ) for found in repeats)
+    other = sum(found.wrong for found in repeats)
     anew = f"; {other} of {len(repeats)} trained again came out otherwise" if other else ""
+    if not other and any(found.differ for found in repeats):
+        anew = "; on another machine, all trained again lie where one more seed would"
     print(f"{folder.name}: {verdict.complete} of {verdict.planned} runs complete{failed}; {agree}{anew}")
     return int(wrong)
+
+
+def _in_words(found: Repeat) -> str:
+    """Say what came of a run that was trained again."""
+    if not found.differ:
+        return "the same, bit for bit"
+    if not found.moved:
+        others = f" and {len(found.differ) - 1} more" if len(found.differ) > 1 else ""
+        return f"{found.differ[0]}{others} came out otherwise"
+    numbers = (
+        f"{each.name} {each.then:.4g} then, {each.now:.4g} now"
+        + ("" if each.spread is None else f" ({each.n} seeds: ± {each.spread:.2g}{', too far' * each.far})")
+        for each in found.moved
+    )
+    return f"on another machine ({found.elsewhere}), {'; '.join(numbers)}"
 
 
 def _repeated(options: Verify, folder: Path) -> list[Repeat]:
@@ -50,7 +65,7 @@ def _repeated(options: Verify, folder: Path) -> list[Repeat]:
     site = Site(device=options.device, data_root=str(options.data_root) if options.data_root else None)
     console = Console(stderr=True)
     shown = track(picked, "Training again", console=console, disable=not console.is_terminal)
-    return [again.repeat(record, site) for record in shown]
+    return [again.repeat(record, site, good) for record in shown]
 
 
 def rebuild_storage(options: RebuildStorage, folder: Path) -> int:
