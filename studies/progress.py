@@ -129,8 +129,11 @@ class Clock:
         self._first = self._first or (time.monotonic(), self.epochs)
 
     def left(self) -> float | None:
-        """Return the seconds left; None before the second report, since the first tells of the start, too."""
-        if self._first is None:
+        """Return the seconds left; None before the second report, since the first tells of the start, too.
+
+        And None after the last epoch: how long the runs are measured is not known from epochs.
+        """
+        if self._first is None or (self.epochs == self.total and self.runs < self.total_runs):
             return None
         begin, before = self._first
         done = self.epochs - before

@@ -40,6 +40,17 @@ def test_the_time_left_does_not_count_the_start(ledger, clock):
     assert found.left() == pytest.approx(10.0 * 5)
 
 
+def test_how_long_runs_are_measured_is_not_known_from_epochs(ledger, clock):
+    found = progress.Clock(ledger.tasks)
+    for task in ledger.tasks:
+        clock[0] += 10.0
+        found.note(task, 2)
+    assert found.left() is None
+    for task in ledger.tasks:
+        found.end(task)
+    assert found.left() == 0
+
+
 def test_a_task_that_tells_of_no_epoch_counts_when_it_ends(ledger, clock):
     found = progress.Clock(ledger.tasks)
     for number, task in enumerate(ledger.tasks, start=1):
