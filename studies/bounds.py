@@ -46,17 +46,28 @@ def ledger(analysis: Analysis, page: Page) -> None:
         "image, gate information what the choice of its expert tells, kl_importance the distance of the "
         "gate's mean from the prior over experts. The tight ELBO is that of the gate's best choice, and the "
         "amortization gap what the gate falls short of it"
-        + (
-            "; the IWAE bound, over samples of z, is tighter on average, of the same images and all experts."
-            if measures.IWAE in chosen
-            else "."
-        )
+        + (f". {_importance_weighted(study)}" if measures.IWAE in chosen else ".")
     )
     rows = tables.result_rows(study, table, chosen, most=min(told, SHOWN + FOLDED))
     page.rows(rows, SHOWN, "[table.csv](table.csv)", total=told)
     split, found = judged([run for run in study.of_cell(study.baseline or 0) if run.record.ledger])
     if found:
         _by_expert(study, max(found, key=lambda run: run.metrics[key(split)]), split, page)
+
+
+def _importance_weighted(study: Study) -> str:
+    """Say what the IWAE bounds of a study are made of."""
+    asked = {
+        (each["importance_samples"], each["importance_experts"])
+        for run in study.runs
+        if measures.IWAE.key in run.metrics and (each := run.record.config["evaluation"])
+    }
+    from_which = {None: "each expert", 1: "an image's likeliest expert"}
+    parts = [
+        f"{samples:,} samples of z from {from_which.get(experts, f'its {experts} likeliest experts')}"
+        for samples, experts in sorted(asked, key=str)
+    ]
+    return f"The IWAE bound weighs {' or '.join(parts)}; of the same images it is tighter on average."
 
 
 def _by_expert(study: Study, best: Run, split: str, page: Page) -> None:

@@ -91,6 +91,17 @@ def test_its_numbers_of_the_2019_model_are_what_the_records_say():
     assert "components of the same images has {} and {}.".format(*map(short, beside)) in told()
 
 
+def test_its_likelihoods_are_what_the_records_say():
+    bounds = [
+        measured(
+            "likelihood", "iwae_bound", {"model.likelihood": kind, "evaluation.importance_samples": 5000}
+        )
+        for kind in ("autoregressive", "bernoulli")
+    ]
+    assert [len(each) for each in bounds] == [1, 1]
+    assert "{:.1f} nats with it and {:.1f} without".format(*map(mean, bounds)) in told()
+
+
 def measured(study, metric, settings, method=None):
     """A metric of test images, of each complete run with these settings."""
     return [

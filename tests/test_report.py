@@ -216,6 +216,16 @@ def mean(text: str) -> float:
     return float(text.split(" ")[0])
 
 
+def test_a_page_says_what_its_importance_weighted_bounds_weigh(tmp_path, undrawn) -> None:
+    axes = {"evaluation.importance_samples": [50, 5000], "evaluation.importance_experts": [None, 1, 3]}
+    page = write_report(synthetic.write(tmp_path, synthetic.plan(axes, seeds=[0]), bounded)).read_text()
+    (told,) = re.findall(r"The IWAE bound weighs (.*?);", page)
+    sizes = {words.split(" samples")[0] for words in told.split(" or ")}
+    assert sizes == {"50", "5,000"}
+    for which in ("each expert", "an image's likeliest expert", "its 3 likeliest experts"):
+        assert told.count(which) == 2
+
+
 @pytest.mark.parametrize("make", [bare, bounded])
 def test_the_ledger_adds_up_in_every_cell_and_over_experts(tmp_path, undrawn, make: Callable) -> None:
     page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), make)).read_text()
