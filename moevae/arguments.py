@@ -127,6 +127,10 @@ class Train:
     """Print one JSON document on standard output, for other programs."""
 
 
+OF_EVALUATION = ("data.", "evaluation.")
+"""How settings begin that can change once a run is trained."""
+
+
 @dataclass(frozen=True)
 class Evaluate:
     """What the command `evaluate` was given."""
@@ -199,7 +203,7 @@ class Info:
 
 COMMANDS = (
     Command("train", Train, TRAIN),
-    Command("evaluate", Evaluate, EVALUATE),
+    Command("evaluate", Evaluate, EVALUATE, OF_EVALUATION),
     Command("sample", Sample, SAMPLE),
     Command("explore", Explore, EXPLORE),
     Command("info", Info, INFO),

@@ -338,6 +338,12 @@ def member(objective: ObjectiveConfig) -> str:
     return "information" if objective.responsibilities == "gate" and rewarded else "free"
 
 
+def is_of_member(key: str) -> bool:
+    """Return whether a dotted key is of what tells the members of the objective family apart."""
+    section, _, name = key.partition(".")
+    return section == "objective" and bool(name) and name not in _BESIDE_MEMBERS
+
+
 def shape(config: RunConfig) -> RunConfig:
     """Return the configuration with what is per run neutral: runs with equal shapes train together."""
     return replace(

@@ -34,6 +34,8 @@ class Command:
     """A dataclass."""
     help: str
     """Its first line stands alone where all commands are listed."""
+    settings: tuple[str, ...] = ("",)
+    """How settings begin that `--set` may change, where there is a `--set`."""
 
 
 def parse(
@@ -85,13 +87,14 @@ def exit_code(work: Callable[[], int]) -> int:
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
-        _close_output()
+        if error.filename is None:
+            _close_output()
         print(f"error: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
         return 2
 
 
 def _close_output() -> None:
-    """Python flushes standard output once more at its end, and would tell of the trouble again."""
+    """Send the rest of standard output nowhere: Python flushes it at its end, and would tell of it again."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -113,7 +116,7 @@ def one_line(box: str, chosen: Command | None, prog: str) -> str:
     if unknown and chosen:
         meant = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(text))
         hint = f"did you mean {meant[1]}?" if meant else f"{prog} {chosen.name} --help tells what there is"
-        word, *values = unknown[1].split(", ")
+        word, *values = unknown[1].replace("=", ", ", 1).split(", ")
         if not word.startswith("-"):
             return f"{word!r}: nothing more is expected here ({prog} {chosen.name} --help)"
         return f"unknown option {word}: {_as_setting(word, values, chosen) or hint}"
@@ -125,9 +128,12 @@ def _as_setting(word: str, values: Sequence[str], command: Command) -> str | Non
     if not any(field.name == "set" for field in fields(command.options)):
         return None
     name = word.strip("-").replace("-", "_")
-    dotted = (key for key in keys() if "." in key)
-    setting = next((key for key in dotted if name in (key, key.rpartition(".")[2])), None)
-    return f"write --set {setting}={(*values, 'VALUE')[0]}" if setting else None
+    found = [
+        f"--set {key}={(*values, 'VALUE')[0]}"
+        for key in keys()
+        if "." in key and key.startswith(command.settings) and name in (key, key.rpartition(".")[2])
+    ]
+    return f"write {' or '.join(found)}" if found else None
 
 
 def _union(commands: Sequence[Command], chosen: str) -> Any:

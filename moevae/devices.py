@@ -17,8 +17,6 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # as in malloc.h
 
 _POWER = Path("/sys/class/powercap")
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-
 
 def available() -> list[torch.device]:
     """Return the devices of this machine, the one that `auto` takes first."""

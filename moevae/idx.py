@@ -114,7 +114,7 @@ def _provide(name: str, root: Path) -> None:
     try:
         with FileLock(lock):
             _fetch(name, root)
-    except DataError:
+    except BaseException:
         if made:
             lock.unlink(missing_ok=True)
             remove_empty(made)

@@ -244,7 +244,9 @@ def _opening(design: Design, folder: Path) -> str:
     expected = ""
     if design.expected:
         own = design.seeds == design.profile_seeds and not design.beside
-        whose = "expect" if own else f"the profile's {count(len(design.profile_seeds), 'seed')} alone take"
+        whose = (
+            "expect" if own else f"for {count(len(design.profile_seeds), 'seed')} without baselines expect"
+        )
         expected = f"; {whose} {design.expected.time} on {design.expected.machine}"
     return f"{design.name}: {design.title}\n{size} in {folder}{expected}"
 

@@ -25,7 +25,7 @@ OF_THE_OCCASION = {
 COMPARED = ("mixture_elbo", "nmi", "acc")
 """Test metrics that are held against the spread of seeds where bits cannot be the same."""
 CHANCE = 0.01
-"""On another machine a run is taken for one more seed: how seldom one lies as far away as counts as wrong."""
+"""How seldom, a metric, another seed may lie as far away before a run on another machine counts as wrong."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class Moved:
     then: float
     now: float
     spread: float | None
-    """Standard deviation over the seeds of its cell (ddof = 1); None where there is one."""
+    """Standard deviation over the seeds of its cell (ddof = 1); None where the cell has one seed only."""
     n: int
     """Those seeds."""
 
     @property
     def far(self) -> bool:
-        """Whether two seeds of that spread would hardly lie as far apart; never where there is none."""
-        if not self.spread:
+        """Whether two seeds of that spread would hardly lie as far apart; never where it is not known."""
+        if self.spread is None:
             return False
         reach = math.sqrt(2) * self.spread * float(student_t.isf(CHANCE / 2, self.n - 1))
         return abs(self.now - self.then) > reach
@@ -62,6 +62,11 @@ class Repeat:
     """How this machine is another than the record's, which rounds otherwise; nothing where it is not."""
     moved: tuple[Moved, ...] = ()
     """Elsewhere, how far metrics moved."""
+
+    @property
+    def judged(self) -> bool:
+        """Whether there is something to judge by: the same bits asked for, or a spread of seeds."""
+        return not (self.differ and self.moved) or any(each.spread is not None for each in self.moved)
 
     @property
     def wrong(self) -> bool:
@@ -112,11 +117,12 @@ def _moved(then: Record, now: Record, others: Sequence[Record]) -> Iterator[Move
     """Compare the metrics of a run on two machines, where it is complete on both."""
     if now.status != then.status:
         return
-    cell = [each for each in others if _cell(each) == _cell(then) and each.status == "complete"]
+    own = _cell(then)
+    cell = [each for each in others if each.status == "complete" and _cell(each) == own]
     before, after = then.metrics.get("test", {}), now.metrics.get("test", {})
     for name in COMPARED:
         if name in before and name in after:
-            values = [each.metrics["test"][name] for each in cell]
+            values = [each.metrics["test"][name] for each in cell if name in each.metrics.get("test", {})]
             spread = stdev(values) if len(values) > 1 else None
             yield Moved(name, before[name], after[name], spread, len(values))
 

@@ -252,7 +252,7 @@ class Verify:
     storage: Storage = None
     """Optuna's storage, if it is elsewhere."""
     again: Annotated[int, arg(metavar="N")] = 0
-    """Train N complete runs again, chosen by lot, and compare bit for bit."""
+    """Train N complete runs again, chosen by lot, and compare them with their records."""
     device: Device = "auto"
     """Where they train; auto takes what the record names."""
     data_root: Root = None

@@ -207,7 +207,7 @@ def load(
     baseline = written.baseline | {key: settings[key] for key in axes if key in settings}
     cells, start = _cells(base, axes, baseline, written.design, path.name)
     if "objective" in settings:
-        _check_objective(str(settings["objective"]), axes, cells)
+        _check_objective(str(settings["objective"]), (*axes, *settings), cells)
     return Design(
         name=name,
         title=title,
@@ -329,16 +329,18 @@ def _star(center: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> list[
     return [dict(center), *(point for point in around if point != center)]
 
 
-def _check_objective(asked: str, axes: Mapping[str, Sequence[Any]], cells: Sequence[Cell]) -> None:
-    """Refuse an objective that the axes make another one of: the study would be called what it is not."""
+def _check_objective(asked: str, keys: Iterable[str], cells: Sequence[Cell]) -> None:
+    """Refuse an objective that other settings make another one of: the study would not be what it says."""
     others = sum(configs.lookup(cell.config, "objective") != asked for cell in cells)
     if not others:
         return
     own = configs.override(RunConfig(), {"objective": asked})
-    parts = (f"{key}={show(configs.lookup(own, key))}" for key in axes if key.startswith("objective."))
+    parts = (
+        f"{key}={show(configs.lookup(own, key))}" for key in dict.fromkeys(keys) if configs.is_of_member(key)
+    )
     raise ConfigError(
-        f"--set objective={asked}: the axes make another objective of it in {others} of {len(cells)} cells; "
-        f"narrow them too: {' '.join(f'--set {part}' for part in parts)}"
+        f"--set objective={asked}: other settings make another objective of it in {others} of {len(cells)} "
+        f"cells; right would be {' '.join(f'--set {part}' for part in parts)}"
     )
 
 

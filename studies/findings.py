@@ -39,8 +39,8 @@ def results(analysis: Analysis, page: Page) -> None:
     for cells in _alike(study):
         *most, last = (tables.label(study, cell) for cell in cells)
         page.add(
-            f"Cells {', '.join(most)} and {last} came out alike in every digit: what they differ in did "
-            "nothing there."
+            f"Cells {', '.join(most)} and {last} have the same test metrics, seed by seed, in every digit: "
+            "what they differ in did nothing there."
         )
 
 

@@ -57,7 +57,7 @@ def studies(results: Path) -> list[StudyLine]:
     if results.is_file():
         raise ConfigError(f"--results {results}: a file; right would be the folder that studies are in")
     if (results / "study.json").exists():
-        raise ConfigError(f"--results {results}: a study itself; right would be {results.parent}")
+        raise ConfigError(f"--results {results}: a study itself; right would be {results.resolve().parent}")
     return [_study(path.parent) for path in sorted(results.glob("*/study.json"))]
 
 

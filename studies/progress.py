@@ -110,7 +110,8 @@ class Clock:
         self.total_runs = sum(len(task.configs) for task in tasks)
         self.runs = 0
         self._told: dict[tuple[str, tuple[RunConfig, ...]], int] = {}
-        self._first: tuple[float, int] | None = None
+        self._earlier = 0
+        self._start: float | None = None
 
     @property
     def epochs(self) -> int:
@@ -119,25 +120,29 @@ class Clock:
 
     def note(self, task: Task, epoch: int) -> None:
         """The task has ended so many epochs; one that goes on from a snapshot begins with many."""
-        self._told[_name(task)] = epoch * len(task.configs)
-        self._first = self._first or (time.monotonic(), self.epochs)
+        if _name(task) not in self._told:
+            self._earlier += (epoch - 1) * len(task.configs)
+        self._tell(task, epoch * len(task.configs))
 
     def end(self, task: Task) -> None:
         """The task's runs are published, however many epochs it told of."""
         self.runs += len(task.configs)
-        self._told[_name(task)] = _epochs(task)
-        self._first = self._first or (time.monotonic(), self.epochs)
+        self._tell(task, _epochs(task))
 
     def left(self) -> float | None:
-        """Return the seconds left; None before the second report, since the first tells of the start, too.
+        """Return the seconds left. The first report of all does not count, since it tells of the start, too.
 
-        And None after the last epoch: how long the runs are measured is not known from epochs.
+        None before there is another, and after the last epoch: how long runs are measured is not known.
         """
-        if self._first is None or (self.epochs == self.total and self.runs < self.total_runs):
+        if self._start is None or (self.epochs == self.total and self.runs < self.total_runs):
             return None
-        begin, before = self._first
-        done = self.epochs - before
-        return (time.monotonic() - begin) / done * (self.total - self.epochs) if done > 0 else None
+        done = self.epochs - self._earlier
+        return (time.monotonic() - self._start) / done * (self.total - self.epochs) if done > 0 else None
+
+    def _tell(self, task: Task, epochs: int) -> None:
+        self._told[_name(task)] = epochs
+        if self._start is None:
+            self._start, self._earlier = time.monotonic(), self.epochs
 
 
 def _name(task: Task) -> tuple[str, tuple[RunConfig, ...]]:

@@ -33,11 +33,13 @@ def write_report(folder: Path) -> Path:
     page = Page()
     sections.head(study, page)
     page.head("Summary")
+    said = False
     for name, analysis in analyses.items():
         found = summary.sentences(analysis)
+        said = said or bool(found)
         page.add(f"On {name}:" if len(analyses) > 1 else "")
         page.add("\n".join(f"- {sentence}" for sentence in found) or "Nothing that an interval would carry.")
-    page.add(summary.caution(study))
+    page.add(summary.caution(study) if said else "")
     sections.provenance(study, page)
     for name, analysis in analyses.items():
         if len(analyses) == 1:

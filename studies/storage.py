@@ -87,7 +87,8 @@ def check(url: str) -> None:
     Raises:
         StorageError: there is none; the message says which there are.
     """
-    if url.startswith("journal://"):
+    scheme, _, place = url.partition("://")
+    if scheme == "journal" and place:
         return
     try:
         make_url(url).get_dialect()

@@ -54,6 +54,7 @@ def test_on_another_machine_a_run_lies_where_one_more_seed_would(record, one_thr
     assert not any(each.far for each in found.moved if each is not told)
     alone = again.repeat(then, HERE, [then])
     assert not alone.wrong
+    assert not alone.judged
 
 
 def test_a_number_that_was_otherwise_is_named(record, one_thread_again):
@@ -98,5 +99,11 @@ def test_the_command_trains_runs_again_and_says_what_came_of_it(tmp_path, capsys
     assert main([*command, "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert [each["fingerprint"] for each in told["again"] if each["differ"]] == [good[0].fingerprint]
+    tree["hardware"]["device_name"] = "an abacus"
+    records.path_of(tmp_path / "tiny", good[0].fingerprint).write_bytes(records.sealed(tree))
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "trained again: with other rounding (an abacus then, " in out
+    assert out.endswith("; with other rounding, 1 of 6 trained again lie where one more seed would\n")
     assert main(["verify", "tiny", "--again", "-1", *place]) == 2
     assert "--again -1: give a number of runs, from 0" in capsys.readouterr().err

@@ -109,8 +109,16 @@ def test_settings_make_another_study_and_narrow_axes(write):
 def test_a_named_objective_is_that_of_all_cells_or_refused(write):
     path = write(PROFILE)
     named = "objective=elbo"
-    with pytest.raises(ConfigError, match=r"in 4 of 4 cells; .*--set objective.balance_weight=1$"):
+    with pytest.raises(
+        ConfigError, match=r"in 4 of 4 cells; right would be --set objective.balance_weight=1$"
+    ):
         designs.load(path, changes=[named])
+    with pytest.raises(
+        ConfigError, match=r"right would be --set objective.balance_weight=1 --set objective.inf"
+    ):
+        designs.load(
+            path, changes=[named, "objective.information_weight=0.5", "objective.smoothness=augment"]
+        )
     for changes in ([named, "objective.balance_weight=1"], ["objective=competitive"]):
         design = designs.load(path, changes=changes)
         assert {lookup(cell.config, "objective") for cell in design.cells} == {changes[0].split("=")[1]}

@@ -40,6 +40,18 @@ def test_the_time_left_does_not_count_the_start(ledger, clock):
     assert found.left() == pytest.approx(10.0 * 5)
 
 
+def test_epochs_of_a_snapshot_took_no_time(ledger, clock):
+    found = progress.Clock(ledger.tasks)
+    first, second, third, _ = ledger.tasks
+    found.note(first, 1)
+    clock[0] += 10.0
+    found.note(second, 2)  # goes on from a snapshot after its first epoch
+    assert found.left() == pytest.approx(10.0 * 15 / 3)
+    clock[0] += 10.0
+    found.note(third, 1)
+    assert found.left() == pytest.approx(20.0 * 12 / 6)
+
+
 def test_how_long_runs_are_measured_is_not_known_from_epochs(ledger, clock):
     found = progress.Clock(ledger.tasks)
     for task in ledger.tasks:

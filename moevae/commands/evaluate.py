@@ -12,15 +12,13 @@ from statistics import fmean
 import torch
 
 from moevae import checkpoint, devices, settings
-from moevae.arguments import Evaluate
+from moevae.arguments import OF_EVALUATION, Evaluate
 from moevae.checkpoint import Trained
 from moevae.commands import scores
 from moevae.commands.scores import Score
 from moevae.config import DataConfig, fingerprint
 from moevae.data import Images, Labels, load_images, load_labels
 from moevae.errors import CheckpointError, ConfigError
-
-_MAY_CHANGE = ("data.", "evaluation.")
 
 
 def evaluate(options: Evaluate) -> int:
@@ -29,7 +27,7 @@ def evaluate(options: Evaluate) -> int:
         raise ConfigError("no CHECKPOINT: name a file that `python -m moevae train` wrote")
     changes = settings.parse_settings(options.set)
     for key in changes:
-        if not key.startswith(_MAY_CHANGE):
+        if not key.startswith(OF_EVALUATION):
             raise ConfigError(f"--set {key}: a trained run keeps it; only data and evaluation can change")
     memory = settings.parse_memory(options.memory)
     device = devices.resolve(options.device)

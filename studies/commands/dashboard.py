@@ -25,6 +25,7 @@ def dashboard(options: Dashboard, folder: Path) -> int:
     from studies.serving import serving
 
     url = options.storage or storage.default_url(folder)
+    storage.check(url)
     if not _has(url, name, folder, private=options.storage is None):
         print(f"{name}: no storage here, made anew from the records", file=sys.stderr)
         upkeep.rebuild(folder, options.storage)

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 
 from moevae.errors import ConfigError
-from studies import again, records, upkeep
+from studies import again, records, storage, upkeep
 from studies.again import Repeat
 from studies.arguments import RebuildStorage, Verify
 from studies.site import Site
+from studies.wording import count
 
 
 def verify(options: Verify, folder: Path) -> int:
     """Print what was found in a study's folder; return 1 if anything there cannot be trusted."""
     if options.again < 0:
         raise ConfigError(f"--again {options.again}: give a number of runs, from 0")
+    if options.storage:
+        storage.check(options.storage)
     verdict = upkeep.verify(folder, options.storage)
     repeats = _repeated(options, folder)
     wrong = bool(verdict.problems) or any(found.wrong for found in repeats)
     if options.json:
-        tree = {"folder": str(folder), **asdict(verdict), "again": [asdict(found) for found in repeats]}
+        tree = {"folder": str(folder), **asdict(verdict), "again": [_as_tree(found) for found in repeats]}
         print(json.dumps(tree, indent=1))
         return int(wrong)
     for problem in verdict.problems:
@@ -32,13 +37,28 @@ def verify(options: Verify, folder: Path) -> int:
     for found in repeats:
         print(f"{found.fingerprint} trained again: {_in_words(found)}")
     failed = f", {verdict.failed} failed" if verdict.failed else ""
-    agree = f"{len(verdict.problems)} problems" if verdict.problems else "all records and the storage agree"
-    other = sum(found.wrong for found in repeats)
-    anew = f"; {other} of {len(repeats)} trained again came out otherwise" if other else ""
-    if not other and any(found.differ for found in repeats):
-        anew = "; on another machine, all trained again lie where one more seed would"
-    print(f"{folder.name}: {verdict.complete} of {verdict.planned} runs complete{failed}; {agree}{anew}")
+    problems = count(len(verdict.problems), "problem")
+    agree = problems if verdict.problems else "all records and the storage agree"
+    complete = f"{verdict.complete} of {verdict.planned} runs complete{failed}"
+    print(f"{folder.name}: {complete}; {agree}{_outcome(repeats)}")
     return int(wrong)
+
+
+def _as_tree(found: Repeat) -> dict[str, Any]:
+    return asdict(found) | {"wrong": found.wrong, "judged": found.judged}
+
+
+def _outcome(repeats: Sequence[Repeat]) -> str:
+    """Say what came of all that were trained again, where not all came out bit for bit."""
+    number = len(repeats)
+    if wrong := sum(found.wrong for found in repeats):
+        return f"; {wrong} of {number} trained again came out otherwise"
+    moved = [found for found in repeats if found.differ]
+    if not moved:
+        return ""
+    judged = sum(found.judged for found in moved)
+    vague = f", {len(moved) - judged} have too few seeds to tell" if judged < len(moved) else ""
+    return f"; with other rounding, {judged} of {number} trained again lie where one more seed would{vague}"
 
 
 def _in_words(found: Repeat) -> str:
@@ -53,7 +73,8 @@ def _in_words(found: Repeat) -> str:
         + ("" if each.spread is None else f" ({each.n} seeds: ± {each.spread:.2g}{', too far' * each.far})")
         for each in found.moved
     )
-    return f"on another machine ({found.elsewhere}), {'; '.join(numbers)}"
+    alone = "" if found.judged else " (one seed: nothing to judge by)"
+    return f"with other rounding ({found.elsewhere}), {'; '.join(numbers)}{alone}"
 
 
 def _repeated(options: Verify, folder: Path) -> list[Repeat]:
@@ -70,5 +91,8 @@ def _repeated(options: Verify, folder: Path) -> list[Repeat]:
 
 def rebuild_storage(options: RebuildStorage, folder: Path) -> int:
     """Make the storage anew and say what it holds."""
-    print(f"{folder.name}: {upkeep.rebuild(folder, options.storage)} trials, made from the records")
+    if options.storage:
+        storage.check(options.storage)
+    trials = count(upkeep.rebuild(folder, options.storage), "trial")
+    print(f"{folder.name}: {trials}, made from the records")
     return 0
