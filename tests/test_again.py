@@ -101,6 +101,7 @@ def test_the_command_trains_runs_again_and_says_what_came_of_it(tmp_path, capsys
     assert [each["fingerprint"] for each in told["again"] if each["differ"]] == [good[0].fingerprint]
     tree["hardware"]["device_name"] = "an abacus"
     records.path_of(tmp_path / "tiny", good[0].fingerprint).write_bytes(records.sealed(tree))
+    assert main(["rebuild-storage", "tiny", *place]) == 0
     assert main(command) == 0
     out = capsys.readouterr().out
     assert "trained again: with other rounding (an abacus then, " in out
