@@ -90,10 +90,13 @@ def test_a_search_on_a_cluster(tmp_path, cluster):
 
 def test_no_scheduler_is_told_in_one_line(monkeypatch):
     monkeypatch.setattr("studies.cluster._PATIENCE", 0.5)
-    for address in ("tcp://127.0.0.1:1", "nonsense://x", "127.0.0.1:notaport"):
-        with (
-            pytest.raises(WorkersError, match=r"--dask .*no scheduler answers there") as caught,
-            dask(address),
-        ):
+    wrong = {
+        "tcp://127.0.0.1:1": "no scheduler answers there",
+        "nonsense://x": "unknown address scheme 'nonsense'",
+        "127.0.0.1:notaport": "right would be tcp://HOST:8786",
+        "nowhere": "missing port number",
+    }
+    for address, told in wrong.items():
+        with pytest.raises(WorkersError, match=f"--dask {address}: .*{told}") as caught, dask(address):
             pass
         assert "\n" not in str(caught.value)
