@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import json
@@ -23,6 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from moevae.errors import ConfigError
 from moevae.fields import Count, Finite, NonNegative, Positive, Shares
+from moevae.names import nearest
 
 SCHEMA = 1
 """Version of the configuration's meaning: part of every fingerprint."""
@@ -364,20 +364,6 @@ def shape(config: RunConfig) -> RunConfig:
 def keys() -> tuple[str, ...]:
     """Return all dotted keys of a configuration."""
     return tuple(path for path, _ in leaves(to_dict(RunConfig())))
-
-
-def nearest(what: str, given: str, valid: Iterable[str]) -> str:
-    """Return `given` if it is valid.
-
-    Raises:
-        ConfigError: it is not; the message names the nearest valid one, or all of them.
-    """
-    options = list(valid)
-    if given in options:
-        return given
-    close = difflib.get_close_matches(given, options, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"valid: {', '.join(options)}"
-    raise ConfigError(f"unknown {what} {given!r}: {hint}")
 
 
 def _check_key(key: str) -> None:

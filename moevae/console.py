@@ -18,8 +18,9 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, subcommand
 
-from moevae.config import keys, nearest
+from moevae.config import keys
 from moevae.errors import ConfigError, MoevaeError
+from moevae.names import nearest
 
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 """What a person can mend: a full disk, a folder that may not be written to."""

@@ -13,8 +13,8 @@ from moevae.config import (
     RoutingConfig,
     RunConfig,
     TrainConfig,
-    nearest,
 )
+from moevae.names import nearest
 
 
 def digits() -> RunConfig:

@@ -11,6 +11,7 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 from moevae import config as configs
 from moevae.config import RunConfig
 from moevae.errors import ConfigError
+from moevae.names import nearest
 
 MOST_SEEDS = 10_000
 
@@ -41,7 +42,7 @@ def check_key(key: str) -> None:
     """Raise ConfigError unless the key is one of a configuration's, the seed apart."""
     if key == "seed":
         raise ConfigError("the seed is no setting: use seeds, or --seeds")
-    configs.nearest("key", key, ("objective", *configs.keys()))
+    nearest("key", key, ("objective", *configs.keys()))
 
 
 def parse_memory(text: str | None) -> int | None:

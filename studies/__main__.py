@@ -25,7 +25,7 @@ from studies.arguments import Ablate, Dashboard, List, Options, RebuildStorage, 
 from studies.designs import Design
 from studies.ledger import Ledger, survey
 from studies.signals import Stopped, terminable
-from studies.site import asked_for, check, lost, train
+from studies.site import check, lost, of_options, train
 from studies.wording import count
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def ablate(options: Ablate, *, again: str) -> int:
     from studies.hiring import workforce
     from studies.progress import watching
 
-    site = asked_for(options, folder)
+    site = of_options(options, folder)
     told = Console(stderr=True)
 
     def preflight(configs: Sequence[RunConfig]) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from moevae.config import DataConfig, RunConfig, nearest
+from moevae.config import DataConfig, RunConfig
 from moevae.errors import ConfigError
+from moevae.names import nearest
 from studies.records import Method
 
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 from moevae import config as configs
 from moevae.config import DataConfig, RunConfig
 from moevae.errors import ConfigError
+from moevae.names import nearest
 from moevae.presets import preset
 from moevae.settings import apply_settings, check_key, checked_seeds, parse_seeds, parse_settings
 from studies.baselines import BASELINES, Chosen
@@ -242,7 +243,7 @@ def read_profile(path: Path) -> Profile:
         raise ConfigError(f"profile {path}: {reason}{known}") from None
     try:
         for key in tree:
-            configs.nearest("key", key, Profile.model_fields)
+            nearest("key", key, Profile.model_fields)
         tree.setdefault("name", path.stem)
         for section in ("set", "axes", "baseline"):
             if isinstance(tree.get(section), dict):
@@ -281,7 +282,7 @@ def in_words(values: Mapping[str, Any]) -> str:
 def _path(profile: str) -> Path:
     if profile.endswith(".toml") or "/" in profile:
         return Path(profile)
-    return PROFILES / f"{configs.nearest('profile', profile, names())}.toml"
+    return PROFILES / f"{nearest('profile', profile, names())}.toml"
 
 
 def _cells(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from moevae.config import nearest
 from moevae.errors import ConfigError
+from moevae.names import nearest
 from studies.records import Record
 
 ORACLE = "oracle"

@@ -34,7 +34,7 @@ class Site:
     """Training shorter than this is done again rather than kept."""
 
 
-def asked_for(options: Ablate | Search, folder: Path) -> Site:
+def of_options(options: Ablate | Search, folder: Path) -> Site:
     """Return where runs of the study in that folder take place, as was typed.
 
     Populations in training are kept, but not on a cluster's own disks.

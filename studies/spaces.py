@@ -17,6 +17,7 @@ from optuna.trial import create_trial
 from moevae import config as configs
 from moevae.config import RunConfig
 from moevae.errors import ConfigError
+from moevae.names import nearest
 
 Space = Mapping[str, BaseDistribution]
 """By dotted key. Lists are choices written as JSON, such as "[64]": Optuna keeps no lists."""
@@ -55,7 +56,7 @@ def space(name: str) -> Space:
     Raises:
         ConfigError: there is none; the message names the nearest.
     """
-    return SPACES[configs.nearest("space", name, SPACES)]
+    return SPACES[nearest("space", name, SPACES)]
 
 
 def without(space: Space, fixed: Mapping[str, Any]) -> Space:

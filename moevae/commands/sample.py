@@ -40,9 +40,8 @@ def sample(options: Sample) -> int:
     except OSError as error:
         raise CheckpointError(f"--output {path}: cannot be written ({error.strerror})") from None
     every = f"each of the experts 0 to {experts - 1}, in columns from the left"
-    print(
-        f"{path}: {options.count} images of {every if options.expert is None else f'expert {options.expert}'}"
-    )
+    drawn = every if options.expert is None else f"expert {options.expert}"
+    print(f"{path}: {options.count} images of {drawn}")
     return 0
 
 

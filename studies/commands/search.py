@@ -60,7 +60,7 @@ def search(options: Options, *, again: str) -> int:
     if options.dry_run:
         _show(asked, folder, budget, options.json)
         return 0
-    place = site.asked_for(options, folder)
+    place = site.of_options(options, folder)
     told = Console(stderr=True)
 
     def preflight(configs: Sequence[RunConfig]) -> None:

@@ -1,0 +1,22 @@
+"""Names that a person types, and what was meant where there is no such name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from moevae.errors import ConfigError
+
+
+def nearest(what: str, given: str, valid: Iterable[str]) -> str:
+    """Return `given` if it is valid.
+
+    Raises:
+        ConfigError: it is not; the message names the nearest valid one, or all of them.
+    """
+    options = list(valid)
+    if given in options:
+        return given
+    close = difflib.get_close_matches(given, options, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"valid: {', '.join(options)}"
+    raise ConfigError(f"unknown {what} {given!r}: {hint}")
