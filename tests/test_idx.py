@@ -139,7 +139,7 @@ def test_root_that_is_a_file_is_refused(tmp_path, offline):
     assert f"cannot use {tmp_path / 'file' / 'MNIST' / 'raw'}" in message
 
 
-def test_web_page_in_place_of_a_download(tmp_path, serve):
+def test_web_page_in_place_of_a_download(tmp_path, serve, caplog):
     pages = tmp_path / "pages"
     pages.mkdir()
     (pages / f"{IMAGES}.gz").write_text("<html>please log in</html>")
@@ -147,6 +147,8 @@ def test_web_page_in_place_of_a_download(tmp_path, serve):
     message = message_of(DataConfig(name="mnist"), tmp_path / "root")
     assert "the download failed (File not found or corrupted.)" in message
     assert not (tmp_path / "root").exists()
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "moevae.idx"]
+    assert told == f"data set mnist: downloading its files into {tmp_path / 'root' / 'MNIST' / 'raw'}"
 
 
 def test_digests_are_torchvisions():

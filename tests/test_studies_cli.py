@@ -193,6 +193,17 @@ def test_the_list_fits_a_terminal_and_says_what_to_expect(monkeypatch, tmp_path,
     assert "24 cells x 3 seeds; expect 3 minutes on 2 CPU cores\n" in " ".join(told.split("\n      "))
 
 
+def test_the_expected_time_is_that_of_the_profiles_own_seeds(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for options, told in (
+        ([], "; expect 3 minutes on"),
+        (["--seeds", "5"], "; for 3 seeds without baselines expect 3 minutes on"),
+        (["--baselines", "kmeans"], "; for 3 seeds without baselines expect 3 minutes on"),
+    ):
+        assert cli.main(["ablate", "--dry-run", *options]) == 0
+        assert told in capsys.readouterr().out
+
+
 def test_boxes_with_and_without_utf8_become_one_line():
     drawn = "╭─ Title ─╮\n│ Something │\n│ is wrong. │\n│ ───────── │\n│ For help  │\n╰───────────╯\n"
     plain = " Title     \n --------- \n Something \n is wrong. \n --------- \n For help  \n\n"
