@@ -40,6 +40,13 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     return devices.resolve(request.config.getoption("--device"))
 
 
+@pytest.fixture
+def of_the_cpu(request: pytest.FixtureRequest, device: torch.device) -> None:
+    """Leave out what a CPU does, whatever the device, where the rows are another device's."""
+    if device.type != "cpu":
+        pytest.skip(f"{request.node.name.removeprefix('test_').replace('_', ' ')}: of CPUs alone")
+
+
 @pytest.fixture(scope="module")
 def rival(device: torch.device) -> Iterator[Rivals]:
     """The naive baseline, of any sizes."""

@@ -47,8 +47,8 @@ def page(measured: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Figure]]
         "Made by `nox -s bench`; not edited by hand. Every ratio is the median, with quartiles, of rounds in"
         " which the contestants took turns. The naive loop (`bench/naive.py`) has a process of its own, with"
         " the defaults that a reader would have. Operations are those of the matrix products, exact; the peak"
-        " is a product of 1024 × 1024 matrices timed between the rounds, so a share of it says how near the"
-        " machine's limit a step is.",
+        " is a product of square matrices timed between the rounds, of 1024 rows on a CPU and 8192 on a GPU,"
+        " so a share of it says how near the machine's limit a step is.",
     ]
     figures: dict[str, Figure] = {}
     for each in measured:

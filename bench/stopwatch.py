@@ -14,7 +14,8 @@ from rival import Rival
 Step = Callable[[], Any]
 
 WARM_UP = 2
-GEMM = 1024  # rows and columns of the product whose speed is the peak
+GEMM = {"cpu": 1024, "cuda": 8192}
+"""Rows and columns of the product whose speed is the peak: large enough to fill the device."""
 
 
 class Stopwatch:
@@ -34,6 +35,7 @@ class Stopwatch:
         against: Rival | None = None,
         beside: Step | None = None,
         dtype: torch.dtype = torch.float32,
+        tf32: bool = False,
         rounds: int | None = None,
         **facts: Any,
     ) -> list[Any]:
@@ -49,10 +51,14 @@ class Stopwatch:
             against: another contestant that times itself, likewise, to compare with.
             beside: a step to compare with, likewise.
             dtype: of the products.
+            tf32: whether the step and the product whose speed is the peak may round to TensorFloat-32.
             rounds: how often; None for the plan's number.
             facts: where the row stands: what is swept, and its value.
         """
-        product = self._product(dtype) if flops else None
+        step = tensor_float_32(step) if tf32 else step
+        size = GEMM.get(self.device.type, 1024)
+        product = self._product(dtype, size) if flops else None
+        product = tensor_float_32(product) if product and tf32 else product
         ours: list[float] = []
         theirs: list[float] = []
         peaks: list[float] = []
@@ -67,7 +73,7 @@ class Stopwatch:
             if beside:
                 theirs.append(self._seconds(beside))
             if product:
-                peaks.append(2 * GEMM**3 / self._seconds(product))
+                peaks.append(2 * size**3 / self._seconds(product))
 
         def timed() -> None:
             ours.append(self._seconds(lambda: results.append(step())))
@@ -123,10 +129,23 @@ class Stopwatch:
         step()
         return time.perf_counter() - begin
 
-    def _product(self, dtype: torch.dtype) -> Step:
-        stream = torch.Generator().manual_seed(0)
-        a, b = (torch.randn(GEMM, GEMM, generator=stream).to(self.device, dtype) for _ in range(2))
-        return lambda: torch.mm(a, b)
+    def _product(self, dtype: torch.dtype, size: int) -> Step:
+        stream = torch.Generator(self.device).manual_seed(0)
+        a, b, c = (torch.randn(size, size, generator=stream, device=self.device).to(dtype) for _ in range(3))
+        return lambda: torch.mm(a, b, out=c)
+
+
+def tensor_float_32(step: Step) -> Step:
+    """Return the step with products of float32 in TensorFloat-32, where the device has it."""
+
+    def rounded() -> Any:
+        torch.set_float32_matmul_precision("high")
+        try:
+            return step()
+        finally:
+            torch.set_float32_matmul_precision("highest")
+
+    return rounded
 
 
 def _spread(values: Any) -> dict[str, float]:

@@ -22,6 +22,7 @@ def test_a_sharp_gate_costs_no_more_than_a_soft_one(measure, device, plan):
     measure("a gate at temperature 0.001", sharp, images=sizes.batch, beside=training_step(sizes, device))
 
 
+@pytest.mark.usefixtures("of_the_cpu")
 def test_threads_that_wait_beside_threads_that_spin(measure, plan, pytestconfig):
     """One step on all cores, each with a busy process on it: passive waiting, and beside it active."""
     cores = os.cpu_count() or 1

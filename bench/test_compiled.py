@@ -9,7 +9,7 @@ TOLERANCE = {"soft": 1e-4, "soft, bfloat16": 1e-2}
 """Relative, of the first steps' losses: compiled code adds in another order."""
 
 
-def beside_itself(measure, device, plan, path, row, step):
+def beside_itself(measure, device, plan, path, row, step, **how):
     """Time a step beside the eager float32 or bfloat16 one; return both sequences of losses."""
     sizes, changes, theirs = plan.mixture, PATHS[path], []
     eager = training_step(sizes, device, changes)
@@ -20,6 +20,7 @@ def beside_itself(measure, device, plan, path, row, step):
         flops=flops.training(sizes),
         beside=lambda: theirs.append(eager()),
         dtype=dtype_of(changes),
+        **how,
     )
     check(losses, sizes)
     return torch.stack(losses), torch.stack(theirs)
@@ -41,14 +42,6 @@ def test_compiled(measure, device, plan, path):
 def test_tf32(measure, device, plan):
     if device.type != "cuda":
         pytest.skip("TensorFloat-32: on CUDA alone")
-    eager = training_step(plan.mixture, device)
-
-    def step():
-        torch.set_float32_matmul_precision("high")
-        try:
-            return eager()
-        finally:
-            torch.set_float32_matmul_precision("highest")
-
-    losses, theirs = beside_itself(measure, device, plan, "soft", "soft, TensorFloat-32", step)
+    step = training_step(plan.mixture, device)
+    losses, theirs = beside_itself(measure, device, plan, "soft", "soft, TensorFloat-32", step, tf32=True)
     torch.testing.assert_close(losses[:3], theirs[:3], rtol=1e-2, atol=0)

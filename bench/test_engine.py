@@ -21,6 +21,8 @@ from studies.executors import in_process
 from studies.report import write_report
 from studies.trials import Trials
 
+pytestmark = pytest.mark.usefixtures("of_the_cpu")
+
 OVERHEAD = 0.020
 """Seconds a toy cell should cost at most, with SQLite."""
 WHOLE = 30.0

@@ -34,6 +34,7 @@ def test_batches(measure, device, plan, binarization):
 
 
 @pytest.mark.benchmark(group="metrics")
+@pytest.mark.usefixtures("of_the_cpu")
 def test_clustering(measure, plan):
     stream = np.random.default_rng(0)
     labels = stream.integers(0, 10, plan.counts[-1])

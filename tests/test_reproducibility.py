@@ -164,27 +164,3 @@ def test_a_fresh_process_gives_the_same_metrics_and_loads_no_compiler(pytestconf
         [sys.executable, "-c", code, "5", "9"], cwd=folder, capture_output=True, text=True, check=True
     )
     assert result.stdout.splitlines() == [str(here), "False"]
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@SIZES
-def test_cpu_and_cuda_agree_in_the_loss(sizes):
-    run, data = config(sizes | {"train.batch_size": 96}), images()
-    here, there = (Training([run], data, torch.device(kind)) for kind in ("cpu", "cuda"))
-    there.model.load_state_dict(here.model.state_dict())
-    x, noise = data.train[None].round(), here.latent.normal(run.model.num_experts, 96, run.model.latent_dim)
-    expected = here.objective(here.model(x, noise, torch.ones(1)))
-    found = there.objective(there.model(x.cuda(), noise.cuda(), torch.ones(1).cuda()))
-    torch.testing.assert_close(found.cpu(), expected, rtol=1e-5, atol=1e-4)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_company_on_a_gpu_changes_rounding_at_most():
-    configs, data = population(EVEN), images()
-    together = fit(configs, data, device="cuda")
-    for run, own in enumerate(configs):
-        alone = weights(fit([own], data, device="cuda").model, 0)
-        for name, value in weights(together.model, run).items():
-            torch.testing.assert_close(alone[name], value, rtol=1e-3, atol=1e-4)
