@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from moevae.devices import sent
 from moevae.grouped import grouped_linear
 from moevae.nn import Affine, StackedLinear
 
@@ -80,7 +81,7 @@ class Transposed(Affine):
         weight, area = self.weight, math.prod(halved(self.size))
         none = weight.new_zeros(*self.batch, TAPS * self.outputs)
         patches = grouped_linear(self._places(x), weight, none, [end * area for end in ends])
-        counts = torch.tensor([0, *ends], device=x.device).diff()
+        counts = sent([0, *ends], x.device).diff()
         bias = self.bias.flatten(0, -2).repeat_interleave(counts, 0, output_size=len(x))  # [T, O]
         return (self._pictures(patches).view(len(x), -1, self.outputs) + bias.unsqueeze(1)).flatten(1)
 

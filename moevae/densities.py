@@ -10,8 +10,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 _FACTORS = 112  # of at least a half each: their product is above the smallest normal float32
+_FAR = 80  # where softplus(l) is l in float64 as well, and exp(l) still a float32
 _BLOCK = 3 << 15  # elements: a handful of such blocks fit into a core's own cache
 
 
@@ -28,39 +30,15 @@ def bernoulli_log_prob(logits: Tensor, x: Tensor) -> Tensor:
 class _Bernoulli(torch.autograd.Function):
     """Sum of x l - softplus(l) over pixels, with softplus(l) = relu(l) - log max(s, 1 - s), s = sigmoid(l).
 
-    The maximum is at least a half, so 112 of them are multiplied before one logarithm is taken. Blocks of
-    rows go through all of it while they are in the cache; x - s, the gradient, is all that is kept.
+    The gradient, x - s, is all that is kept.
     """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
         if x.requires_grad:
             raise ValueError("bernoulli_log_prob has no gradient for x")
-        *outer, pixels = logits.shape
-        exact = at_least_float32(logits).dtype
-        result = logits.new_empty(outer, dtype=exact)
-        slope = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
-        in_place = slope is not None and slope.dtype == exact
-        block = _block(outer, pixels) if logits.device.type == "cpu" else outer
-        group = min(pixels, _FACTORS)
-        shares = logits.new_empty(0 if in_place else math.prod(block) * pixels, dtype=exact)
-        # What fills up the last product is one.
-        factors = logits.new_ones(math.prod(block), math.ceil(pixels / group) * group, dtype=exact)
-        for here in _blocks(outer, block):
-            logit, target = logits[here].to(exact), x[here].to(exact)
-            lead = logit.shape[:-1]
-            padded = factors[: lead.numel()].view(*lead, -1)
-            work, products = padded[..., :pixels], padded.unflatten(-1, (-1, group))
-            share = (
-                slope[here] if slope is not None and in_place else shares[: logit.numel()].view(logit.shape)
-            )
-            torch.sigmoid(logit, out=share)
-            torch.maximum(share, torch.sub(1, share, out=work), out=work)
-            exponential = products.prod(-1).log_().sum(-1)
-            linear = torch.clamp_min(logit, 0, out=work).addcmul_(target, logit, value=-1).sum(-1)
-            torch.sub(exponential, linear, out=result[here])
-            if slope is not None:
-                torch.sub(target, share, out=slope[here])
+        by_device = _in_blocks if logits.device.type == "cpu" else _at_once
+        result, slope = by_device(logits, x, ctx.needs_input_grad[0])
         ctx.save_for_backward(slope)
         return result
 
@@ -69,6 +47,49 @@ class _Bernoulli(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (slope,) = ctx.saved_tensors
         return slope * gradient.to(slope.dtype).unsqueeze(-1), None
+
+
+def _at_once(logits: Tensor, x: Tensor, with_slope: bool) -> tuple[Tensor, Tensor | None]:
+    """Return the sums and, where asked for, x - s, with few looks at memory, which is what binds a GPU."""
+    logit = at_least_float32(logits)
+    target = x.to(logit.dtype)
+    work = functional.softplus(logit, threshold=_FAR).addcmul_(target, logit, value=-1)
+    result = work.sum(-1).neg_()
+    if not with_slope:
+        return result, None
+    torch.sub(target, torch.sigmoid(logit, out=work), out=work)
+    return result, work.to(logits.dtype)
+
+
+def _in_blocks(logits: Tensor, x: Tensor, with_slope: bool) -> tuple[Tensor, Tensor | None]:
+    """Return the same, by blocks of rows that go through all of it while they are in a core's cache.
+
+    The maximum is at least a half, so 112 of them are multiplied before one logarithm is taken.
+    """
+    *outer, pixels = logits.shape
+    exact = at_least_float32(logits).dtype
+    result = logits.new_empty(outer, dtype=exact)
+    slope = torch.empty_like(logits) if with_slope else None
+    in_place = slope is not None and slope.dtype == exact
+    block = _block(outer, pixels)
+    group = min(pixels, _FACTORS)
+    shares = logits.new_empty(0 if in_place else math.prod(block) * pixels, dtype=exact)
+    # What fills up the last product is one.
+    factors = logits.new_ones(math.prod(block), math.ceil(pixels / group) * group, dtype=exact)
+    for here in _blocks(outer, block):
+        logit, target = logits[here].to(exact), x[here].to(exact)
+        lead = logit.shape[:-1]
+        padded = factors[: lead.numel()].view(*lead, -1)
+        work, products = padded[..., :pixels], padded.unflatten(-1, (-1, group))
+        share = slope[here] if slope is not None and in_place else shares[: logit.numel()].view(logit.shape)
+        torch.sigmoid(logit, out=share)
+        torch.maximum(share, torch.sub(1, share, out=work), out=work)
+        exponential = products.prod(-1).log_().sum(-1)
+        linear = torch.clamp_min(logit, 0, out=work).addcmul_(target, logit, value=-1).sum(-1)
+        torch.sub(exponential, linear, out=result[here])
+        if slope is not None:
+            torch.sub(target, share, out=slope[here])
+    return result, slope
 
 
 def _block(shape: Sequence[int], pixels: int) -> list[int]:

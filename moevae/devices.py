@@ -6,6 +6,7 @@ import ctypes
 import functools
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -64,6 +65,11 @@ def _keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def sent(values: Sequence[float], device: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Return numbers as a tensor on a device, [N], without waiting for the work that the device has yet."""
+    return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)
 
 
 def synchronize(device: torch.device) -> None:

@@ -23,9 +23,11 @@ class Dispatch:
     def of(cls, chosen: Tensor, num_experts: int) -> Dispatch:
         """Sort the choices, [R, S, B] int64."""
         runs = torch.arange(len(chosen), device=chosen.device)[:, None, None]
-        keys = (chosen + num_experts * runs).flatten()
-        ends = keys.bincount(minlength=num_experts * len(chosen)).cumsum(0)
-        return cls(keys.argsort(stable=True), tuple(ends.tolist()), chosen.shape)
+        keys, order = (chosen + num_experts * runs).flatten().sort(stable=True)
+        ends = torch.searchsorted(
+            keys, torch.arange(num_experts * len(chosen), device=keys.device), right=True
+        )
+        return cls(order, tuple(ends.tolist()), chosen.shape)
 
     def images(self, x: Tensor) -> Tensor:
         """Return the image of each row, [T, D]; x [R, B, D]."""

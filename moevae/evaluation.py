@@ -146,7 +146,7 @@ def _evaluate(
     """Measure each run on images as they are stored, [N, D], so many at a time."""
     stored = images.to(model.device)
     seen = evaluated(images, configs[0].data, split).to(model.device)
-    heat = temperatures(configs, 1.0, model.gate.temperature)
+    heat = temperatures(configs, 1.0, model.gate)
     log_prior = log_priors(configs).to(next(model.parameters()))
     noise = Streams([config.seed for config in configs], f"evaluation of {split}", model.device)
     parts: dict[str, list[Tensor]] = defaultdict(list)

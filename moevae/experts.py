@@ -11,6 +11,7 @@ from moevae import architecture
 from moevae.config import ModelConfig
 from moevae.context import Context
 from moevae.densities import at_least_float32, bernoulli_log_prob, gaussian_log_prob, kl_standard_normal
+from moevae.devices import sent
 from moevae.dispatch import Dispatch
 from moevae.networks import BranchingNetwork, StackedNetwork
 from moevae.seeding import generator
@@ -127,7 +128,7 @@ class Experts(nn.Module):
     def _posterior(self, output: Tensor) -> tuple[Tensor, Tensor]:
         mu, logvar = at_least_float32(output).chunk(2, dim=-1)
         if self.config.variance_floor > 0:
-            floor = torch.tensor(math.log(self.config.variance_floor), dtype=mu.dtype, device=mu.device)
+            floor = sent([math.log(self.config.variance_floor)], mu.device, mu.dtype)[0]
             logvar = torch.logaddexp(logvar, floor)
         return mu, logvar
 

@@ -10,6 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from moevae.devices import sent
+
 _FULL = 64  # rows
 
 
@@ -33,7 +35,7 @@ def padded_linear(x: Tensor, weight: Tensor, bias: Tensor, ends: Sequence[int]) 
 
     A GPU is faster so: a kernel for each group would take longer to launch than to run.
     """
-    starts = torch.tensor([0, *ends], device=x.device)
+    starts = sent([0, *ends], x.device)
     counts, largest = starts.diff(), max(end - start for start, end in itertools.pairwise([0, *ends]))
     groups = torch.arange(len(ends), device=x.device).repeat_interleave(counts, output_size=len(x))
     places = torch.arange(len(x), device=x.device) + (groups * largest - starts[groups])  # [T]

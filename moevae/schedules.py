@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor
 
 from moevae.config import RoutingConfig, RunConfig, TrainConfig
+from moevae.devices import sent
+from moevae.gate import Gate
 
 SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
     "constant": lambda start, end, progress: start,
@@ -24,17 +25,17 @@ def temperature(routing: RoutingConfig, progress: float) -> float:
     return SCHEDULES[routing.schedule](routing.temperature, routing.final_temperature, progress)
 
 
-def temperatures(configs: Sequence[RunConfig], progress: float, learned: Tensor) -> Tensor:
+def temperatures(configs: Sequence[RunConfig], progress: float, gate: Gate) -> Tensor:
     """Return the temperature of each run at that share of training, [R].
 
     Args:
         configs: one a run, of one schedule.
         progress: 0 at the first step and 1 at the last.
-        learned: what the gates have learned, [R]: the answer where the schedule is `learned`.
+        gate: of these runs: what it has learned is the answer where the schedule is `learned`.
     """
     if configs[0].routing.schedule == "learned":
-        return learned
-    return torch.tensor([temperature(config.routing, progress) for config in configs]).to(learned.device)
+        return gate.temperature
+    return sent([temperature(config.routing, progress) for config in configs], gate.expert_bias.device)
 
 
 def learning_rate(train: TrainConfig, progress: float) -> float:

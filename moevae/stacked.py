@@ -27,7 +27,7 @@ class Stacked(nn.Module, ABC):
     def stored(self, name: str) -> Tensor:
         """Return a parameter in its shape, [R, ...]."""
         runs, *shape = self.shapes[name]
-        kept, size = self.get_parameter(f"_{name}"), math.prod(shape)
+        kept, size = getattr(self, f"_{name}"), math.prod(shape)
         # A slice of everything would still cost a copy in the backward pass.
         return (kept if kept.shape[1] == size else kept[:, :size]).reshape(runs, *shape)
 

@@ -253,7 +253,7 @@ class Training:
             )
 
     def _temperatures(self, step: int, model: Mixture) -> Tensor:
-        return temperatures(self.configs, self._progress(step), model.gate.temperature)
+        return temperatures(self.configs, self._progress(step), model.gate)
 
     def _progress(self, step: int) -> float:
         return step / max(1, self.epochs * self.batches.steps - 1)

@@ -137,8 +137,8 @@ def remaking(study: Study, page: Page) -> None:
     """The commands that make the study, this page and each of its rows anew."""
     page.head("Make it anew")
     steps = [(study.command, "the runs"), (f"nox -s report -- {shlex.quote(study.name)}", "this page")]
-    width = max(len(command) for command, _ in steps)
-    page.add(markup.code([f"{command:<{width}}  # {words}" for command, words in steps if command]))
+    width = max(len(typed) for typed, _ in steps)
+    page.add(markup.code([f"{typed:<{width}}  # {words}" for typed, words in steps if typed]))
     first = [runs[0] for cell in range(len(study.cells)) if (runs := study.of_cell(cell))]
     rows = [(tables.label(study, run.cell), command(run.record.config)) for run in first]
     if rows:

@@ -8,6 +8,7 @@ from small import normal
 from torch import distributions
 from torch.nn import functional
 
+from moevae import densities
 from moevae.densities import bernoulli_log_prob, gaussian_log_prob, kl_categorical, kl_standard_normal
 
 DTYPES = pytest.mark.parametrize(
@@ -15,6 +16,17 @@ DTYPES = pytest.mark.parametrize(
 )
 
 
+@pytest.fixture(params=["as on a CPU", "as on a GPU"])
+def way(request, monkeypatch):
+    """Both ways to the sums: that of GPUs is looked at on a CPU, too."""
+    if request.param == "as on a GPU":
+        monkeypatch.setattr(densities, "_in_blocks", densities._at_once)
+
+
+WAYS = pytest.mark.usefixtures("way")
+
+
+@WAYS
 @DTYPES
 @pytest.mark.parametrize("scale", [0.1, 1.0, 30.0, 1e4])
 def test_bernoulli(dtype, rtol, scale):
@@ -27,6 +39,7 @@ def test_bernoulli(dtype, rtol, scale):
     torch.testing.assert_close(bernoulli_log_prob(logits, x), expected, rtol=rtol, atol=rtol + dropped)
 
 
+@WAYS
 @DTYPES
 def test_bernoulli_of_gray_pixels_is_the_cross_entropy(dtype, rtol):
     logits, x = normal(4, 50, dtype=dtype), normal(4, 50, seed=1, dtype=dtype).sigmoid()
@@ -35,6 +48,7 @@ def test_bernoulli_of_gray_pixels_is_the_cross_entropy(dtype, rtol):
     torch.testing.assert_close(bernoulli_log_prob(logits, x), expected, rtol=rtol, atol=rtol)
 
 
+@WAYS
 @DTYPES
 def test_bernoulli_of_extreme_logits_stays_exact_with_a_finite_gradient(dtype, rtol):
     logits = torch.tensor([[1e4, -1e4, 1e4, -1e4]], dtype=dtype, requires_grad=True)
@@ -45,6 +59,7 @@ def test_bernoulli_of_extreme_logits_stays_exact_with_a_finite_gradient(dtype, r
     assert logits.grad.tolist() == [[0.0, 0.0, -1.0, 1.0]]
 
 
+@WAYS
 @pytest.mark.parametrize("pixels", [1, 64, 111, 112, 113, 784, 787])
 @pytest.mark.parametrize(
     ("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 2e-6), (torch.bfloat16, 2e-6)]

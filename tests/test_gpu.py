@@ -1,6 +1,7 @@
 """On a CUDA device: the CPU's numbers to rounding, and in halves what is too large for its memory."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -78,6 +79,40 @@ def test_what_was_interrupted_goes_on(kind):
     second.restore(*first.state())
     for expected in told[1:]:
         assert second.epoch().losses == pytest.approx(expected.losses, rel=1e-4)
+
+
+@pytest.fixture
+def waits():
+    """Have torch warn wherever this process waits for the device."""
+    torch.cuda.set_sync_debug_mode("warn")
+    yield
+    torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize(
+    ("changes", "most"),
+    [
+        ({}, 0),
+        ({"routing.kind": "gumbel"}, 0),
+        ({"routing.schedule": "cosine", "routing.final_temperature": 0.5}, 0),
+        ({"train.precision": "bfloat16"}, 0),
+        ({"model.variance_floor": 0.1, "objective.balancing": "sinkhorn"}, 0),
+        ({"objective.smoothness": "virtual-adversarial", "model.gate_normalization": "batch"}, 0),
+        ({"routing.kind": "top-k"}, 1),  # how many images each expert was given
+        ({"routing.kind": "top-k", "model.expert_network": "conv", "model.expert_hidden": (8, 16)}, 1),
+    ],
+    ids=str,
+)
+def test_a_step_does_not_wait_for_the_device(changes, most, request):
+    """A wait lets the device idle until the next step's kernels are given to it."""
+    training = Training([config(changes, seed=seed) for seed in range(2)], images(), CUDA)
+    first, second, *_ = training.batches.epoch()
+    training.step(0, first)
+    request.getfixturevalue("waits")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        training.step(1, second)
+    assert len(told) <= most, [str(each.message) for each in told]
 
 
 def test_runs_that_do_not_fit_are_trained_in_halves(short_of_memory):
