@@ -68,17 +68,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 _left_out: list[str] = []
+_failed: set[str] = set()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note which benchmarks say that they cannot be run here."""
+    """Note which benchmarks say that they cannot be run here, and which failed: what they timed was wrong."""
     if report.skipped and isinstance(report.longrepr, tuple):
         _left_out.append(report.longrepr[2].removeprefix("Skipped: "))
+    elif report.failed and report.when == "call":
+        _failed.add(report.nodeid)
+        _left_out.append(f"{report.location[2].removeprefix('test_').replace('_', ' ')}: failed")
 
 
 def pytest_benchmark_generate_json(benchmarks: list) -> None:
-    """Leave out a benchmark that was interrupted before its first round: the rows before it are kept."""
-    benchmarks[:] = filter(None, benchmarks)
+    """Leave out benchmarks that failed, or were interrupted before their first round: other rows are kept."""
+    benchmarks[:] = [each for each in benchmarks if each and each.fullname not in _failed]
 
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: object, output_json: dict) -> None:

@@ -27,6 +27,10 @@ RESULTS = Path(__file__).parent.parent / "results"
 FALLEN = 0.85
 """A ratio below this share of the committed one is a regression."""
 CARD_GIB = 80
+NOISE_MIB = 1
+"""Memory that grows by less says nothing of what would fit a card."""
+LEAST_RANGE = 4
+"""Of a figure's milliseconds, last over first: what does not change should look so."""
 DEVICES = {"cpu": "CPU", "cuda": "GPU (CUDA)"}
 BESIDE_SPEED = {"nmi": "NMI on digits", "mixture_elbo": "ELBO on digits"}
 """Differences to soft that stand beside a path's speed."""
@@ -213,7 +217,9 @@ def _figure(entries: Sequence[Entry], swept: str) -> Figure:
     axes.set_xticks(measured, [f"{place:,}" for place in measured])
     axes.set_xticks([], minor=True)
     low, high = axes.get_ylim()
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 2, 3, 5, 6, 8)))
+    spare = max(1.0, (LEAST_RANGE * low / high) ** 0.5)
+    axes.set_ylim(low / spare, high * spare)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 2, 3, 4, 6, 8)))
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.yaxis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.3)
@@ -234,7 +240,8 @@ def _slopes(entries: Sequence[Entry], swept: str, device: str) -> str:
         line = f"- {row}: time grows as the power {power:.2f} of {SWEPT[swept]}"
         peaks = [entry["peak_memory_mib"] for entry in own]
         slope, rest = np.polyfit(places, peaks, 1)
-        if (np.diff(np.array(peaks)[places.argsort()]) > 0).all():
+        grows = (np.diff(np.array(peaks)[places.argsort()]) > 0).all()
+        if grows and max(peaks) > min(peaks) + NOISE_MIB:
             most = int((CARD_GIB * 1024 - max(rest, 0)) / slope)
             line += f"; memory by {slope:.3g} MiB each, which would let about {most:,} into {CARD_GIB} GiB"
             line += "" if device == "cuda" else " (extrapolated from this memory, not measured on a card)"

@@ -53,12 +53,8 @@ def _at_once(logits: Tensor, x: Tensor, with_slope: bool) -> tuple[Tensor, Tenso
     """Return the sums and, where asked for, x - s, with few looks at memory, which is what binds a GPU."""
     logit = at_least_float32(logits)
     target = x.to(logit.dtype)
-    work = functional.softplus(logit, threshold=_FAR).addcmul_(target, logit, value=-1)
-    result = work.sum(-1).neg_()
-    if not with_slope:
-        return result, None
-    torch.sub(target, torch.sigmoid(logit, out=work), out=work)
-    return result, work.to(logits.dtype)
+    missed = functional.softplus(logit, threshold=_FAR).addcmul_(target, logit, value=-1).sum(-1)
+    return -missed, (target - logit.sigmoid()).to(logits.dtype) if with_slope else None
 
 
 def _in_blocks(logits: Tensor, x: Tensor, with_slope: bool) -> tuple[Tensor, Tensor | None]:

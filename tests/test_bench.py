@@ -23,22 +23,27 @@ def bench(pytestconfig):
 
 INTERRUPTING = """
 import os, signal
+import steps
 from stopwatch import Stopwatch
 
-measured = Stopwatch._seconds
+measured, check = Stopwatch._seconds, steps.check
+
+def wrong(*losses):
+    check(*losses)
+    assert "test_small[2]" not in os.environ["PYTEST_CURRENT_TEST"]
 
 def interrupting(self, step):
     if "test_evaluation" in os.environ["PYTEST_CURRENT_TEST"] and self.benchmark.stats is not None:
         os.kill(os.getpid(), signal.SIGINT)
     return measured(self, step)
 
-Stopwatch._seconds = interrupting
+Stopwatch._seconds, steps.check = interrupting, wrong
 """
 
 
 @pytest.fixture(scope="module")
 def measured(bench, tmp_path_factory):
-    """The JSON file of a run of a few benchmarks, stopped by Ctrl-C in the last of them."""
+    """The JSON file of a run of a few benchmarks, one wrong, stopped by Ctrl-C in the last of them."""
     folder = tmp_path_factory.mktemp("bench")
     plugins = tmp_path_factory.mktemp("plugins")
     (plugins / "interrupting.py").write_text(INTERRUPTING)
@@ -83,6 +88,12 @@ def test_an_interrupt_keeps_the_rows_before_it(measured):
     names = [row["name"] for row in json.loads(measured.read_text())["benchmarks"]]
     assert {"test_small[1]", "test_batch[16-soft]"} <= set(names)
     assert not any("test_evaluation" in name for name in names)
+
+
+def test_what_was_wrong_has_no_speed(bench, measured):
+    found = json.loads(measured.read_text())
+    assert "test_small[2]" not in [row["name"] for row in found["benchmarks"]]
+    assert "small[2]: failed" in found["origin"]["left_out"]
 
 
 def test_a_row_says_all_that_a_table_needs(measured):

@@ -146,3 +146,19 @@ def told():
 def short(number):
     """Three decimals without the zero before them."""
     return f"{number:.3f}".replace("0.", ".", 1)
+
+
+def test_its_speeds_on_a_gpu_are_what_the_benchmarks_say():
+    rows = json.loads((RESULTS / "throughput-cuda.json").read_text())["benchmarks"]
+    cells = {row["name"]: row["stats"]["median"] for row in rows if "test_cell" in row["name"]}
+    alone, together = (
+        row["extra_info"] for runs in (1, 20) for row in rows if row["name"] == f"test_mixture[{runs}]"
+    )
+    step, of_one = (1e3 * each["seconds"]["median"] for each in (together, alone))
+    assert f"take {step:.0f} ms a step together, where one takes {of_one:.0f}" in told()
+    assert f"{together['ratio_to_naive']['median']:.0f} times the speed of the naive loop" in told()
+    whole, half = cells["test_cell[soft]"], cells["test_cell[soft, bfloat16]"]
+    assert f"take {whole:.0f} s in float32 and {half:.0f} s in bfloat16" in told()
+    sparse = [row["extra_info"] for row in rows if "test_sparse_against_soft" in row["name"]]
+    assert sparse
+    assert all(row["ratio_to_beside"]["q3"] < 1 for row in sparse)
