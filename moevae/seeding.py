@@ -48,4 +48,5 @@ class Streams:
             stream.set_state(place.clone())
 
     def _stack(self, draw: Any, *shape: int) -> Tensor:
-        return torch.stack([draw(*shape, generator=stream, device=self.device) for stream in self.generators])
+        draws = [draw(*shape, generator=stream, device=self.device) for stream in self.generators]
+        return torch.stack(draws) if len(draws) > 1 else draws[0].unsqueeze(0)
