@@ -54,6 +54,16 @@ def tests(session: nox.Session) -> None:
     _run(session, "-m", "pytest", "-n", "logical", "--dist", "loadfile", *session.posargs)
 
 
+@nox.session(python=["3.12", "3.13"])
+def pythons(session: nox.Session) -> None:
+    """Run the default test suite on the other Pythons that are here, each with an environment of its own."""
+    session.install("--editable", ".[dashboard]", *nox.project.dependency_groups(GROUPS, "tests"))
+    session.run(
+        *("pytest", "-n", "logical", "--dist", "loadfile", *session.posargs),
+        env={"PYTHONDONTWRITEBYTECODE": None},
+    )
+
+
 @nox.session
 def peers(session: nox.Session) -> None:
     """Test the baselines of moevae[peers], in an environment of their own (minutes)."""
