@@ -143,11 +143,19 @@ class ObjectiveConfig:
     """Whether the experts' losses reach the gate; if not, it learns from information, balancing and
     smoothness alone, and the experts follow it."""
     smoothness: Literal[
-        "none", "virtual-adversarial", "augment", "both", "neighbors", "virtual-adversarial+neighbors"
+        "none",
+        "virtual-adversarial",
+        "augment",
+        "both",
+        "neighbors",
+        "stretched-neighbors",
+        "virtual-adversarial+neighbors",
+        "virtual-adversarial+stretched-neighbors",
     ] = "none"
     """The gate's answer must not change inside a small ball around an image (`virtual-adversarial`), or
     under a small shift, rotation and scaling (`augment`), or both; or it must be one and the same for an
-    image and its nearest neighbors among the training images (`neighbors`). What a + joins is added."""
+    image and its nearest neighbors among the training images (`neighbors`), which may be made wider,
+    narrower, higher and lower (`stretched-neighbors`). What a + joins is added."""
     smoothness_weight: NonNegative = 1.0
     """Strength of the smoothness loss; unused by `none`."""
     smoothness_radius: Positive = 0.25

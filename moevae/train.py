@@ -239,7 +239,7 @@ class Training:
 
     def _roughness(self, temperature: Tensor, batch: Batch, terms: Terms) -> Tensor:
         """Return the weighted smoothness loss of each run, [R]; a gate that is not trained has none."""
-        if self.smoothness.kind is None or self.assignments is not None:
+        if self.smoothness.name == "none" or self.assignments is not None:
             return torch.zeros_like(self.smoothness.weight)
         model = self.working.model
         # Changed images are looked at once more: they must not move the running statistics.

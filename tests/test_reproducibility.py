@@ -36,7 +36,7 @@ def test_company_changes_no_bit(sizes, kind, batch, threads, one_thread_again):
 
 @SIZES
 @pytest.mark.parametrize(
-    "smoothness", ["virtual-adversarial", "augment", "both", "virtual-adversarial+neighbors"]
+    "smoothness", ["virtual-adversarial", "augment", "both", "virtual-adversarial+stretched-neighbors"]
 )
 def test_company_changes_no_bit_of_smooth_gates(sizes, smoothness):
     smooth = {"objective.smoothness": smoothness, "model.gate_normalization": "batch"}

@@ -1,6 +1,7 @@
 """Smoothness: the gate's answer nearby, against closed forms, brute force and torch's own moves."""
 
 import math
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -14,18 +15,20 @@ from moevae.seeding import Streams
 from moevae.smoothness import (
     ROTATION,
     SHIFT,
+    STRETCH,
     Neighborhood,
     Smoothness,
-    adversarial_and_neighbors,
-    augment,
-    both,
     jitter,
     neighbors,
+    roughness,
+    stretch,
+    stretched_neighbors,
     virtual_adversarial,
 )
 
 SIDE, EXPERTS, BATCH = 10, 3, 6
 PIXELS = SIDE * SIDE
+SMOOTH = sorted(set(get_args(get_type_hints(config.ObjectiveConfig)["smoothness"])) - {"none"})
 
 
 def neighborhood(weight, images, radius, seeds=(1, 2)):
@@ -74,8 +77,8 @@ def test_nothing_changes_where_the_ball_is_a_point_or_the_gate_does_not_look():
     weight, images, radius = random()
     assert virtual_adversarial(neighborhood(weight, images, 0 * radius)).abs().max() < 1e-6
     blind = torch.zeros_like(weight).requires_grad_()
-    for kind in (virtual_adversarial, augment, both):
-        change = kind(neighborhood(blind, images, radius))
+    for name in ("virtual-adversarial", "augment", "both"):
+        change = roughness(name, neighborhood(blind, images, radius))
         assert torch.equal(change, torch.zeros(2, BATCH))
         change.sum().backward()
         assert blind.grad.isfinite().all()
@@ -86,7 +89,7 @@ def test_the_image_teaches_its_neighbor_and_not_the_other_way():
     clean = weight.detach().clone().requires_grad_()
     log_probs = gate_log_probs((images @ clean).transpose(1, 2), torch.ones(2))
     around = neighborhood(weight, images, radius)
-    both(Neighborhood(**{**vars(around), "log_probs": log_probs})).sum().backward()
+    roughness("both", Neighborhood(**{**vars(around), "log_probs": log_probs})).sum().backward()
     assert clean.grad is None
     assert (weight.grad != 0).any()
 
@@ -138,13 +141,32 @@ def test_the_neighbors_that_are_looked_at_are_all_of_the_nearest_and_no_others()
             assert found == set(near[place].tolist())
 
 
-@pytest.mark.parametrize("kind", [both, adversarial_and_neighbors])
-def test_alone_equals_in_company_bit_for_bit(kind):
+@pytest.mark.parametrize("name", SMOOTH)
+def test_alone_equals_in_company_bit_for_bit(name):
     weight, images, radius = random()
-    together = kind(neighborhood(weight, images, radius))
+    together = roughness(name, neighborhood(weight, images, radius))
     for run, seed in enumerate((1, 2)):
         own = slice(run, run + 1)
-        assert torch.equal(kind(neighborhood(weight[own], images[own], radius[own], (seed,))), together[own])
+        alone = roughness(name, neighborhood(weight[own], images[own], radius[own], (seed,)))
+        assert torch.equal(alone, together[own])
+
+
+@pytest.mark.parametrize("name", [name for name in SMOOTH if "+" in name])
+def test_what_a_plus_joins_is_added(name):
+    first, second = name.split("+")
+    parts = [roughness(part, neighborhood(*random())) for part in (first, second)]
+    torch.testing.assert_close(roughness(name, neighborhood(*random())), sum(parts))
+
+
+def test_a_stretched_neighbor_is_the_neighbor_at_other_proportions():
+    weight, images, radius = random()
+    around = neighborhood(weight, images, radius)
+    # The same streams once more tell which proportions were drawn.
+    draws = 2 * Streams((1, 2), "jitters").uniform(BATCH, 2) - 1
+    made = stretch(images.flip(1), draws, (SIDE, SIDE))
+    neighbor = Neighborhood(**{**vars(around), "neighbor": lambda: made})
+    assert torch.equal(stretched_neighbors(around), neighbors(neighbor))
+    assert not torch.equal(stretched_neighbors(around), neighbors(around))
 
 
 def moved(images, right=0.0, down=0.0, turn=0.0, growth=0.0):
@@ -164,3 +186,15 @@ def test_jitter_moves_turns_and_scales_as_it_says():
     torch.testing.assert_close(quarter, torch.rot90(pictures, -1, (-2, -1)), **close)
     assert moved(torch.ones_like(images), growth=-1.0).mean() < 0.9  # shrunk: black at the edges
     torch.testing.assert_close(moved(torch.ones_like(images), growth=1.0), torch.ones_like(pictures), **close)
+
+
+@pytest.mark.parametrize(("wider", "higher"), [(1.0, 0.0), (0.0, 1.0), (0.5, -0.5), (-1.0, -1.0)])
+def test_a_stretch_moves_a_bright_spot_away_from_the_center_by_its_factors(wider, higher):
+    side = 41
+    rows, columns = torch.meshgrid(*2 * [torch.arange(side) - side // 2], indexing="ij")
+    spot = torch.exp(-((columns - 4.0) ** 2 + (rows + 5.0) ** 2) / 8).reshape(1, 1, -1)
+    draws = torch.tensor([wider, higher]).expand(1, 1, 2)
+    found = stretch(spot, draws, (side, side)).reshape(side, side)
+    center = [float((where * found).sum() / found.sum()) for where in (columns, rows)]
+    assert center == pytest.approx([4 * math.exp(STRETCH * wider), -5 * math.exp(STRETCH * higher)], abs=0.05)
+    torch.testing.assert_close(stretch(spot, 0 * draws, (side, side)), spot, rtol=0, atol=1e-5)

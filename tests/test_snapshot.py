@@ -66,7 +66,7 @@ def stopped_at(epoch, configs, site):
         run_population(configs, site, stop)
 
 
-@pytest.mark.parametrize("smoothness", ["both", "virtual-adversarial+neighbors"])
+@pytest.mark.parametrize("smoothness", ["both", "virtual-adversarial+stretched-neighbors"])
 def test_stopped_runs_go_on_bitwise(configs, tmp_path):
     site = Site(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
     for epoch in (2, 3, 6):
