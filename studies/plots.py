@@ -79,12 +79,15 @@ def levels(effects: Sequence[Effect], ticks: Sequence[str], name: str, *, ordere
     other axes; a line joins the means of levels that have an order."""
     wide = min(2, len(effects))
     tall = -(-len(effects) // wide)
-    words = 0.06 * max(0, max(map(len, ticks)) - 10)  # inches that long names, turned, take from a panel
+    longest = max(map(len, ticks))
+    words = 0.06 * max(0, longest - 10)  # inches that long names, turned, take from a panel
+    once = longest > 20  # such names stand below the lowest panels alone
     with style():
-        figure = Figure(figsize=(3.25 * wide + 0.2, 0.35 + (2.25 + words) * tall), layout="constrained")
+        high = 0.35 + 2.25 * tall + words * (1 if once else tall)
+        figure = Figure(figsize=(3.25 * wide + 0.2, high), layout="constrained")
         places = figure.subplots(tall, wide, squeeze=False, sharex=True)
         x = np.arange(len(ticks))
-        for place, effect in zip(places.flat, effects, strict=False):
+        for number, (place, effect) in enumerate(zip(places.flat, effects, strict=False)):
             if len(effect.means) > 1:
                 every = -(-len(effect.means) // MOST_LINES)
                 lines = [np.column_stack([x, means]) for means in effect.means[::every]]
@@ -100,12 +103,12 @@ def levels(effects: Sequence[Effect], ticks: Sequence[str], name: str, *, ordere
             _decades(place, "y", drawn)
             place.set_title(effect.measure.heading)
             every = -(-len(ticks) // MOST_TICKS)
-            turned = max(map(len, ticks)) > 7 or len(ticks[::every]) > 8
+            turned = longest > 7 or len(ticks[::every]) > 8
             place.set_xticks(
                 x[::every], ticks[::every], rotation=40 if turned else 0, ha="right" if turned else "center"
             )
             place.set_xlim(-0.35, len(ticks) - 0.65)
-            place.tick_params(labelbottom=True)
+            place.tick_params(labelbottom=not once or number + wide >= len(effects))
         for place in places.flat[len(effects) :]:
             place.set_axis_off()
         figure.supxlabel(name, fontsize=12)

@@ -47,8 +47,8 @@ def test_its_profile_is_one(tmp_path):
     [
         ("preset `sharp`", "sharp", {"objective.balance_weight": 1.0}),
         ("balanced by 0.3 in place of 1", "sharp", {"objective.balance_weight": 0.3}),
-        ("preset `sharp-fashion`, on Fashion-MNIST", "sharp-fashion", {"objective.smoothness": STRETCHED}),
-        ("neighbors as they are", "sharp-fashion", {"objective.smoothness": UNCHANGED}),
+        ("temperature 1 from the start", "smoothness-fashion", {"objective.smoothness": STRETCHED}),
+        ("and neighbors as they are", "smoothness-fashion", {"objective.smoothness": UNCHANGED}),
     ],
 )
 def test_its_headline_is_what_the_records_say(row, study, settings):
