@@ -47,6 +47,7 @@ def test_its_profile_is_one(tmp_path):
     [
         ("preset `sharp`", "sharp", {"objective.balance_weight": 1.0}),
         ("balanced by 0.3 in place of 1", "sharp", {"objective.balance_weight": 0.3}),
+        ("preset `sharp-fashion`, on Fashion-MNIST", "sharp-fashion", {}),
         ("temperature 1 from the start", "smoothness-fashion", {"objective.smoothness": STRETCHED}),
         ("and neighbors as they are", "smoothness-fashion", {"objective.smoothness": UNCHANGED}),
     ],
@@ -55,6 +56,20 @@ def test_its_headline_is_what_the_records_say(row, study, settings):
     columns = [measured(study, name, settings) for name in ("acc", "nmi", "ari")]
     cells = [f"{short(mean(each))} ± {short(stdev(each))} ({short(min(each))})" for each in columns]
     assert f"| {row} | {len(columns[0])} | {' | '.join(cells)} |" in told()
+
+
+def test_it_counts_the_gates_that_divide_the_bags():
+    divided = [
+        divide("sharp-fashion", {}, "Bag"),
+        divide("smoothness-fashion", {"objective.smoothness": STRETCHED}, "Bag"),
+        divide("smoothness-fashion", {"objective.smoothness": UNCHANGED}, "Bag"),
+    ]
+    words = {5: "five", 10: "ten", 12: "twelve"}
+    first, second, third = (words[count] for count in divided)
+    sentence = (
+        f"{first.capitalize()} of twenty gates still divide the bags between two experts; at temperature 1 "
+    )
+    assert f"{sentence}{second} do, and with neighbors as they are {third}." in told()
 
 
 def test_its_other_numbers_are_what_the_records_say():
@@ -104,10 +119,24 @@ def test_its_likelihoods_are_what_the_records_say():
     assert "{:.1f} nats with it and {:.1f} without".format(*map(mean, bounds)) in told()
 
 
+def divide(study, settings, name):
+    """How many runs have two experts that hold more than a quarter of a class each."""
+    held = 0
+    for record in complete(study, settings):
+        column = record["confusion"]["classes"].index(name)
+        counts = sorted(row[column] for row in record["confusion"]["counts"])
+        held += counts[-2] > sum(counts) / 4
+    return held
+
+
 def measured(study, metric, settings, method=None):
     """A metric of test images, of each complete run with these settings."""
+    return [record["metrics"]["test"][metric] for record in complete(study, settings, method)]
+
+
+def complete(study, settings, method=None):
     return [
-        record["metrics"]["test"][metric]
+        record
         for record in records(study)
         if record["status"] == "complete"
         and (record["method"] or {}).get("name") == method
