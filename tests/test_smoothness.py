@@ -190,7 +190,7 @@ def test_jitter_moves_turns_and_scales_as_it_says():
 
 @pytest.mark.parametrize(("wider", "higher"), [(1.0, 0.0), (0.0, 1.0), (0.5, -0.5), (-1.0, -1.0)])
 def test_a_stretch_moves_a_bright_spot_away_from_the_center_by_its_factors(wider, higher):
-    side = 41
+    side = 61
     rows, columns = torch.meshgrid(*2 * [torch.arange(side) - side // 2], indexing="ij")
     spot = torch.exp(-((columns - 4.0) ** 2 + (rows + 5.0) ** 2) / 8).reshape(1, 1, -1)
     draws = torch.tensor([wider, higher]).expand(1, 1, 2)
