@@ -72,6 +72,13 @@ def test_it_counts_the_gates_that_divide_the_bags():
     assert f"{sentence}{second} do, and with neighbors as they are {third}." in told()
 
 
+def test_what_a_stretch_raises_is_what_its_page_says():
+    page = (RESULTS / "smoothness-fashion" / "report.md").read_text(encoding="utf-8")
+    change = f"{UNCHANGED} in place of {STRETCHED} lowers NMI by"
+    (rise, low, high) = re.search(rf"{re.escape(change)} 0(\.\d+) \[0(\.\d+), 0(\.\d+)\]", page).groups()
+    assert f"The stretch raises NMI by {rise} [{low}, {high}]" in told()
+
+
 def test_its_other_numbers_are_what_the_records_say():
     nmi, dead = around_the_baseline("nmi"), around_the_baseline("dead_experts")
     assert "baseline's NMI is {} and {}.".format(*map(short, nmi())) in told()
