@@ -16,6 +16,7 @@ nox.options.sessions = ["lint", "types", "tests"]
 
 GROUPS = nox.project.load_toml("pyproject.toml")
 SHARED = Path(".nox", "environment").resolve()
+SUITE = ("pytest", "-n", "logical", "--dist", "loadfile")
 
 
 def _run(session: nox.Session, *arguments: str) -> None:
@@ -51,17 +52,14 @@ def types(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["environment"])
 def tests(session: nox.Session) -> None:
     """Run the default test suite on all cores (`-- -m slow` for the long one)."""
-    _run(session, "-m", "pytest", "-n", "logical", "--dist", "loadfile", *session.posargs)
+    _run(session, "-m", *SUITE, *session.posargs)
 
 
 @nox.session(python=["3.12", "3.13"])
 def pythons(session: nox.Session) -> None:
     """Run the default test suite on the other Pythons that are here, each with an environment of its own."""
     session.install("--editable", ".[dashboard]", *nox.project.dependency_groups(GROUPS, "tests"))
-    session.run(
-        *("pytest", "-n", "logical", "--dist", "loadfile", *session.posargs),
-        env={"PYTHONDONTWRITEBYTECODE": None},
-    )
+    session.run(*SUITE, *session.posargs, env={"PYTHONDONTWRITEBYTECODE": None})
 
 
 @nox.session
