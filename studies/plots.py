@@ -79,7 +79,9 @@ def levels(effects: Sequence[Effect], ticks: Sequence[str], name: str, *, ordere
     other axes; a line joins the means of levels that have an order."""
     wide = min(2, len(effects))
     tall = -(-len(effects) // wide)
-    longest = max(map(len, ticks))
+    if len(ticks) <= 4:  # there is room for names of two lines
+        ticks = [tick.replace("+", "+\n") for tick in ticks]
+    longest = max(len(line) for tick in ticks for line in tick.split("\n"))
     words = 0.06 * max(0, longest - 10)  # inches that long names, turned, take from a panel
     once = longest > 20  # such names stand below the lowest panels alone
     with style():
