@@ -93,10 +93,11 @@ def seed2019() -> RunConfig:
 
 
 def sharp() -> RunConfig:
-    """Gates that find the digits of MNIST: they learn by smoothness, confidence and balance, experts follow.
+    """IMSAT's gate on MNIST, with experts that follow it.
 
-    The gate is that of Hu et al. (2017): wide, normalized by batches, gray pixels, virtual adversarial.
-    Scores of test images chose the strength of balancing (oracle).
+    The gate is the classifier of Hu et al. (2017), IMSAT: wide, normalized by batches, fed with gray pixels,
+    virtual adversarial. The losses of the experts never reach it, so its clusters owe nothing to the VAEs.
+    Scores of the test images chose the strength of balancing (oracle).
     """
     return RunConfig(
         data=DataConfig(name="mnist", validation_size=0),
@@ -119,9 +120,9 @@ def sharp() -> RunConfig:
 
 
 def sharp_fashion() -> RunConfig:
-    """`sharp` for Fashion-MNIST: stretched neighbors get one answer, more balanced, and the gate starts hot.
+    """IMSAT's gate on Fashion-MNIST: one answer for stretched neighbors, more balance, a falling temperature.
 
-    Scores of test images chose the strength of balancing, the neighbors, how far they are stretched, the
+    See `sharp`. Scores of the test images chose the strength of balancing, the neighbors, their stretch, the
     temperature and the epochs (oracle).
     """
     base = sharp()
