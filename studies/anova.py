@@ -103,22 +103,21 @@ def _effect(
 
 
 def noncentralities(f: float, freedom: int, residual_freedom: int) -> tuple[float, float]:
-    """Return the ends of the 95 % interval of the noncentrality of F; 0 where F is below its central quantile."""
-    ends = []
-    for share in (0.975, 0.025):
-        if scipy.stats.f.cdf(f, freedom, residual_freedom) <= share:
-            ends.append(0.0)
-            continue
-        above = 1.0
-        while scipy.stats.ncf.cdf(f, freedom, residual_freedom, above) > share:
-            above *= 2
-        ends.append(
-            float(
-                scipy.optimize.brentq(
-                    lambda noncentral: scipy.stats.ncf.cdf(f, freedom, residual_freedom, noncentral) - share,
-                    0.0,
-                    above,
-                )
-            )
-        )
-    return ends[0], ends[1]
+    """Return the ends of the 95 % interval of the noncentrality of F; 0 where no noncentrality is so low."""
+    return _noncentrality(f, freedom, residual_freedom, 0.975), _noncentrality(
+        f, freedom, residual_freedom, 0.025
+    )
+
+
+def _noncentrality(f: float, freedom: int, residual_freedom: int, share: float) -> float:
+    """Return with which noncentrality F lies below f that often; scipy's `ncfdtrinc` fails for large f."""
+
+    def excess(noncentral: float) -> float:
+        return float(scipy.stats.ncf.cdf(f, freedom, residual_freedom, noncentral)) - share
+
+    if scipy.stats.f.cdf(f, freedom, residual_freedom) <= share:
+        return 0.0
+    above = 1.0
+    while excess(above) > 0:
+        above *= 2
+    return float(scipy.optimize.brentq(excess, 0.0, above))

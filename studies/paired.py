@@ -55,6 +55,7 @@ def compare(values: Matrix, baseline: int, better: int = 1) -> Comparison:
     low, high = stats.intervals(differences)
     p = sign_flip(differences)
     tests = int(np.isfinite(p).sum())
+    least = np.array([detectable(int(count), tests) for count in n])
     return Comparison(
         n=n,
         difference=mean,
@@ -65,7 +66,7 @@ def compare(values: Matrix, baseline: int, better: int = 1) -> Comparison:
         holm=stats.holm(p),
         improvement=_improvement(values, baseline, better),
         effect=_effect(values, differences, baseline),
-        detectable=np.array([detectable(int(count), tests) for count in n]) * std,
+        detectable=np.multiply(least, std, out=least.copy(), where=np.isfinite(least)),
     )
 
 
@@ -117,7 +118,7 @@ def _patterns(n: int) -> int:
 
 @functools.lru_cache(maxsize=8)
 def _hidden(n: int) -> np.ndarray:
-    """Return the shift that each of some normal samples needs for the test to reject, by rank, [ranks, samples].
+    """Return the shift with which the test rejects normal samples, by the rank it needs, [ranks, samples].
 
     A shifted sample's mean is reached by a pattern that flips the set F unless the mean of F is above 0. So
     at most r patterns, the observed one included, reach it once the shift is the r-th largest of all means of
@@ -132,7 +133,9 @@ def _hidden(n: int) -> np.ndarray:
     ranks = int((1 - stats.LEVEL) * _patterns(n) / 2 + 1e-9)
     samples = draw.normal(size=(n, SAMPLES))
     parts = np.array_split(samples, -(-len(means) // 1000), axis=1)
-    return np.hstack([-np.sort(np.partition(-(means @ part), ranks - 1, axis=0)[:ranks], axis=0) for part in parts])
+    return np.hstack(
+        [-np.sort(np.partition(-(means @ part), ranks - 1, axis=0)[:ranks], axis=0) for part in parts]
+    )
 
 
 def _improvement(values: Matrix, baseline: int, better: int) -> Row:

@@ -64,7 +64,8 @@ def test_the_interval_of_a_mean_stays_where_a_mean_can_be() -> None:
     low, high = stats.intervals(values, ends=(0.0, 1.0))
     free = stats.intervals(values)
     assert (low[0], high[0]) == (0.0, 1.0)
-    assert free[0][0] < 0 and free[1][0] > 1
+    assert free[0][0] < 0
+    assert free[1][0] > 1
     np.testing.assert_allclose((low[1], high[1]), np.clip([free[0][1], free[1][1]], 0, 1))
 
 
@@ -118,11 +119,18 @@ def coverage(values: np.ndarray, mean: float) -> float:
     return float(np.mean((low <= mean) & (high >= mean)))
 
 
+def collapses(draw: np.random.Generator, runs: tuple[int, int]) -> np.ndarray:
+    """Values around 1, of which one in five is around 0."""
+    return (draw.random(runs) >= 0.2) + draw.normal(0, 0.05, runs)
+
+
 @pytest.mark.parametrize("n", [2, 3, 5, 10, 20])
 def test_intervals_cover_as_often_as_the_page_says(n: int) -> None:
     draw, runs = np.random.default_rng(n), (n, 20_000)
     assert coverage(draw.normal(size=runs), 0.0) == pytest.approx(0.95, abs=0.008)
-    assert coverage(draw.exponential(size=runs), 1.0) == pytest.approx(stats.coverage_if_skewed(n), abs=0.015)
+    skewed, collapsing = stats.coverage(n)
+    assert coverage(draw.exponential(size=runs), 1.0) == pytest.approx(skewed, abs=0.015)
+    assert coverage(collapses(draw, runs), 0.8) == pytest.approx(collapsing, abs=0.015)
 
 
 @pytest.mark.slow
@@ -130,8 +138,10 @@ def test_intervals_cover_as_often_as_the_page_says(n: int) -> None:
 def test_intervals_cover_as_often_as_the_page_says_to_the_digit(n: int) -> None:
     draw, runs = np.random.default_rng(n), (n, 200_000)
     assert coverage(draw.normal(2.0, 3.0, size=runs), 2.0) == pytest.approx(0.95, abs=0.002)
-    assert coverage(draw.exponential(size=runs), 1.0) == pytest.approx(stats.SKEWED[n], abs=0.0075)
-    assert coverage(draw.beta(8, 1, size=runs), 8 / 9) > stats.SKEWED[n]  # skewness -1.4, as NMI near its end
+    skewed, collapsing = stats.COVERAGE[n]
+    assert coverage(draw.exponential(size=runs), 1.0) == pytest.approx(skewed, abs=0.0075)
+    assert coverage(draw.beta(8, 1, size=runs), 8 / 9) > skewed - 0.005  # skewness -1.4, as NMI near its end
+    assert coverage(collapses(draw, runs), 0.8) == pytest.approx(collapsing, abs=0.0075)
 
 
 @settings(max_examples=30, deadline=None)
