@@ -16,6 +16,7 @@ from studies import again, records, storage, upkeep
 from studies.again import Repeat
 from studies.arguments import RebuildStorage, Verify
 from studies.site import Site
+from studies.upkeep import Verdict
 from studies.wording import count
 
 
@@ -38,10 +39,24 @@ def verify(options: Verify, folder: Path) -> int:
         print(f"{found.fingerprint} trained again: {_in_words(found)}")
     failed = f", {verdict.failed} failed" if verdict.failed else ""
     problems = count(len(verdict.problems), "problem")
-    agree = problems if verdict.problems else "all records and the storage agree"
-    complete = f"{verdict.complete} of {verdict.planned} runs complete{failed}"
+    beside = (
+        f" (of which baselines: {verdict.complete_baselines} of {verdict.baselines})"
+        if verdict.baselines
+        else ""
+    )
+    complete = f"{verdict.complete} of {verdict.planned} runs complete{failed}{beside}"
+    agree = problems if verdict.problems else _agreement(verdict)
     print(f"{folder.name}: {complete}; {agree}{_outcome(repeats)}")
     return int(wrong)
+
+
+def _agreement(verdict: Verdict) -> str:
+    """Say what was compared and agrees."""
+    return (
+        "all records and the storage agree"
+        if verdict.compared
+        else "all records agree; no storage was compared"
+    )
 
 
 def _as_tree(found: Repeat) -> dict[str, Any]:
