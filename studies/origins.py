@@ -38,6 +38,8 @@ FACTORS: Mapping[str, Callable[[Run], str]] = {
 }
 """What numbers may depend on beside the configuration."""
 
+PLURALS = {"machine": "machines", "commit": "commits", "precision": "precisions"}
+
 
 @dataclass(frozen=True)
 class Origins:
@@ -113,10 +115,11 @@ def origins(study: Study, page: Page) -> None:
     for each in found:
         for factor in each.counts:
             if levels := each.confounded(factor):
+                names = escape(f"{each.axis} {_listed(levels)}")
                 page.add(
-                    f"**Confounded**: {escape(f'{each.axis} {_listed(levels)}')} and the reference level "
-                    f"{escape(each.reference)} share no {factor}. A difference between them may be one "
-                    f"between {factor}s."
+                    f"**Confounded with the {factor}**: {names}. No run of "
+                    f"theirs shares a {factor} with {escape(each.reference)}, so that a difference from it "
+                    f"may be one between {PLURALS[factor]}."
                 )
 
 
