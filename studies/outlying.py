@@ -44,8 +44,8 @@ def outlying(analysis: Analysis, page: Page) -> None:
         "Runs far from the others of their cell (such cells are marked † in all tables): their modified "
         "z-score, 0.6745 times the distance from the median over the median absolute deviation (Iglewicz and "
         "Hoaglin, 1993), exceeds what 1 % of cells of n normal runs exceed. No other number on this page "
-        "leaves a run out. The median and the interquartile mean (IQM, Agarwal et al., 2021) resist outliers; "
-        "the mean, its interval and its standard deviation do not."
+        "leaves a run out. The median and the interquartile mean (IQM, Agarwal et al., 2021) resist "
+        "outliers; the mean, its interval and its standard deviation do not."
     )
     link = page.keep("outliers", pd.DataFrame(rows))
     page.rows(rows, SHOWN, link)
