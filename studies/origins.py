@@ -14,6 +14,8 @@ from studies.wording import show
 
 NAMED = 3
 """Values of a factor that are named for a level; the rest is counted."""
+LISTED = 6
+"""Confounded levels that are named; the rest is counted."""
 SHOWN = 12
 """Rows of the table that are shown without a click."""
 
@@ -132,4 +134,6 @@ def _words(counts: Counter[str]) -> str:
 
 
 def _listed(words: list[str]) -> str:
+    if len(words) > LISTED:
+        words = [*words[:LISTED], f"{len(words) - LISTED} others"]
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

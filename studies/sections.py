@@ -103,10 +103,11 @@ def _coverage(n: int) -> str:
     """Return how often the interval of n runs holds the mean, in words."""
     if n < 2:
         return ""
-    skewed, collapsing = stats.coverage(n)
+    known = stats.simulated(n)
+    skewed, collapsing = stats.COVERAGE[known]
     return (
-        f". At n = {n} it covers the mean of normal values 95 % of the time, of exponential (skewed) values "
-        f"{skewed:.0%}, and of values of which one in five collapses {collapsing:.0%} (simulated)"
+        f". At n = {known} it covers the mean of normal values 95 % of the time, of exponential (skewed) "
+        f"values {skewed:.0%}, and of values of which one in five collapses {collapsing:.0%} (simulated)"
     )
 
 

@@ -105,11 +105,12 @@ def intervals(
 
 
 guarded_intervals = intervals
+"""The same interval, under the name that sentences ask for it."""
 
 
-def coverage(n: int) -> tuple[float, float]:
-    """Return `COVERAGE` at the largest simulated number of runs up to n, from 2."""
-    return COVERAGE[max(size for size in COVERAGE if size <= n)]
+def simulated(n: int) -> int:
+    """Return the largest number of runs up to n, from 2, whose coverage was simulated."""
+    return max(size for size in COVERAGE if size <= n)
 
 
 def outliers(values: Matrix) -> np.ndarray:

@@ -128,7 +128,7 @@ def collapses(draw: np.random.Generator, runs: tuple[int, int]) -> np.ndarray:
 def test_intervals_cover_as_often_as_the_page_says(n: int) -> None:
     draw, runs = np.random.default_rng(n), (n, 20_000)
     assert coverage(draw.normal(size=runs), 0.0) == pytest.approx(0.95, abs=0.008)
-    skewed, collapsing = stats.coverage(n)
+    skewed, collapsing = stats.COVERAGE[stats.simulated(n)]
     assert coverage(draw.exponential(size=runs), 1.0) == pytest.approx(skewed, abs=0.015)
     assert coverage(collapses(draw, runs), 0.8) == pytest.approx(collapsing, abs=0.015)
 
