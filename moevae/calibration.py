@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moevae.classes import KEPT
 from moevae.metrics import confusion, matching
 
 BINS = 15
@@ -48,7 +49,7 @@ def classes_of_experts(gate_probs: np.ndarray, labels: np.ndarray, num_classes: 
     """
     counts = confusion(gate_probs.argmax(0), labels, len(gate_probs), num_classes)
     classes = matching(counts)
-    mass = gate_probs @ np.eye(num_classes)[labels]  # [K, C]
+    mass = np.stack([np.bincount(labels, row, num_classes) for row in gate_probs])  # [K, C]
     return np.where(classes >= 0, classes, mass.argmax(1))
 
 
@@ -102,6 +103,12 @@ def calibrated(
     """
     probs = gate_probs.astype(np.float64)
     classes = classes_of_experts(probs[:, naming], labels[naming], num_classes)
+    labels = labels[~naming]
+    if num_classes > KEPT:  # those that no expert stands for are never named, and count as one
+        named, classes = np.unique(classes, return_inverse=True)
+        places = np.minimum(np.searchsorted(named, labels), len(named) - 1)
+        labels = np.where(named[places] == labels, places, len(named))
+        num_classes = len(named) + 1
     scored = class_probs(probs[:, ~naming], classes, num_classes)
-    bins = reliability(scored, labels[~naming])
-    return {"ece": bins.ece, "brier": brier(scored, labels[~naming])}, bins
+    bins = reliability(scored, labels)
+    return {"ece": bins.ece, "brier": brier(scored, labels)}, bins

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from moevae import idx, npz
+from moevae.classes import check_classes
 from moevae.config import DataConfig
 from moevae.errors import DataError
 from moevae.releases import OFFICIAL_TEST, RELEASES
@@ -94,12 +95,13 @@ def load_labels(config: DataConfig, root: Path | None = None) -> Labels | None:
         None where the data set has no labels (an npz file without them).
 
     Raises:
-        DataError: as `load_images`, for the files of labels.
+        DataError: as `load_images`, for the files of labels; or labels that look like ids.
     """
     found = _read_labels(config.name, root)
     if found is None:
         return None
     labels, classes = found
+    check_classes(config.name, labels, len(classes))
     split = _split(config, len(labels), root)
     return Labels(labels[split.train], labels[split.validation], labels[split.test], classes)
 

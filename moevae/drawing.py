@@ -26,6 +26,11 @@ STYLE: dict[str, Any] = {
 }
 """White behind all, so that a dark theme changes nothing; large enough for a phone."""
 
+LONGEST = 20.0
+"""Inches of a figure's side, at most."""
+SLIM = 4.0
+"""How much longer one side of a small image may be drawn than the other."""
+
 
 def style() -> AbstractContextManager[None]:
     """Return the context for making and saving a figure: the defaults and `STYLE`, no user's settings."""
@@ -39,7 +44,11 @@ def canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
 
 
 def png(figure: Figure) -> bytes:
-    """Return the figure as a PNG of at most 256 colors that names neither program nor time."""
+    """Return the figure as a PNG of at most 256 colors that names neither program nor time.
+
+    A side longer than `LONGEST` is cut down to it, whatever was to be drawn.
+    """
+    figure.set_size_inches(np.minimum(figure.get_size_inches(), LONGEST))
     # Laid out here, once: saving would do it again.
     if engine := figure.get_layout_engine():
         engine.execute(figure)
@@ -66,13 +75,15 @@ def labeled(
     image = np.asarray(Image.open(io.BytesIO(content)).convert("L"))
     height, width = image.shape[0] / len(rows), image.shape[1] / len(columns)
     side = min(0.55, 5.4 / len(columns))
+    ratio = min(max(height / width, 1 / SLIM), SLIM)
     with style():
         size = (
             0.8 + 0.07 * max(map(len, rows)) + side * len(columns),
-            0.7 + side * height / width * len(rows),
+            0.7 + side * ratio * len(rows),
         )
         figure, place = canvas(size)
-        place.imshow(image, cmap="gray", interpolation="nearest", vmin=0, vmax=255)
+        aspect = "equal" if ratio == height / width else "auto"
+        place.imshow(image, cmap="gray", interpolation="nearest", vmin=0, vmax=255, aspect=aspect)
         every = max(1, len(columns) // 20)
         places = [width * (index + 0.5) - 0.5 for index in range(len(columns))]
         place.set_xticks(places[::every], columns[::every])

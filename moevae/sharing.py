@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from moevae.classes import SHOWN
+
 MERGED = 0.5
 """An expert has a class when it wins more than this share of the class's images."""
 SPLIT = 0.25
@@ -41,11 +43,13 @@ def in_words(counts: np.ndarray, classes: Sequence[str]) -> list[str]:
         f"expert {k} draws {_listed((classes[c], counts[k, c] / loads[k]) for c in together)}"
         for k, together in merged(counts).items()
     ]
+    divided = split(counts)
     splits = [
         f"{classes[c]} is split between experts {_listed((k, shares[k, c]) for k in experts)}"
-        for c, experts in split(counts).items()
+        for c, experts in list(divided.items())[:SHOWN]
     ]
-    return merges + splits
+    more = [f"{len(divided) - SHOWN} more classes are split"] if len(divided) > SHOWN else []
+    return merges + splits + more
 
 
 def _shares_of_classes(counts: np.ndarray) -> np.ndarray:
@@ -59,5 +63,7 @@ def _places(chosen: np.ndarray) -> tuple[int, ...]:
 
 def _listed(parts: Iterable[tuple[object, float]]) -> str:
     ordered = sorted(parts, key=lambda part: -part[1])
-    words = [f"{name} ({share:.0%})" for name, share in ordered]
+    words = [f"{name} ({share:.0%})" for name, share in ordered[:SHOWN]]
+    if len(ordered) > SHOWN:
+        words.append(f"{len(ordered) - SHOWN} more")
     return f"{', '.join(words[:-1])} and {words[-1]}"

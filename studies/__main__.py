@@ -158,7 +158,9 @@ def list_all(options: List) -> int:
     for study in studies:
         failed = f", {study.failed} failed" if study.failed else ""
         note = f" ({study.note})" if study.note else ""
-        print(_line(f"{study.name}: {study.state}, {study.complete} of {study.runs} runs{failed}{note}", 2))
+        done = f"{study.complete} of {study.runs} runs{failed}"
+        size = f" ({_size(study.cells, study.seeds, study.baselines)})" if study.runs else ""
+        print(_line(f"{study.name}: {study.state}, {done}{size}{note}", 2))
     return 0
 
 
@@ -177,8 +179,9 @@ def report(options: Report) -> int:
     return 0
 
 
-def _size(cells: int, seeds: int) -> str:
-    return f"{count(cells, 'cell')} x {count(seeds, 'seed')}"
+def _size(cells: int, seeds: int, baselines: int = 0) -> str:
+    beside = f" and {count(baselines, 'baseline')}" if baselines else ""
+    return f"{count(cells, 'cell')}{beside} x {count(seeds, 'seed')}"
 
 
 def _line(text: str, indent: int) -> str:

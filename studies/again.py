@@ -6,12 +6,15 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from statistics import stdev
+from statistics import median, stdev
 from typing import Any
 
+import numpy as np
 from scipy.stats import t as student_t
 
 from moevae import config as configs
+from studies import stats
+from studies.measures import ACC, ELBO, NMI, Measure
 from studies.records import Record, name_of
 from studies.site import Site, train
 
@@ -22,7 +25,7 @@ OF_THE_OCCASION = {
 """What a record says of clock, place and code, and not of its run."""
 
 
-COMPARED = ("mixture_elbo", "nmi", "acc")
+COMPARED: dict[str, Measure] = {"mixture_elbo": ELBO, "nmi": NMI, "acc": ACC}
 """Test metrics that are held against the spread of seeds where bits cannot be the same."""
 CHANCE = 0.01
 """How seldom, a metric, another seed may lie as far away before a run on another machine counts as wrong."""
@@ -36,17 +39,28 @@ class Moved:
     then: float
     now: float
     spread: float | None
-    """Standard deviation over the seeds of its cell (ddof = 1); None where the cell has one seed only."""
+    """Standard deviation over the seeds of its cell (ddof = 1) without outliers; None for fewer than two."""
     n: int
     """Those seeds."""
+    vacuous: str = ""
+    """Why the spread cannot judge; nothing where it can."""
+
+    @property
+    def reach(self) -> float:
+        """How far apart two seeds of that spread lie, but for a share of `CHANCE`; NaN where not known."""
+        if self.spread is None:
+            return math.nan
+        return math.sqrt(2) * self.spread * float(student_t.isf(CHANCE / 2, self.n - 1))
+
+    @property
+    def judges(self) -> bool:
+        """Whether the spread of seeds can tell a wrong number from a right one."""
+        return self.spread is not None and not self.vacuous
 
     @property
     def far(self) -> bool:
-        """Whether two seeds of that spread would hardly lie as far apart; never where it is not known."""
-        if self.spread is None:
-            return False
-        reach = math.sqrt(2) * self.spread * float(student_t.isf(CHANCE / 2, self.n - 1))
-        return abs(self.now - self.then) > reach
+        """Whether two seeds of that spread would hardly lie as far apart; never where that cannot be told."""
+        return self.judges and abs(self.now - self.then) > self.reach
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ class Repeat:
     @property
     def judged(self) -> bool:
         """Whether there is something to judge by: the same bits asked for, or a spread of seeds."""
-        return not (self.differ and self.moved) or any(each.spread is not None for each in self.moved)
+        return not (self.differ and self.moved) or any(each.judges for each in self.moved)
 
     @property
     def wrong(self) -> bool:
@@ -120,11 +134,28 @@ def _moved(then: Record, now: Record, others: Sequence[Record]) -> Iterator[Move
     own = _cell(then)
     cell = [each for each in others if each.status == "complete" and _cell(each) == own]
     before, after = then.metrics.get("test", {}), now.metrics.get("test", {})
-    for name in COMPARED:
+    for name, measure in COMPARED.items():
         if name in before and name in after:
             values = [each.metrics["test"][name] for each in cell if name in each.metrics.get("test", {})]
-            spread = stdev(values) if len(values) > 1 else None
-            yield Moved(name, before[name], after[name], spread, len(values))
+            yield _judged(Moved(name, before[name], after[name], None, len(values)), values, measure)
+
+
+def _judged(moved: Moved, values: Sequence[float], measure: Measure) -> Moved:
+    """Return the metric with the spread of the cell's values, and whether that can judge anything."""
+    far = stats.outliers(np.array(values)[:, None])[:, 0] if values else np.empty(0, dtype=bool)
+    kept = [value for value, out in zip(values, far, strict=True) if not out]
+    if len(kept) < 2:
+        return moved
+    found = replace(moved, spread=stdev(kept), n=len(kept))
+    low, high = measure.ends
+    extent = high - low if math.isfinite(high - low) else abs(median(kept))
+    if moved.then not in kept:
+        return replace(found, vacuous="the record is an outlier of its cell")
+    if not found.spread:
+        return replace(found, vacuous="the seeds do not differ")
+    if found.reach >= extent:
+        return replace(found, vacuous="the seeds are so far apart that any number would pass")
+    return found
 
 
 def _cell(record: Record) -> str:

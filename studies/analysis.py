@@ -46,7 +46,7 @@ class Analysis:
 def analyze(study: Study) -> Analysis:
     """Compute everything that the page says of one data set."""
     compared = tables.measured(study, (measures.NMI, measures.ELBO))
-    traded = tables.measured(study, (measures.NMI, measures.ELBO, measures.SPEED))
+    traded = tables.measured(study, (measures.NMI, measures.ELBO))
     along = {
         axis: {
             measure: effect
@@ -89,12 +89,7 @@ def _front(study: Study, traded: tuple[Measure, ...]) -> np.ndarray:
     columns = []
     for measure in traded:
         values = study.comparable(measure)
-        mean, (low, high) = stats.means(values), stats.intervals(values)
-        if measure is measures.SPEED:
-            # Seeds that trained as one population share one measured speed: two digits are all it bears.
-            mean = np.array([float(f"{value:.1e}") for value in mean])
-            low, high = (np.where(np.isfinite(end), end, mean) for end in (low, high))
-        columns.append((mean, low, high))
+        columns.append((stats.means(values), *stats.intervals(values, ends=measure.ends)))
     if not columns:
         return np.zeros(len(study.cells), dtype=bool)
     return pareto.front(*(np.stack(part, axis=1) for part in zip(*columns, strict=True)))

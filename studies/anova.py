@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-import scipy.special
+import scipy.optimize
 import scipy.stats
 
 
@@ -23,9 +23,10 @@ class Effect:
     f: float
     p: float
     partial_eta_squared: float
-    """Share of what this effect and the residual explain together that is this effect's."""
+    """Share of the variance of this effect's means and of the runs' own that is the former, estimated without
+    the upward bias of the sample's share (partial omega squared, Hays 1963); 0 where that is negative."""
     low: float
-    """Lower end of its 95 % interval, by the noncentral F distribution (Steiger 2004)."""
+    """Lower end of its 95 % interval, from that of the noncentrality of F (Steiger 2004)."""
     high: float
 
 
@@ -48,6 +49,9 @@ def analyze(grid: np.ndarray) -> Anova | None:
     whole; None where fewer than two seeds remain, or an axis has a single level.
 
     Effects are orthogonal in a balanced grid, so the order of the axes does not matter.
+
+    References:
+        Steiger, Beyond the F Test: Effect Size Confidence Intervals, Psychological Methods, 2004.
     """
     axes = grid.ndim - 1
     grid = grid[..., np.isfinite(grid).reshape(-1, grid.shape[-1]).all(axis=0)]
@@ -83,18 +87,37 @@ def _effect(
 ) -> Effect:
     freedom = int(np.prod([shape[axis] - 1 for axis in subset]))
     f = (squares / freedom) / (residual / residual_freedom)
-    share = squares / (squares + residual)
-    low, high = (
-        noncentral / (noncentral + freedom + residual_freedom + 1)
-        for noncentral in scipy.special.ncfdtrinc(freedom, residual_freedom, [0.975, 0.025], f)
-    )
+    runs = int(np.prod(shape))
+    estimate = max(0.0, freedom * (f - 1))  # of the noncentrality
+    low, high = noncentralities(f, freedom, residual_freedom)
     return Effect(
         axes=subset,
         squares=squares,
         freedom=freedom,
         f=f,
         p=float(scipy.stats.f.sf(f, freedom, residual_freedom)),
-        partial_eta_squared=share,
-        low=min(float(low), share),
-        high=max(float(high), share),
+        partial_eta_squared=estimate / (estimate + runs),
+        low=low / (low + runs),
+        high=high / (high + runs),
     )
+
+
+def noncentralities(f: float, freedom: int, residual_freedom: int) -> tuple[float, float]:
+    """Return the ends of the 95 % interval of the noncentrality of F; 0 where no noncentrality is so low."""
+    return _noncentrality(f, freedom, residual_freedom, 0.975), _noncentrality(
+        f, freedom, residual_freedom, 0.025
+    )
+
+
+def _noncentrality(f: float, freedom: int, residual_freedom: int, share: float) -> float:
+    """Return with which noncentrality F lies below f that often; scipy's `ncfdtrinc` fails for large f."""
+
+    def excess(noncentral: float) -> float:
+        return float(scipy.stats.ncf.cdf(f, freedom, residual_freedom, noncentral)) - share
+
+    if scipy.stats.f.cdf(f, freedom, residual_freedom) <= share:
+        return 0.0
+    above = 1.0
+    while excess(above) > 0:
+        above *= 2
+    return float(scipy.optimize.brentq(excess, 0.0, above))

@@ -129,12 +129,18 @@ def _curves(study: Study, axis: str, where: effects.Contexts, ticks: list[str], 
     if len(ticks) > len(plots.MARKERS):
         return
     panels = {}
-    for name, title in (("mixture_elbo", "validation ELBO (nats)"), ("nmi", "validation NMI")):
+    for name, title, measure in (
+        ("mixture_elbo", "validation ELBO (nats)", measures.ELBO),
+        ("nmi", "validation NMI", measures.NMI),
+    ):
         epochs, curves = study.curves(name)
         values = curves[:, where.cells].mean(axis=1)  # [seeds, levels, E]
         if not np.isfinite(values).any():
             continue
-        lines = [(stats.means(level), *stats.intervals(level)) for level in values.swapaxes(0, 1)]
+        lines = [
+            (stats.means(level), *stats.intervals(level, ends=measure.ends))
+            for level in values.swapaxes(0, 1)
+        ]
         panels[title] = (epochs, lines)
     if panels:
         words = tables.words(study.axes)[axis]

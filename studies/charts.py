@@ -1,4 +1,4 @@
-"""The plot that the dashboard is given: strength against temperature, to be looked at with a mouse."""
+"""The plots that the dashboard is given: what explains the variance, and strength against temperature."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from studies import stats, tables, wording
-from studies.measures import Measure
+from studies import effects, stats, tables, wording
+from studies.measures import ELBO, NMI, Measure
 from studies.study import Study
 
 STRENGTH, TEMPERATURE = "objective.balance_weight", "routing.temperature"
@@ -50,6 +50,34 @@ def strength(study: Study, measure: Measure) -> go.Figure | None:
         template="none",
         margin={"t": 90},
     )
+    return figure
+
+
+def shares(study: Study) -> go.Figure | None:
+    """Return the report's analysis of variance, partial η² with 95 % intervals; None without a full grid."""
+    found = {measure: effects.variance(study, measure) for measure in tables.measured(study, (NMI, ELBO))}
+    known = {measure: result for measure, result in found.items() if result is not None}
+    if not known:
+        return None
+    names = [tables.words(study.axes)[axis] for axis in effects.varied(study)]
+    figure = go.Figure()
+    for measure, result in known.items():
+        size = [effect.partial_eta_squared for effect in result.effects]
+        figure.add_bar(
+            orientation="h",
+            name=f"{measure.label} (n = {result.n})",
+            x=size,
+            y=[" × ".join(names[axis] for axis in effect.axes) for effect in result.effects],
+            error_x={
+                "array": [effect.high - share for effect, share in zip(result.effects, size, strict=True)],
+                "arrayminus": [
+                    share - effect.low for effect, share in zip(result.effects, size, strict=True)
+                ],
+            },
+        )
+    figure.update_xaxes(title="partial η² (share of variance)", range=[0, 1])
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_layout(title="Analysis of variance over all runs, as in the report", template="none")
     return figure
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from moevae import figures
 from moevae.agreement import agreement
+from moevae.classes import FOLLOWED
 from moevae.config import DataConfig, RunConfig
 from moevae.data import Images, Labels
 from moevae.evaluation import Evaluation, Split, evaluate
@@ -133,7 +134,7 @@ class Diary:
         return scores(found, self.labels, "validation", self.configs[0].data)
 
     def _confusion(self, found: Evaluation) -> list[str]:
-        if self.labels is None:
+        if self.labels is None or len(self.labels.classes) > FOLLOWED:
             return []
         classes = len(self.labels.classes)
         counts = confusion(found.assignments, self.labels.validation, len(found.load), classes)

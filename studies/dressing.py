@@ -131,11 +131,13 @@ def _plots(opened: optuna.Study, study: Study, there: dict[str, Any]) -> int:
     """Save the plots that changed; return how many."""
     written = 0
     for number, part in enumerate(study.by_data().values()):
-        for measure in (ELBO, NMI):
-            figure = charts.strength(part, measure)
+        figures = {f"shares-{number}": charts.shares(part)} | {
+            f"strength-{measure.key.partition('.')[2]}-{number}": charts.strength(part, measure)
+            for measure in (ELBO, NMI)
+        }
+        for name, figure in figures.items():
             if figure is None:
                 continue
-            name = f"strength-{measure.key.partition('.')[2]}-{number}"
             mark, digest = f"{_OURS}{name}", _digest(figure.to_json())
             if there.get(mark) != digest:
                 save_plotly_graph_object(opened, figure, graph_object_id=name)

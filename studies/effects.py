@@ -82,7 +82,7 @@ def effect(study: Study, axis: str, measure: Measure) -> Effect | None:
         measure=measure,
         contexts=where,
         means=stats.means(runs)[where.cells],
-        summary=stats.summarize(levels),
+        summary=stats.summarize(levels, measure.ends),
         comparison=paired.compare(levels, where.baseline, measure.better or 1),
         low=low,
         high=high,

@@ -10,18 +10,26 @@ import numpy as np
 import pandas as pd
 
 from moevae.drawing import labeled
-from studies import axes, bounds, effects, knowledge, markup, pictures, plots, restarts, stats, tables
+from studies import (
+    axes,
+    bounds,
+    effects,
+    knowledge,
+    markup,
+    outlying,
+    pictures,
+    plots,
+    restarts,
+    stats,
+    tables,
+)
 from studies.analysis import Analysis
 from studies.markup import escape
-from studies.measures import ELBO, SPEED
+from studies.measures import ELBO
 from studies.page import FOLDED, Page
 from studies.records import Method
 from studies.study import Run, Study
 
-UNSURE = (
-    f" {SPEED.label.capitalize()} is measured once a population, beside whatever else the machine did: no "
-    "interval stands behind it, and it alone can keep a cell on the front."
-)
 LONG = 40
 """Rows of a table that are shown without a click."""
 
@@ -120,8 +128,10 @@ def variance(analysis: Analysis, page: Page) -> None:
     page.head("How much each axis explains")
     page.add(
         "Analysis of variance of the balanced grid with seeds as blocks. Partial η² is the share of the "
-        "variance, seeds and other effects set aside, that goes with an effect; it flatters small studies. "
-        "F tests take equal spread in all cells for granted, which collapsed cells do not have."
+        "variance, seeds and other effects set aside, that goes with an effect, estimated by partial ω² "
+        "(Hays, 1963), which corrects the upward bias of small studies, with the 95 % interval that inverts "
+        "the noncentral F distribution (Steiger, 2004). F tests take equal spread in all cells for granted, "
+        "which collapsed cells do not have."
     )
     rows, lines = [], []
     for measure, found in analysis.variance.items():
@@ -151,13 +161,12 @@ def trades(analysis: Analysis, page: Page) -> None:
     points = []
     for measure in traded:
         values = study.comparable(measure)
-        mean = stats.means(values)
-        points.append((mean, *stats.intervals(values)) if measure.spread else (mean, mean, mean))
+        points.append((stats.means(values), *stats.intervals(values, ends=measure.ends)))
     labels = [measure.label for measure in traded]
     page.add(
         f"Orange: the {int(analysis.front.sum())} cells that no other surely beats on {', '.join(labels)} "
         "together. A cell is off the front where another's mean is at least as high on all of them and its "
-        "95 % interval lies wholly above on one." + (UNSURE if SPEED in traded else "")
+        "95 % interval lies wholly above on one."
     )
     page.show(
         "trade",
@@ -258,6 +267,7 @@ def _pictures(study: Study, page: Page, run: Run, name: str) -> None:
 
 SECTIONS: tuple[Callable[[Analysis, Page], None], ...] = (
     results,
+    outlying.outlying,
     beside_peers,
     axes.effect_of_each,
     axes.heat_maps,

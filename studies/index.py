@@ -34,8 +34,10 @@ def _row(folder: Path) -> list[str]:
     except RecordError as error:
         reason = str(error).removeprefix(f"{folder}/")
         return [escape(folder.name), "", "", "", "", f"cannot be read: {escape(reason)}"]
-    complete = sum(run.complete for run in study.runs)
-    lost = [f"{len(study.failed)} failed"] if study.failed else []
+    made = [*study.runs, *(run for peer in study.peers for run in peer.runs)]
+    complete = sum(run.complete for run in made)
+    failed = len(made) - complete
+    lost = [f"{failed} failed"] if failed else []
     missing = len(study.missing) + len(study.missing_peers)
     state = f"partial, {count(missing, 'run')} missing" if study.partial else "complete"
     return [

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from moevae import sharing as merging
+from moevae.classes import SHOWN as LARGEST
+from moevae.classes import largest
 from studies import measures, pictures, records, tables
 from studies.analysis import Analysis
 from studies.page import FOLDED, Page
@@ -52,11 +54,14 @@ def calibration(analysis: Analysis, page: Page) -> None:
 def sharing(analysis: Analysis, page: Page) -> None:
     """Which classes share an expert, and which are split, and how many runs of the baseline cell do that."""
     study, cell = analysis.study, analysis.study.baseline or 0
-    ends, histories = [], []
+    ends, histories, most = [], [], 0
     for run in study.of_cell(cell):
         if table := run.record.confusion:
-            ends.append(_events(np.array(table.counts), table.classes))
-            histories.append([_events(counts, table.classes) for counts in history(study, run).values()])
+            counts = np.array(table.counts)
+            shown = largest(counts)
+            classes, most = [table.classes[place] for place in shown], max(most, len(table.classes))
+            ends.append(_events(counts[:, shown], classes))
+            histories.append([_events(each[:, shown], classes) for each in history(study, run).values()])
     if not ends:
         return
     n, looked = len(ends), sum(bool(epochs) for epochs in histories)
@@ -71,6 +76,7 @@ def sharing(analysis: Analysis, page: Page) -> None:
             if looked
             else "No run held out images."
         )
+        + (f" Only the {LARGEST} largest of {most:,} classes." if most > LARGEST else "")
     )
     told = Counter(event for found in ends for event in found)
     passed = Counter(event for epochs in histories for event in set().union(*epochs))

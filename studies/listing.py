@@ -7,6 +7,7 @@ from pathlib import Path
 
 from moevae.errors import ConfigError, MoevaeError
 from studies import designs, locks, records
+from studies.tallies import tally
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,12 @@ class StudyLine:
     title: str
     state: str
     """`complete`, `incomplete`, `running` or `broken`."""
+    cells: int
+    seeds: int
+    baselines: int
+    """Methods beside the cells, once for each data set."""
     runs: int
-    """Planned."""
+    """Planned, of cells and of baselines."""
     complete: int
     failed: int
     note: str = ""
@@ -65,13 +70,24 @@ def _study(folder: Path) -> StudyLine:
     try:
         tree = records.study_of(folder)
         every, bad = records.read_all(folder)
-        good = [record for record in every if record.method is None]
-        planned = len(tree["cells"]) * len(tree["seeds"])
+        found = tally(tree, every)
     except (MoevaeError, KeyError, TypeError) as error:
-        return StudyLine(folder.name, str(folder), "", "broken", 0, 0, 0, note=f"study.json: {error}")
-    complete = sum(record.status == "complete" for record in good)
+        return StudyLine(
+            folder.name, str(folder), "", "broken", 0, 0, 0, 0, 0, 0, note=f"study.json: {error}"
+        )
     owner = locks.holder(folder)
-    state = "running" if owner else "complete" if len(good) >= planned else "incomplete"
+    state = "running" if owner else "complete" if len(every) >= found.planned else "incomplete"
     note = owner.rstrip(",") if owner else f"{len(bad)} files refused" if bad else ""
-    failed = len(good) - complete
-    return StudyLine(folder.name, str(folder), tree["title"], state, planned, complete, failed, note)
+    return StudyLine(
+        name=folder.name,
+        folder=str(folder),
+        title=tree["title"],
+        state=state,
+        cells=found.cells,
+        seeds=found.seeds,
+        baselines=found.baselines,
+        runs=found.planned,
+        complete=found.complete,
+        failed=found.failed,
+        note=note,
+    )

@@ -55,4 +55,4 @@ def p_value(p: float) -> str:
 
 
 def _numeric(text: str) -> bool:
-    return re.fullmatch(r"[<\d\s.,±\[\]–-]+", text) is not None
+    return re.fullmatch(r"[<\d\s.,±†\[\]–-]+", text) is not None

@@ -38,8 +38,13 @@ def of_study(study: Study, *, oracle: bool = False) -> str:
         "labels for scoring only.",
         f"Run it, or go on with it:\n```sh\n{_lines(study.command)}\n```",
         "The whole report, with intervals and tests, is `report.md` in the study's folder. Its cells count "
-        "from 1, trials from 0. Its shares of variance are computed from all runs; importances of "
-        "hyperparameters here are the dashboard's own estimate from the trials.",
+        "from 1, trials from 0.",
+        "Which settings matter: where all settings are crossed, the plot *Analysis of variance* shows the "
+        "report's shares of variance of each setting and of their interactions, from all runs. The "
+        "dashboard's *Hyperparameter Importance* answers another question with another method, PED-ANOVA "
+        "(Watanabe et al., 2023): how "
+        "differently the best trials are distributed over a setting's values, computed from the means of "
+        "trials. The two need not agree; the report uses the former alone.",
     ]
     return "\n\n".join(part for part in parts if part)
 

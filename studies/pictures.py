@@ -7,14 +7,24 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from moevae.classes import largest
 from moevae.drawing import bare, canvas, png, style
 from studies.plots import BLUE, GRAY, annotate
+
+MOST_TICKS = 50
+"""Experts that have their number beside their row, of those drawn."""
+MOST_LETTERS = 16
+"""Of the name of a class."""
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
     """Draw [experts, classes] counts of test images; each row is colored by its shares and stands where its
-    largest class does, so that good clusters make a diagonal."""
-    shares, order = _shares(counts), _diagonal(counts)
+    largest class does, so that good clusters make a diagonal. Of many classes, the largest are drawn."""
+    kept = largest(counts)
+    words = f"class (the {len(kept)} largest of {len(classes):,})" if len(kept) < len(classes) else "class"
+    classes = _names(classes, kept)
+    shares, order = _shares(counts)[:, kept], _diagonal(counts)
+    counts = counts[:, kept]
     with style():
         figure, place = canvas((1.2 + 0.5 * len(classes), 1.1 + 0.34 * len(counts)))
         place.imshow(shares[order], vmin=0, vmax=1, aspect="auto")
@@ -23,33 +33,45 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
                 annotate(place, row, column, f"{int(count)}", shares[order][row, column])
         turned = 45 if max(map(len, classes), default=0) > 3 else 0
         place.set_xticks(range(len(classes)), classes, rotation=turned, ha="right" if turned else "center")
-        place.set_yticks(range(len(order)), [str(expert) for expert in order])
-        place.set(xlabel="class", ylabel="expert")
+        every = -(-len(order) // MOST_TICKS)
+        place.set_yticks(range(0, len(order), every), [str(expert) for expert in order[::every]])
+        place.set(xlabel=words, ylabel="expert")
         bare(place)
         return png(figure)
 
 
 def confusions(by_epoch: Mapping[int, np.ndarray], classes: Sequence[str]) -> bytes:
     """Draw [experts, classes] counts, a panel an epoch, experts in the order of the last."""
-    order = _diagonal(list(by_epoch.values())[-1])
+    last = list(by_epoch.values())[-1]
+    order, kept = _diagonal(last), largest(last)
+    classes = _names(classes, kept)
+    words = 0.075 * max(map(len, classes), default=0)  # inches that names take, turned
     wide = min(3, len(by_epoch))
     tall = -(-len(by_epoch) // wide)
     with style():
-        side = (0.6 + 0.17 * len(classes), 0.75 + 0.17 * len(order))
+        side = (0.6 + 0.17 * len(classes), max(0.75 + 0.17 * len(order), words + 0.9))
         figure = Figure(figsize=(0.4 + wide * side[0], 0.3 + tall * side[1]), layout="constrained")
         places = figure.subplots(tall, wide, squeeze=False, sharex=True, sharey=True)
         for place, (epoch, counts) in zip(places.flat, by_epoch.items(), strict=False):
-            place.imshow(_shares(counts)[order], vmin=0, vmax=1, aspect="auto")
+            place.imshow(_shares(counts)[order][:, kept], vmin=0, vmax=1, aspect="auto")
             place.set_title(f"epoch {epoch}")
             turned = 90 if max(map(len, classes), default=0) > 1 else 0
             place.set_xticks(range(len(classes)), classes, rotation=turned, fontsize=9)
-            place.set_yticks(range(len(order)), [str(expert) for expert in order], fontsize=9)
+            every = -(-len(order) // MOST_TICKS)
+            names = [str(expert) for expert in order[::every]]
+            place.set_yticks(range(0, len(order), every), names, fontsize=9)
             bare(place)
         for place in places.flat[len(by_epoch) :]:
             place.set_axis_off()
         figure.supylabel("expert", fontsize=12)
         figure.supxlabel("class", fontsize=12)
         return png(figure)
+
+
+def _names(classes: Sequence[str], kept: np.ndarray) -> list[str]:
+    """Return the names of the classes that are drawn, long ones cut."""
+    names = (classes[place] for place in kept)
+    return [name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…" for name in names]
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ def _row(name: str, runs: Sequence[Run], shown: Sequence[Measure]) -> dict[str, 
     row = {"best of": name, "n": str(len(runs))}
     for measure in shown:
         values = np.array([[run.metrics.get(measure.key, np.nan)] for run in runs])  # [groups, 1]
-        parts = (stats.means(values), stats.deviations(values), *stats.intervals(values))
+        parts = (stats.means(values), stats.deviations(values), *stats.intervals(values, ends=measure.ends))
         row[measure.heading] = tables.spread(measure, *(float(part[0]) for part in parts))
         row[f"lowest {measure.label}"] = measure.show(float(np.nanmin(values)))
     return row

@@ -16,6 +16,7 @@ import torch
 
 from moevae import devices, metrics, provenance, snapshot
 from moevae.agreement import reliability
+from moevae.classes import KEPT
 from moevae.config import DataConfig, RunConfig, fingerprint, to_dict
 from moevae.data import Images, Labels, load_images, load_labels
 from moevae.evaluation import Evaluation, Split, evaluate
@@ -174,8 +175,9 @@ def measured(
     test = by_split["test"][run]
     confusion = bins = None
     if labels is not None:
-        counts = metrics.confusion(test.assignments, labels.test, experts, len(labels.classes))
-        confusion = Confusion(classes=list(labels.classes), counts=counts.tolist())
+        if len(labels.classes) <= KEPT:
+            counts = metrics.confusion(test.assignments, labels.test, experts, len(labels.classes))
+            confusion = Confusion(classes=list(labels.classes), counts=counts.tolist())
         found = reliability(test, labels, "test", data)
         bins = Reliability(**{name: values.tolist() for name, values in asdict(found).items()})
     return {

@@ -14,7 +14,7 @@ import pandas as pd
 
 from moevae import config as configs
 from moevae.presets import PRESETS
-from studies import markup, paired, stats, tables, wording
+from studies import markup, origins, paired, stats, tables, wording
 from studies.markup import escape, prose
 from studies.page import FOLDED, Page
 from studies.study import Run, Study
@@ -61,18 +61,12 @@ def provenance(study: Study, page: Page) -> None:
     ]
     page.head("What was run, and where")
     page.add(markup.table([{"study": key, study.name: value} for key, value in rows]))
+    origins.origins(study, page)
 
 
 def reading(study: Study, page: Page) -> None:
     """How the numbers were made, and what so many seeds can show."""
     n = len(study.seeds)
-    known = max((size for size in stats.COVERAGE if size <= n), default=0)
-    narrow = (
-        f" At n = {known} such intervals of normal values hold their mean {stats.COVERAGE[known]:.0%} of the "
-        "time: read them as too narrow."
-        if known and stats.COVERAGE[known] < 0.9
-        else ""
-    )
     exact = f"exact up to {paired.EXACT} pairs" if n > paired.EXACT else "exact"
     least = f"with n = {n} it cannot fall below {paired.smallest_p(n):.2g}" if n > 1 else "one pair has none"
     sight = (
@@ -89,20 +83,32 @@ def reading(study: Study, page: Page) -> None:
         "ELBO is the mixture bound on log p(x), in nats per image: higher is better. Training speed is that "
         "of the whole population that a run trained in.",
         "A run that failed or is missing lowers n and is listed; nothing is put in its place.",
-        "`mean ± standard deviation [interval]`: ddof = 1; the interval of the mean is a 95 % BCa bootstrap "
-        f"over seeds ({stats.RESAMPLES} resamples), left out where n = 1 or all runs agree.{narrow}",
-        "Intervals in the summary are wider: at each end the farther of BCa and Student's t, the latter "
-        "corrected for the number of levels compared (Bonferroni). How many means cannot be told from the "
-        "best is by such intervals of paired differences, one at a time: where runs of a cell are far apart, "
-        "its mean says little, and p and P(better) say more.",
+        "`mean ± standard deviation [interval]`: ddof = 1. The interval is Student's 95 % interval of the "
+        "mean over seeds, the same in summary, tables and figures, left out where n = 1 or all runs agree"
+        f"{_coverage(n)}.",
+        "Intervals of differences in the summary are corrected for the number of levels compared "
+        "(Bonferroni); those in tables hold one at a time.",
         "p: sign-flip permutation test of the paired differences over shared seeds, two-sided, "
         f"{exact}; {least}. Holm corrects for all rows of a table.",
         "P(better): chance that a run of this row is better than one of the baseline, ties half. Effect g: "
-        "difference in standard deviations of runs (Hedges). Detectable: the smallest true difference that "
-        "this many pairs of this spread would show with probability 0.8.",
+        "difference in standard deviations of runs (Hedges). Detectable: the minimum detectable effect, the "
+        "smallest true difference of normal pairs of this spread that p (Holm) shows at 0.05 with "
+        'probability 0.8 if no other row of the table differs; "none at this n" where no difference could.',
     )
     page.head("How to read the numbers")
     page.add("\n".join(f"- {point}" for point in points))
+
+
+def _coverage(n: int) -> str:
+    """Return how often the interval of n runs holds the mean, in words."""
+    if n < 2:
+        return ""
+    known = stats.simulated(n)
+    skewed, collapsing = stats.COVERAGE[known]
+    return (
+        f". At n = {known} it covers the mean of normal values 95 % of the time, of exponential (skewed) "
+        f"values {skewed:.0%}, and of values of which one in five collapses {collapsing:.0%} (simulated)"
+    )
 
 
 def losses(study: Study, page: Page) -> None:

@@ -43,7 +43,7 @@ def measured(study: Study, candidates: Sequence[Measure]) -> tuple[Measure, ...]
 
 def cell_table(study: Study, chosen: Sequence[Measure]) -> pd.DataFrame:
     """Return one row a cell, then one a peer: values on the axes, runs by what became of them, and of each
-    measure mean, standard deviation (ddof = 1), median, interquartile mean, 95 % interval (BCa) and n."""
+    measure mean, standard deviation (ddof = 1), median, interquartile mean, 95 % interval, n and outliers."""
     peers = [peer.name for peer in study.peers]
     columns: dict[str, Any] = {"cell": [*(label(study, cell) for cell in range(len(study.cells))), *peers]}
     for place, axis in enumerate(study.axes):
@@ -55,9 +55,11 @@ def cell_table(study: Study, chosen: Sequence[Measure]) -> pd.DataFrame:
     owed = Counter(name for name, _ in study.missing_peers)
     columns["missing"] = _count(study, [cell for cell, _ in study.missing]) + [owed[name] for name in peers]
     for measure in chosen:
-        summary = stats.summarize(np.hstack([study.matrix(measure.key), study.peer_matrix(measure.key)]))
+        values = np.hstack([study.matrix(measure.key), study.peer_matrix(measure.key)])
+        summary = stats.summarize(values, measure.ends)
         for name in ("mean", "std", "median", "iqm", "low", "high", "n"):
             columns[f"{measure.key} {name}"] = getattr(summary, name)
+        columns[f"{measure.key} outliers"] = stats.outliers(values).sum(axis=0)
     return pd.DataFrame(columns)
 
 
@@ -106,7 +108,11 @@ def result_rows(
         shown["n"] = _n(int(row["complete"]), int(row["failed"]), int(row["missing"]))
         for measure in chosen:
             mean, std, low, high = (row[f"{measure.key} {part}"] for part in ("mean", "std", "low", "high"))
-            shown[measure.heading] = spread(measure, mean, std, low, high)
+            text = spread(measure, mean, std, low, high)
+            if measure.spread and row[f"{measure.key} outliers"]:
+                mark = text.find("\n") if "\n" in text else len(text)
+                text = f"{text[:mark]} †{text[mark:]}"
+            shown[measure.heading] = text
         rows.append(shown)
     return rows
 
@@ -149,7 +155,7 @@ def comparison_rows(
             "p (Holm)": markup.p_value(comparison.holm[place]),
             "P(better)": _plain(comparison.improvement[place]),
             "effect g": _plain(comparison.effect[place]),
-            "detectable": measure.show(comparison.detectable[place]),
+            "detectable": _detectable(measure, comparison.detectable[place]),
         }
         for place, name in enumerate(names)
         if place != baseline
@@ -179,6 +185,10 @@ def all_measures(study: Study) -> tuple[Measure, ...]:
 def _difference(measure: Measure, comparison: Comparison, place: int) -> str:
     low, high = comparison.low[place], comparison.high[place]
     return spread(measure, comparison.difference[place], np.nan, low, high).replace("\n", " ")
+
+
+def _detectable(measure: Measure, value: float) -> str:
+    return "none at this n" if value == np.inf else measure.show(value)
 
 
 def _plain(value: float) -> str:

@@ -18,6 +18,7 @@ from studies.baselines import BASELINES, Chosen
 from studies.designs import Cell, Design
 from studies.records import Record
 from studies.storage import StorageError
+from studies.tallies import tally
 from studies.trials import Trials
 
 
@@ -26,9 +27,14 @@ class Verdict:
     """What was found in a study's folder."""
 
     planned: int
-    """Runs."""
+    """Runs of cells and of baselines."""
     complete: int
     failed: int
+    baselines: int
+    """Of `planned`, runs of baselines."""
+    complete_baselines: int
+    compared: bool
+    """Whether there is a storage, and it was compared with the records."""
     problems: tuple[str, ...]
     """One line each: what cannot be trusted, and is not counted."""
 
@@ -46,18 +52,28 @@ def verify(folder: Path, url: str | None = None) -> Verdict:
     tree = records.study_of(folder)
     good, refused = records.read_all(folder)
     problems = [str(error) for error in refused]
+    compared = False
     if "search" in tree:
         search = searches.read(folder)
-        planned = len(tree["cells"]) * len(search.seeds)
         problems += _in_words(lambda: searches.survey(search, folder))
     else:
         design = design_of(folder)
-        planned = len(design.cells) * len(design.seeds)
-        found = _in_words(lambda: ledger.survey(design, folder))
-        problems += found or _storage_problems(design, folder, url)
-    own = [record for record in good if record.method is None]
-    complete = sum(record.status == "complete" for record in own)
-    return Verdict(planned, complete, len(own) - complete, (*problems, *_strays(folder, good)))
+        if found := _in_words(lambda: ledger.survey(design, folder)):
+            problems += found
+        else:
+            problems += _unfitted(design, folder)
+            compared = _has_storage(folder, url)
+            problems += _storage_problems(design, folder, url) if compared else []
+    counts = tally(tree, good)
+    return Verdict(
+        planned=counts.planned,
+        complete=counts.complete,
+        failed=counts.failed,
+        baselines=counts.planned_baselines,
+        complete_baselines=counts.complete_baselines,
+        compared=compared,
+        problems=(*problems, *_strays(folder, good)),
+    )
 
 
 def rebuild(folder: Path, url: str | None = None) -> int:
@@ -121,12 +137,25 @@ def design_of(folder: Path) -> Design:
         raise RecordError(f"{folder / 'study.json'}: not a study's description ({reason})") from None
 
 
+def _has_storage(folder: Path, url: str | None) -> bool:
+    """Return whether there is something to compare, now: a driver that works changes records and storage."""
+    return url is not None or (folder / "study.db").exists() or bool(locks.holder(folder))
+
+
+def _unfitted(design: Design, folder: Path) -> Iterator[str]:
+    """Name the runs of baselines without a record where all cells are done: no trial would miss them."""
+    tasks = ledger.survey(design, folder).tasks
+    if locks.holder(folder) or any(task.cell.method is None for task in tasks):
+        return
+    for task in tasks:
+        seeds = ", ".join(str(config.seed) for config in task.configs)
+        yield f"no record of a baseline: {task.cell.label}, seed {seeds}"
+
+
 def _storage_problems(design: Design, folder: Path, url: str | None) -> list[str]:
     """Say where the storage disagrees with the records, unless a driver is just changing both."""
     if owner := locks.holder(folder):
         return [f"{owner} works on this study: its storage was not compared"]
-    if url is None and not (folder / "study.db").exists():
-        return []
     recorded = ledger.survey(design, folder).recorded
     try:
         with storage.opened(url or storage.default_url(folder)) as opened:

@@ -9,6 +9,7 @@ from moevae.config import override
 from moevae.presets import digits
 from studies import again, records
 from studies.__main__ import main
+from studies.commands.upkeep import _in_words
 from studies.records import Record
 from studies.site import Site, train
 
@@ -55,6 +56,40 @@ def test_on_another_machine_a_run_lies_where_one_more_seed_would(record, one_thr
     alone = again.repeat(then, HERE, [then])
     assert not alone.wrong
     assert not alone.judged
+
+
+def judged(values: list[float], now: float, name: str = "mixture_elbo") -> again.Moved:
+    """The first of a cell's values, and what it is on this machine."""
+    moved = again.Moved(name, values[0], now, None, len(values))
+    return again._judged(moved, values, again.COMPARED[name])
+
+
+def test_one_diverged_seed_does_not_hide_a_wrong_run():
+    cell = [-250.0, -250.4, -249.8, -250.1, -3.8e10]
+    assert not judged(cell, -250.3).far
+    found = judged(cell, -260.0)
+    assert found.far
+    assert found.n == 4
+    assert found.spread == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "now"),
+    [
+        ("mixture_elbo", [-250.0, -3.8e10, -9.1e8, -251.0, -4.4e9], -9e9),  # no seed is far from the others
+        ("mixture_elbo", [-3.8e10, -250.4, -249.8, -250.1, -250.0], -250.0),  # the record itself is
+        ("nmi", [0.1, 0.6], 0.9),
+        ("nmi", [0.0, 0.0, 0.0], 0.1),
+    ],
+)
+def test_a_judgment_that_could_not_fail_is_none(name, cell, now):
+    found = judged(cell, now, name)
+    assert found.vacuous
+    assert not found.far
+    repeat = again.Repeat("0" * 16, None, ("metrics.test",), "an abacus then", (found,))
+    assert not repeat.judged
+    assert not repeat.wrong
+    assert found.vacuous in _in_words(repeat)
 
 
 def test_a_number_that_was_otherwise_is_named(record, one_thread_again):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 import synthetic
 import toys
@@ -20,7 +21,7 @@ from PIL import Image
 
 from moevae import config as configs
 from studies import __main__ as cli
-from studies import gallery, loading, notes, records, searches, storage, upkeep
+from studies import gallery, loading, notes, records, report, searches, storage, upkeep
 from studies.executors import in_process
 from studies.searching import Budget, run_search
 
@@ -79,7 +80,7 @@ def test_the_dashboard_answers_with_notes_pictures_and_plots(folder):
         _, body = fetch(f"{address}/api/studies/{study._study_id}")
         told = json.loads(body)
         assert told["objective_names"] == ["mixture ELBO (nats per image, validation)"]
-        assert len(told["plotly_graph_objects"]) == 2
+        assert len(told["plotly_graph_objects"]) == 3
         assert "Balancing, temperature and routing on digits" in told["note"]["body"]
         for trial in told["trials"]:
             assert len(trial["intermediate_values"]) == 4
@@ -333,3 +334,29 @@ def test_pages_render_in_a_browser_without_errors(folder, browser):
         )
         page.close()
     assert trouble == []
+
+
+def test_the_plot_of_variance_shows_the_numbers_of_the_report(tmp_path):
+    axes = {"objective.balance_weight": [0.0, 5.0, 20.0], "routing.kind": ["soft", "hard"]}
+    folder = synthetic.write(tmp_path / "a", synthetic.plan(axes))
+    report.write_report(folder)
+    told = pd.read_csv(folder / "tables" / "variance.csv", index_col=["measure", "effect"])
+    figure = charts.shares(loading.load(folder))
+    shown = {
+        (bar.name.split(" ")[0], effect): (share, share - below, share + above)
+        for bar in figure.data
+        for effect, share, below, above in zip(
+            bar.y, bar.x, bar.error_x.arrayminus, bar.error_x.array, strict=True
+        )
+    }
+    assert shown.keys() == set(told.index)
+    for key, numbers in shown.items():
+        exact = told.loc[key]
+        assert numbers == pytest.approx((exact["partial η²"], exact["low"], exact["high"]), abs=1e-9)
+
+
+def test_without_a_grid_there_is_no_plot_of_variance(tmp_path):
+    cells = [{"objective.balance_weight": 1.5 * i, "routing.temperature": 0.3 + i} for i in range(4)]
+    axes = {key: [cell[key] for cell in cells] for key in cells[0]}
+    plan = synthetic.plan(axes, cells=cells, baseline=cells[0], seeds=[0, 1])
+    assert charts.shares(loading.load(synthetic.write(tmp_path, plan))) is None

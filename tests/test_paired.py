@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from studies import paired
+from studies import paired, stats
 
 
 def brute_force(differences: np.ndarray) -> float:
@@ -74,11 +74,55 @@ def test_the_effect_is_in_units_of_the_runs_spread_and_shrunk_for_few_runs() -> 
     assert paired.compare(values, 0).effect[1] == pytest.approx(approximate, rel=2e-3)
 
 
-@pytest.mark.parametrize("n", [2, 3, 5, 20])
-def test_the_detectable_difference_is_found_four_times_in_five(n: int) -> None:
-    draws = np.random.default_rng(n).normal(paired.detectable(n), size=(n, 40_000))
-    p = scipy.stats.ttest_1samp(draws, 0.0).pvalue
-    assert np.mean(p < 0.05) == pytest.approx(0.8, abs=0.01)
+def power(n: int, tests: int, shift: float, studies: int, seed: int) -> float:
+    """Share of studies of `tests` comparisons, one of them shifted, in which Holm's p shows that one."""
+    differences = np.random.default_rng(seed).normal(size=(n, studies, tests))
+    differences[..., 0] += shift
+    p = paired.sign_flip(differences.reshape(n, -1)).reshape(studies, tests)
+    return float(np.mean([stats.holm(row)[0] <= 0.05 for row in p]))
+
+
+@pytest.mark.parametrize(("n", "tests"), [(6, 1), (7, 3), (8, 1), (8, 5)])
+def test_the_detectable_effect_is_shown_four_times_in_five(n: int, tests: int) -> None:
+    found = power(n, tests, paired.detectable(n, tests), 2000, seed=n)
+    assert found == pytest.approx(0.8, abs=0.03)  # three standard errors, of both simulations
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "tests"), [(6, 1), (8, 5), (10, 1), (10, 12), (20, 4)])
+def test_the_detectable_effect_is_shown_four_times_in_five_to_the_digit(n: int, tests: int) -> None:
+    shift = paired.detectable(n, tests)
+    found = [power(n, tests, shift, 500, seed) for seed in range(20 if n <= paired.EXACT else 4)]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.022)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 10, 20])
+@pytest.mark.parametrize("tests", [1, 2, 8, 30, 600])
+def test_nothing_is_detectable_where_no_p_can_be_small_enough(n: int, tests: int) -> None:
+    certain = paired.sign_flip(np.linspace(1.0, 1.001, n)[:, None])[0]  # all signs agree: the smallest p
+    possible = certain * tests <= 0.05
+    assert np.isfinite(paired.detectable(n, tests)) == possible
+
+
+def test_a_page_is_told_what_its_own_correction_can_show() -> None:
+    values = np.random.default_rng(8).normal(size=(8, 4))
+    values[7, 3] = np.nan
+    values[:, 2] = values[:, 0] + 1.0  # no spread at all
+    comparison = paired.compare(values, 0)
+    spread = np.std(values[:, 1] - values[:, 0], ddof=1)
+    assert comparison.detectable[1] == pytest.approx(paired.detectable(8, tests=3) * spread)
+    assert comparison.detectable[2] == pytest.approx(0.0)
+    assert np.isfinite(comparison.detectable[3])
+    assert np.isnan(comparison.detectable[0])
+    few = paired.compare(values[:6], 0)  # 3 tests of p >= 1/32
+    assert np.isinf(few.detectable[1:]).all()
+
+
+def test_more_pairs_detect_smaller_effects_and_more_tests_only_larger() -> None:
+    by_n = [paired.detectable(n) for n in (6, 7, 8, 9, 10, 11)]
+    by_tests = [paired.detectable(10, tests) for tests in (1, 2, 5, 12, 25)]
+    assert by_n == sorted(by_n, reverse=True)
+    assert by_tests == sorted(by_tests)
 
 
 def test_fewer_than_two_pairs_detect_nothing() -> None:

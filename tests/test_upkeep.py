@@ -1,11 +1,17 @@
 """What verify finds, and what rebuild-storage brings back."""
 
+import itertools
+
 import pytest
+import synthetic
 from test_engine import Bench
 
+from moevae import config as configs
 from moevae.errors import RecordError
 from studies import __main__ as cli
-from studies import ledger, locks, storage, upkeep
+from studies import ledger, listing, locks, records, storage, upkeep
+from studies.baselines import BASELINES
+from studies.index import write_index
 from studies.storage import StorageError
 
 
@@ -19,6 +25,51 @@ def bench(tmp_path):
 def test_a_whole_study_has_no_problems(bench):
     verdict = upkeep.verify(bench.folder)
     assert (verdict.planned, verdict.complete, verdict.failed, verdict.problems) == (12, 12, 0, ())
+    assert verdict.compared
+
+
+def test_a_study_without_a_storage_is_not_said_to_agree_with_one(bench, capsys):
+    for path in bench.folder.glob("study.db*"):
+        path.unlink()
+    verdict = upkeep.verify(bench.folder)
+    assert (verdict.problems, verdict.compared) == ((), False)
+    assert cli.main(["verify", "toy", "--results", str(bench.folder.parent)]) == 0
+    assert "the storage agree" not in capsys.readouterr().out
+
+
+def counts(folder):
+    """How many runs `list`, `verify` and the index count: planned, complete."""
+    (line,) = listing.studies(folder.parent)
+    verdict = upkeep.verify(folder)
+    index = write_index(folder.parent).read_text()
+    complete = int(index.splitlines()[-1].split("|")[5])
+    assert (line.runs, line.complete) == (verdict.planned, verdict.complete)
+    assert line.complete == complete
+    return line, verdict
+
+
+def test_runs_of_baselines_are_counted_everywhere_and_missed_where_one_is_deleted(tmp_path):
+    plan = synthetic.plan(
+        {"routing.kind": ["soft", "hard"]}, seeds=(0, 1, 2), baselines=["kmeans", "pca-gmm"]
+    )
+    folder = synthetic.write(tmp_path / "study", plan)
+    fitted = []
+    for key, seed in itertools.product(plan["baselines"], plan["seeds"]):
+        config = configs.override(configs.from_dict(plan["base"]), {**plan["baseline"], "seed": seed})
+        tree, _ = synthetic.peer(config, BASELINES[key].method.name)
+        method = BASELINES[key].method
+        tree |= {"fingerprint": records.name_of(config, method), "method": method.model_dump()}
+        fitted.append(synthetic.put(folder, tree, {}))
+    line, verdict = counts(folder)
+    assert (line.cells, line.baselines, line.seeds, line.runs) == (2, 2, 3, 12)
+    assert (verdict.complete, verdict.complete_baselines, verdict.problems) == (12, 6, ())
+    assert line.state == "complete"
+    fitted[4].unlink()
+    line, verdict = counts(folder)
+    assert (line.state, line.complete, verdict.complete_baselines) == ("incomplete", 11, 5)
+    (problem,) = verdict.problems
+    assert "seed 1" in problem
+    assert BASELINES["pca-gmm"].method.name in problem
 
 
 def test_the_design_comes_back_from_the_folder(bench):

@@ -13,9 +13,10 @@ from rich.progress import track
 
 from moevae.errors import ConfigError
 from studies import again, records, storage, upkeep
-from studies.again import Repeat
+from studies.again import Moved, Repeat
 from studies.arguments import RebuildStorage, Verify
 from studies.site import Site
+from studies.upkeep import Verdict
 from studies.wording import count
 
 
@@ -38,10 +39,24 @@ def verify(options: Verify, folder: Path) -> int:
         print(f"{found.fingerprint} trained again: {_in_words(found)}")
     failed = f", {verdict.failed} failed" if verdict.failed else ""
     problems = count(len(verdict.problems), "problem")
-    agree = problems if verdict.problems else "all records and the storage agree"
-    complete = f"{verdict.complete} of {verdict.planned} runs complete{failed}"
+    beside = (
+        f" (of which baselines: {verdict.complete_baselines} of {verdict.baselines})"
+        if verdict.baselines
+        else ""
+    )
+    complete = f"{verdict.complete} of {verdict.planned} runs complete{failed}{beside}"
+    agree = problems if verdict.problems else _agreement(verdict)
     print(f"{folder.name}: {complete}; {agree}{_outcome(repeats)}")
     return int(wrong)
+
+
+def _agreement(verdict: Verdict) -> str:
+    """Say what was compared and agrees."""
+    return (
+        "all records and the storage agree"
+        if verdict.compared
+        else "all records agree; no storage was compared"
+    )
 
 
 def _as_tree(found: Repeat) -> dict[str, Any]:
@@ -57,7 +72,7 @@ def _outcome(repeats: Sequence[Repeat]) -> str:
     if not moved:
         return ""
     judged = sum(found.judged for found in moved)
-    vague = f", {len(moved) - judged} have too few seeds to tell" if judged < len(moved) else ""
+    vague = f", {len(moved) - judged} cannot be judged" if judged < len(moved) else ""
     return f"; with other rounding, {judged} of {number} trained again lie where one more seed would{vague}"
 
 
@@ -70,11 +85,15 @@ def _in_words(found: Repeat) -> str:
         return f"{found.differ[0]}{others} came out otherwise"
     numbers = (
         f"{each.name} {each.then:.4g} then, {each.now:.4g} now"
-        + ("" if each.spread is None else f" ({each.n} seeds: ± {each.spread:.2g}{', too far' * each.far})")
+        + ("" if each.spread is None else f" ({each.n} seeds: ± {each.spread:.2g}{_verdict(each)})")
         for each in found.moved
     )
-    alone = "" if found.judged else " (one seed: nothing to judge by)"
+    alone = " (one seed: nothing to judge by)" if all(each.spread is None for each in found.moved) else ""
     return f"with other rounding ({found.elsewhere}), {'; '.join(numbers)}{alone}"
+
+
+def _verdict(moved: Moved) -> str:
+    return ", too far" if moved.far else f", no judgment: {moved.vacuous}" if moved.vacuous else ""
 
 
 def _repeated(options: Verify, folder: Path) -> list[Repeat]:
