@@ -16,6 +16,7 @@ from torch import Tensor
 from moevae import idx, npz
 from moevae.config import DataConfig
 from moevae.errors import DataError
+from moevae.identity import DataIdentity, of_labels
 from moevae.releases import OFFICIAL_TEST, RELEASES
 
 
@@ -46,6 +47,8 @@ class Labels:
     validation: np.ndarray
     test: np.ndarray
     classes: tuple[str, ...]
+    sha256: str = ""
+    """Of all labels in official order and the names of the classes, before splitting."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,13 @@ def load_labels(config: DataConfig, root: Path | None = None) -> Labels | None:
         return None
     labels, classes = found
     split = _split(config, len(labels), root)
-    return Labels(labels[split.train], labels[split.validation], labels[split.test], classes)
+    parts = (labels[split.train], labels[split.validation], labels[split.test])
+    return Labels(*parts, classes, of_labels(labels, classes))
+
+
+def identify(images: Images, labels: Labels | None) -> DataIdentity:
+    """Return the identity of a data set that was loaded."""
+    return DataIdentity(images.sha256, labels.sha256 if labels else "", images.size)
 
 
 def halves(config: DataConfig, split: str, count: int) -> np.ndarray:

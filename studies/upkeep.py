@@ -10,12 +10,13 @@ from pathlib import Path
 import optuna
 
 from moevae import config as configs
-from moevae.errors import ConfigError, RecordError
+from moevae.errors import ConfigError, DataError, IdentityError, RecordError
 from moevae.settings import apply_settings
 from studies import designs, ledger, locks, records, searches, storage
 from studies.attempts import Attempts
 from studies.baselines import BASELINES, Chosen
 from studies.designs import Cell, Design
+from studies.origins import Origins, own_files
 from studies.records import Record
 from studies.storage import StorageError
 from studies.trials import Trials
@@ -55,6 +56,7 @@ def verify(folder: Path, url: str | None = None) -> Verdict:
         planned = len(design.cells) * len(design.seeds)
         found = _in_words(lambda: ledger.survey(design, folder))
         problems += found or _storage_problems(design, folder, url)
+    problems += _in_words(lambda: _check_data(folder, good))
     own = [record for record in good if record.method is None]
     complete = sum(record.status == "complete" for record in own)
     return Verdict(planned, complete, len(own) - complete, (*problems, *_strays(folder, good)))
@@ -144,9 +146,15 @@ def _strays(folder: Path, good: Sequence[Record]) -> Iterator[str]:
             yield f"{path}: no record mentions it"
 
 
+def _check_data(folder: Path, good: Sequence[Record]) -> None:
+    """Compare the data of the records with each other, and with a person's own files that are there."""
+    sets = [configs.from_dict(record.config).data for record in good]
+    Origins(files=own_files(sets)).begin(folder, good)
+
+
 def _in_words(check: Callable[[], object]) -> list[str]:
     try:
         check()
-    except RecordError as error:
+    except (RecordError, DataError, IdentityError) as error:
         return [str(error)]
     return []

@@ -148,10 +148,10 @@ def test_a_run_on_images_that_changed_is_not_taken_for_the_same(here, capsys):
     command = ["train", *own(), "--output", "."]
     assert main(command) == 0
     own(seed=1)
-    assert "held other images" in refused(command, capsys)
+    assert "holds other data" in refused(command, capsys)
     (path,) = Path().glob("*.safetensors")
     assert main(["evaluate", str(path)]) == 0
-    assert "held other images" in capsys.readouterr().err
+    assert "holds other data" in capsys.readouterr().err
     assert main([*command, "--force"]) == 0
 
 

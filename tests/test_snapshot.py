@@ -7,6 +7,7 @@ import torch
 
 import moevae
 from moevae import snapshot
+from moevae.data import identify
 from moevae.errors import CheckpointError
 from moevae.train import Training
 from studies.runs import run_population
@@ -98,7 +99,9 @@ def test_snapshot_of_another_version_starts_anew_and_says_so(configs, tmp_path):
     tensors, plain = snapshot.read(path, configs)
     lacking = {name: value for name, value in tensors.items() if "stream.neighbor" not in name}
     assert len(lacking) < len(tensors)
-    snapshot.write(path, configs, lacking, plain)
+    images, labels = moevae.load_images(configs[0].data), moevae.load_labels(configs[0].data)
+    origin = snapshot.origin(identify(images, labels), "cpu", "moevae", "studies")
+    snapshot.write(path, configs, lacking, plain, origin)
     seen = []
     with pytest.warns(UserWarning, match=r"\.snapshot: .*another version.*start anew"):
         outcomes = run_population(configs, site, lambda report: seen.append(report.epoch))
