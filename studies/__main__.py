@@ -81,7 +81,7 @@ def ablate(options: Ablate, *, again: str) -> int:
     folder = options.results / design.name
     if options.dry_run:
         ledger = survey(design, folder, retry_failed=options.retry_failed)
-        Origins(files=own_files(design.data)).begin(folder, ledger.records)
+        Origins(files=own_files(data.name for data in design.data)).begin(folder, ledger.records)
         _print_cells(ledger, folder, options.json)
         return 0
 

@@ -27,13 +27,13 @@ def code() -> CodeIdentity:
     return of_code("moevae", "studies")
 
 
-def own_files(sets: Iterable[DataConfig]) -> dict[str, DataIdentity]:
+def own_files(names: Iterable[str]) -> dict[str, DataIdentity]:
     """Return the identities of data sets in files of a person's own, by name, where the file is there.
 
     The others come with a package, or are checked against their publisher's checksums when they are read.
     """
     found = {}
-    for name in sorted({data.name for data in sets}):
+    for name in sorted(set(names)):
         if name.startswith("npz:") and Path(name.removeprefix("npz:")).expanduser().exists():
             from moevae.data import identify, load_images, load_labels
 

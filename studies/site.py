@@ -58,7 +58,7 @@ def of_options(options: Ablate | Search, folder: Path, sets: Iterable[DataConfig
         population_chunk=_population_chunk(options.population_chunk),
         memory=settings.parse_memory(options.memory),
         snapshots=None if options.dask else str((folder / "checkpoints").resolve()),
-        origins=Origins(code(), options.allow_mixed_code, own_files(sets)),
+        origins=Origins(code(), options.allow_mixed_code, own_files(data.name for data in sets)),
     )
 
 

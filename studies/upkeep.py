@@ -148,8 +148,7 @@ def _strays(folder: Path, good: Sequence[Record]) -> Iterator[str]:
 
 def _check_data(folder: Path, good: Sequence[Record]) -> None:
     """Compare the data of the records with each other, and with a person's own files that are there."""
-    sets = [configs.from_dict(record.config).data for record in good]
-    Origins(files=own_files(sets)).begin(folder, good)
+    Origins(files=own_files(record.data.name for record in good)).begin(folder, good)
 
 
 def _in_words(check: Callable[[], object]) -> list[str]:
