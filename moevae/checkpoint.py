@@ -15,6 +15,7 @@ from torch import Tensor
 from moevae.config import RunConfig, fingerprint, from_dict, to_dict
 from moevae.errors import CheckpointError, ConfigError
 from moevae.files import write_atomically
+from moevae.identity import DataIdentity
 from moevae.model import Mixture
 from moevae.train import Fit
 
@@ -31,9 +32,26 @@ class Trained:
     width: int
     sha256: str
     """Of the images it was trained on; empty where it was not told."""
+    labels_sha256: str = ""
+    """Of the labels that were beside them; empty where there were none, or it was not told."""
+
+    @property
+    def identity(self) -> DataIdentity | None:
+        """What it was trained on, as far as the file tells."""
+        if not self.sha256:
+            return None
+        return DataIdentity(self.sha256, self.labels_sha256 or None, (self.height, self.width))
 
 
-def save(path: Path, fit: Fit, run: int, height: int, width: int, sha256: str = "") -> None:
+def save(
+    path: Path,
+    fit: Fit,
+    run: int,
+    height: int,
+    width: int,
+    sha256: str = "",
+    labels_sha256: str = "",
+) -> None:
     """Write run number `run` of a population, whole or not at all.
 
     Args:
@@ -43,6 +61,7 @@ def save(path: Path, fit: Fit, run: int, height: int, width: int, sha256: str = 
         height: of the images, pixels.
         width: of the images, pixels.
         sha256: of the images, as `Images` has it.
+        labels_sha256: of the labels, as `Labels` has it; empty where there are none.
     """
     weights = {
         name: value[run : run + 1].cpu().contiguous() for name, value in fit.model.state_dict().items()
@@ -55,6 +74,7 @@ def save(path: Path, fit: Fit, run: int, height: int, width: int, sha256: str = 
         "height": str(height),
         "width": str(width),
         "sha256": sha256,
+        "labels_sha256": labels_sha256,
         "weights": _digest(weights),
     }
     write_atomically(path, to_bytes(weights, metadata))
@@ -95,7 +115,8 @@ def load(path: Path) -> Trained:
                 f"{path}: {name} has shape {found.get(name)}, its configuration needs {expected.get(name)}"
             )
     model.load_state_dict(weights)
-    return Trained(model, config, height, width, metadata.get("sha256", ""))
+    digests = metadata.get("sha256", ""), metadata.get("labels_sha256", "")
+    return Trained(model, config, height, width, *digests)
 
 
 def _digest(weights: Mapping[str, Tensor]) -> str:

@@ -17,6 +17,7 @@ from moevae import idx, npz
 from moevae.classes import check_classes
 from moevae.config import DataConfig
 from moevae.errors import DataError
+from moevae.identity import DataIdentity, of_labels
 from moevae.releases import OFFICIAL_TEST, RELEASES
 
 
@@ -47,6 +48,8 @@ class Labels:
     validation: np.ndarray
     test: np.ndarray
     classes: tuple[str, ...]
+    sha256: str = ""
+    """Of all labels in official order and the names of the classes, before splitting."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,13 @@ def load_labels(config: DataConfig, root: Path | None = None) -> Labels | None:
     labels, classes = found
     check_classes(config.name, labels, len(classes))
     split = _split(config, len(labels), root)
-    return Labels(labels[split.train], labels[split.validation], labels[split.test], classes)
+    parts = (labels[split.train], labels[split.validation], labels[split.test])
+    return Labels(*parts, classes, of_labels(labels, classes))
+
+
+def identify(images: Images, labels: Labels | None) -> DataIdentity:
+    """Return the identity of a data set that was loaded."""
+    return DataIdentity(images.sha256, labels.sha256 if labels else "", images.size)
 
 
 def halves(config: DataConfig, split: str, count: int) -> np.ndarray:

@@ -107,12 +107,12 @@ def _gpu_energy(device: torch.device) -> float | None:
         return None
 
 
-def describe(device: torch.device) -> dict[str, str | int | float]:
-    """Return what a record says of the hardware; memory in GiB."""
+def describe(device: torch.device, precision: str = "float32") -> dict[str, str | int | float]:
+    """Return what a record says of the hardware, and of the precision that was computed in; memory in GiB."""
     return {
         "device": device.type,
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
-        "precision": "float32",
+        "precision": precision,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count() or 1,
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),

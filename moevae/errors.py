@@ -17,5 +17,9 @@ class CheckpointError(MoevaeError):
     """A checkpoint that is missing, broken or of another shape."""
 
 
+class IdentityError(MoevaeError):
+    """Data or code that is not the one that a study, a driver or a snapshot has."""
+
+
 class RecordError(MoevaeError):
     """A record or a study folder that cannot be trusted."""

@@ -1,6 +1,8 @@
 """A population in the middle of training, as one checksummed safetensors file.
 
-A snapshot is either whole and of the configurations asked for, or it is refused: training then starts anew.
+A snapshot is continued only if it is whole and of the same configurations, data, code and kind of device.
+Its name holds a digest of all of these: one of other data or code stays beside it, untouched, and is
+continued when they come back.
 """
 
 from __future__ import annotations
@@ -18,15 +20,19 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from moevae import identity
 from moevae.config import RunConfig, fingerprint
 from moevae.errors import CheckpointError
 from moevae.files import write_atomically
+from moevae.identity import SHOWN, DataIdentity
 from moevae.population import Population
 from moevae.train import Fit, Progress, Training
 
-FORMAT = "moevae-snapshot-1"
+FORMAT = "moevae-snapshot-2"
 _COMPANION = "companion."
 _DIGEST = hashlib.sha256().digest_size
+_LONGEST = 1 << 26
+"""Bytes of a header at most."""
 
 
 class Companion(Protocol):
@@ -41,14 +47,34 @@ class Companion(Protocol):
         ...
 
 
-def place(folder: Path, configs: Sequence[RunConfig]) -> Path:
-    """Return where the snapshot of these runs, in this order, stands in a folder."""
-    return folder / f"{hashlib.sha256('-'.join(_names(configs)).encode()).hexdigest()[:16]}.snapshot"
+def origin(data: DataIdentity, device: str, *packages: str) -> dict[str, str]:
+    """Return all that decides the numbers of a training beside its configurations.
+
+    Args:
+        data: what is trained on; labels count where they are known.
+        device: kind of device, such as `cpu`.
+        packages: whose code decides; `moevae` if none is given.
+    """
+    code = identity.of_code(*(packages or ("moevae",)))
+    return {
+        "images": data.images,
+        "size of images": " x ".join(map(str, data.size or ())),
+        "labels": data.labels or "",
+        "source code": code.source,
+        "torch": code.torch,
+        "device": device,
+    }
+
+
+def place(folder: Path, configs: Sequence[RunConfig], origin: Mapping[str, str]) -> Path:
+    """Return where the snapshot of these runs, in this order and of this origin, stands in a folder."""
+    return folder / f"{_stem(configs)}-{_hash(json.dumps(origin, sort_keys=True))}.snapshot"
 
 
 def carry_on(
     training: Training | Population,
-    path: Path | None,
+    folder: Path | None,
+    origin: Mapping[str, str],
     *,
     seconds: float = 10.0,
     on_epoch: Callable[[Progress], None] | None = None,
@@ -56,40 +82,64 @@ def carry_on(
 ) -> Fit:
     """Train to the end, from the snapshot where there is a good one.
 
+    A snapshot of the same runs and another origin is told by a warning, and stays.
+
     The snapshot stays when training ends: what is made of the runs must be safe before it goes.
 
     Args:
         training: the population at its beginning.
-        path: of the snapshot; None keeps none.
+        folder: of snapshots; None keeps none.
+        origin: of the numbers, as `origin` returns it.
         seconds: an epoch that ends this long after the last snapshot, or the start, leaves a new one.
         on_epoch: called after each epoch.
         companion: kept and restored with the weights.
     """
+    path = place(folder, training.configs, origin) if folder else None
     if path and path.exists():
-        _resume(path, training, companion)
+        _resume(path, training, origin, companion)
+    elif path:
+        _tell_of_others(path, training.configs, origin)
     kept = time.perf_counter()
     while not training.done:
         progress = training.epoch()
         if on_epoch:
             on_epoch(progress)
         if path and not training.done and time.perf_counter() - kept >= seconds:
-            _keep(path, training, companion)
+            _keep(path, training, origin, companion)
             kept = time.perf_counter()
     return training.result()
 
 
-def write(path: Path, configs: Sequence[RunConfig], tensors: Mapping[str, Tensor], plain: Any) -> None:
+def write(
+    path: Path,
+    configs: Sequence[RunConfig],
+    tensors: Mapping[str, Tensor],
+    plain: Any,
+    origin: Mapping[str, str] | None = None,
+) -> None:
     """Write tensors and plain data (JSON) of these configurations, whole or not at all."""
-    head = {"format": FORMAT, "runs": json.dumps(_names(configs)), "plain": json.dumps(plain)}
+    head = {
+        "format": FORMAT,
+        "runs": json.dumps(_names(configs)),
+        "origin": json.dumps(origin or {}),
+        "plain": json.dumps(plain),
+    }
     body = to_bytes({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, head)
     write_atomically(path, hashlib.sha256(body).digest() + body)
 
 
-def read(path: Path, configs: Sequence[RunConfig]) -> tuple[dict[str, Tensor], Any]:
+def read(
+    path: Path, configs: Sequence[RunConfig], origin: Mapping[str, str] | None = None
+) -> tuple[dict[str, Tensor], Any]:
     """Return the tensors and the plain data written for these configurations.
 
+    Args:
+        path: the snapshot.
+        configs: whose it has to be.
+        origin: that it has to have; None accepts any.
+
     Raises:
-        CheckpointError: no such file, torn, bits flipped, or of other configurations.
+        CheckpointError: no such file, torn, bits flipped, or of other configurations, data or code.
     """
     try:
         content = path.read_bytes()
@@ -105,22 +155,28 @@ def read(path: Path, configs: Sequence[RunConfig]) -> tuple[dict[str, Tensor], A
         raise CheckpointError(f"{path}: not a snapshot of this version ({error})") from None
     if head.get("format") != FORMAT or runs != _names(configs):
         raise CheckpointError(f"{path}: a snapshot of other runs")
+    if origin is not None and (found := _unlike(json.loads(head["origin"]), origin)):
+        raise CheckpointError(f"{path}: a snapshot of {found}")
     return tensors, plain
 
 
-def _keep(path: Path, training: Training | Population, companion: Companion | None) -> None:
+def _keep(
+    path: Path, training: Training | Population, origin: Mapping[str, str], companion: Companion | None
+) -> None:
     tensors, plain = training.state()
     more, beside = companion.state() if companion else ({}, None)
     tensors |= {f"{_COMPANION}{name}": value for name, value in more.items()}
     try:
-        write(path, training.configs, tensors, {"training": plain, "companion": beside})
+        write(path, training.configs, tensors, {"training": plain, "companion": beside}, origin)
     except OSError as error:
         warnings.warn(f"{path}: not written ({error.strerror}); training goes on without it", stacklevel=3)
 
 
-def _resume(path: Path, training: Training | Population, companion: Companion | None) -> None:
+def _resume(
+    path: Path, training: Training | Population, origin: Mapping[str, str], companion: Companion | None
+) -> None:
     try:
-        tensors, plain = read(path, training.configs)
+        tensors, plain = read(path, training.configs, origin)
         names = [name for name in tensors if name.startswith(_COMPANION)]
         more = {name.removeprefix(_COMPANION): tensors.pop(name) for name in names}
         _restore(path, training, tensors, plain["training"])
@@ -136,6 +192,41 @@ def _restore(path: Path, training: Training | Population, tensors: dict[str, Ten
         training.restore(tensors, plain)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
+
+
+def _tell_of_others(path: Path, configs: Sequence[RunConfig], origin: Mapping[str, str]) -> None:
+    """Warn of snapshots of the same runs whose training was on other data, or by other code."""
+    for other in sorted(path.parent.glob(f"{_stem(configs)}*.snapshot")):
+        try:
+            with other.open("rb") as file:
+                file.seek(_DIGEST)
+                size = file.read(8)
+                head = _head(size + file.read(min(int.from_bytes(size, "little"), _LONGEST)))
+            reason = _unlike(json.loads(head["origin"]), origin)
+        except (OSError, ValueError, KeyError, AttributeError):
+            reason = "another version"
+        warnings.warn(
+            f"{other} is a snapshot of {reason}: its runs start again from epoch 1, and the file stays; "
+            "restore what it was trained with to continue it, or delete it",
+            stacklevel=4,
+        )
+
+
+def _unlike(then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Return how an origin differs, in words; nothing if it does not."""
+    return ", ".join(
+        f"other {key} ({then.get(key, '')[:SHOWN] or 'none'} then, {now[key][:SHOWN] or 'none'} now)"
+        for key in now
+        if then.get(key, "") != now[key]
+    )
+
+
+def _stem(configs: Sequence[RunConfig]) -> str:
+    return _hash("-".join(_names(configs)))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _names(configs: Sequence[RunConfig]) -> list[str]:

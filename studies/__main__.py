@@ -24,6 +24,7 @@ from studies import arguments, baselines, designs, listing
 from studies.arguments import Ablate, Dashboard, List, Options, RebuildStorage, Report, Search, Verify
 from studies.designs import Design
 from studies.ledger import Ledger, survey
+from studies.origins import Origins, own_files
 from studies.signals import Stopped, terminable
 from studies.site import check, lost, of_options, train
 from studies.wording import count
@@ -79,14 +80,16 @@ def ablate(options: Ablate, *, again: str) -> int:
     design = design.with_baselines(chosen)
     folder = options.results / design.name
     if options.dry_run:
-        _print_cells(survey(design, folder, retry_failed=options.retry_failed), folder, options.json)
+        ledger = survey(design, folder, retry_failed=options.retry_failed)
+        Origins(files=own_files(data.name for data in design.data)).begin(folder, ledger.records)
+        _print_cells(ledger, folder, options.json)
         return 0
 
     from studies.engine import run_study  # Optuna takes a second to import: not before it is needed
     from studies.hiring import workforce
     from studies.progress import watching
 
-    site = of_options(options, folder)
+    site = of_options(options, folder, design.data)
     told = Console(stderr=True)
 
     def preflight(configs: Sequence[RunConfig]) -> None:
@@ -106,6 +109,7 @@ def ablate(options: Ablate, *, again: str) -> int:
                 retry_failed=options.retry_failed,
                 preflight=preflight,
                 lost=functools.partial(lost, site=site),
+                origins=site.origins,
             )
     except (KeyboardInterrupt, Stopped):
         left = survey(design, folder)

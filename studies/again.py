@@ -15,12 +15,13 @@ from scipy.stats import t as student_t
 from moevae import config as configs
 from studies import stats
 from studies.measures import ACC, ELBO, NMI, Measure
+from studies.origins import Origins, of_record
 from studies.records import Record, name_of
 from studies.site import Site, train
 
 OF_THE_OCCASION = {
     *("throughput", "seconds", "energy_joules"),
-    *("hardware", "versions", "commit", "dirty", "started"),
+    *("hardware", "versions", "commit", "dirty", "source", "started"),
 }
 """What a record says of clock, place and code, and not of its run."""
 
@@ -97,16 +98,19 @@ def chosen(records: Sequence[Record], number: int) -> list[Record]:
 def repeat(record: Record, site: Site, others: Sequence[Record] = ()) -> Repeat:
     """Train a record's run again, alone and with as many threads, and compare all that it keeps.
 
-    On the record's own kind of device, where the site leaves it open. Another machine rounds otherwise, and
-    training makes much of that: there metrics are held against the spread of the seeds among `others`.
+    On the record's own data, and on its own kind of device, where the site leaves it open. Another machine
+    rounds otherwise, and training makes much of that: there metrics are held against the spread of the seeds
+    among `others`.
 
     Raises:
+        IdentityError: the data are not those of the record.
         MoevaeError: no such data, or no such device.
     """
     config = configs.from_dict(record.config)
     method = record.method and record.method.model_copy(update={"derived": {}})  # as it was asked for
     device = record.hardware.device if site.device == "auto" else site.device
-    place = replace(site, device=device, threads=record.hardware.threads)
+    data = Origins(files={record.data.name: of_record(record)})
+    place = replace(site, device=device, threads=record.hardware.threads, origins=data)
     (outcome,) = train([config], on_epoch=None, site=place, method=method)
     # What a later version keeps beside it is not held against an older record.
     kept = record.model_dump(mode="json", exclude_unset=True, exclude=OF_THE_OCCASION)
@@ -118,10 +122,12 @@ def repeat(record: Record, site: Site, others: Sequence[Record] = ()) -> Repeat:
 
 def _changes(then: Record, now: Record) -> Iterator[str]:
     """Tell what decides rounding and is another than it was."""
-    for key in ("device_name", "precision", "threads"):
+    for key in ("device_name", "threads"):
         old, new = getattr(then.hardware, key), getattr(now.hardware, key)
         if old != new:
             yield f"{old}{' threads' * (key == 'threads')} then, {new} now"
+    if then.precision != now.precision:
+        yield f"{then.precision} then, {now.precision} now"
     old, new = then.versions.get("torch"), now.versions.get("torch")
     if old != new:
         yield f"torch {old} then, {new} now"

@@ -143,6 +143,8 @@ class Ablate:
     """Runs of a cell trained side by side: a matter of speed and memory, not of numbers."""
     memory: Memory = None
     """What a look of evaluation may take, such as 2GiB, weights apart: a matter of memory, not of numbers."""
+    allow_mixed_code: Flag = False
+    """Accept workers whose code or torch differs from the driver's; each record tells its own."""
     storage: Storage = None
     """Optuna's storage, such as journal:///PATH or postgresql+psycopg://HOST/DATABASE."""
     retry_failed: Flag = False
@@ -197,6 +199,8 @@ class Search:
     """Runs of a cell trained side by side: a matter of speed and memory, not of numbers."""
     memory: Memory = None
     """What a look of evaluation may take, such as 2GiB, weights apart: a matter of memory, not of numbers."""
+    allow_mixed_code: Flag = False
+    """Accept workers whose code or torch differs from the driver's; each record tells its own."""
     storage: Storage = None
     """Optuna's storage, such as journal:///PATH or postgresql+psycopg://HOST/DATABASE."""
     dry_run: Flag = False

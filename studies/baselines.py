@@ -7,11 +7,11 @@ in BASELINES. Nothing heavy is imported until one is fitted.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from moevae.config import DataConfig, RunConfig
+from moevae.config import DataConfig, RunConfig, lookup
 from moevae.errors import ConfigError
 from moevae.names import nearest
 from studies.records import Method
@@ -26,6 +26,14 @@ class Baseline:
     """`module:name`, imported where and when it is called."""
     package: str | None = None
     """What it needs beside the packages of moevae, in the extra moevae[peers]."""
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    """Settings that follow one of the model's, by its key: where that is an axis, they have a value of their
+    own, the reference cell's."""
+
+    def beside(self, reference: RunConfig, axes: Collection[str]) -> Method:
+        """Return the method as it is fitted beside the cells of a study with these axes."""
+        own = {name: lookup(reference, key) for name, key in self.fixed.items() if key in axes}
+        return self.method.model_copy(update={"settings": self.method.settings | own}) if own else self.method
 
 
 BASELINES: dict[str, Baseline] = {
@@ -44,6 +52,7 @@ BASELINES: dict[str, Baseline] = {
             },
         ),
         "studies.clusterers:pca_gmm",
+        fixed={"components": "model.latent_dim"},
     ),
     "vae-kmeans": Baseline(
         Method(
@@ -92,6 +101,11 @@ BASELINES: dict[str, Baseline] = {
         package="clustpy",
     ),
 }
+
+
+def of_method(method: Method) -> Baseline:
+    """Return the baseline whose method it is, whatever value its settings have."""
+    return next(each for each in BASELINES.values() if each.method.name == method.name)
 
 
 @dataclass(frozen=True)

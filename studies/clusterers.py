@@ -40,10 +40,12 @@ def kmeans(given: Given) -> Fitted:
 
 
 def pca_gmm(given: Given) -> Fitted:
-    """Gray pixels, reduced by PCA to the model's latent dimension, and a Gaussian mixture of those."""
+    """Gray pixels, reduced by PCA, and a Gaussian mixture of those components."""
     begin = time.perf_counter()
     pixels = _pixels(given, "train")
-    pca = PCA(min(given.config.model.latent_dim, *pixels.shape), random_state=given.random_state("PCA"))
+    told = given.settings["components"]  # in words, or a number where latent dimensions are an axis
+    components = told if isinstance(told, int) else given.config.model.latent_dim
+    pca = PCA(min(components, *pixels.shape), random_state=given.random_state("PCA"))
     probs, derived = fit_gmm(given, pca.fit_transform(pixels))
     kept = {"components": int(pca.n_components_), "variance_kept": float(pca.explained_variance_ratio_.sum())}
     return Fitted(

@@ -150,7 +150,7 @@ class Design:
             config = replace(reference.config, data=data)
             place = {key: configs.lookup(config, key) for key in self.axes if key.startswith("data.")}
             for key in self.baselines.keys:
-                method = BASELINES[key].method
+                method = BASELINES[key].beside(reference.config, self.axes)
                 made.append(Cell({"method": method.name, **place}, config, method))
         return tuple(made)
 

@@ -18,6 +18,7 @@ from studies import locks, records, signals, storage
 from studies.designs import Cell, Design
 from studies.executors import OnEpoch, WorkersError, Workforce
 from studies.ledger import Ledger, Task, spread, survey, write_study
+from studies.origins import Origins
 from studies.records import Method, Outcome, Record
 from studies.storage import StorageError
 from studies.trials import Trials
@@ -90,6 +91,7 @@ def run_study(
     retry_failed: bool = False,
     preflight: Callable[[Sequence[RunConfig]], None] = lambda configs: None,
     lost: Lost | None = None,
+    origins: Origins | None = None,
 ) -> Summary:
     """Do every run of the design that has no record, each exactly once.
 
@@ -103,6 +105,7 @@ def run_study(
         retry_failed: also do again the runs whose record says that they failed.
         preflight: is given all runs to do, before anything is written, and raises what a person can mend.
         lost: makes the outcomes of runs whose worker died too often; without it the study stops.
+        origins: the driver's data and code; records of others are refused.
 
     Raises:
         MoevaeError: the study is owned by another driver, the folder or the storage holds another
@@ -111,7 +114,9 @@ def run_study(
     url = storage_url or storage.default_url(folder)
     storage.check(url)
     with locks.hold(folder):
+        origins = origins or Origins()
         ledger = survey(design, folder, retry_failed=retry_failed)
+        origins.begin(folder, ledger.records)
         if ledger.tasks:
             preflight([config for task in ledger.tasks for config in task.configs])
         with storage.opened(url) as opened:
@@ -119,7 +124,7 @@ def run_study(
             write_study(ledger, folder)
             trials.reconcile(ledger.recorded, [task.cell.key for task in ledger.tasks])
             watch.begin(ledger)
-            trained = _Work(ledger, folder, run, lost, trials, workforce, watch).do()
+            trained = _Work(ledger, folder, run, lost, trials, workforce, watch, origins).do()
     return Summary(ledger, tuple(trained))
 
 
@@ -134,6 +139,7 @@ class _Work:
     trials: Trials
     workforce: Workforce
     watch: Watch
+    origins: Origins
 
     def __post_init__(self) -> None:
         self._queue = deque(spread(self.ledger.tasks, self.workforce.slots))
@@ -215,7 +221,7 @@ class _Work:
         return self.lost(task.configs, reason, method=task.cell.method)
 
     def _publish(self, task: Task, outcomes: Sequence[Outcome]) -> None:
-        made = _published(task, outcomes, self.folder)
+        made = _published(task, outcomes, self.folder, self.origins)
         key = task.cell.key
         self._trained += made
         self._recorded[key].update((one.fingerprint, one) for one in made)
@@ -226,11 +232,12 @@ class _Work:
         self.watch.done(task, made)
 
 
-def _published(task: Task, outcomes: Sequence[Outcome], folder: Path) -> list[Record]:
+def _published(task: Task, outcomes: Sequence[Outcome], folder: Path, origins: Origins) -> list[Record]:
     """Write the records of a task, having looked that they are the ones it was to make."""
     asked = [records.name_of(config, task.cell.method) for config in task.configs]
     if [outcome.record.fingerprint for outcome in outcomes] != asked:
         raise RuntimeError(f"{task.cell.label}: the run function did not return the runs it was given")
     for outcome in outcomes:
+        origins.admit(outcome.record)
         records.publish(folder, outcome)
     return [outcome.record for outcome in outcomes]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from moevae import devices
 from moevae.config import RunConfig, to_dict
@@ -19,7 +20,7 @@ from moevae.data import Images, Labels
 from moevae.evaluation import Evaluation, Split, usage
 from moevae.train import Progress
 from studies import runs
-from studies.baselines import BASELINES
+from studies.baselines import of_method
 from studies.diary import EpochReport
 from studies.records import Failure, Method, Outcome, Record, Seconds, Throughput, name_of
 from studies.site import Site
@@ -75,6 +76,8 @@ class Fitted:
     num_experts: int
     """Experts or clusters."""
     device: torch.device = _CPU
+    precision: str = "float32"
+    """That was trained in."""
     derived: dict[str, Any] = field(default_factory=dict)
 
 
@@ -86,16 +89,18 @@ def fit(
     Raises:
         MoevaeError: bad data, or a device that is not there.
     """
-    baseline = next(each for each in BASELINES.values() if each.method == method)
+    baseline = of_method(method)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     devices.prepare(site.threads)
-    images, labels = runs.load(config.data, site.data_root)
+    images, labels = runs.site_data(config.data, site)
     seen = labels if method.oracle else None
     device = devices.resolve(site.device)
     try:
-        fitted: Fitted = pkgutil.resolve_name(baseline.function)(
-            Given(config, images, seen, device, method.settings, on_epoch, site.memory)
-        )
+        # Libraries of NumPy and scikit-learn have threads of their own, which change late digits.
+        with threadpool_limits(site.threads):
+            fitted: Fitted = pkgutil.resolve_name(baseline.function)(
+                Given(config, images, seen, device, method.settings, on_epoch, site.memory)
+            )
     except NotFittedError as error:
         return runs.without_numbers([config], site, error.failure, method)[0]
     begin = time.perf_counter()
@@ -115,7 +120,7 @@ def fit(
         ),
         "seconds": Seconds(train=fitted.seconds, evaluation=seconds),
         **({} if failure else runs.measured(by_split, 0, labels, fitted.num_experts, config.data)),
-        **runs.origin(images, fitted.device, started),
+        **runs.origin(images, labels, fitted.device, started, fitted.precision),
     }
     return Outcome(record=Record.model_validate(record))
 

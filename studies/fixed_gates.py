@@ -81,5 +81,6 @@ def _trained(given: Given, config: RunConfig, assignments: Callable[[Split], Ten
         looks=round(trained.images_per_second * trained.seconds),
         num_experts=config.model.num_experts,
         device=given.device,
+        precision=config.train.precision,
         derived={"num_experts": config.model.num_experts},
     )

@@ -12,7 +12,7 @@ from moevae import config as configs
 from moevae.config import RunConfig
 from moevae.errors import RecordError
 from studies import records
-from studies.baselines import BASELINES, Chosen
+from studies.baselines import BASELINES, Chosen, of_method
 from studies.collector import uncollected
 from studies.designs import Cell, Design
 from studies.records import Record
@@ -51,12 +51,16 @@ class Ledger:
         """Runs of the design, with the seeds that were asked for."""
         return len((*self.design.cells, *self.design.beside)) * len(self.design.seeds)
 
+    @property
+    def records(self) -> list[Record]:
+        """All that are of this design."""
+        return [record for group in self.recorded.values() for record in group]
+
     def failures(self) -> list[Record]:
         """Return the records of runs that failed, of the seeds that were asked for."""
         return [
             record
-            for group in self.recorded.values()
-            for record in group
+            for record in self.records
             if record.status == "failed" and record.config["seed"] in self.design.seeds
         ]
 
@@ -70,8 +74,11 @@ def survey(design: Design, folder: Path, *, retry_failed: bool = False) -> Ledge
     """
     good, bad = records.read_all(folder)
     every = (*design.cells, *design.beside)
-    names = {(cell.key, seed): cell.name(seed) for cell in every for seed in design.seeds}
-    owners = {name: key for (key, _), name in names.items()}
+    owners = {cell.name(seed): cell.key for cell in every for seed in design.seeds}
+    for cell in design.beside:
+        if cell.method and (before := of_method(cell.method).method) != cell.method:
+            # Records from before a setting had a value of its own.
+            owners |= {records.name_of(cell.run(seed), before): cell.key for seed in design.seeds}
     recorded: dict[str, list[Record]] = {cell.key: [] for cell in every}
     for record in good:
         config = None
@@ -83,18 +90,18 @@ def survey(design: Design, folder: Path, *, retry_failed: bool = False) -> Ledge
         elif config and record.method is None:
             raise _foreign(folder, config, design)
     done = {
-        record.fingerprint
-        for group in recorded.values()
+        (key, record.config["seed"])
+        for key, group in recorded.items()
         for record in group
         if record.status == "complete" or not retry_failed
     }
     tasks = []
     for cell in design.cells:
-        missing = tuple(cell.run(seed) for seed in design.seeds if names[cell.key, seed] not in done)
+        missing = tuple(cell.run(seed) for seed in design.seeds if (cell.key, seed) not in done)
         if missing:
             tasks.append(Task(cell, missing))
     for cell in design.beside:  # fitted one by one, so that none waits for another to be recorded
-        tasks += [Task(cell, (cell.run(seed),)) for seed in design.seeds if names[cell.key, seed] not in done]
+        tasks += [Task(cell, (cell.run(seed),)) for seed in design.seeds if (cell.key, seed) not in done]
     return Ledger(
         design=design,
         whole=_with_what_was(design, folder),

@@ -14,6 +14,7 @@ from moevae.errors import RecordError
 from studies import records
 from studies.baselines import BASELINES
 from studies.collector import uncollected
+from studies.origins import strangers
 from studies.records import Method, Record
 from studies.study import DATA, Cell, Peer, Run, Study, identity
 
@@ -95,6 +96,9 @@ def _sorted(
                 f"({run.record.fingerprint}, started later) and is counted instead"
             )
         found[key] = (run, cell)
+    foreign = {one.fingerprint: why for one, why in strangers(run.record for run, _ in found.values())}
+    unread += [f"records/{name}.json: its data set is another one ({why})" for name, why in foreign.items()]
+    found = {key: pair for key, pair in found.items() if pair[0].record.fingerprint not in foreign}
     own = (run for (name, _, _), (run, _) in found.items() if not name)
     others = {key: pair for key, pair in found.items() if key[0]}
     runs = tuple(sorted(own, key=lambda run: (run.cell, run.seed)))

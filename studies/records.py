@@ -107,6 +107,11 @@ class Data(_Part):
 
     name: str
     sha256: str
+    """Of all pixels, before splitting."""
+    labels_sha256: str | None = None
+    """Of all labels and the names of the classes; None where there are none. Older records do not tell."""
+    size: tuple[int, int] | None = None
+    """Height and width of an image, pixels."""
     train: int
     validation: int
     test: int
@@ -155,9 +160,17 @@ class Record(_Part):
     versions: dict[str, str]
     commit: str | None
     dirty: bool | None
+    source: str | None = None
+    """SHA-256 of the code that made the record, whatever its commit."""
     data: Data
     started: str
     """UTC, ISO 8601."""
+
+    @property
+    def precision(self) -> str:
+        """What the run was trained in; older records say float32 of all hardware."""
+        told = self.hardware.precision
+        return told if self.method else self.config["train"].get("precision", told)
 
 
 class Outcome(BaseModel):

@@ -18,11 +18,12 @@ from moevae import devices, metrics, provenance, snapshot
 from moevae.agreement import reliability
 from moevae.classes import KEPT
 from moevae.config import DataConfig, RunConfig, fingerprint, to_dict
-from moevae.data import Images, Labels, load_images, load_labels
+from moevae.data import Images, Labels, identify, load_images, load_labels
 from moevae.evaluation import Evaluation, Split, evaluate
 from moevae.population import Population
 from moevae.train import Failure as Breakdown
 from moevae.train import check_population
+from studies import origins
 from studies.diary import Diary, EpochReport, scores
 from studies.records import (
     Confusion,
@@ -57,14 +58,16 @@ def run_population(
     site = site or Site()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     devices.prepare(site.threads)
-    images, labels = load(configs[0].data, site.data_root)
+    images, labels = site_data(configs[0].data, site)
     diary = Diary(configs, images, labels, on_epoch, site.memory)
     device = devices.resolve(site.device)
     training = Population(configs, images, device, site.population_chunk)
-    kept = snapshot.place(Path(site.snapshots), configs) if site.snapshots else None
+    folder = Path(site.snapshots) if site.snapshots else None
+    of = snapshot.origin(identify(images, labels), device.type, "moevae", "studies")
+    kept = snapshot.place(folder, configs, of) if folder else None
     began = None if kept and kept.exists() else devices.energy(training.device)
     fit = snapshot.carry_on(
-        training, kept, seconds=site.snapshot_seconds, on_epoch=diary.note, companion=diary
+        training, folder, of, seconds=site.snapshot_seconds, on_epoch=diary.note, companion=diary
     )
 
     ended = devices.energy(training.device)
@@ -74,7 +77,7 @@ def run_population(
     }
     seconds = time.perf_counter() - begin
     seen = sum(len(getattr(images, split)) for split in by_split) * len(configs)
-    shared = origin(images, fit.model.device, started) | {
+    shared = origin(images, labels, fit.model.device, started, configs[0].train.precision) | {
         "throughput": Throughput(
             train_images_per_second=fit.images_per_second,
             evaluation_images_per_second=seen / seconds,
@@ -116,8 +119,9 @@ def without_numbers(
 ) -> list[Outcome]:
     """Return failed outcomes, in order, of runs that came to nothing where they were trained."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    images, _ = load(configs[0].data, site.data_root)
-    where = origin(images, devices.resolve(site.device), started)
+    images, labels = site_data(configs[0].data, site)
+    precision = configs[0].train.precision if method is None else "float32"
+    where = origin(images, labels, devices.resolve(site.device), started, precision)
     return [
         Outcome(
             record=Record.model_validate(
@@ -146,15 +150,31 @@ def load(data: DataConfig, root: str | None) -> tuple[Images, Labels | None]:
     return load_images(data, place), load_labels(data, place)
 
 
-def origin(images: Images, device: torch.device, started: str) -> dict[str, Any]:
+def site_data(data: DataConfig, site: Site) -> tuple[Images, Labels | None]:
+    """Return the images and labels of a data set, compared with those that the driver knows.
+
+    Raises:
+        DataError: files missing or broken.
+        IdentityError: other data than the driver's.
+    """
+    images, labels = load(data, site.data_root)
+    if site.origins:
+        site.origins.check_data(images.name, identify(images, labels))
+    return images, labels
+
+
+def origin(
+    images: Images, labels: Labels | None, device: torch.device, started: str, precision: str = "float32"
+) -> dict[str, Any]:
     """Return the part of a record that says where its numbers come from."""
     commit, dirty = provenance.commit()
     return {
-        "hardware": Hardware.model_validate(devices.describe(device)),
+        "hardware": Hardware.model_validate(devices.describe(device, precision)),
         "versions": provenance.versions(),
         "commit": commit,
         "dirty": dirty,
-        "data": _data(images),
+        "source": origins.code().source,
+        "data": _data(images, labels),
         "started": started,
     }
 
@@ -217,6 +237,7 @@ def _file(name: str, kind: str) -> str:
     return f"{name}-{kind}.png"
 
 
-def _data(images: Images) -> Data:
+def _data(images: Images, labels: Labels | None) -> Data:
     sizes = {split: len(getattr(images, split)) for split in ("train", "validation", "test")}
-    return Data(name=images.name, sha256=images.sha256, **sizes)
+    found = labels.sha256 if labels else None
+    return Data(name=images.name, sha256=images.sha256, labels_sha256=found, size=images.size, **sizes)

@@ -23,6 +23,7 @@ from studies.designs import Cell
 from studies.engine import Lost, Run
 from studies.executors import OnEpoch, WorkersError, Workforce
 from studies.ledger import write_tree
+from studies.origins import Origins
 from studies.records import Outcome, Record
 from studies.searches import Search
 from studies.storage import StorageError
@@ -111,6 +112,7 @@ class _Driver:
     watch: Watch
     attempts: Attempts
     flags: Path
+    origins: Origins
     recorded: dict[str, dict[str, Record]]
     """By the key of the cell and the fingerprint."""
     listed: dict[str, Cell]
@@ -199,6 +201,7 @@ class _Driver:
             if future.done() and not future.cancelled() and not future.exception():
                 with suppress(MoevaeError):
                     for outcome in future.result():
+                        self.origins.admit(outcome.record)
                         records.publish(self.folder, outcome)
 
     def _after_death(self, attempt: Attempt, death: Exception) -> None:
@@ -217,6 +220,7 @@ class _Driver:
         if outcomes and names != [fingerprint(config) for config in self._missing(attempt)]:
             raise RuntimeError(f"{attempt.cell.label}: the run function did not return the runs it was given")
         for outcome in outcomes:
+            self.origins.admit(outcome.record)
             records.publish(self.folder, outcome)
             self.recorded[attempt.cell.key][outcome.record.fingerprint] = outcome.record
         self.trained += len(outcomes)
@@ -254,6 +258,7 @@ def run_search(
     storage_url: str | None = None,
     preflight: Callable[[Sequence[RunConfig]], None] = lambda configs: None,
     lost: Lost | None = None,
+    origins: Origins | None = None,
 ) -> Found:
     """Search until the budget is spent. Every run that ends leaves a record, and none is done twice.
 
@@ -269,6 +274,7 @@ def run_search(
         storage_url: Optuna's storage; a SQLite file in the folder if None.
         preflight: is given the base before anything is written, and raises what a person can mend.
         lost: makes the outcomes of runs whose worker died too often; without it the search stops.
+        origins: the driver's data and code; records of others are refused.
 
     Raises:
         MoevaeError: the study is owned by another driver, the folder or the storage holds another
@@ -280,6 +286,8 @@ def run_search(
         searches.check_same(search, folder)
         preflight([search.base])
         listed, recorded = searches.survey(search, folder)
+        origins = origins or Origins()
+        origins.begin(folder, (record for found in recorded.values() for record in found.values()))
         with (
             storage.opened(url) as opened,
             tempfile.TemporaryDirectory() as flags,
@@ -289,7 +297,7 @@ def run_search(
                 list(listed.values()), {key: list(found.values()) for key, found in recorded.items()}
             )
             driver = _Driver(
-                search, folder, run, lost, workforce, watch, attempts, Path(flags), recorded, listed
+                search, folder, run, lost, workforce, watch, attempts, Path(flags), origins, recorded, listed
             )
             driver.describe()
             watch.begin(search, len(attempts.finished()), budget.trials)

@@ -190,13 +190,14 @@ def _when(run: Run) -> str:
 def _data(run: Run) -> str:
     data = run.record.data
     sizes = f"{data.train:,} train, {data.validation:,} validation, {data.test:,} test"
-    return f"{data.name}: {sizes}, sha256 {data.sha256[:16]}"
+    labels = f", labels {data.labels_sha256[:16]}" if data.labels_sha256 else ""
+    return f"{data.name}: {sizes}, sha256 {data.sha256[:16]}{labels}"
 
 
 def _hardware(run: Run) -> str:
     hardware = run.record.hardware
     return (
-        f"{hardware.device_name} ({hardware.device}, {hardware.precision}, {hardware.threads} threads, "
+        f"{hardware.device_name} ({hardware.device}, {run.record.precision}, {hardware.threads} threads, "
         f"{hardware.cores} cores, {hardware.memory_gib:.0f} GiB)"
     )
 

@@ -94,6 +94,7 @@ def _clustered(given: Given, fit: Clusterer) -> Fitted:
         looks=round(trained.images_per_second * trained.seconds),
         num_experts=given.config.model.num_experts,
         device=given.device,
+        precision=config.train.precision,
         derived=derived | clustered,
     )
 

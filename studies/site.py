@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moevae import settings
-from moevae.config import RunConfig
+from moevae.config import DataConfig, RunConfig
 from moevae.errors import ConfigError
+from studies.origins import Origins, code, own_files
 
 if TYPE_CHECKING:
     from studies.arguments import Ablate, Search
@@ -32,23 +33,32 @@ class Site:
     """Folder for populations in the middle of training; None keeps none."""
     snapshot_seconds: float = 10.0
     """Training shorter than this is done again rather than kept."""
+    origins: Origins | None = None
+    """The driver's data and code, with which a worker compares its own; None compares nothing."""
 
 
-def of_options(options: Ablate | Search, folder: Path) -> Site:
+def of_options(options: Ablate | Search, folder: Path, sets: Iterable[DataConfig]) -> Site:
     """Return where runs of the study in that folder take place, as was typed.
 
     Populations in training are kept, but not on a cluster's own disks.
 
+    Args:
+        options: what was typed.
+        folder: the study's own.
+        sets: data sets of the study.
+
     Raises:
         ConfigError: a number of runs side by side, or a size of memory, that is none.
+        DataError: a file of a person's own that is there and broken.
     """
     return Site(
         device=options.device,
         data_root=str(options.data_root.resolve()) if options.data_root else None,
-        threads=1 if options.workers or options.dask else None,
+        threads=1,  # as in workers, so that it matters to no bit who trains a run
         population_chunk=_population_chunk(options.population_chunk),
         memory=settings.parse_memory(options.memory),
         snapshots=None if options.dask else str((folder / "checkpoints").resolve()),
+        origins=Origins(code(), options.allow_mixed_code, own_files(data.name for data in sets)),
     )
 
 
@@ -64,6 +74,8 @@ def train(
     configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None, site: Site, method: Method | None = None
 ) -> list[Outcome]:
     """Train runs of one cell together, or fit a baseline to each: one outcome each, in order."""
+    if site.origins:
+        site.origins.check_code()
     if method is not None:
         from studies.fitting import fit
 

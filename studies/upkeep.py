@@ -10,12 +10,13 @@ from pathlib import Path
 import optuna
 
 from moevae import config as configs
-from moevae.errors import ConfigError, RecordError
+from moevae.errors import ConfigError, DataError, IdentityError, RecordError
 from moevae.settings import apply_settings
 from studies import designs, ledger, locks, records, searches, storage
 from studies.attempts import Attempts
 from studies.baselines import BASELINES, Chosen
 from studies.designs import Cell, Design
+from studies.origins import Origins, own_files
 from studies.records import Record
 from studies.storage import StorageError
 from studies.tallies import tally
@@ -64,6 +65,7 @@ def verify(folder: Path, url: str | None = None) -> Verdict:
             problems += _unfitted(design, folder)
             compared = _has_storage(folder, url)
             problems += _storage_problems(design, folder, url) if compared else []
+    problems += _in_words(lambda: _check_data(folder, good))
     counts = tally(tree, good)
     return Verdict(
         planned=counts.planned,
@@ -173,9 +175,14 @@ def _strays(folder: Path, good: Sequence[Record]) -> Iterator[str]:
             yield f"{path}: no record mentions it"
 
 
+def _check_data(folder: Path, good: Sequence[Record]) -> None:
+    """Compare the data of the records with each other, and with a person's own files that are there."""
+    Origins(files=own_files(record.data.name for record in good)).begin(folder, good)
+
+
 def _in_words(check: Callable[[], object]) -> list[str]:
     try:
         check()
-    except RecordError as error:
+    except (RecordError, DataError, IdentityError) as error:
         return [str(error)]
     return []

@@ -280,3 +280,36 @@ def test_no_labels_no_scores(tmp_path):
     record = fitted("kmeans", run)
     assert set(record.metrics["test"]) == {"effective_experts", "dead_experts"}
     assert record.confusion is None
+
+
+def test_components_of_pca_are_a_setting_of_its_own():
+    baseline = BASELINES["pca-gmm"]
+    wide = override(RUN, {"model.latent_dim": 6})
+    own = baseline.beside(RUN, ["model.latent_dim"])
+    assert own.settings == baseline.method.settings | {"components": 4}
+    assert baseline.beside(RUN, ["model.num_experts"]) == baseline.method
+    for run in (RUN, wide):
+        assert fit(own, run, CPU).record.method.derived["components"] == 4
+        followed = fit(baseline.method, run, CPU).record
+        assert followed.method.derived["components"] == run.model.latent_dim
+    assert fit(own, RUN, CPU).record.metrics == fit(baseline.method, RUN, CPU).record.metrics
+
+
+@pytest.mark.parametrize(("key", "precision"), [("vae-kmeans", "bfloat16"), ("kmeans", "float32")])
+def test_the_precision_that_a_baseline_was_trained_in_is_recorded(key, precision):
+    record = fitted(key, override(RUN, {"train.precision": "bfloat16"}))
+    assert record.hardware.precision == record.precision == precision
+
+
+def test_a_baseline_computes_with_as_many_threads_as_it_is_given(monkeypatch):
+    from threadpoolctl import threadpool_info
+
+    seen = []
+
+    def kmeans(given):
+        seen.append({each["num_threads"] for each in threadpool_info() if each["user_api"] != "openmp"})
+        raise fitting.NotFittedError("seen enough")
+
+    monkeypatch.setattr("studies.clusterers.kmeans", kmeans)
+    fit(BASELINES["kmeans"].method, RUN, Site(device="cpu", threads=1))
+    assert seen in ([{1}], [set()])

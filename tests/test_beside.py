@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from toys import PROFILE, TINY_PROFILE, Listener, Toy, outcome
 
+from moevae import config as configs
 from moevae.config import fingerprint
 from studies import designs, records, upkeep
 from studies.__main__ import main
@@ -191,3 +192,35 @@ def test_the_command_line_fits_baselines_into_the_same_tables(tmp_path, capsys, 
     assert (
         capsys.readouterr().err.splitlines()[-1].startswith("error: unknown baseline 'kmean': did you mean")
     )
+
+
+LATENTS = PROFILE.replace(
+    "routing.temperature = [0.5, 1]", "model.latent_dim = [3, 6]\n[baseline]\nmodel.latent_dim = 6"
+)
+
+
+def test_a_setting_that_follows_an_axis_has_the_reference_cell_s_value(tmp_path):
+    bench = Bench(tmp_path)
+    bench.profile.write_text(LATENTS)
+    (cell,) = bench.design(Chosen(("pca-gmm",))).beside
+    assert cell.method.settings["components"] == cell.config.model.latent_dim == 6
+    bench.profile.write_text(PROFILE)
+    (cell,) = bench.design(Chosen(("pca-gmm",))).beside
+    assert cell.method == BASELINES["pca-gmm"].method  # its name is that of committed records
+
+
+def test_records_from_before_that_setting_had_a_value_count(tmp_path):
+    bench = Bench(tmp_path)
+    bench.profile.write_text(LATENTS)
+    design = bench.design(Chosen(("pca-gmm",)), seeds="2")
+    bench.run(design)
+    before = BASELINES["pca-gmm"].method
+    for record in records.read_all(bench.folder)[0]:
+        if record.method:
+            old = records.name_of(configs.from_dict(record.config), before)
+            changed = record.model_copy(update={"method": before, "fingerprint": old})
+            records.publish(bench.folder, records.Outcome(record=changed))
+            records.path_of(bench.folder, record.fingerprint).unlink()
+    assert survey(design, bench.folder).pending == 0
+    assert upkeep.verify(bench.folder).problems == ()
+    assert survey(bench.design(Chosen(("pca-gmm",)), seeds="3"), bench.folder).pending == 4 + 1

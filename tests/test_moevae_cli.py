@@ -148,10 +148,10 @@ def test_a_run_on_images_that_changed_is_not_taken_for_the_same(here, capsys):
     command = ["train", *own(), "--output", "."]
     assert main(command) == 0
     own(seed=1)
-    assert "held other images" in refused(command, capsys)
+    assert "holds other data" in refused(command, capsys)
     (path,) = Path().glob("*.safetensors")
     assert main(["evaluate", str(path)]) == 0
-    assert "held other images" in capsys.readouterr().err
+    assert "holds other data" in capsys.readouterr().err
     assert main([*command, "--force"]) == 0
 
 
@@ -194,6 +194,92 @@ def test_a_long_run_that_was_stopped_goes_on(tmp_path, capsys, monkeypatch):
     on_test, whole_test = (told["runs"][0]["scores"]["test"]["metrics"] for told in (on, whole))
     assert on_test == whole_test
     assert [path.suffix for path in (tmp_path / "stopped").iterdir()] == [".safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings"),
+    [
+        ({"seed": 1}, []),
+        ({"images": np.random.default_rng(0).random((60, 3, 10))}, []),
+        ({"images": np.random.default_rng(0).random((60, 7, 7))}, []),
+        ({"labels": np.arange(60) % 3}, ["--set", "data.imbalance=0.5"]),
+    ],
+    ids=["pixels", "shape", "size", "labels that choose images"],
+)
+def test_interrupted_training_does_not_go_on_with_other_data(here, capsys, monkeypatch, changes, settings):
+    """It starts again, says so in one line, and what was trained stays for the data that it is of."""
+    from moevae import snapshot, train
+
+    def stop(training, epoch=train.Training.epoch):
+        if training.epochs_done == 2:
+            raise KeyboardInterrupt
+        return epoch(training)
+
+    monkeypatch.setattr(
+        snapshot.carry_on, "__kwdefaults__", snapshot.carry_on.__kwdefaults__ | {"seconds": 0.0}
+    )
+    command = ["train", *own(), *settings, "--set", "train.epochs=4", "--device", "cpu"]
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Training, "epoch", stop)
+        assert main([*command, "--output", "runs"]) == 130
+    (kept,) = Path("runs").glob("*.snapshot")
+    content = kept.read_bytes()
+    own(**changes)
+    capsys.readouterr()
+    with pytest.warns(UserWarning, match=re.escape(kept.name)) as told:
+        again = said(capsys, *command, "--output", "runs")
+    assert len(told) == 1
+    fresh = said(capsys, *command, "--output", "fresh")
+    scores = [each["runs"][0]["scores"]["test"]["metrics"] for each in (again, fresh)]
+    assert scores[0] == scores[1]
+    assert kept.read_bytes() == content
+    own()
+    epochs = []
+    monkeypatch.setattr(
+        train.Training,
+        "epoch",
+        lambda training, epoch=train.Training.epoch: epochs.append(training.epochs_done) or epoch(training),
+    )
+    assert main([*command, "--output", "runs", "--force"]) == 0
+    assert epochs == [2, 3]
+    assert not kept.exists()
+
+
+def test_labels_that_change_while_they_choose_no_image_interrupt_nothing(here, capsys, monkeypatch):
+    from moevae import snapshot, train
+
+    def stop(training, epoch=train.Training.epoch):
+        if training.epochs_done == 1:
+            raise KeyboardInterrupt
+        return epoch(training)
+
+    monkeypatch.setattr(
+        snapshot.carry_on, "__kwdefaults__", snapshot.carry_on.__kwdefaults__ | {"seconds": 0.0}
+    )
+    command = ["train", *own(), "--set", "train.epochs=2", "--output", "runs"]
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Training, "epoch", stop)
+        assert main(command) == 130
+    own(labels=np.arange(60) % 2)
+    assert main(command) == 0
+    assert "warning" not in capsys.readouterr().err
+    own(labels=np.arange(60) % 3)
+    assert main(command) == 0  # trained before, and scored with the labels of now
+    (path,) = Path("runs").iterdir()
+    assert main(["evaluate", str(path)]) == 0
+    assert "labels" in capsys.readouterr().err
+
+
+def test_labels_that_chose_the_images_of_a_run_are_its_data(here, capsys):
+    command = ["train", *own(), "--set", "data.imbalance=0.5", "--output", "runs"]
+    assert main(command) == 0
+    own(labels=np.arange(60) % 3)
+    assert "labels" in refused(command, capsys)
+
+
+def test_bfloat16_is_told(here, capsys):
+    (told,) = [said(capsys, "train", *own(), "--set", "train.precision=bfloat16")["hardware"]]
+    assert told["precision"] == "bfloat16"
 
 
 def test_a_loss_that_is_no_number_ends_without_a_checkpoint(tmp_path, capsys):

@@ -1,13 +1,17 @@
 """A population that was stopped goes on bitwise, and a snapshot that is not whole is refused."""
 
+import dataclasses
 import random
+from pathlib import Path
 
 import pytest
 import torch
 
 import moevae
 from moevae import snapshot
+from moevae.data import identify
 from moevae.errors import CheckpointError
+from moevae.identity import CodeIdentity, DataIdentity
 from moevae.train import Training
 from studies.runs import run_population
 from studies.site import Site
@@ -98,12 +102,70 @@ def test_snapshot_of_another_version_starts_anew_and_says_so(configs, tmp_path):
     tensors, plain = snapshot.read(path, configs)
     lacking = {name: value for name, value in tensors.items() if "stream.neighbor" not in name}
     assert len(lacking) < len(tensors)
-    snapshot.write(path, configs, lacking, plain)
+    images, labels = moevae.load_images(configs[0].data), moevae.load_labels(configs[0].data)
+    origin = snapshot.origin(identify(images, labels), "cpu", "moevae", "studies")
+    snapshot.write(path, configs, lacking, plain, origin)
     seen = []
     with pytest.warns(UserWarning, match=r"\.snapshot: .*another version.*start anew"):
         outcomes = run_population(configs, site, lambda report: seen.append(report.epoch))
     assert seen == list(range(1, 8))
     assert numbers(outcomes) == numbers(run_population(configs, Site(device="cpu")))
+
+
+def of_code(field, value):
+    return lambda *packages: dataclasses.replace(CodeIdentity("a" * 64, "2.0"), **{field: value})
+
+
+@pytest.mark.parametrize("field", ["source", "torch"])
+def test_a_snapshot_of_other_code_stays_and_its_runs_start_again(configs, tmp_path, monkeypatch, field):
+    site = Site(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot.identity, "of_code", of_code(field, "before"))
+        stopped_at(4, configs, site)
+    (path,) = tmp_path.iterdir()
+    kept, seen = path.read_bytes(), []
+    monkeypatch.setattr(snapshot.identity, "of_code", of_code(field, "after"))
+    with pytest.warns(UserWarning, match=rf"{path.name}.*\(before then, after now\)") as told:
+        outcomes = run_population(configs, site, lambda report: seen.append(report.epoch))
+    assert len(told) == 1
+    assert seen == list(range(1, 8))
+    assert numbers(outcomes) == numbers(run_population(configs, Site(device="cpu")))
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [kept]
+    monkeypatch.setattr(snapshot.identity, "of_code", of_code(field, "before"))
+    seen.clear()
+    run_population(configs, site, lambda report: seen.append(report.epoch))
+    assert seen == [4, 5, 6, 7]
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_origin_holds_all_that_decides_a_number():
+    one = snapshot.origin(DataIdentity("a", "b", (2, 3)), "cpu")
+    others = [
+        snapshot.origin(DataIdentity("c", "b", (2, 3)), "cpu"),
+        snapshot.origin(DataIdentity("a", "c", (2, 3)), "cpu"),
+        snapshot.origin(DataIdentity("a", "b", (3, 2)), "cpu"),
+        snapshot.origin(DataIdentity("a", "b", (2, 3)), "cuda"),
+    ]
+    places = {snapshot.place(Path(), [moevae.RunConfig()], each) for each in (one, *others)}
+    assert len(places) == 5
+
+
+def test_a_snapshot_under_another_s_name_is_refused(training, tmp_path):
+    path = tmp_path / "a.snapshot"
+    snapshot.write(path, training.configs, *training.state(), {"images": "a"})
+    assert snapshot.read(path, training.configs, {"images": "a"})
+    with pytest.raises(CheckpointError, match="other images"):
+        snapshot.read(path, training.configs, {"images": "b"})
+
+
+def test_a_file_that_no_version_of_today_wrote_is_told_and_stays(configs, tmp_path):
+    place = snapshot.place(tmp_path, configs, {})
+    old = tmp_path / f"{place.name.partition('-')[0]}.snapshot"
+    for content in (b"", b"\xff" * 100, bytes(32) + (2).to_bytes(8, "little") + b"{}"):
+        old.write_bytes(content)
+        with pytest.warns(UserWarning, match="another version"):
+            run_population(configs[:], Site(device="cpu", snapshots=str(tmp_path)))
+        assert [path.read_bytes() for path in tmp_path.iterdir()] == [content]
 
 
 def test_any_flipped_bit_is_found(training, tmp_path):

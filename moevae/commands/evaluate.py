@@ -6,6 +6,7 @@ import functools
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -17,8 +18,9 @@ from moevae.checkpoint import Trained
 from moevae.commands import scores
 from moevae.commands.scores import Score
 from moevae.config import DataConfig, fingerprint
-from moevae.data import Images, Labels, load_images, load_labels
+from moevae.data import Images, Labels, identify, load_images, load_labels
 from moevae.errors import CheckpointError, ConfigError
+from moevae.identity import differences
 
 
 def evaluate(options: Evaluate) -> int:
@@ -36,7 +38,7 @@ def evaluate(options: Evaluate) -> int:
     configs = [settings.apply_settings(run.config, changes) for run in runs]
     load = functools.cache(lambda data: _load(data, options.data_root))
     for path, run, config in zip(options.checkpoints, runs, configs, strict=True):
-        check(path, run, config.data, load(config.data)[0])
+        check(path, run, config.data, *load(config.data))
     found = []
     for run, config in zip(runs, configs, strict=True):
         found += scores.score(run.model.to(device), [config], *load(config.data), options.split, memory)
@@ -63,15 +65,18 @@ def _load(data: DataConfig, root: Path | None) -> tuple[Images, Labels | None]:
     return load_images(data, root), load_labels(data, root)
 
 
-def check(path: Path, run: Trained, data: DataConfig, images: Images) -> None:
-    """Refuse images of another size; tell of images that changed under the same name."""
+def check(path: Path, run: Trained, data: DataConfig, images: Images, labels: Labels | None = None) -> None:
+    """Refuse images of another size; tell of images, or labels, that changed under the same name."""
     if (images.height, images.width) != (run.height, run.width):
         raise CheckpointError(
             f"{path}: trained on images of {run.height} x {run.width} pixels,"
             f" and {data.name} has {images.height} x {images.width}"
         )
-    if data.name == run.config.data.name and run.sha256 not in ("", images.sha256):
-        print(f"note: {data.name} held other images when {path} was trained", file=sys.stderr)
+    if data.name == run.config.data.name and run.identity:
+        now = replace(identify(images, labels), labels=labels.sha256 if labels else None)
+        if found := differences(run.identity, now):
+            told = ", ".join(found)
+            print(f"note: {data.name} holds other data than {path} was trained on ({told})", file=sys.stderr)
 
 
 def _print(options: Evaluate, found: Sequence[Score], device: torch.device) -> None:

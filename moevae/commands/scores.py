@@ -179,9 +179,9 @@ def shared(scores: Sequence[Score], names: Sequence[str]) -> str:
     )
 
 
-def hardware(device: torch.device) -> str:
+def hardware(device: torch.device, precision: str = "float32") -> str:
     """Return where numbers of speed come from, such as `cpu (AMD EPYC, float32, 2 threads)`."""
-    about = devices.describe(device)
+    about = devices.describe(device, precision)
     threads = f"{about['threads']} thread{'' if about['threads'] == 1 else 's'}"
     return f"{about['device']} ({about['device_name']}, {about['precision']}, {threads})"
 

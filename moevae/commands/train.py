@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,10 +20,11 @@ from moevae.checkpoint import Trained
 from moevae.commands import plan, scores
 from moevae.commands.scores import Score
 from moevae.config import RunConfig, fingerprint, to_dict
-from moevae.data import Images, Labels, load_images, load_labels
+from moevae.data import Images, Labels, identify, load_images, load_labels
 from moevae.errors import CheckpointError
 from moevae.evaluation import Split
 from moevae.files import obstacle
+from moevae.identity import differences
 from moevae.population import Population
 from moevae.progress import Note, watching
 
@@ -72,22 +73,25 @@ def train(options: Train) -> int:
         raise CheckpointError(f"--output {options.output}: {hindrance}")
     images = load_images(configs[0].data, options.data_root)
     labels = load_labels(configs[0].data, options.data_root)
-    there = {config: found for config in configs if (found := _there(config, images, options))}
+    there = {config: found for config in configs if (found := _there(config, images, labels, options))}
     results = [_measured(found, images, labels, device, options) for found in there.values()]
     for result in results:
         _say(told, f"{result.path} was there: not trained again")
     missing = [config for config in configs if config not in there]
     if missing:
-        kept = snapshot.place(options.output, missing)
+        origin = _origin(missing[0], images, labels, device)
+        kept = snapshot.place(options.output, missing, origin)
         try:
-            results += _train(missing, images, labels, device, options, kept, told)
+            results += _train(missing, images, labels, device, options, origin, told)
+            kept.unlink(missing_ok=True)
         except KeyboardInterrupt:
             left = "the same command goes on from the last epochs" if kept.exists() else "nothing was written"
             raise KeyboardInterrupt(left) from None
     results.sort(key=lambda result: configs.index(result.config))
     if options.json:
         runs = [result.to_dict() for result in results]
-        print(json.dumps({"hardware": devices.describe(device), "runs": runs}, indent=1, allow_nan=False))
+        hardware = devices.describe(device, configs[0].train.precision)
+        print(json.dumps({"hardware": hardware, "runs": runs}, indent=1, allow_nan=False))
     else:
         _print(results, device)
     for result in results:
@@ -96,7 +100,13 @@ def train(options: Train) -> int:
     return 1 if any(result.failure for result in results) else 0
 
 
-def _there(config: RunConfig, images: Images, options: Train) -> Trained | None:
+def _origin(config: RunConfig, images: Images, labels: Labels | None, device: torch.device) -> dict[str, str]:
+    """Return what decides the weights; labels do where they choose the images."""
+    data = identify(images, labels if config.data.imbalance != 1 else None)
+    return snapshot.origin(data, device.type)
+
+
+def _there(config: RunConfig, images: Images, labels: Labels | None, options: Train) -> Trained | None:
     """Return the run if it was trained before."""
     path = plan.place(config, options.output)
     if options.force or not path.exists():
@@ -105,9 +115,13 @@ def _there(config: RunConfig, images: Images, options: Train) -> Trained | None:
         trained = checkpoint.load(path)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; --force trains it again") from None
-    if trained.sha256 not in ("", images.sha256):
+    then, now = trained.identity, identify(images, labels)
+    if config.data.imbalance == 1:  # labels chose no images, and scores are taken with those of now
+        now = replace(now, labels=None)
+    if then and (found := differences(then, now)):
         raise CheckpointError(
-            f"{path}: {images.name} held other images when this run was trained; --force trains it again"
+            f"{path}: {images.name} holds other data than this run was trained on ({', '.join(found)}); "
+            "restore the file, or train it again with --force"
         )
     return trained
 
@@ -126,16 +140,18 @@ def _train(
     labels: Labels | None,
     device: torch.device,
     options: Train,
-    kept: Path,
+    origin: Mapping[str, str],
     told: Console,
 ) -> list[Result]:
     count, data = len(configs), configs[0].data.name
+    where = scores.hardware(device, configs[0].train.precision)
     runs = f"{count} runs" if count > 1 else "1 run"
-    _say(told, f"Training {runs} on {len(images.train):,} images of {data}\non {scores.hardware(device)}")
+    _say(told, f"Training {runs} on {len(images.train):,} images of {data}\non {where}")
     with watching(told) as note:
         fit = snapshot.carry_on(
             Population(configs, images, device),
-            kept,
+            options.output,
+            origin,
             on_epoch=lambda progress: _note(note, progress, configs, images, labels),
         )
         by_split = {
@@ -145,11 +161,10 @@ def _train(
     for run, config in enumerate(configs):
         path, failure = plan.place(config, options.output), _failure(fit, run, by_split)
         if not failure:
-            _save(path, fit, run, images)
+            _save(path, fit, run, images, labels)
         found = {} if failure else {split: measured[run] for split, measured in by_split.items()}
         status = "failed" if failure else "trained"
         results.append(Result(config, path, status, found, failure, fit.seconds, fit.images_per_second))
-    kept.unlink(missing_ok=True)
     return results
 
 
@@ -179,9 +194,10 @@ def _failure(fit: core.Fit, run: int, by_split: dict[Split, list[Score]]) -> str
     return next((f"{words} on the {split} split" for split, words in broken if words), None)
 
 
-def _save(path: Path, fit: core.Fit, run: int, images: Images) -> None:
+def _save(path: Path, fit: core.Fit, run: int, images: Images, labels: Labels | None) -> None:
+    digests = images.sha256, labels.sha256 if labels else ""
     try:
-        checkpoint.save(path, fit, run, images.height, images.width, images.sha256)
+        checkpoint.save(path, fit, run, *images.size, *digests)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from None
 
@@ -207,7 +223,8 @@ def _print(results: Sequence[Result], device: torch.device) -> None:
     trained = [result for result in good if result.seconds is not None]
     if trained:
         seconds, speed = trained[0].seconds, trained[0].images_per_second
-        print(f"trained in {seconds:.1f} s, {speed:,.0f} images/s\non {scores.hardware(device)}")
+        where = scores.hardware(device, trained[0].config.train.precision)
+        print(f"trained in {seconds:.1f} s, {speed:,.0f} images/s\non {where}")
 
 
 def _say(told: Console, text: str) -> None:

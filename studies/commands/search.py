@@ -60,7 +60,7 @@ def search(options: Options, *, again: str) -> int:
     if options.dry_run:
         _show(asked, folder, budget, options.json)
         return 0
-    place = site.of_options(options, folder)
+    place = site.of_options(options, folder, [asked.base.data])
     told = Console(stderr=True)
 
     def preflight(configs: Sequence[RunConfig]) -> None:
@@ -81,6 +81,7 @@ def search(options: Options, *, again: str) -> int:
                 storage_url=options.storage,
                 preflight=preflight,
                 lost=functools.partial(site.lost, site=place),
+                origins=place.origins,
             )
     except (KeyboardInterrupt, Stopped):
         print(f"stopped: trials that have ended are kept; go on with: {again}", file=sys.stderr)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 
-from moevae.errors import ConfigError
+from moevae.errors import ConfigError, IdentityError
 from studies import again, records, storage, upkeep
 from studies.again import Moved, Repeat
 from studies.arguments import RebuildStorage, Verify
@@ -27,7 +27,8 @@ def verify(options: Verify, folder: Path) -> int:
     if options.storage:
         storage.check(options.storage)
     verdict = upkeep.verify(folder, options.storage)
-    repeats = _repeated(options, folder)
+    repeats, unlike = _repeated(options, folder)
+    verdict = replace(verdict, problems=tuple(dict.fromkeys((*verdict.problems, *unlike))))
     wrong = bool(verdict.problems) or any(found.wrong for found in repeats)
     if options.json:
         tree = {"folder": str(folder), **asdict(verdict), "again": [_as_tree(found) for found in repeats]}
@@ -96,16 +97,22 @@ def _verdict(moved: Moved) -> str:
     return ", too far" if moved.far else f", no judgment: {moved.vacuous}" if moved.vacuous else ""
 
 
-def _repeated(options: Verify, folder: Path) -> list[Repeat]:
-    """Train runs again, behind a bar on standard error."""
+def _repeated(options: Verify, folder: Path) -> tuple[list[Repeat], list[str]]:
+    """Train runs again, behind a bar on standard error; tell of those whose data are not there any more."""
     if not options.again:
-        return []
+        return [], []
     good, _ = records.read_all(folder)
     picked = again.chosen(good, options.again)
     site = Site(device=options.device, data_root=str(options.data_root) if options.data_root else None)
     console = Console(stderr=True)
     shown = track(picked, "Training again", console=console, disable=not console.is_terminal)
-    return [again.repeat(record, site, good) for record in shown]
+    repeats, unlike = [], []
+    for record in shown:
+        try:
+            repeats.append(again.repeat(record, site, good))
+        except IdentityError as error:
+            unlike.append(f"{record.fingerprint} cannot be trained again: {error}")
+    return repeats, unlike
 
 
 def rebuild_storage(options: RebuildStorage, folder: Path) -> int:

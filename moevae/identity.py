@@ -1,0 +1,107 @@
+"""What data and code are, by their content: digests that do not change with a path, a name or a commit."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+SHOWN = 12
+"""Digits of a digest that a message shows."""
+
+
+@dataclass(frozen=True)
+class DataIdentity:
+    """The images and the labels of a data set, whole and before splitting. What is not known is None."""
+
+    images: str
+    """SHA-256 of all pixels."""
+    labels: str | None = None
+    """SHA-256 of all labels and the names of the classes; empty where there are no labels."""
+    size: tuple[int, int] | None = None
+    """Height and width of an image, pixels."""
+
+
+@dataclass(frozen=True)
+class CodeIdentity:
+    """The code that decides numbers."""
+
+    source: str
+    """SHA-256 of the Python files."""
+    torch: str
+    """Version of PyTorch."""
+
+
+def differences(
+    one: DataIdentity, other: DataIdentity, words: tuple[str, str] = ("then", "now")
+) -> list[str]:
+    """Return how two data sets differ, in words; what one of them does not know is compatible."""
+    found = []
+    if one.images != other.images:
+        found.append(_pair("images", one.images, other.images, words))
+    elif one.size and other.size and one.size != other.size:
+        found.append(_pair("images of", _by(one.size), _by(other.size), words))
+    if one.labels is not None and other.labels is not None and one.labels != other.labels:
+        found.append(_pair("labels", one.labels, other.labels, words))
+    return found
+
+
+def code_differences(
+    one: CodeIdentity, other: CodeIdentity, words: tuple[str, str] = ("then", "now")
+) -> list[str]:
+    """Return how two codes differ, in words."""
+    pairs = {"source code": (one.source, other.source), "torch": (one.torch, other.torch)}
+    return [_pair(key, *pair, words) for key, pair in pairs.items() if pair[0] != pair[1]]
+
+
+def merged(one: DataIdentity, other: DataIdentity) -> DataIdentity:
+    """Return what two compatible identities know together."""
+    labels = other.labels if one.labels is None else one.labels
+    return DataIdentity(one.images, labels, one.size or other.size)
+
+
+def of_labels(labels: np.ndarray, classes: Iterable[str]) -> str:
+    """Return the SHA-256 of labels and class names.
+
+    Args:
+        labels: indices into the classes, [N] int64, in official order.
+        classes: their names.
+    """
+    digest = hashlib.sha256("\0".join(classes).encode("utf-8", "surrogatepass"))
+    digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
+    return digest.hexdigest()
+
+
+@functools.cache
+def of_code(*packages: str) -> CodeIdentity:
+    """Return the identity of installed packages, as they were when this process first asked.
+
+    Two installations with the same files are the same code, in a checkout, a wheel or a dirty tree.
+    """
+    digest = hashlib.sha256()
+    for package in packages:
+        for name, path in _files(package):
+            digest.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return CodeIdentity(digest.hexdigest(), importlib.metadata.version("torch"))
+
+
+def _files(package: str) -> Iterator[tuple[str, Path]]:
+    """Yield the Python files of a package, by their names below it."""
+    spec = importlib.util.find_spec(package)
+    for folder in sorted((spec and spec.submodule_search_locations) or ()):
+        for path in sorted(Path(folder).rglob("*.py")):
+            yield f"{package}/{path.relative_to(folder).as_posix()}", path
+
+
+def _pair(what: str, one: str, other: str, words: tuple[str, str]) -> str:
+    return f"{what} {one[:SHOWN] or 'none'} {words[0]}, {other[:SHOWN] or 'none'} {words[1]}"
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
