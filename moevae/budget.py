@@ -8,7 +8,7 @@ from moevae import architecture
 from moevae.architecture import Size
 from moevae.config import RunConfig
 from moevae.errors import ConfigError
-from moevae.likelihood import BLOCK
+from moevae.likelihood import BLOCK, TOGETHER
 
 _FLOAT = 4
 """Bytes of a number: evaluation is in float32."""
@@ -26,13 +26,13 @@ def image_bytes(config: RunConfig, size: Size) -> int:
     It grows with K: logits of every expert, and the widest of its layers. An importance sample of an image
     by all experts takes no more.
     """
-    model, samples = config.model, config.evaluation.num_samples
+    model, samples = config.model, min(config.evaluation.num_samples, TOGETHER)
     layers = (*architecture.encoder(model, size), *architecture.decoder(model, size))
     pixels = math.prod(size)
     looked = pixels + max(_PIXELS * pixels, *(layer.held for layer in layers))
     context = [layer.held for layer in architecture.context(model)]
     looked += pixels * max(context, default=0)
-    drawn = (2 * samples + _LATENTS) * model.latent_dim
+    drawn = (2 * samples + _LATENTS) * model.latent_dim + samples
     gate = max(layer.held for layer in architecture.gate(model, size))
     return _FLOAT * max(model.num_experts * (looked + drawn), gate)
 

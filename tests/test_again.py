@@ -68,7 +68,7 @@ def test_a_number_that_was_otherwise_is_named(record, one_thread_again):
 
 def test_what_an_older_version_did_not_keep_is_not_missed(record, one_thread_again):
     tree = json.loads(record.model_dump_json())
-    del tree["reliability"], tree["metrics"]["test"]["amortization_gap"]
+    del tree["reliability"], tree["metrics"]["test"]["gate_gap"]
     assert not again.repeat(Record.model_validate(tree), HERE).differ
 
 

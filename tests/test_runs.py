@@ -25,7 +25,7 @@ from studies.site import check
 CPU = Site(device="cpu")
 RUN = config(ODD | {"data.train_size": 320, "train.epochs": 3})
 RUNS = [override(RUN, {"seed": seed, "objective.balance_weight": 5.0 * seed}) for seed in (1, 2)]
-BOUNDS = {"mixture_elbo", "tight_elbo", "hard_elbo", "recon_log_prob", "kl_z", "kl_gate", "amortization_gap"}
+BOUNDS = {"mixture_elbo", "marginal_elbo", "hard_elbo", "recon_log_prob", "kl_z", "kl_gate", "gate_gap"}
 GATE = {"temperature", "gate_information", "kl_importance", "effective_experts", "dead_experts"}
 SCORES = {"acc", "nmi", "ari", "ece", "brier"}
 

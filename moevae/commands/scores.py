@@ -24,10 +24,11 @@ from moevae.model import Mixture
 
 UNITS = {
     "mixture_elbo": "nats/image",
-    "tight_elbo": "nats/image",
+    "marginal_elbo": "nats/image",
     "hard_elbo": "nats/image",
     "iwae_bound": "nats/image",
-    "amortization_gap": "nats/image",
+    "gate_gap": "nats/image",
+    "marginal_samples": "of z",
     "recon_log_prob": "nats/image",
     "kl_z": "nats/image",
     "kl_gate": "nats/image",
