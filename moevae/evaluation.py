@@ -40,9 +40,9 @@ class Evaluation:
     """One run on one split."""
 
     metrics: dict[str, float]
-    """By name. mixture_elbo, hard_elbo, recon_log_prob, kl_z, kl_gate, marginal_elbo, gate_gap, and iwae_bound
-    where it is asked for, in nats per image; gate_information and kl_importance in nats; effective_experts
-    and dead_experts in experts; marginal_samples in samples of z per image and expert."""
+    """By name. mixture_elbo, hard_elbo, recon_log_prob, kl_z, kl_gate, marginal_elbo, gate_gap, and
+    iwae_bound where it is asked for, in nats per image; gate_information and kl_importance in nats;
+    effective_experts and dead_experts in experts; marginal_samples in samples of z per image and expert."""
     load: np.ndarray
     """Share of images won by each expert, [K]."""
     importance: np.ndarray

@@ -151,15 +151,15 @@ def marginal_bound(
     samples: int,
     room: int,
 ) -> tuple[Tensor, Tensor]:
-    """Estimate log sum_k pi_k exp(ELBO_k) and the gate's gap KL(q || r) in nats, [B] float64 each, of one run.
+    """Estimate log sum_k pi_k exp(ELBO_k) and the gate's gap KL(q || r) in nats, [B] float64 each.
 
     The mean of log p_k(x, z) / q_k(z|x) over S samples estimates ELBO_k. Its noise, of variance v_k, raises
     the log-sum-exp by sum_k r_k (1 - r_k) v_k / 2 to first order in 1/S. This term, estimated from the same
     samples, is subtracted (the delta method); a bias of order 1/S^2 remains. The gap is the difference from
     the mixture ELBO of the same samples, so that the noise they share cancels.
 
-    A pilot of a few samples finds the experts whose share in the posterior is negligible, and they keep the
-    pilot's estimate. All others get S samples of their own: reusing the pilot's would favor lucky ones.
+    A pilot of a few samples finds the experts whose share in the posterior is negligible. They get as few
+    samples again, and all others get S: estimates that reused the pilot would depend on its choice.
 
     Args:
         experts: of the run.
@@ -176,13 +176,13 @@ def marginal_bound(
     """
     prior = log_prior.double()
     draw = _drawer(noise, len(prior), len(x))
-    everyone = torch.ones_like(log_probs, dtype=torch.bool)
-    elbo, variance = _elbos(experts, x, everyone, draw, PILOT, room)
-    joint = elbo + prior.unsqueeze(-1)
+    pilot, variance = _elbos(experts, x, torch.ones_like(log_probs, dtype=torch.bool), draw, PILOT, room)
+    joint = pilot + prior.unsqueeze(-1)
     best, leader = joint.max(0)
-    noisy = (variance + variance.gather(0, leader.unsqueeze(0))).sqrt()
-    near = joint > best - REACH - 2 * noisy
-    elbo[near], variance[near] = (found[near] for found in _elbos(experts, x, near, draw, samples, room))
+    noise_of_both = (variance + variance.gather(0, leader.unsqueeze(0))).sqrt()
+    near = joint > best - REACH - 2 * noise_of_both
+    parts = (_elbos(experts, x, near, draw, samples, room), _elbos(experts, x, ~near, draw, PILOT, room))
+    elbo, variance = (torch.where(near, *pair) for pair in zip(*parts, strict=True))
     posterior = log_responsibilities(elbo[None], prior)[0].exp()
     lean = 0.5 * (posterior * (1 - posterior) * variance).sum(0)
     bound = tight_elbo(elbo[None], prior)[0] - lean
@@ -203,7 +203,10 @@ def _elbos(
     experts: Experts, x: Tensor, asked: Tensor, draw: Draw, samples: int, room: int
 ) -> tuple[Tensor, Tensor]:
     """Return the estimates of ELBO_k that are asked for, [K, B], and their variances; of the rest, zeros."""
+    found = torch.zeros(2, *asked.shape, dtype=torch.float64, device=asked.device)
     expert, image = asked.nonzero(as_tuple=True)  # [T]
+    if not len(expert):
+        return found[0], found[1]
     dispatch = Dispatch.of(expert[None, None], len(asked))
     chunk = max(1, room // len(expert))
     weights = _weights(
@@ -217,7 +220,6 @@ def _elbos(
         squares += apart.square()
     mean = total / samples
     variance = (squares / samples - mean.square()).clamp_min(0) / (samples - 1)
-    found = torch.zeros(2, *asked.shape, dtype=first.dtype, device=first.device)
     found[0, expert, image] = dispatch.choices(first + mean)[0, 0]
     found[1, expert, image] = dispatch.choices(variance)[0, 0]
     return found[0], found[1]

@@ -73,6 +73,7 @@ def numbers(config: RunConfig, noise: np.random.Generator) -> dict[str, float]:
         "mixture_elbo": bound,
         "marginal_elbo": tight,
         "gate_gap": tight - bound,
+        "marginal_samples": 32.0,
         "hard_elbo": bound - 0.5,
         "recon_log_prob": bound + kl_z + information + apart,
         "kl_z": kl_z,

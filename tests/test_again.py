@@ -72,6 +72,13 @@ def test_what_an_older_version_did_not_keep_is_not_missed(record, one_thread_aga
     assert not again.repeat(Record.model_validate(tree), HERE).differ
 
 
+def test_bounds_that_are_no_longer_written_are_not_missed(record, one_thread_again):
+    tree = json.loads(record.model_dump_json())
+    for metrics in (*tree["metrics"].values(), *(point["metrics"] for point in tree["curve"])):
+        metrics |= {"tight_elbo": -20.0, "amortization_gap": 0.5}
+    assert not again.repeat(Record.model_validate(tree), HERE).differ
+
+
 def test_differences_are_told_by_their_paths():
     kept = {"a": [1, {"b": 2.0}], "c": None, "d": [1, 2]}
     assert not list(again.differences(kept, kept | {"later": 5}))

@@ -9,7 +9,7 @@ from moevae import budget, settings
 from moevae.config import override
 from moevae.errors import ConfigError
 from moevae.evaluation import evaluate
-from moevae.likelihood import BLOCK, iwae_bound
+from moevae.likelihood import BLOCK, TOGETHER, iwae_bound, marginal_bound
 from moevae.seeding import Streams
 
 SIZE = (20, 24)
@@ -53,7 +53,7 @@ def test_a_look_takes_no_more_than_it_says_and_not_much_less(changes, runs):
     model = mixture(own, SIZE, tuple(range(runs))).float()
     configs = [override(own, {"seed": seed}) for seed in range(runs)]
     few, many = (
-        peak(lambda count=count: evaluate(model, configs, noise(count), chunk=count))
+        peak(lambda count=count: evaluate(model, configs, noise(count), chunk=count, importance=False))
         for count in (BLOCK, 3 * BLOCK)
     )
     each = (many - few) / (2 * BLOCK) / runs  # what does not grow with images is no part of a look
@@ -70,6 +70,27 @@ def test_importance_samples_take_no_more_than_as_many_images(changes, samples):
     even, streams = torch.zeros(1, experts), Streams([0], "test")
     found = peak(lambda: iwae_bound(model.experts, x[None], chosen, even, streams, samples, chunk=samples))
     assert found < samples * BLOCK * budget.image_bytes(own, SIZE)
+
+
+@pytest.mark.parametrize("changes", [ODD, EVEN | {"model.latent_dim": 200}, EVEN | CONVOLUTIONS])
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_marginal_samples_take_no_more_than_as_many_images(changes, blocks):
+    own = config(changes)
+    experts = own.model.num_experts
+    model, x = mixture(own, SIZE).float(), noise(BLOCK).test
+    even, streams = torch.zeros(experts), Streams([0], "test")
+    log_probs, room = even[:, None].expand(-1, BLOCK), blocks * BLOCK * experts
+    found = peak(lambda: marginal_bound(model.experts, x, log_probs, even, streams, 9, room))
+    assert found < blocks * BLOCK * budget.image_bytes(own, SIZE)
+
+
+def test_many_samples_take_no_more_memory_than_some():
+    some, many = (config(ODD | {"evaluation.num_samples": samples}) for samples in (TOGETHER, 20 * TOGETHER))
+    model = mixture(some, SIZE).float()
+    first, second = (
+        peak(lambda own=own: evaluate(model, [own], noise(BLOCK), importance=False)) for own in (some, many)
+    )
+    assert second < 1.1 * first < 1.1 * BLOCK * budget.image_bytes(many, SIZE)
 
 
 def noise(count):

@@ -16,7 +16,6 @@ from moevae.experts import log_weights, sampled
 from moevae.likelihood import iwae_bound
 from moevae.model import Mixture
 from moevae.pixels import evaluated
-from moevae.seeding import Streams
 
 IMAGES, PIXELS, LATENT, EXPERTS = 24, 5, 2, 3
 

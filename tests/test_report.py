@@ -151,6 +151,15 @@ def bounded(config: RunConfig):
     return tree, files
 
 
+def one_sample(config: RunConfig):
+    """As records were written when the marginal bound was of one sample, and not a bound."""
+    tree, files = bare(config)
+    for part in tree["metrics"].values():
+        part["tight_elbo"], part["amortization_gap"] = part.pop("marginal_elbo"), part.pop("gate_gap")
+        del part["marginal_samples"]
+    return tree, files
+
+
 def without_ledgers(config: RunConfig):
     tree, files = bare(config)
     for part in tree["metrics"].values():
@@ -257,6 +266,25 @@ def test_the_ledger_adds_up_in_every_cell_and_over_experts(tmp_path, undrawn, ma
     weighed = (frame["importance"] * frame["own_elbo"]).sum()
     assert weighed == pytest.approx(frame["recon_log_prob"].sum() - frame["kl_z"].sum())
     assert {"test.gate_gap mean", "test.kl_importance mean"} <= set(pd.read_csv(tmp_path / "table.csv"))
+
+
+def test_bounds_of_one_sample_leave_pages_and_tables(tmp_path, undrawn) -> None:
+    page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), one_sample)).read_text()
+    by_cell, _ = ledgers(page)
+    assert by_cell
+    assert not {"marginal ELBO (nats)", "gate gap (nats)"} & set(by_cell[0])
+    for table in tmp_path.rglob("*.csv"):
+        assert not [name for name in pd.read_csv(table) if "tight_elbo" in name or "amortization" in name]
+
+
+def test_a_page_says_from_how_many_samples_its_marginal_bounds_are(tmp_path, undrawn) -> None:
+    def make(config: RunConfig):
+        tree, files = bare(config)
+        tree["metrics"]["test"]["marginal_samples"] = 1000.0 if config.routing.kind == "hard" else 32.0
+        return tree, files
+
+    page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), make)).read_text()
+    assert re.findall(r"estimated from (.*?) samples of z", page) == ["32 or 1,000"]
 
 
 def test_records_without_ledgers_have_no_section(tmp_path, undrawn) -> None:
