@@ -11,6 +11,7 @@ from moevae.errors import ConfigError
 from moevae.evaluation import evaluate
 from moevae.likelihood import BLOCK, TOGETHER, iwae_bound, marginal_bound
 from moevae.seeding import Streams
+from moevae.train import fit
 
 SIZE = (20, 24)
 IWAE = {"evaluation.importance_samples": 9, "objective.balance_prior": (1, 2, 3, 4, 5, 6, 7)}
@@ -118,6 +119,27 @@ def test_a_budget_decides_no_number(blocks, monkeypatch):
         assert np.array_equal(found.assignments, expected.assignments)
     assert max(looked) <= blocks * BLOCK
     assert len(looked) == {1: 6, 2: 3, 3: 3, 5: 2, 100: 1}[blocks]
+
+
+def test_training_takes_at_least_what_is_counted_and_not_a_hundred_times_more():
+    for changes in (ODD, EVEN | CONVOLUTIONS, EVEN | {"model.encoder": "shared"}):
+        own = config(changes)
+        data = noise(1)
+        training = peak(lambda own=own, data=data: fit([own], data))
+        assert budget.training_bytes(own, SIZE, len(data.train)) < training
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"model.num_experts": 10**9}, {"model.expert_hidden": (10**12,)}, {"train.num_samples": 10**9}],
+)
+def test_what_no_memory_holds_is_refused_before_it_is_made(changes):
+    own = config(changes)
+    with pytest.raises(
+        ConfigError, match=r"^training needs at least [\d,.]+ GiB of memory .* lower model"
+    ) as told:
+        fit([own], images())
+    assert "\n" not in str(told.value)
 
 
 def test_assignments_stay_with_their_runs():

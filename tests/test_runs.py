@@ -69,19 +69,19 @@ def test_a_record_holds_what_the_run_is_worth(outcomes):
         assert record.data.sha256 == images.sha256
 
 
+def followed(record):
+    """The validation metrics that are measured after each epoch, too."""
+    return {name: value for name, value in record.metrics["validation"].items() if name not in MARGINAL}
+
+
 def test_the_curve_ends_where_the_record_does(outcomes, told):
     assert [(report.epoch, report.epochs) for report in told] == [(1, 3), (2, 3), (3, 3)]
     for run, outcome in enumerate(outcomes):
         curve = outcome.record.curve
         assert [point.epoch for point in curve] == [1, 2, 3]
         assert [point.loss for point in curve] == [report.losses[run] for report in told]
-        last = {
-            name: value
-            for name, value in outcome.record.metrics["validation"].items()
-            if name not in MARGINAL
-        }
-        assert curve[-1].metrics == last
-    last = [outcome.record.metrics["validation"] for outcome in outcomes]
+        assert curve[-1].metrics == followed(outcome.record)
+    last = [followed(outcome.record) for outcome in outcomes]
     assert told[-1].metrics == pytest.approx({name: (last[0][name] + last[1][name]) / 2 for name in last[0]})
 
 

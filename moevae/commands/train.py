@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from moevae import checkpoint, devices, snapshot
+from moevae import checkpoint, devices, settings, snapshot
 from moevae import train as core
 from moevae.arguments import Train
 from moevae.checkpoint import Trained
@@ -93,6 +93,7 @@ def train(options: Train) -> int:
     for result in results:
         if result.failure:
             _say(told, f"failed: seed {result.config.seed}: {result.failure}; this run was not kept")
+            _say(told, settings.remedy(result.config.train.learning_rate))
     return 1 if any(result.failure for result in results) else 0
 
 
