@@ -5,11 +5,11 @@ import pytest
 import torch
 from small import EVEN, ODD, config, images, mixture
 
-from moevae import budget, settings
+from moevae import budget, evaluation, settings
 from moevae.config import override
 from moevae.errors import ConfigError
 from moevae.evaluation import evaluate
-from moevae.likelihood import BLOCK, TOGETHER, iwae_bound, marginal_bound
+from moevae.likelihood import BLOCK, iwae_bound, marginal_bound
 from moevae.seeding import Streams
 from moevae.train import fit
 
@@ -85,8 +85,10 @@ def test_marginal_samples_take_no_more_than_as_many_images(changes, blocks):
     assert found < blocks * BLOCK * budget.image_bytes(own, SIZE)
 
 
-def test_many_samples_take_no_more_memory_than_some():
-    some, many = (config(ODD | {"evaluation.num_samples": samples}) for samples in (TOGETHER, 20 * TOGETHER))
+def test_many_samples_take_no_more_memory_than_some(monkeypatch):
+    monkeypatch.setattr(evaluation, "TOGETHER", 4)
+    monkeypatch.setattr(budget, "TOGETHER", 4)
+    some, many = (config(ODD | {"evaluation.num_samples": samples}) for samples in (4, 24))
     model = mixture(some, SIZE).float()
     first, second = (
         peak(lambda own=own: evaluate(model, [own], noise(BLOCK), importance=False)) for own in (some, many)

@@ -122,9 +122,19 @@ def score(
     for config, run in zip(configs, found, strict=True):
         agreed = {} if labels is None else agreement(run, labels, split, config.data)
         counted = None if labels is None else _confusion(run, labels, split)
-        load, importance = run.load.tolist(), run.importance.tolist()
         ledger = {name: values.tolist() for name, values in run.ledger.items()}
-        scores.append(Score(config, split, run.metrics | agreed, load, importance, counted, ledger, speed))
+        scores.append(
+            Score(
+                config,
+                split,
+                run.metrics | agreed,
+                run.load.tolist(),
+                run.importance.tolist(),
+                counted,
+                ledger,
+                speed,
+            )
+        )
     return scores
 
 
