@@ -11,7 +11,7 @@ from moevae.evaluation import evaluate
 from moevae.presets import digits
 from moevae.train import Training
 
-QUANTITIES = ("nmi", "mixture_elbo", "tight_elbo")
+QUANTITIES = ("nmi", "mixture_elbo", "marginal_elbo")
 
 
 COMPILED = "soft, compiled"

@@ -37,6 +37,11 @@ class Dense:
         return self.inputs * self.outputs
 
     @property
+    def weights(self) -> int:
+        """Weights, biases left out."""
+        return self.inputs * self.outputs
+
+    @property
     def held(self) -> int:
         """Numbers held at once for an image: what is read, by expert and activated, and what is given."""
         return 3 * self.inputs + 2 * self.outputs
@@ -58,6 +63,11 @@ class Down:
     def products(self) -> int:
         """Multiplications for an image, those with the border's zeros too."""
         return math.prod(halved(self.size)) * TAPS * self.inputs * self.outputs
+
+    @property
+    def weights(self) -> int:
+        """Weights, biases left out."""
+        return TAPS * self.inputs * self.outputs
 
     @property
     def held(self) -> int:
@@ -82,6 +92,11 @@ class Up:
     def products(self) -> int:
         """Multiplications for an image, those with what falls outside too."""
         return math.prod(halved(self.size)) * TAPS * self.inputs * self.outputs
+
+    @property
+    def weights(self) -> int:
+        """Weights, biases left out."""
+        return TAPS * self.inputs * self.outputs
 
     @property
     def held(self) -> int:

@@ -80,6 +80,13 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
+def memory(device: torch.device) -> int:
+    """Return the bytes of memory that a device has, in use or not."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return psutil.virtual_memory().total
+
+
 def energy(device: torch.device) -> float | None:
     """Return the device's energy counter in joules, from an arbitrary zero; None where it has none to read.
 

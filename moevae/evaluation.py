@@ -20,8 +20,8 @@ from moevae.config import RunConfig
 from moevae.data import Images
 from moevae.densities import kl_categorical
 from moevae.errors import DataError
-from moevae.likelihood import BLOCK, iwae_bounds
-from moevae.model import Mixture, Terms, hard_elbo, log_joint, mixture_elbo, tight_elbo
+from moevae.likelihood import BLOCK, TOGETHER, iwae_bounds, marginal_bounds, marginal_samples
+from moevae.model import Mixture, Terms, hard_elbo, log_joint, mixture_elbo
 from moevae.objective import gate_information
 from moevae.pixels import evaluated, gray
 from moevae.schedules import temperatures
@@ -40,9 +40,9 @@ class Evaluation:
     """One run on one split."""
 
     metrics: dict[str, float]
-    """By name. mixture_elbo, tight_elbo, hard_elbo, amortization_gap, recon_log_prob, kl_z, kl_gate, and
+    """By name. mixture_elbo, hard_elbo, recon_log_prob, kl_z, kl_gate, marginal_elbo, gate_gap, and
     iwae_bound where it is asked for, in nats per image; gate_information and kl_importance in nats;
-    effective_experts and dead_experts in experts."""
+    effective_experts and dead_experts in experts; marginal_samples in samples of z per image and expert."""
     load: np.ndarray
     """Share of images won by each expert, [K]."""
     importance: np.ndarray
@@ -52,7 +52,8 @@ class Evaluation:
     assignments: np.ndarray
     """The likeliest expert of each image, [N]."""
     responsible: np.ndarray
-    """The likeliest expert of each image by the posterior r, [N], gate unseen."""
+    """The likeliest expert of each image by the posterior r, [N], gate unseen; r comes of the
+    `evaluation.num_samples` draws, one by default, whose noise may decide between experts that are close."""
     ledger: dict[str, np.ndarray] = field(default_factory=dict)
     """Each expert's part in the mixture ELBO, [K], in nats per image of the split: `recon_log_prob`
     and `kl_z`, weighed by the gate, sum to the metrics of these names, and mixture_elbo is recon_log_prob -
@@ -75,8 +76,12 @@ def evaluate(
 
     Every routing is measured by the same bounds: the gate's probabilities weigh the experts, and `hard_elbo`
     is the bound of a one-hot gate. Reconstruction and kl_z are the gate's average over the experts. A bound's
-    expectation over z is the mean of `evaluation.num_samples` draws. `amortization_gap` is KL(q || r), what
-    the gate falls short of the posterior r: tight_elbo less mixture_elbo. `kl_importance` is KL(q_bar || pi).
+    expectation over z is the mean of `evaluation.num_samples` draws. `kl_importance` is KL(q_bar || pi).
+
+    `marginal_elbo` is log sum_k pi_k exp(ELBO_k), the bound with the expert index marginalized, and
+    `gate_gap` is KL(q || r), its distance from the mixture ELBO. A log-sum-exp of noisy ELBOs leans upward,
+    so both are estimated from `marginal_samples` draws of their own, corrected for the lean; see
+    `likelihood.marginal_bound`.
 
     Binarized pixels are drawn once, by `data.split_seed`: with `data.binarization = fixed`, so are those of
     training, as in the literature's statically binarized MNIST; but the draw is ours, and not the file of
@@ -93,7 +98,8 @@ def evaluate(
         memory: bytes that a look may take, see `budget.image_bytes`: fewer images than a chunk are looked at
             together, and where that is not enough, one run after the other. None sets no limit.
         assignments: the expert of each image of the split, [R, N] int64, in place of the gate; None asks it.
-        importance: whether `iwae_bound` is computed where `evaluation.importance_samples` asks for it.
+        importance: whether the bounds that take many samples are computed: `marginal_elbo` and `gate_gap`,
+            and `iwae_bound` where `evaluation.importance_samples` asks for it.
 
     Returns:
         One evaluation a run, in order.
@@ -150,11 +156,13 @@ def _evaluate(
     log_prior = log_priors(configs).to(next(model.parameters()))
     noise = Streams([config.seed for config in configs], f"evaluation of {split}", model.device)
     parts: dict[str, list[Tensor]] = defaultdict(list)
-    fixed = itertools.repeat(None) if assignments is None else assignments.to(model.device).split(step, 1)
-    for x, kept, chosen in zip(seen.split(step), stored.split(step), fixed, strict=False):
+    samples = configs[0].evaluation.num_samples
+    width = step if samples <= TOGETHER else BLOCK  # so that an image's noise is drawn without a break
+    fixed = itertools.repeat(None) if assignments is None else assignments.to(model.device).split(width, 1)
+    for x, kept, chosen in zip(seen.split(width), stored.split(width), fixed, strict=False):
         shape = len(configs), *x.shape  # [R, B, D]
         views = x.expand(shape), gray(kept).expand(shape)
-        terms = _look(model, views, noise, heat, configs[0].evaluation.num_samples)
+        terms = _look(model, views, noise, heat, samples)
         terms = terms if chosen is None else terms.assigned(chosen)
         for name, value in _per_image(terms, log_prior).items():
             parts[name].append(value)
@@ -162,20 +170,11 @@ def _evaluate(
     responsible = torch.cat(parts.pop("responsible"), -1).cpu().numpy()  # [R, N]
     ledger = {name: torch.cat(parts.pop(f"expert_{name}"), -1).double().mean(-1) for name in LEDGER}  # [R, K]
     joint = torch.cat(parts.pop("log_joint"), -1)  # [R, K, N]
-    room = step * len(configs) * joint.shape[1]
-    if importance and configs[0].evaluation.importance_samples:
-        parts["iwae_bound"] = [
-            torch.stack(
-                [
-                    iwae_bounds(
-                        model.alone(run).experts, config, seen, joint[run], log_prior[run], split, room
-                    )
-                    for run, config in enumerate(configs)
-                ]
-            )
-        ]
     means = {name: torch.cat(values, -1).double().mean(-1) for name, values in parts.items()}  # [R]
     means["temperature"] = heat
+    if importance:
+        room = step * len(configs) * joint.shape[1]
+        means |= _sampled_bounds(model, configs, seen, joint, log_probs, log_prior, split, room)
     return [
         _evaluation(
             log_probs[run],
@@ -188,17 +187,47 @@ def _evaluate(
     ]
 
 
+def _sampled_bounds(
+    model: Mixture,
+    configs: Sequence[RunConfig],
+    seen: Tensor,
+    joint: Tensor,
+    log_probs: Tensor,
+    log_prior: Tensor,
+    split: Split,
+    room: int,
+) -> dict[str, Tensor]:
+    """Return the bounds that take many samples of z, [R] each; joint and log_probs [R, K, N]."""
+    found: dict[str, list[Tensor]] = defaultdict(list)
+    for run, config in enumerate(configs):
+        experts, prior = model.alone(run).experts, log_prior[run]
+        bounds, gaps = marginal_bounds(experts, config, seen, log_probs[run], prior, split, room)
+        found["marginal_elbo"].append(bounds.mean())
+        found["gate_gap"].append(gaps.mean())
+        found["marginal_samples"].append(torch.tensor(float(marginal_samples(config))))
+        if config.evaluation.importance_samples:
+            weighed = iwae_bounds(experts, config, seen, joint[run], prior, split, room)
+            found["iwae_bound"].append(weighed.double().mean())
+    return {name: torch.stack(values) for name, values in found.items()}
+
+
 def _look(
     model: Mixture, views: tuple[Tensor, Tensor], noise: Streams, temperature: Tensor, samples: int
 ) -> Terms:
     """Return the terms of a batch, as seen and gray, the reconstruction averaged over the samples."""
     x, shades = views
-    shape = (samples, model.config.num_experts, BLOCK, model.config.latent_dim)
-    blocks = [noise.normal(*shape) for _ in range(0, x.shape[1], BLOCK)]
-    draws = torch.cat(blocks, dim=3)[:, :, :, : x.shape[1]]  # [R, S, K, B, Z]
-    looks = [model(x, draw, temperature, shades) for draw in draws.unbind(1)]
-    recon = torch.stack([look.recon_log_prob for look in looks]).mean(0)
-    return Terms(looks[0].gate_log_probs, recon, looks[0].kl_z)
+    shape = (model.config.num_experts, BLOCK, model.config.latent_dim)
+    total = torch.zeros((), device=x.device)
+    for start in range(0, samples, TOGETHER):
+        count = min(TOGETHER, samples - start)
+        blocks = [noise.normal(count, *shape) for _ in range(0, x.shape[1], BLOCK)]
+        draws = torch.cat(blocks, dim=3)[:, :, :, : x.shape[1]]  # [R, S, K, B, Z]
+        recon = []
+        for draw in draws.unbind(1):
+            terms = model(x, draw, temperature, shades)
+            recon.append(terms.recon_log_prob)
+        total = total + torch.stack(recon).sum(0)
+    return Terms(terms.gate_log_probs, total / samples, terms.kl_z)
 
 
 def _per_image(terms: Terms, log_prior: Tensor) -> dict[str, Tensor]:
@@ -206,20 +235,16 @@ def _per_image(terms: Terms, log_prior: Tensor) -> dict[str, Tensor]:
     log_q = terms.gate_log_probs
     q = log_q.exp()
     joint = log_joint(terms.expert_elbo, log_prior)
-    mixture = mixture_elbo(terms.expert_elbo, log_q, log_prior)
-    tight = tight_elbo(terms.expert_elbo, log_prior)
     return {
         "gate_log_probs": log_q,
         "log_joint": joint,
         "responsible": joint.argmax(1),
         "expert_recon_log_prob": q * terms.recon_log_prob,
         "expert_kl_z": q * terms.kl_z,
-        "mixture_elbo": mixture,
-        "tight_elbo": tight,
+        "mixture_elbo": mixture_elbo(terms.expert_elbo, log_q, log_prior),
         "hard_elbo": hard_elbo(terms.expert_elbo, log_q.argmax(1), log_prior),
         "recon_log_prob": (q * terms.recon_log_prob).sum(1),
         "kl_z": (q * terms.kl_z).sum(1),
-        "amortization_gap": tight - mixture,
         "kl_gate": kl_categorical(log_q.transpose(1, 2), log_prior.unsqueeze(1)),
     }
 

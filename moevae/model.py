@@ -150,7 +150,11 @@ def mixture_elbo(expert_elbo: Tensor, log_q: Tensor, log_prior: Tensor | None = 
 
 
 def tight_elbo(expert_elbo: Tensor, log_prior: Tensor | None = None) -> Tensor:
-    """Return log sum_k pi_k exp(ELBO_k), [R, B]: the mixture ELBO at its best gate; see `log_joint`."""
+    """Return log sum_k pi_k exp(ELBO_k), [R, B]: the mixture ELBO at its best gate; see `log_joint`.
+
+    It is a bound on log p(x) where the ELBOs are exact. Where samples of z estimate them, it leans upward,
+    and with one sample it is not a bound; `likelihood.marginal_bound` corrects for that.
+    """
     return log_joint(expert_elbo, log_prior).logsumexp(1)
 
 

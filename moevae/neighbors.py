@@ -21,6 +21,9 @@ REFERENCE = 6000
 COMPONENTS = 64
 """Principal components by which neighbors are looked for."""
 
+WIDE = 1024
+"""Pixels up to which the components come from the covariance of all pairs of pixels."""
+
 
 @functools.lru_cache(maxsize=1)  # the parts of a population share their images
 def distances(images: Tensor, seed: int) -> Tensor:
@@ -69,6 +72,18 @@ def nearest(images: Tensor) -> Tensor:
         threadpool_limits(1, user_api="blas"),  # more would round otherwise, and so pick other neighbors
         np.errstate(invalid="ignore"),  # equal images have no variance to explain
     ):
-        seen = PCA(min(COMPONENTS, count, pixels), svd_solver="covariance_eigh").fit_transform(points)
+        seen = PCA(
+            min(COMPONENTS, count, pixels), svd_solver=_solver(count, pixels), random_state=0
+        ).fit_transform(points)
     found = NearestNeighbors(n_neighbors=min(NEAREST, count - 1), algorithm="brute").fit(seen)
     return torch.from_numpy(found.kneighbors(return_distance=False))
+
+
+def _solver(count: int, pixels: int) -> str:
+    """Return how PCA finds its components: never by the covariance of many pixels, D x D numbers.
+
+    The thin SVD of few images is exact. The randomized one costs a few products with the images.
+    """
+    if pixels <= WIDE:
+        return "covariance_eigh"
+    return "full" if count <= WIDE else "randomized"

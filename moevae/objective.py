@@ -10,7 +10,8 @@ Where the posterior weighs the experts, the first term is mean_x -log sum_k pi_k
 r proportional to pi_k exp(-L_k) and held fixed in the divergence. Experts then train as in the EM of a
 mixture, each by its share r in every image, and the gate alone learns by the divergence: it predicts r, as
 the wake phase of Hinton, Dayan, Frey, Neal (1995), the wake-sleep algorithm, would have it. Alpha and lambda
-add to what the gate learns.
+add to what the gate learns. With one sample of z this J is a stochastic objective whose negative is not a
+bound on log p(x): the log-sum-exp of noisy ELBOs leans upward.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ def gate_information(log_probs: Tensor) -> Tensor:
 
 def tight_cost(log_probs: Tensor, expert_elbo: Tensor, log_prior: Tensor) -> Tensor:
     """Return -tight_elbo + KL(r || q) of images, [R, B], where r has no gradient.
+
+    With one sample of z, -tight_elbo is on average below its value at the exact ELBOs: a training objective,
+    and not a bound.
 
     Args:
         log_probs: log q(k|x), [R, K, B].

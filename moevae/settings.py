@@ -111,3 +111,11 @@ def _setting(text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except ValueError:
         return key, value.strip()
+
+
+def remedy(learning_rate: float) -> str:
+    """Return what helps a run that diverged, with the learning rate that it had."""
+    return (
+        f"a run whose loss diverges needs a lower learning rate: train.learning_rate is {learning_rate:g},"
+        f" try --set train.learning_rate={learning_rate / 10:g}"
+    )

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moevae import devices
+from moevae import budget, devices
 from moevae.adam import Adam
 from moevae.config import RunConfig, shape
 from moevae.data import Images
@@ -111,6 +111,7 @@ class Training:
         if assignments is not None:
             _check_assignments(assignments, (len(configs), len(images.train)), configs[0].model.num_experts)
             assignments = assignments.to(device)
+        budget.check(configs, images.size, len(images.train), devices.memory(device))
         devices.prepare()
         self.assignments = assignments
         seeds = [config.seed for config in configs]

@@ -20,6 +20,7 @@ from rich.console import Console
 from moevae.config import RunConfig
 from moevae.console import exit_code
 from moevae.errors import RecordError
+from moevae.settings import remedy
 from studies import arguments, baselines, designs, listing
 from studies.arguments import Ablate, Dashboard, List, Options, RebuildStorage, Report, Search, Verify
 from studies.designs import Design
@@ -210,6 +211,9 @@ def _tell_trouble(summary: Summary) -> None:
     for record in summary.failures:
         reason = record.failure.reason if record.failure else "no reason recorded"
         print(f"failed: {record.fingerprint}, seed {record.config['seed']}: {reason}", file=sys.stderr)
+    diverged = [each for each in summary.failures if each.failure and " became " in each.failure.reason]
+    for rate in sorted({each.config["train"]["learning_rate"] for each in diverged}):
+        print(remedy(rate), file=sys.stderr)
     if summary.failures:
         failed = count(len(summary.failures), "run")
         print(f"{failed} failed; to train again what failed, add --retry-failed", file=sys.stderr)

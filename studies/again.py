@@ -14,7 +14,7 @@ from scipy.stats import t as student_t
 
 from moevae import config as configs
 from studies import stats
-from studies.measures import ACC, ELBO, NMI, Measure
+from studies.measures import ACC, ELBO, NMI, RETIRED, Measure
 from studies.origins import Origins, of_record
 from studies.records import Record, name_of
 from studies.site import Site, train
@@ -117,7 +117,8 @@ def repeat(record: Record, site: Site, others: Sequence[Record] = ()) -> Repeat:
     found = outcome.record.model_dump(mode="json")
     elsewhere = " and ".join(_changes(record, outcome.record))
     moved = tuple(_moved(record, outcome.record, others)) if elsewhere else ()
-    return Repeat(record.fingerprint, record.commit, tuple(differences(kept, found)), elsewhere, moved)
+    differ = tuple(path for path in differences(kept, found) if path.rpartition(".")[2] not in RETIRED)
+    return Repeat(record.fingerprint, record.commit, differ, elsewhere, moved)
 
 
 def _changes(then: Record, now: Record) -> Iterator[str]:

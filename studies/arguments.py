@@ -166,7 +166,7 @@ class Search:
     profile: Annotated[str | None, _optional("NAME", "the preset")] = None
     """Start from the baseline of this profile instead."""
     objective: Annotated[str, arg(metavar="A[,B..]")] = "mixture_elbo"
-    """Of mixture_elbo, tight_elbo, gate_information, effective_experts, throughput, nmi, ari, acc."""
+    """Of mixture_elbo, marginal_elbo, gate_information, effective_experts, throughput, nmi, ari, acc."""
     trials: Annotated[int, arg(metavar="N")] = 40
     """Trials in all, those of earlier starts included."""
     timeout: Annotated[str | None, _optional("TIME", "none")] = None

@@ -44,15 +44,29 @@ def ledger(analysis: Analysis, page: Page) -> None:
     page.add(
         "ELBO = reconstruction - kl_z - gate information - kl_importance. kl_z is what latents tell of an "
         "image, gate information what the choice of its expert tells, kl_importance the distance of the "
-        "gate's mean from the prior over experts. The tight ELBO is that of the gate's best choice, and the "
-        "amortization gap what the gate falls short of it"
-        + (f". {_importance_weighted(study)}" if measures.IWAE in chosen else ".")
+        "gate's mean from the prior over experts."
+        + (f" {_marginal(study)}" if measures.MARGINAL in chosen else "")
+        + (f" {_importance_weighted(study)}" if measures.IWAE in chosen else "")
     )
     rows = tables.result_rows(study, table, chosen, most=min(told, SHOWN + FOLDED))
     page.rows(rows, SHOWN, "[table.csv](table.csv)", total=told)
     split, found = judged([run for run in study.of_cell(study.baseline or 0) if run.record.ledger])
     if found:
         _by_expert(study, max(found, key=lambda run: run.metrics[key(split)]), split, page)
+
+
+def _marginal(study: Study) -> str:
+    """Say what the marginal bounds of a study are estimated from, and how."""
+    key = measures.MARGINAL_SAMPLES
+    counts = sorted({round(run.metrics[key]) for run in study.runs if key in run.metrics})
+    return (
+        "The marginal ELBO is log sum_k pi_k exp(ELBO_k), the bound with the expert index marginalized. The "
+        "gate gap KL(q || r) is its distance from the ELBO of the gate q, where r is the posterior over "
+        f"experts. Both are estimated from {' or '.join(f'{count:,}' for count in counts)} samples of z per "
+        "image and expert (fewer where r is negligible), and the delta method corrects the upward bias of "
+        "the log-sum-exp. The other columns use other samples, so differences between columns carry sampling "
+        "noise."
+    )
 
 
 def _importance_weighted(study: Study) -> str:

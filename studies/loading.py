@@ -14,6 +14,7 @@ from moevae.errors import RecordError
 from studies import records
 from studies.baselines import BASELINES
 from studies.collector import uncollected
+from studies.measures import RETIRED
 from studies.origins import strangers
 from studies.records import Method, Record
 from studies.study import DATA, Cell, Peer, Run, Study, identity
@@ -134,7 +135,10 @@ def _metrics(record: Record) -> dict[str, float]:
     if record.status != "complete":
         return {}
     flat = {
-        f"{split}.{name}": value for split, part in record.metrics.items() for name, value in part.items()
+        f"{split}.{name}": value
+        for split, part in record.metrics.items()
+        for name, value in part.items()
+        if name not in RETIRED
     }
     if record.load:
         load = np.array(record.load)

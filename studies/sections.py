@@ -14,7 +14,7 @@ import pandas as pd
 
 from moevae import config as configs
 from moevae.presets import PRESETS
-from studies import markup, paired, provenance, stats, tables, wording
+from studies import confounding, markup, paired, stats, tables, wording
 from studies.markup import escape, prose
 from studies.page import FOLDED, Page
 from studies.study import Run, Study
@@ -61,7 +61,7 @@ def provenance(study: Study, page: Page) -> None:
     ]
     page.head("What was run, and where")
     page.add(markup.table([{"study": key, study.name: value} for key, value in rows]))
-    provenance.origins(study, page)
+    confounding.origins(study, page)
 
 
 def reading(study: Study, page: Page) -> None:

@@ -103,7 +103,14 @@ def test_a_number_that_was_otherwise_is_named(record, one_thread_again):
 
 def test_what_an_older_version_did_not_keep_is_not_missed(record, one_thread_again):
     tree = json.loads(record.model_dump_json())
-    del tree["reliability"], tree["metrics"]["test"]["amortization_gap"]
+    del tree["reliability"], tree["metrics"]["test"]["gate_gap"]
+    assert not again.repeat(Record.model_validate(tree), HERE).differ
+
+
+def test_bounds_that_are_no_longer_written_are_not_missed(record, one_thread_again):
+    tree = json.loads(record.model_dump_json())
+    for metrics in (*tree["metrics"].values(), *(point["metrics"] for point in tree["curve"])):
+        metrics |= {"tight_elbo": -20.0, "amortization_gap": 0.5}
     assert not again.repeat(Record.model_validate(tree), HERE).differ
 
 

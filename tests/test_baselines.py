@@ -220,7 +220,8 @@ def test_one_vae_has_as_many_parameters_as_the_mixture_as_nearly_as_its_widths_a
 
 def test_one_vae_has_bounds_but_no_gate():
     metrics = fitted("vae-gmm").metrics["test"]
-    assert metrics["mixture_elbo"] == metrics["tight_elbo"] == metrics["hard_elbo"]
+    assert metrics["mixture_elbo"] == metrics["hard_elbo"]
+    assert metrics["marginal_elbo"] == pytest.approx(metrics["mixture_elbo"], abs=0.5)  # of other samples
     assert metrics["kl_gate"] == 0
     assert "gate_information" not in metrics
 

@@ -5,12 +5,13 @@ import pytest
 import torch
 from small import EVEN, ODD, config, images, mixture
 
-from moevae import budget, settings
+from moevae import budget, evaluation, settings
 from moevae.config import override
 from moevae.errors import ConfigError
 from moevae.evaluation import evaluate
-from moevae.likelihood import BLOCK, iwae_bound
+from moevae.likelihood import BLOCK, iwae_bound, marginal_bound
 from moevae.seeding import Streams
+from moevae.train import fit
 
 SIZE = (20, 24)
 IWAE = {"evaluation.importance_samples": 9, "objective.balance_prior": (1, 2, 3, 4, 5, 6, 7)}
@@ -53,7 +54,7 @@ def test_a_look_takes_no_more_than_it_says_and_not_much_less(changes, runs):
     model = mixture(own, SIZE, tuple(range(runs))).float()
     configs = [override(own, {"seed": seed}) for seed in range(runs)]
     few, many = (
-        peak(lambda count=count: evaluate(model, configs, noise(count), chunk=count))
+        peak(lambda count=count: evaluate(model, configs, noise(count), chunk=count, importance=False))
         for count in (BLOCK, 3 * BLOCK)
     )
     each = (many - few) / (2 * BLOCK) / runs  # what does not grow with images is no part of a look
@@ -70,6 +71,29 @@ def test_importance_samples_take_no_more_than_as_many_images(changes, samples):
     even, streams = torch.zeros(1, experts), Streams([0], "test")
     found = peak(lambda: iwae_bound(model.experts, x[None], chosen, even, streams, samples, chunk=samples))
     assert found < samples * BLOCK * budget.image_bytes(own, SIZE)
+
+
+@pytest.mark.parametrize("changes", [ODD, EVEN | {"model.latent_dim": 200}, EVEN | CONVOLUTIONS])
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_marginal_samples_take_no_more_than_as_many_images(changes, blocks):
+    own = config(changes)
+    experts = own.model.num_experts
+    model, x = mixture(own, SIZE).float(), noise(BLOCK).test
+    even, streams = torch.zeros(experts), Streams([0], "test")
+    log_probs, room = even[:, None].expand(-1, BLOCK), blocks * BLOCK * experts
+    found = peak(lambda: marginal_bound(model.experts, x, log_probs, even, streams, 9, room))
+    assert found < blocks * BLOCK * budget.image_bytes(own, SIZE)
+
+
+def test_many_samples_take_no_more_memory_than_some(monkeypatch):
+    monkeypatch.setattr(evaluation, "TOGETHER", 4)
+    monkeypatch.setattr(budget, "TOGETHER", 4)
+    some, many = (config(ODD | {"evaluation.num_samples": samples}) for samples in (4, 24))
+    model = mixture(some, SIZE).float()
+    first, second = (
+        peak(lambda own=own: evaluate(model, [own], noise(BLOCK), importance=False)) for own in (some, many)
+    )
+    assert second < 1.1 * first < 1.1 * BLOCK * budget.image_bytes(many, SIZE)
 
 
 def noise(count):
@@ -97,6 +121,27 @@ def test_a_budget_decides_no_number(blocks, monkeypatch):
         assert np.array_equal(found.assignments, expected.assignments)
     assert max(looked) <= blocks * BLOCK
     assert len(looked) == {1: 6, 2: 3, 3: 3, 5: 2, 100: 1}[blocks]
+
+
+def test_training_takes_at_least_what_is_counted_and_not_a_hundred_times_more():
+    for changes in (ODD, EVEN | CONVOLUTIONS, EVEN | {"model.encoder": "shared"}):
+        own = config(changes)
+        data = noise(1)
+        training = peak(lambda own=own, data=data: fit([own], data))
+        assert budget.training_bytes(own, SIZE, len(data.train)) < training
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"model.num_experts": 10**9}, {"model.expert_hidden": (10**12,)}, {"train.num_samples": 10**9}],
+)
+def test_what_no_memory_holds_is_refused_before_it_is_made(changes):
+    own = config(changes)
+    with pytest.raises(
+        ConfigError, match=r"^training needs at least [\d,.]+ GiB of memory .* lower model"
+    ) as told:
+        fit([own], images())
+    assert "\n" not in str(told.value)
 
 
 def test_assignments_stay_with_their_runs():

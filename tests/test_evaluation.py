@@ -16,7 +16,7 @@ from moevae.model import Mixture
 from moevae.pixels import evaluated
 from moevae.train import fit
 
-BOUNDS = ("mixture_elbo", "tight_elbo", "hard_elbo")
+BOUNDS = ("mixture_elbo", "marginal_elbo", "hard_elbo")
 
 
 def population(**changes):
@@ -102,13 +102,12 @@ def test_terms_add_up_and_bounds_keep_their_order():
         found = run.metrics
         parts = found["recon_log_prob"] - found["kl_z"] - found["kl_gate"]
         assert found["mixture_elbo"] == pytest.approx(parts, rel=1e-6)
-        assert found["tight_elbo"] >= max(found["mixture_elbo"], found["hard_elbo"])
+        assert found["marginal_elbo"] >= max(found["mixture_elbo"], found["hard_elbo"])
         imbalance = stats.entropy(run.importance, own.objective.balance_prior or [1 / 7] * 7)
         assert found["kl_gate"] == pytest.approx(found["gate_information"] + imbalance, rel=1e-4)
         assert found["kl_importance"] == pytest.approx(imbalance, rel=1e-4)
-        assert found["amortization_gap"] == pytest.approx(
-            found["tight_elbo"] - found["mixture_elbo"], abs=1e-5
-        )
+        # From other samples of z than the mixture ELBO's: alike on average.
+        assert found["gate_gap"] == pytest.approx(found["marginal_elbo"] - found["mixture_elbo"], abs=0.3)
         recon, kl_z = (run.ledger[name].sum() for name in ("recon_log_prob", "kl_z"))
         ledger = recon - kl_z - found["gate_information"] - found["kl_importance"]
         assert found["mixture_elbo"] == pytest.approx(ledger, rel=1e-6)
@@ -180,7 +179,7 @@ def test_a_gate_that_does_not_look():
     found = by_hand([10, 20, 30, 40], confidence=0.0)
     assert found.metrics["gate_information"] == pytest.approx(0, abs=1e-6)
     assert found.metrics["kl_gate"] == pytest.approx(0, abs=1e-6)
-    assert found.metrics["mixture_elbo"] < found.metrics["tight_elbo"]
+    assert found.metrics["mixture_elbo"] < found.metrics["marginal_elbo"]
     assert found.importance == pytest.approx([0.25] * 4)
 
 

@@ -290,6 +290,7 @@ def test_a_loss_that_is_no_number_ends_without_a_checkpoint(tmp_path, capsys):
     assert re.search(
         r"failed: seed 0: the loss became nan in epoch \d, step \d+; this run was not kept", told
     )
+    assert "train.learning_rate is 1e+09, try --set train.learning_rate=1e+08" in told
     assert not files(tmp_path)
 
 

@@ -1,7 +1,10 @@
 """Neighbors and their distances, against brute force."""
 
+import resource
+
 import pytest
 import torch
+from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
 from moevae import neighbors
@@ -41,6 +44,43 @@ def test_the_nearest_are_those_by_hellinger_distance(dtype):
     apart = (1 - (ink[:, None] * ink[None]).sqrt().sum(-1)).clamp_min(0).sqrt()
     expected = apart.fill_diagonal_(2).sort(1).indices[:, :10]
     assert torch.equal(nearest(images), expected)
+
+
+@pytest.mark.parametrize("count", [60, 1100])
+def test_large_images_have_the_nearest_too(count):
+    """Of clusters in few dimensions, so that 64 components hold all of the distances."""
+    draw = torch.Generator().manual_seed(8)
+    basis = torch.rand(20, 64 * 64, generator=draw)
+    images = (torch.rand(count, 20, generator=draw).pow(4) @ basis / 20).square()
+    ink = (images.double() / images.double().sum(1, keepdim=True)).sqrt()
+    apart = 1 - ink @ ink.T
+    expected = apart.fill_diagonal_(2).sort(1).indices[:, :10]
+    found = nearest(images)
+    agreement = (found[:, :, None] == expected[:, None]).any(1).double().mean()
+    assert agreement > 0.99
+
+
+@pytest.mark.parametrize("count", [60, 1100])
+def test_no_matrix_of_pixels_by_pixels_is_made(count, monkeypatch):
+    asked = []
+
+    class Watched(PCA):
+        def fit_transform(self, points):
+            asked.append(self.svd_solver)
+            return super().fit_transform(points)
+
+    monkeypatch.setattr("sklearn.decomposition.PCA", Watched)
+    nearest(torch.rand(count, 1500, generator=torch.Generator().manual_seed(8)))
+    nearest(torch.rand(count, 784, generator=torch.Generator().manual_seed(8)))
+    assert asked == ["full" if count == 60 else "randomized", "covariance_eigh"]
+
+
+def test_sixty_large_images_take_no_more_than_their_size():
+    images = torch.rand(60, 300 * 300, generator=torch.Generator().manual_seed(8))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert nearest(images).shape == (60, 10)
+    grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    assert grown < 20 * images.numel() * 4
 
 
 def test_no_image_is_its_own_neighbor_even_beside_its_copy():

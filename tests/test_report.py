@@ -147,14 +147,23 @@ def one_class_missing(config: RunConfig):
 def bounded(config: RunConfig):
     tree, files = bare(config)
     test = tree["metrics"]["test"]
-    test["iwae_bound"] = test["tight_elbo"] + 0.1
+    test["iwae_bound"] = test["marginal_elbo"] + 0.1
+    return tree, files
+
+
+def one_sample(config: RunConfig):
+    """As records were written when the marginal bound was of one sample, and not a bound."""
+    tree, files = bare(config)
+    for part in tree["metrics"].values():
+        part["tight_elbo"], part["amortization_gap"] = part.pop("marginal_elbo"), part.pop("gate_gap")
+        del part["marginal_samples"]
     return tree, files
 
 
 def without_ledgers(config: RunConfig):
     tree, files = bare(config)
     for part in tree["metrics"].values():
-        del part["amortization_gap"], part["kl_importance"]
+        del part["gate_gap"], part["kl_importance"]
     return {**tree, "ledger": {}}, files
 
 
@@ -235,10 +244,10 @@ def test_the_ledger_adds_up_in_every_cell_and_over_experts(tmp_path, undrawn, ma
         costs = ("kl_z (nats)", "gate information (nats)", "kl_importance (nats)")
         total = mean(row["reconstruction (nats)"]) - sum(mean(row[name]) for name in costs)
         assert mean(row["ELBO (nats)"]) == pytest.approx(total, abs=0.02)
-        gap = mean(row["tight ELBO (nats)"]) - mean(row["ELBO (nats)"])
-        assert mean(row["amortization gap (nats)"]) == pytest.approx(gap, abs=0.011)
+        gap = mean(row["marginal ELBO (nats)"]) - mean(row["ELBO (nats)"])
+        assert mean(row["gate gap (nats)"]) == pytest.approx(gap, abs=0.011)
         if make is bounded:
-            found = mean(row["IWAE bound (nats)"]) - mean(row["tight ELBO (nats)"])
+            found = mean(row["IWAE bound (nats)"]) - mean(row["marginal ELBO (nats)"])
             assert found == pytest.approx(0.1, abs=0.011)
         else:
             assert "IWAE bound (nats)" not in row
@@ -256,9 +265,26 @@ def test_the_ledger_adds_up_in_every_cell_and_over_experts(tmp_path, undrawn, ma
         assert frame[name].sum() == pytest.approx(best["metrics"]["test"][name])
     weighed = (frame["importance"] * frame["own_elbo"]).sum()
     assert weighed == pytest.approx(frame["recon_log_prob"].sum() - frame["kl_z"].sum())
-    assert {"test.amortization_gap mean", "test.kl_importance mean"} <= set(
-        pd.read_csv(tmp_path / "table.csv")
-    )
+    assert {"test.gate_gap mean", "test.kl_importance mean"} <= set(pd.read_csv(tmp_path / "table.csv"))
+
+
+def test_bounds_of_one_sample_leave_pages_and_tables(tmp_path, undrawn) -> None:
+    page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), one_sample)).read_text()
+    by_cell, _ = ledgers(page)
+    assert by_cell
+    assert not {"marginal ELBO (nats)", "gate gap (nats)"} & set(by_cell[0])
+    for table in tmp_path.rglob("*.csv"):
+        assert not [name for name in pd.read_csv(table) if "tight_elbo" in name or "amortization" in name]
+
+
+def test_a_page_says_from_how_many_samples_its_marginal_bounds_are(tmp_path, undrawn) -> None:
+    def make(config: RunConfig):
+        tree, files = bare(config)
+        tree["metrics"]["test"]["marginal_samples"] = 1000.0 if config.routing.kind == "hard" else 32.0
+        return tree, files
+
+    page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), make)).read_text()
+    assert re.findall(r"estimated from (.*?) samples of z", page) == ["32 or 1,000"]
 
 
 def test_records_without_ledgers_have_no_section(tmp_path, undrawn) -> None:

@@ -21,7 +21,7 @@ def climb(tmp_path):
     "other",
     [
         {"space": "training"},
-        {"objective": "tight_elbo"},
+        {"objective": "marginal_elbo"},
         {"seeds": "3"},
         {"changes": ("train.epochs=11",)},
         {"preset": "mnist"},

@@ -85,6 +85,7 @@ def test_failed_runs_are_told(toy, monkeypatch, capsys, tmp_path):
     assert cli.main(["ablate", "--profile", "./toy.toml"]) == 0
     told = capsys.readouterr().err
     assert told.count("loss became nan") == 4
+    assert told.count("train.learning_rate is 0.005, try --set train.learning_rate=0.0005") == 1
     assert "--retry-failed" in told
     assert cli.main(["ablate", "--profile", "./toy.toml", "--seeds", "1,"]) == 1
     assert cli.main(["list"]) == 0

@@ -25,7 +25,7 @@ def say(folder, axes=AXES, seeds=range(5), effect=0.0, noise=0.02) -> list[str]:
         nmi = 0.5 - effect * (config.objective.balance_weight == 0) + draw.normal(0, noise)
         metrics = {
             "mixture_elbo": -20 + draw.normal(0, 0.1),
-            "tight_elbo": -19.0,
+            "marginal_elbo": -19.0,
             "nmi": nmi,
             "ari": nmi,
             "acc": nmi,

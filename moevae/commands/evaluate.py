@@ -89,6 +89,7 @@ def _print(options: Evaluate, found: Sequence[Score], device: torch.device) -> N
     ordered = [each for _, each in rows]
     data = list(dict.fromkeys(each.config.data.name for each in found))
     print(f"{options.split} split of {', '.join(data)}\n\n{scores.table(ordered, names)}\n")
+    print(scores.about_marginal(ordered))
     print(scores.loads(ordered, names))
     if told := scores.shared(ordered, names):
         print(told)

@@ -47,7 +47,7 @@ def explore(options: Explore) -> int:
     check(options.checkpoint, trained, config.data, images)
     experts = range(count) if options.expert is None else [options.expert]
     seed = config.seed if options.seed is None else options.seed
-    (found,) = evaluate(trained.model, [config], images)
+    (found,) = evaluate(trained.model, [config], images, importance=False)
     assignments = torch.from_numpy(found.assignments)[None]  # [1, N]
     seen = evaluated(images.test, config.data, "test")  # [N, D]
     pictures = _neighbors(trained, images, options.count, seed, experts)

@@ -24,10 +24,10 @@ from moevae.model import Mixture
 
 UNITS = {
     "mixture_elbo": "nats/image",
-    "tight_elbo": "nats/image",
+    "marginal_elbo": "nats/image",
     "hard_elbo": "nats/image",
     "iwae_bound": "nats/image",
-    "amortization_gap": "nats/image",
+    "gate_gap": "nats/image",
     "recon_log_prob": "nats/image",
     "kl_z": "nats/image",
     "kl_gate": "nats/image",
@@ -103,6 +103,8 @@ def score(
     labels: Labels | None,
     split: Split,
     memory: int | None = None,
+    *,
+    importance: bool = True,
 ) -> list[Score]:
     """Measure each run of a population on a split, in so many bytes of memory; see `evaluation.evaluate`.
 
@@ -114,15 +116,25 @@ def score(
     if not count:
         raise DataError(f"{images.name}: the {split} split is empty (data.validation_size = 0 keeps none)")
     begin = time.perf_counter()
-    found = evaluation.evaluate(model, configs, images, split, memory=memory)
+    found = evaluation.evaluate(model, configs, images, split, memory=memory, importance=importance)
     speed = count * len(configs) / (time.perf_counter() - begin)
     scores = []
     for config, run in zip(configs, found, strict=True):
         agreed = {} if labels is None else agreement(run, labels, split, config.data)
         counted = None if labels is None else _confusion(run, labels, split)
-        load, importance = run.load.tolist(), run.importance.tolist()
         ledger = {name: values.tolist() for name, values in run.ledger.items()}
-        scores.append(Score(config, split, run.metrics | agreed, load, importance, counted, ledger, speed))
+        scores.append(
+            Score(
+                config,
+                split,
+                run.metrics | agreed,
+                run.load.tolist(),
+                run.importance.tolist(),
+                counted,
+                ledger,
+                speed,
+            )
+        )
     return scores
 
 
@@ -144,6 +156,15 @@ def table(scores: Sequence[Score], names: Sequence[str]) -> str:
         )
         for block in blocks
     )
+
+
+def about_marginal(scores: Sequence[Score]) -> str:
+    """Return what marginal_elbo and gate_gap are estimated from; nothing where they were not computed."""
+    key = "marginal_samples"
+    counts = sorted({round(each.metrics[key]) for each in scores if key in each.metrics})
+    samples = f"{' or '.join(f'{count:,}' for count in counts)} samples of z per image and expert"
+    told = f"marginal_elbo and gate_gap: {samples}, corrected for their bias by the delta method"
+    return textwrap.fill(told, width=79, subsequent_indent="  ") if counts else ""
 
 
 def are_seeds_of_one_cell(scores: Sequence[Score]) -> bool:

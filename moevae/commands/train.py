@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from moevae import checkpoint, devices, snapshot
+from moevae import checkpoint, devices, settings, snapshot
 from moevae import train as core
 from moevae.arguments import Train
 from moevae.checkpoint import Trained
@@ -97,6 +97,7 @@ def train(options: Train) -> int:
     for result in results:
         if result.failure:
             _say(told, f"failed: seed {result.config.seed}: {result.failure}; this run was not kept")
+            _say(told, settings.remedy(result.config.train.learning_rate))
     return 1 if any(result.failure for result in results) else 0
 
 
@@ -179,7 +180,7 @@ def _note(
     alive = [run for run, failure in enumerate(progress.failures) if failure is None]
     numbers = {"loss": fmean(progress.losses[run] for run in alive)} if alive else {}
     if alive and len(images.validation):
-        found = scores.score(progress.model, configs, images, labels, "validation")
+        found = scores.score(progress.model, configs, images, labels, "validation", importance=False)
         for name, word in SHOWN.items():
             if name in found[0].metrics:
                 numbers[f"validation {word}"] = fmean(found[run].metrics[name] for run in alive)
@@ -213,6 +214,7 @@ def _print(results: Sequence[Result], device: torch.device) -> None:
         if good and split in good[0].scores:
             print(f"{split} split\n\n{scores.table([run.scores[split] for run in good], names)}\n")
     if good:
+        print(scores.about_marginal([run.scores["test"] for run in good]))
         print(scores.loads([run.scores["test"] for run in good], names))
         if told := scores.shared([run.scores["test"] for run in good], names):
             print(told)

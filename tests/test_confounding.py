@@ -9,7 +9,7 @@ import synthetic
 
 from moevae import config as configs
 from moevae.config import RunConfig
-from studies import provenance
+from studies import confounding
 from studies.loading import load
 from studies.page import Page
 
@@ -30,7 +30,7 @@ def study(tmp_path, where):
 
 def page_of(found) -> str:
     page = Page()
-    provenance.origins(found, page)
+    confounding.origins(found, page)
     return page.text().strip()
 
 
@@ -41,7 +41,7 @@ def page_of(found) -> str:
 )
 def test_nothing_is_told_where_levels_do_not_differ(tmp_path, where) -> None:
     found = study(tmp_path, where)
-    assert provenance.unbalanced(found) == []
+    assert confounding.unbalanced(found) == []
     assert page_of(found) == ""
 
 
@@ -71,7 +71,7 @@ def test_nothing_is_told_where_levels_do_not_differ(tmp_path, where) -> None:
 )
 def test_a_level_made_elsewhere_is_confounded_with_the_place(tmp_path, factor, here, there, shown) -> None:
     found = study(tmp_path, lambda config: there if config.objective.balance_weight == 0.0 else here)
-    (told,) = provenance.unbalanced(found)  # the other axis has equal shares at each level
+    (told,) = confounding.unbalanced(found)  # the other axis has equal shares at each level
     assert list(told.counts) == [factor]
     assert told.counts[factor] == {
         "0": Counter({shown[1]: 6}),
@@ -91,7 +91,7 @@ def test_levels_that_share_some_places_differ_and_are_not_confounded(tmp_path) -
         return {"commit": ("a" if apart else "b") * 40}
 
     found = study(tmp_path, where)
-    (told,) = provenance.unbalanced(found)
+    (told,) = confounding.unbalanced(found)
     assert told.counts["commit"]["0"] == {"bbbbbbb": 4, "aaaaaaa": 2}
     assert told.confounded("commit") == []
     text = page_of(found)
@@ -105,7 +105,7 @@ def test_a_baseline_fitted_by_other_code_is_confounded_with_it(tmp_path) -> None
         config = configs.override(configs.from_dict(synthetic.plan()["base"]), {"seed": seed})
         tree, files = synthetic.peer(config, "k-means on pixels")
         synthetic.put(tmp_path, tree | {"commit": "b" * 40}, files)
-    (told,) = provenance.unbalanced(load(tmp_path))
+    (told,) = confounding.unbalanced(load(tmp_path))
     assert told.confounded("commit") == ["k-means on pixels"]
 
 
@@ -116,4 +116,4 @@ def test_an_axis_of_precisions_is_not_confounded_with_itself(tmp_path) -> None:
         return tree, files
 
     plan = synthetic.plan({"train.precision": ["float32", "bfloat16"]})
-    assert provenance.unbalanced(load(synthetic.write(tmp_path, plan, make))) == []
+    assert confounding.unbalanced(load(synthetic.write(tmp_path, plan, make))) == []
