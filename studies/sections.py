@@ -14,7 +14,7 @@ import pandas as pd
 
 from moevae import config as configs
 from moevae.presets import PRESETS
-from studies import markup, paired, stats, tables, wording
+from studies import markup, paired, simultaneous, stats, tables, wording
 from studies.markup import escape, prose
 from studies.page import FOLDED, Page
 from studies.study import Run, Study
@@ -91,10 +91,14 @@ def reading(study: Study, page: Page) -> None:
         "A run that failed or is missing lowers n and is listed; nothing is put in its place.",
         "`mean ± standard deviation [interval]`: ddof = 1; the interval of the mean is a 95 % BCa bootstrap "
         f"over seeds ({stats.RESAMPLES} resamples), left out where n = 1 or all runs agree.{narrow}",
-        "Intervals in the summary are wider: at each end the farther of BCa and Student's t, the latter "
-        "corrected for the number of levels compared (Bonferroni). How many means cannot be told from the "
-        "best is by such intervals of paired differences, one at a time: where runs of a cell are far apart, "
-        "its mean says little, and p and P(better) say more.",
+        "Sentences of the summary rest on adjusted p: the share of rearrangements of the cells within each seed "
+        "whose largest statistic reaches the observed one (max-T, Westfall & Young 1993; all of them, or "
+        f"{simultaneous.DRAWN:,} drawn at random). Where cells do not differ, whatever the distribution of "
+        "their numbers, the chance of any false sentence is at most 5 % for the best cell (against the best of "
+        "the sample, as in Hsu 1984; over cells and measures), for each axis (against its reference level, as "
+        "in Dunnett 1955; over levels and measures), for interactions (and F tests with Bonferroni's "
+        "correction besides; over pairs and measures), and for choosing without labels (over cells and rules). "
+        "What does not differ significantly need not be equal.",
         "p: sign-flip permutation test of the paired differences over shared seeds, two-sided, "
         f"{exact}; {least}. Holm corrects for all rows of a table.",
         "P(better): chance that a run of this row is better than one of the baseline, ties half. Effect g: "
