@@ -220,10 +220,10 @@ def choosing(analysis: Analysis, page: Page) -> None:
         "Each rule chooses a cell in every seed, by numbers of "
         + ("training or of the validation split" if held_out else "training: no images were held out")
         + f". Its cost is counted from the cell with the highest mean test {measure.label} over the *other* "
-        "seeds (a cross-fitted oracle): the best cell of the same seed is the best by luck, too. A cost below "
-        "zero is a gain from the choice within the seed. p: one-sided, that no fixed cell has more than what is "
-        "chosen, by sign flips of seeds; adjusted over cells and over the rules that compare bounds (max-T, "
-        "Westfall & Young 1993)."
+        "seeds (a cross-fitted oracle): the best cell of the same seed is best by luck, too. A cost below "
+        "zero is a gain from choosing within the seed. p: one-sided test that no fixed cell has more than "
+        "what is chosen, by sign flips of seeds, adjusted over cells and over the rules that compare bounds "
+        "(max-T, Westfall & Young 1993)."
     )
     rows = [
         {

@@ -33,6 +33,8 @@ WORK = 20_000_000
 """Numbers that may be rearranged for one family of claims."""
 CHUNK = 2_000_000
 """Numbers that are rearranged at a time."""
+TINY = 1e-12
+"""Share of squares below which a variance, or a mean's square, is rounding."""
 SAME = 1e-9
 """Statistics that differ by less, relatively, are ties: rounding must not decide them."""
 
@@ -236,11 +238,12 @@ def _studentized(differences: Stack, values: Stack) -> np.ndarray:
     """
     there = np.isfinite(differences)
     n = there.sum(axis=-2)
-    mean = np.where(there, differences, 0.0).sum(axis=-2) / np.maximum(n, 1)
-    squares = np.where(there, differences - mean[..., None, :], 0.0) ** 2
-    own = squares.sum(axis=-2) / np.maximum(n - 1, 1)
+    known = differences if there.all() else np.where(there, differences, 0.0)
+    total, squares = known.sum(axis=-2), np.einsum("...ij,...ij->...j", known, known)
+    mean = total / np.maximum(n, 1)
+    own = (squares - mean * total) / np.maximum(n - 1, 1)
     variance = np.maximum(own, 2 * _residual(values)[..., None])
-    tiny = np.abs(mean) <= 1e-12 * np.maximum(1.0, np.abs(np.where(there, differences, 0.0)).max(axis=-2))
+    tiny = n * mean**2 <= TINY * squares
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(tiny, 0.0, mean / np.sqrt(variance / np.maximum(n, 1)))
     return np.where(n < 2, np.nan, t)
@@ -249,6 +252,12 @@ def _studentized(differences: Stack, values: Stack) -> np.ndarray:
 def _residual(values: Stack) -> np.ndarray:
     """Return the variance that is left after seeds and cells."""
     there = np.isfinite(values)
+    if there.all():
+        n, cells = values.shape[-2:]
+        rest = values - values.mean(axis=-1, keepdims=True)
+        squares = np.einsum("...ij,...ij->...", rest, rest)
+        left = squares - n * (rest.mean(axis=-2) ** 2).sum(axis=-1)
+        return np.where(left > TINY * squares, left, 0.0) / max((n - 1) * (cells - 1), 1)
     rest = np.where(there, values, 0.0)
     rest = rest - np.where(there, (rest.sum(axis=-1) / np.maximum(there.sum(axis=-1), 1))[..., None], 0.0)
     column = rest.sum(axis=-2) / np.maximum(there.sum(axis=-2), 1)

@@ -1,8 +1,8 @@
 """What a study shows, in plain sentences. Each kind of sentence has a family-wise error of at most 5 %.
 
 The best cell: over all cells and measures together. An axis: over its levels and the `SPOKEN` measures.
-Interactions: over all pairs of axes and measures. Choosing without labels: over cells and rules. The tests are
-those of `studies.simultaneous`. Where no test finds anything, a sentence says so or is not written.
+Interactions: over all pairs of axes and measures. Choosing without labels: over cells and rules. The tests
+are those of `studies.simultaneous`. Where no test finds anything, a sentence says so or is not written.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def caution(study: Study) -> str:
     if n < 2 or least <= ERROR:
         return ""
     return (
-        f"With n = {n} no sentence can tell two cells, or the two levels of an axis, apart: no permutation test "
-        f"of {n} pairs can have p below {least:.2g}. More cells or levels have more arrangements."
+        f"With n = {n} no sentence can tell two cells, or the two levels of an axis, apart: no permutation "
+        f"test of {n} pairs can have p below {least:.2g}. More cells or levels have more arrangements."
     )
 
 
@@ -76,7 +76,8 @@ def _beside(study: Study, level: list[int], below: int) -> str:
             else "The other cell does not differ significantly from it."
         )
     if not level:
-        return f"{f'All {below} others are' if below > 1 else 'The other cell is'} below it (adjusted p ≤ {ERROR:.2g})."
+        others = f"All {below} others are" if below > 1 else "The other cell is"
+        return f"{others} below it (adjusted p ≤ {ERROR:.2g})."
     cells = ", ".join(tables.label(study, cell) for cell in level)
     named = f" ({cells})" if len(level) <= LISTED else ""
     return (
@@ -182,9 +183,9 @@ def _selection(analysis: Analysis) -> str:
         measure = analysis.compared[0]
         if choice.rule.nats and choice.p <= ERROR and choice.cost >= 10.0**-measure.digits:
             return escape(
-                f"Choosing a cell without labels, by the {choice.rule.name}, costs {measure.show(choice.cost)} "
-                f"{measure.label} against the cell that labels of the other seeds choose (adjusted p "
-                f"{_p(choice.p)}; n = {choice.n})."
+                f"Choosing a cell without labels, by the {choice.rule.name}, costs "
+                f"{measure.show(choice.cost)} {measure.label} against the cell that labels of other seeds "
+                f"choose (adjusted p {_p(choice.p)}; n = {choice.n})."
             )
     return ""
 
