@@ -230,7 +230,7 @@ def choosing(analysis: Analysis, page: Page) -> None:
             "rule": f"{choice.rule.name} ({choice.rule.words})",
             "chooses most": f"cell {tables.label(study, choice.cell)}, {choice.times} of {choice.n}",
             f"mean {measure.label}": measure.show(choice.value),
-            "cost against labels of other seeds": measure.show(choice.cost),
+            "cost against the oracle of other seeds": measure.show(choice.cost),
             "p": markup.p_value(choice.p),
             "n": str(choice.n),
         }

@@ -40,11 +40,11 @@ def errors(kind: str, cells: int, n: int, trials: int) -> Counter[str]:
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     ("kind", "cells", "n"),
-    [("normal", 4, 3), ("skewed", 8, 3), ("collapsing", 2, 5), ("collapsing", 8, 3), ("skewed", 2, 10)],
+    [("normal", 4, 3), ("skewed", 8, 3), ("collapsing", 4, 3), ("collapsing", 2, 10)],
 )
 def test_alike_cells_are_seldom_said_to_differ(kind: str, cells: int, n: int) -> None:
-    found = errors(kind, cells, n, trials=30)
-    assert all(count <= alike.most(30) for count in found.values()), found
+    found = errors(kind, cells, n, trials=20)
+    assert all(count <= alike.most(20) for count in found.values()), found
 
 
 @pytest.mark.slow
