@@ -97,7 +97,7 @@ def _axis(analysis: Analysis, axis: str) -> list[str]:
         shown = np.abs(effect.comparison.difference) >= 10.0**-measure.digits
         if (shown & (p <= ERROR)).any():
             found.append(_moved(analysis, axis, effect, np.where(shown & (p <= ERROR), p, np.nan)))
-        else:
+        elif np.nanmin(p) > ERROR:
             silent.append((_reach(effect), measure, float(np.nanmin(p))))
     for over, group in groupby(sorted(silent, key=lambda each: each[0]), key=lambda each: each[0]):
         found.append(_still(analysis, axis, over, [(measure, p) for _, measure, p in group]))

@@ -120,3 +120,13 @@ def test_few_seeds_are_cautioned_of(tmp_path) -> None:
         caution = summary.caution(study)
         assert told in caution
         assert bool(caution) == bool(told)
+
+
+def test_a_difference_too_small_to_show_is_neither_told_nor_denied(tmp_path) -> None:
+    def make(config: RunConfig):
+        nmi = 0.5 + 1e-5 * (config.objective.balance_weight == 0) + 1e-9 * config.seed
+        return synthetic.record(config, pictures=False, metrics={"mixture_elbo": -20.0, "nmi": nmi})
+
+    plan = synthetic.plan({"objective.balance_weight": [0.0, 20.0]}, range(7))
+    told = summary.sentences(analyze(load(synthetic.write(tmp_path, plan, make))))
+    assert not any(each.startswith("**Balance weight**") for each in told)
