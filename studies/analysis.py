@@ -7,13 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from studies import effects, measures, paired, pareto, selection, stats, tables
+from studies import effects, measures, paired, pareto, selection, simultaneous, stats, tables
 from studies.anova import Anova
 from studies.effects import Effect
 from studies.measures import Measure
 from studies.paired import Comparison
 from studies.selection import Choice
+from studies.stats import Row
 from studies.study import Study
+
+SPOKEN = (measures.NMI, measures.ELBO, measures.DEAD)
+"""Measures that sentences about an axis are made of."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,12 @@ class Analysis:
     """By axis with several levels and measure; empty where the design has no matching cells."""
     variance: dict[Measure, Anova]
     """Only of full grids."""
+    below: dict[Measure, Row]
+    """p-values of each cell against the one with the highest mean, adjusted over cells and these measures."""
+    moved: dict[str, dict[Measure, Row]]
+    """By axis, p-values of each level against the baseline's, adjusted over levels and `SPOKEN` measures."""
+    depends: dict[Measure, dict[tuple[int, ...], float]]
+    """p-values of each pair of axes in `variance`, adjusted over pairs and measures."""
     choices: list[Choice]
     """Of the rules that see no labels; empty without labels to count their cost with."""
     traded: tuple[Measure, ...]
@@ -58,6 +68,7 @@ def analyze(study: Study) -> Analysis:
     baseline = study.baseline
     alive = baseline is not None and any(run.complete for run in study.of_cell(baseline))
     tried = {measure: effects.variance(study, measure) for measure in compared}
+    variance = {measure: found for measure, found in tried.items() if found is not None}
     return Analysis(
         study=study,
         leading=tables.measured(study, measures.LEADING),
@@ -78,7 +89,19 @@ def analyze(study: Study) -> Analysis:
             if alive and baseline is not None and study.peers
         },
         effects=along,
-        variance={measure: found for measure, found in tried.items() if found is not None},
+        variance=variance,
+        below=dict(
+            zip(
+                compared,
+                simultaneous.below_best([study.comparable(measure) for measure in compared]),
+                strict=True,
+            )
+        ),
+        moved={
+            axis: effects.adjusted({measure: of[measure] for measure in SPOKEN if measure in of})
+            for axis, of in along.items()
+        },
+        depends=effects.interactions(study, list(variance)) if variance else {},
         choices=selection.choose(study, compared[0]) if measures.NMI in compared else [],
         traded=traded,
         front=_front(study, traded),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -14,6 +14,7 @@ from studies.analysis import Analysis
 from studies.markup import escape
 from studies.measures import Measure
 from studies.page import Page
+from studies.stats import Row
 from studies.study import Study
 
 STRENGTH, TEMPERATURE = "objective.balance_weight", "routing.temperature"
@@ -66,7 +67,25 @@ def effect_of_each(analysis: Analysis, page: Page) -> None:
                 page.add(
                     markup.table(tables.comparison_rows(measure, comparison, ticks, baseline, names[axis]))
                 )
+        _adjusted(analysis.moved[axis], ticks, where.baseline, names[axis], page)
         _curves(study, axis, where, ticks, page)
+
+
+def _adjusted(
+    moved: Mapping[Measure, Row], ticks: Sequence[str], baseline: int, name: str, page: Page
+) -> None:
+    """The p-values that sentences about the axis rest on."""
+    rows = [
+        {name: tick} | {measure.label: markup.p_value(row[place]) for measure, row in moved.items()}
+        for place, tick in enumerate(ticks)
+        if place != baseline
+    ]
+    if any(np.isfinite(row).any() for row in moved.values()):
+        page.add(
+            f"p adjusted over these levels and measures (max-T, Westfall & Young 1993), against "
+            f"{escape(f'{name} {ticks[baseline]}')}: the summary's sentences about the axis rest on them.",
+            markup.table(rows),
+        )
 
 
 def heat_maps(analysis: Analysis, page: Page) -> None:

@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 
-from studies import measures, tables
+from studies import judging, measures, tables
 from studies.analysis import Analysis
+from studies.judging import Judge
 from studies.markup import escape
 from studies.page import FOLDED, Page
 from studies.study import Run, Study
 
 SHOWN = 12
 """Rows of a table that are shown without a click."""
-
-
-def judged(runs: Sequence[Run]) -> tuple[str, list[Run]]:
-    """Return the split whose ELBO judges the runs, a choice that sees no labels, and those that have it.
-
-    It is the validation split where all have the same.
-    """
-    same = len({run.held_out for run in runs}) == 1
-    for split in ("validation", "test") if same else ("test",):
-        if found := [run for run in runs if key(split) in run.metrics]:
-            return split, found
-    return "", []
-
-
-def key(split: str) -> str:
-    """Return where a run's metrics keep the ELBO of a split."""
-    return f"{split}.{measures.ELBO.key.rpartition('.')[2]}"
 
 
 def ledger(analysis: Analysis, page: Page) -> None:
@@ -50,9 +32,11 @@ def ledger(analysis: Analysis, page: Page) -> None:
     )
     rows = tables.result_rows(study, table, chosen, most=min(told, SHOWN + FOLDED))
     page.rows(rows, SHOWN, "[table.csv](table.csv)", total=told)
-    split, found = judged([run for run in study.of_cell(study.baseline or 0) if run.record.ledger])
-    if found:
-        _by_expert(study, max(found, key=lambda run: run.metrics[key(split)]), split, page)
+    found = [run for run in study.of_cell(study.baseline or 0) if run.record.ledger]
+    if judge := judging.judge(found):
+        _by_expert(study, max(filter(judge.has, found), key=judge.score), judge, page)
+    elif found:
+        page.add(judging.REFUSAL)
 
 
 def _marginal(study: Study) -> str:
@@ -84,7 +68,7 @@ def _importance_weighted(study: Study) -> str:
     return f"The IWAE bound weighs {' or '.join(parts)}; of the same images it is tighter on average."
 
 
-def _by_expert(study: Study, best: Run, split: str, page: Page) -> None:
+def _by_expert(study: Study, best: Run, judge: Judge, page: Page) -> None:
     parts = {name: best.record.ledger[name] for name in ("recon_log_prob", "kl_z")}
     frame = pd.DataFrame({"importance": best.record.importance, **parts})
     share = frame["importance"].where(frame["importance"] > 0)
@@ -104,8 +88,8 @@ def _by_expert(study: Study, best: Run, split: str, page: Page) -> None:
     ]
     link = page.keep("ledger", frame.rename_axis("expert").reset_index())
     page.add(
-        f"By expert, in the best run of cell {tables.label(study, best.cell)} "
-        f"({escape(tables.describe(study, best.cell))}) by the {split} ELBO, seed {best.seed}. Parts are "
+        f"By expert, in the run of cell {tables.label(study, best.cell)} "
+        f"({escape(tables.describe(study, best.cell))}) with {judge.words}, seed {best.seed}. Parts are "
         "weighed by the gate, and add up to the run's numbers; the last column is the mean of the images "
         f"that the gate gives the expert. As CSV: {link}."
     )

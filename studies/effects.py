@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
-from studies import anova, paired, stats
+from studies import anova, paired, simultaneous, stats
 from studies.anova import Anova
 from studies.measures import Measure
 from studies.paired import Comparison
@@ -41,9 +43,8 @@ class Effect:
     """Of the averages over contexts, one a seed."""
     comparison: Comparison
     """With the baseline level."""
-    low: Row
-    """Lower end of the interval of the difference that a sentence may rest on, for all levels together."""
-    high: Row
+    levels: Matrix
+    """Averages over contexts, [seeds, levels]; NaN in seeds that lack a run."""
 
 
 def contexts(study: Study, axis: str, values: Matrix) -> Contexts | None:
@@ -75,18 +76,41 @@ def effect(study: Study, axis: str, measure: Measure) -> Effect | None:
         return None
     levels = runs[:, where.cells].mean(axis=1)  # [seeds, levels]
     levels[~where.seeds] = np.nan
-    differences = levels - levels[:, [where.baseline]]
-    differences[:, where.baseline] = np.nan
-    low, high = stats.guarded_intervals(differences, comparisons=levels.shape[1] - 1)
     return Effect(
         measure=measure,
         contexts=where,
         means=stats.means(runs)[where.cells],
         summary=stats.summarize(levels, measure.ends),
         comparison=paired.compare(levels, where.baseline, measure.better or 1),
-        low=low,
-        high=high,
+        levels=levels,
     )
+
+
+def adjusted(along: Mapping[Measure, Effect]) -> dict[Measure, Row]:
+    """Return p-values of all levels of one axis against the baseline, adjusted over levels and measures.
+
+    One entry a level; NaN for the baseline's, and where fewer than two seeds have all runs.
+    """
+    found = list(along.values())
+    rows = simultaneous.from_reference(
+        [each.levels for each in found], [each.contexts.baseline for each in found]
+    )
+    return dict(zip(along, rows, strict=True))
+
+
+def interactions(study: Study, chosen: Sequence[Measure]) -> dict[Measure, dict[tuple[int, ...], float]]:
+    """Return p-values of all pairs of axes of a full grid, adjusted over pairs and measures.
+
+    Axes are counted among those that vary, as in `variance`.
+    """
+    shape = [len(study.axes[axis]) for axis in varied(study)]
+    order = np.argsort(_codes(study).sum(axis=1))
+    rows = simultaneous.interactions([study.comparable(measure)[:, order] for measure in chosen], shape)
+    pairs = list(combinations(range(len(shape)), 2))
+    return {
+        measure: dict(zip(pairs, row.tolist(), strict=True))
+        for measure, row in zip(chosen, rows, strict=True)
+    }
 
 
 def variance(study: Study, measure: Measure) -> Anova | None:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from moevae import config as configs
 from moevae.presets import PRESETS
-from studies import confounding, markup, paired, stats, tables, wording
+from studies import confounding, markup, paired, simultaneous, stats, tables, wording
 from studies.markup import escape, prose
 from studies.page import FOLDED, Page
 from studies.study import Run, Study
@@ -85,9 +85,15 @@ def reading(study: Study, page: Page) -> None:
         "A run that failed or is missing lowers n and is listed; nothing is put in its place.",
         "`mean ± standard deviation [interval]`: ddof = 1. The interval is Student's 95 % interval of the "
         "mean over seeds, the same in summary, tables and figures, left out where n = 1 or all runs agree"
-        f"{_coverage(n)}.",
-        "Intervals of differences in the summary are corrected for the number of levels compared "
-        "(Bonferroni); those in tables hold one at a time.",
+        f"{_coverage(n)}. Intervals of differences in tables hold one at a time.",
+        "Sentences of the summary rest on adjusted p: the share of rearrangements of the cells within each "
+        "seed whose largest statistic reaches the observed one (max-T, Westfall & Young 1993; all of them or "
+        f"{simultaneous.DRAWN:,} drawn at random). Where cells do not differ, whatever the distribution of "
+        "their numbers, the chance of any false sentence is at most 5 % for the best cell (against the best "
+        "of the sample, as in Hsu 1984; over cells and measures), for each axis (against a reference level, "
+        "as in Dunnett 1955; over levels and measures), for interactions (and F tests with Bonferroni's "
+        "correction besides; over pairs and measures), and for choosing without labels (by sign flips; over "
+        "cells and rules). What does not differ significantly need not be equal.",
         "p: sign-flip permutation test of the paired differences over shared seeds, two-sided, "
         f"{exact}; {least}. Holm corrects for all rows of a table.",
         "P(better): chance that a run of this row is better than one of the baseline, ties half. Effect g: "

@@ -52,6 +52,13 @@ class Run:
         return data["name"], data["split_seed"], data["imbalance"], self.record.data.validation
 
     @property
+    def objective(self) -> tuple[object, ...]:
+        """What training minimized, and on which images: only runs that agree on it have comparable losses."""
+        config, data = self.record.config, self.record.data
+        terms = tuple(sorted((name, str(value)) for name, value in config["objective"].items()))
+        return self.likelihood, terms, config["train"].get("num_samples"), self.held_out, data.train
+
+    @property
     def complete(self) -> bool:
         """Whether the run reached its end and left metrics."""
         return self.record.status == "complete"

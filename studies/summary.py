@@ -1,119 +1,152 @@
-"""What a study shows, in plain sentences. Each rests on an interval; one that its interval does not carry is
-not written."""
+"""What a study shows, in plain sentences. Each kind of sentence has a family-wise error of at most 5 %.
+
+The best cell: over all cells and measures together. An axis: over its levels and the `SPOKEN` measures.
+Interactions: over all pairs of axes and measures. Choosing without labels: over cells and rules. The tests
+are those of `studies.simultaneous`. Where no test finds anything, a sentence says so or is not written.
+"""
 
 from __future__ import annotations
+
+from itertools import groupby
 
 import numpy as np
 
 from studies import effects, paired, stats, tables, wording
 from studies.analysis import Analysis
 from studies.effects import Effect
-from studies.markup import escape
-from studies.measures import DEAD, ELBO, NMI, Measure
-from studies.selection import Choice
+from studies.markup import escape, p_value
+from studies.measures import Measure
+from studies.stats import Row
 from studies.study import Study
 
-SPOKEN = (NMI, ELBO, DEAD)
-"""Measures that sentences about an axis are made of."""
+ERROR = 1 - stats.LEVEL
+"""Of each kind of sentence, family-wise."""
 MATERIAL = 0.1
 """An interaction is worth saying where its partial η² is surely above this share."""
-VAGUE = 0.5
-"""A bound on all differences is worth saying below this share of the range over cells."""
+LISTED = 12
+"""Cells that a sentence names, at most."""
 
 
 def sentences(analysis: Analysis) -> list[str]:
     """Return the sentences about one data set, in Markdown."""
     found = [_best(analysis, measure) for measure in analysis.compared]
-    for axis, along in analysis.effects.items():
-        found += [_axis(analysis, axis, along[measure]) for measure in SPOKEN if measure in along]
+    for axis in analysis.moved:
+        found += _axis(analysis, axis)
     found += [_interaction(analysis, measure) for measure in analysis.variance]
     found.append(_selection(analysis))
     return [sentence for sentence in found if sentence]
 
 
 def caution(study: Study) -> str:
-    """Return what to think of the sentences where so few seeds leave no permutation test a chance, or ""."""
+    """Return what so few seeds cannot show, or ""."""
     n = len(study.seeds)
     least = paired.smallest_p(n)
-    if n < 2 or least <= 1 - stats.LEVEL:
+    if n < 2 or least <= ERROR:
         return ""
     return (
-        f"With n = {n} these intervals take for granted that seeds spread normally; the permutation tests "
-        f"below do not, and with {n} pairs none can fall below p = {least:.2g}."
+        f"With n = {n} no sentence can tell two cells, or the two levels of an axis, apart: no permutation "
+        f"test of {n} pairs can have p below {least:.2g}. More cells or levels have more arrangements."
     )
 
 
 def _best(analysis: Analysis, measure: Measure) -> str:
-    """The cell with the highest mean, and how many cannot be told from it."""
-    values = analysis.study.comparable(measure)
+    """The cell with the highest mean, and which others are not told from it."""
+    study, p = analysis.study, analysis.below[measure]
+    values = study.comparable(measure)
     mean = stats.means(values)
-    cells = int(np.isfinite(mean).sum())
-    if cells < 2:
+    if not np.isfinite(p).any() or np.nanmax(mean) - np.nanmin(mean) <= 1e-12:
         return ""
     best = int(np.nanargmax(mean))
-    low, high = np.clip(stats.guarded_intervals(values[:, [best]]), *measure.ends)
-    if not np.isfinite(low[0]):
-        return ""
-    behind = values - values[:, [best]]
-    behind[:, best] = np.nan
-    _, top = stats.guarded_intervals(behind)
-    apart = int((top < 0).sum())
-    where = f"cell {tables.label(analysis.study, best)} ({tables.describe(analysis.study, best)})"
-    others = _others(cells - 1, apart)
+    below = p <= ERROR
+    others = [cell for cell in np.flatnonzero(np.isfinite(mean)) if cell != best]
     return escape(
-        f"The highest mean {measure.label} is that of {where}: "
-        f"{_number(measure, mean[best], low[0], high[0])} (n = {stats.counts(values)[best]}); {others}."
+        f"The highest mean {measure.label} is that of cell {tables.label(study, best)} "
+        f"({tables.describe(study, best)}): {measure.show(mean[best])}{_unit(measure)} "
+        f"(n = {stats.counts(values)[best]}; the highest of {len(others) + 1} means, so biased upward). "
+        + _beside(study, [cell for cell in others if not below[cell]], int(below.sum()))
     )
 
 
-def _others(number: int, below: int) -> str:
-    """Say how many of the other cells are surely below the best."""
-    if number == 1:
-        return (
-            "the mean of the other is below it" if below else "the mean of the other cannot be told from it"
-        )
-    if below == number:
-        return "the means of all others are below it"
+def _beside(study: Study, level: list[int], below: int) -> str:
+    """Say which cells are not told from the best, and how many are."""
     if not below:
-        return f"no mean of the other {number} cells can be told from it"
-    means = "mean" if number - below == 1 else "means"
-    return f"the {means} of {number - below} of the other {number} cells cannot be told from it"
-
-
-def _axis(analysis: Analysis, axis: str, effect: Effect) -> str:
-    """The largest difference along an axis that is carried, or else how small all of them are."""
-    study, measure = analysis.study, effect.measure
-    name = tables.words(study.axes)[axis]
-    levels = [wording.show(value) for value in study.axes[axis]]
-    reference = levels[effect.contexts.baseline]
-    n = int(np.nanmax(np.where(np.isfinite(effect.low), effect.comparison.n, 0)))
-    settings = len(effect.contexts.cells)
-    seen = 10.0**-measure.digits
-    carried = (effect.low >= seen) | (effect.high <= -seen)
-    if carried.any():
-        size = np.where(carried, np.abs(effect.comparison.difference), -1.0)
-        level = int(np.argmax(size))
-        sign = 1 if effect.comparison.difference[level] > 0 else -1
-        moved = sign * (effect.means[:, level] - effect.means[:, effect.contexts.baseline])
-        ends = sorted((sign * effect.low[level], sign * effect.high[level]))
-        verb = "raises" if sign > 0 else "lowers"
-        number = _number(measure, size[level], *ends)
-        over = _over(n, settings, int((moved > 0).sum()))
         return (
-            f"**{escape(name.capitalize())}** {escape(levels[level])} in place of {escape(reference)} {verb} "
-            f"{escape(f'{measure.label} by {number}{_unit(measure)} ({over}).')}"
+            "No other cell differs significantly from it."
+            if len(level) > 1
+            else "The other cell does not differ significantly from it."
         )
-    over = _over(n, settings, settings)
-    reach = np.concatenate([effect.low, effect.high])
-    reach = np.abs(reach[np.isfinite(reach)])
-    cells = stats.means(study.comparable(measure))
-    span = np.nanmax(cells) - np.nanmin(cells)
-    if measure is DEAD or len(reach) < 2 * (len(levels) - 1) or reach.max() > VAGUE * span:
-        return ""
+    if not level:
+        others = f"All {below} others are" if below > 1 else "The other cell is"
+        return f"{others} below it (adjusted p ≤ {ERROR:.2g})."
+    cells = ", ".join(tables.label(study, cell) for cell in level)
+    named = f" ({cells})" if len(level) <= LISTED else ""
     return (
-        f"**{escape(name.capitalize())}**: no level moves {escape(measure.label)} from that of "
-        f"{escape(reference)} by more than {escape(f'{measure.show(reach.max())}{_unit(measure)} ({over}).')}"
+        f"{wording.count(len(level), 'other cell').capitalize()}{named} "
+        f"{'does' if len(level) == 1 else 'do'} not differ significantly from it; "
+        f"{below} {'is' if below == 1 else 'are'} below it (adjusted p ≤ {ERROR:.2g})."
     )
+
+
+def _axis(analysis: Analysis, axis: str) -> list[str]:
+    """What the axis does to each measure, then the measures in which nothing was found."""
+    found, silent = [], []
+    for measure, p in analysis.moved[axis].items():
+        effect = analysis.effects[axis][measure]
+        if not np.isfinite(p).any() or np.nanmax(np.abs(effect.comparison.difference)) <= 1e-12:
+            continue
+        shown = np.abs(effect.comparison.difference) >= 10.0**-measure.digits
+        if (shown & (p <= ERROR)).any():
+            found.append(_moved(analysis, axis, effect, np.where(shown & (p <= ERROR), p, np.nan)))
+        elif np.nanmin(p) > ERROR:
+            silent.append((_reach(effect), measure, float(np.nanmin(p))))
+    for over, group in groupby(sorted(silent, key=lambda each: each[0]), key=lambda each: each[0]):
+        found.append(_still(analysis, axis, over, [(measure, p) for _, measure, p in group]))
+    return found
+
+
+def _moved(analysis: Analysis, axis: str, effect: Effect, p: Row) -> str:
+    """The largest of the differences along an axis that are significant."""
+    measure, study = effect.measure, analysis.study
+    name, levels, reference = _names(study, axis, effect)
+    difference = np.where(np.isnan(p), 0.0, effect.comparison.difference)
+    level = int(np.argmax(np.abs(difference)))
+    sign = 1 if difference[level] > 0 else -1
+    moved = sign * (effect.means[:, level] - effect.means[:, effect.contexts.baseline])
+    verb = "raises" if sign > 0 else "lowers"
+    over = _over(*_reach(effect), int((moved > 0).sum()))
+    return (
+        f"**{escape(name.capitalize())}** {escape(levels[level])} in place of {escape(reference)} {verb} "
+        + escape(
+            f"{measure.label} by {measure.show(abs(difference[level]))}{_unit(measure)} "
+            f"(adjusted p {_p(p[level])}; {over})."
+        )
+    )
+
+
+def _still(analysis: Analysis, axis: str, reach: tuple[int, int], silent: list[tuple[Measure, float]]) -> str:
+    """The measures in which no level differs significantly from the baseline's."""
+    name, levels, reference = _names(analysis.study, axis, analysis.effects[axis][silent[0][0]])
+    *most, last = (measure.label for measure, _ in silent)
+    words = f"{', '.join(most)} or {last}" if most else last
+    subject = (
+        f"no level differs significantly from {reference}"
+        if len(levels) > 2
+        else f"{' and '.join(levels)} do not differ significantly"
+    )
+    least = min(p for _, p in silent)
+    return f"**{escape(name.capitalize())}**: " + escape(
+        f"{subject} in {words} (least adjusted p {_p(least)}; {_over(*reach, reach[1])})."
+    )
+
+
+def _names(study: Study, axis: str, effect: Effect) -> tuple[str, list[str], str]:
+    levels = [wording.show(value) for value in study.axes[axis]]
+    return tables.words(study.axes)[axis], levels, levels[effect.contexts.baseline]
+
+
+def _reach(effect: Effect) -> tuple[int, int]:
+    """Return how many seeds and settings of the other axes the effect is of."""
+    return int(effect.contexts.seeds.sum()), len(effect.contexts.cells)
 
 
 def _over(n: int, settings: int, moved: int) -> str:
@@ -125,44 +158,41 @@ def _over(n: int, settings: int, moved: int) -> str:
 
 
 def _interaction(analysis: Analysis, measure: Measure) -> str:
-    """The largest interaction of two axes, where it is beyond chance and large."""
-    found = analysis.variance[measure]
-    corrected = stats.holm(np.array([effect.p for effect in found.effects]))
+    """The largest interaction of two axes, where it is significant and large."""
+    found, p = analysis.variance[measure], analysis.depends[measure]
     pairs = [
         effect
-        for effect, p in zip(found.effects, corrected, strict=True)
-        if len(effect.axes) == 2 and p < 1 - stats.LEVEL and effect.low > MATERIAL
+        for effect in found.effects
+        if len(effect.axes) == 2 and p[effect.axes] <= ERROR and effect.low > MATERIAL
     ]
     if not pairs:
         return ""
     effect = max(pairs, key=lambda each: each.partial_eta_squared)
     names = tables.words(analysis.study.axes)
     first, second = (names[effects.varied(analysis.study)[axis]] for axis in effect.axes)
-    share = f"{effect.partial_eta_squared:.2f} [{effect.low:.2f}, {effect.high:.2f}]"
     return (
-        f"What **{escape(first)}** does to {escape(measure.label)} depends on **{escape(second)}**: "
-        f"their interaction has partial η² {share} (n = {found.n})."
+        f"What **{escape(first)}** does to {escape(measure.label)} depends on **{escape(second)}**: their "
+        f"interaction has partial η² {effect.partial_eta_squared:.2f} "
+        f"({escape(f'adjusted p {_p(p[effect.axes])}')}; n = {found.n})."
     )
 
 
 def _selection(analysis: Analysis) -> str:
-    """What choosing by the bound costs, where the cost is beyond its interval."""
+    """What choosing by a bound costs, where that is beyond luck."""
     for choice in analysis.choices:
-        if choice.rule.nats and choice.low > 0:
-            measure = analysis.compared[0]
+        measure = analysis.compared[0]
+        if choice.rule.nats and choice.p <= ERROR and choice.cost >= 10.0**-measure.digits:
             return escape(
                 f"Choosing a cell without labels, by the {choice.rule.name}, costs "
-                f"{_cost(measure, choice)} {measure.label} against the oracle choice (n = {choice.n})."
+                f"{measure.show(choice.cost)} {measure.label} against the cell that labels of other seeds "
+                f"choose (adjusted p {_p(choice.p)}; n = {choice.n})."
             )
     return ""
 
 
-def _cost(measure: Measure, choice: Choice) -> str:
-    return _number(measure, choice.cost, choice.low, choice.high)
-
-
-def _number(measure: Measure, value: float, low: float, high: float) -> str:
-    return f"{measure.show(value)} [{measure.show(low)}, {measure.show(high)}]"
+def _p(p: float) -> str:
+    shown = p_value(p)
+    return shown if shown.startswith("<") else f"= {shown}"
 
 
 def _unit(measure: Measure) -> str:

@@ -5,9 +5,9 @@ import pytest
 import synthetic
 
 from moevae.config import RunConfig
-from studies import effects
+from studies import effects, simultaneous
 from studies.loading import load
-from studies.measures import NMI
+from studies.measures import ELBO, NMI
 from studies.study import Study
 
 AXES = {"objective.balance_weight": [0.0, 5.0, 20.0], "routing.kind": ["soft", "hard"]}
@@ -39,11 +39,21 @@ def test_a_level_is_the_mean_over_the_other_axes_seed_by_seed(grid: Study) -> No
     np.testing.assert_allclose(found.comparison.difference[:2], (by_seed - by_seed[:, [2]]).mean(axis=0)[:2])
 
 
-def test_interval_for_sentences_holds_the_one_of_the_table(grid: Study) -> None:
-    found = effects.effect(grid, "objective.balance_weight", NMI)
-    assert found is not None
-    assert (found.low[:2] <= found.comparison.low[:2]).all()
-    assert (found.high[:2] >= found.comparison.high[:2]).all()
+def test_all_measures_of_an_axis_share_its_error(grid: Study) -> None:
+    along = {measure: effects.effect(grid, "objective.balance_weight", measure) for measure in (NMI, ELBO)}
+    alone = effects.adjusted({NMI: along[NMI]})[NMI]
+    both = effects.adjusted(along)
+    assert np.isnan(both[NMI][2])
+    assert (both[NMI][:2] >= alone[:2]).all()
+    by_seed = grid.matrix("test.nmi").reshape(4, 3, 2).mean(axis=2)
+    np.testing.assert_allclose(alone, simultaneous.from_reference([by_seed], [2])[0])
+
+
+def test_interactions_are_told_by_pairs_of_the_axes_that_vary(grid: Study) -> None:
+    found = effects.interactions(grid, [NMI])
+    assert list(found[NMI]) == [(0, 1)]
+    oracle = next(each.p for each in effects.variance(grid, NMI).effects if len(each.axes) == 2)
+    assert found[NMI][0, 1] >= oracle * (1 - 1e-9)
 
 
 @pytest.mark.parametrize(

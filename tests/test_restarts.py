@@ -1,4 +1,4 @@
-"""Restarts keep the run with the best bound of each group, and see no label."""
+"""Restarts keep the run with the best bound of each group, and see neither a label nor the test split."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import synthetic
 
 from moevae.config import override
 from moevae.presets import digits
-from studies import loading, restarts
+from studies import judging, loading, restarts
 from studies.report import write_report
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -39,7 +39,7 @@ def folder(path, failing=(), of_gate=()):
 
 def seeds_kept(path, size):
     study = loading.load(path)
-    return [run.seed for run in restarts.kept(study.of_cell(0), size, restarts.by_bound("test"))]
+    return [run.seed for run in restarts.kept(study.of_cell(0), size, judging.BOUND.score)]
 
 
 def shown(made):
@@ -59,21 +59,23 @@ def test_each_group_keeps_its_best_bound_whatever_the_labels_say(tmp_path):
 
 def test_a_group_may_keep_the_run_whose_gate_has_the_lowest_loss_of_its_own(tmp_path):
     study = loading.load(folder(tmp_path, failing=(2,), of_gate=range(7)))
-    seeds = [[run.seed for run in restarts.kept(study.of_cell(0), size, restarts.by_gate)] for size in (2, 3)]
+    seeds = [
+        [run.seed for run in restarts.kept(study.of_cell(0), size, judging.GATE.score)] for size in (2, 3)
+    ]
     assert seeds == [[1, 3, 5], [1, 5]]
 
 
 def test_the_page_tells_of_both_criteria_where_gates_have_losses_of_their_own(tmp_path):
     names = [row[0] for row in shown(folder(tmp_path, of_gate=range(7)))[1:]]
-    assert names == ["1 run, as it comes", "2 runs, by ELBO", "2 runs, by the gate's loss"]
+    assert names == ["1 run, as it comes", "2 runs, by validation ELBO", "2 runs, by gate's training loss"]
 
 
 def test_gates_judge_only_where_each_of_the_runs_kept_its_gates_loss(tmp_path):
     without = folder(tmp_path / "one without", failing=(6,), of_gate=range(1, 6))
     failed = folder(tmp_path / "all with, or failed", failing=(0, 6), of_gate=range(1, 6))
     assert [shown(each)[-1][0] for each in (without, failed)] == [
-        "2 runs, by ELBO",
-        "2 runs, by the gate's loss",
+        "2 runs, by validation ELBO",
+        "2 runs, by gate's training loss",
     ]
 
 
@@ -84,7 +86,7 @@ def test_a_failed_run_is_never_kept_and_a_group_of_them_keeps_none(tmp_path):
 
 def test_the_page_tells_of_groups_of_one_and_two_of_seven_seeds(tmp_path):
     heads, *told = shown(folder(tmp_path))
-    assert [row[:2] for row in told] == [["1 run, as it comes", "7"], ["2 runs, by ELBO", "3"]]
+    assert [row[:2] for row in told] == [["1 run, as it comes", "7"], ["2 runs, by validation ELBO", "3"]]
     column = heads.index("NMI")
     assert told[0][column].startswith("0.514 ± 0.313")
     assert told[1][column].startswith("0.633 ± 0.379")
