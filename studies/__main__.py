@@ -24,7 +24,7 @@ from studies import arguments, baselines, designs, listing
 from studies.arguments import Ablate, Dashboard, List, Options, RebuildStorage, Report, Search, Verify
 from studies.designs import Design
 from studies.ledger import Ledger, survey
-from studies.signals import Stopped, terminable
+from studies.signals import Stopped, end_at_once, terminable
 from studies.site import check, lost, of_options, train
 from studies.wording import count
 
@@ -273,4 +273,6 @@ def _print_cells(ledger: Ledger, folder: Path, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    end_at_once()
+    sys.exit(code)
