@@ -82,6 +82,7 @@ def ablate(options: Ablate, *, again: str) -> int:
         _print_cells(survey(design, folder, retry_failed=options.retry_failed), folder, options.json)
         return 0
 
+    from studies import storage
     from studies.engine import run_study  # Optuna takes a second to import: not before it is needed
     from studies.hiring import workforce
     from studies.progress import watching
@@ -102,7 +103,7 @@ def ablate(options: Ablate, *, again: str) -> int:
                 functools.partial(train, site=site),
                 workforce=hired,
                 watch=watch,
-                storage_url=options.storage,
+                storage_url=storage.given(options.storage),
                 retry_failed=options.retry_failed,
                 preflight=preflight,
                 lost=functools.partial(lost, site=site),

@@ -112,7 +112,7 @@ Workers = Annotated[str | None, _optional("N|auto", "train in this process")]
 Chunk = Annotated[str, arg(metavar="auto|N")]
 Memory = Annotated[str | None, _optional("SIZE", "no limit")]
 Dask = Annotated[str | None, _optional("ADDRESS", "this machine")]
-Storage = Annotated[str | None, _optional("URL", "a SQLite file in the study's folder")]
+Storage = Annotated[str | None, _optional("URL", "MOEVAE_STORAGE, else a SQLite file in the study's folder")]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from moevae.config import RunConfig
 from moevae.errors import MoevaeError
-from studies import locks, records, signals, storage
+from studies import locks, ownership, records, signals, storage
 from studies.designs import Cell, Design
 from studies.executors import OnEpoch, WorkersError, Workforce
 from studies.failures import Guarded, Raised, Streak
@@ -118,9 +118,10 @@ def run_study(
         ledger = survey(design, folder, retry_failed=retry_failed)
         if ledger.tasks:
             preflight([config for task in ledger.tasks for config in task.configs])
-        with storage.opened(url) as opened:
+        with storage.opened(url) as opened, ownership.described(folder):
+            ownership.check(opened, design.name, folder)
             trials = Trials(opened, ledger.whole, folder)
-            write_study(ledger, folder)
+            write_study(ledger, folder, shared=storage_url is not None)
             trials.reconcile(ledger.recorded, [task.cell.key for task in ledger.tasks])
             watch.begin(ledger)
             trained = _Work(ledger, folder, run, lost, trials, workforce, watch).do()

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 
 from moevae.config import RunConfig, fingerprint
 from moevae.errors import MoevaeError
-from studies import locks, records, searches, signals, storage
+from studies import locks, ownership, records, searches, signals, storage
 from studies.attempts import Attempt, Attempts
 from studies.designs import Cell
 from studies.engine import Lost, Run
@@ -302,7 +302,10 @@ def run_search(
         with (
             storage.opened(url) as opened,
             tempfile.TemporaryDirectory() as flags,
+            ownership.described(folder),
         ):
+            ownership.check(opened, search.name, folder)
+            write_tree(search.to_dict(list(listed.values())), folder, shared=storage_url is not None)
             attempts = Attempts(opened, search, folder, sampler=sampler, pruner=pruner)
             attempts.reconcile(
                 list(listed.values()), {key: list(found.values()) for key, found in recorded.items()}
@@ -310,7 +313,6 @@ def run_search(
             driver = _Driver(
                 search, folder, run, lost, workforce, watch, attempts, Path(flags), recorded, listed
             )
-            driver.describe()
             watch.begin(search, len(attempts.finished()), budget.trials)
             driver.work(budget)
             return Found(tuple(attempts.finished()), tuple(attempts.best()), driver.trained)

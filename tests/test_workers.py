@@ -1,7 +1,8 @@
 """Worker processes: who they are, what they tell, and that they decide no bit of any number."""
 
-import ctypes
+import functools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -101,21 +102,18 @@ def test_workers_that_never_start_are_told():
         workers.end()
 
 
-def stop_oneself():
-    os.kill(os.getpid(), signal.SIGSTOP)
-
-
-def hold_the_interpreter():
-    """Compute in C, where no other thread of this process gets a turn and no Python handler runs."""
-    ctypes.PyDLL(None).sleep(60)
+STOPPED = functools.partial(signal.raise_signal, getattr(signal, "SIGSTOP", None))
+BUSY_IN_C = functools.partial(re.match, "(a+)+$", "a" * 60 + "b")
+"""Computes for ages; meanwhile no other thread of the process gets a turn."""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_workers_that_do_not_answer_are_ended_all_the_same(monkeypatch):
     monkeypatch.setattr("studies.workers._GRACE", 0.5)
     with local([{}, {}]) as force:
-        pids = [pid for pid, _ in wait_for([force.executor.submit(environment_of, "HOME") for _ in range(2)])]
-        for task in (stop_oneself, hold_the_interpreter):
+        first = [force.executor.submit(os.getpid) for _ in range(2)]
+        pids = [future.result(60) for future in first]
+        for task in (STOPPED, BUSY_IN_C):
             force.executor.submit(task)
         stopped = psutil.Process(pids[0])
         deadline = time.monotonic() + 30
@@ -123,10 +121,6 @@ def test_workers_that_do_not_answer_are_ended_all_the_same(monkeypatch):
             time.sleep(0.01)
         workers = [psutil.Process(pid) for pid in pids]
     assert not any(worker.is_running() for worker in workers)
-
-
-def wait_for(futures):
-    return [future.result(60) for future in futures]
 
 
 def test_a_worker_opens_files_only_once_it_has_work():
