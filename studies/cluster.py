@@ -123,12 +123,12 @@ class _Roster:
         return self._known
 
     def _asked(self) -> list[dict[str, Any]]:
-        if self._client.status != "running":  # a client that reconnects has lost all its tasks
+        scheduler = self._client.scheduler
+        if self._client.status != "running" or scheduler is None:  # one that reconnects has lost its tasks
             raise _gone(self._address)
-        identity = self._client.scheduler.identity
         try:
             with signals.heeding():
-                told = self._client.sync(identity, n_workers=-1, callback_timeout=_PATIENCE)
+                told = self._client.sync(scheduler.identity, n_workers=-1, callback_timeout=_PATIENCE)
         except TimeoutError:
             raise WorkersError(
                 f"--dask {self._address}: the scheduler has not answered for {_PATIENCE:.0f} s; "

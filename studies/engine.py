@@ -119,7 +119,7 @@ def run_study(
         if ledger.tasks:
             preflight([config for task in ledger.tasks for config in task.configs])
         with storage.opened(url) as opened, ownership.described(folder):
-            ownership.check(opened, design.name, folder)
+            storage.patiently(lambda: ownership.check(opened, design.name, folder))
             trials = Trials(opened, ledger.whole, folder)
             write_study(ledger, folder, shared=storage_url is not None)
             trials.reconcile(ledger.recorded, [task.cell.key for task in ledger.tasks])

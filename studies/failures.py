@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,6 @@ from studies.executors import OnEpoch
 
 if TYPE_CHECKING:
     from moevae.config import RunConfig
-    from studies.engine import Run
     from studies.records import Method, Outcome
 
 LIMIT = 10
@@ -52,7 +51,7 @@ class Guarded:
     written to. A `ConfigError` is the run's own.
     """
 
-    run: Run
+    run: Callable[..., list[Outcome]]
     deaths: tuple[type[Exception], ...] = ()
     """Raised too: the worker died, not the run."""
 

@@ -34,7 +34,7 @@ def home(folder: Path) -> str:
 
 
 def identity(folder: Path) -> str:
-    """Return the identity of the study in a folder; of one that was begun before there were any, its place."""
+    """Return the identity of the study in a folder; its place where it was begun before there were any."""
     with suppress(RecordError):
         return str(records.study_of(folder).get(IDENTITY) or home(folder))
     return home(folder)

@@ -304,7 +304,7 @@ def run_search(
             tempfile.TemporaryDirectory() as flags,
             ownership.described(folder),
         ):
-            ownership.check(opened, search.name, folder)
+            storage.patiently(lambda: ownership.check(opened, search.name, folder))
             write_tree(search.to_dict(list(listed.values())), folder, shared=storage_url is not None)
             attempts = Attempts(opened, search, folder, sampler=sampler, pruner=pruner)
             attempts.reconcile(

@@ -1,4 +1,4 @@
-"""No password of a storage is written: not by a command, nor by what a driver says, nor into a study's files."""
+"""No password of a storage is written: not by a command, nor by a driver, nor into a study's files."""
 
 import re
 import shlex
