@@ -1,9 +1,12 @@
 """No password of a storage is written: not by a command, nor by a driver, nor into a study's files."""
 
+import logging
 import re
 import shlex
+import sys
 
 import pytest
+from rich.console import Console
 from test_engine import Bench
 
 from moevae import redaction
@@ -115,3 +118,16 @@ def test_what_a_driver_says_holds_no_part_of_it():
     told = redaction.without_secrets("invalid port 'se' in 'cret@host'", "postgresql://me:se/cret@host/db")
     assert "cret" not in told
     assert "'se'" not in told
+
+
+def test_whatever_is_written_while_a_command_runs_is_redacted(capfd):
+    url = "postgresql+psycopg://me:hunter2x@host/db"
+    with redaction.redacting():
+        print("storage:", url)
+        print(f"Traceback: password={url.partition(':hunter2x@')[0]}:hunter2x@host", file=sys.stderr)
+        Console(stderr=True).print(url, markup=False)
+        logging.getLogger("a driver").warning("no answer from %s", url)
+    told = capfd.readouterr()
+    assert told.out == "storage: postgresql+psycopg://me:***@host/db\n"
+    assert told.err.count("***") == 2 + ("no answer" in told.err)
+    assert not LEAK.search(told.out + told.err)
