@@ -21,6 +21,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, subcommand
 from moevae.config import keys
 from moevae.errors import ConfigError, MoevaeError
 from moevae.names import nearest
+from moevae.redaction import learn, redacting
 
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 """What a person can mend: a full disk, a folder that may not be written to."""
@@ -48,6 +49,8 @@ def parse(
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
     told = io.StringIO()
+    for word in typed:
+        learn(word.partition("=")[2] if word.startswith("--") else word)
     try:
         if typed and not typed[0].startswith("-"):
             nearest("command", typed[0], [each.name for each in commands])
@@ -70,7 +73,15 @@ def parse(
 
 
 def exit_code(work: Callable[[], int]) -> int:
-    """Do the work and return its exit code: 2 for a mistake, 130 for an interrupt, 141 for a reader gone."""
+    """Do the work and return its exit code: 2 for a mistake, 130 for an interrupt, 141 for a reader gone.
+
+    No password reaches standard output or standard error.
+    """
+    with redacting():
+        return _exit_code(work)
+
+
+def _exit_code(work: Callable[[], int]) -> int:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         code = work()

@@ -26,7 +26,7 @@ from studies.arguments import Ablate, Dashboard, List, Options, RebuildStorage, 
 from studies.designs import Design
 from studies.ledger import Ledger, survey
 from studies.origins import Origins, own_files
-from studies.signals import Stopped, terminable
+from studies.signals import Stopped, end_at_once, terminable
 from studies.site import check, lost, of_options, train
 from studies.wording import count
 
@@ -86,6 +86,7 @@ def ablate(options: Ablate, *, again: str) -> int:
         _print_cells(ledger, folder, options.json)
         return 0
 
+    from studies import storage
     from studies.engine import run_study  # Optuna takes a second to import: not before it is needed
     from studies.hiring import workforce
     from studies.progress import watching
@@ -106,7 +107,7 @@ def ablate(options: Ablate, *, again: str) -> int:
                 functools.partial(train, site=site),
                 workforce=hired,
                 watch=watch,
-                storage_url=options.storage,
+                storage_url=storage.given(options.storage),
                 retry_failed=options.retry_failed,
                 preflight=preflight,
                 lost=functools.partial(lost, site=site),
@@ -284,4 +285,6 @@ def _print_cells(ledger: Ledger, folder: Path, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    end_at_once()
+    sys.exit(code)

@@ -20,7 +20,12 @@ What to expect:
 - results/STUDY/report.md tells at the end what came of it.
 - --set makes another study, named PROFILE-HASH or by --name, so that
   its records never mix with the profile's.
-- A run that failed is kept, and told; --retry-failed trains it again.
+- A run that fails, whatever it raises, is recorded with the reason, and
+  the others go on; --retry-failed trains it again. Ten failures of one
+  kind in a row stop the study.
+- Ctrl-C ends it and keeps finished runs; a second Ctrl-C does so at once.
+- MOEVAE_STORAGE names the storage where --storage does not: a password
+  in the environment is not seen in the list of processes.
 - --baselines adds rows to the report's tables: kmeans, pca-gmm,
   vae-kmeans, vae-gmm, random-gate, oracle-experts (trained on the
   labels), and with moevae[peers] clustpy-vade and clustpy-dec.
@@ -112,7 +117,7 @@ Workers = Annotated[str | None, _optional("N|auto", "train in this process")]
 Chunk = Annotated[str, arg(metavar="auto|N")]
 Memory = Annotated[str | None, _optional("SIZE", "no limit")]
 Dask = Annotated[str | None, _optional("ADDRESS", "this machine")]
-Storage = Annotated[str | None, _optional("URL", "a SQLite file in the study's folder")]
+Storage = Annotated[str | None, _optional("URL", "MOEVAE_STORAGE, else a SQLite file in the study's folder")]
 
 
 @dataclass(frozen=True)

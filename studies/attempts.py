@@ -16,12 +16,12 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from studies import spaces
+from studies import ownership, spaces
 from studies.designs import Cell
 from studies.objectives import ORACLE
 from studies.records import Record
 from studies.searches import Search
-from studies.storage import check_home, home, patiently
+from studies.storage import patiently
 from studies.trials import curve, tally
 
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
@@ -167,23 +167,22 @@ class Attempts:
 
     def _found_or_created(self) -> optuna.Study:
         name = self._search.name
-        if any(study.study_name == name for study in self._storage.get_all_studies()):
-            check_home(self._storage, name, self._folder)
+        made = all(study.study_name != name for study in self._storage.get_all_studies())
         study = optuna.create_study(
             storage=self._storage,
             study_name=name,
             directions=[objective.direction for objective in self._search.objectives],
             load_if_exists=True,
         )
+        ownership.take(self._storage, study._study_id, name, self._folder, made=made)
         attributes = {
             "title": self._search.title,
             "command": self._search.command,
             "rule": self._search.rule,
             ORACLE: self._search.oracle,
-            "folder": home(self._folder),
         }
-        for name, value in attributes.items():
-            study.set_user_attr(name, value)
+        for key, value in attributes.items():
+            study.set_user_attr(key, value)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             study.set_metric_names([objective.heading for objective in self._search.objectives])

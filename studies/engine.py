@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from moevae.config import RunConfig
 from moevae.errors import MoevaeError
-from studies import locks, records, signals, storage
+from studies import locks, ownership, records, signals, storage
 from studies.designs import Cell, Design
 from studies.executors import OnEpoch, WorkersError, Workforce
+from studies.failures import Guarded, Raised, Streak
 from studies.ledger import Ledger, Task, spread, survey, write_study
 from studies.origins import Origins
 from studies.records import Method, Outcome, Record
+from studies.silence import Silence
 from studies.storage import StorageError
 from studies.trials import Trials
 
@@ -42,7 +44,7 @@ class Run(Protocol):
 
 
 class Lost(Protocol):
-    """Says what is left of runs whose workers died, and why."""
+    """Makes the outcomes of runs that raised, or whose workers died."""
 
     def __call__(
         self, configs: Sequence[RunConfig], reason: str, /, *, method: Method | None = None
@@ -104,12 +106,14 @@ def run_study(
         storage_url: Optuna's storage; a SQLite file in the folder if None.
         retry_failed: also do again the runs whose record says that they failed.
         preflight: is given all runs to do, before anything is written, and raises what a person can mend.
-        lost: makes the outcomes of runs whose worker died too often; without it the study stops.
+        lost: makes the outcomes of runs that raised or whose worker died too often; without it the study
+            stops.
         origins: the driver's data and code; records of others are refused.
 
     Raises:
         MoevaeError: the study is owned by another driver, the folder or the storage holds another
-            study, the data is not there, or the disk is full. What was published stays.
+            study, the data is not there, the disk is full, or many runs in a row failed in the same way.
+            What was published stays.
     """
     url = storage_url or storage.default_url(folder)
     storage.check(url)
@@ -119,9 +123,10 @@ def run_study(
         origins.begin(folder, ledger.records)
         if ledger.tasks:
             preflight([config for task in ledger.tasks for config in task.configs])
-        with storage.opened(url) as opened:
+        with storage.opened(url) as opened, ownership.described(folder):
+            storage.patiently(lambda: ownership.check(opened, design.name, folder))
             trials = Trials(opened, ledger.whole, folder)
-            write_study(ledger, folder)
+            write_study(ledger, folder, shared=storage_url is not None)
             trials.reconcile(ledger.recorded, [task.cell.key for task in ledger.tasks])
             watch.begin(ledger)
             trained = _Work(ledger, folder, run, lost, trials, workforce, watch, origins).do()
@@ -147,7 +152,8 @@ class _Work:
         self._recorded = {
             key: {one.fingerprint: one for one in group} for key, group in self.ledger.recorded.items()
         }
-        self._running: dict[Future[list[Outcome]], Task] = {}
+        self._running: dict[Future[list[Outcome] | Raised], Task] = {}
+        self._streak, self._silence = Streak(), Silence()
         self._begun: Counter[tuple[str, tuple[RunConfig, ...]]] = Counter()
         self._started: dict[str, Cell] = {}
         self._trained: list[Record] = []
@@ -160,10 +166,7 @@ class _Work:
                 self._submit()
                 self._gather()
         except Exception:
-            # What is in flight is kept, and the first trouble told: no run is lost to another's mistake.
-            while self._running:
-                with suppress(Exception):
-                    self._gather()
+            self._drain()
             raise
         finally:
             self._keep_finished()
@@ -180,10 +183,15 @@ class _Work:
                 self.trials.start(task.cell)
                 self._started[task.cell.key] = task.cell
             self._begun[task.cell.key, task.configs] += 1
-            listener = self.workforce.relay(functools.partial(self.watch.epoch, task))
-            run = self.run if method is None else functools.partial(self.run, method=method)
+            listener = self.workforce.relay(functools.partial(self._epoch, task))
+            guarded = Guarded(self.run, self.workforce.deaths) if self.lost else self.run
+            run = guarded if method is None else functools.partial(guarded, method=method)
             future = self.workforce.executor.submit(run, task.configs, on_epoch=listener)
             self._running[future] = task
+
+    def _epoch(self, task: Task, report: EpochReport) -> None:
+        self._silence.end()
+        self.watch.epoch(task, report)
 
     def _gather(self) -> None:
         """Publish what is finished, having waited for it for a moment."""
@@ -192,21 +200,51 @@ class _Work:
         self.workforce.deliver()
         for future in finished:
             task = self._running.pop(future)
+            self._silence.end()
             try:
                 outcomes = future.result()
             except self.workforce.deaths as death:
-                outcomes = self._after_death(task, death)
-            if outcomes:
+                self._after_death(task, death)
+                continue
+            if isinstance(outcomes, Raised):
+                self._after_raise(task, outcomes)
+            else:
                 self._publish(task, outcomes)
+                self._streak.end()
+        self._silence.tell(task.cell.label for task in self._running.values())
+
+    def _drain(self) -> None:
+        """Publish what is in flight: no run is lost to another's mistake. End once nothing comes back."""
+        while before := len(self._running):
+            try:
+                self._gather()
+            except Exception:
+                if len(self._running) == before:
+                    return
 
     def _keep_finished(self) -> None:
         """Publish what finished just before an interrupt."""
         for future, task in self._running.items():
             if future.done() and not future.cancelled() and not future.exception():
-                with suppress(MoevaeError):
-                    self._publish(task, future.result())
+                outcomes = future.result()
+                if not isinstance(outcomes, Raised):
+                    with suppress(MoevaeError):
+                        self._publish(task, outcomes)
 
-    def _after_death(self, task: Task, death: Exception) -> list[Outcome]:
+    def _after_raise(self, task: Task, raised: Raised) -> None:
+        """Record a run as failed; of several that trained together, each is first tried alone."""
+        if len(task.configs) > 1:
+            self._queue.extendleft(Task(task.cell, (config,)) for config in reversed(task.configs))
+            self._tasks_left[task.cell.key] += len(task.configs) - 1
+            return
+        self._lose(task, raised)
+
+    def _lose(self, task: Task, raised: Raised) -> None:
+        assert self.lost is not None
+        self._publish(task, self.lost(task.configs, raised.reason, method=task.cell.method))
+        self._streak.note(raised.kind, raised.reason)
+
+    def _after_death(self, task: Task, death: Exception) -> None:
         """Put the task back to the front of the queue; give up on it after too many attempts."""
         begun = self._begun[task.cell.key, task.configs]
         if begun < self.workforce.attempts:
@@ -214,11 +252,11 @@ class _Work:
                 "a worker died (%s): its cell is begun again: %s", type(death).__name__, task.cell.label
             )
             self._queue.appendleft(task)
-            return []
+            return
         reason = f"its worker died, {begun} times: out of memory?"
         if self.lost is None:
             raise WorkersError(f"{task.cell.label}: {reason}") from death
-        return self.lost(task.configs, reason, method=task.cell.method)
+        self._lose(task, Raised(type(death).__name__, reason))
 
     def _publish(self, task: Task, outcomes: Sequence[Outcome]) -> None:
         made = _published(task, outcomes, self.folder, self.origins)

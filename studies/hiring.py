@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager
 
+import joblib
+
 from moevae.errors import ConfigError
 from studies.executors import Workforce, in_process
 
@@ -44,7 +46,7 @@ def environments(workers: str, device: str) -> list[dict[str, str]]:
     """
     gpus = _gpus(device)
     if workers == "auto":
-        count = len(gpus) or _cores()
+        count = len(gpus) or joblib.cpu_count()  # heeds affinity and a container's quota
     elif workers.isdecimal() and int(workers) > 0:
         count = int(workers)
     else:
@@ -64,7 +66,3 @@ def _gpus(device: str) -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else map(str, range(cuda.device_count()))
     return list(names)[: cuda.device_count()]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

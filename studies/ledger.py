@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -122,13 +123,21 @@ def spread(tasks: Sequence[Task], slots: int) -> list[Task]:
     ]
 
 
-def write_study(ledger: Ledger, folder: Path) -> None:
+def write_study(ledger: Ledger, folder: Path, *, shared: bool = False) -> None:
     """Write `study.json`, unless it already says the same."""
-    write_tree(ledger.whole.to_dict(), folder)
+    write_tree(ledger.whole.to_dict(), folder, shared=shared)
 
 
-def write_tree(tree: Mapping[str, Any], folder: Path) -> None:
-    """Write the content of `study.json`, unless it is there already."""
+def write_tree(tree: Mapping[str, Any], folder: Path, *, shared: bool = False) -> None:
+    """Write the content of `study.json`, unless it is there already.
+
+    A new study gets an identity of its own, as does an old one that comes to a shared storage.
+    """
+    there = (folder / "study.json").exists()
+    if identity := records.study_of(folder).get("identity") if there else None:
+        tree = {**tree, "identity": identity}
+    elif shared or not there:
+        tree = {**tree, "identity": uuid.uuid4().hex}
     content = f"{json.dumps(tree, indent=1, allow_nan=False)}\n".encode()
     path = folder / "study.json"
     if not path.exists() or path.read_bytes() != content:

@@ -109,18 +109,19 @@ class Clock:
         self.total = sum(map(_epochs, tasks))
         self.total_runs = sum(len(task.configs) for task in tasks)
         self.runs = 0
-        self._told: dict[tuple[str, tuple[RunConfig, ...]], int] = {}
+        self._told: dict[str, dict[tuple[RunConfig, ...], int]] = {}
+        """By the key of the cell, then by the runs of the task."""
         self._earlier = 0
         self._start: float | None = None
 
     @property
     def epochs(self) -> int:
         """Those that have ended, of all runs together."""
-        return sum(self._told.values())
+        return sum(epochs for told in self._told.values() for epochs in told.values())
 
     def note(self, task: Task, epoch: int) -> None:
         """The task has ended so many epochs; one that goes on from a snapshot begins with many."""
-        if _name(task) not in self._told:
+        if task.configs not in self._told.get(task.cell.key, {}):
             self._earlier += (epoch - 1) * len(task.configs)
         self._tell(task, epoch * len(task.configs))
 
@@ -140,13 +141,12 @@ class Clock:
         return (time.monotonic() - self._start) / done * (self.total - self.epochs) if done > 0 else None
 
     def _tell(self, task: Task, epochs: int) -> None:
-        self._told[_name(task)] = epochs
+        told = self._told.setdefault(task.cell.key, {})
+        for larger in [runs for runs in told if set(runs) > set(task.configs)]:
+            del told[larger]  # it was divided
+        told[task.configs] = epochs
         if self._start is None:
             self._start, self._earlier = time.monotonic(), self.epochs
-
-
-def _name(task: Task) -> tuple[str, tuple[RunConfig, ...]]:
-    return task.cell.key, task.configs
 
 
 def _epochs(task: Task) -> int:

@@ -17,15 +17,17 @@ from optuna.trial import FrozenTrial
 
 from moevae.config import RunConfig, fingerprint
 from moevae.errors import MoevaeError
-from studies import locks, records, searches, signals, storage
+from studies import locks, ownership, records, searches, signals, storage
 from studies.attempts import Attempt, Attempts
 from studies.designs import Cell
 from studies.engine import Lost, Run
 from studies.executors import OnEpoch, WorkersError, Workforce
+from studies.failures import Guarded, Raised, Streak
 from studies.ledger import write_tree
 from studies.origins import Origins
 from studies.records import Outcome, Record
 from studies.searches import Search
+from studies.silence import Silence
 from studies.storage import StorageError
 
 if TYPE_CHECKING:
@@ -119,7 +121,8 @@ class _Driver:
     """Cells that left records, in the order of their trials."""
 
     def __post_init__(self) -> None:
-        self._running: dict[Future[list[Outcome]], Attempt] = {}
+        self._running: dict[Future[list[Outcome] | Raised], Attempt] = {}
+        self._streak, self._silence = Streak(), Silence()
         self._begun: Counter[int] = Counter()
         self._twins: list[Attempt] = []
         self._open: dict[int, Attempt] = {}
@@ -167,13 +170,14 @@ class _Driver:
         self._begun[attempt.number] += 1
         flag = self.flags / str(attempt.number)
         listener = self.workforce.relay(functools.partial(self._epoch, attempt, flag))
-        run = Stoppable(self.run, str(flag))
-        self._running[self.workforce.executor.submit(run, self._missing(attempt), on_epoch=listener)] = (
-            attempt
-        )
+        stoppable = Stoppable(self.run, str(flag))
+        run = Guarded(stoppable, self.workforce.deaths) if self.lost else stoppable
+        future = self.workforce.executor.submit(run, self._missing(attempt), on_epoch=listener)
+        self._running[future] = attempt
 
     @signals.held()
     def _epoch(self, attempt: Attempt, flag: Path, report: EpochReport) -> None:
+        self._silence.end()
         stop = self.attempts.follow(attempt, report.epoch, report.metrics)
         self.watch.epoch(attempt, report)
         if stop and report.epoch < report.epochs:
@@ -185,6 +189,7 @@ class _Driver:
             finished = wait(self._running, timeout=_MOMENT, return_when=FIRST_COMPLETED).done
         self.workforce.deliver()
         for future in finished:
+            self._silence.end()
             attempt = self._running[future]
             try:
                 outcomes = future.result()
@@ -192,15 +197,21 @@ class _Driver:
                 del self._running[future]
                 self._after_death(attempt, death)
                 continue
-            self._end(attempt, outcomes)
+            if isinstance(outcomes, Raised):
+                self._lose(attempt, outcomes)
+            else:
+                self._end(attempt, outcomes)
+                self._streak.end()
             del self._running[future]
+        self._silence.tell(attempt.cell.label for attempt in self._running.values())
 
     def _keep_finished(self) -> None:
         """Publish what finished just before an interrupt: the next start ends its trial."""
         for future in self._running:
             if future.done() and not future.cancelled() and not future.exception():
+                outcomes = future.result()
                 with suppress(MoevaeError):
-                    for outcome in future.result():
+                    for outcome in [] if isinstance(outcomes, Raised) else outcomes:
                         self.origins.admit(outcome.record)
                         records.publish(self.folder, outcome)
 
@@ -212,7 +223,13 @@ class _Driver:
         reason = f"its worker died, {begun} times: out of memory?"
         if self.lost is None:
             raise WorkersError(f"{attempt.cell.label}: {reason}") from death
-        self._end(attempt, self.lost(self._missing(attempt), reason))
+        self._lose(attempt, Raised(type(death).__name__, reason))
+
+    def _lose(self, attempt: Attempt, raised: Raised) -> None:
+        """Record a trial's runs as failed."""
+        assert self.lost is not None
+        self._end(attempt, self.lost(self._missing(attempt), raised.reason))
+        self._streak.note(raised.kind, raised.reason)
 
     def _end(self, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
         """Publish what a trial gave, and end it and its twins; nothing at all means that it was pruned."""
@@ -273,12 +290,14 @@ def run_search(
         pruner: a name from `attempts.PRUNERS`; with several objectives nothing is pruned.
         storage_url: Optuna's storage; a SQLite file in the folder if None.
         preflight: is given the base before anything is written, and raises what a person can mend.
-        lost: makes the outcomes of runs whose worker died too often; without it the search stops.
+        lost: makes the outcomes of runs that raised or whose worker died too often; without it the search
+            stops.
         origins: the driver's data and code; records of others are refused.
 
     Raises:
         MoevaeError: the study is owned by another driver, the folder or the storage holds another
-            study, or the data is not there. What was published stays.
+            study, the data is not there, or many trials in a row failed in the same way. What was
+            published stays.
     """
     url = storage_url or storage.default_url(folder)
     storage.check(url)
@@ -291,7 +310,10 @@ def run_search(
         with (
             storage.opened(url) as opened,
             tempfile.TemporaryDirectory() as flags,
+            ownership.described(folder),
         ):
+            storage.patiently(lambda: ownership.check(opened, search.name, folder))
+            write_tree(search.to_dict(list(listed.values())), folder, shared=storage_url is not None)
             attempts = Attempts(opened, search, folder, sampler=sampler, pruner=pruner)
             attempts.reconcile(
                 list(listed.values()), {key: list(found.values()) for key, found in recorded.items()}
@@ -299,7 +321,6 @@ def run_search(
             driver = _Driver(
                 search, folder, run, lost, workforce, watch, attempts, Path(flags), origins, recorded, listed
             )
-            driver.describe()
             watch.begin(search, len(attempts.finished()), budget.trials)
             driver.work(budget)
             return Found(tuple(attempts.finished()), tuple(attempts.best()), driver.trained)

@@ -22,7 +22,10 @@ _waiting: type[BaseException] | None = None
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM end the work the way an interrupt does: what is finished stays, the rest is queued."""
+    """Let SIGTERM end the work the way an interrupt does: what is finished stays, the rest is queued.
+
+    A second signal ends the process at once, whatever it is doing: a driver survives that as it does kill -9.
+    """
     global _waiting
     kinds: dict[int, type[BaseException]] = {signal.SIGTERM: Stopped}
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where interrupts are ignored
@@ -30,6 +33,8 @@ def terminable() -> Iterator[None]:
 
     def stop(signum: int, frame: FrameType | None) -> None:
         global _waiting
+        for each in kinds:
+            signal.signal(each, signal.SIG_DFL)
         if not _held:
             raise kinds[signum]
         _waiting = kinds[signum]
@@ -41,6 +46,11 @@ def terminable() -> Iterator[None]:
         _waiting = None
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+def end_at_once() -> None:
+    """Let an interrupt end the process without a traceback from here on: its work is over."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import platform
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -16,15 +16,24 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import event, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
+from moevae import redaction
 from moevae.errors import MoevaeError
 from studies import signals
 
 T = TypeVar("T")
 
+VARIABLE = "MOEVAE_STORAGE"
+"""Environment variable that names the storage where no option does: passwords are safer there."""
+
 PATIENCE = 60.0
 """Seconds that a storage may be out of order while a study runs."""
+
+_RACES = 5
+"""How often the tables are looked for while another process is making them."""
+_CONNECT_SECONDS = 15
+"""Within which a database server has to answer a new connection."""
 
 _KEPT = "the records are kept, and the next start makes the storage follow them"
 _log = logging.getLogger(__name__)
@@ -62,23 +71,12 @@ def default_url(folder: Path) -> str:
     return f"sqlite:///{(folder / 'study.db').resolve()}"
 
 
-def home(folder: Path) -> str:
-    """Return how a storage names the folder whose study it holds."""
-    return f"{platform.node()}:{folder.resolve()}"
-
-
-def check_home(storage: BaseStorage, study: str, folder: Path) -> None:
-    """Look that a study in a storage belongs to that folder, or to its namesake where the storage is in it.
-
-    Raises:
-        StorageError: it belongs to another.
-    """
-    there = storage.get_study_user_attrs(storage.get_study_id_from_name(study)).get("folder")
-    if there != home(folder) and not _inside(storage, folder):
-        raise StorageError(
-            f"the storage has a study {study!r} of {there or 'another program'}: "
-            "give this one another --name, or work in that folder"
-        )
+def given(typed: str | None) -> str | None:
+    """Return the storage that was typed, or else that the environment names, or None."""
+    url = typed or os.environ.get(VARIABLE) or None
+    if url:
+        redaction.learn(url)
+    return url
 
 
 def check(url: str) -> None:
@@ -94,8 +92,8 @@ def check(url: str) -> None:
         make_url(url).get_dialect()
     except (SQLAlchemyError, ValueError):
         raise StorageError(
-            f"--storage {_without_password(url)}: no such storage; right would be sqlite:///PATH, "
-            "journal:///PATH or postgresql+psycopg://HOST/DATABASE"
+            f"--storage {_shown(url)}: no such storage; expected sqlite:///PATH, journal:///PATH or "
+            "postgresql+psycopg://HOST/DATABASE"
         ) from None
 
 
@@ -109,12 +107,17 @@ def opened(url: str) -> Iterator[BaseStorage]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     scheme, _, place = url.partition("://")
     if scheme == "journal":
-        yield JournalStorage(JournalFileBackend(place))
+        try:
+            journal = JournalStorage(JournalFileBackend(place))
+        except (OSError, ValueError, KeyError) as error:
+            raise StorageError(f"--storage {url}: {_reason(error)}{_hint(error)}") from None
+        yield journal
         return
     try:
-        storage = RDBStorage(url, engine_kwargs=_engine_options(scheme))
-    except (ArgumentError, ImportError, SQLAlchemyError) as error:
-        raise StorageError(f"--storage {_without_password(url)}: {_reason(error)}{_hint(error)}") from None
+        storage = _tables(url, _engine_options(url))
+    except (ImportError, RuntimeError, AssertionError, StorageInternalError, SQLAlchemyError) as error:
+        reason = redaction.without_secrets(_reason(error), url)
+        raise StorageError(f"--storage {_shown(url)}: {reason}{_hint(error)}") from None
     if scheme.startswith("sqlite"):
         event.listen(storage.engine, "connect", _pragmas)
         storage.engine.dispose()
@@ -125,30 +128,53 @@ def opened(url: str) -> Iterator[BaseStorage]:
         storage.engine.dispose()
 
 
+def _tables(url: str, options: dict[str, Any]) -> RDBStorage:
+    """Open a database, and make its tables unless another process is just making them."""
+    for race in range(_RACES):
+        try:
+            return RDBStorage(url, engine_kwargs=options)
+        except (
+            IntegrityError,
+            ProgrammingError,
+            StorageInternalError,
+            AssertionError,
+        ):  # half of the tables are there
+            time.sleep(0.1 * 2**race)
+        except SQLAlchemyError as error:
+            if "already exists" not in str(error):
+                raise
+            time.sleep(0.1 * 2**race)
+    return RDBStorage(url, engine_kwargs=options)
+
+
 def _hint(error: BaseException) -> str:
-    """Return what helps against a SQLite file that is broken."""
+    """Return what helps against a storage that is broken, or of another version of Optuna."""
     broken = isinstance(error.__cause__, sqlite3.DatabaseError) and not isinstance(
         error.__cause__, sqlite3.OperationalError
     )
-    return "; python -m studies rebuild-storage STUDY makes it anew from the records" if broken else ""
-
-
-def _inside(storage: BaseStorage, folder: Path) -> bool:
-    """Return whether the storage is the SQLite file in the folder, which may have been moved with it."""
-    return isinstance(storage, RDBStorage) and storage.url == default_url(folder)
+    if broken or isinstance(error, RuntimeError | ValueError | KeyError):
+        return (
+            "; python -m studies rebuild-storage STUDY makes a study's own storage from its records "
+            "(with --storage URL, another one)"
+        )
+    return ""
 
 
 def _reason(error: BaseException) -> str:
     """Return what the database said, beneath what Optuna and SQLAlchemy wrapped around it."""
     while error.__cause__:
         error = error.__cause__
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    text = str(error).strip()
+    return redaction.redact(text.splitlines()[0]) if text else type(error).__name__
 
 
-def _engine_options(scheme: str) -> dict[str, Any]:
-    if scheme.startswith("sqlite"):
+def _engine_options(url: str) -> dict[str, Any]:
+    if url.startswith("sqlite"):
         return {"connect_args": {"timeout": 60}}
-    return {"pool_pre_ping": True}
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if make_url(url).get_driver_name().startswith("psycopg") and "connect_timeout" not in url:
+        options["connect_args"] = {"connect_timeout": _CONNECT_SECONDS}
+    return options
 
 
 def _pragmas(connection: Any, _: Any) -> None:
@@ -157,7 +183,6 @@ def _pragmas(connection: Any, _: Any) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    user, at, host = rest.rpartition("@")
-    return f"{scheme}{separator}{user.partition(':')[0]}{at}{host}"
+def _shown(url: str) -> str:
+    redaction.learn(url)
+    return redaction.redact(url)

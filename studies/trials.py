@@ -23,11 +23,12 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from studies import ownership
 from studies.collector import uncollected
 from studies.designs import Cell, Design
 from studies.records import Record
 from studies.rows import Rows, rows
-from studies.storage import StorageError, check_home, home, patiently
+from studies.storage import StorageError, patiently
 
 VALUE = "mixture_elbo"
 """The metric that is a trial's value: label-free, a bound, the higher the better."""
@@ -75,7 +76,7 @@ class Trials:
             self._study = self._storage.get_study_id_from_name(self._design.name)
         except KeyError:
             return [f"the storage has no study {self._design.name!r}"]
-        check_home(self._storage, self._design.name, self._folder)
+        ownership.check(self._storage, self._design.name, self._folder)
         trials = self._storage.get_all_trials(self._study, deepcopy=False)
         cells = {cell.key: cell for cell in self._design.cells}
         counts = Counter(trial.user_attrs.get("cell_key") for trial in trials)
@@ -180,22 +181,22 @@ class Trials:
             self._storage.set_trial_state_values(number, end.state, end.values)
 
     def _found_or_created(self) -> int:
+        name, made = self._design.name, True
         try:
-            number = self._storage.create_new_study([StudyDirection.MAXIMIZE], self._design.name)
+            number = self._storage.create_new_study([StudyDirection.MAXIMIZE], name)
         except DuplicatedStudyError:
-            number = self._storage.get_study_id_from_name(self._design.name)
-            check_home(self._storage, self._design.name, self._folder)
+            number, made = self._storage.get_study_id_from_name(name), False
+        ownership.take(self._storage, number, name, self._folder, made=made)
         attributes = {
             "title": self._design.title,
             "description": self._design.description,
             "command": self._design.command,
-            "folder": home(self._folder),
         }
-        for name, value in attributes.items():
-            self._storage.set_study_user_attr(number, name, value)
+        for key, value in attributes.items():
+            self._storage.set_study_user_attr(number, key, value)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            study = optuna.load_study(study_name=self._design.name, storage=self._storage)
+            study = optuna.load_study(study_name=name, storage=self._storage)
             study.set_metric_names(["mixture ELBO (nats per image, validation)"])
         return number
 

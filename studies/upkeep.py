@@ -12,7 +12,7 @@ import optuna
 from moevae import config as configs
 from moevae.errors import ConfigError, DataError, IdentityError, RecordError
 from moevae.settings import apply_settings
-from studies import designs, ledger, locks, records, searches, storage
+from studies import designs, ledger, locks, ownership, records, searches, storage
 from studies.attempts import Attempts
 from studies.baselines import BASELINES, Chosen
 from studies.designs import Cell, Design
@@ -93,7 +93,7 @@ def rebuild(folder: Path, url: str | None = None) -> int:
                 path.unlink()
         with storage.opened(url or storage.default_url(folder)) as opened:
             if any(study.study_name == tree["name"] for study in opened.get_all_studies()):
-                storage.check_home(opened, tree["name"], folder)
+                ownership.check(opened, tree["name"], folder)
                 optuna.delete_study(study_name=tree["name"], storage=opened)
             if "search" in tree:
                 search = searches.read(folder)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -88,3 +90,27 @@ def test_handlers_are_put_back_and_ignored_interrupts_stay_ignored():
     finally:
         signal.signal(signal.SIGINT, before)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize(
+    ("first", "second"), [("SIGINT", "SIGINT"), ("SIGTERM", "SIGINT"), ("SIGINT", "SIGTERM")]
+)
+def test_a_second_signal_ends_the_process_at_once_and_says_nothing(first, second):
+    """The first one waits, as for a database that does not answer."""
+    work = f"""
+import os, signal, time
+from studies.signals import held, terminable
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with terminable(), held():
+    os.kill(os.getpid(), signal.{first})
+    print("still here", flush=True)
+    os.kill(os.getpid(), signal.{second})
+    print("never", flush=True)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", work], capture_output=True, text=True, check=False, env=environment
+    )
+    assert ended.returncode == -getattr(signal, second)
+    assert (ended.stdout, ended.stderr) == ("still here\n", "")

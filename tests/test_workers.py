@@ -1,8 +1,15 @@
 """Worker processes: who they are, what they tell, and that they decide no bit of any number."""
 
+import functools
 import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import wait
 
+import psutil
 import pytest
 import torch
 from toys import Listener, Toy, environment_of
@@ -20,7 +27,7 @@ from studies.workers import Workers, local
 
 def test_one_worker_a_core_or_one_a_gpu(monkeypatch):
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert len(environments("auto", "cpu")) == cores
+    assert 0 < len(environments("auto", "cpu")) <= cores
     assert environments("3", "cpu") == [{**environments("1", "cpu")[0]}] * 3
     assert environments("1", "cpu")[0]["OMP_NUM_THREADS"] == "1"
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -30,6 +37,31 @@ def test_one_worker_a_core_or_one_a_gpu(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     assert [each["CUDA_VISIBLE_DEVICES"] for each in environments("auto", "cuda")] == ["5", "7"]
     assert "CUDA_VISIBLE_DEVICES" not in environments("auto", "cpu")[0]
+
+
+QUOTAS = {
+    "version 2": "echo '100000 100000' > cpu.max",
+    "version 1": "mkdir cpu && echo 100000 > cpu/cpu.cfs_quota_us && echo 100000 > cpu/cpu.cfs_period_us",
+}
+COUNT = "from studies.hiring import environments; print(len(environments('auto', 'cpu')))"
+
+
+@pytest.mark.skipif(sys.platform != "linux" or (os.cpu_count() or 1) < 2, reason="needs cores to take away")
+@pytest.mark.parametrize("quota", QUOTAS)
+def test_a_containers_quota_of_cores_is_heeded(quota):
+    inside = f'mount -t tmpfs none /sys/fs/cgroup && cd /sys/fs/cgroup && {QUOTAS[quota]} && cd / && "$@"'
+    container = ["unshare", "--mount", "sh", "-ec"]
+    if subprocess.run([*container, inside, "sh", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("may not make a container here")
+    count = [*container, inside, "sh", sys.executable, "-c", COUNT]
+    told = subprocess.run(
+        count,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert told.stdout == "1\n"
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "two", "", "1.5"])
@@ -68,6 +100,73 @@ def test_workers_that_never_start_are_told():
             insist()
     finally:
         workers.end()
+
+
+STOPPED = functools.partial(signal.raise_signal, getattr(signal, "SIGSTOP", None))
+BUSY_IN_C = functools.partial(re.match, "(a+)+$", "a" * 60 + "b")
+"""Computes for ages; meanwhile no other thread of the process gets a turn."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_workers_that_do_not_answer_are_ended_all_the_same(monkeypatch):
+    monkeypatch.setattr("studies.workers._GRACE", 0.5)
+    with local([{}, {}]) as force:
+        first = [force.executor.submit(os.getpid) for _ in range(2)]
+        pids = [future.result(60) for future in first]
+        for task in (STOPPED, BUSY_IN_C):
+            force.executor.submit(task)
+        stopped = psutil.Process(pids[0])
+        deadline = time.monotonic() + 30
+        while stopped.status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:
+            time.sleep(0.01)
+        workers = [psutil.Process(pid) for pid in pids]
+    assert not any(worker.is_running() for worker in workers)
+
+
+def test_a_worker_opens_files_only_once_it_has_work():
+    before = psutil.Process().num_fds()
+    workers = Workers([{}] * 50)
+    assert psutil.Process().num_fds() == before
+    workers.end()
+    assert psutil.Process().num_fds() == before
+
+
+LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
+from studies.workers import Workers
+if __name__ == "__main__":
+    workers = Workers([{}] * 12)
+    try:
+        free = workers.count()
+        print(free)
+        if sys.argv[3:]:
+            futures = [workers.submit(os.getpid) for _ in range(free)]
+            print(len({future.result() for future in futures}))
+    finally:
+        workers.end()
+"""
+
+
+def limited(tmp_path, *arguments):
+    script = tmp_path / "limited.py"
+    script.write_text(LIMITED)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
+def test_workers_are_as_many_as_the_limit_of_open_files_allows(tmp_path):
+    few = limited(tmp_path, 100, 100, "work")
+    count = int(few.stdout.split()[0])
+    assert 1 <= count < 12
+    assert few.stdout.split() == [str(count)] * 2
+    assert f"{count} of 12 workers" in few.stderr
+    assert len(few.stderr.splitlines()) == 1
+    assert limited(tmp_path, 100, 4096).stdout.split() == ["12"]  # a limit that may be raised is raised
+    none = limited(tmp_path, 30, 30)
+    assert "WorkersError: --workers 12: the limit of open files (30)" in none.stderr.splitlines()[-1]
 
 
 def test_tasks_are_spread_until_nobody_is_idle():

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from moevae.errors import MoevaeError, RecordError
-from studies import listing, records, storage, upkeep
+from studies import listing, ownership, records, storage, upkeep
 from studies.arguments import Dashboard
 
 
@@ -24,11 +24,12 @@ def dashboard(options: Dashboard, folder: Path) -> int:
     print(f"{name}: opening", file=sys.stderr)
     from studies.serving import serving
 
-    url = options.storage or storage.default_url(folder)
+    shared = storage.given(options.storage)
+    url = shared or storage.default_url(folder)
     storage.check(url)
-    if not _has(url, name, folder, private=options.storage is None):
+    if not _has(url, name, folder, private=shared is None):
         print(f"{name}: no storage here, made anew from the records", file=sys.stderr)
-        upkeep.rebuild(folder, options.storage)
+        upkeep.rebuild(folder, shared)
     with storage.opened(url) as opened, serving(opened, folder, options.port) as server:
         number = opened.get_study_id_from_name(name)
         print(f"{name}: http://127.0.0.1:{server.server_port}/dashboard/studies/{number}", flush=True)
@@ -46,6 +47,7 @@ def _has(url: str, name: str, folder: Path, *, private: bool) -> bool:
     if private and not (folder / "study.db").exists():
         return False
     with storage.opened(url) as opened:
+        ownership.check(opened, name, folder)
         return any(study.study_name == name for study in opened.get_all_studies())
 
 

@@ -27,7 +27,7 @@ from moevae.config import RunConfig
 from moevae.data import load_labels
 from moevae.errors import ConfigError, DataError
 from moevae.files import obstacle
-from studies import searches, site, winners
+from studies import searches, site, storage, winners
 from studies.arguments import Search as Options
 from studies.hiring import workforce
 from studies.objectives import ORACLE, in_words
@@ -78,7 +78,7 @@ def search(options: Options, *, again: str) -> int:
                 watch=watch,
                 sampler=options.sampler,
                 pruner=options.pruner,
-                storage_url=options.storage,
+                storage_url=storage.given(options.storage),
                 preflight=preflight,
                 lost=functools.partial(site.lost, site=place),
                 origins=place.origins,

@@ -24,9 +24,10 @@ def verify(options: Verify, folder: Path) -> int:
     """Print what was found in a study's folder; return 1 if anything there cannot be trusted."""
     if options.again < 0:
         raise ConfigError(f"--again {options.again}: give a number of runs, from 0")
-    if options.storage:
-        storage.check(options.storage)
-    verdict = upkeep.verify(folder, options.storage)
+    url = storage.given(options.storage)
+    if url:
+        storage.check(url)
+    verdict = upkeep.verify(folder, url)
     repeats, unlike = _repeated(options, folder)
     verdict = replace(verdict, problems=tuple(dict.fromkeys((*verdict.problems, *unlike))))
     wrong = bool(verdict.problems) or any(found.wrong for found in repeats)
@@ -117,8 +118,9 @@ def _repeated(options: Verify, folder: Path) -> tuple[list[Repeat], list[str]]:
 
 def rebuild_storage(options: RebuildStorage, folder: Path) -> int:
     """Make the storage anew and say what it holds."""
-    if options.storage:
-        storage.check(options.storage)
-    trials = count(upkeep.rebuild(folder, options.storage), "trial")
+    url = storage.given(options.storage)
+    if url:
+        storage.check(url)
+    trials = count(upkeep.rebuild(folder, url), "trial")
     print(f"{folder.name}: {trials}, made from the records")
     return 0

@@ -12,18 +12,21 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=0.0, help="how long each toy run takes")
     parser.add_argument("--storage")
     parser.add_argument("--attempts", type=int, default=5)
+    parser.add_argument("--dask", help="address of a scheduler; no worker processes then")
     options = parser.parse_args()
 
     from toys import Listener, Toy
 
     from studies import designs
+    from studies.cluster import dask
     from studies.engine import run_study
     from studies.signals import Stopped, terminable
     from studies.workers import local
 
     environments = [{"OMP_NUM_THREADS": "1"}] * options.workers
     try:
-        with terminable(), local(environments, attempts=options.attempts) as workforce:
+        force = dask(options.dask) if options.dask else local(environments, attempts=options.attempts)
+        with terminable(), force as workforce:
             run_study(
                 designs.load(str(options.folder / "toy.toml")),
                 options.folder / "study",

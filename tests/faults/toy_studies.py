@@ -56,11 +56,14 @@ class ToyStudy:
             )
 
     @contextlib.contextmanager
-    def driver(self, *, workers: int = 4, seconds: float = 0.0, attempts: int = 5) -> Iterator[psutil.Popen]:
+    def driver(
+        self, *, workers: int = 4, seconds: float = 0.0, attempts: int = 5, dask: str | None = None
+    ) -> Iterator[psutil.Popen]:
         """Start a driver as a process; it is killed at the end if it is still there."""
         command = [sys.executable, str(HERE / "driver.py"), str(self.root), "--workers", str(workers)]
         command += ["--seconds", str(seconds), "--attempts", str(attempts)]
         command += ["--storage", self.url] if self.url else []
+        command += ["--dask", dask] if dask else []
         paths = [str(HERE.parent), str(HERE.parent.parent)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
         with (self.root / "driver.log").open("a") as log:

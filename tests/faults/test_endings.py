@@ -1,0 +1,83 @@
+"""A driver can always be ended, and leaves no process behind, whatever its workers do."""
+
+import os
+import resource
+import signal
+import sys
+import time
+
+import psutil
+import pytest
+from toy_studies import ToyStudy, wait_until, workers_of
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="signals"),
+    pytest.mark.faults,
+]
+
+
+def stopped_worker(driver: psutil.Process) -> list[psutil.Process]:
+    """Stop one of two workers; return both."""
+    wait_until(lambda: len(workers_of(driver)) == 2)
+    workers = workers_of(driver)
+    workers[0].suspend()
+    return workers
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_ends_a_driver_whose_worker_is_stopped(tmp_path, reliability, sent):
+    study = ToyStudy(tmp_path, 60)
+    with study.driver(workers=2, seconds=0.5) as driver:
+        wait_until(study.published)
+        workers = stopped_worker(driver)
+        begin = time.monotonic()
+        driver.send_signal(sent)
+        assert driver.wait(30) == 128 + sent
+        lasted = time.monotonic() - begin
+        assert not psutil.wait_procs(workers, timeout=5)[1]
+    assert "Traceback" not in (tmp_path / "driver.log").read_text()
+    study.run()
+    study.assert_complete_once()
+    reliability(
+        "ending",
+        f"SIGSTOP of a worker, then {sent.name} of the driver",
+        f"ended after {lasted:.0f} s, went on",
+    )
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGKILL,)])
+def test_at_once_and_with_its_workers(tmp_path, reliability, signals):
+    study = ToyStudy(tmp_path, 60)
+    with study.driver(workers=2, seconds=0.5) as driver:
+        wait_until(study.published)
+        workers = stopped_worker(driver)
+        for sent in signals:
+            driver.send_signal(sent)
+            time.sleep(0.5)
+        assert driver.wait(1) == -signals[-1]
+        assert not psutil.wait_procs(workers, timeout=5)[1]
+    assert "Traceback" not in (tmp_path / "driver.log").read_text()
+    study.run()
+    study.assert_complete_once()
+    reliability(
+        "ending",
+        f"SIGSTOP of a worker, then {' and '.join(sent.name for sent in signals)} of the driver",
+        "ended at once with all its workers, no traceback, went on",
+    )
+
+
+def test_twelve_workers_under_a_low_limit_of_open_files(tmp_path, reliability):
+    study = ToyStudy(tmp_path, 24)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with study.driver(workers=12) as driver:
+        os.kill(driver.pid, signal.SIGSTOP)  # before it opens anything
+        resource.prlimit(driver.pid, resource.RLIMIT_NOFILE, (100, 100))
+        os.kill(driver.pid, signal.SIGCONT)
+        assert driver.wait(120) == 0
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
+    study.assert_complete_once()
+    told = [line for line in (tmp_path / "driver.log").read_text().splitlines() if "of 12 workers" in line]
+    assert len(told) == 1
+    reliability(
+        "descriptors", "ulimit -n 100, 12 workers", "fewer workers, told in one line; 24 complete once"
+    )
