@@ -7,6 +7,7 @@ import math
 from moevae import architecture
 from moevae.architecture import Size
 from moevae.config import RunConfig
+from moevae.deformation import latent_size
 from moevae.errors import ConfigError
 from moevae.likelihood import BLOCK
 
@@ -32,7 +33,7 @@ def image_bytes(config: RunConfig, size: Size) -> int:
     looked = pixels + max(_PIXELS * pixels, *(layer.held for layer in layers))
     context = [layer.held for layer in architecture.context(model)]
     looked += pixels * max(context, default=0)
-    drawn = (2 * samples + _LATENTS) * model.latent_dim
+    drawn = (2 * samples + _LATENTS) * latent_size(model)
     gate = max(layer.held for layer in architecture.gate(model, size))
     return _FLOAT * max(model.num_experts * (looked + drawn), gate)
 

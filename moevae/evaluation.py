@@ -147,7 +147,7 @@ def _evaluate(
     stored = images.to(model.device)
     seen = evaluated(images, configs[0].data, split).to(model.device)
     heat = temperatures(configs, 1.0, model.gate)
-    log_prior = log_priors(configs).to(next(model.parameters()))
+    log_prior = log_priors(configs, model.config.num_experts).to(next(model.parameters()))
     noise = Streams([config.seed for config in configs], f"evaluation of {split}", model.device)
     parts: dict[str, list[Tensor]] = defaultdict(list)
     fixed = itertools.repeat(None) if assignments is None else assignments.to(model.device).split(step, 1)
@@ -193,7 +193,7 @@ def _look(
 ) -> Terms:
     """Return the terms of a batch, as seen and gray, the reconstruction averaged over the samples."""
     x, shades = views
-    shape = (samples, model.config.num_experts, BLOCK, model.config.latent_dim)
+    shape = (samples, model.config.num_experts, BLOCK, model.latent_size)
     blocks = [noise.normal(*shape) for _ in range(0, x.shape[1], BLOCK)]
     draws = torch.cat(blocks, dim=3)[:, :, :, : x.shape[1]]  # [R, S, K, B, Z]
     looks = [model(x, draw, temperature, shades) for draw in draws.unbind(1)]
