@@ -93,8 +93,9 @@ class ModelConfig:
     Bernoulli, too, and depends on those before it in a window of 7 x 7: a small network of each expert adds
     what it sees there to the decoder's logits."""
     gaussian_std: Positive | Literal["learned"] = 0.5
-    """Standard deviation of the Gaussian likelihood, in pixel units of [0, 1]: fixed, or `learned`, one for all
-    experts of a run, as the one that makes the training images likeliest (Rybkin, Daniilidis, Levine, 2021)."""
+    """Standard deviation of the Gaussian likelihood, in pixel units of [0, 1]: a fixed number, or
+    `learned`: the one that makes the training images likeliest, shared by the experts of a run (Rybkin,
+    Daniilidis, Levine, 2021)."""
     variance_floor: NonNegative = 0.0
     """Added to the encoder's variance exp(logvar)."""
     decoder: Literal["network", "deformable"] = "network"
@@ -103,8 +104,9 @@ class ModelConfig:
         "affine",
         "displacement",
     )
-    """What the latents of a deformable decoder do: an affine map, a smooth displacement of pixels, contrast and
-    brightness, thickness of strokes, and a residual of rank `latent_dim` that is added to the template."""
+    """What the latents of a deformable decoder do: an affine map, a smooth displacement of pixels, contrast
+    and brightness (`intensity`), thickness of strokes, and a residual of rank `latent_dim` that is added to
+    the template."""
     displacement_grid: Count = 4
     """Points on a side of the grid whose displacements are interpolated to the pixels; unused without
     `displacement`."""
@@ -188,14 +190,14 @@ class TrainConfig:
     num_samples: Count = 1
     """Latent samples per image and expert in training; see `objective.bound`."""
     extra_experts: Annotated[int, Field(ge=0)] = 0
-    """Experts beside `model.num_experts` at the start. They are pruned in training: the expert goes whose loss
-    costs the marginalized bound of training images least. No label is seen."""
+    """Experts that training starts with in addition to `model.num_experts`. Training prunes the expert whose
+    removal lowers the marginal bound of training images least, without labels, until none is extra."""
     pruning_start: Share = 0.3
     """Share of training after which the first extra expert is pruned; unused without extra experts."""
     pruning_end: Share = 0.6
     """Share of training after which no extra expert is left; unused without extra experts."""
     deformation_starts: tuple[Share, ...] = ()
-    """Share of training after which each of `model.deformations` begins; empty: all of them from the start."""
+    """Share of training after which each of `model.deformations` begins; empty: all from the start."""
     template_learning_rate: Positive = 0.02
     """Learning rate of the templates of deformable experts; moves in proportion to `learning_rate`."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -312,7 +314,8 @@ ADDED: dict[str, Any] = {
     "train.deformation_starts": [],
     "train.template_learning_rate": 0.02,
 }
-"""Fields added since the first records, and the value, as in `to_dict`, that reproduces what was done before."""
+"""Fields added since the first records, each with the value, as in `to_dict`, that reproduces what the code did
+before the field existed."""
 
 PER_RUN = (
     "seed",
@@ -350,8 +353,8 @@ def from_dict(tree: Mapping[str, Any]) -> RunConfig:
 def fingerprint(config: RunConfig) -> str:
     """Return 16 hexadecimal digits that name this run: a hash of the fields and the schema number.
 
-    A field of `ADDED` is left out where it has the value that reproduces what was done before it existed, so that
-    a new field renames no earlier run.
+    A field of `ADDED` is left out of the hash where it has the value given there, so that a new field does not
+    rename earlier runs.
     """
     tree = to_dict(config)
     for key, before in ADDED.items():

@@ -1,9 +1,9 @@
 """Deformable experts: each draws one learned template, and its latent z says how the template is deformed.
 
-Experts that can draw anything have no reason to specialize. An expert that can only deform one template owns the
-images that this template explains: transformation-invariant clustering (Frey, Jojic, 2003, transformation-invariant
-clustering using the EM algorithm; Monnier, Groueix, Aubry, 2020, deep transformation-invariant clustering), as a
-mixture of VAEs. The prior of z is standard normal; how far a unit of z deforms is learned.
+Experts that can draw anything have no reason to specialize. An expert that can only deform one template owns
+the images that this template explains. This is transformation-invariant clustering (Frey, Jojic, 2003; Monnier,
+Groueix, Aubry, 2020, deep transformation-invariant clustering) as a mixture of VAEs. The prior of z is standard
+normal; how far one unit of z deforms is learned.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LINEAR = (AFFINE, DISPLACEMENT)
 """Deformations that move pixels: their displacements add up."""
 
 STARTING_SCALE = {AFFINE: 0.15, DISPLACEMENT: 0.08, "intensity": 0.2, "thickness": 0.5, "residual": 0.1}
-"""What a unit of z does at the start: positions count in half sides of the image, intensities in their range."""
+"""Effect of one unit of z at the start of training: positions in half sides of the image, pixels in [0, 1]."""
 
 
 def latent_sizes(config: ModelConfig) -> dict[str, int]:
@@ -113,69 +113,68 @@ class Deformation(Stacked):
 
     def forward(self, z: Tensor, normalize: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Return the deformed templates, [R, K, B, D]; z [R, K, B, Z]."""
-        runs, experts, batch, _ = z.shape
-        amounts = self._amounts(z.flatten(1, 2), torch.arange(runs, device=z.device))  # [R, K B, Z]
-        drawn = self._drawn(self._templates(), amounts.view(runs * experts, batch, -1))
-        if "residual" in self.sizes:
-            drawn = drawn + (
-                self._part(amounts, "residual").view(*z.shape[:3], -1) @ self.stored("residual")
-            ).flatten(0, 1)
+        scale = self._scale().repeat_interleave(self.batch[1], 0)  # [R K, Z]
+        residual = self.stored("residual").flatten(0, 1) if "residual" in self.sizes else None
+        drawn = self._drawn(
+            self._templates(), at_least_float32(z).flatten(0, 1) * scale.unsqueeze(1), residual
+        )
         return drawn.view(*z.shape[:3], -1)
 
     def sparse(self, z: Tensor, ends: Sequence[int]) -> Tensor:
         """Return the deformed templates of rows sorted by run and expert, [T, D]; z [T, Z]."""
-        templates, parts = self._templates(), []
+        scale, templates, parts = self._scale(), self._templates(), []
         for group, (start, end) in enumerate(itertools.pairwise([0, *ends])):
             run, expert = divmod(group, self.batch[1])
-            amounts = self._amounts(z[None, start:end], torch.tensor([run], device=z.device))
-            drawn = self._drawn(templates[group : group + 1], amounts)
-            if "residual" in self.sizes:
-                drawn = drawn + self._part(amounts, "residual") @ self.stored("residual")[run, expert]
-            parts.append(drawn[0])
+            residual = self.stored("residual")[run, expert : expert + 1] if "residual" in self.sizes else None
+            amounts = at_least_float32(z[None, start:end]) * scale[run]
+            parts.append(self._drawn(templates[group : group + 1], amounts, residual)[0])
         return torch.cat(parts)
 
     def extra_repr(self) -> str:
         """Tell the sizes."""
         return f"batch={self.batch}, size={self.size}, latents={self.sizes}"
 
+    def _scale(self) -> Tensor:
+        """Return what a unit of each latent does, [R, Z]; nothing where it is not active."""
+        return at_least_float32(self.stored("log_scale")).exp() * self.active
+
     def _templates(self) -> Tensor:
-        """Return what the grid samples from, [R K, C, H, W]: the template, thicker and thinner where asked."""
+        """Return the templates, and their changes to thicker and thinner ones where asked, [R K, C, H, W]."""
         template = at_least_float32(self.stored("template")).view(-1, 1, *self.size)
         if "thickness" not in self.sizes:
             return template
         thicker = functional.max_pool2d(template, 3, 1, 1)
         thinner = -functional.max_pool2d(-template, 3, 1, 1)
-        return torch.cat([template, thicker, thinner], 1)
+        return torch.cat([template, thicker - template, thinner - template], 1)
 
-    def _amounts(self, z: Tensor, runs: Tensor) -> Tensor:
-        """Return how far each latent deforms, [R, N, Z]; z [R, N, Z], of these runs."""
-        scale = at_least_float32(self.stored("log_scale")).exp() * self.active
-        return at_least_float32(z) * scale[runs].unsqueeze(1)
+    def _drawn(self, templates: Tensor, amounts: Tensor, residual: Tensor | None) -> Tensor:
+        """Return deformed templates, [G, B, D].
 
-    def _part(self, amounts: Tensor, kind: str) -> Tensor:
-        return amounts[..., self.places[kind]]
-
-    def _drawn(self, templates: Tensor, amounts: Tensor) -> Tensor:
-        """Return templates [G, C, H, W] deformed by amounts [G, B, Z], [G, B, D]."""
+        Args:
+            templates: from `_templates`, [G, C, H, W].
+            amounts: scaled latents, [G, B, Z].
+            residual: what the residual's latents add, [G, latents, D]; None adds nothing.
+        """
         groups, batch, _ = amounts.shape
+        # Split at once: slices that are added up going back would each fill a whole gradient.
+        by_kind = dict(zip(self.sizes, amounts.split(list(self.sizes.values()), -1), strict=True))
+        moving = torch.cat([by_kind[kind] for kind in self.sizes if kind in LINEAR], -1)
         moved = torch.baddbmm(  # batched: how many runs there are must not change a bit
-            self.identity.expand(groups, 1, -1), amounts[..., self.moving], self.basis.expand(groups, -1, -1)
+            self.identity.expand(groups, 1, -1), moving, self.basis.expand(groups, -1, -1)
         )
         height, width = self.size
         grid = moved.view(groups, batch * height, width, 2)
         looked = functional.grid_sample(templates, grid, padding_mode="border", align_corners=False)
-        looked = looked.view(groups, -1, batch, height * width)
-        drawn = looked[:, 0]
-        if "thickness" in self.sizes:
-            amount = self._part(amounts, "thickness")
-            drawn = (
-                drawn
-                + amount.clamp_min(0) * (looked[:, 1] - drawn)
-                + (-amount).clamp_min(0) * (looked[:, 2] - drawn)
-            )
-        if "intensity" in self.sizes:
-            contrast, brightness = self._part(amounts, "intensity").split(1, -1)
+        drawn, *changes = looked.view(groups, -1, batch, height * width).unbind(1)
+        if "thickness" in by_kind:
+            thicker, thinner = changes
+            amount = by_kind["thickness"]
+            drawn = drawn + amount.clamp_min(0) * thicker + (-amount).clamp_min(0) * thinner
+        if "intensity" in by_kind:
+            contrast, brightness = by_kind["intensity"].split(1, -1)
             drawn = drawn * contrast.exp() + brightness
+        if residual is not None:
+            drawn = torch.baddbmm(drawn, by_kind["residual"], residual)
         return drawn
 
 
@@ -189,7 +188,7 @@ def pixel_positions(size: Size) -> Tensor:
 
 
 def blurred(images: Tensor, size: Size) -> Tensor:
-    """Return images smoothed by the binomial kernel (1, 2, 1) / 4 in both directions, [N, D]; images [N, D]."""
+    """Return images [N, D] smoothed by the kernel (1, 2, 1) / 4 in both directions, [N, D]."""
     kernel = torch.tensor([0.25, 0.5, 0.25], dtype=images.dtype, device=images.device)
     pictures = functional.pad(images.view(-1, 1, *size), (1, 1, 1, 1), mode="replicate")
     across = functional.conv2d(pictures, kernel.view(1, 1, 1, 3))
@@ -206,7 +205,7 @@ def _affine_fields(positions: Tensor) -> Tensor:
 
 
 def _smooth_fields(grid: int, size: Size) -> Tensor:
-    """Return displacements that each move one point of a grid, interpolated by cubic convolution, [2 grid^2, H, W, 2]."""
+    """Return displacements of one grid point each, cubically interpolated to pixels, [2 grid^2, H, W, 2]."""
     points = torch.eye(grid**2).view(-1, 1, grid, grid)
     fields = functional.interpolate(points, size=size, mode="bicubic", align_corners=True).squeeze(1)
     zero = torch.zeros_like(fields)

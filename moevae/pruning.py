@@ -1,7 +1,7 @@
-"""Over-provision: training begins with more experts than are asked for, and prunes those that are missed least.
+"""Pruning of extra experts: training starts with more experts than asked for and drops the least useful ones.
 
-No label is seen. Without one of its experts, a mixture explains the images less well: the expert goes whose absence
-costs the marginalized bound least.
+A mixture explains images less well without one of its experts. Pruning removes the expert whose absence lowers
+the marginal bound least. It sees no labels.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def scheduled_experts(config: RunConfig, progress: float) -> int:
 def kept_experts(model: Mixture, images: Tensor, count: int) -> Tensor:
     """Return the experts of each run to keep, in order, [R, count].
 
-    One after the other goes that without which the mean of log sum_k exp(ELBO_k), at the mean latent, falls least.
+    Experts are removed one by one: each time the one without which the mean of log sum_k exp(ELBO_k), at the
+    mean latent, falls least.
 
     Args:
         model: the population.

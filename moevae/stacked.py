@@ -38,7 +38,7 @@ class Stacked(nn.Module, ABC):
         return (kept if kept.shape[1] == size else kept[:, :size]).reshape(runs, *shape)
 
     def selected(self, name: str, values: Tensor, kept: Tensor) -> Tensor:
-        """Return values laid out as a parameter is, [R, N], of some experts, [R, C]; unchanged where it has none."""
+        """Return values laid out as a parameter is, [R, N], for some experts, [R, C]; all of it if shared."""
         runs, *shape = self.shapes[name]
         whole = values[:, : math.prod(shape)].view(runs, *shape)
         each = torch.arange(runs, device=values.device).unsqueeze(1)
