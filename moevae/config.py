@@ -268,7 +268,7 @@ class RunConfig:
             raise ValueError("model.gate_normalization = batch needs a train.batch_size of 2 or more")
         if self.train.extra_experts and self.objective.balance_prior:
             raise ValueError("train.extra_experts needs a uniform objective.balance_prior")
-        if self.train.pruning_end < self.train.pruning_start:
+        if self.train.extra_experts and self.train.pruning_end < self.train.pruning_start:
             raise ValueError("train.pruning_end must not be below train.pruning_start")
         return self
 
@@ -314,8 +314,8 @@ ADDED: dict[str, Any] = {
     "train.deformation_starts": [],
     "train.template_learning_rate": 0.02,
 }
-"""Fields added since the first records, each with the value, as in `to_dict`, that reproduces what the code did
-before the field existed."""
+"""Fields added since the first records, each with the value, as in `to_dict`, that reproduces what the code
+did before the field existed."""
 
 PER_RUN = (
     "seed",
@@ -353,8 +353,8 @@ def from_dict(tree: Mapping[str, Any]) -> RunConfig:
 def fingerprint(config: RunConfig) -> str:
     """Return 16 hexadecimal digits that name this run: a hash of the fields and the schema number.
 
-    A field of `ADDED` is left out of the hash where it has the value given there, so that a new field does not
-    rename earlier runs.
+    A field of `ADDED` is left out of the hash where it has the value given there, so that a new field does
+    not rename earlier runs.
     """
     tree = to_dict(config)
     for key, before in ADDED.items():

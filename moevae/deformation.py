@@ -1,9 +1,9 @@
 """Deformable experts: each draws one learned template, and its latent z says how the template is deformed.
 
 Experts that can draw anything have no reason to specialize. An expert that can only deform one template owns
-the images that this template explains. This is transformation-invariant clustering (Frey, Jojic, 2003; Monnier,
-Groueix, Aubry, 2020, deep transformation-invariant clustering) as a mixture of VAEs. The prior of z is standard
-normal; how far one unit of z deforms is learned.
+the images that this template explains. This is transformation-invariant clustering (Frey, Jojic, 2003;
+Monnier, Groueix, Aubry, 2020, deep transformation-invariant clustering) as a mixture of VAEs. The prior of z
+is standard normal; how far one unit of z deforms is learned.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LINEAR = (AFFINE, DISPLACEMENT)
 """Deformations that move pixels: their displacements add up."""
 
 STARTING_SCALE = {AFFINE: 0.15, DISPLACEMENT: 0.08, "intensity": 0.2, "thickness": 0.5, "residual": 0.1}
-"""Effect of one unit of z at the start of training: positions in half sides of the image, pixels in [0, 1]."""
+"""Effect of one unit of z at the start: positions in half sides of the image, pixels in [0, 1]."""
 
 
 def latent_sizes(config: ModelConfig) -> dict[str, int]:
@@ -140,7 +140,7 @@ class Deformation(Stacked):
 
     def _templates(self) -> Tensor:
         """Return the templates, and their changes to thicker and thinner ones where asked, [R K, C, H, W]."""
-        template = at_least_float32(self.stored("template")).view(-1, 1, *self.size)
+        template = at_least_float32(self.stored("template")).reshape(-1, 1, *self.size)
         if "thickness" not in self.sizes:
             return template
         thicker = functional.max_pool2d(template, 3, 1, 1)
@@ -165,7 +165,7 @@ class Deformation(Stacked):
         height, width = self.size
         grid = moved.view(groups, batch * height, width, 2)
         looked = functional.grid_sample(templates, grid, padding_mode="border", align_corners=False)
-        drawn, *changes = looked.view(groups, -1, batch, height * width).unbind(1)
+        drawn, *changes = looked.view(groups, templates.shape[1], batch, height * width).unbind(1)
         if "thickness" in by_kind:
             thicker, thinner = changes
             amount = by_kind["thickness"]

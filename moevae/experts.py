@@ -65,8 +65,8 @@ class Experts(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """Return the logits of pixels, [R, K, B, D]; z [R, K, B, Z].
 
-        What a pixel owes to pixels before it is not in it. Where the likelihood is Gaussian, deformable experts
-        return the mean of the pixels in place of logits.
+        What a pixel owes to pixels before it is not in it. Where the likelihood is Gaussian, deformable
+        experts return the mean of the pixels in place of logits.
         """
         return self._output(self.decoder(z))
 

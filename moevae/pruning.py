@@ -1,7 +1,7 @@
-"""Pruning of extra experts: training starts with more experts than asked for and drops the least useful ones.
+"""Pruning of extra experts: training starts with more experts than asked for and drops the least useful.
 
-A mixture explains images less well without one of its experts. Pruning removes the expert whose absence lowers
-the marginal bound least. It sees no labels.
+A mixture explains images less well without one of its experts. Pruning removes the expert whose absence
+lowers the marginal bound least. It sees no labels.
 """
 
 from __future__ import annotations
