@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,16 @@ class Adam:
     beneath it does not.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Take parameters on one device or several."""
+    def __init__(self, parameters: Iterable[nn.Parameter], faster: Collection[nn.Parameter] = ()) -> None:
+        """Take parameters on one device or several.
+
+        Args:
+            parameters: all that learn.
+            faster: those among them that have a learning rate of their own.
+        """
         self._parameters = list(parameters)
+        apart = {id(parameter) for parameter in faster}
+        self._faster = {index for index, each in enumerate(self._parameters) if id(each) in apart}
         self._moments: dict[int, dict[str, Tensor]] = {}
 
     def zero_grad(self) -> None:
@@ -27,9 +34,14 @@ class Adam:
             parameter.grad = None
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """Change every parameter that has a gradient."""
+    def step(self, learning_rate: float, faster: float = 0.0) -> None:
+        """Change every parameter that has a gradient; those of `faster` have that learning rate."""
         moved = [index for index, parameter in enumerate(self._parameters) if parameter.grad is not None]
+        self._step([index for index in moved if index not in self._faster], learning_rate)
+        if self._faster:
+            self._step([index for index in moved if index in self._faster], faster)
+
+    def _step(self, moved: list[int], learning_rate: float) -> None:
         parameters: list[Tensor] = [self._parameters[index] for index in moved]
         moments = [self._moments_of(index) for index in moved]
         adam(
@@ -62,6 +74,21 @@ class Adam:
             index, _, name = key.partition(".")
             place = self._parameters[int(index)].device
             self._moments.setdefault(int(index), {})[name] = value.to(place, copy=True)
+
+    def moments(self, names: Sequence[str]) -> dict[str, dict[str, Tensor]]:
+        """Return the moments by their names in torch, and by the parameters' names."""
+        found: dict[str, dict[str, Tensor]] = {}
+        for index, own in self._moments.items():
+            for kind, value in own.items():
+                found.setdefault(kind, {})[names[index]] = value
+        return found
+
+    def set_moments(self, names: Sequence[str], moments: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Go on from `moments` of parameters with these names."""
+        place = {name: index for index, name in enumerate(names)}
+        self.restore(
+            {f"{place[name]}.{kind}": value for kind, each in moments.items() for name, value in each.items()}
+        )
 
     def _moments_of(self, index: int) -> dict[str, Tensor]:
         if index not in self._moments:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from moevae.config import ModelConfig
 from moevae.convolution import TAPS, Convolution, Transposed, halved
+from moevae.deformation import Deformation, latent_size
 from moevae.nn import StackedLinear
 
 Size = tuple[int, int]
@@ -115,7 +116,51 @@ class Up:
         return Transposed(batch, self.size, self.inputs, self.outputs)
 
 
-Plan = list[Dense | Down | Up]
+@dataclass(frozen=True)
+class Warp:
+    """A template that latents deform."""
+
+    size: Size
+    config: ModelConfig
+
+    @property
+    def inputs(self) -> int:
+        """Latents."""
+        return latent_size(self.config)
+
+    @property
+    def outputs(self) -> int:
+        """Pixels."""
+        return math.prod(self.size)
+
+    @property
+    def products(self) -> int:
+        """Multiplications for an image: two coordinates a pixel from every latent, and four neighbors."""
+        return self.outputs * (2 * self.inputs + 8)
+
+    @property
+    def weights(self) -> int:
+        """Numbers learned: the template, the scales of the latents, and the residual's templates."""
+        residual = self.config.latent_dim * self.outputs if "residual" in self.config.deformations else 0
+        return self.outputs + self.inputs + residual
+
+    @property
+    def held(self) -> int:
+        """Numbers held at once for an image: coordinates, and what is sampled there."""
+        return 10 * self.outputs + 2 * self.inputs
+
+    def layer(self, batch: Sequence[int], copies: int = 1) -> Deformation:
+        """Return it stacked over `batch`, which is (R, K).
+
+        Raises:
+            ValueError: copies.
+        """
+        if copies > 1:
+            raise ValueError("templates share no input")
+        return Deformation(batch, self.size, self.config)
+
+
+Plan = list[Dense | Down | Up | Warp]
 
 
 def gate(config: ModelConfig, size: Size) -> Plan:
@@ -125,7 +170,7 @@ def gate(config: ModelConfig, size: Size) -> Plan:
 
 def encoder(config: ModelConfig, size: Size) -> Plan:
     """Return an encoder's layers, from pixels to mu and logvar, side by side."""
-    return _reader(config.expert_network, config.expert_hidden, size, 2 * config.latent_dim)
+    return _reader(config.expert_network, config.expert_hidden, size, 2 * latent_size(config))
 
 
 def common(config: ModelConfig) -> int:
@@ -135,6 +180,8 @@ def common(config: ModelConfig) -> int:
 
 def decoder(config: ModelConfig, size: Size) -> Plan:
     """Return a decoder's layers, which mirror the encoder's."""
+    if config.decoder == "deformable":
+        return [Warp(size, config)]
     hidden, latent = config.expert_hidden, config.latent_dim
     if config.expert_network == "mlp":
         return perceptron((latent, *reversed(hidden), math.prod(size)))

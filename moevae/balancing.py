@@ -35,9 +35,14 @@ def log_importance(log_probs: Tensor) -> Tensor:
     return log_probs.logsumexp(-1) - math.log(log_probs.shape[-1])
 
 
-def log_priors(configs: Sequence[RunConfig]) -> Tensor:
-    """Return log pi, the prior over experts of each run, [R, K], in float64."""
-    uniform = (1.0,) * configs[0].model.num_experts
+def log_priors(configs: Sequence[RunConfig], experts: int | None = None) -> Tensor:
+    """Return log pi, the prior over experts of each run, [R, K], in float64.
+
+    Args:
+        configs: one a run.
+        experts: how many there are, where extra ones are not pruned yet; None: as many as configured.
+    """
+    uniform = (1.0,) * (experts or configs[0].model.num_experts)
     priors = [config.objective.balance_prior or uniform for config in configs]
     return torch.tensor(priors, dtype=torch.float64).log().log_softmax(-1)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from moevae import architecture
 from moevae.architecture import Size
 from moevae.config import RunConfig
+from moevae.deformation import latent_size
 from moevae.errors import ConfigError
 from moevae.likelihood import BLOCK, TOGETHER
 
@@ -33,7 +34,7 @@ def image_bytes(config: RunConfig, size: Size) -> int:
     looked = pixels + max(_PIXELS * pixels, *(layer.held for layer in layers))
     context = [layer.held for layer in architecture.context(model)]
     looked += pixels * max(context, default=0)
-    drawn = (2 * samples + _LATENTS) * model.latent_dim + samples
+    drawn = (2 * samples + _LATENTS) * latent_size(model) + samples
     gate = max(layer.held for layer in architecture.gate(model, size))
     return _FLOAT * max(model.num_experts * (looked + drawn), gate)
 
@@ -48,10 +49,11 @@ def training_bytes(config: RunConfig, size: Size, count: int) -> int:
     encoder, shared = architecture.encoder(model, size), architecture.common(model)
     own = (*encoder[shared:], *architecture.decoder(model, size), *architecture.context(model))
     once = (*encoder[:shared], *architecture.gate(model, size))
-    weights = model.num_experts * sum(layer.weights for layer in own) + sum(layer.weights for layer in once)
-    chosen = routing.top_k if routing.kind == "top-k" else model.num_experts
+    experts = model.num_experts + train.extra_experts
+    weights = experts * sum(layer.weights for layer in own) + sum(layer.weights for layer in once)
+    chosen = routing.top_k if routing.kind == "top-k" else experts
     looks = chosen * min(train.batch_size, count) * train.num_samples
-    return _FLOAT * (4 * weights + looks * (model.latent_dim + math.prod(size)))
+    return _FLOAT * (4 * weights + looks * (latent_size(model) + math.prod(size)))
 
 
 def check(configs: Sequence[RunConfig], size: Size, count: int, memory: int) -> None:

@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from moevae.errors import ConfigError
-from moevae.fields import Count, Finite, NonNegative, Positive, Shares
+from moevae.fields import Count, Finite, NonNegative, Positive, Share, Shares
 from moevae.names import nearest
 
 SCHEMA = 1
@@ -92,10 +92,24 @@ class ModelConfig:
     """Of pixels, given z: `bernoulli` and `gaussian` have them independent. In `autoregressive` a pixel is
     Bernoulli, too, and depends on those before it in a window of 7 x 7: a small network of each expert adds
     what it sees there to the decoder's logits."""
-    gaussian_std: Positive = 0.5
-    """Fixed standard deviation of the Gaussian likelihood, in pixel units of [0, 1]."""
+    gaussian_std: Positive | Literal["learned"] = 0.5
+    """Standard deviation of the Gaussian likelihood, in pixel units of [0, 1]: a fixed number, or
+    `learned`: the one that makes the training images likeliest, shared by the experts of a run (Rybkin,
+    Daniilidis, Levine, 2021)."""
     variance_floor: NonNegative = 0.0
     """Added to the encoder's variance exp(logvar)."""
+    decoder: Literal["network", "deformable"] = "network"
+    """`network` mirrors the encoder. `deformable` draws one learned template, which the latents deform."""
+    deformations: tuple[Literal["affine", "displacement", "intensity", "thickness", "residual"], ...] = (
+        "affine",
+        "displacement",
+    )
+    """What the latents of a deformable decoder do: an affine map, a smooth displacement of pixels, contrast
+    and brightness (`intensity`), thickness of strokes, and a residual of rank `latent_dim` that is added to
+    the template."""
+    displacement_grid: Count = 4
+    """Points on a side of the grid whose displacements are interpolated to the pixels; unused without
+    `displacement`."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -175,6 +189,17 @@ class TrainConfig:
     """Learning rate of the last step; unused by the constant schedule."""
     num_samples: Count = 1
     """Latent samples per image and expert in training; see `objective.bound`."""
+    extra_experts: Annotated[int, Field(ge=0)] = 0
+    """Experts that training starts with in addition to `model.num_experts`. Training prunes the expert whose
+    removal lowers the marginal bound of training images least, without labels, until none is extra."""
+    pruning_start: Share = 0.3
+    """Share of training after which the first extra expert is pruned; unused without extra experts."""
+    pruning_end: Share = 0.6
+    """Share of training after which no extra expert is left; unused without extra experts."""
+    deformation_starts: tuple[Share, ...] = ()
+    """Share of training after which each of `model.deformations` begins; empty: all from the start."""
+    template_learning_rate: Positive = 0.02
+    """Learning rate of the templates of deformable experts; moves in proportion to `learning_rate`."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of products and activations in training; weights are kept, and runs are measured, in float32.
     In `bfloat16` company may change a run's rounding; in `float32` it changes no bit."""
@@ -238,9 +263,28 @@ class RunConfig:
                 f"objective.responsibilities = posterior weighs all experts by the posterior, where"
                 f" routing.kind = {self.routing.kind} lets the gate choose: right would be soft"
             )
+        self._check_deformations()
         if self.model.gate_normalization == "batch" and self.train.batch_size == 1:
             raise ValueError("model.gate_normalization = batch needs a train.batch_size of 2 or more")
+        if self.train.extra_experts and self.objective.balance_prior:
+            raise ValueError("train.extra_experts needs a uniform objective.balance_prior")
+        if self.train.extra_experts and self.train.pruning_end < self.train.pruning_start:
+            raise ValueError("train.pruning_end must not be below train.pruning_start")
         return self
+
+    def _check_deformations(self) -> None:
+        kinds, starts = self.model.deformations, self.train.deformation_starts
+        if len(set(kinds)) < len(kinds) or not {"affine", "displacement"} & set(kinds):
+            raise ValueError(
+                "model.deformations must be different ones, with affine or displacement among them"
+            )
+        if starts and len(starts) != len(kinds):
+            raise ValueError(
+                f"train.deformation_starts has {len(starts)} entries for {len(kinds)} model.deformations:"
+                " expected one each, or none"
+            )
+        if self.model.decoder == "deformable" and self.model.likelihood == "autoregressive":
+            raise ValueError("model.decoder = deformable needs model.likelihood = gaussian or bernoulli")
 
 
 MEMBERS: dict[str, ObjectiveConfig] = {
@@ -259,6 +303,19 @@ _BESIDE_MEMBERS = (
     "smoothness_weight",
     "smoothness_radius",
 )
+
+ADDED: dict[str, Any] = {
+    "model.decoder": "network",
+    "model.deformations": ["affine", "displacement"],
+    "model.displacement_grid": 4,
+    "train.extra_experts": 0,
+    "train.pruning_start": 0.3,
+    "train.pruning_end": 0.6,
+    "train.deformation_starts": [],
+    "train.template_learning_rate": 0.02,
+}
+"""Fields added since the first records, each with the value, as in `to_dict`, that reproduces what the code
+did before the field existed."""
 
 PER_RUN = (
     "seed",
@@ -294,8 +351,17 @@ def from_dict(tree: Mapping[str, Any]) -> RunConfig:
 
 
 def fingerprint(config: RunConfig) -> str:
-    """Return 16 hexadecimal digits that name this run: a hash of every field and the schema number."""
-    text = json.dumps({"schema": SCHEMA, "config": to_dict(config)}, sort_keys=True)
+    """Return 16 hexadecimal digits that name this run: a hash of the fields and the schema number.
+
+    A field of `ADDED` is left out of the hash where it has the value given there, so that a new field does
+    not rename earlier runs.
+    """
+    tree = to_dict(config)
+    for key, before in ADDED.items():
+        section, name = key.split(".")
+        if tree[section][name] == before:
+            del tree[section][name]
+    text = json.dumps({"schema": SCHEMA, "config": tree}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -108,8 +108,17 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def gaussian_log_prob(mean: Tensor, x: Tensor, std: float) -> Tensor:
-    """Return log N(x; mean, std^2 I), normalizing constant included, [...]; tensors [..., D]."""
+def gaussian_log_prob(mean: Tensor, x: Tensor, std: float | Tensor) -> Tensor:
+    """Return log N(x; mean, std^2 I), normalizing constant included, [...].
+
+    Args:
+        mean: [..., D].
+        x: [..., D].
+        std: one number, or one that broadcasts with [...].
+    """
+    if isinstance(std, Tensor):
+        constant = mean.shape[-1] * (std.log() + 0.5 * math.log(2 * math.pi))
+        return -0.5 * (x - mean).square().sum(-1) / std.square() - constant
     constant = mean.shape[-1] * (math.log(std) + 0.5 * math.log(2 * math.pi))
     return -0.5 * ((x - mean) / std).square().sum(-1) - constant
 

@@ -153,7 +153,7 @@ def _evaluate(
     stored = images.to(model.device)
     seen = evaluated(images, configs[0].data, split).to(model.device)
     heat = temperatures(configs, 1.0, model.gate)
-    log_prior = log_priors(configs).to(next(model.parameters()))
+    log_prior = log_priors(configs, model.config.num_experts).to(next(model.parameters()))
     noise = Streams([config.seed for config in configs], f"evaluation of {split}", model.device)
     parts: dict[str, list[Tensor]] = defaultdict(list)
     samples = configs[0].evaluation.num_samples
@@ -216,7 +216,7 @@ def _look(
 ) -> Terms:
     """Return the terms of a batch, as seen and gray, the reconstruction averaged over the samples."""
     x, shades = views
-    shape = (model.config.num_experts, BLOCK, model.config.latent_dim)
+    shape = (model.config.num_experts, BLOCK, model.latent_size)
     total = torch.zeros((), device=x.device)
     for start in range(0, samples, TOGETHER):
         count = min(TOGETHER, samples - start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -10,11 +11,21 @@ from torch import Tensor, nn
 from moevae import architecture
 from moevae.config import ModelConfig
 from moevae.context import Context
+from moevae.deformation import Deformation, latent_size
 from moevae.densities import at_least_float32, bernoulli_log_prob, gaussian_log_prob, kl_standard_normal
 from moevae.devices import sent
 from moevae.dispatch import Dispatch
 from moevae.networks import BranchingNetwork, StackedNetwork
 from moevae.seeding import generator
+
+STARTING_STD = 0.3
+"""Of the learned Gaussian likelihood, in pixel units."""
+STARTING_LOGVAR = -2.0
+"""Of the latents of deformable experts."""
+STD_MOMENTUM = 0.02
+"""Share of a batch in the learned variance."""
+LEAST_STD = 1 / 512
+"""Half a gray level of 256: a smaller standard deviation of pixels means nothing."""
 
 
 class Experts(nn.Module):
@@ -28,17 +39,36 @@ class Experts(nn.Module):
         self.encoder = BranchingNetwork(*stack, encoder, activation, architecture.common(config))
         self.decoder = StackedNetwork(stack, decoder, activation)
         self.context = Context(config, runs, size) if architecture.context(config) else None
+        if config.gaussian_std == "learned":
+            self.register_buffer("log_std", torch.full((runs,), math.log(STARTING_STD)))
+
+    @property
+    def deformation(self) -> Deformation | None:
+        """The templates and what deforms them, where the decoder is deformable."""
+        first = self.decoder.layers[0]
+        return first if isinstance(first, Deformation) else None
+
+    @torch.no_grad()
+    def start_undeformed(self) -> None:
+        """Let the encoders of deformable experts answer z = 0 for every image, surely enough."""
+        if self.deformation is None:
+            return
+        head = self.encoder.rest.layers[-1] if self.encoder.rest.layers else self.encoder.first
+        head.weight.zero_()
+        latents = latent_size(self.config)
+        head.bias.unflatten(-1, (-1, 2, latents))[..., 1, :] = STARTING_LOGVAR
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu and logvar of q_k(z|x), [R, K, B, Z] each, of images x, [R, B, D]."""
         return self._posterior(self.encoder(x))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Return the decoders' last layer, [R, K, B, D], before its sigmoid; z [R, K, B, Z].
+        """Return the logits of pixels, [R, K, B, D]; z [R, K, B, Z].
 
-        What a pixel owes to pixels before it is not in it.
+        What a pixel owes to pixels before it is not in it. Where the likelihood is Gaussian, deformable
+        experts return the mean of the pixels in place of logits.
         """
-        return self.decoder(z)
+        return self._output(self.decoder(z))
 
     def mean(self, z: Tensor) -> Tensor:
         """Return the mean image E[x|z, k] in [0, 1], [R, K, B, D]; z [R, K, B, Z].
@@ -50,6 +80,8 @@ class Experts(nn.Module):
         if self.context is not None:
             uniform = torch.rand(logits.shape[-1], generator=generator(0, "pixels")).to(logits)
             return self.context.drawn(logits, uniform)
+        if self._draws_mean:
+            return logits.clamp(0, 1)
         # Run by run: vectorized code rounds the last few elements of a tensor in another way.
         return torch.stack([each.sigmoid() for each in logits])
 
@@ -64,7 +96,7 @@ class Experts(nn.Module):
         logits = self.decode(z)
         if self.context is not None:
             logits = logits + self.context(x).repeat_interleave(samples, 2)
-        return self._log_prob(logits, x.repeat_interleave(samples, 1).unsqueeze(1))
+        return self._log_prob(logits, x.repeat_interleave(samples, 1).unsqueeze(1), self._std())
 
     def dense(self, x: Tensor, noise: Tensor, bound: str = "elbo") -> tuple[Tensor, Tensor]:
         """Return recon_log_prob and kl_z of every expert, [R, K, B] each; see `expert_terms`.
@@ -119,24 +151,65 @@ class Experts(nn.Module):
             context: of the rows, from `context_rows`.
         """
         samples = z.shape[1]
-        logits = self.decoder.sparse(z.flatten(0, 1), [end * samples for end in dispatch.ends])
-        logits = logits.unflatten(0, (-1, samples))
+        drawn = self.decoder.sparse(z.flatten(0, 1), [end * samples for end in dispatch.ends])
+        logits = self._output(drawn).unflatten(0, (-1, samples))
         if context is not None:
             logits = logits + context.unsqueeze(1)
-        return self._log_prob(logits, x.unsqueeze(1))
+        return self._log_prob(logits, x.unsqueeze(1), self._std(dispatch))
 
     def _posterior(self, output: Tensor) -> tuple[Tensor, Tensor]:
         mu, logvar = at_least_float32(output).chunk(2, dim=-1)
+        if self.deformation is not None:
+            active = self.deformation.active[0]  # of all runs: they are trained alike
+            mu, logvar = mu * active, logvar * active  # what does not deform keeps its prior
         if self.config.variance_floor > 0:
             floor = sent([math.log(self.config.variance_floor)], mu.device, mu.dtype)[0]
             logvar = torch.logaddexp(logvar, floor)
         return mu, logvar
 
-    def _log_prob(self, logits: Tensor, target: Tensor) -> Tensor:
+    @property
+    def _draws_mean(self) -> bool:
+        return self.deformation is not None and self.config.likelihood == "gaussian"
+
+    def _output(self, drawn: Tensor) -> Tensor:
+        """Return logits, or the mean itself, from what the decoder drew."""
+        if self.deformation is None or self._draws_mean:
+            return drawn
+        return drawn.clamp(LEAST_STD, 1 - LEAST_STD).logit()
+
+    def _std(self, dispatch: Dispatch | None = None) -> float | Tensor:
+        """Return the standard deviation of the Gaussian likelihood, to broadcast with log-densities."""
+        if self.config.gaussian_std != "learned":
+            return self.config.gaussian_std
+        std = self.log_std.exp()
+        if dispatch is None:
+            return std.view(-1, 1, 1)
+        starts = (0, *dispatch.ends[self.config.num_experts - 1 :: self.config.num_experts])
+        rows = torch.tensor([end - start for start, end in itertools.pairwise(starts)], device=std.device)
+        return std.repeat_interleave(rows).unsqueeze(-1)  # [T, 1]
+
+    def _log_prob(self, logits: Tensor, target: Tensor, std: float | Tensor) -> Tensor:
         if self.config.likelihood == "gaussian":
-            mean = at_least_float32(logits).sigmoid()
-            return gaussian_log_prob(mean, target, self.config.gaussian_std)
+            drawn = at_least_float32(logits)
+            return gaussian_log_prob(drawn if self._draws_mean else drawn.sigmoid(), target, std)
         return bernoulli_log_prob(logits, target)
+
+    @torch.no_grad()
+    def update_std(self, recon_log_prob: Tensor, pixels: int) -> None:
+        """Move the learned standard deviation towards the one that makes a batch likeliest.
+
+        Args:
+            recon_log_prob: log p(x|z) of the batch, weighed by the experts' shares, [R, B].
+            pixels: D.
+        """
+        if self.config.gaussian_std != "learned":
+            return
+        variance = (2 * self.log_std).exp()
+        normalizer = pixels * (self.log_std + 0.5 * math.log(2 * math.pi))
+        squared = -2 * variance * (recon_log_prob.mean(-1) + normalizer) / pixels
+        moved = torch.lerp(variance, squared, STD_MOMENTUM).clamp_min(LEAST_STD**2)
+        # A run whose loss is no number keeps its own last one.
+        self.log_std.copy_(torch.where(moved.isfinite(), moved, variance).log() / 2)
 
 
 def sampled(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ def traversals(model: Mixture, values: Tensor) -> Tensor:
         model: the population.
         values: of the latent that changes, in standard deviations of the prior, [V].
     """
-    runs, experts, latent = len(model.seeds), model.config.num_experts, model.config.latent_dim
+    runs, experts, latent = len(model.seeds), model.config.num_experts, model.latent_size
     dtype = next(model.parameters()).dtype
     axes = torch.eye(latent, dtype=dtype, device=model.device)
     walks = axes.unsqueeze(1) * values.to(axes).view(1, -1, 1)  # [Z, V, Z]
@@ -76,7 +76,7 @@ def latent_kl(model: Mixture, x: Tensor, assignments: Tensor, chunk: int = 1024)
         chunk: images looked at together.
     """
     runs, experts = len(model.seeds), model.config.num_experts
-    total = torch.zeros(runs, experts, model.config.latent_dim, dtype=torch.float64, device=model.device)
+    total = torch.zeros(runs, experts, model.latent_size, dtype=torch.float64, device=model.device)
     owned = torch.nn.functional.one_hot(assignments.to(model.device), experts).double()  # [R, N, K]
     for part, own in zip(x.split(chunk), owned.split(chunk, 1), strict=True):
         mu, logvar = model.experts.encode(part.to(model.device).expand(runs, *part.shape))

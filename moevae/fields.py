@@ -12,6 +12,7 @@ _ONE_ZERO = AfterValidator(lambda value: value + 0.0)  # -0.0 would have another
 Finite = Annotated[float, Field(allow_inf_nan=False), _ONE_ZERO]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), _ONE_ZERO]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), _ONE_ZERO]
 Count = Annotated[int, Field(ge=1)]
 
 SMALLEST_SHARE = 1e-12

@@ -15,7 +15,7 @@ from moevae.seeding import Streams
 
 def prior_noise(model: Mixture, count: int) -> Tensor:
     """Return latents for `count` images of each expert, [R, K, count, Z]: each run's own, always the same."""
-    shape = (model.config.num_experts, count, model.config.latent_dim)
+    shape = (model.config.num_experts, count, model.latent_size)
     return Streams(model.seeds, "pictures", model.device).normal(*shape)
 
 

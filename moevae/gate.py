@@ -29,6 +29,7 @@ class Gate(nn.Module):
         super().__init__()
         plan, normalized = architecture.gate(config, size), config.gate_normalization == "batch"
         self.network = StackedNetwork((runs,), plan, config.activation, normalized)
+        self.network.layers[-1].experts_beside = config.num_experts  # type: ignore[assignment]
         self.register_buffer("expert_bias", torch.zeros(runs, config.num_experts))
         self._log_temperature = nn.Parameter(torch.zeros(runs, VECTOR))  # filled up as stacked layers are
 

@@ -7,19 +7,20 @@ Units: nats per image.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from moevae.config import ModelConfig
+from moevae.deformation import latent_size
 from moevae.dispatch import Dispatch
 from moevae.experts import Experts
 from moevae.gate import Gate, gate_log_probs
 from moevae.routing import draw_experts
 from moevae.seeding import generator
-from moevae.stacked import reset
+from moevae.stacked import Stacked, reset
 
 
 @dataclass(frozen=True)
@@ -58,16 +59,30 @@ class Mixture(nn.Module):
         self.experts = Experts(config, len(seeds), size)
         reset(self.gate, [generator(seed, "weights of the gate") for seed in seeds])
         reset(self.experts, [generator(seed, "weights of the experts") for seed in seeds])
+        self.experts.start_undeformed()
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
 
+    @property
+    def latent_size(self) -> int:
+        """Z, the latents of an expert."""
+        return latent_size(self.config)
+
     def alone(self, run: int) -> Mixture:
         """Return a copy of one run, as a population of one."""
         model = Mixture(self.config, self.size, self.seeds[run : run + 1]).to(next(self.parameters()))
         model.load_state_dict({name: value[run : run + 1] for name, value in self.state_dict().items()})
+        return model
+
+    @torch.no_grad()
+    def keep_experts(self, kept: Tensor) -> Mixture:
+        """Return a copy with some of the experts of each run, [R, C] int64, in that order."""
+        config = replace(self.config, num_experts=kept.shape[1])
+        model = Mixture(config, self.size, self.seeds).to(next(self.parameters()))
+        model.load_state_dict(select_experts(self, self.state_dict(), kept))
         return model
 
     def by_gate(self, x: Tensor, gray: Tensor | None) -> Tensor:
@@ -129,6 +144,25 @@ class Mixture(nn.Module):
     def draw(self, noise: Tensor) -> Tensor:
         """Return mean images drawn from each expert's prior, [R, K, B, D]; noise is z, [R, K, B, Z]."""
         return self.experts.mean(noise)
+
+
+def select_experts(model: Mixture, values: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
+    """Return values as of a model's parameters and buffers, by name, for some of its experts.
+
+    Args:
+        model: the population.
+        values: [R, ...] each, laid out as the parameters and buffers of these names.
+        kept: experts of each run, [R, C] int64.
+    """
+    chosen = dict(values)
+    for prefix, module in model.named_modules():
+        if isinstance(module, Stacked):
+            for name in module.shapes:
+                if (key := f"{prefix}._{name}") in chosen:
+                    chosen[key] = module.selected(name, chosen[key], kept)
+    if (key := "gate.expert_bias") in chosen:
+        chosen[key] = chosen[key].gather(1, kept)
+    return chosen
 
 
 def log_joint(expert_elbo: Tensor, log_prior: Tensor | None = None) -> Tensor:

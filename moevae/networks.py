@@ -56,6 +56,7 @@ class BranchingNetwork(nn.Module):
         self.experts, self.width = experts, plan[common].outputs
         self.trunk = StackedNetwork((runs,), plan[:common], activation)
         self.first = plan[common].layer((runs,), copies=experts)
+        self.first.experts_beside = experts
         self.rest = StackedNetwork((runs, experts), plan[common + 1 :], activation)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ class Affine(Stacked):
 
     def __init__(self, batch: Sequence[int], shape: tuple[int, int], biases: int, fans: int) -> None:
         super().__init__(weight=(*batch, *shape), bias=(*batch, biases))
+        self.over_experts = tuple(self.shapes) if len(batch) == 2 else ()
         self.batch, self.bound = tuple(batch), math.sqrt(6 / fans)
 
     @property

@@ -53,13 +53,22 @@ def tight_cost(log_probs: Tensor, expert_elbo: Tensor, log_prior: Tensor) -> Ten
 class Objective:
     """J for a population: the kinds are shared, the weights belong to each run."""
 
-    def __init__(self, configs: Sequence[RunConfig], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, configs: Sequence[RunConfig], device: torch.device | str = "cpu", experts: int | None = None
+    ) -> None:
+        """Take the weights of each run.
+
+        Args:
+            configs: one a run.
+            device: where the terms are.
+            experts: how many there are at present; None: as many as configured.
+        """
         # Terms of all experts under sparse routing come from given assignments: their weights are given too.
         self.route = ROUTINGS.get(configs[0].routing.kind, soft)
         self.by_posterior = configs[0].objective.responsibilities == "posterior"
         self.balance = BALANCINGS[configs[0].objective.balancing]
         self.bias_move = BIAS_MOVES.get(configs[0].objective.balancing)
-        self.log_prior = log_priors(configs).to(device, torch.float32)
+        self.log_prior = log_priors(configs, experts).to(device, torch.float32)
         self.experts_steer_gate = configs[0].objective.experts_steer_gate
         self.information_weight = torch.tensor(
             [config.objective.information_weight for config in configs], device=device
@@ -83,6 +92,15 @@ class Objective:
             + self.information_weight * gate_information(log_probs)
             + self.balance_weight * self.balance(log_probs, self.log_prior)
         )
+
+    @torch.no_grad()
+    def expert_weights(self, terms: Terms, uniform: Tensor | None = None) -> Tensor:
+        """Return the weights of the experts' losses, [R, K, B], or [R, C, B] of drawn ones."""
+        if isinstance(terms, SparseTerms):
+            return torch.full_like(terms.expert_elbo, 1 / terms.expert_elbo.shape[1])
+        if self.by_posterior:
+            return log_responsibilities(terms.expert_elbo, self.log_prior).exp()
+        return self.route(terms.gate_log_probs, uniform)
 
     @torch.no_grad()
     def of_gate(self, terms: Terms) -> Tensor:

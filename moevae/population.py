@@ -92,6 +92,7 @@ class Population:
             gate_losses=of_gate,
             temperatures=temperatures,
             failures=self._failures(),
+            origins=self._origins(),
         )
 
     def result(self) -> Fit:
@@ -100,7 +101,7 @@ class Population:
         seconds = sum(part.seconds for part in parts)
         seen = sum(part.images_per_second * part.seconds for part in parts)
         speed = seen / seconds if seconds else 0.0
-        return Fit(self._model(), self.configs, self._failures(), seconds, speed)
+        return Fit(self._model(), self.configs, self._failures(), seconds, speed, self._origins())
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return what one `Training` of all runs would: it may go on in parts of another size."""
@@ -144,6 +145,9 @@ class Population:
             yield slice(first, first + len(part.configs))
             first += len(part.configs)
 
+    def _origins(self) -> Tensor:
+        return torch.cat([part.origins for part in self.parts])
+
     def _failures(self) -> list[Failure | None]:
         return [failure for part in self.parts for failure in part.failures]
 
@@ -153,7 +157,7 @@ class Population:
         first = self.parts[0].model
         if len(self.parts) == 1:
             return first
-        if self._whole is None:
+        if self._whole is None or self._whole.config != first.config:
             seeds = [config.seed for config in self.configs]
             self._whole = Mixture(first.config, first.size, seeds).to(self.device)
         whole = self._whole.state_dict()

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from moevae import budget, devices
+from moevae import budget, devices, pruning
 from moevae.adam import Adam
 from moevae.config import RunConfig, shape
 from moevae.data import Images
+from moevae.deformation import blurred
 from moevae.errors import CheckpointError, ConfigError
 from moevae.gate import gate_log_probs
-from moevae.model import Mixture, Terms
+from moevae.model import Mixture, Terms, select_experts
 from moevae.normalization import batch_statistics
 from moevae.objective import Objective
 from moevae.pixels import binarize_once, gray
 from moevae.precision import Working
+from moevae.pruning import kept_experts, scheduled_experts
 from moevae.schedules import learning_rate as learning_rate_at
 from moevae.schedules import temperatures
-from moevae.seeding import Streams
+from moevae.seeding import Streams, generator
 from moevae.smoothness import Smoothness
 
 
@@ -51,6 +53,8 @@ class Progress:
     temperatures: list[float]
     """At the end of the epoch, one a run."""
     failures: list[Failure | None]
+    origins: Tensor
+    """Which of the experts at the start of training each one is, [R, K]: others were pruned."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Fit:
     """Wall time of the training steps of all runs, evaluation left out."""
     images_per_second: float
     """Training images of all runs together, per second."""
+    origins: Tensor
+    """Which of the experts at the start of training each one is, [R, K]: others were pruned."""
 
 
 def fit(
@@ -113,18 +119,21 @@ class Training:
             assignments = assignments.to(device)
         budget.check(configs, images.size, len(images.train), devices.memory(device))
         devices.prepare()
-        self.assignments = assignments
+        self.assignments, self.images = assignments, images.train
         seeds = [config.seed for config in configs]
         self.configs, self.device = tuple(configs), device
-        self.model = Mixture(configs[0].model, images.size, seeds).to(device)
+        begin = replace(
+            configs[0].model, num_experts=configs[0].model.num_experts + configs[0].train.extra_experts
+        )
+        self.model = Mixture(begin, images.size, seeds).to(device)
         self.model.gate.start_at([config.routing.temperature for config in configs])
+        self._start_templates(images)
+        self.origins = torch.arange(begin.num_experts).repeat(len(configs), 1)  # [R, K]
         self.batches = Batches(configs, images.train, device)
-        self.working = Working(self.model, configs[0].train.precision)
         self.latent = Streams(seeds, "latent noise", device)
         self.choice = Streams(seeds, "choice of experts", device)
-        self.objective = Objective(configs, device)
         self.smoothness = Smoothness(configs, images.train, images.size, device)
-        self.optimizer = Adam(self.model.parameters())
+        self._take(self.model)
         self.epochs = configs[0].train.epochs
         self.epochs_done = 0
         self.seconds = 0.0
@@ -148,6 +157,7 @@ class Training:
         self.seconds += time.perf_counter() - start
         self.epochs_done += 1
         self._note_failures(losses, first)
+        self._prune()
         return Progress(
             epoch=self.epochs_done,
             epochs=self.epochs,
@@ -156,18 +166,21 @@ class Training:
             gate_losses=_means(of_gate),
             temperatures=self._temperatures(first + self.batches.steps - 1, self.model).tolist(),
             failures=list(self.failures),
+            origins=self.origins,
         )
 
     def result(self) -> Fit:
         """Return the population as it stands."""
         seen = self.epochs_done * self.batches.steps * self.batches.size * len(self.configs)
         speed = seen / self.seconds if self.seconds else 0.0
-        return Fit(self.model, self.configs, list(self.failures), self.seconds, speed)
+        return Fit(self.model, self.configs, list(self.failures), self.seconds, speed, self.origins)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that the next epochs depend on: tensors by name, and plain data for JSON."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
+        if self.configs[0].train.extra_experts:
+            tensors["origins"] = self.origins
         tensors |= {f"stream.{name}": stream.state() for name, stream in self._streams().items()}
         failures = [asdict(failure) if failure else None for failure in self.failures]
         return tensors, {"epochs_done": self.epochs_done, "seconds": self.seconds, "failures": failures}
@@ -178,13 +191,16 @@ class Training:
         Raises:
             CheckpointError: the state is another version's; nothing is changed.
         """
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "stream": {}}
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "stream": {}, "origins": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = value
         streams = self._streams()
         if parts["stream"].keys() != streams.keys():
             raise CheckpointError("a snapshot whose random streams are those of another version")
+        if "origins" in tensors and tensors["origins"].shape != self.origins.shape:
+            self._take(self.model.keep_experts(tensors["origins"].to(self.device)))
+        self.origins = tensors.get("origins", self.origins)
         self.model.load_state_dict(parts["model"])
         self.optimizer.restore(parts["optimizer"])
         for name, stream in streams.items():
@@ -205,6 +221,9 @@ class Training:
 
     def step(self, index: int, batch: Batch) -> Losses:
         """Train on one batch and return the losses; `index` counts from 0 over all epochs."""
+        progress, train = self._progress(index), self.configs[0].train
+        if self.working.model.experts.deformation is not None:
+            self.working.model.experts.deformation.activate(progress, train.deformation_starts)
         temperature = self._temperatures(index, self.working.model)
         # A gate that assignments stand in for stays as it was.
         with batch_statistics(self.working.model, update=self.assignments is None):
@@ -216,7 +235,11 @@ class Training:
         self.optimizer.zero_grad()
         loss.sum().backward()
         self.working.hand_over()
-        self.optimizer.step(learning_rate_at(self.configs[0].train, self._progress(index)))
+        rate = learning_rate_at(train, progress)
+        self.optimizer.step(rate, train.template_learning_rate * rate / train.learning_rate)
+        if self.configs[0].model.gaussian_std == "learned":
+            weights = self.objective.expert_weights(terms, uniform)
+            self.model.experts.update_std((weights * terms.recon_log_prob).sum(1), batch.seen.shape[-1])
         if self.assignments is None:
             self.objective.move_bias(self.model.gate.expert_bias, terms)
         self.working.refresh()
@@ -226,13 +249,13 @@ class Training:
         )
 
     def _terms(self, temperature: Tensor, batch: Batch) -> Terms:
-        model, routing, size = self.configs[0].model, self.configs[0].routing, self.batches.size
+        model, routing, size = self.model, self.configs[0].routing, self.batches.size
         draws, bound = size * self.configs[0].train.num_samples, self.configs[0].objective.bound
         if routing.kind == "top-k" and self.assignments is None:
             uniform = self.choice.uniform(routing.top_k, size)
-            noise = self.latent.normal(routing.top_k, draws, model.latent_dim)
+            noise = self.latent.normal(routing.top_k, draws, model.latent_size)
             return self.working.model.sparse(batch.seen, noise, temperature, uniform, batch.gray, bound)
-        noise = self.latent.normal(model.num_experts, draws, model.latent_dim)
+        noise = self.latent.normal(model.config.num_experts, draws, model.latent_size)
         terms = self.working.model(batch.seen, noise, temperature, batch.gray, bound)
         if self.assignments is None:
             return terms
@@ -258,6 +281,46 @@ class Training:
 
     def _progress(self, step: int) -> float:
         return step / max(1, self.epochs * self.batches.steps - 1)
+
+    def _take(self, model: Mixture) -> None:
+        """Train that model from here on; the optimizer begins anew."""
+        self.model = model
+        self.working = Working(model, self.configs[0].train.precision)
+        deformation = model.experts.deformation
+        templates = () if deformation is None else (deformation.get_parameter("_template"),)
+        self.optimizer = Adam(model.parameters(), faster=templates)
+        self.objective = Objective(self.configs, self.device, model.config.num_experts)
+
+    @torch.no_grad()
+    def _start_templates(self, images: Images) -> None:
+        """Start the templates of deformable experts from training images, smoothed."""
+        deformation = self.model.experts.deformation
+        if deformation is None:
+            return
+        count = self.model.config.num_experts
+        drawn = [
+            torch.randperm(len(images.train), generator=generator(config.seed, "templates"))
+            for config in self.configs
+        ]
+        rows = torch.stack([order.repeat(-(-count // len(order)))[:count] for order in drawn])  # [R, K]
+        templates = blurred(gray(images.train[rows.flatten()]), images.size)
+        deformation.start_from(templates.view(*rows.shape, -1).to(self.device))
+
+    def _prune(self) -> None:
+        """Drop extra experts as scheduled, and what the optimizer knows of them."""
+        count = scheduled_experts(self.configs[0], self.epochs_done / self.epochs)
+        if count >= self.model.config.num_experts:
+            return
+        kept = kept_experts(self.model, gray(self.images[: pruning.IMAGES]), count)
+        names = [name for name, _ in self.model.named_parameters()]
+        moments = self.optimizer.moments(names)
+        selected = {
+            kind: select_experts(self.model, values, kept) if kind != "step" else values
+            for kind, values in moments.items()
+        }
+        self._take(self.model.keep_experts(kept))
+        self.optimizer.set_moments(names, selected)
+        self.origins = self.origins.gather(1, kept.cpu())
 
     def _note_failures(self, losses: Tensor, first: int) -> None:
         """Write down the first step whose loss is not finite, for runs that had not failed yet."""

@@ -61,6 +61,7 @@ class Diary:
         self.curves: list[list[Epoch]] = [[] for _ in configs]
         self.drawn_at = _spread(configs[0].train.epochs, PICTURE_ROWS)
         self.drawings: dict[int, Tensor] = {}
+        self.origins = torch.arange(configs[0].model.num_experts).repeat(len(configs), 1)  # [R, K]
 
     def note(self, progress: Progress) -> None:
         """Put down an epoch's curve points and drawings, and tell who listens."""
@@ -83,7 +84,13 @@ class Diary:
                 )
         if progress.epoch in self.drawn_at:
             noise = figures.prior_noise(progress.model, 1)
-            self.drawings[progress.epoch] = progress.model.draw(noise).squeeze(2).cpu()  # [R, K, D]
+            drawn = progress.model.draw(noise).squeeze(2).cpu()  # [R, K, D]
+            first = self.configs[0].model.num_experts + self.configs[0].train.extra_experts
+            everyone = drawn.new_zeros(len(drawn), first, drawn.shape[2])  # whoever is pruned later, too
+            self.drawings[progress.epoch] = everyone.scatter(
+                1, progress.origins[..., None].expand_as(drawn), drawn
+            )
+        self.origins = progress.origins
         if self.on_epoch:
             found = list(itertools.compress(validation, alive))
             means = {name: float(np.mean([each[name] for each in found])) for name in (found or [{}])[0]}
@@ -103,7 +110,9 @@ class Diary:
         """Return a run's pictures by kind: PNG bytes, names of the rows, names of the columns."""
         height, width = self.images.height, self.images.width
         experts = [str(expert) for expert in range(model.config.num_experts)]
-        samples = torch.stack([drawing[run] for drawing in self.drawings.values()])  # [epochs, K, D]
+        samples = torch.stack(  # [epochs, K, D]
+            [drawing[run][self.origins[run]] for drawing in self.drawings.values()]
+        )
         rows = [str(epoch) for epoch in self.drawings]
         seen = evaluated(self.images.test[:RECONSTRUCTED], self.configs[0].data, "test")  # [B, D]
         shades = gray(self.images.test[:RECONSTRUCTED])

@@ -47,6 +47,9 @@ OTHER = {
     "model.likelihood": "gaussian",
     "model.gaussian_std": 0.4,
     "model.variance_floor": 0.1,
+    "model.decoder": "deformable",
+    "model.deformations": ("affine",),
+    "model.displacement_grid": 5,
     "routing.kind": "hard",
     "routing.top_k": 2,
     "routing.temperature": 0.5,
@@ -69,6 +72,11 @@ OTHER = {
     "train.final_learning_rate": 0.1,
     "train.num_samples": 4,
     "train.precision": "bfloat16",
+    "train.extra_experts": 2,
+    "train.pruning_start": 0.1,
+    "train.pruning_end": 0.9,
+    "train.deformation_starts": (0.1, 0.2),
+    "train.template_learning_rate": 0.1,
     "evaluation.num_samples": 9,
     "evaluation.importance_samples": 50,
     "evaluation.importance_images": 100,
@@ -119,6 +127,7 @@ def test_there_is_one_zero(key):
         "routing.final_temperature",
         "train.learning_rate",
         "train.final_learning_rate",
+        "train.template_learning_rate",
     ):
         assert "greater than 0" in message_of(override, BASE, {key: -0.0})
     else:

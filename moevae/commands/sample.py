@@ -48,7 +48,7 @@ def sample(options: Sample) -> int:
 def draw(model: Mixture, count: int, seed: int) -> Tensor:
     """Return mean images drawn from each expert's prior by a seed, [K, count, D], of a population of one."""
     stream = Streams([seed], "pictures", model.device)
-    noise = stream.normal(model.config.num_experts, count, model.config.latent_dim)
+    noise = stream.normal(model.config.num_experts, count, model.latent_size)
     return torch.cat([model.draw(part)[0] for part in noise.split(256, dim=2)], dim=1)
 
 
