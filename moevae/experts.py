@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from moevae.densities import at_least_float32, bernoulli_log_prob, gaussian_log_
 from moevae.devices import sent
 from moevae.dispatch import Dispatch
 from moevae.networks import BranchingNetwork, StackedNetwork
+from moevae.nn import Affine
 from moevae.seeding import generator
 
 STARTING_STD = 0.3
@@ -30,6 +32,8 @@ LEAST_STD = 1 / 512
 
 class Experts(nn.Module):
     """Encoders q_k(z|x), Gaussian with diagonal variance, and decoders p_k(x|z)."""
+
+    log_std: Tensor  # of the learned Gaussian likelihood, [R]
 
     def __init__(self, config: ModelConfig, runs: int, size: tuple[int, int]) -> None:
         super().__init__()
@@ -53,7 +57,8 @@ class Experts(nn.Module):
         """Let the encoders of deformable experts answer z = 0 for every image, surely enough."""
         if self.deformation is None:
             return
-        head = self.encoder.rest.layers[-1] if self.encoder.rest.layers else self.encoder.first
+        last = self.encoder.rest.layers[-1] if self.encoder.rest.layers else self.encoder.first
+        head = cast(Affine, last)
         head.weight.zero_()
         latents = latent_size(self.config)
         head.bias.unflatten(-1, (-1, 2, latents))[..., 1, :] = STARTING_LOGVAR
