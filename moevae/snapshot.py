@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from moevae import content
 from moevae.config import RunConfig, fingerprint
+from moevae.content import parsing
 from moevae.errors import CheckpointError
 from moevae.files import write_atomically
 from moevae.population import Population
@@ -37,7 +38,7 @@ class Companion(Protocol):
         ...
 
     def restore(self, tensors: Mapping[str, Tensor], plain: Any) -> None:
-        """Go on from a `state`."""
+        """Go on from a `state`; whatever is raised has changed nothing."""
         ...
 
 
@@ -91,18 +92,14 @@ def read(path: Path, configs: Sequence[RunConfig]) -> tuple[dict[str, Tensor], A
     Raises:
         CheckpointError: no such file, torn, bits flipped, or of other configurations.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
-    digest, body = content[:_DIGEST], content[_DIGEST:]
+    with parsing(f"{path}: cannot be read", CheckpointError):
+        whole = content.read(path, content.available_memory() // 3)
+    digest, body = whole[:_DIGEST], whole[_DIGEST:]
     if hashlib.sha256(body).digest() != digest:
         raise CheckpointError(f"{path}: its checksum does not fit: torn or changed")
-    try:
+    with parsing(f"{path}: not a snapshot of this version", CheckpointError):
         tensors, head = from_bytes(body), _head(body)
-        runs, plain = json.loads(head["runs"]), json.loads(head["plain"])
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a snapshot of this version ({error})") from None
+        runs, plain = content.parse_json(head["runs"]), content.parse_json(head["plain"])
     if head.get("format") != FORMAT or runs != _names(configs):
         raise CheckpointError(f"{path}: a snapshot of other runs")
     return tensors, plain
@@ -123,17 +120,21 @@ def _resume(path: Path, training: Training | Population, companion: Companion | 
         tensors, plain = read(path, training.configs)
         names = [name for name in tensors if name.startswith(_COMPANION)]
         more = {name.removeprefix(_COMPANION): tensors.pop(name) for name in names}
-        _restore(path, training, tensors, plain["training"])
+        with parsing(f"{path}: not a snapshot of this version", CheckpointError):
+            own, beside = plain["training"], plain["companion"]
+        _check(path, training, tensors, own)
+        if companion:
+            with parsing(f"{path}: not a snapshot of this version", CheckpointError):
+                companion.restore(more, beside)
     except CheckpointError as error:
         warnings.warn(f"{error}; its runs start anew", stacklevel=3)
         return
-    if companion:
-        companion.restore(more, plain["companion"])
+    training.restore(tensors, own)
 
 
-def _restore(path: Path, training: Training | Population, tensors: dict[str, Tensor], plain: Any) -> None:
+def _check(path: Path, training: Training | Population, tensors: dict[str, Tensor], plain: Any) -> None:
     try:
-        training.restore(tensors, plain)
+        training.check(tensors, plain)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
 
@@ -145,4 +146,4 @@ def _names(configs: Sequence[RunConfig]) -> list[str]:
 def _head(body: bytes) -> dict[str, str]:
     """Return a safetensors file's metadata: a length, 8 bytes, and JSON (the format's specification)."""
     length = int.from_bytes(body[:8], "little")
-    return json.loads(body[8 : 8 + length]).get("__metadata__", {})
+    return content.parse_json(body[8 : 8 + length]).get("__metadata__", {})
