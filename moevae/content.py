@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import psutil
-from pydantic_core import from_json
+from pydantic_core import ValidationError, from_json
 
 from moevae.errors import MoevaeError
 
@@ -82,7 +82,14 @@ def parsing(what: str, error: type[MoevaeError], *, but: type[Exception] = Moeva
 
 
 def reason(fault: Exception) -> str:
-    """Return an exception's message in one line of readable length."""
+    """Return an exception's message in one line of readable length; of a model's complaints, the first."""
+    if isinstance(fault, ValidationError):
+        first = fault.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
+        if first["type"] == "missing":
+            return f"lacks {shortened(where)}"
+        message = first["msg"].removeprefix("Value error, ")
+        return shortened(" ".join(f"{where}: {message}".removeprefix(": ").split()))
     if isinstance(fault, OSError) and fault.strerror:
         return fault.strerror
     return shortened(" ".join(str(fault).split()) or type(fault).__name__)

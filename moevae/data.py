@@ -62,8 +62,8 @@ def load_images(config: DataConfig, root: Path | None = None) -> Images:
     """Return the images of a data set, split as the configuration says.
 
     MNIST, Fashion-MNIST and an npz file with `test_images` keep their official test set; elsewhere a fifth,
-    chosen by `split_seed`, is the test set. From the rest `imbalance` takes images by their class; then validation comes out of it.
-    Smaller training sets are contained in larger ones.
+    chosen by `split_seed`, is the test set. From the rest `imbalance` takes images by their class; then
+    validation comes out of it. Smaller training sets are contained in larger ones.
 
     Args:
         config: which images, how many, split how.

@@ -148,7 +148,7 @@ def _check_brightness(file: Archive, parts: dict[str, np.ndarray]) -> None:
     if highest <= DARK:
         raise DataError(
             f"{file.what}: images are uint8 with a maximum of {highest}, and uint8 counts as 0..255;"
-            f" expected a value_range beside them, such as [0, {max(1, highest)}], or [0, 255] where it is right"
+            f" expected a value_range beside them, such as [0, {max(1, highest)}], or [0, 255]"
         )
 
 

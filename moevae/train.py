@@ -199,7 +199,8 @@ class Training:
         own = self.model.state_dict()
         there = parts["model"]
         alike = own.keys() == there.keys() and all(
-            (value.shape, value.dtype) == (there[name].shape, there[name].dtype) for name, value in own.items()
+            (value.shape, value.dtype) == (there[name].shape, there[name].dtype)
+            for name, value in own.items()
         )
         if not (
             alike

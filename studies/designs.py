@@ -22,12 +22,11 @@ from moevae.errors import ConfigError
 from moevae.names import nearest
 from moevae.presets import preset
 from moevae.settings import apply_settings, check_key, checked_seeds, parse_seeds, parse_settings
+from studies import study_file
 from studies.baselines import BASELINES, Chosen
 from studies.records import Method, name_of
 from studies.wording import short, show
 
-SCHEMA = 1
-"""Version of the meaning of `study.json`."""
 OPTION = "--baselines"
 
 PROFILES = Path(__file__).parent / "profiles"
@@ -157,7 +156,7 @@ class Design:
     def to_dict(self) -> dict[str, Any]:
         """Return what `study.json` holds."""
         tree = {
-            "schema": SCHEMA,
+            "schema": study_file.SCHEMA,
             "name": self.name,
             "title": self.title,
             "description": self.description,

@@ -11,7 +11,7 @@ from typing import Any
 from moevae import config as configs
 from moevae.config import RunConfig
 from moevae.errors import RecordError
-from studies import records
+from studies import records, study_file
 from studies.baselines import BASELINES, Chosen
 from studies.collector import uncollected
 from studies.designs import Cell, Design
@@ -132,12 +132,11 @@ def _with_what_was(design: Design, folder: Path) -> Design:
     """Return the design with the seeds and baselines that the study's folder tells of beside its own."""
     if not (folder / "study.json").exists():
         return design
-    before = records.study_of(folder)
-    if seeds := before.get("seeds"):
-        design = design.with_seeds(sorted({*seeds, *design.seeds}))
-    earlier = [key for key in before.get("baselines", ()) if key in BASELINES]
+    before = study_file.read(folder)
+    design = design.with_seeds(sorted({*before.seeds, *design.seeds}))
+    earlier = [key for key in before.baselines if key in BASELINES]
     keys = tuple(dict.fromkeys((*earlier, *design.baselines.keys)))
-    left_out = design.baselines.left_out if design.baselines.keys else tuple(before.get("left_out", ()))
+    left_out = design.baselines.left_out if design.baselines.keys else tuple(before.left_out)
     return design.with_baselines(Chosen(keys, left_out)) if keys or left_out else design
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moevae.errors import ConfigError, MoevaeError
-from studies import designs, locks, records
+from studies import designs, locks, records, study_file
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,15 @@ def studies(results: Path) -> list[StudyLine]:
 
 def _study(folder: Path) -> StudyLine:
     try:
-        tree = records.study_of(folder)
+        plan = study_file.read(folder)
         every, bad = records.read_all(folder)
         good = [record for record in every if record.method is None]
-        planned = len(tree["cells"]) * len(tree["seeds"])
-    except (MoevaeError, KeyError, TypeError) as error:
-        return StudyLine(folder.name, str(folder), "", "broken", 0, 0, 0, note=f"study.json: {error}")
+        planned = len(plan.cells) * len(plan.seeds)
+    except MoevaeError as error:
+        return StudyLine(folder.name, str(folder), "", "broken", 0, 0, 0, note=str(error))
     complete = sum(record.status == "complete" for record in good)
     owner = locks.holder(folder)
     state = "running" if owner else "complete" if len(good) >= planned else "incomplete"
     note = owner.rstrip(",") if owner else f"{len(bad)} files refused" if bad else ""
     failed = len(good) - complete
-    return StudyLine(folder.name, str(folder), tree["title"], state, planned, complete, failed, note)
+    return StudyLine(folder.name, str(folder), plan.title, state, planned, complete, failed, note)

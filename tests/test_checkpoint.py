@@ -139,7 +139,9 @@ def test_missing_metadata_is_refused(saved, key):
 
 
 def test_missing_weights_are_refused(saved):
-    assert "has no values, its configuration needs shape" in refused(rewritten(saved, keep=lambda name: "decoder" not in name))
+    assert "has no values, its configuration needs shape" in refused(
+        rewritten(saved, keep=lambda name: "decoder" not in name)
+    )
 
 
 def test_weights_of_another_shape_are_refused(saved):
@@ -169,7 +171,9 @@ def resealed(path, tensors, config):
         "fingerprint": fingerprint(config),
         "height": str(HEIGHT),
         "width": str(WIDTH),
-        "weights": checkpoint._digest(tensors) if all(t.dtype != torch.bfloat16 for t in tensors.values()) else "",
+        "weights": checkpoint._digest(tensors)
+        if all(t.dtype != torch.bfloat16 for t in tensors.values())
+        else "",
     }
     path.write_bytes(to_bytes(tensors, metadata))
     return path
@@ -184,7 +188,9 @@ def tensors(saved):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_weights_that_are_not_finite_are_refused(saved, tensors, value):
     tensors["experts.decoder.layers.0._weight"][0, 3] = value
-    assert "decoder.layers.0._weight has weights that are not finite" in refused(resealed(saved, tensors, RUNS[1]))
+    assert "decoder.layers.0._weight has weights that are not finite" in refused(
+        resealed(saved, tensors, RUNS[1])
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.complex64])
@@ -212,8 +218,8 @@ def test_sizes_are_compared_before_anything_is_built(saved, tensors, changes, mo
 
 
 def test_deep_and_endless_metadata_are_refused(saved):
-    for config in ("[" * 100_000, '{"model":' * 100_000, "9" * 100_000, '{"' + "x" * 10**6 + '": 1}'):
-        message = refused(rewritten(saved, {"config": config}))
+    for text in ("[" * 100_000, '{"model":' * 100_000, "9" * 100_000, '{"' + "x" * 10**6 + '": 1}'):
+        message = refused(rewritten(saved, {"config": text}))
         assert len(message) < 600
 
 

@@ -36,8 +36,7 @@ def refused(save):
     def told(**arrays):
         config = save(**arrays)
         with pytest.raises(DataError) as caught:
-            load_images(config)
-            load_labels(config)
+            (load_images(config), load_labels(config))
         (line,) = str(caught.value).splitlines()
         return line
 
@@ -161,7 +160,10 @@ def test_integers_of_two_kinds_are_compared_as_integers(save):
         ({"images": BYTES, "value_range": np.array(["0", "1"])}, "value_range is not two numbers"),
         ({"images": np.full((9, 4), np.nan), "value_range": [0, 1]}, "hold NaN"),
         ({"labels": LABELS.astype(str), "test_images": BYTES, "test_labels": LABELS}, "one of labels and"),
-        ({"labels": LABELS, "class_names": np.array(["a", "b"])}, "labels range from 0 to 2; expected 0 to 1"),
+        (
+            {"labels": LABELS, "class_names": np.array(["a", "b"])},
+            "labels range from 0 to 2; expected 0 to 1",
+        ),
         ({"labels": LABELS - 1, "class_names": np.array(["a", "b", "c"])}, "range from -1 to 1"),
         ({"labels": LABELS, "class_names": np.array(["a", "b", "a"])}, "has a name twice"),
         ({"labels": LABELS, "class_names": LABELS}, "expected [C], strings"),

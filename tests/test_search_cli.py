@@ -11,7 +11,7 @@ import synthetic
 
 from moevae.config import fingerprint
 from studies import __main__ as cli
-from studies import arguments, designs, objectives, records, site, spaces
+from studies import arguments, designs, objectives, records, site, spaces, study_file
 from studies.attempts import PRUNERS, SAMPLERS
 from studies.commands import search as commands
 
@@ -50,7 +50,7 @@ def test_a_search_tells_the_best_and_writes_its_profile_and_report(quiet, tmp_pa
     assert "nox -s ablations -- --profile best.toml" in told.out
     assert "[3/3 trials, 0 s left]" in told.err
     assert tomllib.loads((tmp_path / "best.toml").read_text())["name"] == f"s-trial-{number}"
-    (*_, words) = records.study_of(tmp_path / "results" / "s")["command"].partition(" -- ")
+    (*_, words) = study_file.read(tmp_path / "results" / "s").command.partition(" -- ")
     assert "--trials 3" in words
     assert cli.main(["search", *words.split()]) == 0
     assert "nothing to train" in capsys.readouterr().out
