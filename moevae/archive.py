@@ -122,6 +122,5 @@ def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Header:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Drop NumPy's hint about files that Python 2 wrote."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
         yield

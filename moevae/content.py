@@ -64,7 +64,7 @@ def parse_json(content: bytes | str) -> Any:
 
 @contextmanager
 def parsing(what: str, error: type[MoevaeError], *, but: type[Exception] = MoevaeError) -> Iterator[None]:
-    """Turn whatever a parser raises into one line: a library may fail in any way on what was made to break it.
+    """Turn whatever a parser raises into one line: a library may fail in any way on a hostile file.
 
     Args:
         what: is being read, and what was expected; begins the line.
@@ -103,7 +103,7 @@ def shortened(text: str, length: int = 200) -> str:
 
 
 def available_memory() -> int:
-    """Return the bytes that this process can still take: of the machine, and of its own limit (`ulimit -v`)."""
+    """Return the bytes that this process can still take, on this machine and by its own limit (`ulimit -v`)."""
     free = int(psutil.virtual_memory().available)
     if resource is None:
         return free

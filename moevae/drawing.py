@@ -27,6 +27,10 @@ STYLE: dict[str, Any] = {
 """White behind all, so that a dark theme changes nothing; large enough for a phone."""
 
 
+TALLEST = 4.0
+"""Height of an image by its width, as it is drawn at most: the figure of a taller one would have no end."""
+
+
 def style() -> AbstractContextManager[None]:
     """Return the context for making and saving a figure: the defaults and `STYLE`, no user's settings."""
     return matplotlib.style.context(["default", STYLE], after_reset=True)
@@ -65,14 +69,15 @@ def labeled(
     """Return a grid of small images, a PNG, with its labels; `names` say what rows and columns are."""
     image = np.asarray(Image.open(io.BytesIO(content)).convert("L"))
     height, width = image.shape[0] / len(rows), image.shape[1] / len(columns)
-    side = min(0.55, 5.4 / len(columns))
+    side, aspect = min(0.55, 5.4 / len(columns)), height / width
     with style():
         size = (
             0.8 + 0.07 * max(map(len, rows)) + side * len(columns),
-            0.7 + side * height / width * len(rows),
+            0.7 + side * min(aspect, TALLEST) * len(rows),
         )
         figure, place = canvas(size)
-        place.imshow(image, cmap="gray", interpolation="nearest", vmin=0, vmax=255)
+        square = "equal" if aspect <= TALLEST else "auto"
+        place.imshow(image, cmap="gray", interpolation="nearest", vmin=0, vmax=255, aspect=square)
         every = max(1, len(columns) // 20)
         places = [width * (index + 0.5) - 0.5 for index in range(len(columns))]
         place.set_xticks(places[::every], columns[::every])

@@ -95,8 +95,8 @@ class StudyFile(_Part):
             if lost := [value for value in levels if identity([value]) not in known]:
                 raise ValueError(f"axes.{key}: no cell has {json.dumps(lost[0])}")
         if self.search is None:
-            if not self.axes or not self.cells:
-                raise ValueError("an ablation without axes or cells")
+            if not self.cells:
+                raise ValueError("an ablation without cells")
             if self.baseline is not None and identity(self.baseline.values()) not in {
                 identity(cell[key] for key in self.baseline) for cell in self.cells
             }:

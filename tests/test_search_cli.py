@@ -144,7 +144,7 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, tol
 def test_labels_that_are_not_there_are_missed_before_anything_is_written(quiet, tmp_path, capsys):
     import numpy as np
 
-    np.savez(tmp_path / "mine.npz", images=np.zeros((40, 4, 4), np.uint8))
+    np.savez(tmp_path / "mine.npz", images=np.zeros((40, 4, 4)))
     before = files(tmp_path)
     assert cli.main(["search", "--set", "data.name=npz:mine.npz", "--objective", "ari"]) == 2
     assert "no labels" in capsys.readouterr().err
