@@ -103,7 +103,7 @@ def shortened(text: str, length: int = 200) -> str:
 
 
 def available_memory() -> int:
-    """Return the bytes that this process can still take, on this machine and by its own limit (`ulimit -v`)."""
+    """Return the bytes that this process can still take: of the machine, within its own limit."""
     free = int(psutil.virtual_memory().available)
     if resource is None:
         return free

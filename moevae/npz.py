@@ -101,7 +101,7 @@ def _check_images(file: Archive) -> list[str]:
             raise DataError(f"{file.what}: {name} needs {needed}")
     if "test_labels" in file.headers and "labels" not in file.headers:
         raise DataError(f"{file.what}: test_labels needs labels")
-    names = [name for name in ("images", "test_images") if name in file.headers]
+    names: list[str] = [name for name in ("images", "test_images") if name in file.headers]
     for name in names:
         _check_form(file, name)
     headers = [file.headers[name] for name in names]

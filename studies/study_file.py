@@ -77,7 +77,7 @@ class StudyFile(_Part):
     @model_validator(mode="after")
     def _consistent(self) -> StudyFile:
         try:
-            checked_seeds(self.seeds, "seeds")
+            checked_seeds(self.seeds or 1, "seeds")
             for key in self.axes:
                 check_key(key)
             base = self.config

@@ -193,7 +193,6 @@ def npzs() -> Iterator[Case]:
         "labels that are no text": archived(
             {"images.npy": good, "labels.npy": npy(np.full(60, 0x7FFFFFFF, "<u4").view("<U1"))}
         ),
-        "a bomb": archived({"images.npy": announcing("(4000, 1000, 1000)") + bytes(1 << 28)}, 8),
         "more than it has": archived({"images.npy": announcing("(60, 6, 5)", data=bytes(100))}),
         "less than it has": archived({"images.npy": announcing("(60, 6, 5)", data=bytes(10_000))}),
         "10^18 images": archived({"images.npy": announcing("(1000000000000000000, 6, 5)")}),
@@ -208,7 +207,6 @@ def npzs() -> Iterator[Case]:
         "10^18 texts of no length": archived(
             {"images.npy": good, "labels.npy": announcing("(10**18,)", "'<U0'")}
         ),
-        "texts of no length": archived({"images.npy": good, "labels.npy": announcing("(60,)", "'<U0'")}),
         "an unknown dtype": archived({"images.npy": announcing("(60, 4)", "'<q9'")}),
         "a dtype of itself": archived({"images.npy": announcing("(60, 4)", "[('a', '<f4', (2, 3))]")}),
         "nested headers": archived({"images.npy": header("(" * 9000)}),
@@ -221,6 +219,18 @@ def npzs() -> Iterator[Case]:
         "one bare array": good,
     }.items():
         yield word, put(content)
+    yield "a bomb", _bomb
+
+
+def _bomb(path: Path) -> None:
+    """Write a gigabyte of zeros, packed a thousandfold."""
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("images.npy", "w") as member,
+    ):
+        member.write(announcing("(1024, 1024, 1024)"))
+        for _ in range(1024):
+            member.write(bytes(1 << 20))
 
 
 def tensors(content: Mapping[str, Any], data: bytes = b"") -> bytes:

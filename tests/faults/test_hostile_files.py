@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import re
 import resource
 import signal
 import warnings
@@ -28,10 +29,9 @@ SECONDS = 20
 """What a case may take of the processor; one that waits for ever ends with the time limit of its test."""
 MEMORY = 1 << 30
 """What a case may take beside what the process has, in bytes."""
-SHORT = 8
-"""Cases of each kind in the default suite."""
 
-SIZED = pytest.mark.parametrize("most", [SHORT, pytest.param(None, marks=pytest.mark.faults)])
+SIZED = pytest.mark.parametrize("most", [5, pytest.param(300, marks=pytest.mark.faults)])
+"""How many cases of a kind are tried, evenly from all there are."""
 FILES = "broken and hostile files"
 OUTCOME = f"each one line and exit code 2, within {SECONDS} s and {MEMORY >> 20} MiB; nothing written"
 
@@ -69,7 +69,7 @@ def refused(capsys):
         told = capsys.readouterr()
         (line,) = told.err.splitlines()
         assert (code, told.out, line[:7]) == (2, "", "error: ")
-        assert len(line) < 1200
+        assert len(line) < 2000
         return line
 
     return run
@@ -78,17 +78,17 @@ def refused(capsys):
 def some(cases, most):
     """All of the cases, or so many of them, evenly."""
     every = [*cases]
-    return every if most is None else every[:: max(1, len(every) // most)]
+    return every[:: -(-len(every) // most)]
 
 
 def each(cases, path, most):
     """Write one case after the other; give its name."""
     for name, write in some(cases, most):
+        write(path)
+        yield name
         if path.is_dir() and not path.is_symlink():
             path.rmdir()
         path.unlink(missing_ok=True)
-        write(path)
-        yield name
 
 
 def count(names, check):
@@ -123,14 +123,15 @@ def test_idx_files(most, tmp_path, refused, reliability, monkeypatch):
     folder = tmp_path / "MNIST" / "raw"
     folder.mkdir(parents=True)
     number = 0
-    for file in ("train-images-idx3-ubyte", "train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"):
+    files = ("train-images-idx3-ubyte", "train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz")
+    for file in files[: None if most > 10 else 1]:
         for other in ("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte"):
             (folder / other).write_bytes(b"\x1f\x8b")
         command = ["train", "--data", "mnist", "--data-root", tmp_path, "--output", tmp_path / "runs"]
         cases = each(hostile.anywhere(b"\x1f\x8b\x08" + bytes(100), count=4), folder / file, most)
         number += count(cases, lambda name, command=command: refused(core.main, *command))
     with (folder / "train-images-idx3-ubyte").open("wb") as sparse:
-        sparse.truncate(1 << 40)
+        sparse.truncate(1 << 33)
     refused(core.main, *command)
     reliability(FILES, f"{number + 1} files of MNIST, given to `train`", OUTCOME, sized=True)
 
@@ -161,8 +162,6 @@ def test_checkpoints(most, tmp_path, refused, reliability, whole):
     turn = iter(words * 1000)
     cases = each(hostile.checkpoints(whole), path, most)
     number = count(cases, lambda name: refused(core.main, next(turn), path))
-    if path.is_symlink() or path.exists():
-        path.unlink()
     assert not list(tmp_path.iterdir())
     reliability(FILES, f"{number} checkpoints, given to {', '.join(words)}", OUTCOME, sized=True)
 
@@ -196,7 +195,7 @@ def test_published_numbers(most, tmp_path, reliability):
         ("a list", hostile.put(b"clustering = [1]\nlikelihood = [[]]")),
         ("deep", hostile.put(b"a = " + b"[" * hostile.DEEP)),
     ]
-    files = [case for case in hostile.anywhere(good) if "changed" not in case[0]]
+    files = [case for case in hostile.anywhere(good) if not re.search("changed|torn", case[0])]
     number = count(each([*files, *extra], path, most), check)
     reliability(FILES, f"{number} files of published numbers", "each one line", sized=True)
 
@@ -241,18 +240,13 @@ def is_broken(folder):
     return False
 
 
-def use(folder, capsys, *, code):
-    """Do with a study all that needs no training: nothing may end otherwise than by an exit code."""
-    results = folder.parent
-    found = {}
+def use(folder, capsys):
+    """Do with a study all that needs no training: it is listed, checked, and its page is made."""
     with bounded(), warnings.catch_warnings(action="error"):
-        for words in (["list"], ["report"], ["verify", folder.name], ["report", folder.name, "--html"]):
-            capsys.readouterr()
-            found[words[0], len(words)] = cli.main([*words, "--results", str(results)])
-            assert "Traceback" not in capsys.readouterr().err
-    assert found["list", 1] == 0
-    assert {number for words, number in found.items() if words[0] == "report"} == code
-    return found
+        for words, codes in (("list", {0}), ("verify", {0, 1}), ("report", {0})):
+            name = [] if words == "list" else [folder.name]
+            assert cli.main([words, *name, "--results", str(folder.parent)]) in codes
+    assert "error" not in capsys.readouterr().err
 
 
 @SIZED
@@ -268,20 +262,19 @@ def test_descriptions_of_studies(most, study, capsys, refused, reliability):
         nonlocal used
         if not is_broken(study):
             used += 1
-            use(study, capsys, code={0})
+            use(study, capsys)
             return
         for words in (["verify"], ["report"], ["dashboard"], ["rebuild-storage"]):
-            if most is None or words != ["dashboard"]:
-                refused(cli.main, *words, "made-up", "--results", results)
+            refused(cli.main, *words, "made-up", "--results", results)
         with bounded():
             assert cli.main(["list", "--results", str(results), "--json"]) == 0
             listed = {line["name"]: line["state"] for line in json.loads(capsys.readouterr().out)["studies"]}
             assert listed == {"made-up": "broken", "good": "complete"}
-            if most is not None:
-                assert cli.main(["report", "--results", str(results)]) == 2
-                assert str(other / "report.md") in capsys.readouterr().out
 
     number = count(each(descriptions(tree), path, most), check)
+    path.write_text("[]")
+    assert cli.main(["report", "--results", str(results)]) == 2
+    assert str(other / "report.md") in capsys.readouterr().out
     fault = f"{number} descriptions of studies, {used} of them still usable: list, report, verify, dashboard"
     reliability(FILES, fault, f"{OUTCOME}; `list` shows which, and goes on with the others", sized=True)
 
@@ -324,15 +317,15 @@ def test_contents_of_records(most, study, capsys, reliability):
         if bad:
             message = str(bad)
             assert str(path) in message
-            assert len(message) < 1200
+            assert len(message) < 2000
             assert "\n" not in message
             return
         used += 1
-        use(study, capsys, code={0})
+        use(study, capsys)
 
     cases = some(contents(tree), most)
     number = count(cases, check)
-    assert use(study, capsys, code={0})
+    use(study, capsys)
     fault = f"{number} contents of records whose digest fits, {used} of them still usable"
     reliability(FILES, fault, "a broken one is named; of others every page is made", sized=True)
 
@@ -382,13 +375,13 @@ def test_pictures_of_records(most, study, tmp_path, capsys, reliability):
                 path, lambda tree, digest=digest: tree["pictures"]["samples"].update(sha256=digest)
             )
         if len(records.read_all(study)[0]) == len(paths):
-            use(study, capsys, code={0})
+            use(study, capsys)
             wrong += "cannot be shown" in (study / "report.md").read_text()
         for path in paths:
             place = path.with_name(f"{path.stem}-samples.png")
             place.rmdir() if place.is_dir() and not place.is_symlink() else place.unlink()
 
-    number = count(some(cases, most), check)
+    number = count(cases[-1:] if most < 10 else cases, check)
     assert wrong
     reliability(
         FILES, f"{number} pictures whose digest fits", "named, or shown as missing in the page", sized=True
