@@ -67,6 +67,20 @@ class Adam:
             f"{index}.{name}": value for index, own in self._moments.items() for name, value in own.items()
         }
 
+    def fits(self, state: Mapping[str, Tensor]) -> bool:
+        """Return whether this can be a `state` of these parameters."""
+        groups: dict[str, dict[str, tuple[int, ...]]] = {}
+        for key, value in state.items():
+            index, _, name = key.partition(".")
+            groups.setdefault(index, {})[name] = tuple(value.shape)
+            if value.dtype != torch.float32:
+                return False
+        shapes = {str(index): tuple(parameter.shape) for index, parameter in enumerate(self._parameters)}
+        return groups.keys() <= shapes.keys() and all(
+            own == {"step": (), "exp_avg": shapes[index], "exp_avg_sq": shapes[index]}
+            for index, own in groups.items()
+        )
+
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a `state`."""
         self._moments = {}

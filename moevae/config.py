@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from moevae.content import shortened
 from moevae.errors import ConfigError
 from moevae.fields import Count, Finite, NonNegative, Positive, Share, Shares
 from moevae.names import nearest
@@ -460,7 +461,7 @@ def _one_line(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if message.startswith(where):  # as it does where the error is about several keys
         return message
-    return f"{where} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"{where} = {shortened(repr(first['input']))}: {message[0].lower()}{message[1:]}"
 
 
 _ADAPTER = TypeAdapter(RunConfig)

@@ -27,7 +27,8 @@ class Images:
 
     name: str
     sha256: str
-    """Of all pixels in official order, before splitting: the same for every split of the same images."""
+    """Of all pixels in official order, before splitting: the same for every split of the same images. Of an
+    npz file's own test set, how many images it has counts too."""
     height: int
     width: int
     train: Tensor  # [N, D]
@@ -64,9 +65,9 @@ class _Split:
 def load_images(config: DataConfig, root: Path | None = None) -> Images:
     """Return the images of a data set, split as the configuration says.
 
-    MNIST and Fashion-MNIST keep their official test set; elsewhere a fifth, chosen by `split_seed`, is
-    the test set. From the rest `imbalance` takes images by their class; then validation comes out of it.
-    Smaller training sets are contained in larger ones.
+    MNIST, Fashion-MNIST and an npz file with `test_images` keep their official test set; elsewhere a fifth,
+    chosen by `split_seed`, is the test set. From the rest `imbalance` takes images by their class; then
+    validation comes out of it. Smaller training sets are contained in larger ones.
 
     Args:
         config: which images, how many, split how.
@@ -80,9 +81,12 @@ def load_images(config: DataConfig, root: Path | None = None) -> Images:
     split = _split(config, len(images), root)
     pixels = np.ascontiguousarray(images).reshape(len(images), -1)
     height, width = images.shape[1:] if images.ndim == 3 else _sides(images.shape[1])
+    digest = hashlib.sha256(pixels.data)
+    if config.name.startswith("npz:") and (own := _official_test(config.name)):
+        digest.update(f"{own} for test".encode())  # the same pixels parted elsewhere are other data
     return Images(
         name=config.name,
-        sha256=hashlib.sha256(pixels.data).hexdigest(),
+        sha256=digest.hexdigest(),
         height=height,
         width=width,
         train=torch.from_numpy(pixels[split.train]),
@@ -140,6 +144,13 @@ def _read_labels(name: str, root: Path | None) -> tuple[np.ndarray, tuple[str, .
     return idx.read_labels(name, root)
 
 
+def _official_test(name: str) -> int | None:
+    """Return how many images at the end of the official order are the test set; None where none is given."""
+    if name.startswith("npz:"):
+        return npz.test_count(_path(name))
+    return OFFICIAL_TEST if name in RELEASES else None
+
+
 def _digits() -> Any:
     from sklearn.datasets import load_digits  # slow to import, and often not needed
 
@@ -160,8 +171,8 @@ def _split(config: DataConfig, count: int, root: Path | None) -> _Split:
     """Divide positions 0..count-1 of the official order into training, validation and test."""
     if count < 3:
         raise DataError(f"{config.name}: {count} images cannot be split; right would be 3 or more")
-    if config.name in RELEASES:
-        pool, test = np.split(np.arange(count), [count - OFFICIAL_TEST])
+    if official := _official_test(config.name):
+        pool, test = np.split(np.arange(count), [count - official])
     else:
         order = _order(config.split_seed, "test split", count)
         test, pool = np.split(order, [max(1, count // 5)])

@@ -18,11 +18,14 @@ import numpy as np
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from moevae.content import read
 from moevae.errors import DataError
 from moevae.files import absent, remove_empty
 from moevae.releases import RELEASES, File
 
 _SIDE = 28
+LIMIT = 1 << 26
+"""Bytes of a file: the largest official one has 47 MB."""
 _PATIENCE = 30.0
 """Seconds that a silent server may take: torchvision would wait for ever."""
 
@@ -76,7 +79,7 @@ def _read(name: str, files: tuple[File, ...], root: Path, header: int) -> list[n
         if not all(_present(folder, file) for file in files):
             _provide(name, root)
         return [np.frombuffer(_content(folder, file), np.uint8, offset=header) for file in files]
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"data set {name}: cannot use {folder} ({error}); {_HELP}") from None
 
 
@@ -88,13 +91,13 @@ def _content(folder: Path, file: File) -> bytes:
     """Return the extracted bytes of an official file, from whichever form is there."""
     extracted = folder / file.name
     if extracted.is_file():
-        content = extracted.read_bytes()
+        content = read(extracted, LIMIT)
         if hashlib.sha256(content).hexdigest() != file.sha256:
             fault = f"{len(content)} bytes, not {file.length}" if len(content) != file.length else "changed"
             raise _broken(extracted, f"wrong sha256, {fault}")
         return content
     packed = folder / f"{file.name}.gz"
-    content = packed.read_bytes()
+    content = read(packed, LIMIT)
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != file.md5:
         fault = "cut short or changed" if content.startswith(b"\x1f\x8b") else "not a gzip file"
         if content.lstrip()[:1] == b"<":

@@ -5,7 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from moevae.content import shortened
 from moevae.errors import ConfigError
+
+_LONGEST = 200
+"""Characters that are compared with valid names: the time grows with their number."""
 
 
 def nearest(what: str, given: str, valid: Iterable[str]) -> str:
@@ -17,6 +21,6 @@ def nearest(what: str, given: str, valid: Iterable[str]) -> str:
     options = list(valid)
     if given in options:
         return given
-    close = difflib.get_close_matches(given, options, n=1)
+    close = difflib.get_close_matches(given[:_LONGEST], options, n=1)
     hint = f"did you mean {close[0]}?" if close else f"valid: {', '.join(options)}"
-    raise ConfigError(f"unknown {what} {given!r}: {hint}")
+    raise ConfigError(f"unknown {what} {shortened(repr(given))}: {hint}")

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moevae import content
 from moevae.config import RunConfig
 from moevae.data import Images
+from moevae.errors import CheckpointError
 from moevae.model import Mixture
 from moevae.train import Failure, Fit, Progress, Training, check_population
 
@@ -120,10 +122,33 @@ class Population:
 
     def restore(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Go on from a `state` of the same configurations."""
+        self.check(tensors, plain)
         for part, runs in zip(self.parts, self._places(), strict=True):
-            own = {name: (value[runs] if value.ndim else value).clone() for name, value in tensors.items()}
-            shared = {"seconds": 0.0 if runs.start else plain["seconds"]}
-            part.restore(own, {**plain, **shared, "failures": plain["failures"][runs]})
+            own, shared = self._of_part(tensors, plain, runs)
+            part.restore({name: value.clone() for name, value in own.items()}, shared)
+
+    def check(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+        """Look whether these can be a `state` of the same configurations. Changes nothing.
+
+        Raises:
+            CheckpointError: they are another version's.
+        """
+        count = len(self.configs)
+        if {len(value) for value in tensors.values() if value.ndim} - {count}:
+            raise CheckpointError(f"a snapshot of another number of runs than {count}")
+        for part, runs in zip(self.parts, self._places(), strict=True):
+            with content.parsing("a snapshot of another version", CheckpointError):
+                state = self._of_part(tensors, plain, runs)
+            part.check(*state)
+
+    @staticmethod
+    def _of_part(
+        tensors: Mapping[str, Tensor], plain: Mapping[str, Any], runs: slice
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the part of a state that is of some of the runs."""
+        own = {name: value[runs] if value.ndim else value for name, value in tensors.items()}
+        shared = {"seconds": 0.0 if runs.start else plain["seconds"]}
+        return own, {**plain, **shared, "failures": plain["failures"][runs]}
 
     def _halve(self, place: int) -> None:
         """Begin the runs of a part again, as two parts."""

@@ -41,6 +41,19 @@ class Streams:
         """Return where each stream stands, [R, bytes]."""
         return torch.stack([stream.get_state() for stream in self.generators])
 
+    def fits(self, state: Tensor) -> bool:
+        """Return whether this can be a `state` of these streams."""
+        own = self.state()
+        if (state.shape, state.dtype) != (own.shape, own.dtype):
+            return False
+        trial = torch.Generator(self.device)
+        try:
+            for place in state:
+                trial.set_state(place.clone())
+        except RuntimeError:  # torch knows some that no generator has
+            return False
+        return True
+
     def restore(self, state: Tensor) -> None:
         """Put each stream where `state` found it."""
         for stream, place in zip(self.generators, state, strict=True):

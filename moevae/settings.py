@@ -109,7 +109,7 @@ def _setting(text: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {text}: {error}") from None
     try:
         return key, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return key, value.strip()
 
 

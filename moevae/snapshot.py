@@ -15,13 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from moevae import identity
+from moevae import content, identity
 from moevae.config import RunConfig, fingerprint
+from moevae.content import parsing
 from moevae.errors import CheckpointError
 from moevae.files import write_atomically
 from moevae.identity import SHOWN, DataIdentity
@@ -43,7 +43,7 @@ class Companion(Protocol):
         ...
 
     def restore(self, tensors: Mapping[str, Tensor], plain: Any) -> None:
-        """Go on from a `state`."""
+        """Go on from a `state`; whatever is raised has changed nothing."""
         ...
 
 
@@ -141,21 +141,17 @@ def read(
     Raises:
         CheckpointError: no such file, torn, bits flipped, or of other configurations, data or code.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
-    digest, body = content[:_DIGEST], content[_DIGEST:]
+    with parsing(f"{path}: cannot be read", CheckpointError):
+        whole = content.read(path, content.available_memory() // 3)
+    digest, body = whole[:_DIGEST], whole[_DIGEST:]
     if hashlib.sha256(body).digest() != digest:
         raise CheckpointError(f"{path}: its checksum does not fit: torn or changed")
-    try:
+    with parsing(f"{path}: not a snapshot of this version", CheckpointError):
         tensors, head = from_bytes(body), _head(body)
-        runs, plain = json.loads(head["runs"]), json.loads(head["plain"])
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a snapshot of this version ({error})") from None
+        runs, plain = content.parse_json(head["runs"]), content.parse_json(head["plain"])
     if head.get("format") != FORMAT or runs != _names(configs):
         raise CheckpointError(f"{path}: a snapshot of other runs")
-    if origin is not None and (found := _unlike(json.loads(head["origin"]), origin)):
+    if origin is not None and (found := _unlike(content.parse_json(head["origin"]), origin)):
         raise CheckpointError(f"{path}: a snapshot of {found}")
     return tensors, plain
 
@@ -179,17 +175,21 @@ def _resume(
         tensors, plain = read(path, training.configs, origin)
         names = [name for name in tensors if name.startswith(_COMPANION)]
         more = {name.removeprefix(_COMPANION): tensors.pop(name) for name in names}
-        _restore(path, training, tensors, plain["training"])
+        with parsing(f"{path}: not a snapshot of this version", CheckpointError):
+            own, beside = plain["training"], plain["companion"]
+        _check(path, training, tensors, own)
+        if companion:
+            with parsing(f"{path}: not a snapshot of this version", CheckpointError):
+                companion.restore(more, beside)
     except CheckpointError as error:
         warnings.warn(f"{error}; its runs start anew", stacklevel=3)
         return
-    if companion:
-        companion.restore(more, plain["companion"])
+    training.restore(tensors, own)
 
 
-def _restore(path: Path, training: Training | Population, tensors: dict[str, Tensor], plain: Any) -> None:
+def _check(path: Path, training: Training | Population, tensors: dict[str, Tensor], plain: Any) -> None:
     try:
-        training.restore(tensors, plain)
+        training.check(tensors, plain)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
 
@@ -202,7 +202,7 @@ def _tell_of_others(path: Path, configs: Sequence[RunConfig], origin: Mapping[st
                 file.seek(_DIGEST)
                 size = file.read(8)
                 head = _head(size + file.read(min(int.from_bytes(size, "little"), _LONGEST)))
-            reason = _unlike(json.loads(head["origin"]), origin)
+            reason = _unlike(content.parse_json(head["origin"]), origin)
         except (OSError, ValueError, KeyError, AttributeError):
             reason = "another version"
         warnings.warn(
@@ -236,4 +236,4 @@ def _names(configs: Sequence[RunConfig]) -> list[str]:
 def _head(body: bytes) -> dict[str, str]:
     """Return a safetensors file's metadata: a length, 8 bytes, and JSON (the format's specification)."""
     length = int.from_bytes(body[:8], "little")
-    return json.loads(body[8 : 8 + length]).get("__metadata__", {})
+    return content.parse_json(body[8 : 8 + length]).get("__metadata__", {})

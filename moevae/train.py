@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, TypeAdapter
 from torch import Tensor
 
-from moevae import budget, devices, pruning
+from moevae import budget, content, devices, pruning
 from moevae.adam import Adam
 from moevae.config import RunConfig, shape
 from moevae.data import Images
@@ -191,22 +192,69 @@ class Training:
         Raises:
             CheckpointError: the state is another version's; nothing is changed.
         """
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "stream": {}, "origins": {}}
-        for name, value in tensors.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = value
-        streams = self._streams()
-        if parts["stream"].keys() != streams.keys():
-            raise CheckpointError("a snapshot whose random streams are those of another version")
-        if "origins" in tensors and tensors["origins"].shape != self.origins.shape:
-            self._take(self.model.keep_experts(tensors["origins"].to(self.device)))
-        self.origins = tensors.get("origins", self.origins)
+        self.check(tensors, plain)
+        parts = _parts(tensors)
+        if "origins" in tensors:
+            self._take(self._model_with(tensors["origins"]))
+            self.origins = tensors["origins"]
         self.model.load_state_dict(parts["model"])
         self.optimizer.restore(parts["optimizer"])
-        for name, stream in streams.items():
+        for name, stream in self._streams().items():
             stream.restore(parts["stream"][name])
         self.epochs_done, self.seconds = plain["epochs_done"], plain["seconds"]
         self.failures = [Failure(**failure) if failure else None for failure in plain["failures"]]
+
+    def check(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+        """Look whether these can be a `state` of the same configurations. Changes nothing.
+
+        Raises:
+            CheckpointError: they are another version's.
+        """
+        parts, streams = _parts(tensors), self._streams()
+        if parts["stream"].keys() != streams.keys():
+            raise CheckpointError("a snapshot whose random streams are those of another version")
+        extra = {"origins"} if self.configs[0].train.extra_experts else set()
+        if parts.keys() != {"model", "optimizer", "stream"} | extra:
+            raise CheckpointError("a snapshot whose tensors are those of another version")
+        model = self._model_with(tensors["origins"]) if extra else self.model
+        own, there = model.state_dict(), parts["model"]
+        alike = own.keys() == there.keys() and all(
+            (value.shape, value.dtype) == (there[name].shape, there[name].dtype)
+            for name, value in own.items()
+        )
+        if not (
+            alike
+            and Adam(model.parameters()).fits(parts["optimizer"])
+            and all(stream.fits(parts["stream"][name]) for name, stream in streams.items())
+        ):
+            raise CheckpointError("a snapshot whose tensors are those of another version")
+        with content.parsing("a snapshot whose progress is that of another version", CheckpointError):
+            reached = _REACHED.validate_python(plain)
+            if reached.epochs_done > self.epochs or len(reached.failures) != len(self.configs):
+                raise ValueError(f"{reached.epochs_done} epochs of {len(reached.failures)} runs")
+
+    def _model_with(self, origins: Tensor) -> Mixture:
+        """Return a model of these experts of those at the start, [R, K].
+
+        Raises:
+            CheckpointError: there are no such experts.
+        """
+        runs, first = self.origins.shape
+        wanted, ordered = (
+            self.configs[0].model.num_experts,
+            origins.sort(1).values if origins.ndim == 2 else origins,
+        )
+        if not (
+            origins.dtype == torch.int64
+            and origins.ndim == 2
+            and len(origins) == runs
+            and wanted <= origins.shape[1] <= first
+            and int(ordered.min()) >= 0
+            and int(ordered.max()) < first
+            and bool((ordered.diff() > 0).all())
+        ):
+            raise CheckpointError("a snapshot of experts that are not there")
+        return self.model.keep_experts(origins.to(self.device))
 
     def _streams(self) -> dict[str, Streams]:
         return {
@@ -330,6 +378,27 @@ class Training:
                 index = int(bad[:, run].nonzero()[0])
                 reason = f"the loss became {float(losses[index, run])}"
                 self.failures[run] = Failure(self.epochs_done, first + index + 1, reason)
+
+
+def _parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors of a state by the part of training that they are of."""
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "stream": {}}
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        parts.setdefault(part, {})[rest] = value
+    return parts
+
+
+@dataclass(frozen=True)
+class _Reached:
+    """How far training is, as a state tells it in plain data."""
+
+    epochs_done: Annotated[int, Field(ge=0)]
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    failures: list[Failure | None]
+
+
+_REACHED = TypeAdapter(_Reached)
 
 
 @dataclass(frozen=True)

@@ -171,18 +171,27 @@ def list_all(options: List) -> int:
 
 
 def report(options: Report) -> int:
-    """Write the report of one study, or of all."""
+    """Write the report of one study, or of all; a study of all that cannot be read is told at the end."""
     if options.study is None:
         folders = [Path(line.folder) for line in listing.studies(options.results)]
         if not folders:
             raise RecordError(f"{options.results}: no studies here; run one with: python -m studies ablate")
     else:
         folders = [_folder_of(options.study, options.results)]
+    broken = []
     for folder in folders:
-        page = _write_report(folder)
+        try:
+            page = _write_report(folder)
+        except RecordError as error:
+            if options.study is not None:
+                raise
+            broken.append(str(error))
+            continue
         print(_write_html(page) if options.html else page)
     _write_index(folders[0].parent)
-    return 0
+    for line in broken:
+        print(f"error: {' '.join(line.splitlines())}", file=sys.stderr)
+    return 2 if broken else 0
 
 
 def _size(cells: int, seeds: int, baselines: int = 0) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import re
 import shlex
 import tomllib
@@ -18,16 +19,18 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 
 from moevae import config as configs
 from moevae.config import DataConfig, RunConfig
+from moevae.content import parsing
+from moevae.content import read as read_content
 from moevae.errors import ConfigError
 from moevae.names import nearest
 from moevae.presets import preset
 from moevae.settings import apply_settings, check_key, checked_seeds, parse_seeds, parse_settings
+from studies import study_file
 from studies.baselines import BASELINES, Chosen
 from studies.records import Method, name_of
+from studies.study_file import MOST_CELLS, Value
 from studies.wording import short, show
 
-SCHEMA = 1
-"""Version of the meaning of `study.json`."""
 OPTION = "--baselines"
 
 PROFILES = Path(__file__).parent / "profiles"
@@ -37,6 +40,10 @@ _RIGHT = {
     "seeds": "seeds = 5, or seeds = [0, 3, 7]",
     "axes": "a list for each setting below [axes], such as routing.temperature = [1, 2]",
 }
+_LARGEST = 1 << 20
+"""Bytes of a profile."""
+_DEEPEST = 8
+"""Tables and lists within one another: `[axes.routing]` and a list of lists are four."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -59,9 +66,9 @@ class Profile(BaseModel):
     description: str = ""
     preset: str
     set: dict[str, Any] = {}
-    axes: dict[str, list[Any]] = Field(min_length=1)
+    axes: dict[str, list[Value]] = Field(min_length=1)
     seeds: StrictInt | list[StrictInt]
-    baseline: dict[str, Any] = {}
+    baseline: dict[str, Value] = {}
     """What other cells are compared with; left out: the preset's value, or the first of the axis."""
     design: Literal["grid", "one-at-a-time"] = "grid"
     """`one-at-a-time` varies one axis and keeps the others at the baseline, on each data set alike."""
@@ -157,7 +164,7 @@ class Design:
     def to_dict(self) -> dict[str, Any]:
         """Return what `study.json` holds."""
         tree = {
-            "schema": SCHEMA,
+            "schema": study_file.SCHEMA,
             "name": self.name,
             "title": self.title,
             "description": self.description,
@@ -236,12 +243,15 @@ def read_profile(path: Path) -> Profile:
         ConfigError: not TOML, an unknown key (the nearest valid one is named), or a value of the wrong kind.
     """
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = (error.strerror or "").lower() if isinstance(error, OSError) else error
-        known = f"; those that come along: {', '.join(names())}" if not path.exists() else ""
-        raise ConfigError(f"profile {path}: {reason}{known}") from None
+        with parsing(f"profile {path}", ConfigError, but=FileNotFoundError):
+            tree = tomllib.loads(read_content(path, _LARGEST).decode())
+    except FileNotFoundError as error:
+        reason = (error.strerror or "").lower()
+        known = f"those that come along: {', '.join(names())}"
+        raise ConfigError(f"profile {path}: {reason}; {known}") from None
     try:
+        if depth(tree) > _DEEPEST:
+            raise ConfigError(f"tables within tables, more than {_DEEPEST} deep")
         for key in tree:
             nearest("key", key, Profile.model_fields)
         tree.setdefault("name", path.stem)
@@ -303,6 +313,10 @@ def _cells(
             raise ConfigError(
                 f"profile {where}: baseline {key} = {baseline[key]} is not on its axis {list(axes[key])}"
             )
+    if (count := _count(axes, kind)) > MOST_CELLS:
+        raise ConfigError(
+            f"profile {where}: its axes make {count:,} cells; at most {MOST_CELLS:,} are allowed"
+        )
     usual = {key: plain(configs.lookup(base, key)) for key in axes}
     start = {
         key: baseline.get(key, usual[key] if usual[key] in values else values[0])
@@ -321,6 +335,14 @@ def _cells(
             raise ConfigError(f"profile {where}: two cells are the same: {cell.label}")
         cells[cell.config] = cell
     return tuple(cells.values()), _cell(base, start, where)
+
+
+def _count(axes: Mapping[str, Sequence[Any]], kind: str) -> int:
+    """Return how many cells the axes make, without making them."""
+    if kind == "grid":
+        return math.prod(map(len, axes.values()))
+    others = sum(len(values) for key, values in axes.items() if key != "data.name")
+    return len(axes.get("data.name", [None])) * (1 + others)
 
 
 def _star(center: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -362,6 +384,15 @@ def checked_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ConfigError(f"study name {name!r}: letters, digits, '.', '_' and '-' only, it names a folder")
     return name
+
+
+def depth(tree: Any) -> int:
+    """Return how deep tables and lists lie within one another: 0 for a value, 1 for a table of values."""
+    deepest, level = 0, [tree]
+    while level := [part for part in level if isinstance(part, dict | list)]:
+        deepest += 1
+        level = [each for part in level for each in (part.values() if isinstance(part, dict) else part)]
+    return deepest
 
 
 def plain(value: Any) -> Any:

@@ -102,9 +102,21 @@ class Diary:
         return drawings, [[point.model_dump() for point in curve] for curve in self.curves]
 
     def restore(self, drawings: Mapping[str, Tensor], curves: list[list[dict[str, Any]]]) -> None:
-        """Go on from a `state` of the same configurations."""
-        self.drawings = {int(epoch): drawings[epoch] for epoch in sorted(drawings, key=int)}
-        self.curves = [[Epoch.model_validate(point) for point in curve] for curve in curves]
+        """Go on from a `state` of the same configurations.
+
+        Raises:
+            ValueError: it is another's; nothing is changed.
+        """
+        found = {int(epoch): drawings[epoch] for epoch in sorted(drawings, key=int)}
+        size = (len(self.configs), self.configs[0].model.num_experts, self.images.train.shape[1])
+        points = [[Epoch.model_validate(point) for point in curve] for curve in curves]
+        reached = max((point.epoch for curve in points for point in curve), default=0)
+        due = {epoch for epoch in self.drawn_at if epoch <= reached}
+        if len(points) != len(self.configs) or not due <= found.keys() <= self.drawn_at:
+            raise ValueError(f"curves of {len(points)} runs, drawings at the epochs {[*found]}")
+        if any((tuple(each.shape), each.dtype) != (size, torch.float32) for each in found.values()):
+            raise ValueError(f"drawings of another shape than {list(size)}")
+        self.drawings, self.curves = found, points
 
     def pictures(self, model: Mixture, run: int) -> dict[str, tuple[bytes, list[str], list[str]]]:
         """Return a run's pictures by kind: PNG bytes, names of the rows, names of the columns."""

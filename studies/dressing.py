@@ -21,9 +21,8 @@ from optuna_dashboard import save_plotly_graph_object
 from optuna_dashboard._note import get_note_from_system_attrs, note_str_key_prefix, note_ver_key, split_body
 
 from moevae import config as configs
-from studies import charts, gallery, loading, notes, records
+from studies import charts, gallery, loading, notes, study_file
 from studies.measures import ELBO, NMI
-from studies.objectives import ORACLE
 from studies.study import Study
 
 _OURS = "moevae:note:"
@@ -40,9 +39,8 @@ def dress(storage: BaseStorage, folder: Path) -> int:
         KeyError: the storage does not have it.
     """
     study = loading.load(folder)
-    tree = records.study_of(folder)
-    searched = "search" in tree
-    oracle = bool(searched and tree["search"].get(ORACLE))
+    searched = study_file.read(folder).search is not None
+    oracle = study.oracle
     opened = optuna.load_study(study_name=study.name, storage=storage)
     there = storage.get_study_system_attrs(opened._study_id)
     own = _by_trial(there)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from moevae.drawing import labeled
 from studies import (
     axes,
     bounds,
@@ -279,8 +277,10 @@ def _pictures(study: Study, page: Page, run: Run, name: str) -> None:
         "reconstructions": f"Test images and their reconstructions by the {name} run",
     }
     for kind, picture in sorted(run.record.pictures.items(), reverse=True):
-        content = (study.folder / "records" / Path(picture.file).name).read_bytes()
-        drawn = labeled(content, picture.rows, picture.columns, names.get(kind, ("", "")))
+        drawn = pictures.grid(study.folder / "records", picture, names.get(kind, ("", "")))
+        if drawn is None:
+            page.add(f"The {escape(kind)} of the {name} run cannot be shown: the file is no such picture.")
+            continue
         page.show(f"{name} {kind}", drawn, words.get(kind, f"{kind} of the {name} run"))
     table = run.record.confusion
     if table is not None:

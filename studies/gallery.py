@@ -12,7 +12,6 @@ import numpy as np
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
-from moevae.drawing import labeled
 from moevae.errors import RecordError
 from studies import pictures, records
 from studies.records import Record
@@ -77,10 +76,17 @@ def kinds(record: Record) -> list[str]:
 
 
 def drawn(record: Record, kind: str, folder: Path) -> bytes:
-    """Return a run's picture as PNG, enlarged, with what rows and columns are."""
+    """Return a run's picture as PNG, enlarged, with what rows and columns are.
+
+    Raises:
+        RecordError: it is no such picture.
+    """
     if kind == "confusion" and record.confusion:
         return pictures.confusion(np.array(record.confusion.counts), record.confusion.classes)
     picture = record.pictures[kind]
-    content = (records.path_of(folder, record.fingerprint).parent / picture.file).read_bytes()
+    place = records.path_of(folder, record.fingerprint).parent
     names = ("epoch", "expert") if kind == "samples" else ("", "test image")
-    return labeled(content, picture.rows, picture.columns, names)
+    content = pictures.grid(place, picture, names)
+    if content is None:
+        raise RecordError(f"{place / picture.file}: not the grid of tiles that its record tells of")
+    return content

@@ -25,6 +25,7 @@ def calibration(analysis: Analysis, page: Page) -> None:
     """Whether the baseline cell's gate is as often right as it is sure."""
     study, cell = analysis.study, analysis.study.baseline or 0
     bins = [run.record.reliability for run in study.of_cell(cell) if run.record.reliability is not None]
+    bins = [each for each in bins if len(each.images) == len(bins[0].images)]
     if not bins:
         return
     images = np.array([each.images for each in bins])  # [runs, bins]

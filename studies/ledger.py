@@ -12,7 +12,7 @@ from typing import Any
 from moevae import config as configs
 from moevae.config import RunConfig
 from moevae.errors import RecordError
-from studies import records
+from studies import records, study_file
 from studies.baselines import BASELINES, Chosen, of_method
 from studies.collector import uncollected
 from studies.designs import Cell, Design
@@ -134,7 +134,7 @@ def write_tree(tree: Mapping[str, Any], folder: Path, *, shared: bool = False) -
     A new study gets an identity of its own, as does an old one that comes to a shared storage.
     """
     there = (folder / "study.json").exists()
-    if identity := records.study_of(folder).get("identity") if there else None:
+    if identity := study_file.read(folder).identity if there else "":
         tree = {**tree, "identity": identity}
     elif shared or not there:
         tree = {**tree, "identity": uuid.uuid4().hex}
@@ -148,12 +148,11 @@ def _with_what_was(design: Design, folder: Path) -> Design:
     """Return the design with the seeds and baselines that the study's folder tells of beside its own."""
     if not (folder / "study.json").exists():
         return design
-    before = records.study_of(folder)
-    if seeds := before.get("seeds"):
-        design = design.with_seeds(sorted({*seeds, *design.seeds}))
-    earlier = [key for key in before.get("baselines", ()) if key in BASELINES]
+    before = study_file.read(folder)
+    design = design.with_seeds(sorted({*before.seeds, *design.seeds}))
+    earlier = [key for key in before.baselines if key in BASELINES]
     keys = tuple(dict.fromkeys((*earlier, *design.baselines.keys)))
-    left_out = design.baselines.left_out if design.baselines.keys else tuple(before.get("left_out", ()))
+    left_out = design.baselines.left_out if design.baselines.keys else tuple(before.left_out)
     return design.with_baselines(Chosen(keys, left_out)) if keys or left_out else design
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moevae.errors import ConfigError, MoevaeError
-from studies import designs, locks, records
+from studies import designs, locks, records, study_file
 from studies.tallies import tally
 
 
@@ -68,20 +68,18 @@ def studies(results: Path) -> list[StudyLine]:
 
 def _study(folder: Path) -> StudyLine:
     try:
-        tree = records.study_of(folder)
+        plan = study_file.read(folder)
         every, bad = records.read_all(folder)
-        found = tally(tree, every)
-    except (MoevaeError, KeyError, TypeError) as error:
-        return StudyLine(
-            folder.name, str(folder), "", "broken", 0, 0, 0, 0, 0, 0, note=f"study.json: {error}"
-        )
+        found = tally(plan, every)
+    except MoevaeError as error:
+        return StudyLine(folder.name, str(folder), "", "broken", 0, 0, 0, 0, 0, 0, note=str(error))
     owner = locks.holder(folder)
     state = "running" if owner else "complete" if len(every) >= found.planned else "incomplete"
     note = owner.rstrip(",") if owner else f"{len(bad)} files refused" if bad else ""
     return StudyLine(
         name=folder.name,
         folder=str(folder),
-        title=tree["title"],
+        title=plan.title,
         state=state,
         cells=found.cells,
         seeds=found.seeds,

@@ -11,7 +11,7 @@ import scipy.special
 
 from moevae import config as configs
 from moevae.errors import RecordError
-from studies import records
+from studies import records, study_file
 from studies.baselines import BASELINES
 from studies.collector import uncollected
 from studies.measures import RETIRED
@@ -28,43 +28,35 @@ def load(folder: Path) -> Study:
     """Read `study.json` and the records beside it.
 
     Raises:
-        RecordError: there is no study in the folder, or its description is torn or lacks a part.
+        RecordError: there is no study in the folder, or its description cannot be used.
     """
-    plan = records.study_of(folder)
-    try:
-        axes = {str(key): tuple(values) for key, values in plan["axes"].items()}
-        planned = [tuple(cell[axis] for axis in axes) for cell in plan["cells"]]
-        baseline = plan.get("baseline")
-        reference = identity(baseline[axis] for axis in axes) if baseline else None
-        name, seeds = str(plan["name"]), tuple(int(seed) for seed in plan["seeds"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise RecordError(f"{folder / 'study.json'}: not a study's description ({reason})") from None
+    plan = study_file.read(folder)
+    axes = {key: tuple(values) for key, values in plan.axes.items()}
+    planned = [tuple(cell[axis] for axis in axes) for cell in plan.cells]
+    reference = identity(plan.baseline[axis] for axis in axes) if plan.baseline else None
     index = {identity(cell): number for number, cell in enumerate(planned)}
     runs, peers, unread = _sorted(folder, axes, planned, index)
     return Study(
         folder=folder,
-        name=name,
-        title=str(plan.get("title") or name),
-        description=str(plan.get("description", "")),
-        command=str(plan.get("command", "")),
+        name=plan.name,
+        title=plan.title or plan.name,
+        description=plan.description,
+        command=plan.command,
         axes={
             axis: _levels(values, [cell[i] for cell in planned])
             for i, (axis, values) in enumerate(axes.items())
         },
         cells=tuple(planned),
         baseline=index.get(reference) if reference is not None else None,
-        planned_seeds=seeds,
-        planned_cells=len(plan["cells"]),
+        planned_seeds=tuple(plan.seeds),
+        planned_cells=len(plan.cells),
         runs=runs,
         peers=peers,
-        planned_peers=tuple(
-            _peer(BASELINES[key].method) for key in plan.get("baselines", ()) if key in BASELINES
-        ),
-        left_out=tuple(map(str, plan.get("left_out", ()))),
+        planned_peers=tuple(_peer(BASELINES[key].method) for key in plan.baselines if key in BASELINES),
+        left_out=tuple(plan.left_out),
         unread=unread,
-        oracle=bool(plan.get("search", {}).get("oracle", False)),
-        base=plan.get("base", {}),
+        oracle=plan.oracle,
+        base=configs.to_dict(plan.config),
         numbers=tuple(range(1, len(planned) + 1)),
     )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from moevae import content
 from moevae.errors import ConfigError, MoevaeError
 from moevae.files import absent, remove_empty, sweep, write_atomically
 
@@ -80,8 +81,8 @@ def holder(folder: Path) -> str | None:
 def _who(folder: Path) -> str:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        with suppress(OSError, ValueError, KeyError):
-            note = json.loads((folder / _HOLDER).read_bytes())
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            note = content.parse_json(content.read(folder / _HOLDER))
             return f"process {note['pid']} on {note['host']}, since {note['since']},"
         time.sleep(0.02)
     return "another process"

@@ -12,7 +12,7 @@ from typing import Any
 from optuna.storages import BaseStorage, RDBStorage
 
 from moevae.errors import RecordError
-from studies import records, storage
+from studies import storage, study_file
 from studies.storage import StorageError
 
 IDENTITY = "identity"
@@ -36,7 +36,7 @@ def home(folder: Path) -> str:
 def identity(folder: Path) -> str:
     """Return the identity of the study in a folder; its place where it was begun before there were any."""
     with suppress(RecordError):
-        return str(records.study_of(folder).get(IDENTITY) or home(folder))
+        return study_file.read(folder).identity or home(folder)
     return home(folder)
 
 

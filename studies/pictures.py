@@ -2,14 +2,51 @@
 
 from __future__ import annotations
 
+import io
+import math
+import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from moevae.classes import largest
-from moevae.drawing import bare, canvas, png, style
+from moevae.content import read
+from moevae.drawing import bare, canvas, labeled, png, style
 from studies.plots import BLUE, GRAY, annotate
+from studies.records import PICTURE_LIMIT, Picture
+
+LONGEST_LABEL = 100
+"""Characters beside a row or below a column of a picture."""
+MOST_PIXELS = 1 << 26
+
+
+def grid(folder: Path, picture: Picture, names: tuple[str, str]) -> bytes | None:
+    """Draw a picture of a record with what rows and columns are; None where it is no such grid of tiles.
+
+    Args:
+        folder: of the records.
+        picture: what the record says of it.
+        names: say what rows and columns are.
+    """
+    size = (len(picture.columns) * picture.tile[1], len(picture.rows) * picture.tile[0])
+    if max(map(len, (*picture.rows, *picture.columns))) > LONGEST_LABEL or math.prod(size) > MOST_PIXELS:
+        return None
+    try:
+        content = read(folder / picture.file, PICTURE_LIMIT)
+        with (
+            warnings.catch_warnings(action="error"),
+            Image.open(io.BytesIO(content), formats=["PNG"]) as image,
+        ):
+            if image.size != size:
+                return None
+            image.load()
+    except Exception:  # Pillow may fail in any way on a hostile file
+        return None
+    return labeled(content, picture.rows, picture.columns, names)
+
 
 MOST_TICKS = 50
 """Experts that have their number beside their row, of those drawn."""

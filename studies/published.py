@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from moevae import content
+from moevae.errors import RecordError
 from studies.page import Page
 from studies.study import Study
 
@@ -51,9 +53,14 @@ class Published(BaseModel):
 
 
 @functools.cache
-def published() -> Published:
-    """Return the published numbers."""
-    return Published.model_validate(tomllib.loads(PATH.read_text(encoding="utf-8")))
+def published(path: Path = PATH) -> Published:
+    """Return the published numbers.
+
+    Raises:
+        RecordError: the file is broken.
+    """
+    with content.parsing(f"{path}: cannot be read", RecordError):
+        return Published.model_validate(tomllib.loads(content.read(path).decode()))
 
 
 def section(study: Study, page: Page) -> None:

@@ -6,17 +6,24 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from moevae import config as configs
+from moevae.content import parsing, shortened
+from moevae.content import read as read_content
 from moevae.errors import ConfigError, RecordError
+from moevae.fields import Count
 from moevae.files import write_atomically
+from studies import consistency
 from studies.collector import uncollected
 
 SCHEMA = 1
 """Version of the record's meaning."""
+
+PICTURE_LIMIT = 64 << 20
+"""Bytes of a picture: the largest that was ever written has 50 kB."""
 
 _DIGEST = b' "digest": "%s",'
 
@@ -69,11 +76,12 @@ class Reliability(_Part):
 class Picture(_Part):
     """A PNG beside the record. Samples: a grid of tiles, rows by epoch, columns by expert."""
 
-    file: str
+    file: Annotated[str, Field(pattern=r"^[\w-][\w.-]*\.png$")]
+    """A plain name: it lies in the folder of the record."""
     sha256: str
-    rows: list[str]
-    columns: list[str]
-    tile: tuple[int, int]
+    rows: list[str] = Field(min_length=1)
+    columns: list[str] = Field(min_length=1)
+    tile: tuple[Count, Count]
 
 
 class Throughput(_Part):
@@ -250,20 +258,24 @@ def read(path: Path) -> Record:
     Raises:
         RecordError: torn, changed or foreign, or its configuration does not hash to its name.
     """
-    try:
-        record = Record.model_validate_json(_unsealed(path.read_bytes()))
-        config = configs.from_dict(record.config)
-    except (OSError, ValueError, ConfigError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise RecordError(f"{path}: no record that counts: {str(reason).splitlines()[0]}") from None
+    refused = f"{path}: no record that counts"
+    with parsing(refused, RecordError):
+        try:
+            record = Record.model_validate_json(_unsealed(read_content(path)))
+            config = configs.from_dict(record.config)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
     if record.schema_version != SCHEMA:
         raise RecordError(f"{path}: record schema {record.schema_version}, this version reads {SCHEMA}")
     if not (name_of(config, record.method) == record.fingerprint == path.stem):
         raise RecordError(f"{path}: the configuration does not hash to the record's name")
+    if problem := next(consistency.problems(record, config), None):
+        raise RecordError(f"{refused}: {shortened(problem)}")
     for picture in record.pictures.values():
         if _sha256(path.parent / picture.file) != picture.sha256:
             raise RecordError(f"{path}: its picture {picture.file} is missing or changed")
-    return record
+    full = configs.to_dict(config)
+    return record if record.config == full else record.model_copy(update={"config": full})
 
 
 @uncollected()
@@ -283,19 +295,9 @@ def iterate(folder: Path) -> Iterator[Record | RecordError]:
             yield error
 
 
-def study_of(folder: Path) -> Mapping[str, Any]:
-    """Return the study's description, `study.json`.
-
-    Raises:
-        RecordError: there is none, or it is torn.
-    """
-    try:
-        return json.loads((folder / "study.json").read_bytes())
-    except FileNotFoundError:
-        raise RecordError(f"{folder}: no study here (no study.json)") from None
-    except ValueError as error:
-        raise RecordError(f"{folder / 'study.json'}: not JSON ({error})") from None
-
-
 def _sha256(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+    """Return the digest of a picture; None where there is no regular file of a picture's size."""
+    try:
+        return hashlib.sha256(read_content(path, PICTURE_LIMIT)).hexdigest()
+    except (OSError, ValueError):
+        return None

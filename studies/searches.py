@@ -13,12 +13,13 @@ from typing import Any
 from optuna.distributions import distribution_to_json, json_to_distribution
 
 from moevae import config as configs
+from moevae import content
 from moevae.config import RunConfig
 from moevae.errors import ConfigError, RecordError
 from moevae.presets import preset as preset_of
 from moevae.settings import apply_settings, parse_seeds, parse_settings
-from studies import designs, objectives, records, spaces
-from studies.designs import SCHEMA, Cell, in_words
+from studies import designs, objectives, records, spaces, study_file
+from studies.designs import Cell, in_words
 from studies.objectives import ORACLE, Objective
 from studies.records import Record
 from studies.spaces import Space
@@ -70,7 +71,7 @@ class Search:
             for key in self.space
         }
         return {
-            "schema": SCHEMA,
+            "schema": study_file.SCHEMA,
             "name": self.name,
             "title": self.title,
             "description": self._description(),
@@ -174,21 +175,26 @@ def read(folder: Path) -> Search:
     Raises:
         RecordError: there is no study, or it is no search, or its description is torn.
     """
-    tree = records.study_of(folder)
+    plan, where = study_file.read(folder), folder / study_file.NAME
+    if plan.search is None:
+        raise RecordError(f"{where}: an ablation, no search")
     try:
-        written = tree["search"]
-        return Search(
-            name=tree["name"],
-            title=tree["title"],
-            base=configs.from_dict(tree["base"]),
-            space={key: json_to_distribution(text) for key, text in written["space"].items()},
-            objectives=objectives.parse(",".join(written["objectives"])),
-            seeds=tuple(tree["seeds"]),
-            command=tree["command"],
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = "an ablation, no search" if "search" not in tree else f"not a search's description ({error})"
-        raise RecordError(f"{folder / 'study.json'}: {reason}") from None
+        with content.parsing(f"{where}: not a search's description", RecordError, but=ConfigError):
+            space = {key: json_to_distribution(text) for key, text in plan.search.space.items()}
+            wanted = objectives.parse(",".join(plan.search.objectives))
+    except ConfigError as error:
+        raise RecordError(f"{where}: not a search's description ({error})") from None
+    if plan.axes.keys() != space.keys():
+        raise RecordError(f"{where}: not a search's description (its axes are not its space)")
+    return Search(
+        name=plan.name,
+        title=plan.title,
+        base=plan.config,
+        space=space,
+        objectives=wanted,
+        seeds=tuple(plan.seeds),
+        command=plan.command,
+    )
 
 
 def survey(search: Search, folder: Path) -> tuple[dict[str, Cell], dict[str, dict[str, Record]]]:
@@ -213,7 +219,7 @@ def survey(search: Search, folder: Path) -> tuple[dict[str, Cell], dict[str, dic
         found.setdefault(cell.key, {})[record.fingerprint] = record
     listed: list[str] = []
     if (folder / "study.json").exists():
-        settings = (configs.override(search.base, values) for values in records.study_of(folder)["cells"])
+        settings = (configs.override(search.base, values) for values in study_file.read(folder).cells)
         listed = [key for key in map(configs.fingerprint, settings) if key in cells]
     ended = [key for key in cells if len(found[key]) == len(search.seeds)]
     return {key: cells[key] for key in (*listed, *ended)}, found

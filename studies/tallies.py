@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from studies.baselines import BASELINES
 from studies.records import Record
+from studies.study_file import StudyFile
 
 
 @dataclass(frozen=True)
@@ -36,22 +36,22 @@ class Tally:
         return self.baselines * self.seeds
 
 
-def tally(tree: Mapping[str, Any], records: Iterable[Record]) -> Tally:
+def tally(plan: StudyFile, records: Iterable[Record]) -> Tally:
     """Count the runs of a study.
 
     Args:
-        tree: content of `study.json`.
+        plan: the study's description.
         records: those found beside it that can be trusted.
     """
     data = {
         json.dumps([value for key, value in sorted(cell.items()) if key.startswith("data.")])
-        for cell in tree["cells"]
+        for cell in plan.cells
     }
-    fitted = sum(key in BASELINES for key in tree.get("baselines", ()))
+    fitted = sum(key in BASELINES for key in plan.baselines)
     found = [(record.status == "complete", record.method is not None) for record in records]
     return Tally(
-        cells=len(tree["cells"]),
-        seeds=len(tree["seeds"]),
+        cells=len(plan.cells),
+        seeds=len(plan.seeds),
         baselines=fitted * len(data),
         complete=sum(complete for complete, _ in found),
         failed=sum(not complete for complete, _ in found),

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import optuna
 
-from moevae import config as configs
-from moevae.errors import ConfigError, DataError, IdentityError, RecordError
+from moevae import content
+from moevae.errors import DataError, IdentityError, RecordError
 from moevae.settings import apply_settings
-from studies import designs, ledger, locks, ownership, records, searches, storage
+from studies import designs, ledger, locks, ownership, records, searches, storage, study_file
 from studies.attempts import Attempts
 from studies.baselines import BASELINES, Chosen
 from studies.designs import Cell, Design
@@ -50,11 +50,11 @@ def verify(folder: Path, url: str | None = None) -> Verdict:
     Raises:
         RecordError: there is no study in the folder, or its description is torn.
     """
-    tree = records.study_of(folder)
+    plan = study_file.read(folder)
     good, refused = records.read_all(folder)
     problems = [str(error) for error in refused]
     compared = False
-    if "search" in tree:
+    if plan.search is not None:
         search = searches.read(folder)
         problems += _in_words(lambda: searches.survey(search, folder))
     else:
@@ -66,7 +66,7 @@ def verify(folder: Path, url: str | None = None) -> Verdict:
             compared = _has_storage(folder, url)
             problems += _storage_problems(design, folder, url) if compared else []
     problems += _in_words(lambda: _check_data(folder, good))
-    counts = tally(tree, good)
+    counts = tally(plan, good)
     return Verdict(
         planned=counts.planned,
         complete=counts.complete,
@@ -86,16 +86,16 @@ def rebuild(folder: Path, url: str | None = None) -> int:
     Raises:
         MoevaeError: no study in the folder, another driver works on it, or the storage cannot be opened.
     """
-    tree = records.study_of(folder)
+    plan = study_file.read(folder)
     with locks.hold(folder):
         if url is None:
             for path in folder.glob("study.db*"):
                 path.unlink()
         with storage.opened(url or storage.default_url(folder)) as opened:
-            if any(study.study_name == tree["name"] for study in opened.get_all_studies()):
-                ownership.check(opened, tree["name"], folder)
-                optuna.delete_study(study_name=tree["name"], storage=opened)
-            if "search" in tree:
+            if any(study.study_name == plan.name for study in opened.get_all_studies()):
+                ownership.check(opened, plan.name, folder)
+                optuna.delete_study(study_name=plan.name, storage=opened)
+            if plan.search is not None:
                 search = searches.read(folder)
                 listed, found = searches.survey(search, folder)
                 recorded = {key: list(runs.values()) for key, runs in found.items()}
@@ -105,7 +105,7 @@ def rebuild(folder: Path, url: str | None = None) -> int:
                 state = ledger.survey(design, folder)
                 pending = [task.cell.key for task in state.tasks]
                 Trials(opened, design, folder).reconcile(state.recorded, pending)
-            return len(optuna.load_study(study_name=tree["name"], storage=opened).get_trials(deepcopy=False))
+            return len(optuna.load_study(study_name=plan.name, storage=opened).get_trials(deepcopy=False))
 
 
 def design_of(folder: Path) -> Design:
@@ -114,29 +114,26 @@ def design_of(folder: Path) -> Design:
     Raises:
         RecordError: there is no study, or its description is torn.
     """
-    tree = records.study_of(folder)
-    try:
-        base = configs.from_dict(tree["base"])
-        cells = tuple(Cell(values, apply_settings(base, values)) for values in tree["cells"])
-        seeds = tuple(tree["seeds"])
-        kept = tuple(key for key in tree.get("baselines", ()) if key in BASELINES)
-        return Design(
-            name=tree["name"],
-            title=tree["title"],
-            description=tree["description"],
-            base=base,
-            axes={key: tuple(map(designs.hashable, values)) for key, values in tree["axes"].items()},
-            baseline=tree["baseline"],
-            cells=cells,
-            seeds=seeds,
-            expected=None,
-            invocation=tuple(shlex.split(tree["command"].partition(" -- ")[2])),
-            profile_seeds=seeds,
-            baselines=Chosen(kept, tuple(tree.get("left_out", ()))),
-        )
-    except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise RecordError(f"{folder / 'study.json'}: not a study's description ({reason})") from None
+    plan = study_file.read(folder)
+    with content.parsing(f"{folder / study_file.NAME}: not an ablation's description", RecordError):
+        if plan.search is not None or plan.baseline is None:
+            raise ValueError("a search" if plan.search is not None else "lacks baseline")
+        words = shlex.split(plan.command.partition(" -- ")[2])
+    kept = tuple(key for key in plan.baselines if key in BASELINES)
+    return Design(
+        name=plan.name,
+        title=plan.title,
+        description=plan.description,
+        base=plan.config,
+        axes={key: tuple(map(designs.hashable, values)) for key, values in plan.axes.items()},
+        baseline=plan.baseline,
+        cells=tuple(Cell(values, apply_settings(plan.config, values)) for values in plan.cells),
+        seeds=tuple(plan.seeds),
+        expected=None,
+        invocation=tuple(words),
+        profile_seeds=tuple(plan.seeds),
+        baselines=Chosen(kept, tuple(plan.left_out)),
+    )
 
 
 def _has_storage(folder: Path, url: str | None) -> bool:

@@ -125,7 +125,7 @@ def test_foreign_files_are_refused(tmp_path, content):
         ({"fingerprint": "0" * 16}, "checksums differ"),
         ({"weights": "0" * 64}, "checksums differ"),
         ({"height": "five"}, "configuration cannot be read"),
-        ({"height": "-5", "width": "-6"}, "right would be 1 or more"),
+        ({"height": "-5", "width": "-6"}, "expected 1 or more"),
         ({"height": "7"}, "its configuration needs"),
     ],
 )
@@ -139,7 +139,9 @@ def test_missing_metadata_is_refused(saved, key):
 
 
 def test_missing_weights_are_refused(saved):
-    assert "checksums differ" in refused(rewritten(saved, keep=lambda name: "decoder" not in name))
+    assert "has no values, its configuration needs shape" in refused(
+        rewritten(saved, keep=lambda name: "decoder" not in name)
+    )
 
 
 def test_weights_of_another_shape_are_refused(saved):
@@ -159,3 +161,68 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(trained, saved, monkeypatc
         checkpoint.save(saved, trained, 0, HEIGHT, WIDTH)
     assert saved.read_bytes() == before
     assert len(list(saved.parent.iterdir())) == 1
+
+
+def resealed(path, tensors, config):
+    """Write tensors as a checkpoint whose every digest fits."""
+    metadata = {
+        "format": checkpoint.FORMAT,
+        "config": json.dumps(to_dict(config)),
+        "fingerprint": fingerprint(config),
+        "height": str(HEIGHT),
+        "width": str(WIDTH),
+        "weights": checkpoint._digest(tensors)
+        if all(t.dtype != torch.bfloat16 for t in tensors.values())
+        else "",
+    }
+    path.write_bytes(to_bytes(tensors, metadata))
+    return path
+
+
+@pytest.fixture
+def tensors(saved):
+    with safe_open(saved, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused(saved, tensors, value):
+    tensors["experts.decoder.layers.0._weight"][0, 3] = value
+    assert "decoder.layers.0._weight has weights that are not finite" in refused(
+        resealed(saved, tensors, RUNS[1])
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.complex64])
+def test_weights_of_another_type_are_refused(saved, tensors, dtype):
+    tensors["gate.expert_bias"] = tensors["gate.expert_bias"].to(dtype)
+    assert "gate.expert_bias has shape [1, 7] of" in refused(resealed(saved, tensors, RUNS[1]))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model.num_experts": 10**9},
+        {"model.latent_dim": 10**15},
+        {"model.expert_hidden": [10**12, 10**12]},
+        {"model.expert_hidden": [1] * 100_000},
+    ],
+)
+def test_sizes_are_compared_before_anything_is_built(saved, tensors, changes, monkeypatch):
+    def build(*arguments):
+        raise AssertionError("a model was begun outside `meta`")
+
+    resealed(saved, tensors, override(RUNS[1], changes))
+    monkeypatch.setattr(checkpoint.Mixture, "load_state_dict", build)
+    refused(saved)
+
+
+def test_deep_and_endless_metadata_are_refused(saved):
+    for text in ("[" * 100_000, '{"model":' * 100_000, "9" * 100_000, '{"' + "x" * 10**6 + '": 1}'):
+        message = refused(rewritten(saved, {"config": text}))
+        assert len(message) < 600
+
+
+def test_a_file_larger_than_memory_is_refused(saved, monkeypatch):
+    monkeypatch.setattr("moevae.content.available_memory", lambda: 2 * saved.stat().st_size - 1)
+    assert "too many for" in refused(saved)

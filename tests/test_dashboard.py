@@ -21,7 +21,7 @@ from PIL import Image
 
 from moevae import config as configs
 from studies import __main__ as cli
-from studies import gallery, loading, notes, records, report, searches, storage, upkeep
+from studies import gallery, loading, notes, records, report, searches, storage, study_file, upkeep
 from studies.executors import in_process
 from studies.searching import Budget, run_search
 
@@ -58,7 +58,7 @@ def folder(template, tmp_path):
 @contextmanager
 def opened(folder):
     with storage.opened(storage.default_url(folder)) as there:
-        yield there, optuna.load_study(study_name=records.study_of(folder)["name"], storage=there)
+        yield there, optuna.load_study(study_name=study_file.read(folder).name, storage=there)
 
 
 @contextmanager

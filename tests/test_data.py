@@ -20,7 +20,8 @@ def numbered(folder: Path, count: int) -> DataConfig:
     """Save images whose four pixels spell their number, which is also their label."""
     path = folder / f"{count}.npz"
     numbers = np.arange(count, dtype=">u4")
-    np.savez(path, images=numbers.view(np.uint8).reshape(count, 2, 2), labels=numbers.astype(np.int64))
+    images = numbers.view(np.uint8).reshape(count, 2, 2)
+    np.savez(path, images=images, labels=numbers.astype(np.int64), value_range=[0, 255])
     return DataConfig(name=f"npz:{path}")
 
 
@@ -95,7 +96,7 @@ def test_images_hold_no_labels():
 
 @pytest.mark.parametrize(
     ("images", "sides"),
-    [(np.zeros((9, 3, 5), np.uint8), (3, 5)), (np.ones((9, 16)), (4, 4)), (np.ones((9, 6)), (1, 6))],
+    [(np.full((9, 3, 5), 17, np.uint8), (3, 5)), (np.ones((9, 16)), (4, 4)), (np.ones((9, 6)), (1, 6))],
 )
 def test_npz_takes_bytes_and_floats_flat_or_not(tmp_path, images, sides):
     np.savez(tmp_path / "own.npz", images=images)
@@ -120,20 +121,20 @@ def test_npz_labels_may_be_words(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "complaint"),
     [
-        ({"pictures": np.zeros((9, 4))}, "no array named images"),
-        ({"images": np.zeros(9)}, "1 axes; right would be [N, H, W] or [N, D]"),
-        ({"images": np.zeros((9, 2, 2, 1))}, "4 axes; right would be [N, H, W] or [N, D]"),
+        ({"labels": np.zeros(9, int)}, "no array named images"),
+        ({"images": np.zeros(9)}, "1 axes; expected [N, H, W] or [N, D]"),
+        ({"images": np.zeros((9, 2, 2, 1))}, "4 axes; expected [N, H, W] or [N, D]"),
         ({"images": np.zeros((0, 4))}, "empty"),
         ({"images": np.full((9, 4), np.nan)}, "hold NaN"),
         ({"images": np.full((9, 4), np.inf)}, "range from inf to inf"),
         (
             {"images": np.full((9, 4), 255.0)},
-            "range from 255 to 255; right would be uint8, or float in [0, 1]",
+            "range from 255 to 255; expected uint8 of 0..255, float in [0, 1], or other numbers",
         ),
         ({"images": np.full((9, 4), -0.1)}, "range from -0.1"),
-        ({"images": np.zeros((9, 4), np.int64)}, "dtype int64; right would be uint8, or float"),
+        ({"images": np.zeros((9, 4), np.int64)}, "dtype int64; expected uint8 of 0..255, float"),
         ({"images": np.full((9, 4), "x")}, "dtype <U1"),
-        ({"images": np.full((9, 4), None)}, "Object arrays cannot be loaded"),
+        ({"images": np.full((9, 4), None)}, "Python objects, which are pickled"),
         ({"images": np.zeros((2, 4))}, "2 images cannot be split"),
     ],
 )
@@ -151,9 +152,11 @@ def test_npz_file_that_is_none_is_refused(tmp_path):
     assert "no such file" in message_of(config)
     np.savez(path, images=np.zeros((50, 50)))
     whole = path.read_bytes()
-    for content in (b"", b"<html>\nno\n</html>", whole[: len(whole) // 2], whole[:300] + b"!!" + whole[302:]):
+    for content in (b"", b"<html>\nno\n</html>", whole[: len(whole) // 2]):
         path.write_bytes(content)
         assert "not a whole npz file" in message_of(config)
+    path.write_bytes(whole[:300] + b"!!" + whole[302:])
+    assert "Bad CRC-32" in message_of(config)
     with path.open("wb") as file:
         np.save(file, np.zeros((9, 4)))
     assert "one bare array" in message_of(config)
@@ -165,7 +168,7 @@ def test_labels_of_another_form_leave_the_images_usable(tmp_path, labels):
     np.savez(tmp_path / "own.npz", images=np.zeros((9, 4)), labels=labels)
     config = DataConfig(name=f"npz:{tmp_path / 'own.npz'}")
     assert len(load_images(config).test) == 1
-    with pytest.raises(DataError, match=r"right would be \[9\], integers or strings"):
+    with pytest.raises(DataError, match=r"expected \[9\], integers or strings"):
         load_labels(config)
 
 
@@ -231,7 +234,7 @@ def test_sizes_count_images_of_the_imbalanced_set(tmp_path):
 
 def test_imbalance_needs_labels(tmp_path):
     path = tmp_path / "bare.npz"
-    np.savez(path, images=np.zeros((20, 2, 2), dtype=np.uint8))
+    np.savez(path, images=np.zeros((20, 2, 2)))
     message = message_of(DataConfig(name=f"npz:{path}", imbalance=0.5))
     assert message.startswith("data.imbalance = 0.5: npz:")
     assert message.endswith("has no labels to tell its classes by; right would be 1")

@@ -126,8 +126,9 @@ def test_curves_are_kept_at_the_epochs_they_were_measured(tmp_path) -> None:
     [
         ("{", "not JSON"),
         ("[]", "not a study's description"),
-        (json.dumps({"axes": {}, "cells": [], "seeds": []}), "lacks 'name'"),
-        (json.dumps({"name": "x", "axes": {"a": [1]}, "cells": [{}], "seeds": []}), "lacks 'a'"),
+        (json.dumps({"schema": 1, "axes": {}, "cells": [], "seeds": []}), "lacks name"),
+        (json.dumps({"schema": 2, "name": "x"}), "schema 2, this version reads 1"),
+        (json.dumps(synthetic.plan(cells=[{}])), "cells.0: has nothing; expected objective.balance_weight"),
     ],
 )
 def test_a_broken_description_is_told_in_one_line(tmp_path, text: str, reason: str) -> None:

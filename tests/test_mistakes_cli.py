@@ -33,7 +33,7 @@ def run(tmp_path_factory):
         ("train extra", "'extra': nothing more is expected here"),
         ("train --data own.npz", "did you mean npz:own.npz?"),
         ("train --data npz:", "npz: names no file"),
-        ("train --data npz:a-file", "npz:a-file: not a whole npz file; right would be np.savez"),
+        ("train --data npz:a-file", "npz:a-file: not a whole npz file; expected np.savez"),
         ("train --data mnits", "unknown data set 'mnits': did you mean mnist?"),
         ("train --preset dgits", "unknown preset 'dgits': did you mean digits?"),
         ("train --set train.epoch=3", "unknown key 'train.epoch': did you mean train.epochs?"),
@@ -88,7 +88,7 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, tol
         (None, "no array named images"),
         (np.zeros((9, 2, 2, 2), np.uint8), "have 4 axes"),
         (np.full((9, 4, 4), np.nan), "hold NaN"),
-        (np.full((9, 4, 4), 2.0), "right would be uint8, or float in [0, 1]"),
+        (np.full((9, 4, 4), 2.0), "expected uint8 of 0..255, float in [0, 1]"),
         (np.zeros((2, 4, 4)), "2 images cannot be split"),
     ],
 )
@@ -118,7 +118,8 @@ def test_a_mistake_in_a_process_of_its_own_is_the_same_line(here):
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: npz:own.npz: images of shape [9, 4, 4] hold NaN; right would be uint8, or float in [0, 1]\n"
+        "error: npz:own.npz: images of shape [9, 4, 4] hold NaN; "
+        "expected uint8 of 0..255, float in [0, 1], or other numbers with a value_range\n"
     )
 
 

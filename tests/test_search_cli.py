@@ -11,7 +11,7 @@ import synthetic
 
 from moevae.config import fingerprint
 from studies import __main__ as cli
-from studies import arguments, designs, objectives, records, site, spaces
+from studies import arguments, designs, objectives, records, site, spaces, study_file
 from studies.attempts import PRUNERS, SAMPLERS
 from studies.commands import search as commands
 
@@ -50,7 +50,7 @@ def test_a_search_tells_the_best_and_writes_its_profile_and_report(quiet, tmp_pa
     assert "nox -s ablations -- --profile best.toml" in told.out
     assert "[3/3 trials, 0 s left]" in told.err
     assert tomllib.loads((tmp_path / "best.toml").read_text())["name"] == f"s-trial-{number}"
-    (*_, words) = records.study_of(tmp_path / "results" / "s")["command"].partition(" -- ")
+    (*_, words) = study_file.read(tmp_path / "results" / "s").command.partition(" -- ")
     assert "--trials 3" in words
     assert cli.main(["search", *words.split()]) == 0
     assert "nothing to train" in capsys.readouterr().out
@@ -144,7 +144,7 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, tol
 def test_labels_that_are_not_there_are_missed_before_anything_is_written(quiet, tmp_path, capsys):
     import numpy as np
 
-    np.savez(tmp_path / "mine.npz", images=np.zeros((40, 4, 4), np.uint8))
+    np.savez(tmp_path / "mine.npz", images=np.zeros((40, 4, 4)))
     before = files(tmp_path)
     assert cli.main(["search", "--set", "data.name=npz:mine.npz", "--objective", "ari"]) == 2
     assert "no labels" in capsys.readouterr().err

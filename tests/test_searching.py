@@ -14,7 +14,7 @@ import toys
 from optuna.trial import TrialState
 
 from moevae import config as configs
-from studies import records, searches, storage
+from studies import records, searches, storage, study_file
 from studies.attempts import PRUNERS, SAMPLERS, Attempts
 from studies.executors import Workforce, in_process
 from studies.loading import load
@@ -155,7 +155,7 @@ def test_a_killed_driver_leaves_a_trial_that_the_next_one_adopts(tmp_path, climb
     assert [trial.state for trial in found.trials] == [TrialState.COMPLETE] * 2
     assert found.trained == 0
     assert set(climb.counts().values()) == {1}
-    assert len(records.study_of(folder)["cells"]) == 2
+    assert len(study_file.read(folder).cells) == 2
 
 
 def test_without_its_storage_a_search_is_made_anew_from_the_records(tmp_path, climb):
@@ -263,7 +263,7 @@ def test_equal_trials_in_flight_are_trained_once(tmp_path, climb):
     assert {trial.state for trial in found.trials} == {TrialState.COMPLETE}
     assert len(found.trials) == 8
     assert set(climb.counts().values()) == {1}
-    assert len(records.study_of(tmp_path / "s")["cells"]) == len(climb.counts()) / 2 <= 2
+    assert len(study_file.read(tmp_path / "s").cells) == len(climb.counts()) / 2 <= 2
 
 
 def test_a_dead_workers_trial_is_begun_again_and_given_up_in_the_end(tmp_path, climb):

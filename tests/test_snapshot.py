@@ -1,6 +1,7 @@
 """A population that was stopped goes on bitwise, and a snapshot that is not whole is refused."""
 
 import dataclasses
+import os
 import random
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from moevae import snapshot
 from moevae.data import identify
 from moevae.errors import CheckpointError
 from moevae.identity import CodeIdentity, DataIdentity
+from moevae.population import Population
 from moevae.train import Training
+from studies.diary import Diary
 from studies.runs import run_population
 from studies.site import Site
 
@@ -188,3 +191,51 @@ def test_snapshot_of_other_runs_is_refused(training, tmp_path):
         snapshot.read(path, training.configs[::-1])
     with pytest.raises(CheckpointError, match="cannot be read"):
         snapshot.read(tmp_path / "none", training.configs)
+
+
+def changed(tensors, plain):
+    """Give ways in which a snapshot's content can be wrong, though its digest fits."""
+    for name in tensors:
+        yield {key: value for key, value in tensors.items() if key != name}, plain
+        yield tensors | {name: tensors[name].double()}, plain
+        yield tensors | {name: torch.zeros(3)}, plain
+    yield tensors | {"else": torch.zeros(2)}, plain
+    yield tensors | {"optimizer.x.step": torch.zeros(2)}, plain
+    yield tensors | {"companion.x": torch.zeros(2)}, plain
+    states = {name: torch.zeros_like(value) for name, value in tensors.items() if name.startswith("stream")}
+    yield tensors | states, plain
+    for wrong in (None, [], 3, "x", {}, {"training": None, "companion": None}):
+        yield tensors, wrong
+    for key in plain["training"]:
+        for wrong in (None, [], {}, "x", -1, 10**9, float("nan"), [{}], [{"epoch": "x"}] * 2):
+            if (key, wrong) != ("seconds", 10**9):
+                yield tensors, plain | {"training": plain["training"] | {key: wrong}}
+    for wrong in (None, {}, [], "x", [[{}], []], [[{"epoch": 1}], 5]):
+        yield tensors, plain | {"companion": wrong}
+
+
+def test_a_snapshot_of_wrong_content_starts_anew_and_says_so(configs, tmp_path):
+    """Whatever is refused has left no trace: the runs are those of a start without it."""
+    site = Site(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
+    stopped_at(4, configs, site)
+    (path,) = tmp_path.iterdir()
+    tensors, plain = snapshot.read(path, configs)
+    images, labels = moevae.load_images(configs[0].data), moevae.load_labels(configs[0].data)
+    for wrong in random.Random(0).sample([*changed(tensors, plain)], 50):
+        snapshot.write(path, configs, *wrong)
+        training = Population(configs, images, torch.device("cpu"), chunk=1)
+        diary = Diary(configs, images, labels, None)
+        before = training.state()
+        with pytest.warns(UserWarning, match="start anew"):
+            snapshot._resume(path, training, diary)
+        after = training.state()
+        assert before[1] == after[1]
+        assert before[0].keys() == after[0].keys()
+        assert all(torch.equal(before[0][name], after[0][name]) for name in before[0])
+        assert (diary.curves, diary.drawings) == ([[], []], {})
+
+
+def test_a_pipe_in_a_snapshots_place_is_refused(configs, tmp_path):
+    os.mkfifo(tmp_path / "a.snapshot")
+    with pytest.raises(CheckpointError, match="not a regular file"):
+        snapshot.read(tmp_path / "a.snapshot", configs)

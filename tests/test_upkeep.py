@@ -138,7 +138,7 @@ def test_no_study_is_told(tmp_path):
     with pytest.raises(RecordError, match="no study here"):
         upkeep.verify(tmp_path)
     (tmp_path / "study.json").write_text('{"name": "toy"}')
-    with pytest.raises(RecordError, match="lacks 'base'"):
+    with pytest.raises(RecordError, match="lacks schema"):
         upkeep.rebuild(tmp_path)
 
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from moevae.errors import MoevaeError, RecordError
-from studies import listing, ownership, records, storage, upkeep
+from studies import listing, ownership, storage, study_file, upkeep
 from studies.arguments import Dashboard
 
 
@@ -20,7 +20,7 @@ def dashboard(options: Dashboard, folder: Path) -> int:
     for package in ("optuna_dashboard", "plotly"):
         if find_spec(package) is None:
             raise MissingError("the dashboard is not installed: pip install 'moevae[dashboard]'")
-    name = str(records.study_of(folder)["name"])
+    name = study_file.read(folder).name
     print(f"{name}: opening", file=sys.stderr)
     from studies.serving import serving
 
