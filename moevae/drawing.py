@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.style
 import numpy as np
@@ -82,7 +82,7 @@ def labeled(
             0.7 + side * ratio * len(rows),
         )
         figure, place = canvas(size)
-        aspect = "equal" if ratio == height / width else "auto"
+        aspect: Literal["equal", "auto"] = "equal" if ratio == height / width else "auto"
         place.imshow(image, cmap="gray", interpolation="nearest", vmin=0, vmax=255, aspect=aspect)
         every = max(1, len(columns) // 20)
         places = [width * (index + 0.5) - 0.5 for index in range(len(columns))]
