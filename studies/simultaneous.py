@@ -129,7 +129,7 @@ def positive(families: Sequence[Matrix]) -> list[Row]:
     else:
         drawn = np.random.default_rng(stats.SEED).choice((1.0, -1.0), (DRAWN, seeds))
         signs = np.vstack([np.ones((1, seeds)), drawn])
-    rows = -(-CHUNK // values.shape[1])
+    rows = -(-CHUNK // max(values.shape[1], 1))
     parts = [signs[start : start + rows] @ values for start in range(0, len(signs), rows)]
     largest = np.sort(np.concatenate([np.where(tested, part, -np.inf).max(axis=1) for part in parts]))
     p = 1 - np.searchsorted(largest, values.sum(axis=0) - SAME) / len(largest)

@@ -58,7 +58,7 @@ def _best(analysis: Analysis, measure: Measure) -> str:
         return ""
     best = int(np.nanargmax(mean))
     below = p <= ERROR
-    others = [int(cell) for cell in np.flatnonzero(np.isfinite(mean)) if cell != best]
+    others = [cell for cell in range(len(mean)) if cell != best and np.isfinite(mean[cell])]
     return escape(
         f"The highest mean {measure.label} is that of cell {tables.label(study, best)} "
         f"({tables.describe(study, best)}): {measure.show(mean[best])}{_unit(measure)} "

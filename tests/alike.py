@@ -88,9 +88,9 @@ def false(told: list[str]) -> set[str]:
 
 
 def most(trials: int, level: float = 0.05, doubt: float = 0.01) -> int:
-    """Return how many of so many studies may have a false sentence of true rate 5 %, but for a chance of 1 %.
+    """Return the most false sentences of so many studies at a true rate `level`, but for a chance `doubt`.
 
-    The one-sided 99 % point of the binomial distribution: what simulation errs by.
+    The one-sided point of the binomial distribution: what the simulation errs by.
     """
     below = 0.0
     for count in range(trials + 1):

@@ -1,7 +1,8 @@
 """A/A studies: cells are all alike, so each sentence that claims a difference is false; at most 5 % may be.
 
 Each study gives one chance to each kind of sentence: the best cell, each axis, interactions, selection. A
-kind fails where more studies have such a sentence than a true rate of 5 % would give with probability 0.99.
+kind fails where more studies have such a sentence than a true rate of 5 % would give with probability 0.99
+(0.999 in the long form, which counts many settings).
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def test_alike_cells_are_seldom_said_to_differ(kind: str, cells: int, n: int) ->
 @pytest.mark.parametrize("kind", alike.KINDS)
 def test_alike_cells_are_said_to_differ_in_at_most_one_study_of_twenty(kind: str, cells: int, n: int) -> None:
     found = errors(kind, cells, n, trials=200)
-    assert all(count <= alike.most(200) for count in found.values()), found
+    allowed = alike.most(200, doubt=0.001)  # of some 140 such counts, none fails by chance in 9 cases of 10
+    assert all(count <= allowed for count in found.values()), found
 
 
 @pytest.mark.usefixtures("quick")
