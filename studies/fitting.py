@@ -89,18 +89,26 @@ def fit(
     Raises:
         MoevaeError: bad data, or a device that is not there.
     """
-    baseline = of_method(method)
+    function = pkgutil.resolve_name(of_method(method).function)
+    # NumPy and scikit-learn, loaded by now, have threads of their own, which change late digits.
+    with threadpool_limits(site.threads):
+        return _fit(function, method, config, site, on_epoch)
+
+
+def _fit(
+    function: Callable[[Given], Fitted],
+    method: Method,
+    config: RunConfig,
+    site: Site,
+    on_epoch: Callable[[EpochReport], None] | None,
+) -> Outcome:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     devices.prepare(site.threads)
     images, labels = runs.site_data(config.data, site)
     seen = labels if method.oracle else None
     device = devices.resolve(site.device)
     try:
-        # Libraries of NumPy and scikit-learn have threads of their own, which change late digits.
-        with threadpool_limits(site.threads):
-            fitted: Fitted = pkgutil.resolve_name(baseline.function)(
-                Given(config, images, seen, device, method.settings, on_epoch, site.memory)
-            )
+        fitted = function(Given(config, images, seen, device, method.settings, on_epoch, site.memory))
     except NotFittedError as error:
         return runs.without_numbers([config], site, error.failure, method)[0]
     begin = time.perf_counter()

@@ -4,19 +4,21 @@ import importlib.util
 import itertools
 import math
 import pkgutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
 from moevae.config import DataConfig, ModelConfig, RunConfig, fingerprint, override
 from moevae.data import load_images, load_labels
 from moevae.errors import ConfigError
 from moevae.presets import mnist
-from studies import baselines, fitting, records, runs, single_vae
+from studies import baselines, clusterers, fitting, records, runs, single_vae
 from studies.baselines import BASELINES
 from studies.fitting import fit
 from studies.records import name_of
@@ -303,14 +305,22 @@ def test_the_precision_that_a_baseline_was_trained_in_is_recorded(key, precision
 
 
 def test_a_baseline_computes_with_as_many_threads_as_it_is_given(monkeypatch):
-    from threadpoolctl import threadpool_info
-
+    """While it is fitted, and while it is measured."""
     seen = []
 
-    def kmeans(given):
-        seen.append({each["num_threads"] for each in threadpool_info() if each["user_api"] != "openmp"})
-        raise fitting.NotFittedError("seen enough")
+    def look():
+        seen.extend(each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas")
 
-    monkeypatch.setattr("studies.clusterers.kmeans", kmeans)
-    fit(BASELINES["kmeans"].method, RUN, Site(device="cpu", threads=1))
-    assert seen in ([{1}], [set()])
+    def kmeans(given):
+        look()
+        fitted = clusterers.kmeans(given)
+        return replace(fitted, measure=lambda split: [look(), fitted.measure(split)][1])
+
+    monkeypatch.setattr("studies.clusterers.looked_at", kmeans, raising=False)
+    monkeypatch.setitem(
+        BASELINES, "kmeans", replace(BASELINES["kmeans"], function="studies.clusterers:looked_at")
+    )
+    with threadpool_limits(2):
+        fit(BASELINES["kmeans"].method, RUN, Site(device="cpu", threads=1))
+    assert seen
+    assert set(seen) == {1}

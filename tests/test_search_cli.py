@@ -34,6 +34,7 @@ def quiet(tmp_path, monkeypatch):
             records.Outcome(record=records.Record.model_validate(tree), files=files) for tree, files in made
         ]
 
+    monkeypatch.setattr(site, "code", lambda: None)  # made-up runs are of no code
     monkeypatch.setattr(site, "train", train)
     monkeypatch.setattr(cli, "train", train)
     monkeypatch.setattr(cli, "_write_report", lambda folder: folder / "report.md")

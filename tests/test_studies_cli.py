@@ -25,6 +25,7 @@ def toy(tmp_path, monkeypatch):
     (tmp_path / "toy.toml").write_text(PROFILE)
     toy = Toy(diary)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("studies.site.code", lambda: None)  # toys are of no code
     monkeypatch.setattr(cli, "train", lambda configs, /, *, on_epoch, **_: toy(configs, on_epoch=on_epoch))
     monkeypatch.setattr(cli, "check", lambda configs, **_: None)
     monkeypatch.setattr(cli, "_write_report", lambda folder: folder / "report.md")

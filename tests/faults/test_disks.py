@@ -51,6 +51,7 @@ def run(monkeypatch, capsys):
         monkeypatch.setattr(
             cli, "train", lambda configs, /, *, on_epoch, site: study.toy(configs, on_epoch=None)
         )
+        monkeypatch.setattr("studies.site.code", lambda: None)  # toys are of no code
         monkeypatch.setattr(cli, "check", lambda configs, site: None)
         monkeypatch.setattr(storage, "PATIENCE", 0.3)
         code = cli.main(
