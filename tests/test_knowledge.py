@@ -10,7 +10,8 @@ import pytest
 import synthetic
 from PIL import Image
 
-from moevae.config import RunConfig
+from moevae.config import RunConfig, override
+from moevae.presets import digits
 from studies import knowledge
 from studies.loading import load
 from studies.pictures import confusions
@@ -33,11 +34,12 @@ def made(config: RunConfig):
     return {**tree, "curve": curve, "confusion": confusion}, files
 
 
+PLAN = synthetic.plan({"routing.kind": ["soft"]}, base=override(digits(), {"model.num_experts": 4}))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return synthetic.write(
-        tmp_path_factory.mktemp("shared"), synthetic.plan({"routing.kind": ["soft"]}), made
-    )
+    return synthetic.write(tmp_path_factory.mktemp("shared"), PLAN, made)
 
 
 def test_the_page_counts_who_shares_what(folder: Path, undrawn) -> None:
@@ -59,9 +61,7 @@ def test_where_no_images_were_held_out_nothing_is_said_of_training(tmp_path, und
         tree, files = made(config)
         return {**tree, "curve": [{**point, "confusion": []} for point in tree["curve"]]}, files
 
-    page = write_report(
-        synthetic.write(tmp_path, synthetic.plan({"routing.kind": ["soft"]}), unseen)
-    ).read_text()
+    page = write_report(synthetic.write(tmp_path, PLAN, unseen)).read_text()
     section = page.split("## Which classes share an expert, and which are split")[1].split("\n## ")[0]
     assert "| 7 is split" in section
     assert "2 of 3 runs" in section
