@@ -211,7 +211,8 @@ class EvaluationConfig:
     """How a trained run is measured."""
 
     num_samples: Count = 1
-    """Latent samples per image and expert behind every evaluated bound but `iwae_bound`."""
+    """Latent samples per image and expert behind every evaluated bound but `iwae_bound`. `marginal_elbo` and
+    `gate_gap` take samples of their own, as many, and at least 32."""
     importance_samples: Annotated[int, Field(ge=0)] = 0
     """Latent samples per image and expert behind `iwae_bound`; 0: it is not computed."""
     importance_images: Count | None = None
