@@ -133,17 +133,13 @@ def _tables(url: str, options: dict[str, Any]) -> RDBStorage:
     for race in range(_RACES):
         try:
             return RDBStorage(url, engine_kwargs=options)
-        except (
-            IntegrityError,
-            ProgrammingError,
-            StorageInternalError,
-            AssertionError,
-        ):  # half of the tables are there
-            time.sleep(0.1 * 2**race)
         except SQLAlchemyError as error:
-            if "already exists" not in str(error):
+            half = isinstance(error, IntegrityError | ProgrammingError) or "already exists" in str(error)
+            if not half:
                 raise
-            time.sleep(0.1 * 2**race)
+        except (StorageInternalError, AssertionError):
+            pass  # the tables are there, and their version is not yet
+        time.sleep(0.1 * 2**race)
     return RDBStorage(url, engine_kwargs=options)
 
 

@@ -5,7 +5,7 @@ from rich.console import Console
 from toys import PROFILE, Told, Toy
 
 from studies import designs, progress
-from studies.ledger import survey
+from studies.ledger import Task, survey
 
 
 @pytest.fixture
@@ -85,3 +85,15 @@ def test_without_a_terminal_a_line_tells_what_a_task_gave(ledger, clock, tmp_pat
     (line,) = out.getvalue().splitlines()
     assert line.startswith("[3/12 runs, ")
     assert line.endswith("balance_weight = 0, temperature = 0.5: ELBO -101.5, NMI 0.1, 2 runs, 1 failed")
+
+
+def test_a_task_that_is_divided_counts_once(ledger, clock):
+    found = progress.Clock(ledger.tasks)
+    first, *others = ledger.tasks
+    found.note(first, 1)
+    for config in first.configs:
+        found.end(Task(first.cell, (config,)))
+    assert found.epochs == 3 * 2
+    for task in others:
+        found.end(task)
+    assert (found.epochs, found.runs) == (found.total, found.total_runs)
