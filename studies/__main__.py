@@ -20,7 +20,7 @@ from rich.console import Console
 from moevae.config import RunConfig
 from moevae.console import exit_code
 from moevae.errors import RecordError
-from studies import arguments, baselines, designs, listing
+from studies import arguments, baselines, designs, listing, manifest
 from studies.arguments import Ablate, Dashboard, List, Options, RebuildStorage, Report, Search, Verify
 from studies.designs import Design
 from studies.ledger import Ledger, survey
@@ -92,6 +92,7 @@ def ablate(options: Ablate, *, again: str) -> int:
     def preflight(configs: Sequence[RunConfig]) -> None:
         for line in (_opening(design, folder), *design.baselines.left_out):
             told.print(line, markup=False, highlight=False, soft_wrap=True)
+        manifest.read(folder).check(dict.fromkeys((manifest.PAGE, manifest.TABLE)))
         check(configs, site=site)
 
     try:
@@ -170,11 +171,16 @@ def report(options: Report) -> int:
             raise RecordError(f"{options.results}: no studies here; run one with: python -m studies ablate")
     else:
         folders = [_folder_of(options.study, options.results)]
+    refused = 0
     for folder in folders:
-        page = _write_report(folder)
-        print(_write_html(page) if options.html else page)
-    _write_index(folders[0].parent)
-    return 0
+        try:
+            page = _write_report(folder, overwrite=options.overwrite, fewer_runs=options.fewer_runs)
+            print(_write_html(page, overwrite=options.overwrite) if options.html else page)
+        except RecordError as error:
+            print(f"error: {error}", file=sys.stderr)
+            refused += 1
+    _write_index(folders[0].parent, asked=options.index)
+    return 2 if refused else 0
 
 
 def _size(cells: int, seeds: int) -> str:
@@ -218,22 +224,22 @@ def _folder_of(study: str, results: Path) -> Path:
     )
 
 
-def _write_report(folder: Path) -> Path:
+def _write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = False) -> Path:
     from studies.report import write_report
 
-    return write_report(folder)
+    return write_report(folder, overwrite=overwrite, fewer_runs=fewer_runs)
 
 
-def _write_html(page: Path) -> Path:
+def _write_html(page: Path, *, overwrite: bool) -> Path:
     from studies.report import write_html
 
-    return write_html(page)
+    return write_html(page, overwrite=overwrite)
 
 
-def _write_index(results: Path) -> Path:
+def _write_index(results: Path, *, asked: bool) -> None:
     from studies.report import write_index
 
-    return write_index(results)
+    write_index(results, asked=asked)
 
 
 def _opening(design: Design, folder: Path) -> str:

@@ -36,7 +36,7 @@ def of_study(study: Study, *, oracle: bool = False) -> str:
         f"Baseline: {escape(tables.describe(study, study.baseline))}." if study.baseline is not None else "",
         "Bounds are in nats per image, the higher the better. NMI, ARI and ACC are on test images and use "
         "labels for scoring only.",
-        f"Run it, or go on with it:\n```sh\n{_lines(study.command)}\n```",
+        f"Run it, or go on with it:\n{markup.code([_lines(study.command)])}",
         "The whole report, with intervals and tests, is `report.md` in the study's folder. Its cells count "
         "from 1, trials from 0. Its shares of variance are computed from all runs; importances of "
         "hyperparameters here are the dashboard's own estimate from the trials.",
@@ -66,7 +66,7 @@ def of_cell(
         f"n = {sum(run.complete for run in runs)} (seeds {seeds})" if seeds else "n = 0",
         f"Failed: {escape('; '.join(failed))}" if failed else "",
         _table(study, cell),
-        f"```sh\n{_lines(command)}\n```",
+        markup.code([_lines(command)]),
         *(f"![]({picture})" for picture in pictures),
     ]
     return "\n\n".join(part for part in parts if part)

@@ -27,7 +27,7 @@ from moevae.config import RunConfig
 from moevae.data import load_labels
 from moevae.errors import ConfigError, DataError
 from moevae.files import obstacle
-from studies import searches, site, winners
+from studies import manifest, searches, site, winners
 from studies.arguments import Search as Options
 from studies.hiring import workforce
 from studies.objectives import ORACLE, in_words
@@ -65,6 +65,7 @@ def search(options: Options, *, again: str) -> int:
 
     def preflight(configs: Sequence[RunConfig]) -> None:
         told.print(_opening(asked, folder, budget), markup=False, highlight=False, soft_wrap=True)
+        manifest.read(folder).check(dict.fromkeys((manifest.PAGE, manifest.TABLE)))
         _check(asked, place, configs)
 
     try:
