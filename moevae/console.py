@@ -12,7 +12,8 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -20,10 +21,14 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, subcommand
 
 from moevae.config import keys
 from moevae.errors import ConfigError, MoevaeError
+from moevae.files import at_home
 from moevae.names import nearest
 
-UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
-"""What a person can mend: a full disk, a folder that may not be written to."""
+MENDABLE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EBADF, errno.EIO),
+}
+"""What a person can mend: a full disk, a folder that may not be written to, a name that is too long."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,14 @@ def parse(
         if typed and not typed[0].startswith("-"):
             nearest("command", typed[0], [each.name for each in commands])
         with contextlib.redirect_stderr(told):
-            return tyro.cli(
+            options = tyro.cli(
                 _union(commands, chosen=typed[0] if typed else ""),
                 args=typed,
                 prog=prog,
                 description=description,
                 config=(FlagCreatePairsOff, OmitArgPrefixes),
             )
+        return _at_home(options)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -69,9 +75,26 @@ def parse(
         raise
 
 
+def _at_home(options: Any) -> Any:
+    """Return the options with `~` at the beginning of each path made the user's own folder.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    changes: dict[str, Any] = {}
+    for name, value in given.items():
+        if isinstance(value, Path):
+            changes[name] = at_home(value)
+        elif isinstance(value, tuple) and value and all(isinstance(each, Path) for each in value):
+            changes[name] = tuple(map(at_home, value))
+    return replace(options, **changes)
+
+
 def exit_code(work: Callable[[], int]) -> int:
     """Do the work and return its exit code: 2 for a mistake, 130 for an interrupt, 141 for a reader gone."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    _open_streams()
     try:
         code = work()
         sys.stdout.flush()
@@ -86,12 +109,22 @@ def exit_code(work: Callable[[], int]) -> int:
         _close_output()
         return 141
     except OSError as error:
-        if error.errno not in UNWRITABLE:
+        if error.errno not in MENDABLE:
             raise
         if error.filename is None:
             _close_output()
         print(f"error: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
         return 2
+
+
+def _open_streams() -> None:
+    """Let any text be printed: what a stream cannot encode is escaped, and a closed one leads nowhere."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _close_output() -> None:

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from moevae.errors import ConfigError
+
 try:
     import fcntl
 except ImportError:  # Windows, which does not remove a file that is open
@@ -43,6 +45,18 @@ def write_atomically(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def at_home(path: Path) -> Path:
+    """Return the path with `~` at its beginning made the user's own folder.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:  # neither HOME nor an entry of this user, as in a container
+        raise ConfigError(f"{path}: the home folder is not known; expected a path without ~") from None
+
+
 def absent(folder: Path) -> list[Path]:
     """Return the folder and its parents as far as they are not there, innermost first."""
     return [path for path in (folder, *folder.parents) if not path.exists()]
@@ -61,6 +75,19 @@ def sweep(folder: Path) -> None:
         with suppress(OSError), path.open("rb") as file:
             if _lock(file):
                 path.unlink()
+
+
+def is_locked(file: BinaryIO) -> bool:
+    """Return whether somebody holds a lock on a file that is open for reading. Writes nothing."""
+    try:
+        if fcntl is None:
+            file.read(1)  # Windows refuses to read what is locked
+        else:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_UN)
+    except (BlockingIOError, PermissionError):
+        return True
+    return False
 
 
 def _lock(file: BinaryIO) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from moevae.errors import DataError
+from moevae.files import at_home
 
 _FORM = "uint8, or float in [0, 1]"
 _BEGINNINGS = (b"PK", b"\x93N")
@@ -68,7 +69,7 @@ def read_labels(path: Path) -> tuple[np.ndarray, tuple[str, ...]] | None:
 def _read(path: Path, name: str) -> np.ndarray | None:
     """Return one array of the file, or None where it has none of that name."""
     try:
-        with path.expanduser().open("rb") as file:  # np.load leaves a broken file open
+        with at_home(path).open("rb") as file:  # np.load leaves a broken file open
             if file.read(2) not in _BEGINNINGS:  # NumPy would take it for a pickle, and advise to load that
                 raise DataError(
                     f"npz:{path}: not a whole npz file; right would be np.savez(path, images=...)"
@@ -82,6 +83,6 @@ def _read(path: Path, name: str) -> np.ndarray | None:
             with archive:
                 return archive[name] if name in archive.files else None
     except FileNotFoundError:
-        raise DataError(f"npz:{path}: no such file (looked for {path.expanduser().absolute()})") from None
+        raise DataError(f"npz:{path}: no such file (looked for {at_home(path).absolute()})") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"npz:{path}: not a whole npz file of plain arrays ({error})") from None

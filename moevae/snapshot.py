@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,13 +20,15 @@ from torch import Tensor
 
 from moevae.config import RunConfig, fingerprint
 from moevae.errors import CheckpointError
-from moevae.files import write_atomically
+from moevae.files import remove_empty, write_atomically
 from moevae.population import Population
 from moevae.train import Fit, Progress, Training
 
 FORMAT = "moevae-snapshot-1"
 _COMPANION = "companion."
 _DIGEST = hashlib.sha256().digest_size
+_LONGEST_HEAD = 100_000_000
+"""Bytes; what claims a longer one is no snapshot."""
 
 
 class Companion(Protocol):
@@ -106,6 +108,35 @@ def read(path: Path, configs: Sequence[RunConfig]) -> tuple[dict[str, Tensor], A
     if head.get("format") != FORMAT or runs != _names(configs):
         raise CheckpointError(f"{path}: a snapshot of other runs")
     return tensors, plain
+
+
+def remove(folder: Path, done: Collection[str]) -> None:
+    """Remove the snapshots whose runs are all done, and the folder where that leaves it empty.
+
+    Args:
+        folder: of the snapshots; any other file in it stays.
+        done: fingerprints of runs.
+    """
+    for path in folder.glob("*.snapshot"):
+        runs = _runs(path)
+        if runs and all(run in done for run in runs):
+            path.unlink(missing_ok=True)
+    remove_empty([folder])
+
+
+def _runs(path: Path) -> list[str]:
+    """Return the fingerprints of a snapshot's runs, by its head alone; none where it is no snapshot."""
+    try:
+        if path.is_symlink() or not path.is_file():
+            return []
+        with path.open("rb") as file:
+            length = file.read(_DIGEST + 8)[_DIGEST:]
+            head = length + file.read(min(int.from_bytes(length, "little"), _LONGEST_HEAD))
+        found = _head(head)
+        runs = json.loads(found["runs"]) if found["format"].startswith("moevae-snapshot-") else []
+        return [str(run) for run in runs]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
 
 
 def _keep(path: Path, training: Training | Population, companion: Companion | None) -> None:

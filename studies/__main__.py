@@ -20,7 +20,8 @@ from rich.console import Console
 from moevae.config import RunConfig
 from moevae.console import exit_code
 from moevae.errors import RecordError
-from studies import arguments, baselines, designs, listing, manifest
+from moevae.files import at_home
+from studies import arguments, baselines, designs, listing, manifest, records
 from studies.arguments import Ablate, Dashboard, List, Options, RebuildStorage, Report, Search, Verify
 from studies.designs import Design
 from studies.ledger import Ledger, survey
@@ -115,8 +116,11 @@ def ablate(options: Ablate, *, again: str) -> int:
             file=sys.stderr,
         )
         raise
-    if site.snapshots:
-        shutil.rmtree(site.snapshots, ignore_errors=True)
+    if site.snapshots and Path(site.snapshots).is_dir():
+        from moevae import snapshot
+
+        done = {cell.name(seed) for cell in design.cells for seed in design.seeds}
+        snapshot.remove(Path(site.snapshots), done)
     _tell_trouble(summary)
     page = _write_report(folder)
     ledger = summary.before
@@ -215,8 +219,8 @@ def _tell_trouble(summary: Summary) -> None:
 
 
 def _folder_of(study: str, results: Path) -> Path:
-    for folder in (results / study, Path(study)):
-        if (folder / "study.json").exists():
+    for folder in (results / study, at_home(Path(study))):
+        if records.is_study(folder):
             return folder
     there = ", ".join(line.name for line in listing.studies(results)) or "none"
     raise RecordError(

@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from moevae.errors import RecordError
 from moevae.files import write_atomically
+from studies import records
 from studies.loading import load
 from studies.markup import escape
 from studies.page import encoded
@@ -27,7 +28,7 @@ _BEFORE = re.compile(
 
 
 def write_index(results: Path, *, asked: bool = False) -> Path | None:
-    """Write the index of the studies in a folder, one row each by name, where there was one or it is asked for.
+    """Write the index of the studies in a folder, a row each by name, where there was one or it is asked for.
 
     What else stands in the file stays. In a git repository, studies that git ignores are left out.
 
@@ -50,7 +51,7 @@ def write_index(results: Path, *, asked: bool = False) -> Path | None:
     if around is None and not asked:
         return None
     before, after = around or ("", "\n")
-    folders = [path.parent for path in sorted(results.glob("*/study.json")) if path.is_file()]
+    folders = records.studies_in(results)
     rows = [_row(folder) for folder in _public(results, folders)]
     headers = ["study", "data", "cells", "seeds", "runs", "state"]
     blocks = [
@@ -87,7 +88,7 @@ def _public(results: Path, folders: list[Path]) -> list[Path]:
 
 
 def _git(folder: Path, *arguments: str) -> int | None:
-    """Return the exit code of git in a folder: 0 where `check-ignore` finds a file ignored; None without git."""
+    """Return git's exit code in a folder, which is 0 where `check-ignore` names an ignored file."""
     try:
         return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False).returncode
     except OSError:

@@ -56,9 +56,9 @@ def studies(results: Path) -> list[StudyLine]:
     """
     if results.is_file():
         raise ConfigError(f"--results {results}: a file; right would be the folder that studies are in")
-    if (results / "study.json").exists():
+    if records.is_study(results):
         raise ConfigError(f"--results {results}: a study itself; right would be {results.resolve().parent}")
-    return [_study(path.parent) for path in sorted(results.glob("*/study.json"))]
+    return [_study(folder) for folder in records.studies_in(results)]
 
 
 def _study(folder: Path) -> StudyLine:
@@ -67,7 +67,7 @@ def _study(folder: Path) -> StudyLine:
         every, bad = records.read_all(folder)
         good = [record for record in every if record.method is None]
         planned = len(tree["cells"]) * len(tree["seeds"])
-    except (MoevaeError, KeyError, TypeError) as error:
+    except (MoevaeError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         return StudyLine(folder.name, str(folder), "", "broken", 0, 0, 0, note=f"study.json: {error}")
     complete = sum(record.status == "complete" for record in good)
     owner = locks.holder(folder)

@@ -101,11 +101,10 @@ def _difference(study: Study, cell: int) -> str:
     if cell == study.baseline:
         return "This is the baseline."
     names = tables.words(study.axes)
-    pairs = zip(study.axes, study.cells[cell], study.cells[study.baseline], strict=True)
     changed = [
-        f"{names[axis]} {wording.show(here)} (not {wording.show(there)})"
-        for axis, here, there in pairs
-        if here != there
+        f"{names[axis]} {study.text(cell, axis)} (not {study.text(study.baseline, axis)})"
+        for axis in study.axes
+        if study.value(cell, axis) != study.value(study.baseline, axis)
     ]
     return f"Differs from the baseline in {escape(', '.join(changed))}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -227,8 +228,8 @@ def _make_way(path: Path, refused: Path) -> None:
         read(path)
     except RecordError:
         refused.mkdir(exist_ok=True)
-        number = sum(1 for _ in refused.glob(f"{path.stem}*"))
-        path.rename(refused / f"{path.stem}-{number}.json")
+        names = (refused / f"{path.stem}-{number}.json" for number in itertools.count())
+        path.rename(next(name for name in names if not name.exists()))
 
 
 def read(path: Path) -> Record:
@@ -270,6 +271,19 @@ def iterate(folder: Path) -> Iterator[Record | RecordError]:
             yield error
 
 
+def is_study(folder: Path) -> bool:
+    """Return whether a study was begun in that folder."""
+    try:
+        return (folder / "study.json").is_file()
+    except OSError:  # such as a name that is too long, or a folder that may not be entered
+        return False
+
+
+def studies_in(results: Path) -> list[Path]:
+    """Return the folders of the studies in a results folder, by name."""
+    return [path.parent for path in sorted(results.glob("*/study.json")) if is_study(path.parent)]
+
+
 def study_of(folder: Path) -> Mapping[str, Any]:
     """Return the study's description, `study.json`.
 
@@ -280,6 +294,8 @@ def study_of(folder: Path) -> Mapping[str, Any]:
         return json.loads((folder / "study.json").read_bytes())
     except FileNotFoundError:
         raise RecordError(f"{folder}: no study here (no study.json)") from None
+    except OSError as error:
+        raise RecordError(f"{folder / 'study.json'}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise RecordError(f"{folder / 'study.json'}: not JSON ({error})") from None
 

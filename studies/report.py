@@ -98,6 +98,6 @@ def _check_runs(written: Manifest, study: Study) -> None:
     now = sum(run.complete for run in made)
     if now < before:
         raise RecordError(
-            f"{written.folder / manifest.PAGE}: made of {before} complete runs, and now there are {now}: it is kept; "
-            f"`report {written.folder.resolve().name} --fewer-runs` replaces it"
+            f"{written.folder / manifest.PAGE}: made of {before} complete runs, and now there are {now}: it "
+            f"is kept; `report {written.folder.resolve().name} --fewer-runs` replaces it"
         )

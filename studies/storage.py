@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import platform
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy import event, make_url
+from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from moevae.errors import MoevaeError
@@ -26,6 +28,10 @@ T = TypeVar("T")
 PATIENCE = 60.0
 """Seconds that a storage may be out of order while a study runs."""
 
+FILES = ("study.db", "study.db-wal", "study.db-shm", "study.db-journal")
+"""The SQLite file in a study's folder, and what SQLite keeps beside it."""
+
+_REBUILD = "; python -m studies rebuild-storage STUDY makes it from the records"
 _KEPT = "the records are kept, and the next start makes the storage follow them"
 _log = logging.getLogger(__name__)
 
@@ -58,8 +64,26 @@ def patiently(operation: Callable[[], T]) -> T:
 
 
 def default_url(folder: Path) -> str:
-    """Return the absolute URL of the SQLite file in a study's folder."""
-    return f"sqlite:///{(folder / 'study.db').resolve()}"
+    """Return the absolute URL of the SQLite file in a study's folder, whatever characters its path has."""
+    database = str((folder / FILES[0]).resolve())
+    return URL.create("sqlite", database=database).render_as_string(hide_password=False)
+
+
+@contextmanager
+def copied(folder: Path) -> Iterator[Path]:
+    """Return a temporary folder with a copy of the SQLite file in a study's folder: to open one writes there.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        try:
+            for file in FILES:
+                if (folder / file).exists():
+                    shutil.copyfile(folder / file, Path(name) / file)
+        except OSError as error:
+            raise StorageError(f"{folder / FILES[0]}: cannot be read ({error.strerror})") from None
+        yield Path(name)
 
 
 def home(folder: Path) -> str:
@@ -113,6 +137,9 @@ def opened(url: str) -> Iterator[BaseStorage]:
         return
     try:
         storage = RDBStorage(url, engine_kwargs=_engine_options(scheme))
+    except RuntimeError as error:  # Optuna's word for tables of an older or newer version
+        hint = _REBUILD if scheme.startswith("sqlite") else "; `optuna storage upgrade` may help"
+        raise StorageError(f"--storage {_without_password(url)}: {_reason(error)}{hint}") from None
     except (ArgumentError, ImportError, SQLAlchemyError) as error:
         raise StorageError(f"--storage {_without_password(url)}: {_reason(error)}{_hint(error)}") from None
     if scheme.startswith("sqlite"):
@@ -130,7 +157,7 @@ def _hint(error: BaseException) -> str:
     broken = isinstance(error.__cause__, sqlite3.DatabaseError) and not isinstance(
         error.__cause__, sqlite3.OperationalError
     )
-    return "; python -m studies rebuild-storage STUDY makes it anew from the records" if broken else ""
+    return _REBUILD if broken else ""
 
 
 def _inside(storage: BaseStorage, folder: Path) -> bool:

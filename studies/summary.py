@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from studies import effects, paired, stats, tables, wording
+from studies import effects, paired, stats, tables
 from studies.analysis import Analysis
 from studies.effects import Effect
 from studies.markup import escape
@@ -84,7 +84,7 @@ def _axis(analysis: Analysis, axis: str, effect: Effect) -> str:
     """The largest difference along an axis that is carried, or else how small all of them are."""
     study, measure = analysis.study, effect.measure
     name = tables.words(study.axes)[axis]
-    levels = [wording.show(value) for value in study.axes[axis]]
+    levels = study.texts[axis]
     reference = levels[effect.contexts.baseline]
     n = int(np.nanmax(np.where(np.isfinite(effect.low), effect.comparison.n, 0)))
     settings = len(effect.contexts.cells)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,8 @@ class Verdict:
     failed: int
     problems: tuple[str, ...]
     """One line each: what cannot be trusted, and is not counted."""
+    notes: tuple[str, ...] = ()
+    """One line each: what was not compared, and why."""
 
 
 def verify(folder: Path, url: str | None = None) -> Verdict:
@@ -44,6 +47,7 @@ def verify(folder: Path, url: str | None = None) -> Verdict:
         RecordError: there is no study in the folder, or its description is torn.
     """
     tree = records.study_of(folder)
+    owner = locks.holder(folder)
     good, refused = records.read_all(folder)
     problems = [str(error) for error in refused]
     if "search" in tree:
@@ -54,10 +58,13 @@ def verify(folder: Path, url: str | None = None) -> Verdict:
         design = design_of(folder)
         planned = len(design.cells) * len(design.seeds)
         found = _in_words(lambda: ledger.survey(design, folder))
-        problems += found or _storage_problems(design, folder, url)
+        problems += found or (owner is None and _storage_problems(design, folder, url)) or []
     own = [record for record in good if record.method is None]
     complete = sum(record.status == "complete" for record in own)
-    return Verdict(planned, complete, len(own) - complete, (*problems, *_strays(folder, good)))
+    if owner is None:  # a driver at work writes pictures before the record that mentions them
+        problems += _strays(folder, good)
+    notes = (f"{owner} works on this study: its storage was not compared",) if owner else ()
+    return Verdict(planned, complete, len(own) - complete, tuple(problems), notes)
 
 
 def rebuild(folder: Path, url: str | None = None) -> int:
@@ -71,8 +78,8 @@ def rebuild(folder: Path, url: str | None = None) -> int:
     tree = records.study_of(folder)
     with locks.hold(folder):
         if url is None:
-            for path in folder.glob("study.db*"):
-                path.unlink()
+            for name in storage.FILES:
+                (folder / name).unlink(missing_ok=True)
         with storage.opened(url or storage.default_url(folder)) as opened:
             if any(study.study_name == tree["name"] for study in opened.get_all_studies()):
                 storage.check_home(opened, tree["name"], folder)
@@ -122,15 +129,16 @@ def design_of(folder: Path) -> Design:
 
 
 def _storage_problems(design: Design, folder: Path, url: str | None) -> list[str]:
-    """Say where the storage disagrees with the records, unless a driver is just changing both."""
-    if owner := locks.holder(folder):
-        return [f"{owner} works on this study: its storage was not compared"]
-    if url is None and not (folder / "study.db").exists():
+    """Return where the storage disagrees with the records, a line each."""
+    if url is None and not (folder / storage.FILES[0]).exists():
         return []
     recorded = ledger.survey(design, folder).recorded
     try:
-        with storage.opened(url or storage.default_url(folder)) as opened:
-            return Trials(opened, design, folder).differences(recorded)
+        with (
+            nullcontext(folder) if url else storage.copied(folder) as place,
+            storage.opened(url or storage.default_url(place)) as opened,
+        ):
+            return Trials(opened, design, place).differences(recorded)
     except StorageError as error:
         return [str(error)]
 

@@ -43,8 +43,8 @@ def test_no_study_is_said(tmp_path) -> None:
 
 def test_an_index_of_an_earlier_version_is_kept_up_to_date_and_one_with_notes_is_left(tmp_path) -> None:
     earlier = (
-        "# Studies\n\nEach page is made from the records beside it by `nox -s report`; nothing here is edited by hand."
-        "\n\n| study | state |\n|:------|:------|\n| [A](a/report.md) | complete |\n"
+        "# Studies\n\nEach page is made from the records beside it by `nox -s report`; nothing here is "
+        "edited by hand.\n\n| study | state |\n|:------|:------|\n| [A](a/report.md) | complete |\n"
     )
     index = tmp_path / "README.md"
     index.write_text(earlier)
