@@ -22,7 +22,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, subcommand
 from moevae.config import keys
 from moevae.errors import ConfigError, MoevaeError
 from moevae.files import at_home
-from moevae.names import nearest
+from moevae.names import is_text, nearest
 
 MENDABLE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG),
@@ -64,7 +64,7 @@ def parse(
                 description=description,
                 config=(FlagCreatePairsOff, OmitArgPrefixes),
             )
-        return _at_home(options)
+        return _with_paths(options)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -75,20 +75,26 @@ def parse(
         raise
 
 
-def _at_home(options: Any) -> Any:
+def _with_paths(options: Any) -> Any:
     """Return the options with `~` at the beginning of each path made the user's own folder.
 
     Raises:
-        ConfigError: there is no such folder.
+        ConfigError: there is no such folder, or a path is not UTF-8.
     """
     given = {field.name: getattr(options, field.name) for field in fields(options)}
     changes: dict[str, Any] = {}
     for name, value in given.items():
         if isinstance(value, Path):
-            changes[name] = at_home(value)
+            changes[name] = _path(name, value)
         elif isinstance(value, tuple) and value and all(isinstance(each, Path) for each in value):
-            changes[name] = tuple(map(at_home, value))
+            changes[name] = tuple(_path(name, each) for each in value)
     return replace(options, **changes)
+
+
+def _path(name: str, path: Path) -> Path:
+    if not is_text(str(path)):  # safetensors, SQLite and JSON take no other
+        raise ConfigError(f"{name.replace('_', '-')} {str(path)!a}: not UTF-8; expected a path that is")
+    return at_home(path)
 
 
 def exit_code(work: Callable[[], int]) -> int:
@@ -122,7 +128,7 @@ def _open_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 

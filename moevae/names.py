@@ -8,6 +8,15 @@ from collections.abc import Iterable
 from moevae.errors import ConfigError
 
 
+def is_text(name: str) -> bool:
+    """Return whether a name has a place in UTF-8; bytes of a file's name may have none."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def nearest(what: str, given: str, valid: Iterable[str]) -> str:
     """Return `given` if it is valid.
 

@@ -21,6 +21,7 @@ from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from moevae.errors import MoevaeError
+from moevae.names import is_text
 from studies import signals
 
 T = TypeVar("T")
@@ -64,8 +65,14 @@ def patiently(operation: Callable[[], T]) -> T:
 
 
 def default_url(folder: Path) -> str:
-    """Return the absolute URL of the SQLite file in a study's folder, whatever characters its path has."""
+    """Return the absolute URL of the SQLite file in a study's folder, whatever characters its path has.
+
+    Raises:
+        StorageError: the path is not UTF-8.
+    """
     database = str((folder / FILES[0]).resolve())
+    if not is_text(database):
+        raise StorageError(f"{database!a}: not UTF-8; expected a folder whose path is, or a --storage")
     return URL.create("sqlite", database=database).render_as_string(hide_password=False)
 
 
