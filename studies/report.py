@@ -92,7 +92,7 @@ def _check_runs(written: Manifest, study: Study) -> None:
     path = written.folder / RUNS
     if RUNS not in written.files or not path.is_file():
         return
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
         before = sum(row.get("status") == "complete" for row in csv_files.DictReader(file))
     made = [*study.runs, *(run for peer in study.peers for run in peer.runs)]
     now = sum(run.complete for run in made)
