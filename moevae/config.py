@@ -23,7 +23,7 @@ from pydantic.dataclasses import dataclass
 from moevae.content import shortened
 from moevae.errors import ConfigError
 from moevae.fields import Count, Finite, NonNegative, Positive, Share, Shares
-from moevae.names import nearest
+from moevae.names import is_text, nearest
 
 SCHEMA = 1
 """Version of the configuration's meaning: part of every fingerprint."""
@@ -57,6 +57,8 @@ class DataConfig:
     def _known(self) -> DataConfig:
         if self.name == "npz:":
             raise ConfigError("npz: names no file; right would be npz:PATH")
+        if not is_text(self.name):
+            raise ConfigError(f"{self.name!a}: not UTF-8, and no record can hold such a name")
         if not self.name.startswith("npz:"):
             if self.name.endswith(".npz"):
                 raise ConfigError(f"unknown data set {self.name!r}: did you mean npz:{self.name}?")

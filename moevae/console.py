@@ -12,7 +12,8 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -20,11 +21,15 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, subcommand
 
 from moevae.config import keys
 from moevae.errors import ConfigError, MoevaeError
-from moevae.names import nearest
+from moevae.files import at_home
+from moevae.names import is_text, nearest
 from moevae.redaction import learn, redacting
 
-UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
-"""What a person can mend: a full disk, a folder that may not be written to."""
+MENDABLE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EBADF, errno.EIO),
+}
+"""What a person can mend: a full disk, a folder that may not be written to, a name that is too long."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,14 @@ def parse(
         if typed and not typed[0].startswith("-"):
             nearest("command", typed[0], [each.name for each in commands])
         with contextlib.redirect_stderr(told):
-            return tyro.cli(
+            options = tyro.cli(
                 _union(commands, chosen=typed[0] if typed else ""),
                 args=typed,
                 prog=prog,
                 description=description,
                 config=(FlagCreatePairsOff, OmitArgPrefixes),
             )
+        return _with_paths(options)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -70,6 +76,28 @@ def parse(
             chosen = next((each for each in commands if typed and each.name == typed[0]), None)
             print(f"error: {one_line(told.getvalue(), chosen, prog)}", file=sys.stderr)
         raise
+
+
+def _with_paths(options: Any) -> Any:
+    """Return the options with `~` at the beginning of each path made the user's own folder.
+
+    Raises:
+        ConfigError: there is no such folder, or a path is not UTF-8.
+    """
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    changes: dict[str, Any] = {}
+    for name, value in given.items():
+        if isinstance(value, Path):
+            changes[name] = _path(name, value)
+        elif isinstance(value, tuple) and value and all(isinstance(each, Path) for each in value):
+            changes[name] = tuple(_path(name, each) for each in value)
+    return replace(options, **changes)
+
+
+def _path(name: str, path: Path) -> Path:
+    if not is_text(str(path)):  # safetensors, SQLite and JSON take no other
+        raise ConfigError(f"{name.replace('_', '-')} {str(path)!a}: not UTF-8; expected a path that is")
+    return at_home(path)
 
 
 def exit_code(work: Callable[[], int]) -> int:
@@ -83,6 +111,7 @@ def exit_code(work: Callable[[], int]) -> int:
 
 def _exit_code(work: Callable[[], int]) -> int:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    _open_streams()
     try:
         code = work()
         sys.stdout.flush()
@@ -97,12 +126,22 @@ def _exit_code(work: Callable[[], int]) -> int:
         _close_output()
         return 141
     except OSError as error:
-        if error.errno not in UNWRITABLE:
+        if error.errno not in MENDABLE:
             raise
         if error.filename is None:
             _close_output()
         print(f"error: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
         return 2
+
+
+def _open_streams() -> None:
+    """Let any text be printed: what a stream cannot encode is escaped, and a closed one leads nowhere."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _close_output() -> None:

@@ -22,6 +22,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.formatter.useoffset": False,
+    "text.parse_math": False,  # names are the user's: a dollar sign is one
     "image.cmap": "cividis",
 }
 """White behind all, so that a dark theme changes nothing; large enough for a phone."""

@@ -19,8 +19,8 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from moevae.content import read
-from moevae.errors import DataError
-from moevae.files import absent, remove_empty
+from moevae.errors import ConfigError, DataError
+from moevae.files import absent, at_home, remove_empty
 from moevae.releases import RELEASES, File
 
 _SIDE = 28
@@ -30,15 +30,26 @@ _PATIENCE = 30.0
 """Seconds that a silent server may take: torchvision would wait for ever."""
 
 _log = logging.getLogger(__name__)
-_HELP = "put the official files there, or name the folder that has them with --data-root or MOEVAE_DATA"
+_NAME_ONE = "name the folder that has them with --data-root or MOEVAE_DATA"
+_HELP = f"put the official files there, or {_NAME_ONE}"
 
 
 def data_root(root: Path | None = None) -> Path:
-    """Return the folder that holds data sets: `root`, else MOEVAE_DATA, else the user's cache folder."""
+    """Return the folder that holds data sets: `root`, else MOEVAE_DATA, else the user's cache folder.
+
+    Raises:
+        ConfigError: a path begins with `~`, and the home folder is not known.
+        DataError: no folder is named, and the home folder is not known.
+    """
     if root is not None:
-        return root.expanduser()
+        return at_home(root)
     named = os.environ.get("MOEVAE_DATA")
-    return Path(named).expanduser() if named else user_cache_path("moevae", appauthor=False)
+    if named:
+        return at_home(Path(named))
+    try:
+        return at_home(user_cache_path("moevae", appauthor=False))
+    except (RuntimeError, ConfigError):
+        raise DataError(f"no folder for data sets, since the home folder is not known: {_NAME_ONE}") from None
 
 
 def is_there(name: str, root: Path | None = None) -> bool:

@@ -12,6 +12,15 @@ _LONGEST = 200
 """Characters that are compared with valid names: the time grows with their number."""
 
 
+def is_text(name: str) -> bool:
+    """Return whether a name has a place in UTF-8; bytes of a file's name may have none."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def nearest(what: str, given: str, valid: Iterable[str]) -> str:
     """Return `given` if it is valid.
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from moevae import content, identity
 from moevae.config import RunConfig, fingerprint
 from moevae.content import parsing
 from moevae.errors import CheckpointError
-from moevae.files import write_atomically
+from moevae.files import remove_empty, write_atomically
 from moevae.identity import SHOWN, DataIdentity
 from moevae.population import Population
 from moevae.train import Fit, Progress, Training
@@ -156,6 +156,32 @@ def read(
     return tensors, plain
 
 
+def remove(folder: Path, done: Collection[str]) -> None:
+    """Remove the snapshots whose runs are all done, and the folder where that leaves it empty.
+
+    Args:
+        folder: of the snapshots; any other file in it stays.
+        done: fingerprints of runs.
+    """
+    for path in folder.glob("*.snapshot"):
+        runs = _runs(path)
+        if runs and all(run in done for run in runs):
+            path.unlink(missing_ok=True)
+    remove_empty([folder])
+
+
+def _runs(path: Path) -> list[str]:
+    """Return the fingerprints of a snapshot's runs, by its head alone; none where it is no snapshot."""
+    try:
+        if path.is_symlink() or not path.is_file():
+            return []
+        found = _head_of(path)
+        runs = content.parse_json(found["runs"]) if found["format"].startswith("moevae-snapshot-") else []
+        return [str(run) for run in runs]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+
+
 def _keep(
     path: Path, training: Training | Population, origin: Mapping[str, str], companion: Companion | None
 ) -> None:
@@ -198,10 +224,7 @@ def _tell_of_others(path: Path, configs: Sequence[RunConfig], origin: Mapping[st
     """Warn of snapshots of the same runs whose training was on other data, or by other code."""
     for other in sorted(path.parent.glob(f"{_stem(configs)}*.snapshot")):
         try:
-            with other.open("rb") as file:
-                file.seek(_DIGEST)
-                size = file.read(8)
-                head = _head(size + file.read(min(int.from_bytes(size, "little"), _LONGEST)))
+            head = _head_of(other)
             reason = _unlike(content.parse_json(head["origin"]), origin)
         except (OSError, ValueError, KeyError, AttributeError):
             reason = "another version"
@@ -237,3 +260,10 @@ def _head(body: bytes) -> dict[str, str]:
     """Return a safetensors file's metadata: a length, 8 bytes, and JSON (the format's specification)."""
     length = int.from_bytes(body[:8], "little")
     return content.parse_json(body[8 : 8 + length]).get("__metadata__", {})
+
+
+def _head_of(path: Path) -> dict[str, str]:
+    """Return the metadata of a snapshot's file, without its tensors."""
+    with path.open("rb") as file:
+        length = file.read(_DIGEST + 8)[_DIGEST:]
+        return _head(length + file.read(min(int.from_bytes(length, "little"), _LONGEST)))

@@ -20,8 +20,9 @@ from rich.console import Console
 from moevae.config import RunConfig
 from moevae.console import exit_code
 from moevae.errors import RecordError
+from moevae.files import at_home
 from moevae.settings import remedy
-from studies import arguments, baselines, designs, listing
+from studies import arguments, baselines, designs, listing, manifest, records
 from studies.arguments import Ablate, Dashboard, List, Options, RebuildStorage, Report, Search, Verify
 from studies.designs import Design
 from studies.ledger import Ledger, survey
@@ -97,6 +98,7 @@ def ablate(options: Ablate, *, again: str) -> int:
     def preflight(configs: Sequence[RunConfig]) -> None:
         for line in (_opening(design, folder), *design.baselines.left_out):
             told.print(line, markup=False, highlight=False, soft_wrap=True)
+        manifest.read(folder).check(dict.fromkeys((manifest.PAGE, manifest.TABLE)))
         check(configs, site=site)
 
     try:
@@ -120,8 +122,11 @@ def ablate(options: Ablate, *, again: str) -> int:
             file=sys.stderr,
         )
         raise
-    if site.snapshots:
-        shutil.rmtree(site.snapshots, ignore_errors=True)
+    if site.snapshots and Path(site.snapshots).is_dir():
+        from moevae import snapshot
+
+        done = {cell.name(seed) for cell in design.cells for seed in design.seeds}
+        snapshot.remove(Path(site.snapshots), done)
     _tell_trouble(summary)
     page = _write_report(folder)
     ledger = summary.before
@@ -181,14 +186,14 @@ def report(options: Report) -> int:
     broken = []
     for folder in folders:
         try:
-            page = _write_report(folder)
+            page = _write_report(folder, overwrite=options.overwrite, fewer_runs=options.fewer_runs)
         except RecordError as error:
             if options.study is not None:
                 raise
             broken.append(str(error))
             continue
-        print(_write_html(page) if options.html else page)
-    _write_index(folders[0].parent)
+        print(_write_html(page, overwrite=options.overwrite) if options.html else page)
+    _write_index(folders[0].parent, asked=options.index)
     for line in broken:
         print(f"error: {' '.join(line.splitlines())}", file=sys.stderr)
     return 2 if broken else 0
@@ -230,8 +235,8 @@ def _tell_trouble(summary: Summary) -> None:
 
 
 def _folder_of(study: str, results: Path) -> Path:
-    for folder in (results / study, Path(study)):
-        if (folder / "study.json").exists():
+    for folder in (results / study, at_home(Path(study))):
+        if records.is_study(folder):
             return folder
     there = ", ".join(line.name for line in listing.studies(results)) or "none"
     raise RecordError(
@@ -239,22 +244,22 @@ def _folder_of(study: str, results: Path) -> Path:
     )
 
 
-def _write_report(folder: Path) -> Path:
+def _write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = False) -> Path:
     from studies.report import write_report
 
-    return write_report(folder)
+    return write_report(folder, overwrite=overwrite, fewer_runs=fewer_runs)
 
 
-def _write_html(page: Path) -> Path:
+def _write_html(page: Path, *, overwrite: bool) -> Path:
     from studies.report import write_html
 
-    return write_html(page)
+    return write_html(page, overwrite=overwrite)
 
 
-def _write_index(results: Path) -> Path:
+def _write_index(results: Path, *, asked: bool) -> None:
     from studies.report import write_index
 
-    return write_index(results)
+    write_index(results, asked=asked)
 
 
 def _opening(design: Design, folder: Path) -> str:

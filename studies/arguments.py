@@ -39,7 +39,19 @@ Examples:
 
 LIST = "List the profiles that can be run, and the studies that were."
 
-REPORT = "Make the report of a study anew from its records: page, tables, figures."
+REPORT = """Make the report of a study from its records: page, tables, figures.
+
+What to expect:
+- Only files that a report wrote are replaced or removed; a file that was
+  changed since is kept, and the report refused (--overwrite replaces it).
+- A page is not replaced by one of fewer complete runs, unless --fewer-runs
+  allows it.
+- An index of the studies, README.md beside them, is kept up to date; it is
+  written first with --index. Studies that git ignores are not in it.
+
+Examples:
+  python -m studies report quick
+  python -m studies report --html"""
 
 SEARCH = """Search a space for good settings with Optuna, trial by trial.
 
@@ -248,6 +260,12 @@ class Report:
     """Where studies are kept, one folder each."""
     html: Flag = False
     """Also write the page as one self-contained HTML file."""
+    index: Flag = False
+    """Write an index of the studies, README.md in their folder, where there is none yet."""
+    overwrite: Flag = False
+    """Replace files of a report that were changed, and files that no report wrote."""
+    fewer_runs: Flag = False
+    """Replace a page by one of fewer complete runs."""
 
 
 @dataclass(frozen=True)

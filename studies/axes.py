@@ -39,7 +39,7 @@ def effect_of_each(analysis: Analysis, page: Page) -> None:
     for axis, along in analysis.effects.items():
         if not along:
             continue
-        ticks = [wording.show(value) for value in study.axes[axis]]
+        ticks = study.texts[axis]
         where = next(iter(along.values())).contexts
         page.head(f"Effect of {names[axis]}")
         settings = len(where.cells)
@@ -100,7 +100,7 @@ def heat_maps(analysis: Analysis, page: Page) -> None:
     fixed, panels = _panels(study)
     grids = {
         measure: {
-            ", ".join(f"{names[axis]} {wording.show(study.axes[axis][level])}" for axis, level in panel): grid
+            ", ".join(f"{names[axis]} {study.texts[axis][level]}" for axis, level in panel): grid
             for panel in panels
             if _more_than_a_cross(grid := _grid(study, measure, (*fixed, *panel)))
         }
@@ -109,7 +109,7 @@ def heat_maps(analysis: Analysis, page: Page) -> None:
     if not any(grids.values()):
         return
     page.head("Strength against temperature")
-    held = ", ".join(f"{names[axis]} {wording.show(study.axes[axis][level])}" for axis, level in fixed)
+    held = ", ".join(f"{names[axis]} {study.texts[axis][level]}" for axis, level in fixed)
     page.add(f"Drawn where {escape(held)}; all cells are in [table.csv](table.csv)." if held else "")
     for measure, drawn in grids.items():
         if drawn:
@@ -118,8 +118,8 @@ def heat_maps(analysis: Analysis, page: Page) -> None:
                 plots.heat_maps(
                     drawn,
                     measure,
-                    [wording.show(value) for value in study.axes[STRENGTH]],
-                    [wording.show(value) for value in study.axes[TEMPERATURE]],
+                    study.texts[STRENGTH],
+                    study.texts[TEMPERATURE],
                     (names[STRENGTH], names[TEMPERATURE]),
                 ),
                 f"Mean {measure.heading} by {names[STRENGTH]} and {names[TEMPERATURE]}",

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from studies import effects, stats, tables, wording
+from studies import effects, stats, tables
 from studies.measures import ELBO, NMI, Measure
 from studies.study import Study
 
@@ -99,7 +99,7 @@ def _panels(study: Study, axes: tuple[str, str]) -> Mapping[str, list[int]]:
     others = [axis for axis in study.axes if axis not in axes and len(study.axes[axis]) > 1]
     found: dict[str, list[int]] = {}
     for cell in range(len(study.cells)):
-        words = ", ".join(f"{names[axis]} {wording.show(study.value(cell, axis))}" for axis in others)
+        words = ", ".join(f"{names[axis]} {study.text(cell, axis)}" for axis in others)
         found.setdefault(words, []).append(cell)
     return found
 
@@ -107,7 +107,7 @@ def _panels(study: Study, axes: tuple[str, str]) -> Mapping[str, list[int]]:
 def _grid(
     study: Study, axes: tuple[str, str], cells: list[int], mean: np.ndarray, measure: Measure
 ) -> go.Heatmap:
-    x, y = ([wording.show(value) for value in study.axes[axis]] for axis in axes)
+    x, y = (study.texts[axis] for axis in axes)
     z: list[list[float | None]] = [[None] * len(x) for _ in y]
     for cell in cells:
         column, row = (study.axes[axis].index(study.value(cell, axis)) for axis in axes)

@@ -22,6 +22,7 @@ from moevae.config import DataConfig, RunConfig
 from moevae.content import parsing
 from moevae.content import read as read_content
 from moevae.errors import ConfigError
+from moevae.files import at_home
 from moevae.names import nearest
 from moevae.presets import preset
 from moevae.settings import apply_settings, check_key, checked_seeds, parse_seeds, parse_settings
@@ -45,6 +46,8 @@ _LARGEST = 1 << 20
 _DEEPEST = 8
 """Tables and lists within one another: `[axes.routing]` and a list of lists are four."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LONGEST_NAME = 100
+"""Characters: file systems have room for 255, and a search's profile adds to the name."""
 
 
 class Expected(BaseModel):
@@ -286,12 +289,12 @@ def names() -> list[str]:
 def in_words(values: Mapping[str, Any]) -> str:
     """Return settings in words, such as `routing.kind = hard, temperature = 2`."""
     names = short(values)
-    return ", ".join(f"{names[key]} = {show(value)}" for key, value in values.items())
+    return ", ".join(f"{names[key]} = {show(value, 10)}" for key, value in values.items())
 
 
 def _path(profile: str) -> Path:
     if profile.endswith(".toml") or "/" in profile:
-        return Path(profile)
+        return at_home(Path(profile))
     return PROFILES / f"{nearest('profile', profile, names())}.toml"
 
 
@@ -381,6 +384,10 @@ def checked_name(name: str) -> str:
     Raises:
         ConfigError: it cannot.
     """
+    if len(name) > _LONGEST_NAME:
+        raise ConfigError(
+            f"study name {name[:20]!r}...: {len(name)} characters; expected at most {_LONGEST_NAME}"
+        )
     if not _NAME.fullmatch(name):
         raise ConfigError(f"study name {name!r}: letters, digits, '.', '_' and '-' only, it names a folder")
     return name

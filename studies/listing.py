@@ -61,9 +61,9 @@ def studies(results: Path) -> list[StudyLine]:
     """
     if results.is_file():
         raise ConfigError(f"--results {results}: a file; right would be the folder that studies are in")
-    if (results / "study.json").exists():
+    if records.is_study(results):
         raise ConfigError(f"--results {results}: a study itself; right would be {results.resolve().parent}")
-    return [_study(path.parent) for path in sorted(results.glob("*/study.json"))]
+    return [_study(folder) for folder in records.studies_in(results)]
 
 
 def _study(folder: Path) -> StudyLine:
@@ -71,7 +71,7 @@ def _study(folder: Path) -> StudyLine:
         plan = study_file.read(folder)
         every, bad = records.read_all(folder)
         found = tally(plan, every)
-    except MoevaeError as error:
+    except (MoevaeError, OSError) as error:
         return StudyLine(folder.name, str(folder), "", "broken", 0, 0, 0, 0, 0, 0, note=str(error))
     owner = locks.holder(folder)
     state = "running" if owner else "complete" if len(every) >= found.planned else "incomplete"

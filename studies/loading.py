@@ -135,7 +135,8 @@ def _metrics(record: Record) -> dict[str, float]:
     if record.load:
         load = np.array(record.load)
         flat["load.largest"] = float(load.max())
-        flat["load.entropy"] = float(scipy.special.entr(load).sum())
+        # Ten digits: the logarithm's last ones tell machines apart.
+        flat["load.entropy"] = float(f"{scipy.special.entr(load).sum():.10g}")
     if record.throughput is not None:
         flat["throughput.train"] = record.throughput.train_images_per_second
         flat["throughput.evaluation"] = record.throughput.evaluation_images_per_second

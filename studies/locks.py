@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from moevae import content
 from moevae.errors import ConfigError, MoevaeError
-from moevae.files import absent, remove_empty, sweep, write_atomically
+from moevae.files import absent, is_locked, remove_empty, sweep, write_atomically
 
 
 class StudyLockedError(MoevaeError):
@@ -24,6 +24,8 @@ class StudyLockedError(MoevaeError):
 
 _LOCK = "driver.lock"
 _HOLDER = "driver.holder.lock"
+_LOOK = 0.2
+"""Seconds that another's look at the lock takes at most."""
 _PATIENCE = 1.0
 """Seconds within which a driver that has just taken the lock will have written who it is."""
 
@@ -43,7 +45,7 @@ def hold(folder: Path) -> Iterator[None]:
         raise ConfigError(f"{folder}: no folder can be made there ({error.strerror})") from None
     lock = FileLock(folder / _LOCK)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_LOOK)  # a look by `holder` may be taking place
     except Timeout:
         raise StudyLockedError(
             f"{folder}: {_who(folder)} works on this study: wait for it, or stop it"
@@ -55,8 +57,8 @@ def hold(folder: Path) -> Iterator[None]:
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_atomically(folder / _HOLDER, json.dumps(note).encode())
-        for part in (folder, folder / "records", folder / "checkpoints"):
-            sweep(part)
+        for part in ("", "records", "checkpoints"):
+            sweep(folder / part)
         yield
     finally:
         (folder / _HOLDER).unlink(missing_ok=True)
@@ -68,14 +70,11 @@ def hold(folder: Path) -> Iterator[None]:
 
 def holder(folder: Path) -> str | None:
     """Return who owns the study, in words, or None if nobody does. Writes nothing."""
-    if not (folder / _LOCK).exists():
-        return None
-    probe = FileLock(folder / _LOCK)
     try:
-        with probe.acquire(timeout=0):
-            return None
-    except Timeout:
-        return _who(folder)
+        with (folder / _LOCK).open("rb") as file:  # to read is enough, also where nothing can be written
+            return _who(folder) if is_locked(file) else None
+    except OSError:
+        return None
 
 
 def _who(folder: Path) -> str:

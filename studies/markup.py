@@ -38,8 +38,10 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def code(lines: Sequence[str], language: str = "sh") -> str:
-    """Return lines as a block of code."""
-    return "\n".join([f"```{language}", *lines, "```"])
+    """Return lines as a block of code, between fences longer than any run of backticks in it."""
+    runs = re.findall("`+", "\n".join(lines))
+    fence = "`" * max(3, 1 + max(map(len, runs), default=0))
+    return "\n".join([f"{fence}{language}", *lines, fence])
 
 
 def interval(low: str, high: str) -> str:

@@ -36,7 +36,7 @@ def of_study(study: Study, *, oracle: bool = False) -> str:
         f"Baseline: {escape(tables.describe(study, study.baseline))}." if study.baseline is not None else "",
         "Bounds are in nats per image, the higher the better. NMI, ARI and ACC are on test images and use "
         "labels for scoring only.",
-        f"Run it, or go on with it:\n```sh\n{_lines(study.command)}\n```",
+        f"Run it, or go on with it:\n{markup.code([_lines(study.command)])}",
         "The whole report, with intervals and tests, is `report.md` in the study's folder. Its cells count "
         "from 1, trials from 0.",
         "Which settings matter: where all settings are crossed, the plot *Analysis of variance* shows the "
@@ -71,7 +71,7 @@ def of_cell(
         f"n = {sum(run.complete for run in runs)} (seeds {seeds})" if seeds else "n = 0",
         f"Failed: {escape('; '.join(failed))}" if failed else "",
         _table(study, cell),
-        f"```sh\n{_lines(command)}\n```",
+        markup.code([_lines(command)]),
         *(f"![]({picture})" for picture in pictures),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -106,11 +106,10 @@ def _difference(study: Study, cell: int) -> str:
     if cell == study.baseline:
         return "This is the baseline."
     names = tables.words(study.axes)
-    pairs = zip(study.axes, study.cells[cell], study.cells[study.baseline], strict=True)
     changed = [
-        f"{names[axis]} {wording.show(here)} (not {wording.show(there)})"
-        for axis, here, there in pairs
-        if here != there
+        f"{names[axis]} {study.text(cell, axis)} (not {study.text(study.baseline, axis)})"
+        for axis in study.axes
+        if study.value(cell, axis) != study.value(study.baseline, axis)
     ]
     return f"Differs from the baseline in {escape(', '.join(changed))}"
 

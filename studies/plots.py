@@ -21,6 +21,8 @@ from studies.stats import Row
 BLUE, ORANGE, GRAY, PALE = "#0072B2", "#D55E00", "#767676", "#d9d9d9"
 """Okabe and Ito's colors, which color-blind people tell apart."""
 MARKERS = "osD^vPX*<>"
+MINUS = "\N{MINUS SIGN}"
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MOST_TICKS = 12
 """Levels named below an effect, of those drawn."""
 MOST_LINES = 200
@@ -222,8 +224,17 @@ def _decades(place: Axes, axis: Literal["x", "y"], values: Row) -> bool:
         ticks = SymmetricalLogLocator(base=10, linthresh=small)
         ticks.set_params(numticks=4)
         side.set_major_locator(ticks)
+        side.set_major_formatter(_power)
         side.set_minor_locator(NullLocator())
     return apart
+
+
+def _power(value: float, _: object = None) -> str:
+    """Return a tick of a logarithmic axis as a power of ten."""
+    if value == 0:
+        return "0"
+    exponent = round(np.log10(abs(value)))
+    return f"{MINUS if value < 0 else ''}10{str(exponent).translate(_RAISED)}"
 
 
 def _reach(point: tuple[Row, Row, Row]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -248,8 +249,8 @@ def _make_way(path: Path, refused: Path) -> None:
         read(path)
     except RecordError:
         refused.mkdir(exist_ok=True)
-        number = sum(1 for _ in refused.glob(f"{path.stem}*"))
-        path.rename(refused / f"{path.stem}-{number}.json")
+        names = (refused / f"{path.stem}-{number}.json" for number in itertools.count())
+        path.rename(next(name for name in names if not name.exists()))
 
 
 def read(path: Path) -> Record:
@@ -293,6 +294,19 @@ def iterate(folder: Path) -> Iterator[Record | RecordError]:
             yield read(path)
         except RecordError as error:
             yield error
+
+
+def is_study(folder: Path) -> bool:
+    """Return whether a study was begun in that folder."""
+    try:
+        return (folder / "study.json").is_file()
+    except OSError:  # such as a name that is too long, or a folder that may not be entered
+        return False
+
+
+def studies_in(results: Path) -> list[Path]:
+    """Return the folders of the studies in a results folder, by name."""
+    return [path.parent for path in sorted(results.glob("*/study.json")) if is_study(path.parent)]
 
 
 def _sha256(path: Path) -> str | None:

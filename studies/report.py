@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+import csv as csv_files
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from studies import findings, published, records, sections, summary, tables
+from moevae.errors import RecordError
+from studies import findings, manifest, published, sections, summary, tables
 from studies.analysis import Analysis, analyze
 from studies.collector import uncollected
 from studies.index import write_index
 from studies.loading import load
-from studies.page import Page, csv
+from studies.manifest import Manifest
+from studies.markup import escape
+from studies.page import Page, csv, encoded
 from studies.study import DATA, Study
 from studies.webpage import write_html
+
+RUNS = "tables/runs.csv"
 
 __all__ = ["write_html", "write_index", "write_report"]
 
 
 @uncollected()
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = False) -> Path:
     """Write `report.md`, `table.csv`, `tables/` and `figures/` into a study's folder; return the page's path.
 
     The same records give the same bytes. Neither torch nor optuna is needed.
 
+    Args:
+        folder: the study's own.
+        overwrite: replace files in the way that were changed, or that no report wrote.
+        fewer_runs: replace a page that was made of more runs than there are now.
+
     Raises:
-        RecordError: there is no study in the folder, or its description is torn.
+        RecordError: there is no study in the folder, its description is torn, or the page would replace what
+            it may not.
     """
     study = load(folder)
+    written = manifest.read(folder)
+    if not fewer_runs:
+        _check_runs(written, study)
     analyses = {name: analyze(part) for name, part in study.by_data().items()}
     page = Page()
     sections.head(study, page)
@@ -37,7 +52,7 @@ def write_report(folder: Path) -> Path:
     for name, analysis in analyses.items():
         found = summary.sentences(analysis)
         said = said or bool(found)
-        page.add(f"On {name}:" if len(analyses) > 1 else "")
+        page.add(f"On {escape(name)}:" if len(analyses) > 1 else "")
         page.add("\n".join(f"- {sentence}" for sentence in found) or "Nothing that an interval would carry.")
     page.add(summary.caution(study) if said else "")
     sections.provenance(study, page)
@@ -51,11 +66,13 @@ def write_report(folder: Path) -> Path:
     sections.reading(study, page)
     sections.losses(study, page)
     sections.remaking(study, page)
-    link = page.keep("runs", tables.run_table(study))
+    link = page.keep("runs", tables.run_table(study), exact=True)
     page.add(f"Every cell and every measure: [table.csv](table.csv). Every run: {link}.")
     page.files["table.csv"] = csv(_all_cells(study, analyses))
-    _write(folder, page)
-    return folder / "report.md"
+    content = {**page.files, manifest.PAGE: encoded(page.text())}
+    written.check(content, overwrite=overwrite)
+    written.replace(content)
+    return folder / manifest.PAGE
 
 
 def _add(analysis: Analysis, page: Page) -> None:
@@ -70,12 +87,17 @@ def _all_cells(study: Study, analyses: Mapping[str, Analysis]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _write(folder: Path, page: Page) -> None:
-    """Write the files, the page last, and remove those that an earlier page showed and this one does not."""
-    for name, content in page.files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        records.write_atomically(folder / name, content)
-    for stale in (*folder.glob("figures/*.png"), *folder.glob("tables/*.csv")):
-        if str(stale.relative_to(folder)) not in page.files:
-            stale.unlink()
-    records.write_atomically(folder / "report.md", page.text().encode())
+def _check_runs(written: Manifest, study: Study) -> None:
+    """Check that the page in place was not made of more complete runs than there are records of."""
+    path = written.folder / RUNS
+    if RUNS not in written.files or not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        before = sum(row.get("status") == "complete" for row in csv_files.DictReader(file))
+    made = [*study.runs, *(run for peer in study.peers for run in peer.runs)]
+    now = sum(run.complete for run in made)
+    if now < before:
+        raise RecordError(
+            f"{written.folder / manifest.PAGE}: made of {before} complete runs, and now there are {now}: it "
+            f"is kept; `report {written.folder.resolve().name} --fewer-runs` replaces it"
+        )

@@ -14,7 +14,7 @@ import pandas as pd
 
 from moevae import config as configs
 from moevae.presets import PRESETS
-from studies import confounding, markup, paired, simultaneous, stats, tables, wording
+from studies import confounding, markup, paired, simultaneous, stats, tables
 from studies.markup import escape, prose
 from studies.page import FOLDED, Page
 from studies.study import Run, Study
@@ -46,7 +46,7 @@ def provenance(study: Study, page: Page) -> None:
     names = tables.words(study.axes)
     rows = [
         ("cells", f"{len(study.cells)}{grid}"),
-        *((f"· {names[axis]}", ", ".join(map(wording.show, values))) for axis, values in study.axes.items()),
+        *((f"· {names[axis]}", ", ".join(texts)) for axis, texts in study.texts.items()),
         ("baseline", "none" if study.baseline is None else tables.describe(study, study.baseline)),
         ("seeds", ", ".join(map(str, study.seeds))),
         ("runs", f"{complete} complete, {len(study.failed)} failed, {len(study.missing)} missing"),
@@ -60,7 +60,8 @@ def provenance(study: Study, page: Page) -> None:
         ("commit", _distinct(map(_commit, made))),
     ]
     page.head("What was run, and where")
-    page.add(markup.table([{"study": key, study.name: value} for key, value in rows]))
+    shown = f"{study.name} "  # no other column has that name, whatever the study is called
+    page.add(markup.table([{"study": key, shown: value} for key, value in rows]))
     confounding.origins(study, page)
 
 

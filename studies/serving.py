@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,10 @@ from studies.gallery import Gallery
 HOST = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost", "[::1]")
 """What a browser may call this machine; any other name is a page elsewhere that points here."""
+
+_HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d+)?")
+_ALONE = (("Content-Security-Policy", "frame-ancestors 'none'"), ("X-Frame-Options", "DENY"))
+"""No other page may show this one within itself, and lead clicks to it."""
 
 EVERY = 5.0
 """Seconds between looks for new records."""
@@ -100,10 +105,15 @@ def _local(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]
     """Answer only those who call this machine by its own name: the dashboard has no password."""
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        name = environ.get("HTTP_HOST", "").rpartition(":")[0] or environ.get("HTTP_HOST", "")
-        if name not in NAMES:
+        host, origin = environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
+        named = _HOST.fullmatch(host)
+        if not named or named[1].lower() not in NAMES or origin not in (None, f"http://{host}"):
             start_response("403 Forbidden", [("Content-Type", "text/plain")])
             return [b"This dashboard answers to 127.0.0.1 and localhost only.\n"]
-        return app(environ, start_response)
+
+        def begin(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            return start_response(status, [*headers, *_ALONE], *more)
+
+        return app(environ, begin)
 
     return answer

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,11 +17,12 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy import event, make_url
+from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from moevae import redaction
 from moevae.errors import MoevaeError
+from moevae.names import is_text
 from studies import signals
 
 T = TypeVar("T")
@@ -34,6 +37,8 @@ _RACES = 5
 """How often the tables are looked for while another process is making them."""
 _CONNECT_SECONDS = 15
 """Within which a database server has to answer a new connection."""
+FILES = ("study.db", "study.db-wal", "study.db-shm", "study.db-journal")
+"""The SQLite file in a study's folder, and what SQLite keeps beside it."""
 
 _KEPT = "the records are kept, and the next start makes the storage follow them"
 _log = logging.getLogger(__name__)
@@ -67,8 +72,32 @@ def patiently(operation: Callable[[], T]) -> T:
 
 
 def default_url(folder: Path) -> str:
-    """Return the absolute URL of the SQLite file in a study's folder."""
-    return f"sqlite:///{(folder / 'study.db').resolve()}"
+    """Return the absolute URL of the SQLite file in a study's folder, whatever characters its path has.
+
+    Raises:
+        StorageError: the path is not UTF-8.
+    """
+    database = str((folder / FILES[0]).resolve())
+    if not is_text(database):
+        raise StorageError(f"{database!a}: not UTF-8; expected a folder whose path is, or a --storage")
+    return URL.create("sqlite", database=database).render_as_string(hide_password=False)
+
+
+@contextmanager
+def copied(folder: Path) -> Iterator[Path]:
+    """Return a temporary folder with a copy of the SQLite file in a study's folder: to open one writes there.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        try:
+            for file in FILES:
+                if (folder / file).exists():
+                    shutil.copyfile(folder / file, Path(name) / file)
+        except OSError as error:
+            raise StorageError(f"{folder / FILES[0]}: cannot be read ({error.strerror})") from None
+        yield Path(name)
 
 
 def given(typed: str | None) -> str | None:

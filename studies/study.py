@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from studies import wording
 from studies.measures import Measure
 from studies.records import Record
 
@@ -247,6 +248,15 @@ class Study:
             known = {identity([value]): level for level, value in enumerate(values)}
             found[:, place] = [known[identity([cell[place]])] for cell in self.cells]
         return found
+
+    @cached_property
+    def texts(self) -> Mapping[str, list[str]]:
+        """The levels of each axis as texts that differ."""
+        return {axis: wording.distinct(values) for axis, values in self.axes.items()}
+
+    def text(self, cell: int, axis: str) -> str:
+        """Return what the cell has on an axis, as text that no other level has."""
+        return self.texts[axis][self.levels[cell, tuple(self.axes).index(axis)]]
 
     def value(self, cell: int, axis: str) -> Any:
         """Return what the cell has on an axis."""

@@ -140,7 +140,7 @@ def _still(analysis: Analysis, axis: str, reach: tuple[int, int], silent: list[t
 
 
 def _names(study: Study, axis: str, effect: Effect) -> tuple[str, list[str], str]:
-    levels = [wording.show(value) for value in study.axes[axis]]
+    levels = list(study.texts[axis])
     return tables.words(study.axes)[axis], levels, levels[effect.contexts.baseline]
 
 

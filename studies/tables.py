@@ -14,7 +14,7 @@ from studies.effects import Effect
 from studies.measures import Measure
 from studies.paired import Comparison
 from studies.study import DATA, Study
-from studies.wording import short, show
+from studies.wording import exact, short
 
 Rows = list[dict[str, str]]
 
@@ -32,8 +32,7 @@ def label(study: Study, cell: int) -> str:
 def describe(study: Study, cell: int) -> str:
     """Return the cell in words, such as `balance weight 20, temperature 1`."""
     names = words(study.axes)
-    pairs = zip(study.axes, study.cells[cell], strict=True)
-    return ", ".join(f"{names[axis]} {show(value)}" for axis, value in pairs) or "the only cell"
+    return ", ".join(f"{names[axis]} {study.text(cell, axis)}" for axis in study.axes) or "the only cell"
 
 
 def measured(study: Study, candidates: Sequence[Measure]) -> tuple[Measure, ...]:
@@ -47,7 +46,7 @@ def cell_table(study: Study, chosen: Sequence[Measure]) -> pd.DataFrame:
     peers = [peer.name for peer in study.peers]
     columns: dict[str, Any] = {"cell": [*(label(study, cell) for cell in range(len(study.cells))), *peers]}
     for place, axis in enumerate(study.axes):
-        columns[axis] = [*(show(cell[place]) for cell in study.cells), *("–" for _ in peers)]
+        columns[axis] = [*(exact(cell[place]) for cell in study.cells), *("–" for _ in peers)]
     whole = [sum(run.complete for run in peer.runs) for peer in study.peers]
     columns["complete"] = _count(study, [run.cell for run in study.runs if run.complete]) + whole
     lost = [len(peer.runs) - count for peer, count in zip(study.peers, whole, strict=True)]
@@ -74,7 +73,7 @@ def run_table(study: Study) -> pd.DataFrame:
             "cell": label(study, run.cell),
             "seed": run.seed,
             "status": run.record.status,
-            **{axis: show(value) for axis, value in zip(study.axes, study.cells[run.cell], strict=True)},
+            **{axis: exact(value) for axis, value in zip(study.axes, study.cells[run.cell], strict=True)},
             **run.metrics,
         }
         for run in study.runs
@@ -104,7 +103,8 @@ def result_rows(
     for cell in np.argsort(-order, kind="stable")[:most]:
         row = frame.iloc[int(cell)]
         shown = {"cell": row["cell"] + (" (baseline)" if cell == study.baseline else "")}
-        shown |= {names[axis]: row[axis] for axis in study.axes}
+        own = cell < len(study.cells)
+        shown |= {names[axis]: study.text(cell, axis) if own else row[axis] for axis in study.axes}
         shown["n"] = _n(int(row["complete"]), int(row["failed"]), int(row["missing"]))
         for measure in chosen:
             mean, std, low, high = (row[f"{measure.key} {part}"] for part in ("mean", "std", "low", "high"))
@@ -136,7 +136,7 @@ def comparison_table(
             if cell != study.baseline:
                 numbers = {name: getattr(comparison, name)[cell] for name in Comparison.__dataclass_fields__}
                 values = {
-                    axis: show(value) for axis, value in zip(study.axes, study.cells[cell], strict=True)
+                    axis: exact(value) for axis, value in zip(study.axes, study.cells[cell], strict=True)
                 }
                 rows.append({"cell": label(study, cell), **values, "measure": measure.key, **numbers})
     return pd.DataFrame(rows)

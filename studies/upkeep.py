@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,8 @@ class Verdict:
     """Whether there is a storage, and it was compared with the records."""
     problems: tuple[str, ...]
     """One line each: what cannot be trusted, and is not counted."""
+    notes: tuple[str, ...] = ()
+    """One line each: what was not compared, and why."""
 
 
 def verify(folder: Path, url: str | None = None) -> Verdict:
@@ -51,6 +54,7 @@ def verify(folder: Path, url: str | None = None) -> Verdict:
         RecordError: there is no study in the folder, or its description is torn.
     """
     plan = study_file.read(folder)
+    owner = locks.holder(folder)
     good, refused = records.read_all(folder)
     problems = [str(error) for error in refused]
     compared = False
@@ -61,11 +65,13 @@ def verify(folder: Path, url: str | None = None) -> Verdict:
         design = design_of(folder)
         if found := _in_words(lambda: ledger.survey(design, folder)):
             problems += found
-        else:
+        elif owner is None:
             problems += _unfitted(design, folder)
             compared = _has_storage(folder, url)
             problems += _storage_problems(design, folder, url) if compared else []
     problems += _in_words(lambda: _check_data(folder, good))
+    if owner is None:  # a driver at work writes pictures before the record that mentions them
+        problems += _strays(folder, good)
     counts = tally(plan, good)
     return Verdict(
         planned=counts.planned,
@@ -74,7 +80,8 @@ def verify(folder: Path, url: str | None = None) -> Verdict:
         baselines=counts.planned_baselines,
         complete_baselines=counts.complete_baselines,
         compared=compared,
-        problems=(*problems, *_strays(folder, good)),
+        problems=tuple(problems),
+        notes=(f"{owner} works on this study: its storage was not compared",) if owner else (),
     )
 
 
@@ -89,8 +96,8 @@ def rebuild(folder: Path, url: str | None = None) -> int:
     plan = study_file.read(folder)
     with locks.hold(folder):
         if url is None:
-            for path in folder.glob("study.db*"):
-                path.unlink()
+            for name in storage.FILES:
+                (folder / name).unlink(missing_ok=True)
         with storage.opened(url or storage.default_url(folder)) as opened:
             if any(study.study_name == plan.name for study in opened.get_all_studies()):
                 ownership.check(opened, plan.name, folder)
@@ -137,14 +144,14 @@ def design_of(folder: Path) -> Design:
 
 
 def _has_storage(folder: Path, url: str | None) -> bool:
-    """Return whether there is something to compare, now: a driver that works changes records and storage."""
-    return url is not None or (folder / "study.db").exists() or bool(locks.holder(folder))
+    """Return whether there is a storage to compare."""
+    return url is not None or (folder / storage.FILES[0]).exists()
 
 
 def _unfitted(design: Design, folder: Path) -> Iterator[str]:
     """Name the runs of baselines without a record where all cells are done: no trial would miss them."""
     tasks = ledger.survey(design, folder).tasks
-    if locks.holder(folder) or any(task.cell.method is None for task in tasks):
+    if any(task.cell.method is None for task in tasks):
         return
     for task in tasks:
         seeds = ", ".join(str(config.seed) for config in task.configs)
@@ -152,13 +159,14 @@ def _unfitted(design: Design, folder: Path) -> Iterator[str]:
 
 
 def _storage_problems(design: Design, folder: Path, url: str | None) -> list[str]:
-    """Say where the storage disagrees with the records, unless a driver is just changing both."""
-    if owner := locks.holder(folder):
-        return [f"{owner} works on this study: its storage was not compared"]
+    """Return where the storage disagrees with the records, a line each."""
     recorded = ledger.survey(design, folder).recorded
     try:
-        with storage.opened(url or storage.default_url(folder)) as opened:
-            return Trials(opened, design, folder).differences(recorded)
+        with (
+            nullcontext(folder) if url else storage.copied(folder) as place,
+            storage.opened(url or storage.default_url(place)) as opened,
+        ):
+            return Trials(opened, design, place).differences(recorded)
     except StorageError as error:
         return [str(error)]
 

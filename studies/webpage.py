@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
+from studies import manifest
 from studies.page import slug
-from studies.records import write_atomically
 
 TYPES = {".png": "image/png", ".csv": "text/csv"}
+_FOLD = re.compile(r"<details>|</details>|<summary>[^<>]*</summary>")
+"""The only lines of HTML that a page is made of; any other HTML is shown as text."""
 
 
-def write_html(report: Path) -> Path:
-    """Write the page beside `report`, a Markdown file, with the ending `.html`; return its path."""
-    parser = MarkdownIt("commonmark", {"html": True}, renderer_cls=_Renderer).enable("table")
+def write_html(report: Path, *, overwrite: bool = False) -> Path:
+    """Write the page beside `report`, a Markdown file, with the ending `.html`; return its path.
+
+    Raises:
+        RecordError: there is another file in its place.
+    """
+    parser = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable("table")
+    parser.block.ruler.before("paragraph", "fold", _fold)
+    parser.inline.ruler.before("autolink", "break", _break)
     tokens = parser.parse(report.read_text(encoding="utf-8"))
     headings = _name_headings(tokens)
     for token in _all(tokens):
@@ -33,9 +44,33 @@ def write_html(report: Path) -> Path:
     )
     contents = f"<nav><details><summary>Contents</summary><ul>{links}</ul></details></nav>"
     page = TEMPLATE.format(title=html.escape(title), style=STYLE, contents=contents, body=body)
+    written = manifest.read(report.parent)
     target = report.with_suffix(".html")
-    write_atomically(target, page.encode())
+    content = {target.name: page.encode()}
+    written.check(content, overwrite=overwrite)
+    written.add(content)
     return target
+
+
+def _fold(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Read a line that opens, names or closes what is shown at a click."""
+    line = state.getLines(start, start + 1, state.blkIndent, False).strip()
+    if not _FOLD.fullmatch(line):
+        return False
+    if not silent:
+        state.push("fold", "", 0).content = line
+        state.line = start + 1
+    return True
+
+
+def _break(state: StateInline, silent: bool) -> bool:
+    """Read `<br>`, a new line within a cell of a table."""
+    if not state.src.startswith("<br>", state.pos):
+        return False
+    if not silent:
+        state.push("hardbreak", "br", 0)
+    state.pos += len("<br>")
+    return True
 
 
 class _Renderer(RendererHTML):
@@ -44,6 +79,10 @@ class _Renderer(RendererHTML):
     def table_open(self, tokens: Sequence[Token], index: int, *_: object) -> str:
         """Open the box before the table."""
         return '<div class="table"><table>\n'
+
+    def fold(self, tokens: Sequence[Token], index: int, *_: object) -> str:
+        """Return a line of `_FOLD` as it is."""
+        return f"{tokens[index].content}\n"
 
     def table_close(self, tokens: Sequence[Token], index: int, *_: object) -> str:
         """Close the box after the table."""
@@ -62,18 +101,21 @@ def _name_headings(tokens: Sequence[Token]) -> list[tuple[str, str, str]]:
     for token, content in pairwise(tokens):
         if token.type == "heading_open":
             words = "".join(child.content for child in content.children or [])
-            taken = sum(slug(words) == slug(other) for _, other, _ in found)
-            name = f"{slug(words)}-{taken}" if taken else slug(words)
+            taken = {name for _, _, name in found}
+            choices = (f"{slug(words)}-{number}" if number else slug(words) for number in count())
+            name = next(choice for choice in choices if choice not in taken)
             token.attrSet("id", name)
             found.append((token.tag, words, name))
     return found
 
 
 def _embed(token: Token, attribute: str, folder: Path) -> None:
-    """Replace a reference to a file of the folder by what is in it."""
+    """Replace a reference to a file of the study by what is in it; no other file is read."""
     place = str(token.attrGet(attribute) or "")
     file = folder / place
-    if not place or file.suffix not in TYPES or "://" in place or not file.is_file():
+    if not manifest.FILE.fullmatch(place) or file.is_symlink() or not file.is_file():
+        return
+    if not file.resolve().is_relative_to(folder.resolve()):
         return
     content = base64.b64encode(file.read_bytes()).decode()
     token.attrSet(attribute, f"data:{TYPES[file.suffix]};base64,{content}")
@@ -85,6 +127,8 @@ TEMPLATE = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>{style}</style>

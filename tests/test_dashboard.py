@@ -241,6 +241,28 @@ def test_only_this_machine_by_its_own_name_is_answered(folder):
             refused.value.close()
 
 
+def test_pages_elsewhere_neither_ask_nor_show_the_dashboard(folder):
+    with running(folder) as (address, _):
+        host = address.removeprefix("http://")
+        for name in ("[::1]", f"[::1]:{host.partition(':')[2]}", "localhost", "LOCALHOST"):
+            assert fetch(f"{address}/api/studies", Host=name)[0] == "application/json"
+        assert fetch(f"{address}/api/studies", Origin=address)[0] == "application/json"
+        for origin in ("http://evil.example", "null", "http://localhost:1", f"https://{host}"):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                fetch(f"{address}/api/studies", Origin=origin)
+            assert refused.value.code == 403
+            refused.value.close()
+        for place in ("/dashboard", "/api/studies", "/static/bundle.js", "/nowhere"):
+            try:
+                with urllib.request.urlopen(address + place, timeout=20) as answer:
+                    headers = answer.headers
+            except urllib.error.HTTPError as error:
+                headers = error.headers
+                error.close()
+            assert "frame-ancestors 'none'" in headers.get_all("Content-Security-Policy"), place
+            assert headers["X-Frame-Options"] == "DENY"
+
+
 def test_a_port_that_is_taken_is_told(folder):
     with opened(folder) as (there, _), serving(there, folder, 0) as server:
         for port in (server.server_port, 70000):

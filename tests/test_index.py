@@ -23,7 +23,7 @@ def test_the_index_links_every_study_and_says_how_far_it_is(tmp_path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "study.json").write_text("{")
-    page = write_index(tmp_path).read_text()
+    page = write_index(tmp_path, asked=True).read_text()
     links = [
         child.attrGet("href")
         for token in MarkdownIt().enable("table").parse(page)
@@ -38,4 +38,21 @@ def test_the_index_links_every_study_and_says_how_far_it_is(tmp_path) -> None:
 
 
 def test_no_study_is_said(tmp_path) -> None:
-    assert "None yet" in write_index(tmp_path).read_text()
+    assert "None yet" in write_index(tmp_path, asked=True).read_text()
+
+
+def test_an_index_of_an_earlier_version_is_kept_up_to_date_and_one_with_notes_is_left(tmp_path) -> None:
+    earlier = (
+        "# Studies\n\nEach page is made from the records beside it by `nox -s report`; nothing here is "
+        "edited by hand.\n\n| study | state |\n|:------|:------|\n| [A](a/report.md) | complete |\n"
+    )
+    index = tmp_path / "README.md"
+    index.write_text(earlier)
+    assert write_index(tmp_path) == index
+    now = index.read_text()
+    assert "a/report.md" not in now
+    assert write_index(tmp_path) == index
+    assert index.read_text() == now
+    index.write_text(f"{earlier}\nA note of mine.\n")
+    assert write_index(tmp_path) is None
+    assert "A note of mine." in index.read_text()

@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage
 from test_engine import Bench
 from test_searching import FAST, Climb, go
 
-from studies import ownership, records, searches, storage, upkeep
+from studies import ownership, searches, storage, study_file, upkeep
 from studies.ownership import OwnedError
 from studies.storage import StorageError
 
@@ -116,7 +116,7 @@ def test_a_study_from_before_there_were_identities_is_known_by_its_place(bench, 
         number = opened.get_study_id_from_name("toy")
         opened.set_study_user_attr(number, "identity", None)
     assert not bench.run(storage_url=url).trained
-    assert len(records.study_of(bench.folder)["identity"]) == 32
+    assert len(study_file.read(bench.folder).identity) == 32
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")

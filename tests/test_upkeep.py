@@ -1,6 +1,10 @@
 """What verify finds, and what rebuild-storage brings back."""
 
+import errno
 import itertools
+import os
+import sqlite3
+from contextlib import closing
 
 import pytest
 import synthetic
@@ -9,7 +13,7 @@ from test_engine import Bench
 from moevae import config as configs
 from moevae.errors import RecordError
 from studies import __main__ as cli
-from studies import ledger, listing, locks, records, storage, upkeep
+from studies import ledger, listing, locks, records, storage, study_file, upkeep
 from studies.baselines import BASELINES
 from studies.index import write_index
 from studies.storage import StorageError
@@ -115,10 +119,81 @@ def test_records_of_another_design_are_told(bench, tmp_path):
 
 def test_a_study_at_work_is_not_compared(bench):
     with locks.hold(bench.folder):
-        (problem,) = upkeep.verify(bench.folder).problems
-        assert "works on this study" in problem
+        (bench.folder / "records" / "a-picture-before-its-record.png").write_bytes(b"")
+        verdict = upkeep.verify(bench.folder)
+        assert verdict.problems == ()
+        (note,) = verdict.notes
+        assert "works on this study" in note
+        assert cli.main(["verify", str(bench.folder)]) == 0
         with pytest.raises(locks.StudyLockedError):
             upkeep.rebuild(bench.folder)
+
+
+def test_a_rebuild_leaves_copies_of_the_storage(bench):
+    mine = [bench.folder / name for name in ("study.db.bak", "study.db-2024", "study.db.sqlite")]
+    for path in mine:
+        path.write_text("mine")
+    (bench.folder / "study.db").write_bytes(b"broken")
+    assert upkeep.rebuild(bench.folder) == 4
+    assert all(path.read_text() == "mine" for path in mine)
+
+
+@pytest.mark.parametrize("version", ["v9.9.9.a", "v2.6.0.a"], ids=["newer", "older"])
+def test_a_storage_of_another_schema_is_told_and_rebuilt(bench, capsys, version):
+    with closing(sqlite3.connect(bench.folder / "study.db")) as connection, connection:
+        connection.execute("update alembic_version set version_num = ?", [version])
+    command = ["verify", str(bench.folder)]
+    assert cli.main(command) == 1
+    assert "rebuild-storage" in capsys.readouterr().out
+    with pytest.raises(StorageError, match="rebuild-storage"):
+        bench.run()
+    assert cli.main(["rebuild-storage", str(bench.folder)]) == 0
+    assert cli.main(command) == 0
+
+
+def test_a_look_at_a_study_writes_nothing(bench):
+    def state():
+        return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in bench.folder.rglob("*")}
+
+    before = state()
+    assert cli.main(["verify", str(bench.folder)]) == 0
+    assert cli.main(["list", "--results", str(bench.folder.parent)]) == 0
+    assert state() == before
+
+
+def test_a_folder_that_can_only_be_read_is_listed_and_verified(bench, monkeypatch, capsys):
+    """Whatever opens a file for writing there fails, as on a disk that is mounted to be read."""
+    real = os.open
+
+    def only_read(path, flags, *rest, **more):
+        if flags & (os.O_WRONLY | os.O_RDWR) and str(path).startswith(str(bench.folder)):
+            raise PermissionError(errno.EROFS, "Read-only file system", str(path))
+        return real(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", only_read)
+    (bench.folder / "driver.lock").touch()
+    results = ["--results", str(bench.folder.parent)]
+    assert cli.main(["list", *results]) == 0
+    assert "toy: complete, 12 of 12 runs" in capsys.readouterr().out
+    assert cli.main(["verify", "toy", *results]) == 0
+
+
+def test_a_study_that_cannot_be_read_does_not_hide_others(bench, monkeypatch, capsys):
+    other = bench.folder.parent / "a-other"
+    other.mkdir()
+    (other / "study.json").write_text("{}")
+
+    def refuse(folder):
+        if folder == other:
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder / "study.json"))
+        return real(folder)
+
+    real = study_file.read
+    monkeypatch.setattr(study_file, "read", refuse)
+    assert cli.main(["list", "--results", str(bench.folder.parent)]) == 0
+    told = capsys.readouterr().out
+    assert "a-other: broken" in told
+    assert "toy: complete" in told
 
 
 def test_a_shared_storage_is_rebuilt_for_its_own_folder_only(bench, tmp_path):

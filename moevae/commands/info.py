@@ -13,6 +13,7 @@ from moevae import checkpoint, devices, idx, provenance
 from moevae.arguments import Info
 from moevae.commands.plan import described
 from moevae.config import fingerprint, to_dict
+from moevae.errors import DataError
 from moevae.presets import PRESETS
 from moevae.releases import RELEASES
 from moevae.stacked import count_parameters
@@ -48,8 +49,13 @@ def info(options: Info) -> int:
 
 def _installation(root: Path | None) -> dict[str, Any]:
     commit, dirty = provenance.commit()
+    place, unknown = None, ""
+    try:
+        place = idx.data_root(root)
+    except DataError as error:
+        unknown = f"unknown ({error})"
     here = {"digits": "there (comes with scikit-learn)"} | {
-        name: "there" if idx.is_there(name, root) else "not there yet: the first use downloads it"
+        name: "there" if place and idx.is_there(name, place) else "not there yet: the first use downloads it"
         for name in RELEASES
     }
     return {
@@ -62,7 +68,7 @@ def _installation(root: Path | None) -> dict[str, Any]:
         ],
         "auto": str(devices.resolve("auto")),
         "cpu": devices.describe(torch.device("cpu")),
-        "data_root": str(idx.data_root(root)),
+        "data_root": str(place or unknown),
         "data": here,
         "presets": {name: " ".join((make.__doc__ or "").split()) for name, make in PRESETS.items()},
     }

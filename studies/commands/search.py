@@ -6,7 +6,6 @@ import functools
 import json
 import re
 import shlex
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -23,11 +22,12 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
+from moevae import snapshot
 from moevae.config import RunConfig
 from moevae.data import load_labels
 from moevae.errors import ConfigError, DataError
 from moevae.files import obstacle
-from studies import searches, site, storage, winners
+from studies import manifest, searches, site, storage, winners
 from studies.arguments import Search as Options
 from studies.hiring import workforce
 from studies.objectives import ORACLE, in_words
@@ -65,6 +65,7 @@ def search(options: Options, *, again: str) -> int:
 
     def preflight(configs: Sequence[RunConfig]) -> None:
         told.print(_opening(asked, folder, budget), markup=False, highlight=False, soft_wrap=True)
+        manifest.read(folder).check(dict.fromkeys((manifest.PAGE, manifest.TABLE)))
         _check(asked, place, configs)
 
     try:
@@ -86,7 +87,9 @@ def search(options: Options, *, again: str) -> int:
     except (KeyboardInterrupt, Stopped):
         print(f"stopped: trials that have ended are kept; go on with: {again}", file=sys.stderr)
         raise
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    if place.snapshots:
+        cells = [asked.cell(trial.params) for trial in found.trials]
+        snapshot.remove(Path(place.snapshots), {cell.name(seed) for cell in cells for seed in asked.seeds})
     chosen = _chosen(found, options.trial)
     if options.write_profile and chosen:
         winners.write_profile(options.write_profile, asked, asked.cell(chosen.params), chosen.number)

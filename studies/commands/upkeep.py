@@ -35,8 +35,8 @@ def verify(options: Verify, folder: Path) -> int:
         tree = {"folder": str(folder), **asdict(verdict), "again": [_as_tree(found) for found in repeats]}
         print(json.dumps(tree, indent=1))
         return int(wrong)
-    for problem in verdict.problems:
-        print(problem)
+    for line in (*verdict.problems, *verdict.notes):
+        print(line)
     for found in repeats:
         print(f"{found.fingerprint} trained again: {_in_words(found)}")
     failed = f", {verdict.failed} failed" if verdict.failed else ""
