@@ -17,6 +17,7 @@ from studies.records import Record
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
+_SIDES = ("of the driver", "of the worker")
 
 
 def code() -> CodeIdentity:
@@ -139,9 +140,6 @@ class Origins:
         elif theirs not in self._told and (found := code_differences(self.code, theirs, _SIDES)):
             self._told.add(theirs)
             _log.warning("a worker runs other code than this driver: %s", ", ".join(found))
-
-
-_SIDES = ("of the driver", "of the worker")
 
 
 def _same_code(driver: CodeIdentity, worker: CodeIdentity) -> None:

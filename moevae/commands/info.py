@@ -88,6 +88,7 @@ def _of_checkpoint(path: Path, as_json: bool) -> int:
         "parameters": {"gate": gate, "experts": experts, "all": gate + experts},
         "bytes": path.stat().st_size,
         "data_sha256": trained.sha256,
+        "labels_sha256": trained.labels_sha256,
         "config": to_dict(config),
     }
     if as_json:
