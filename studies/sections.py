@@ -94,7 +94,8 @@ def reading(study: Study, page: Page) -> None:
         "of the sample, as in Hsu 1984; over cells and measures), for each axis (against a reference level, "
         "as in Dunnett 1955; over levels and measures), for interactions (and F tests with Bonferroni's "
         "correction besides; over pairs and measures), and for choosing without labels (by sign flips; over "
-        "cells and rules). What does not differ significantly need not be equal.",
+        "cells and rules). Where some cells differ and others only spread more, it is approximate. What does "
+        "not differ significantly need not be equal.",
         "p: sign-flip permutation test of the paired differences over shared seeds, two-sided, "
         f"{exact}; {least}. Holm corrects for all rows of a table.",
         "P(better): chance that a run of this row is better than one of the baseline, ties half. Effect g: "

@@ -49,7 +49,8 @@ def below_best(families: Sequence[Matrix]) -> list[Row]:
 
     Multiple comparisons with the sample's best (Hsu 1984), with the distribution of the largest statistic by
     rearrangement in place of a normal one. Where all cells are alike, the chance that any cell of any family
-    has p <= 0.05 is at most 0.05.
+    has p <= 0.05 is at most 0.05. Where some cells differ, that is approximate: of cells tied for the best
+    that spread 10 times as much as the rest, one was called lower in up to 15 % of simulated studies.
 
     Args:
         families: one matrix [seeds, cells] a measure, all of the same cells; higher is better.
