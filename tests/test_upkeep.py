@@ -196,15 +196,20 @@ def test_a_study_that_cannot_be_read_does_not_hide_others(bench, monkeypatch, ca
     assert "toy: complete" in told
 
 
-def test_a_shared_storage_is_rebuilt_for_its_own_folder_only(bench, tmp_path):
+def test_a_shared_storage_is_rebuilt_for_its_own_study_only(bench, tmp_path):
     url = f"sqlite:///{tmp_path}/shared.db"
     assert upkeep.verify(bench.folder, url).problems == ("the storage has no study 'toy'",)
     assert upkeep.rebuild(bench.folder, url) == 4
     assert upkeep.rebuild(bench.folder, url) == 4
     assert not upkeep.verify(bench.folder, url).problems
     moved = bench.folder.rename(tmp_path / "moved")
+    assert upkeep.rebuild(moved, url) == 4
+    (tmp_path / "other").mkdir()
+    other = Bench(tmp_path / "other")
+    other.run()
     with pytest.raises(StorageError, match="work in that folder"):
-        upkeep.rebuild(moved, url)
+        upkeep.rebuild(other.folder, url)
+    assert not upkeep.verify(moved, url).problems
     assert upkeep.rebuild(moved) == 4
     assert not upkeep.verify(moved).problems
 
