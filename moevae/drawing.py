@@ -76,8 +76,14 @@ def labeled(
             0.7 + side * min(aspect, TALLEST) * len(rows),
         )
         figure, place = canvas(size)
-        square = "equal" if aspect <= TALLEST else "auto"
-        place.imshow(image, cmap="gray", interpolation="nearest", vmin=0, vmax=255, aspect=square)
+        place.imshow(
+            image,
+            cmap="gray",
+            interpolation="nearest",
+            vmin=0,
+            vmax=255,
+            aspect="equal" if aspect <= TALLEST else "auto",
+        )
         every = max(1, len(columns) // 20)
         places = [width * (index + 0.5) - 0.5 for index in range(len(columns))]
         place.set_xticks(places[::every], columns[::every])
