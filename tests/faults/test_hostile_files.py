@@ -243,10 +243,10 @@ def is_broken(folder):
 def use(folder, capsys):
     """Do with a study all that needs no training: it is listed, checked, and its page is made."""
     with bounded(), warnings.catch_warnings(action="error"):
-        for words, codes in (("list", {0}), ("verify", {0, 1}), ("report", {0})):
+        for words, codes in (("list", {0}), ("verify", {0, 1, 2}), ("report", {0})):
             name = [] if words == "list" else [folder.name]
             assert cli.main([words, *name, "--results", str(folder.parent)]) in codes
-    assert "error" not in capsys.readouterr().err
+    assert len(capsys.readouterr().err.splitlines()) <= 1  # a search whose space is unknown is refused by one
 
 
 @SIZED
