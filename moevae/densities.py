@@ -117,8 +117,8 @@ def gaussian_log_prob(mean: Tensor, x: Tensor, std: float | Tensor) -> Tensor:
         std: one number, or one that broadcasts with [...].
     """
     if isinstance(std, Tensor):
-        constant = mean.shape[-1] * (std.log() + 0.5 * math.log(2 * math.pi))
-        return -0.5 * (x - mean).square().sum(-1) / std.square() - constant
+        normalizer = mean.shape[-1] * (std.log() + 0.5 * math.log(2 * math.pi))
+        return -0.5 * (x - mean).square().sum(-1) / std.square() - normalizer
     constant = mean.shape[-1] * (math.log(std) + 0.5 * math.log(2 * math.pi))
     return -0.5 * ((x - mean) / std).square().sum(-1) - constant
 

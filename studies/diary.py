@@ -61,6 +61,7 @@ class Diary:
         self.curves: list[list[Epoch]] = [[] for _ in configs]
         self.drawn_at = _spread(configs[0].train.epochs, PICTURE_ROWS)
         self.drawings: dict[int, Tensor] = {}
+        self._first = configs[0].model.num_experts + configs[0].train.extra_experts
         self.origins = torch.arange(configs[0].model.num_experts).repeat(len(configs), 1)  # [R, K]
 
     def note(self, progress: Progress) -> None:
@@ -85,8 +86,7 @@ class Diary:
         if progress.epoch in self.drawn_at:
             noise = figures.prior_noise(progress.model, 1)
             drawn = progress.model.draw(noise).squeeze(2).cpu()  # [R, K, D]
-            first = self.configs[0].model.num_experts + self.configs[0].train.extra_experts
-            everyone = drawn.new_zeros(len(drawn), first, drawn.shape[2])  # whoever is pruned later, too
+            everyone = drawn.new_zeros(len(drawn), self._first, drawn.shape[2])  # the pruned, too
             self.drawings[progress.epoch] = everyone.scatter(
                 1, progress.origins[..., None].expand_as(drawn), drawn
             )
@@ -108,7 +108,7 @@ class Diary:
             ValueError: it is another's; nothing is changed.
         """
         found = {int(epoch): drawings[epoch] for epoch in sorted(drawings, key=int)}
-        size = (len(self.configs), self.configs[0].model.num_experts, self.images.train.shape[1])
+        size = (len(self.configs), self._first, self.images.train.shape[1])
         points = [[Epoch.model_validate(point) for point in curve] for curve in curves]
         reached = max((point.epoch for curve in points for point in curve), default=0)
         due = {epoch for epoch in self.drawn_at if epoch <= reached}

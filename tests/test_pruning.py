@@ -6,8 +6,12 @@ import pytest
 import torch
 from small import config, images, mixture, normal
 
+from moevae.config import override
+from moevae.presets import preset
 from moevae.pruning import kept_experts, scheduled_experts
 from moevae.train import fit
+from studies.runs import run_population
+from studies.site import Site
 
 
 def test_the_schedule_ends_at_the_number_asked_for():
@@ -58,6 +62,26 @@ def test_the_experts_that_are_kept_do_not_change(changes):
         assert torch.allclose(before.gather(1, kept.unsqueeze(-1).expand(-1, -1, 7)), after)
     logits = model.gate(x).gather(1, kept.unsqueeze(-1).expand(-1, -1, 7))
     assert torch.allclose(logits, fewer.gate(x))
+
+
+def test_a_record_is_the_same_after_an_interruption(tmp_path):
+    changes = {"model.num_experts": 3, "train.extra_experts": 2, "train.epochs": 4, "data.train_size": 128}
+    run = override(preset("digits"), changes)
+
+    def stop(report):
+        if report.epoch == 3:
+            raise KeyboardInterrupt
+
+    site = Site(snapshots=str(tmp_path), snapshot_seconds=0)
+    with pytest.raises(KeyboardInterrupt):
+        run_population([run], site, stop)
+    assert list(tmp_path.glob("*.snapshot"))
+    told = []
+    (resumed,) = run_population([run], site, told.append)
+    (whole,) = run_population([run])
+    assert [report.epoch for report in told] == [3, 4]
+    assert resumed.record.metrics == whole.record.metrics
+    assert resumed.files == whole.files
 
 
 def test_training_ends_with_the_number_asked_for():
