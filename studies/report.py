@@ -53,7 +53,8 @@ def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = Fa
         found = summary.sentences(analysis)
         said = said or bool(found)
         page.add(f"On {escape(name)}:" if len(analyses) > 1 else "")
-        page.add("\n".join(f"- {sentence}" for sentence in found) or "Nothing that an interval would carry.")
+        nothing = "No effect is significant." if len(analysis.study.cells) > 1 else "The study has one cell."
+        page.add("\n".join(f"- {sentence}" for sentence in found) or nothing)
     page.add(summary.caution(study) if said else "")
     sections.provenance(study, page)
     for name, analysis in analyses.items():
