@@ -105,13 +105,13 @@ def exit_code(work: Callable[[], int]) -> int:
 
     No password reaches standard output or standard error.
     """
+    _open_streams()
     with redacting():
         return _exit_code(work)
 
 
 def _exit_code(work: Callable[[], int]) -> int:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    _open_streams()
     try:
         code = work()
         sys.stdout.flush()

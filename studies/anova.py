@@ -9,6 +9,9 @@ import numpy as np
 import scipy.optimize
 import scipy.stats
 
+HUGE = 1e6
+"""F above which scipy's noncentral distribution is NaN for some degrees of freedom."""
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -111,6 +114,9 @@ def noncentralities(f: float, freedom: int, residual_freedom: int) -> tuple[floa
 
 def _noncentrality(f: float, freedom: int, residual_freedom: int, share: float) -> float:
     """Return with which noncentrality F lies below f that often; scipy's `ncfdtrinc` fails for large f."""
+
+    if f > HUGE:  # the effect's own noise is nothing beside that of the residual
+        return float(freedom * f * scipy.stats.chi2.isf(share, residual_freedom) / residual_freedom)
 
     def excess(noncentral: float) -> float:
         return float(scipy.stats.ncf.cdf(f, freedom, residual_freedom, noncentral)) - share

@@ -103,7 +103,7 @@ def detectable(n: int, tests: int = 1) -> float:
     Holm's correction for `tests` of which no other shows. NaN for fewer than two pairs; infinite where even
     the smallest p-value is above the corrected level.
     """
-    if n < 2:
+    if n < 2 or not tests:
         return float("nan")
     order = int((1 - stats.LEVEL) / tests * _patterns(n) / 2 + 1e-9)
     if order < 1:

@@ -123,3 +123,10 @@ def test_partial_eta_squared_is_unbiased_and_its_interval_covers(strength: float
         estimates.append(effect.partial_eta_squared)
     assert held / studies == pytest.approx(0.975 if strength == 0 else 0.95, abs=0.03)
     assert np.mean(estimates) == pytest.approx(truth, abs=0.03)
+
+
+@pytest.mark.parametrize(("freedom", "residual"), [(1, 2), (3, 8), (5, 40)])
+def test_the_interval_of_a_huge_f_continues_that_of_large_ones(freedom, residual):
+    """Relative to F, the ends no longer move: they are quantiles of the residual's own chi-squared."""
+    below, above = (anova.noncentralities(f, freedom, residual) for f in (0.9e6, 1e12))
+    assert [end / 0.9e6 for end in below] == pytest.approx([end / 1e12 for end in above], rel=0.01)

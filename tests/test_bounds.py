@@ -83,7 +83,7 @@ def test_the_learning_rate_moves_step_by_step():
     run = config({"train.learning_rate_schedule": "cosine", "train.learning_rate": 0.1})
     training, rates = Training([run], images(), CPU), []
     step = training.optimizer.step
-    training.optimizer.step = lambda rate: (rates.append(rate), step(rate))
+    training.optimizer.step = lambda rate, faster: (rates.append(rate), step(rate, faster))
     while not training.done:
         training.epoch()
     expected = [1e-5 + (0.1 - 1e-5) * (1 + math.cos(math.pi * index / 5)) / 2 for index in range(6)]

@@ -14,7 +14,7 @@ from studies import __main__ as cli
 
 def put(folder, *seeds):
     configs = [replace(digits(), seed=seed) for seed in seeds]
-    path = snapshot.place(folder, configs)
+    path = snapshot.place(folder, configs, {"commit": "of the code"})
     snapshot.write(path, configs, {"x": torch.zeros(1)}, None)
     return path
 

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import synthetic
 from small import config
 from toys import outcome
 
@@ -13,6 +14,8 @@ from studies import ledger, records
 
 RUN = config()
 NAME = fingerprint(RUN)
+
+PLAN = synthetic.plan({"routing.kind": ["soft"]})
 
 WRITERS = {
     "record": (
@@ -25,7 +28,10 @@ WRITERS = {
             folder, outcome(RUN).model_copy(update={"files": {f"{NAME}-samples.png": b"%d" % number * 9999}})
         ),
     ),
-    "plan": ("study.json", lambda folder, number: ledger.write_tree({"number": number}, folder)),
+    "plan": (
+        "study.json",
+        lambda folder, number: ledger.write_tree(PLAN | {"title": f"{number}" * 999}, folder),
+    ),
     "snapshot": (
         "a.snapshot",
         lambda folder, number: snapshot.write(folder / "a.snapshot", [RUN], {}, {"number": number}),

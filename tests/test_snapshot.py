@@ -227,7 +227,7 @@ def test_a_snapshot_of_wrong_content_starts_anew_and_says_so(configs, tmp_path):
         diary = Diary(configs, images, labels, None)
         before = training.state()
         with pytest.warns(UserWarning, match="start anew"):
-            snapshot._resume(path, training, diary)
+            snapshot._resume(path, training, {}, diary)
         after = training.state()
         assert before[1] == after[1]
         assert before[0].keys() == after[0].keys()

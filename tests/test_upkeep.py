@@ -45,8 +45,8 @@ def counts(folder):
     """How many runs `list`, `verify` and the index count: planned, complete."""
     (line,) = listing.studies(folder.parent)
     verdict = upkeep.verify(folder)
-    index = write_index(folder.parent).read_text()
-    complete = int(index.splitlines()[-1].split("|")[5])
+    index = write_index(folder.parent, asked=True).read_text()
+    complete = int([line for line in index.splitlines() if line.startswith("|")][-1].split("|")[5])
     assert (line.runs, line.complete) == (verdict.planned, verdict.complete)
     assert line.complete == complete
     return line, verdict

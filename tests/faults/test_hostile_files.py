@@ -244,7 +244,7 @@ def use(folder, capsys):
     """Do with a study all that needs no training: it is listed, checked, and its page is made."""
     with bounded(), warnings.catch_warnings(action="error"):
         for words, codes in (("list", {0}), ("verify", {0, 1, 2}), ("report", {0})):
-            name = [] if words == "list" else [folder.name]
+            name = {"list": [], "verify": [folder.name], "report": [folder.name, "--fewer-runs"]}[words]
             assert cli.main([words, *name, "--results", str(folder.parent)]) in codes
     assert len(capsys.readouterr().err.splitlines()) <= 1  # a search whose space is unknown is refused by one
 
