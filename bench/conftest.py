@@ -12,12 +12,12 @@ from contextlib import ExitStack
 
 import pytest
 import torch
-from rival import Rivals
+from naive_process import Rivals
 from sizes import PLANS, Plan
-from stopwatch import Stopwatch
+from timer import Stopwatch
 
 import moevae  # noqa: F401 - before torch, whose libraries read the variables that it sets
-from moevae import devices, provenance
+from moevae.utils import devices, provenance
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

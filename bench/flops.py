@@ -7,7 +7,7 @@ from typing import Any
 
 from sizes import Sizes
 
-from moevae import architecture
+from moevae.models import architecture
 
 
 def training(sizes: Sizes, chosen: int | None = None, changes: Mapping[str, Any] | None = None) -> int:

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from tabulate import tabulate
 
-from moevae.drawing import png
+from moevae.visualization.style import png
 
 Entry = Mapping[str, Any]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from moevae.config import ModelConfig, RunConfig, override
-from moevae.data import Images
+from moevae.config.schema import ModelConfig, RunConfig, override
+from moevae.data.datasets import Images
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from sizes import Sizes
 from torch import Tensor
 
-from moevae.train import Batch, Training
+from moevae.training.trainer import Batch, Training
 
 PATHS: dict[str, dict[str, Any]] = {
     "soft": {},

@@ -4,22 +4,21 @@ Run with: python -m pytest bench/test_engine.py -m ""
 """
 
 import os
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-import synthetic
-from toys import PROFILE, Listener, Toy
-
-from studies import designs, ledger, storage, upkeep
-from studies.engine import run_study
-from studies.executors import in_process
-from studies.report import write_report
-from studies.trials import Trials
+from studies.design import design as designs
+from studies.execution import plan
+from studies.execution.driver import run_study
+from studies.execution.executors.base import in_process
+from studies.report.build import write_report
+from studies.storage import open as storage
+from studies.storage.study_sync import Trials
+from studies.testing import synthetic
+from studies.testing.toys import PROFILE, Listener, Toy
+from studies.verify import check
 
 pytestmark = pytest.mark.usefixtures("of_the_cpu")
 
@@ -69,7 +68,7 @@ def large(tmp_path_factory):
 
 
 def _open(toys: designs.Design, folder: Path) -> None:
-    state = ledger.survey(toys, folder)
+    state = plan.survey(toys, folder)
     assert len(state.recorded) == 10_000
     assert not state.refused
     with storage.opened(storage.default_url(folder)) as opened:
@@ -88,7 +87,7 @@ def test_10_000_cells_open_reconcile_and_report(benchmark, large, storage_there)
 
     def run() -> None:
         begin, moment = time.process_time(), time.perf_counter()
-        _open(upkeep.design_of(large), large)
+        _open(check.design_of(large), large)
         opened = time.perf_counter() - moment
         assert write_report(large).stat().st_size < 512 * 1024, "GitHub would not show it"
         report = time.perf_counter() - moment - opened
@@ -105,4 +104,4 @@ def test_10_000_cells_open_reconcile_and_report(benchmark, large, storage_there)
 
 def test_opening_of_10_000_cells_with_new_seeds(benchmark, large):
     """Every cell has a seed to train again: all trials are written anew, as waiting."""
-    benchmark.pedantic(lambda: _open(upkeep.design_of(large).with_seeds((0, 1)), large), rounds=1)
+    benchmark.pedantic(lambda: _open(check.design_of(large).with_seeds((0, 1)), large), rounds=1)

@@ -6,7 +6,7 @@ import subprocess
 import flops
 import pytest
 import torch
-from rival import contestant
+from naive_process import contestant
 from steps import check, training_step
 
 PEERS = {"pythae": "pythae's VAE", "clustpy": "ClustPy's VaDE of one cluster"}
@@ -20,7 +20,7 @@ def test_peer(measure, device, plan, pytestconfig, peer):
         pytest.skip(f"{PEERS[peer]}: not installed (nox -s peers makes an environment that has it)")
     sizes = plan.at(experts=1)
     given = sizes.naive | {"device": device.type, "threads": torch.get_num_threads()}
-    with contestant("peer.py", peer, given=given, environment=os.environ, python=python) as other:
+    with contestant("clustpy_timing.py", peer, given=given, environment=os.environ, python=python) as other:
         losses = measure(
             f"one VAE, against {PEERS[peer]}",
             training_step(sizes, device),

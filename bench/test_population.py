@@ -7,9 +7,9 @@ import flops
 import pytest
 from steps import PATHS, check, training_step
 
-from moevae.data import Images
-from moevae.evaluation import evaluate
-from moevae.population import Population
+from moevae.data.datasets import Images
+from moevae.evaluation.evaluate import evaluate
+from moevae.training.population import Population
 
 
 def against_alone(measure, device, sizes, runs, row, other=None):

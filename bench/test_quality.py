@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from steps import PATHS, compile_model
 
-from moevae import metrics
-from moevae.config import override
-from moevae.data import load_images, load_labels
-from moevae.evaluation import evaluate
-from moevae.presets import digits
-from moevae.train import Training
+from moevae.config.presets import digits
+from moevae.config.schema import override
+from moevae.data.datasets import load_images, load_labels
+from moevae.evaluation import clustering
+from moevae.evaluation.evaluate import evaluate
+from moevae.training.trainer import Training
 
 QUANTITIES = ("nmi", "mixture_elbo", "marginal_elbo")
 
@@ -27,7 +27,7 @@ def quality(configs, images, labels, device, compiled=False):
         training.epoch()
     vars(training.model).pop("forward", None)  # evaluation asks in other sizes: nothing to compile for
     found = evaluate(training.model, configs, images)
-    scores = [each.metrics | metrics.clustering(each.assignments, labels.test) for each in found]
+    scores = [each.metrics | clustering.clustering(each.assignments, labels.test) for each in found]
     return {name: np.array([score[name] for score in scores]) for name in QUANTITIES}
 
 

@@ -4,8 +4,8 @@ import flops
 import pytest
 from steps import ARCHITECTURES, PATHS, check, chosen, dtype_of, training_step
 
-from moevae.evaluation import evaluate
-from moevae.model import Mixture
+from moevae.evaluation.evaluate import evaluate
+from moevae.models.mixture import Mixture
 
 
 def against_naive(measure, device, other, sizes, path, **facts):

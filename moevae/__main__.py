@@ -5,40 +5,41 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from moevae import arguments, console
-from moevae.arguments import Evaluate, Explore, Info, Sample, Train
+from moevae.cli import options as arguments
+from moevae.cli import parser
+from moevae.cli.options import Evaluate, Explore, Info, Sample, Train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code: 1 for a run that failed, 2 for a mistake, 130 for an interrupt."""
-    return console.exit_code(lambda: _run(arguments.parse(argv)))
+    return parser.exit_code(lambda: _run(arguments.parse(argv)))
 
 
 def _run(options: Train | Evaluate | Sample | Explore | Info) -> int:
     # Torch takes seconds to import: each command is imported when it is asked for.
     match options:
         case Train(dry_run=True):
-            from moevae.commands.plan import show
+            from moevae.cli.dry_run import show
 
             return show(options)
         case Train():
-            from moevae.commands.train import train
+            from moevae.cli.train import train
 
             return train(options)
         case Evaluate():
-            from moevae.commands.evaluate import evaluate
+            from moevae.cli.evaluate import evaluate
 
             return evaluate(options)
         case Sample():
-            from moevae.commands.sample import sample
+            from moevae.cli.sample import sample
 
             return sample(options)
         case Explore():
-            from moevae.commands.explore import explore
+            from moevae.cli.explore import explore
 
             return explore(options)
         case Info():
-            from moevae.commands.info import info
+            from moevae.cli.info import info
 
             return info(options)
 

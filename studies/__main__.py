@@ -17,22 +17,27 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from moevae.config import RunConfig
-from moevae.console import exit_code
+from moevae.cli.parser import exit_code
+from moevae.config.parsing import remedy
+from moevae.config.schema import RunConfig
 from moevae.errors import RecordError
-from moevae.files import at_home
-from moevae.settings import remedy
-from studies import arguments, baselines, designs, listing, manifest, records
-from studies.arguments import Ablate, Dashboard, List, Options, RebuildStorage, Report, Search, Verify
-from studies.designs import Design
-from studies.ledger import Ledger, survey
-from studies.origins import Origins, own_files
-from studies.signals import Stopped, end_at_once, terminable
-from studies.site import check, lost, of_options, train
-from studies.wording import count
+from moevae.utils.io import at_home
+from studies.cli import listing
+from studies.cli import options as arguments
+from studies.cli.options import Ablate, Dashboard, List, Options, RebuildStorage, Report, Search, Verify
+from studies.design import baselines
+from studies.design import design as designs
+from studies.design.design import Design
+from studies.execution.config import check, lost, of_options, train
+from studies.execution.plan import Ledger, survey
+from studies.records import schema
+from studies.records.origins import Origins, own_files
+from studies.report import manifest
+from studies.utils.formatting import count
+from studies.utils.signals import Stopped, end_at_once, terminable
 
 if TYPE_CHECKING:
-    from studies.engine import Summary
+    from studies.execution.driver import Summary
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,11 +53,11 @@ def _run(options: Options, typed: Sequence[str]) -> int:
                 case Ablate():
                     return ablate(options, again=_command(typed))
                 case Search():
-                    from studies.commands.search import search
+                    from studies.cli.search import search
 
                     return search(options, again=_command(typed))
                 case Dashboard():
-                    from studies.commands.dashboard import choose, dashboard
+                    from studies.cli.dashboard import choose, dashboard
 
                     named = options.study
                     chosen = _folder_of(named, options.results) if named else choose(options.results)
@@ -62,11 +67,11 @@ def _run(options: Options, typed: Sequence[str]) -> int:
                 case Report():
                     return report(options)
                 case Verify():
-                    from studies.commands.upkeep import verify
+                    from studies.cli.verify import verify
 
                     return verify(options, _folder_of(options.study, options.results))
                 case RebuildStorage():
-                    from studies.commands.upkeep import rebuild_storage
+                    from studies.cli.verify import rebuild_storage
 
                     return rebuild_storage(options, _folder_of(options.study, options.results))
     except KeyboardInterrupt:  # the command has told already what stays
@@ -87,10 +92,10 @@ def ablate(options: Ablate, *, again: str) -> int:
         _print_cells(ledger, folder, options.json)
         return 0
 
-    from studies import storage
-    from studies.engine import run_study  # Optuna takes a second to import: not before it is needed
-    from studies.hiring import workforce
-    from studies.progress import watching
+    from studies.cli.progress import watching
+    from studies.execution.driver import run_study  # Optuna takes a second to import: not before it is needed
+    from studies.execution.executors.factory import workforce
+    from studies.storage import open as storage
 
     site = of_options(options, folder, design.data)
     told = Console(stderr=True)
@@ -123,10 +128,10 @@ def ablate(options: Ablate, *, again: str) -> int:
         )
         raise
     if site.snapshots and Path(site.snapshots).is_dir():
-        from moevae import snapshot
+        from moevae.training import snapshots
 
         done = {cell.name(seed) for cell in design.cells for seed in design.seeds}
-        snapshot.remove(Path(site.snapshots), done)
+        snapshots.remove(Path(site.snapshots), done)
     _tell_trouble(summary)
     page = _write_report(folder)
     ledger = summary.before
@@ -236,7 +241,7 @@ def _tell_trouble(summary: Summary) -> None:
 
 def _folder_of(study: str, results: Path) -> Path:
     for folder in (results / study, at_home(Path(study))):
-        if records.is_study(folder):
+        if schema.is_study(folder):
             return folder
     there = ", ".join(line.name for line in listing.studies(results)) or "none"
     raise RecordError(
@@ -245,19 +250,19 @@ def _folder_of(study: str, results: Path) -> Path:
 
 
 def _write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = False) -> Path:
-    from studies.report import write_report
+    from studies.report.build import write_report
 
     return write_report(folder, overwrite=overwrite, fewer_runs=fewer_runs)
 
 
 def _write_html(page: Path, *, overwrite: bool) -> Path:
-    from studies.report import write_html
+    from studies.report.build import write_html
 
     return write_html(page, overwrite=overwrite)
 
 
 def _write_index(results: Path, *, asked: bool) -> None:
-    from studies.report import write_index
+    from studies.report.build import write_index
 
     write_index(results, asked=asked)
 

@@ -26,7 +26,7 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Figures are made and not drawn, which takes most of the time of a report."""
-    for module in ("moevae.drawing", "studies.plots", "studies.pictures"):
+    for module in ("moevae.visualization.style", "studies.report.plots", "studies.report.run_plots"):
         monkeypatch.setattr(f"{module}.png", lambda figure: b"not drawn")
 
 

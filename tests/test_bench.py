@@ -24,7 +24,7 @@ def bench(pytestconfig):
 INTERRUPTING = """
 import os, signal
 import steps
-from stopwatch import Stopwatch
+from timer import Stopwatch
 
 measured, check = Stopwatch._seconds, steps.check
 

@@ -8,13 +8,13 @@ import torch
 from commands import TINY, said
 from small import EVEN, ODD, config, images, mixture, population, weights
 
-from moevae import devices
-from moevae.config import override
-from moevae.data import Images
-from moevae.evaluation import evaluate
-from moevae.population import Population
-from moevae.presets import mnist
-from moevae.train import Training, fit
+from moevae.config.presets import mnist
+from moevae.config.schema import override
+from moevae.data.datasets import Images
+from moevae.evaluation.evaluate import evaluate
+from moevae.training.population import Population
+from moevae.training.trainer import Training, fit
+from moevae.utils import devices
 from studies.__main__ import main
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]

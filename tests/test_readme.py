@@ -10,7 +10,7 @@ from statistics import mean, stdev
 import pytest
 
 import moevae
-from studies import designs
+from studies.design import design as designs
 
 README = Path(__file__).parent.parent / "README.md"
 RESULTS = README.parent / "results"

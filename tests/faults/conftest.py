@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from moevae import provenance
+from moevae.utils import provenance
 
 _LINES = pytest.StashKey[dict[str, str]]()
 

@@ -5,13 +5,14 @@ import random
 import shutil
 
 import pytest
-import synthetic
 
-from moevae import config as configs
-from moevae import snapshot
+from moevae.config import schema as configs
 from moevae.errors import CheckpointError, RecordError
-from studies import records, upkeep
-from studies.report import write_report
+from moevae.training import snapshots
+from studies.records import schema
+from studies.report.build import write_report
+from studies.testing import synthetic
+from studies.verify import check
 
 torch = pytest.importorskip("torch")
 AXES = {"objective.balance_weight": [0.0, 20.0], "routing.kind": ["soft", "hard"]}
@@ -76,7 +77,7 @@ BREAKAGES = {
     "zeros": lambda path, chance: path.write_bytes(bytes(path.stat().st_size)),
     "not JSON": lambda path, chance: path.write_text("<html>"),
     "a list": lambda path, chance: path.write_text("[]"),
-    "newer schema": changed("schema_version", records.SCHEMA + 1),
+    "newer schema": changed("schema_version", schema.SCHEMA + 1),
     "foreign schema": lambda path, chance: path.write_text('{"accuracy": 0.9}'),
     "another configuration": changed("config.train.epochs", 1234),
     "impossible configuration": changed("config.model.num_experts", 0),
@@ -93,18 +94,18 @@ BREAKAGES = {
 
 
 def test_broken_records_are_named_and_not_counted(folder, reliability, monkeypatch):
-    for module in ("plots", "pictures"):
-        monkeypatch.setattr(f"studies.{module}.png", lambda figure: b"not drawn")
+    for module in ("plots", "run_plots"):
+        monkeypatch.setattr(f"studies.report.{module}.png", lambda figure: b"not drawn")
     chance = random.Random(0)
     paths = sorted((folder / "records").glob("*.json"))
-    whole = {record.fingerprint: record for record in records.read_all(folder)[0]}
+    whole = {record.fingerprint: record for record in schema.read_all(folder)[0]}
     broken = chance.sample(paths, 3 * len(BREAKAGES))
     for path, break_it in zip(broken, 3 * list(BREAKAGES.values()), strict=True):
         break_it(path, chance)
     copied = [path for path in paths if path not in broken][:4]
     copies = [shutil.copy(path, path.with_name(f"{path.stem} (copy).json")) for path in copied]
 
-    good, refused = records.read_all(folder)
+    good, refused = schema.read_all(folder)
     untouched = {path.stem for path in paths if path not in broken}
     assert {record.fingerprint for record in good} == untouched
     assert all(record == whole[record.fingerprint] for record in good)
@@ -114,7 +115,7 @@ def test_broken_records_are_named_and_not_counted(folder, reliability, monkeypat
     }
     assert {name for name in names if any(name in str(error) for error in refused)} == names
 
-    problems = upkeep.verify(folder).problems
+    problems = check.verify(folder).problems
     assert {name for name in names if any(name in problem for problem in problems)} == names
     report = write_report(folder).read_text()
     assert all(name in report for name in names)
@@ -128,36 +129,36 @@ def test_broken_records_are_named_and_not_counted(folder, reliability, monkeypat
 def test_no_byte_of_a_record_can_change_unseen(folder):
     chance = random.Random(2)
     path = sorted((folder / "records").glob("*.json"))[0]
-    whole, record = path.read_bytes(), records.read(path)
+    whole, record = path.read_bytes(), schema.read(path)
     for _ in range(300):
         broken = bytearray(whole)
         broken[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
         path.write_bytes(broken)
         with pytest.raises(RecordError, match=path.name):
-            records.read(path)
+            schema.read(path)
     path.write_bytes(whole.replace(b"\n", b"\r\n"))
-    assert records.read(path) == record, "a checkout may change the ends of lines"
+    assert schema.read(path) == record, "a checkout may change the ends of lines"
 
 
 def test_a_newer_record_is_kept_when_its_place_is_needed(folder):
     path = sorted((folder / "records").glob("*.json"))[0]
-    record = records.read(path)
-    changed("schema_version", records.SCHEMA + 1)(path, None)
+    record = schema.read(path)
+    changed("schema_version", schema.SCHEMA + 1)(path, None)
     newer = path.read_bytes()
-    records.publish(folder, records.Outcome(record=record))
-    assert records.read(path) == record
+    schema.publish(folder, schema.Outcome(record=record))
+    assert schema.read(path) == record
     assert [kept.read_bytes() for kept in (folder / "refused").iterdir()] == [newer]
 
 
 def test_flipped_bits_in_checkpoints_are_found(tmp_path, reliability):
     chance = random.Random(1)
     path, config = tmp_path / "a.snapshot", [configs.RunConfig()]
-    snapshot.write(path, config, {"weights": torch.randn(3, 50)}, {"epoch": 3})
+    snapshots.write(path, config, {"weights": torch.randn(3, 50)}, {"epoch": 3})
     whole = path.read_bytes()
     for _ in range(100):
         broken = bytearray(whole)
         broken[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
         path.write_bytes(broken)
         with pytest.raises(CheckpointError, match=str(path)):
-            snapshot.read(path, config)
+            snapshots.read(path, config)
     reliability("broken files", "100 checkpoints with one bit flipped", "each found and named, none used")

@@ -8,14 +8,15 @@ import warnings
 
 import pytest
 from optuna.trial import TrialState
-from test_searching import go
-from toy_studies import HERE, ToyStudy
-from toys import Listener, Toy
 
-from studies import records, searches
-from studies.cluster import dask
-from studies.engine import run_study
-from studies.executors import WorkersError
+from studies.execution.driver import run_study
+from studies.execution.executors.base import WorkersError
+from studies.execution.executors.dask import dask
+from studies.records import schema
+from studies.search import search as searches
+from studies.testing.toy_searches import go
+from studies.testing.toy_studies import HERE, ToyStudy
+from studies.testing.toys import Listener, Toy
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Dask's own, of sockets that killed workers leave
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Dask's own, of sockets that
 
 @pytest.fixture
 def cluster(monkeypatch):
-    paths = [str(HERE.parent), str(HERE.parent.parent)]
+    paths = [str(HERE.parent.parent)]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -81,7 +82,7 @@ def test_a_search_on_a_cluster(tmp_path, cluster):
         found = go(search, tmp_path / "s", toy, trials=9, workforce=workforce)
     assert len(found.trials) == 9
     assert {trial.state for trial in found.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
-    good, bad = records.read_all(tmp_path / "s")
+    good, bad = schema.read_all(tmp_path / "s")
     assert not bad
     complete = [trial for trial in found.trials if trial.state is TrialState.COMPLETE]
     assert len(good) == 2 * len(complete) > 0
@@ -89,7 +90,7 @@ def test_a_search_on_a_cluster(tmp_path, cluster):
 
 
 def test_no_scheduler_is_told_in_one_line(monkeypatch):
-    monkeypatch.setattr("studies.cluster._PATIENCE", 0.5)
+    monkeypatch.setattr("studies.execution.executors.dask._PATIENCE", 0.5)
     wrong = {
         "tcp://127.0.0.1:1": "no scheduler answers there",
         "nonsense://x": "unknown address scheme 'nonsense'",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from moevae import config as configs
+from moevae.config import schema as configs
 from studies import __main__ as cli
 
 KEYS = [*configs.keys(), "objective"]

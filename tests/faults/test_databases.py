@@ -7,12 +7,12 @@ import time
 
 import pytest
 from databases import postgres
-from test_storms import storm
-from toy_studies import ToyStudy, wait_until
 
-from studies import storage, upkeep
-from studies.rows import Rows
-from studies.storage import StorageError
+from studies.storage import open as storage
+from studies.storage.bulk_insert import Rows
+from studies.storage.open import StorageError
+from studies.testing.toy_studies import ToyStudy, storm, wait_until
+from studies.verify import check
 
 
 @pytest.mark.timeout(600)
@@ -71,8 +71,8 @@ def test_a_server_that_stays_away_ends_the_study_in_one_line_and_keeps_its_runs(
         end(self, number, trial)
 
     with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
-        patch.setattr("studies.rows.Rows.end", broken)
-        patch.setattr("studies.storage.SQLAlchemyError", sqlite3.Error)
+        patch.setattr("studies.storage.bulk_insert.Rows.end", broken)
+        patch.setattr("studies.storage.open.SQLAlchemyError", sqlite3.Error)
         with pytest.raises(StorageError, match=r"out of order .disk I/O error.*records are kept"):
             study.run()
     assert study.published() == 4
@@ -106,7 +106,7 @@ def test_a_broken_storage_file_is_told_and_made_anew(tmp_path):
     path.write_bytes(b"no database" * 1000)
     with pytest.raises(StorageError, match="rebuild-storage"):
         study.run()
-    assert any("rebuild-storage" in problem for problem in upkeep.verify(study.folder).problems)
-    assert upkeep.rebuild(study.folder) == 3
-    assert not upkeep.verify(study.folder).problems
+    assert any("rebuild-storage" in problem for problem in check.verify(study.folder).problems)
+    assert check.rebuild(study.folder) == 3
+    assert not check.verify(study.folder).problems
     study.assert_complete_once()

@@ -7,14 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-import synthetic
-from toy_studies import ToyStudy
-from toys import outcome
 
-from moevae import config as configs
-from moevae import snapshot
+from moevae.config import schema as configs
+from moevae.training import snapshots
 from studies import __main__ as cli
-from studies import records, storage
+from studies.records import schema
+from studies.storage import open as storage
+from studies.testing import synthetic
+from studies.testing.toy_studies import ToyStudy
+from studies.testing.toys import outcome
 
 torch = pytest.importorskip("torch")
 AXES = {"objective.balance_weight": [0.0, 20.0], "routing.kind": ["soft", "hard"]}
@@ -51,7 +52,7 @@ def run(monkeypatch, capsys):
         monkeypatch.setattr(
             cli, "train", lambda configs, /, *, on_epoch, site: study.toy(configs, on_epoch=None)
         )
-        monkeypatch.setattr("studies.site.code", lambda: None)  # toys are of no code
+        monkeypatch.setattr("studies.execution.config.code", lambda: None)  # toys are of no code
         monkeypatch.setattr(cli, "check", lambda configs, site: None)
         monkeypatch.setattr(storage, "PATIENCE", 0.3)
         code = cli.main(
@@ -72,7 +73,7 @@ def study(tmp_path, disk, monkeypatch):
 
 
 def no_half_file(folder: Path) -> bool:
-    return not records.read_all(folder)[1] and not list(folder.rglob("*.tmp"))
+    return not schema.read_all(folder)[1] and not list(folder.rglob("*.tmp"))
 
 
 @pytest.mark.parametrize("when", ["at a record", "at the storage", "from the start"])
@@ -83,7 +84,7 @@ def test_a_full_disk(study, disk, run, monkeypatch, reliability, when):
             study.toy.__class__, "__call__", _filling(study.toy.__class__.__call__, disk, ballasts)
         )
     elif when == "at the storage":
-        monkeypatch.setattr(records, "publish", _filling(records.publish, disk, ballasts, after=True))
+        monkeypatch.setattr(schema, "publish", _filling(schema.publish, disk, ballasts, after=True))
     else:
         ballasts.append(fill(disk))
     code, told = run(study)
@@ -166,12 +167,12 @@ def test_a_folder_without_permission(tmp_path, run, monkeypatch):
 def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(disk, tmp_path, reliability):
     config = [outcome_config()]
     path = disk / "a.snapshot"
-    snapshot.write(path, config, {"weights": torch.zeros(1000)}, {"epoch": 1})
+    snapshots.write(path, config, {"weights": torch.zeros(1000)}, {"epoch": 1})
     fill(disk)
     with pytest.raises(OSError, match="space left") as caught:
-        snapshot.write(path, config, {"weights": torch.ones(100_000)}, {"epoch": 2})
+        snapshots.write(path, config, {"weights": torch.ones(100_000)}, {"epoch": 2})
     assert caught.value.filename == str(path)
-    tensors, plain = snapshot.read(path, config)
+    tensors, plain = snapshots.read(path, config)
     assert plain == {"epoch": 1}
     assert not tensors["weights"].any()
     assert not list(disk.glob(".*"))

@@ -8,7 +8,8 @@ import time
 
 import psutil
 import pytest
-from toy_studies import ToyStudy, wait_until, workers_of
+
+from studies.testing.toy_studies import ToyStudy, wait_until, workers_of
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="signals"),

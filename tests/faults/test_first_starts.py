@@ -6,11 +6,11 @@ import sys
 
 import pytest
 from databases import postgres
-from toy_studies import ToyStudy
-from toys import Toy
 
 from moevae.errors import MoevaeError
-from studies.ownership import OwnedError
+from studies.storage.ownership import OwnedError
+from studies.testing.toy_studies import ToyStudy
+from studies.testing.toys import Toy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
 STARTS = 6

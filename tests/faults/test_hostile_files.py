@@ -12,16 +12,17 @@ import hostile
 import numpy as np
 import psutil
 import pytest
-import synthetic
 from PIL import Image
 
 from moevae import __main__ as core
-from moevae import checkpoint
-from moevae import config as configs
+from moevae.config import schema as configs
 from moevae.errors import MoevaeError, RecordError
-from moevae.population import Population
+from moevae.training import checkpoint
+from moevae.training.population import Population
 from studies import __main__ as cli
-from studies import published, records, study_file
+from studies.records import schema, study_file
+from studies.report import literature
+from studies.testing import synthetic
 
 torch = pytest.importorskip("torch")
 
@@ -146,7 +147,7 @@ def whole(tmp_path_factory):
         "train.epochs": 1,
     }
     config = configs.override(configs.RunConfig(), changes)
-    from moevae.data import load_images
+    from moevae.data.datasets import load_images
 
     images = load_images(config.data)
     training = Population([config], images, torch.device("cpu"))
@@ -185,10 +186,10 @@ def test_published_numbers(most, tmp_path, reliability):
 
     def check(name):
         with bounded(), pytest.raises(RecordError) as caught:
-            published.published.__wrapped__(path)
+            literature.published.__wrapped__(path)
         assert "\n" not in str(caught.value)
 
-    good = published.PATH.read_bytes()
+    good = literature.PATH.read_bytes()
     extra = [
         ("a number", hostile.put(b"clustering = 1\nlikelihood = []")),
         ("an unknown key", hostile.put(b'colour = "red"\n' + good)),
@@ -313,7 +314,7 @@ def test_contents_of_records(most, study, capsys, reliability):
         _, made = case
         synthetic.change(path, lambda kept: (kept.clear(), kept.update(made)))
         with bounded():
-            (bad,) = records.read_all(study)[1] or [None]
+            (bad,) = schema.read_all(study)[1] or [None]
         if bad:
             message = str(bad)
             assert str(path) in message
@@ -374,7 +375,7 @@ def test_pictures_of_records(most, study, tmp_path, capsys, reliability):
             synthetic.change(
                 path, lambda tree, digest=digest: tree["pictures"]["samples"].update(sha256=digest)
             )
-        if len(records.read_all(study)[0]) == len(paths):
+        if len(schema.read_all(study)[0]) == len(paths):
             use(study, capsys)
             wrong += "cannot be shown" in (study / "report.md").read_text()
         for path in paths:

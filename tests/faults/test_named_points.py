@@ -4,19 +4,20 @@ import os
 import sys
 
 import pytest
-from toy_studies import ToyStudy, die, in_child
 
-from studies import engine, records
-from studies.trials import Trials
+from studies.execution import driver
+from studies.records import schema
+from studies.storage.study_sync import Trials
+from studies.testing.toy_studies import ToyStudy, die, in_child
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
 
 STEPS = {
     "reconcile": (Trials, "reconcile"),
     "queue a cell": (Trials, "_add"),
-    "write the plan": (engine, "write_study"),
+    "write the plan": (driver, "write_study"),
     "start a cell": (Trials, "start"),
-    "publish": (records, "publish"),
+    "publish": (schema, "publish"),
     "tell": (Trials, "finish"),
 }
 

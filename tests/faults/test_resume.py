@@ -1,4 +1,5 @@
-"""Training that was killed goes on to the very same numbers (in one process: `tests/test_snapshot.py`)."""
+"""Training that was killed goes on to the very same numbers
+(in one process: `tests/moevae/training/test_snapshots.py`)."""
 
 import json
 import os

@@ -11,9 +11,9 @@ import warnings
 from concurrent.futures import wait
 
 import pytest
-from toy_studies import HERE, ToyStudy, wait_until
 
-from studies.cluster import dask
+from studies.execution.executors.dask import dask
+from studies.testing.toy_studies import HERE, ToyStudy, wait_until
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Dask's own, of sockets that dead schedulers leave

@@ -1,15 +1,12 @@
 """Every cell is done once, whatever is killed meanwhile."""
 
-import random
 import signal
 import time
 
 import psutil
 import pytest
-from toy_studies import ToyStudy, kill_one_worker, wait_until, workers_of
 
-ATTEMPTS = 50
-"""Of a cell in a storm: with the usual 5, one that is hit that often would be given up as it should be."""
+from studies.testing.toy_studies import ToyStudy, storm, wait_until, workers_of
 
 
 @pytest.mark.parametrize(("cells", "workers"), [(24, 2), pytest.param(1000, 4, marks=pytest.mark.faults)])
@@ -26,32 +23,6 @@ def test_every_cell_exactly_once(tmp_path, reliability, cells, workers):
         f"{len(counts):,} complete, none twice, none missing",
         sized=True,
     )
-
-
-def storm(
-    study: ToyStudy, worker_kills: int, driver_kills: int, seed: int, *, seconds: float = 0.25
-) -> tuple[int, int]:
-    """Start drivers, killing them and their workers at random, and then let one come to its end."""
-    chance = random.Random(seed)
-    killed, starts = 0, 0
-    while killed < worker_kills or starts < driver_kills:
-        starts += 1
-        with study.driver(seconds=seconds, attempts=ATTEMPTS) as driver:
-            wait_until(lambda: workers_of(driver) or driver.poll() is not None)
-            share = -(-worker_kills // max(driver_kills, 1))
-            for _ in range(min(share, worker_kills - killed)):
-                time.sleep(chance.uniform(0, 0.6))
-                killed += kill_one_worker(driver, chance)
-            time.sleep(chance.uniform(0, 0.6))
-            if starts <= driver_kills:
-                driver.kill()
-            else:
-                assert driver.wait(200) == 0
-        if driver.returncode == 0 and killed < worker_kills:
-            raise AssertionError("the study was over before the storm: give it more cells")
-    with study.driver() as driver:
-        assert driver.wait(200) == 0
-    return killed, min(starts, driver_kills)
 
 
 @pytest.mark.timeout(600)

@@ -5,11 +5,11 @@ import re
 import sys
 
 import pytest
-from toy_studies import ToyStudy
-from toys import Toy
 
 from moevae.errors import MoevaeError
-from studies.locks import StudyLockedError
+from studies.records.lock import StudyLockedError
+from studies.testing.toy_studies import ToyStudy
+from studies.testing.toys import Toy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
 STARTS = 10

@@ -17,10 +17,10 @@ import sklearn.metrics  # noqa: F401
 import torch._dynamo  # noqa: F401
 
 import moevae
-from moevae import snapshot
-from moevae.train import Training
-from studies.runs import run_population
-from studies.site import Site
+from moevae.training import snapshots
+from moevae.training.trainer import Training
+from studies.execution.config import Site
+from studies.execution.run import run_population
 
 CONFIG = {
     "data.train_size": 256,
@@ -39,7 +39,7 @@ def die(*_: object) -> None:
 def arm(point: str) -> None:
     """Let this process die at a point: `step 7`, or before, within or after the third `checkpoint`."""
     when, _, number = point.partition(" ")
-    owner, name = (Training, "step") if when == "step" else (snapshot, "write")
+    owner, name = (Training, "step") if when == "step" else (snapshots, "write")
     real, calls = getattr(owner, name), []
 
     def function(*args, **options):

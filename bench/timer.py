@@ -1,0 +1,154 @@
+"""Times steps, one round of each contestant after the other, and writes down what a table needs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import memory
+import numpy as np
+import torch
+from naive_process import Rival
+
+Step = Callable[[], Any]
+
+WARM_UP = 2
+GEMM = {"cpu": 1024, "cuda": 8192}
+"""Rows and columns of the product whose speed is the peak: large enough to fill the device."""
+
+
+class Stopwatch:
+    """One benchmark: its step, and what is timed between its rounds."""
+
+    def __init__(self, benchmark: Any, rounds: int, device: torch.device) -> None:
+        self.benchmark, self.rounds, self.device = benchmark, rounds, device
+
+    def __call__(
+        self,
+        row: str,
+        step: Step,
+        *,
+        images: int,
+        flops: int | None = None,
+        rival: Rival | None = None,
+        against: Rival | None = None,
+        beside: Step | None = None,
+        dtype: torch.dtype = torch.float32,
+        tf32: bool = False,
+        rounds: int | None = None,
+        **facts: Any,
+    ) -> list[Any]:
+        """Time a step and return what its rounds returned.
+
+        Args:
+            row: name of the row.
+            step: what is timed.
+            images: how many a step sees, of all runs together.
+            flops: exact operations an image.
+            rival: the naive baseline, which takes a step before every round, of fewer images where a step is
+                of several runs: it would train them one after another, image by image at the same speed.
+            against: another contestant that times itself, likewise, to compare with.
+            beside: a step to compare with, likewise.
+            dtype: of the products.
+            tf32: whether the step and the product whose speed is the peak may round to TensorFloat-32.
+            rounds: how often; None for the plan's number.
+            facts: where the row stands: what is swept, and its value.
+        """
+        step = tensor_float_32(step) if tf32 else step
+        size = GEMM.get(self.device.type, 1024)
+        product = self._product(dtype, size) if flops else None
+        product = tensor_float_32(product) if product and tf32 else product
+        ours: list[float] = []
+        theirs: list[float] = []
+        peaks: list[float] = []
+        results: list[Any] = []
+
+        def before() -> None:
+            if rival:
+                rival.step()
+            if against:
+                against.step()
+                theirs.append(against.seconds[-1])
+            if beside:
+                theirs.append(self._seconds(beside))
+            if product:
+                peaks.append(2 * size**3 / self._seconds(product))
+
+        def timed() -> None:
+            ours.append(self._seconds(lambda: results.append(step())))
+
+        held = memory.reset(self.device)
+        for _ in range(WARM_UP):
+            before()
+            timed()
+        first, count = ours[0], rounds or self.rounds
+        for warm in (ours, theirs, peaks, *([rival.seconds] if rival else [])):
+            warm.clear()
+        self.benchmark.pedantic(timed, setup=before, rounds=count, iterations=1)
+        seconds = float(np.median(ours))
+        info = self.benchmark.extra_info
+        info |= {
+            "row": row,
+            "facts": facts,
+            "images": images,
+            "images_per_second": images / seconds,
+            "unit": "images/s, from the median round",
+            "seconds": _spread(ours),
+            "first_call_seconds": first,
+            "peak_memory_mib": round((memory.peak(self.device) - held) / 2**20, 1),
+            "rounds": count,
+            "device": self.device.type,
+            "dtype": str(dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+        }
+        if flops:
+            peak = float(np.median(peaks))
+            info |= {
+                "flops_per_image": flops,
+                "peak_gflops": peak / 1e9,
+                "share_of_peak": flops * images / seconds / peak,
+            }
+        if rival:
+            info["ratio_to_naive"] = _spread(np.divide(rival.seconds, ours) * images / rival.images)
+        if theirs:
+            info["ratio_to_beside"] = _spread(np.divide(theirs, ours))
+        return results
+
+    def _seconds(self, step: Step) -> float:
+        """Return what a step takes: by events on a GPU, by the clock elsewhere."""
+        if self.device.type == "cuda":
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            torch.cuda.synchronize(self.device)
+            start.record()
+            step()
+            end.record()
+            torch.cuda.synchronize(self.device)
+            return start.elapsed_time(end) / 1e3
+        begin = time.perf_counter()
+        step()
+        return time.perf_counter() - begin
+
+    def _product(self, dtype: torch.dtype, size: int) -> Step:
+        stream = torch.Generator(self.device).manual_seed(0)
+        a, b, c = (torch.randn(size, size, generator=stream, device=self.device).to(dtype) for _ in range(3))
+        return lambda: torch.mm(a, b, out=c)
+
+
+def tensor_float_32(step: Step) -> Step:
+    """Return the step with products of float32 in TensorFloat-32, where the device has it."""
+
+    def rounded() -> Any:
+        torch.set_float32_matmul_precision("high")
+        try:
+            return step()
+        finally:
+            torch.set_float32_matmul_precision("highest")
+
+    return rounded
+
+
+def _spread(values: Any) -> dict[str, float]:
+    """Return the median and the quartiles."""
+    low, median, high = np.percentile(values, [25, 50, 75])
+    return {"median": float(median), "q1": float(low), "q3": float(high), "n": len(values)}

@@ -1,0 +1,105 @@
+"""`evaluate`: measure trained runs on a split."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+import torch
+
+from moevae.cli.options import OF_EVALUATION, Evaluate
+from moevae.config import parsing
+from moevae.config.schema import DataConfig, fingerprint
+from moevae.data.datasets import Images, Labels, identify, load_images, load_labels
+from moevae.errors import CheckpointError, ConfigError
+from moevae.evaluation import result_schema
+from moevae.evaluation.result_schema import Score
+from moevae.training import checkpoint
+from moevae.training.checkpoint import Trained
+from moevae.utils import devices
+from moevae.utils.identity import differences
+
+
+def evaluate(options: Evaluate) -> int:
+    """Measure each checkpoint and print its metrics."""
+    if not options.checkpoints:
+        raise ConfigError("no CHECKPOINT: name a file that `python -m moevae train` wrote")
+    changes = parsing.parse_settings(options.set)
+    for key in changes:
+        if not key.startswith(OF_EVALUATION):
+            raise ConfigError(f"--set {key}: a trained run keeps it; only data and evaluation can change")
+    memory = parsing.parse_memory(options.memory)
+    device = devices.resolve(options.device)
+    devices.prepare()
+    runs = [checkpoint.load(path) for path in options.checkpoints]
+    configs = [parsing.apply_settings(run.config, changes) for run in runs]
+    load = functools.cache(lambda data: _load(data, options.data_root))
+    for path, run, config in zip(options.checkpoints, runs, configs, strict=True):
+        check(path, run, config.data, *load(config.data))
+    found = []
+    for run, config in zip(runs, configs, strict=True):
+        found += result_schema.score(
+            run.model.to(device), [config], *load(config.data), options.split, memory
+        )
+    if options.json:
+        entries = [
+            {
+                "checkpoint": str(path),
+                "fingerprint": fingerprint(run.config),
+                "seed": run.config.seed,
+                "data": score.config.data.name,
+                "num_samples": score.config.evaluation.num_samples,
+                "split": options.split,
+                **score.to_dict(),
+            }
+            for path, run, score in zip(options.checkpoints, runs, found, strict=True)
+        ]
+        print(json.dumps({"hardware": devices.describe(device), "runs": entries}, indent=1))
+    else:
+        _print(options, found, device)
+    return 0
+
+
+def _load(data: DataConfig, root: Path | None) -> tuple[Images, Labels | None]:
+    return load_images(data, root), load_labels(data, root)
+
+
+def check(path: Path, run: Trained, data: DataConfig, images: Images, labels: Labels | None = None) -> None:
+    """Refuse images of another size; tell of images, or labels, that changed under the same name."""
+    if (images.height, images.width) != (run.height, run.width):
+        raise CheckpointError(
+            f"{path}: trained on images of {run.height} x {run.width} pixels,"
+            f" and {data.name} has {images.height} x {images.width}"
+        )
+    if data.name == run.config.data.name and run.identity:
+        now = replace(identify(images, labels), labels=labels.sha256 if labels else None)
+        if found := differences(run.identity, now):
+            told = ", ".join(found)
+            print(f"note: {data.name} holds other data than {path} was trained on ({told})", file=sys.stderr)
+
+
+def _print(options: Evaluate, found: Sequence[Score], device: torch.device) -> None:
+    rows = list(zip(options.checkpoints, found, strict=True))
+    if result_schema.are_seeds_of_one_cell(found):
+        rows.sort(key=lambda row: row[1].config.seed)
+        names = [f"seed {each.config.seed}" for _, each in rows]
+    else:
+        names = [f"run {number}" for number in range(1, len(rows) + 1)]
+    ordered = [each for _, each in rows]
+    data = list(dict.fromkeys(each.config.data.name for each in found))
+    print(f"{options.split} split of {', '.join(data)}\n\n{result_schema.table(ordered, names)}\n")
+    print(result_schema.about_marginal(ordered))
+    print(result_schema.loads(ordered, names))
+    if told := result_schema.shared(ordered, names):
+        print(told)
+    if any("nmi" in each.metrics for each in found):
+        print(result_schema.ABOUT_LABELS)
+    for name, (path, each) in zip(names, rows, strict=True):
+        print(f"{name}: {path}" + (f", on {each.config.data.name}" if len(data) > 1 else ""))
+    speed = fmean(each.images_per_second for each in found)
+    print(f"evaluated at {speed:,.0f} images/s\non {result_schema.hardware(device)}")

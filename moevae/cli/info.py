@@ -1,0 +1,107 @@
+"""`info`: what is installed, or what a checkpoint holds."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from moevae.cli.dry_run import described
+from moevae.cli.options import Info
+from moevae.config.presets import PRESETS
+from moevae.config.schema import fingerprint, to_dict
+from moevae.data import idx
+from moevae.data.releases import RELEASES
+from moevae.errors import DataError
+from moevae.nn.stacked import count_parameters
+from moevae.training import checkpoint
+from moevae.utils import devices, provenance
+
+
+def info(options: Info) -> int:
+    """Print what there is to know of a checkpoint, or of this installation."""
+    if options.checkpoint is not None:
+        return _of_checkpoint(options.checkpoint, options.json)
+    about = _installation(options.data_root)
+    if options.json:
+        print(json.dumps(about, indent=1))
+        return 0
+    for name, version in about["versions"].items():
+        print(f"{name:14}{version}")
+    if about["commit"]:
+        print(f"{'commit':14}{about['commit'][:12]}{', with changes' if about['dirty'] else ''}")
+    cpu = about["cpu"]
+    print(f"\ncores         {cpu['cores']} (torch uses {cpu['threads']}), {cpu['memory_gib']} GiB of memory")
+    for device in about["devices"]:
+        auto = " (what auto takes)" if device["name"] == about["auto"] else ""
+        print(f"device {device['name']:7}{device['description']}{auto}")
+    print(f"\ndata root     {about['data_root']}")
+    for name, state in about["data"].items():
+        print(f"{name:14}{state}")
+    print("npz:PATH      your own: np.savez(PATH, images=...), labels=... if there are any")
+    print("\npresets")
+    for name, text in about["presets"].items():
+        print(f"  {name}")
+        print(textwrap.fill(text, 79, initial_indent=" " * 4, subsequent_indent=" " * 4))
+    return 0
+
+
+def _installation(root: Path | None) -> dict[str, Any]:
+    commit, dirty = provenance.commit()
+    place, unknown = None, ""
+    try:
+        place = idx.data_root(root)
+    except DataError as error:
+        unknown = f"unknown ({error})"
+    here = {"digits": "there (comes with scikit-learn)"} | {
+        name: "there" if place and idx.is_there(name, place) else "not there yet: the first use downloads it"
+        for name in RELEASES
+    }
+    return {
+        "versions": provenance.versions(),
+        "commit": commit,
+        "dirty": dirty,
+        "devices": [
+            {"name": str(device), "description": str(devices.describe(device)["device_name"])}
+            for device in devices.available()
+        ],
+        "auto": str(devices.resolve("auto")),
+        "cpu": devices.describe(torch.device("cpu")),
+        "data_root": str(place or unknown),
+        "data": here,
+        "presets": {name: " ".join((make.__doc__ or "").split()) for name, make in PRESETS.items()},
+    }
+
+
+def _of_checkpoint(path: Path, as_json: bool) -> int:
+    trained = checkpoint.load(path)
+    config, model = trained.config, trained.model
+    gate, experts = count_parameters(model.gate), count_parameters(model.experts)
+    shared = count_parameters(model.experts.encoder.trunk)
+    about = {
+        "checkpoint": str(path),
+        "fingerprint": fingerprint(config),
+        "seed": config.seed,
+        "height": trained.height,
+        "width": trained.width,
+        "parameters": {"gate": gate, "experts": experts, "all": gate + experts},
+        "bytes": path.stat().st_size,
+        "data_sha256": trained.sha256,
+        "labels_sha256": trained.labels_sha256,
+        "config": to_dict(config),
+    }
+    if as_json:
+        print(json.dumps(about, indent=1))
+        return 0
+    print(f"{path}")
+    print(f"fingerprint  {about['fingerprint']}, seed {config.seed}")
+    print(f"images       {trained.height} x {trained.width} pixels of {config.data.name}")
+    each = (experts - shared) // config.model.num_experts
+    parts = f"gate {gate:,}, {config.model.num_experts} experts of {each:,}"
+    print(f"parameters   {gate + experts:,}: {parts}{f', shared {shared:,}' if shared else ''}")
+    print(f"file         {path.stat().st_size:,} bytes\n")
+    print(described(config))
+    return 0

@@ -1,0 +1,195 @@
+"""How the command lines read what was typed, and what they do about a mistake: one line, and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import io
+import operator
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, subcommand
+
+from moevae.config.schema import keys
+from moevae.errors import ConfigError, MoevaeError
+from moevae.utils.io import at_home
+from moevae.utils.redaction import learn, redacting
+from moevae.utils.suggest import is_text, nearest
+
+MENDABLE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EBADF, errno.EIO),
+}
+"""What a person can mend: a full disk, a folder that may not be written to, a name that is too long."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a command line: what it may be given, and what its `--help` says first."""
+
+    name: str
+    options: type
+    """A dataclass."""
+    help: str
+    """Its first line stands alone where all commands are listed."""
+    settings: tuple[str, ...] = ("",)
+    """How settings begin that `--set` may change, where there is a `--set`."""
+
+
+def parse(
+    commands: Sequence[Command], arguments: Sequence[str] | None, *, prog: str, description: str
+) -> Any:
+    """Return what was typed, as an instance of one command's options.
+
+    `--help` prints and exits; a mistake is told in one line, with exit code 2.
+    """
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    told = io.StringIO()
+    for word in typed:
+        learn(word.partition("=")[2] if word.startswith("--") else word)
+    try:
+        if typed and not typed[0].startswith("-"):
+            nearest("command", typed[0], [each.name for each in commands])
+        with contextlib.redirect_stderr(told):
+            options = tyro.cli(
+                _union(commands, chosen=typed[0] if typed else ""),
+                args=typed,
+                prog=prog,
+                description=description,
+                config=(FlagCreatePairsOff, OmitArgPrefixes),
+            )
+        return _with_paths(options)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except SystemExit as stop:
+        if stop.code:
+            chosen = next((each for each in commands if typed and each.name == typed[0]), None)
+            print(f"error: {one_line(told.getvalue(), chosen, prog)}", file=sys.stderr)
+        raise
+
+
+def _with_paths(options: Any) -> Any:
+    """Return the options with `~` at the beginning of each path made the user's own folder.
+
+    Raises:
+        ConfigError: there is no such folder, or a path is not UTF-8.
+    """
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    changes: dict[str, Any] = {}
+    for name, value in given.items():
+        if isinstance(value, Path):
+            changes[name] = _path(name, value)
+        elif isinstance(value, tuple) and value and all(isinstance(each, Path) for each in value):
+            changes[name] = tuple(_path(name, each) for each in value)
+    return replace(options, **changes)
+
+
+def _path(name: str, path: Path) -> Path:
+    if not is_text(str(path)):  # safetensors, SQLite and JSON take no other
+        raise ConfigError(f"{name.replace('_', '-')} {str(path)!a}: not UTF-8; expected a path that is")
+    return at_home(path)
+
+
+def exit_code(work: Callable[[], int]) -> int:
+    """Do the work and return its exit code: 2 for a mistake, 130 for an interrupt, 141 for a reader gone.
+
+    No password reaches standard output or standard error.
+    """
+    _open_streams()
+    with redacting():
+        return _exit_code(work)
+
+
+def _exit_code(work: Callable[[], int]) -> int:
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        code = work()
+        sys.stdout.flush()
+        return code
+    except MoevaeError as error:
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        print(f"interrupted{f': {interrupt}' if interrupt.args else ''}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        _close_output()
+        return 141
+    except OSError as error:
+        if error.errno not in MENDABLE:
+            raise
+        if error.filename is None:
+            _close_output()
+        print(f"error: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+        return 2
+
+
+def _open_streams() -> None:
+    """Let any text be printed: what a stream cannot encode is escaped, and a closed one leads nowhere."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _close_output() -> None:
+    """Send the rest of standard output nowhere: Python flushes it at its end, and would tell of it again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def one_line(box: str, chosen: Command | None, prog: str) -> str:
+    """Return the message of a box that tyro drew about a command, and what would be right."""
+    text = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
+    rules = [number for number, line in enumerate(text) if line and not line.strip("─-")]
+    begin = 1 if box.startswith("╭") or not rules else rules.pop(0) + 1  # a title, in ASCII with a rule below
+    message = " ".join(text[begin : rules[0] if rules else None]).strip()
+    wrong = re.match(r"Error parsing (\S+): .*?invalid literal for int\(\) with base 10: '(.*?)'", message)
+    if wrong:
+        return f"{wrong[1]} {wrong[2]!r}: a whole number is needed"
+    missing = re.match(r"Missing from (.*?): (\S+) (.*?)\.? \(required\)", message)
+    if missing:
+        command, name, meaning = missing.groups()
+        return f"{command} needs {name}: {meaning[:1].lower()}{meaning[1:]}"
+    unknown = re.match(r"Unrecognized options: (.*)", message)
+    if unknown and chosen:
+        meant = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(text))
+        hint = f"did you mean {meant[1]}?" if meant else f"{prog} {chosen.name} --help tells what there is"
+        word, *values = unknown[1].replace("=", ", ", 1).split(", ")
+        if not word.startswith("-"):
+            return f"{word!r}: nothing more is expected here ({prog} {chosen.name} --help)"
+        return f"unknown option {word}: {_as_setting(word, values, chosen) or hint}"
+    return f"{message[:1].lower()}{message[1:]}"
+
+
+def _as_setting(word: str, values: Sequence[str], command: Command) -> str | None:
+    """Return how to give what is no option but a setting's last word, where the command takes settings."""
+    if not any(field.name == "set" for field in fields(command.options)):
+        return None
+    name = word.strip("-").replace("-", "_")
+    found = [
+        f"--set {key}={(*values, 'VALUE')[0]}"
+        for key in keys()
+        if "." in key and key.startswith(command.settings) and name in (key, key.rpartition(".")[2])
+    ]
+    return f"write {' or '.join(found)}" if found else None
+
+
+def _union(commands: Sequence[Command], chosen: str) -> Any:
+    """Return the type that tyro reads: all of the chosen command's help, and one line of the others'."""
+    texts = [each.help if each.name == chosen else each.help.splitlines()[0] for each in commands]
+    pairs = zip(commands, texts, strict=True)
+    kinds = [Annotated[each.options, subcommand(each.name, description=text)] for each, text in pairs]
+    return functools.reduce(operator.or_, kinds)

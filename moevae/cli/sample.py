@@ -1,0 +1,79 @@
+"""`sample`: draw images from the experts of a trained run."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from moevae.cli.options import Sample
+from moevae.errors import CheckpointError, ConfigError
+from moevae.models.mixture import Mixture
+from moevae.training import checkpoint
+from moevae.utils.io import obstacle, write_atomically
+from moevae.utils.rng import Streams
+from moevae.visualization import samples
+
+MOST = 1000
+"""Images of each expert in one picture."""
+GAP = 4
+"""Pixels of the picture between images."""
+WIDE = 56
+"""Pixels of the picture for one image, about, where no scale is given."""
+
+
+def sample(options: Sample) -> int:
+    """Write a PNG of mean images drawn from the prior of one expert, or of all, and print its path."""
+    path = options.output or _beside(options.checkpoint, options.expert)
+    _check(options, path)
+    trained = checkpoint.load(options.checkpoint)
+    experts = trained.config.model.num_experts
+    if options.expert is not None and not 0 <= options.expert < experts:
+        raise ConfigError(f"--expert {options.expert}: this run has experts 0 to {experts - 1}")
+    seed = trained.config.seed if options.seed is None else options.seed
+    images = draw(trained.model, options.count, seed)  # [K, count, D]
+    rows = images.transpose(0, 1) if options.expert is None else _square(images[options.expert])
+    scale = options.scale or max(1, round(WIDE / max(trained.height, trained.width)))
+    try:
+        write_atomically(path, samples.tiles(rows, trained.height, trained.width, scale, GAP))
+    except OSError as error:
+        raise CheckpointError(f"--output {path}: cannot be written ({error.strerror})") from None
+    every = f"each of the experts 0 to {experts - 1}, in columns from the left"
+    drawn = every if options.expert is None else f"expert {options.expert}"
+    print(f"{path}: {options.count} images of {drawn}")
+    return 0
+
+
+def draw(model: Mixture, count: int, seed: int) -> Tensor:
+    """Return mean images drawn from each expert's prior by a seed, [K, count, D], of a population of one."""
+    stream = Streams([seed], "pictures", model.device)
+    noise = stream.normal(model.config.num_experts, count, model.latent_size)
+    return torch.cat([model.draw(part)[0] for part in noise.split(256, dim=2)], dim=1)
+
+
+def _check(options: Sample, path: Path) -> None:
+    if not 1 <= options.count <= MOST:
+        raise ConfigError(f"--count {options.count}: between 1 and {MOST}")
+    if options.scale is not None and not 1 <= options.scale <= 32:
+        raise ConfigError(f"--scale {options.scale}: between 1 and 32")
+    if options.seed is not None and not 0 <= options.seed < 2**63:
+        raise ConfigError(f"--seed {options.seed}: between 0 and 2^63 - 1")
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"--output {path}: the picture is a PNG, so give a name that ends in .png")
+    hindrance = obstacle(path.parent)
+    if hindrance:
+        raise ConfigError(f"--output {path}: {hindrance}")
+
+
+def _beside(path: Path, expert: int | None) -> Path:
+    return path.with_name(f"{path.stem}-{'experts' if expert is None else f'expert-{expert}'}.png")
+
+
+def _square(images: Tensor) -> Tensor:
+    """Lay images, [N, D], out in about as many rows as columns, black where there are none left."""
+    columns = math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    blank = images.new_zeros(rows * columns - len(images), images.shape[1])
+    return torch.cat([images, blank]).view(rows, columns, -1)

@@ -1,0 +1,238 @@
+"""`train`: train the runs that are not there yet, measure all of them, keep what is good."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from moevae.cli import dry_run
+from moevae.cli.options import Train
+from moevae.config import parsing
+from moevae.config.schema import RunConfig, fingerprint, to_dict
+from moevae.data.datasets import Images, Labels, identify, load_images, load_labels
+from moevae.errors import CheckpointError
+from moevae.evaluation import result_schema
+from moevae.evaluation.evaluate import Split
+from moevae.evaluation.result_schema import Score
+from moevae.training import checkpoint, snapshots
+from moevae.training import trainer as core
+from moevae.training.checkpoint import Trained
+from moevae.training.population import Population
+from moevae.utils import devices
+from moevae.utils.identity import differences
+from moevae.utils.io import obstacle
+from moevae.utils.progress import Note, watching
+
+SHOWN = {"mixture_elbo": "ELBO", "nmi": "NMI"}
+"""Metrics that a line of progress has room for."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one run that was asked for."""
+
+    config: RunConfig
+    path: Path
+    status: str
+    """`trained`, `there` before, or `failed`."""
+    scores: dict[Split, Score]
+    failure: str | None = None
+    seconds: float | None = None
+    """Wall time of training of the whole population, evaluation left out."""
+    images_per_second: float | None = None
+    """Training images of the whole population, per second."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON tells of it."""
+        return {
+            "fingerprint": fingerprint(self.config),
+            "seed": self.config.seed,
+            "status": self.status,
+            "failure": self.failure,
+            "checkpoint": None if self.failure else str(self.path),
+            "scores": {split: score.to_dict() for split, score in self.scores.items()},
+            "train_seconds": self.seconds,
+            "train_images_per_second": self.images_per_second,
+            "config": to_dict(self.config),
+        }
+
+
+def train(options: Train) -> int:
+    """Train, measure and keep runs; return 1 if one of them failed."""
+    told = Console(stderr=True)
+    configs = dry_run.configurations(options)
+    device = devices.resolve(options.device)
+    devices.prepare()
+    hindrance = obstacle(options.output)
+    if hindrance:
+        raise CheckpointError(f"--output {options.output}: {hindrance}")
+    images = load_images(configs[0].data, options.data_root)
+    labels = load_labels(configs[0].data, options.data_root)
+    there = {config: found for config in configs if (found := _there(config, images, labels, options))}
+    results = [_measured(found, images, labels, device, options) for found in there.values()]
+    for result in results:
+        _say(told, f"{result.path} was there: not trained again")
+    missing = [config for config in configs if config not in there]
+    if missing:
+        origin = _origin(missing[0], images, labels, device)
+        kept = snapshots.place(options.output, missing, origin)
+        try:
+            results += _train(missing, images, labels, device, options, origin, told)
+            kept.unlink(missing_ok=True)
+        except KeyboardInterrupt:
+            left = "the same command goes on from the last epochs" if kept.exists() else "nothing was written"
+            raise KeyboardInterrupt(left) from None
+    results.sort(key=lambda result: configs.index(result.config))
+    if options.json:
+        runs = [result.to_dict() for result in results]
+        hardware = devices.describe(device, configs[0].train.precision)
+        print(json.dumps({"hardware": hardware, "runs": runs}, indent=1, allow_nan=False))
+    else:
+        _print(results, device)
+    for result in results:
+        if result.failure:
+            _say(told, f"failed: seed {result.config.seed}: {result.failure}; this run was not kept")
+            _say(told, parsing.remedy(result.config.train.learning_rate))
+    return 1 if any(result.failure for result in results) else 0
+
+
+def _origin(config: RunConfig, images: Images, labels: Labels | None, device: torch.device) -> dict[str, str]:
+    """Return what decides the weights; labels do where they choose the images."""
+    data = identify(images, labels if config.data.imbalance != 1 else None)
+    return snapshots.origin(data, device.type)
+
+
+def _there(config: RunConfig, images: Images, labels: Labels | None, options: Train) -> Trained | None:
+    """Return the run if it was trained before."""
+    path = dry_run.place(config, options.output)
+    if options.force or not path.exists():
+        return None
+    try:
+        trained = checkpoint.load(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; --force trains it again") from None
+    then, now = trained.identity, identify(images, labels)
+    if config.data.imbalance == 1:  # labels chose no images, and scores are taken with those of now
+        now = replace(now, labels=None)
+    if then and (found := differences(then, now)):
+        raise CheckpointError(
+            f"{path}: {images.name} holds other data than this run was trained on ({', '.join(found)}); "
+            "restore the file, or train it again with --force"
+        )
+    return trained
+
+
+def _measured(
+    trained: Trained, images: Images, labels: Labels | None, device: torch.device, options: Train
+) -> Result:
+    config, model = trained.config, trained.model.to(device)
+    found = {
+        split: result_schema.score(model, [config], images, labels, split)[0] for split in _splits(images)
+    }
+    return Result(config, dry_run.place(config, options.output), "there", found)
+
+
+def _train(
+    configs: Sequence[RunConfig],
+    images: Images,
+    labels: Labels | None,
+    device: torch.device,
+    options: Train,
+    origin: Mapping[str, str],
+    told: Console,
+) -> list[Result]:
+    count, data = len(configs), configs[0].data.name
+    where = result_schema.hardware(device, configs[0].train.precision)
+    runs = f"{count} runs" if count > 1 else "1 run"
+    _say(told, f"Training {runs} on {len(images.train):,} images of {data}\non {where}")
+    with watching(told) as note:
+        fit = snapshots.carry_on(
+            Population(configs, images, device),
+            options.output,
+            origin,
+            on_epoch=lambda progress: _note(note, progress, configs, images, labels),
+        )
+        by_split = {
+            split: result_schema.score(fit.model, configs, images, labels, split) for split in _splits(images)
+        }
+    results = []
+    for run, config in enumerate(configs):
+        path, failure = dry_run.place(config, options.output), _failure(fit, run, by_split)
+        if not failure:
+            _save(path, fit, run, images, labels)
+        found = {} if failure else {split: measured[run] for split, measured in by_split.items()}
+        status = "failed" if failure else "trained"
+        results.append(Result(config, path, status, found, failure, fit.seconds, fit.images_per_second))
+    return results
+
+
+def _note(
+    note: Note,
+    progress: core.Progress,
+    configs: Sequence[RunConfig],
+    images: Images,
+    labels: Labels | None,
+) -> None:
+    """Tell the mean over the runs that have not failed, on the validation split if there is one."""
+    alive = [run for run, failure in enumerate(progress.failures) if failure is None]
+    numbers = {"loss": fmean(progress.losses[run] for run in alive)} if alive else {}
+    if alive and len(images.validation):
+        found = result_schema.score(progress.model, configs, images, labels, "validation", importance=False)
+        for name, word in SHOWN.items():
+            if name in found[0].metrics:
+                numbers[f"validation {word}"] = fmean(found[run].metrics[name] for run in alive)
+    note(progress.epoch, progress.epochs, numbers or {"loss": math.nan})
+
+
+def _failure(fit: core.Fit, run: int, by_split: dict[Split, list[Score]]) -> str | None:
+    failure = fit.failures[run]
+    if failure:
+        return f"{failure.reason} in epoch {failure.epoch}, step {failure.step}"
+    broken = ((split, found[run].broken) for split, found in by_split.items())
+    return next((f"{words} on the {split} split" for split, words in broken if words), None)
+
+
+def _save(path: Path, fit: core.Fit, run: int, images: Images, labels: Labels | None) -> None:
+    digests = images.sha256, labels.sha256 if labels else ""
+    try:
+        checkpoint.save(path, fit, run, *images.size, *digests)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _splits(images: Images) -> list[Split]:
+    return ["validation", "test"] if len(images.validation) else ["test"]
+
+
+def _print(results: Sequence[Result], device: torch.device) -> None:
+    good = [result for result in results if not result.failure]
+    names = [f"seed {result.config.seed}" for result in good]
+    for split in ("validation", "test"):
+        if good and split in good[0].scores:
+            print(f"{split} split\n\n{result_schema.table([run.scores[split] for run in good], names)}\n")
+    if good:
+        print(result_schema.about_marginal([run.scores["test"] for run in good]))
+        print(result_schema.loads([run.scores["test"] for run in good], names))
+        if told := result_schema.shared([run.scores["test"] for run in good], names):
+            print(told)
+        if "nmi" in good[0].scores["test"].metrics:
+            print(result_schema.ABOUT_LABELS)
+    for name, result in zip(names, good, strict=True):
+        print(f"{name}: {result.path}")
+    trained = [result for result in good if result.seconds is not None]
+    if trained:
+        seconds, speed = trained[0].seconds, trained[0].images_per_second
+        where = result_schema.hardware(device, trained[0].config.train.precision)
+        print(f"trained in {seconds:.1f} s, {speed:,.0f} images/s\non {where}")
+
+
+def _say(told: Console, text: str) -> None:
+    told.print(text, markup=False, highlight=False, soft_wrap=True)

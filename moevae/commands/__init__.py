@@ -1,1 +1,0 @@
-"""One module a command of `python -m moevae`; each prints its results on standard output."""

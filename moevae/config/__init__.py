@@ -1,0 +1,1 @@
+"""Configurations as values: schema, overrides by dotted key, presets, parsing."""

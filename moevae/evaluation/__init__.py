@@ -1,0 +1,1 @@
+"""Measuring trained populations: bounds, clustering scores, calibration, merged and split classes."""

@@ -1,0 +1,69 @@
+"""Who shares what: experts that took several classes, and classes that several experts divide among them.
+
+Labels name what happened; they decide nothing. Counts are images by expert and class, as
+`moevae.evaluation.clustering.confusion` returns them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from moevae.data.classes import SHOWN
+
+MERGED = 0.5
+"""An expert has a class when it wins more than this share of the class's images."""
+SPLIT = 0.25
+"""An expert is one of those that divide a class when it wins at least this share of the class's images."""
+
+
+def merged(counts: np.ndarray) -> dict[int, tuple[int, ...]]:
+    """Return the experts that have two classes or more, with these classes; counts [K, C]."""
+    has = _shares_of_classes(counts) > MERGED
+    return {int(k): _places(has[k]) for k in np.flatnonzero(has.sum(1) > 1)}
+
+
+def split(counts: np.ndarray) -> dict[int, tuple[int, ...]]:
+    """Return the classes that two experts or more divide among them, with these experts; counts [K, C]."""
+    divides = _shares_of_classes(counts) >= SPLIT
+    return {int(c): _places(divides[:, c]) for c in np.flatnonzero(divides.sum(0) > 1)}
+
+
+def in_words(counts: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Return a sentence a merge (shares are of the expert's images) and a split (shares are of the class's).
+
+    Args:
+        counts: images by expert and class, [K, C].
+        classes: what the classes are called.
+    """
+    loads = counts.sum(1)
+    shares = _shares_of_classes(counts)
+    merges = [
+        f"expert {k} draws {_listed((classes[c], counts[k, c] / loads[k]) for c in together)}"
+        for k, together in merged(counts).items()
+    ]
+    divided = split(counts)
+    splits = [
+        f"{classes[c]} is split between experts {_listed((k, shares[k, c]) for k in experts)}"
+        for c, experts in list(divided.items())[:SHOWN]
+    ]
+    more = [f"{len(divided) - SHOWN} more classes are split"] if len(divided) > SHOWN else []
+    return merges + splits + more
+
+
+def _shares_of_classes(counts: np.ndarray) -> np.ndarray:
+    """Return the share of each class that each expert wins, [K, C]; 0 for a class without images."""
+    return counts / np.maximum(counts.sum(0), 1)
+
+
+def _places(chosen: np.ndarray) -> tuple[int, ...]:
+    return tuple(np.flatnonzero(chosen).tolist())
+
+
+def _listed(parts: Iterable[tuple[object, float]]) -> str:
+    ordered = sorted(parts, key=lambda part: -part[1])
+    words = [f"{name} ({share:.0%})" for name, share in ordered[:SHOWN]]
+    if len(ordered) > SHOWN:
+        words.append(f"{len(ordered) - SHOWN} more")
+    return f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,278 @@
+"""What a trained population is worth on a split: bounds in nats per image, and what its gates do."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moevae.config.schema import RunConfig
+from moevae.data.binarization import evaluated, gray
+from moevae.data.datasets import Images
+from moevae.distributions import kl_categorical
+from moevae.errors import DataError
+from moevae.evaluation import memory as budget
+from moevae.evaluation.iwae import BLOCK, TOGETHER, iwae_bounds, marginal_bounds, marginal_samples
+from moevae.models.mixture import Mixture, Terms, hard_elbo, log_joint, mixture_elbo
+from moevae.objectives.load_balancing import kl_to_prior, log_importance, log_priors
+from moevae.objectives.objective import gate_information
+from moevae.training.schedules import temperatures
+from moevae.utils.rng import Streams
+
+Split = Literal["train", "validation", "test"]
+
+DEAD = 0.1
+"""An expert is dead when it wins less than this share of an equal load, 1/K."""
+
+LEDGER = ("recon_log_prob", "kl_z")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One run on one split."""
+
+    metrics: dict[str, float]
+    """By name. mixture_elbo, hard_elbo, recon_log_prob, kl_z, kl_gate, marginal_elbo, gate_gap, and
+    iwae_bound where it is asked for, in nats per image; gate_information and kl_importance in nats;
+    effective_experts and dead_experts in experts; marginal_samples in samples of z per image and expert."""
+    load: np.ndarray
+    """Share of images won by each expert, [K]."""
+    importance: np.ndarray
+    """Mean gate probability of each expert, [K]."""
+    gate_probs: np.ndarray
+    """q(k|x), how likely each expert is to own each image, [K, N]."""
+    assignments: np.ndarray
+    """The likeliest expert of each image, [N]."""
+    responsible: np.ndarray
+    """The likeliest expert of each image by the posterior r, [N], gate unseen; r comes of the
+    `evaluation.num_samples` draws, one by default, whose noise may decide between experts that are close."""
+    ledger: dict[str, np.ndarray] = field(default_factory=dict)
+    """Each expert's part in the mixture ELBO, [K], in nats per image of the split: `recon_log_prob`
+    and `kl_z`, weighed by the gate, sum to the metrics of these names, and mixture_elbo is recon_log_prob -
+    kl_z - gate_information - kl_importance."""
+
+
+@torch.no_grad()
+def evaluate(
+    model: Mixture,
+    configs: Sequence[RunConfig],
+    images: Images,
+    split: Split = "test",
+    *,
+    chunk: int = 1024,
+    memory: int | None = None,
+    assignments: Tensor | None = None,
+    importance: bool = True,
+) -> list[Evaluation]:
+    """Measure each run on a split, with noise from a stream of its own: asking twice gives the same numbers.
+
+    Every routing is measured by the same bounds: the gate's probabilities weigh the experts, and `hard_elbo`
+    is the bound of a one-hot gate. Reconstruction and kl_z are the gate's average over the experts. A bound's
+    expectation over z is the mean of `evaluation.num_samples` draws. `kl_importance` is KL(q_bar || pi).
+
+    `marginal_elbo` is log sum_k pi_k exp(ELBO_k), the bound with the expert index marginalized, and
+    `gate_gap` is KL(q || r), its distance from the mixture ELBO. A log-sum-exp of noisy ELBOs leans upward,
+    so both are estimated from `marginal_samples` draws of their own, corrected for the lean; see
+    `likelihood.marginal_bound`.
+
+    Binarized pixels are drawn once, by `data.split_seed`: with `data.binarization = fixed`, so are those of
+    training, as in the literature's statically binarized MNIST; but the draw is ours, and not the file of
+    Larochelle and Murray (2011), so that numbers compare closely, and not image by image. With `dynamic`,
+    training sees many draws, which protects from overfitting: a protocol of its own.
+
+    Args:
+        model: the trained population.
+        configs: its configurations, one a run.
+        images: the data.
+        split: which part of it.
+        chunk: images looked at together, rounded up to whole blocks: a matter of memory, not of numbers.
+            Where a device's memory is too small, halves are tried, with a warning.
+        memory: bytes that a look may take, see `budget.image_bytes`: fewer images than a chunk are looked at
+            together, and where that is not enough, one run after the other. None sets no limit.
+        assignments: the expert of each image of the split, [R, N] int64, in place of the gate; None asks it.
+        importance: whether the bounds that take many samples are computed: `marginal_elbo` and `gate_gap`,
+            and `iwae_bound` where `evaluation.importance_samples` asks for it.
+
+    Returns:
+        One evaluation a run, in order.
+
+    Raises:
+        DataError: the split is empty.
+        ConfigError: less memory than a block of images takes.
+    """
+    pixels: Tensor = getattr(images, split)
+    if not len(pixels):
+        raise DataError(f"{images.name}: the {split} split has no images")
+    step = math.ceil(chunk / BLOCK) * BLOCK
+    if memory is not None:
+        fit = budget.images(memory, configs[0], model.size) // len(configs) // BLOCK * BLOCK
+        if not fit:
+            return [
+                evaluate(
+                    model.alone(run),
+                    [config],
+                    images,
+                    split,
+                    chunk=chunk,
+                    memory=memory,
+                    assignments=None if assignments is None else assignments[run : run + 1],
+                    importance=importance,
+                )[0]
+                for run, config in enumerate(configs)
+            ]
+        step = min(step, fit)
+    while True:
+        try:
+            return _evaluate(model, configs, pixels, split, step, assignments, importance)
+        except torch.OutOfMemoryError:
+            if step == BLOCK:
+                raise
+            smaller = math.ceil(step / 2 / BLOCK) * BLOCK
+            warnings.warn(f"{step} images at once do not fit: looking at {smaller}", stacklevel=2)
+            step = smaller
+
+
+def _evaluate(
+    model: Mixture,
+    configs: Sequence[RunConfig],
+    images: Tensor,
+    split: Split,
+    step: int,
+    assignments: Tensor | None,
+    importance: bool,
+) -> list[Evaluation]:
+    """Measure each run on images as they are stored, [N, D], so many at a time."""
+    stored = images.to(model.device)
+    seen = evaluated(images, configs[0].data, split).to(model.device)
+    heat = temperatures(configs, 1.0, model.gate)
+    log_prior = log_priors(configs, model.config.num_experts).to(next(model.parameters()))
+    noise = Streams([config.seed for config in configs], f"evaluation of {split}", model.device)
+    parts: dict[str, list[Tensor]] = defaultdict(list)
+    samples = configs[0].evaluation.num_samples
+    width = step if samples <= TOGETHER else BLOCK  # so that an image's noise is drawn without a break
+    fixed = itertools.repeat(None) if assignments is None else assignments.to(model.device).split(width, 1)
+    for x, kept, chosen in zip(seen.split(width), stored.split(width), fixed, strict=False):
+        shape = len(configs), *x.shape  # [R, B, D]
+        views = x.expand(shape), gray(kept).expand(shape)
+        terms = _look(model, views, noise, heat, samples)
+        terms = terms if chosen is None else terms.assigned(chosen)
+        for name, value in _per_image(terms, log_prior).items():
+            parts[name].append(value)
+    log_probs = torch.cat(parts.pop("gate_log_probs"), -1)  # [R, K, N]
+    responsible = torch.cat(parts.pop("responsible"), -1).cpu().numpy()  # [R, N]
+    ledger = {name: torch.cat(parts.pop(f"expert_{name}"), -1).double().mean(-1) for name in LEDGER}  # [R, K]
+    joint = torch.cat(parts.pop("log_joint"), -1)  # [R, K, N]
+    means = {name: torch.cat(values, -1).double().mean(-1) for name, values in parts.items()}  # [R]
+    means["temperature"] = heat
+    if importance:
+        room = step * len(configs) * joint.shape[1]
+        means |= _sampled_bounds(model, configs, seen, joint, log_probs, log_prior, split, room)
+    return [
+        _evaluation(
+            log_probs[run],
+            log_prior[run],
+            responsible[run],
+            {name: float(mean[run]) for name, mean in means.items()},
+            {name: values[run].cpu().numpy() for name, values in ledger.items()},
+        )
+        for run in range(len(configs))
+    ]
+
+
+def _sampled_bounds(
+    model: Mixture,
+    configs: Sequence[RunConfig],
+    seen: Tensor,
+    joint: Tensor,
+    log_probs: Tensor,
+    log_prior: Tensor,
+    split: Split,
+    room: int,
+) -> dict[str, Tensor]:
+    """Return the bounds that take many samples of z, [R] each; joint and log_probs [R, K, N]."""
+    found: dict[str, list[Tensor]] = defaultdict(list)
+    for run, config in enumerate(configs):
+        experts, prior = model.alone(run).experts, log_prior[run]
+        bounds, gaps = marginal_bounds(experts, config, seen, log_probs[run], prior, split, room)
+        found["marginal_elbo"].append(bounds.mean())
+        found["gate_gap"].append(gaps.mean())
+        found["marginal_samples"].append(torch.tensor(float(marginal_samples(config))))
+        if config.evaluation.importance_samples:
+            weighed = iwae_bounds(experts, config, seen, joint[run], prior, split, room)
+            found["iwae_bound"].append(weighed.double().mean())
+    return {name: torch.stack(values) for name, values in found.items()}
+
+
+def _look(
+    model: Mixture, views: tuple[Tensor, Tensor], noise: Streams, temperature: Tensor, samples: int
+) -> Terms:
+    """Return the terms of a batch, as seen and gray, the reconstruction averaged over the samples."""
+    x, shades = views
+    shape = (model.config.num_experts, BLOCK, model.latent_size)
+    total = torch.zeros((), device=x.device)
+    for start in range(0, samples, TOGETHER):
+        count = min(TOGETHER, samples - start)
+        blocks = [noise.normal(count, *shape) for _ in range(0, x.shape[1], BLOCK)]
+        draws = torch.cat(blocks, dim=3)[:, :, :, : x.shape[1]]  # [R, S, K, B, Z]
+        recon = []
+        for draw in draws.unbind(1):
+            terms = model(x, draw, temperature, shades)
+            recon.append(terms.recon_log_prob)
+        total = total + torch.stack(recon).sum(0)
+    return Terms(terms.gate_log_probs, total / samples, terms.kl_z)
+
+
+def _per_image(terms: Terms, log_prior: Tensor) -> dict[str, Tensor]:
+    """Return each quantity per image, [R, B], or per image and expert, [R, K, B]; log pi [R, K]."""
+    log_q = terms.gate_log_probs
+    q = log_q.exp()
+    joint = log_joint(terms.expert_elbo, log_prior)
+    return {
+        "gate_log_probs": log_q,
+        "log_joint": joint,
+        "responsible": joint.argmax(1),
+        "expert_recon_log_prob": q * terms.recon_log_prob,
+        "expert_kl_z": q * terms.kl_z,
+        "mixture_elbo": mixture_elbo(terms.expert_elbo, log_q, log_prior),
+        "hard_elbo": hard_elbo(terms.expert_elbo, log_q.argmax(1), log_prior),
+        "recon_log_prob": (q * terms.recon_log_prob).sum(1),
+        "kl_z": (q * terms.kl_z).sum(1),
+        "kl_gate": kl_categorical(log_q.transpose(1, 2), log_prior.unsqueeze(1)),
+    }
+
+
+def usage(load: np.ndarray) -> dict[str, float]:
+    """Return how many experts are in use, `effective_experts` = exp(H(load)), and how many `dead_experts`."""
+    won = load[load > 0]
+    return {
+        "effective_experts": float(np.exp(-(won * np.log(won)).sum())),
+        "dead_experts": float((load < DEAD / len(load)).sum()),
+    }
+
+
+def _evaluation(
+    log_probs: Tensor,
+    log_prior: Tensor,
+    responsible: np.ndarray,
+    metrics: dict[str, float],
+    ledger: dict[str, np.ndarray],
+) -> Evaluation:
+    """Add what the whole split says of one run's gate; log_probs [K, N]."""
+    assignments = log_probs.argmax(0).cpu().numpy()
+    load = np.bincount(assignments, minlength=len(log_probs)) / assignments.size
+    gate = {
+        "gate_information": float(gate_information(log_probs.unsqueeze(0))),
+        "kl_importance": float(kl_to_prior(log_probs.unsqueeze(0), log_prior.unsqueeze(0))),
+        **usage(load),
+    }
+    importance = log_importance(log_probs.unsqueeze(0))[0].exp().cpu().numpy()
+    probs = log_probs.exp().cpu().numpy()
+    return Evaluation({**metrics, **gate}, load, importance, probs, assignments, responsible, ledger)

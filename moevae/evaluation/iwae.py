@@ -1,0 +1,239 @@
+"""Bounds on log p(x) that take many samples of z, in bounded memory: importance-weighted and marginal."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from moevae.config.schema import RunConfig
+from moevae.models.dispatch import Dispatch
+from moevae.models.experts import Experts, log_weights, sampled
+from moevae.models.mixture import log_responsibilities, mixture_elbo, tight_elbo
+from moevae.utils.rng import Streams
+
+BLOCK = 128
+"""Images whose noise is drawn together, so that an image's noise depends on its place alone."""
+
+TOGETHER = 32
+"""Samples of a look whose noise is drawn together; more are looked at in turn, in no more memory."""
+
+MARGINAL_SAMPLES = 32
+"""Least number of samples of z per image and expert behind `marginal_bounds`."""
+
+PILOT = 4
+"""Samples that find the experts whose share in an image's posterior is negligible."""
+
+REACH = 10.0
+"""Nats below the best expert, and twice their noise, from where on a share is negligible."""
+
+_CACHED = 4 * BLOCK
+"""Images that a core decodes at once: what they decode to should stay in its cache."""
+
+
+@torch.no_grad()
+def iwae_bounds(
+    experts: Experts,
+    config: RunConfig,
+    seen: Tensor,
+    log_joint: Tensor,
+    log_prior: Tensor,
+    split: str,
+    room: int,
+) -> Tensor:
+    """Return the bound of the first images of a split in nats, [N], for one run; see `iwae_bound`.
+
+    Args:
+        experts: of this run alone: what company it trained in then changes no bit.
+        config: of this run.
+        seen: the split as the likelihood sees it, [N, D].
+        log_joint: ELBO_k + log pi_k, by which the experts of an image are chosen, [K, N].
+        log_prior: log pi, [K].
+        split: its name.
+        room: images that there is memory to decode at once.
+    """
+    asked = config.evaluation
+    noise = Streams([config.seed], f"importance samples of {split}", seen.device)
+    choices = min(asked.importance_experts or len(log_prior), len(log_prior))
+    chunk = max(1, min(room, _CACHED if seen.device.type == "cpu" else room) // (choices * BLOCK))
+    kept = seen[: asked.importance_images]
+    bounds = []
+    for x, likely in zip(kept.split(BLOCK), log_joint[:, : len(kept)].split(BLOCK, dim=1), strict=True):
+        chosen = likely.topk(choices, dim=0).indices
+        found = iwae_bound(
+            experts, x[None], chosen[None], log_prior[None], noise, asked.importance_samples, chunk
+        )
+        bounds.append(found[0])
+    return torch.cat(bounds)
+
+
+@torch.no_grad()
+def iwae_bound(
+    experts: Experts,
+    x: Tensor,
+    chosen: Tensor,
+    log_prior: Tensor,
+    noise: Streams,
+    samples: int,
+    chunk: int,
+) -> Tensor:
+    """Return log sum_k pi_k (1/S) sum_s p_k(x, z_ks) / q_k(z_ks|x) in nats, [R, B].
+
+    Exact over the chosen experts and sampled over z: on average it is below log p(x), and it rises with S.
+    Where not all are chosen, positive terms are left out: the bound is lower, and still a bound. Burda,
+    Grosse, Salakhutdinov (2016), importance weighted autoencoders. Images are encoded once.
+
+    Args:
+        experts: of all runs.
+        x: images as the likelihood sees them, [R, B, D].
+        chosen: different experts of an image, [R, C, B] int64.
+        log_prior: log pi, [R, K].
+        noise: what z comes from, a sample of whole blocks of images at a time: no chunk decides a number.
+        samples: S.
+        chunk: samples looked at together, a matter of memory: at most R C B chunk images are decoded at once.
+    """
+    dispatch = Dispatch.of(chosen, log_prior.shape[1])
+    draw = _drawer(noise, *chosen.shape[1:])
+    # One after the other: the rounding of the sum must not depend on the chunk.
+    total = functools.reduce(torch.logaddexp, _weights(experts, x, dispatch, draw, samples, chunk))
+    prior = log_prior.double().unsqueeze(-1).expand(-1, -1, x.shape[1]).gather(1, chosen)  # [R, C, B]
+    return (dispatch.choices(total) - math.log(samples) + prior).logsumexp(1)
+
+
+def marginal_samples(config: RunConfig) -> int:
+    """Return how many samples of z per image and expert `marginal_bounds` takes."""
+    return max(MARGINAL_SAMPLES, config.evaluation.num_samples)
+
+
+@torch.no_grad()
+def marginal_bounds(
+    experts: Experts,
+    config: RunConfig,
+    seen: Tensor,
+    log_probs: Tensor,
+    log_prior: Tensor,
+    split: str,
+    room: int,
+) -> tuple[Tensor, Tensor]:
+    """Return the marginal bound and the gate's gap of a split's images in nats, [N] float64 each, of one run.
+
+    See `marginal_bound`.
+
+    Args:
+        experts: of this run alone: the other runs of its population then change no bit.
+        config: of this run.
+        seen: the split as the likelihood sees it, [N, D].
+        log_probs: log q(k|x), [K, N].
+        log_prior: log pi, [K].
+        split: its name.
+        room: images that there is memory to decode at once.
+    """
+    noise = Streams([config.seed], f"samples of the marginal bound of {split}", seen.device)
+    samples, room = marginal_samples(config), min(room, _CACHED) if seen.device.type == "cpu" else room
+    found = [
+        marginal_bound(experts, x, own, log_prior, noise, samples, room)
+        for x, own in zip(seen.split(BLOCK), log_probs.split(BLOCK, dim=1), strict=True)
+    ]
+    bounds, gaps = zip(*found, strict=True)
+    return torch.cat(bounds), torch.cat(gaps)
+
+
+@torch.no_grad()
+def marginal_bound(
+    experts: Experts,
+    x: Tensor,
+    log_probs: Tensor,
+    log_prior: Tensor,
+    noise: Streams,
+    samples: int,
+    room: int,
+) -> tuple[Tensor, Tensor]:
+    """Estimate log sum_k pi_k exp(ELBO_k) and the gate's gap KL(q || r) in nats, [B] float64 each.
+
+    The mean of log p_k(x, z) / q_k(z|x) over S samples estimates ELBO_k. Its noise, of variance v_k, raises
+    the log-sum-exp by sum_k r_k (1 - r_k) v_k / 2 to first order in 1/S. This term, estimated from the same
+    samples, is subtracted (the delta method); a bias of order 1/S^2 remains. The gap is the difference from
+    the mixture ELBO of the same samples, so that the noise they share cancels.
+
+    A pilot of a few samples finds the experts whose share in the posterior is negligible. They get as few
+    samples again, and all others get S: estimates that reused the pilot would depend on its choice.
+
+    Args:
+        experts: of the run.
+        x: images as the likelihood sees them, [B, D].
+        log_probs: log q(k|x), [K, B].
+        log_prior: log pi, [K].
+        noise: the source of z, of one run, as in `iwae_bound`.
+        samples: S, at least 2.
+        room: images decoded at once; it affects memory only.
+
+    References:
+        Nowozin (2018), debiasing evidence approximations: on importance-weighted autoencoders and jackknife
+        variational inference. The delta method removes the same order of the bias as its first jackknife.
+    """
+    prior = log_prior.double()
+    draw = _drawer(noise, len(prior), len(x))
+    pilot, variance = _elbos(experts, x, torch.ones_like(log_probs, dtype=torch.bool), draw, PILOT, room)
+    joint = pilot + prior.unsqueeze(-1)
+    best, leader = joint.max(0)
+    noise_of_both = (variance + variance.gather(0, leader.unsqueeze(0))).sqrt()
+    near = joint > best - REACH - 2 * noise_of_both
+    parts = (_elbos(experts, x, near, draw, samples, room), _elbos(experts, x, ~near, draw, PILOT, room))
+    elbo, variance = (torch.where(near, *pair) for pair in zip(*parts, strict=True))
+    posterior = log_responsibilities(elbo[None], prior)[0].exp()
+    lean = 0.5 * (posterior * (1 - posterior) * variance).sum(0)
+    bound = tight_elbo(elbo[None], prior)[0] - lean
+    return bound, bound - mixture_elbo(elbo[None], log_probs[None].double(), prior)[0]
+
+
+Draw = Callable[[int], Tensor]
+"""From the number of latents, Z, to one standard normal draw of each choice of each image, [R, C, B, Z]."""
+
+
+def _drawer(noise: Streams, choices: int, batch: int) -> Draw:
+    """Return draws of whole blocks, cut to the batch: no batch decides the noise of the images after it."""
+    drawn = math.ceil(batch / BLOCK) * BLOCK
+    return lambda latents: noise.normal(choices, drawn, latents)[:, :, :batch]
+
+
+def _elbos(
+    experts: Experts, x: Tensor, asked: Tensor, draw: Draw, samples: int, room: int
+) -> tuple[Tensor, Tensor]:
+    """Return the estimates of ELBO_k that are asked for, [K, B], and their variances; of the rest, zeros."""
+    found = torch.zeros(2, *asked.shape, dtype=torch.float64, device=asked.device)
+    expert, image = asked.nonzero(as_tuple=True)  # [T]
+    if not len(expert):
+        return found[0], found[1]
+    dispatch = Dispatch.of(expert[None, None], len(asked))
+    chunk = max(1, room // len(expert))
+    weights = _weights(
+        experts, x[image][None], dispatch, lambda z: draw(z)[:, expert, image][:, None], samples, chunk
+    )
+    first = next(weights)
+    total, squares = torch.zeros_like(first), torch.zeros_like(first)
+    for weight in weights:
+        apart = weight - first  # of the size of the noise, so that its squares lose no digits
+        total += apart
+        squares += apart.square()
+    mean = total / samples
+    variance = (squares / samples - mean.square()).clamp_min(0) / (samples - 1)
+    found[0, expert, image] = dispatch.choices(first + mean)[0, 0]
+    found[1, expert, image] = dispatch.choices(variance)[0, 0]
+    return found[0], found[1]
+
+
+def _weights(
+    experts: Experts, x: Tensor, dispatch: Dispatch, draw: Draw, samples: int, chunk: int
+) -> Iterator[Tensor]:
+    """Yield log p_k(x, z) / q_k(z|x) of dispatched images, [T] float64, sample by sample."""
+    rows = dispatch.images(x)  # [T, D]
+    mu, logvar = experts.encode_rows(x, dispatch)
+    context = experts.context_rows(rows, dispatch)
+    for start in range(0, samples, chunk):
+        each = [draw(mu.shape[1]) for _ in range(start, min(start + chunk, samples))]
+        draws = dispatch.rows(torch.stack(each, 3))  # [T, S, Z]
+        recon = experts.recon_log_prob_rows(sampled(mu, logvar, draws), rows, dispatch, context)
+        yield from log_weights(recon, mu, logvar, draws).double().unbind(1)

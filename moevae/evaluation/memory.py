@@ -1,0 +1,89 @@
+"""How many images fit into a budget of memory: what a look at one takes, by the shapes of the networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from moevae.config.schema import RunConfig
+from moevae.errors import ConfigError
+from moevae.evaluation.iwae import BLOCK, TOGETHER
+from moevae.models import architecture
+from moevae.models.architecture import Size
+from moevae.nn.deformation import latent_size
+
+_FLOAT = 4
+"""Bytes of a number: evaluation is in float32."""
+
+_PIXELS = 5
+"""Numbers a pixel that a likelihood holds at once: logits, image, and what becomes of them."""
+
+_LATENTS = 8
+"""Numbers a latent of a draw: mu, logvar, noise as drawn and as sorted, z, and what becomes of them."""
+
+
+def image_bytes(config: RunConfig, size: Size) -> int:
+    """Return what a look at one image takes in one run at its peak; weights and stored images come to it.
+
+    It grows with K: logits of every expert, and the widest of its layers. An importance sample of an image
+    by all experts takes no more.
+    """
+    model, samples = config.model, min(config.evaluation.num_samples, TOGETHER)
+    layers = (*architecture.encoder(model, size), *architecture.decoder(model, size))
+    pixels = math.prod(size)
+    looked = pixels + max(_PIXELS * pixels, *(layer.held for layer in layers))
+    context = [layer.held for layer in architecture.context(model)]
+    looked += pixels * max(context, default=0)
+    drawn = (2 * samples + _LATENTS) * latent_size(model) + samples
+    gate = max(layer.held for layer in architecture.gate(model, size))
+    return _FLOAT * max(model.num_experts * (looked + drawn), gate)
+
+
+def training_bytes(config: RunConfig, size: Size, count: int) -> int:
+    """Return a lower bound on the bytes that training one run on `count` images takes.
+
+    It counts weights, their gradients and two moments, and of a batch the latents and logits of the chosen
+    experts.
+    """
+    model, train, routing = config.model, config.train, config.routing
+    encoder, shared = architecture.encoder(model, size), architecture.common(model)
+    own = (*encoder[shared:], *architecture.decoder(model, size), *architecture.context(model))
+    once = (*encoder[:shared], *architecture.gate(model, size))
+    experts = model.num_experts + train.extra_experts
+    weights = experts * sum(layer.weights for layer in own) + sum(layer.weights for layer in once)
+    chosen = routing.top_k if routing.kind == "top-k" else experts
+    looks = chosen * min(train.batch_size, count) * train.num_samples
+    return _FLOAT * (4 * weights + looks * (latent_size(model) + math.prod(size)))
+
+
+def check(configs: Sequence[RunConfig], size: Size, count: int, memory: int) -> None:
+    """Refuse runs that cannot be trained together on `count` images in so many bytes.
+
+    Raises:
+        ConfigError: the message names the settings that decide it.
+    """
+    least = sum(training_bytes(config, size, count) for config in configs)
+    if least > memory:
+        model, train = configs[0].model, configs[0].train
+        raise ConfigError(
+            f"training needs at least {least / 2**30:,.1f} GiB of memory for {len(configs)} x"
+            f" {model.num_experts:,} experts, and the device has {memory / 2**30:,.1f} GiB: lower"
+            f" model.num_experts (now {model.num_experts:,}), model.expert_hidden, train.batch_size"
+            f" (now {train.batch_size:,}) or train.num_samples (now {train.num_samples:,})"
+        )
+
+
+def images(memory: int, config: RunConfig, size: Size) -> int:
+    """Return how many images of one run fit into so many bytes.
+
+    Raises:
+        ConfigError: not even one block, whose noise is drawn together.
+    """
+    each = image_bytes(config, size)
+    if memory < BLOCK * each:
+        least = math.ceil(BLOCK * each / 2**20)
+        raise ConfigError(
+            f"{memory:,} bytes of memory are too few: evaluation looks at {BLOCK} images at once,"
+            f" which take {least}MiB with these networks"
+        )
+    return memory // each

@@ -1,0 +1,1 @@
+"""The mixture: gate, experts, dispatch, and which layers they are made of."""

@@ -1,0 +1,1 @@
+"""Layers stacked over runs and experts; nothing here knows of mixtures."""

@@ -1,0 +1,212 @@
+"""Deformable experts: each draws one learned template, and its latent z says how the template is deformed.
+
+Experts that can draw anything have no reason to specialize. An expert that can only deform one template owns
+the images that this template explains. This is transformation-invariant clustering (Frey, Jojic, 2003;
+Monnier, Groueix, Aubry, 2020, deep transformation-invariant clustering) as a mixture of VAEs. The prior of z
+is standard normal; how far one unit of z deforms is learned.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from moevae.config.schema import ModelConfig
+from moevae.distributions import at_least_float32
+from moevae.nn.stacked import Stacked
+
+Size = tuple[int, int]
+
+AFFINE, DISPLACEMENT = "affine", "displacement"
+LINEAR = (AFFINE, DISPLACEMENT)
+"""Deformations that move pixels: their displacements add up."""
+
+STARTING_SCALE = {AFFINE: 0.15, DISPLACEMENT: 0.08, "intensity": 0.2, "thickness": 0.5, "residual": 0.1}
+"""Effect of one unit of z at the start: positions in half sides of the image, pixels in [0, 1]."""
+
+
+def latent_sizes(config: ModelConfig) -> dict[str, int]:
+    """Return how many latents each deformation has, in their order in z."""
+    own = {
+        AFFINE: 6,
+        DISPLACEMENT: 2 * config.displacement_grid**2,
+        "intensity": 2,
+        "thickness": 1,
+        "residual": config.latent_dim,
+    }
+    return {kind: own[kind] for kind in config.deformations}
+
+
+def latent_size(config: ModelConfig) -> int:
+    """Return Z, the number of latents of an expert."""
+    return sum(latent_sizes(config).values()) if config.decoder == "deformable" else config.latent_dim
+
+
+class Deformation(Stacked):
+    """Templates stacked over (R, K), deformed by latents: z [R, K, B, Z] -> intensities [R, K, B, D].
+
+    A deformation that is not `active` leaves the template as it is; see `activate`.
+
+    Args:
+        batch: (R, K).
+        size: height and width of an image, in pixels.
+        config: the kinds of deformation.
+    """
+
+    basis: Tensor  # displacements of all pixels by each moving latent, [moving latents, H W 2]
+    identity: Tensor  # where each pixel is, [H W 2]
+    active: Tensor  # 1 where a latent deforms, else 0, [R, Z]
+
+    def __init__(self, batch: Sequence[int], size: Size, config: ModelConfig) -> None:
+        self.sizes = latent_sizes(config)
+        latents, pixels = sum(self.sizes.values()), math.prod(size)
+        residual = {"residual": (*batch, self.sizes["residual"], pixels)} if "residual" in self.sizes else {}
+        super().__init__(template=(*batch, pixels), log_scale=(batch[0], latents), **residual)
+        self.over_experts = ("template", "residual")
+        self.batch, self.size = tuple(batch), size
+        ends = itertools.accumulate(self.sizes.values())
+        self.places = {
+            kind: slice(end - count, end) for (kind, count), end in zip(self.sizes.items(), ends, strict=True)
+        }
+        identity = pixel_positions(size)
+        fields = {
+            AFFINE: _affine_fields(identity),
+            DISPLACEMENT: _smooth_fields(config.displacement_grid, size),
+        }
+        moving = [fields[kind].flatten(1) for kind in self.sizes if kind in LINEAR]
+        self.moving = torch.cat(
+            [torch.arange(latents)[self.places[kind]] for kind in self.sizes if kind in LINEAR]
+        )
+        self.register_buffer("basis", torch.cat(moving), persistent=False)
+        self.register_buffer("identity", identity.flatten(), persistent=False)
+        self.register_buffer("active", torch.ones(batch[0], latents))
+
+    @torch.no_grad()
+    def reset(self, generators: Sequence[torch.Generator]) -> None:
+        """Start with empty templates, all deformations active; nothing is drawn."""
+        self.stored("template").zero_()
+        for kind, place in self.places.items():
+            self.stored("log_scale")[:, place] = math.log(STARTING_SCALE[kind])
+        if "residual" in self.sizes:
+            self.stored("residual").zero_()
+
+    @torch.no_grad()
+    def start_from(self, templates: Tensor) -> None:
+        """Set the templates, [R, K, D], intensities in [0, 1]."""
+        self.stored("template").copy_(templates)
+
+    @torch.no_grad()
+    def activate(self, progress: float, starts: Sequence[float]) -> None:
+        """Switch each deformation on from its share of training.
+
+        Args:
+            progress: 0 at the first step of training and 1 at the last.
+            starts: one for each deformation; empty switches all of them on.
+        """
+        for (_, place), start in zip(self.places.items(), starts or [0.0] * len(self.places), strict=True):
+            self.active[:, place] = float(progress >= start)
+
+    def forward(self, z: Tensor, normalize: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Return the deformed templates, [R, K, B, D]; z [R, K, B, Z]."""
+        scale = self._scale().repeat_interleave(self.batch[1], 0)  # [R K, Z]
+        residual = self.stored("residual").flatten(0, 1) if "residual" in self.sizes else None
+        drawn = self._drawn(
+            self._templates(), at_least_float32(z).flatten(0, 1) * scale.unsqueeze(1), residual
+        )
+        return drawn.view(*z.shape[:3], -1)
+
+    def sparse(self, z: Tensor, ends: Sequence[int]) -> Tensor:
+        """Return the deformed templates of rows sorted by run and expert, [T, D]; z [T, Z]."""
+        scale, templates, parts = self._scale(), self._templates(), []
+        for group, (start, end) in enumerate(itertools.pairwise([0, *ends])):
+            run, expert = divmod(group, self.batch[1])
+            residual = self.stored("residual")[run, expert : expert + 1] if "residual" in self.sizes else None
+            amounts = at_least_float32(z[None, start:end]) * scale[run]
+            parts.append(self._drawn(templates[group : group + 1], amounts, residual)[0])
+        return torch.cat(parts)
+
+    def extra_repr(self) -> str:
+        """Tell the sizes."""
+        return f"batch={self.batch}, size={self.size}, latents={self.sizes}"
+
+    def _scale(self) -> Tensor:
+        """Return what a unit of each latent does, [R, Z]; nothing where it is not active."""
+        return at_least_float32(self.stored("log_scale")).exp() * self.active
+
+    def _templates(self) -> Tensor:
+        """Return the templates, and their changes to thicker and thinner ones where asked, [R K, C, H, W]."""
+        template = at_least_float32(self.stored("template")).reshape(-1, 1, *self.size)
+        if "thickness" not in self.sizes:
+            return template
+        thicker = functional.max_pool2d(template, 3, 1, 1)
+        thinner = -functional.max_pool2d(-template, 3, 1, 1)
+        return torch.cat([template, thicker - template, thinner - template], 1)
+
+    def _drawn(self, templates: Tensor, amounts: Tensor, residual: Tensor | None) -> Tensor:
+        """Return deformed templates, [G, B, D].
+
+        Args:
+            templates: from `_templates`, [G, C, H, W].
+            amounts: scaled latents, [G, B, Z].
+            residual: what the residual's latents add, [G, latents, D]; None adds nothing.
+        """
+        groups, batch, _ = amounts.shape
+        # Split at once: slices that are added up going back would each fill a whole gradient.
+        by_kind = dict(zip(self.sizes, amounts.split(list(self.sizes.values()), -1), strict=True))
+        moving = torch.cat([by_kind[kind] for kind in self.sizes if kind in LINEAR], -1)
+        moved = torch.baddbmm(  # batched: how many runs there are must not change a bit
+            self.identity.expand(groups, 1, -1), moving, self.basis.expand(groups, -1, -1)
+        )
+        height, width = self.size
+        grid = moved.view(groups, batch * height, width, 2)
+        looked = functional.grid_sample(templates, grid, padding_mode="border", align_corners=False)
+        drawn, *changes = looked.view(groups, templates.shape[1], batch, height * width).unbind(1)
+        if "thickness" in by_kind:
+            thicker, thinner = changes
+            amount = by_kind["thickness"]
+            drawn = drawn + amount.clamp_min(0) * thicker + (-amount).clamp_min(0) * thinner
+        if "intensity" in by_kind:
+            contrast, brightness = by_kind["intensity"].split(1, -1)
+            drawn = drawn * contrast.exp() + brightness
+        if residual is not None:
+            drawn = torch.baddbmm(drawn, by_kind["residual"], residual)
+        return drawn
+
+
+def pixel_positions(size: Size) -> Tensor:
+    """Return x and y of each pixel's center, [H, W, 2]; the image reaches from -1 to 1."""
+    height, width = size
+    across = torch.linspace(-1 + 1 / width, 1 - 1 / width, width)
+    down = torch.linspace(-1 + 1 / height, 1 - 1 / height, height)
+    y, x = torch.meshgrid(down, across, indexing="ij")
+    return torch.stack([x, y], -1)
+
+
+def blurred(images: Tensor, size: Size) -> Tensor:
+    """Return images [N, D] smoothed by the kernel (1, 2, 1) / 4 in both directions, [N, D]."""
+    kernel = torch.tensor([0.25, 0.5, 0.25], dtype=images.dtype, device=images.device)
+    pictures = functional.pad(images.view(-1, 1, *size), (1, 1, 1, 1), mode="replicate")
+    across = functional.conv2d(pictures, kernel.view(1, 1, 1, 3))
+    return functional.conv2d(across, kernel.view(1, 1, 3, 1)).flatten(1)
+
+
+def _affine_fields(positions: Tensor) -> Tensor:
+    """Return the displacements of an affine map's six parameters, [6, H, W, 2]."""
+    x, y = positions.unbind(-1)
+    one, zero = torch.ones_like(x), torch.zeros_like(x)
+    of_x = [torch.stack([field, zero], -1) for field in (x, y, one)]
+    of_y = [torch.stack([zero, field], -1) for field in (x, y, one)]
+    return torch.stack([*of_x, *of_y])
+
+
+def _smooth_fields(grid: int, size: Size) -> Tensor:
+    """Return displacements of one grid point each, cubically interpolated to pixels, [2 grid^2, H, W, 2]."""
+    points = torch.eye(grid**2).view(-1, 1, grid, grid)
+    fields = functional.interpolate(points, size=size, mode="bicubic", align_corners=True).squeeze(1)
+    zero = torch.zeros_like(fields)
+    return torch.cat([torch.stack([fields, zero], -1), torch.stack([zero, fields], -1)])

@@ -1,0 +1,1 @@
+"""The objective family and its parts: bounds, routing, load balancing, consistency."""

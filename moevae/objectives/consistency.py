@@ -1,0 +1,229 @@
+"""Losses that ask the gate for the same answer nearby: zero where it does not change.
+
+A new smoothness is a function of a `Neighborhood` that returns one number an image, [R, B], in nats, and a
+line in SMOOTHNESSES, which says what it needs to know of the training images. For an x' that was made from x
+it is KL(q(k|x) || q(k|x')) with no gradient through q(k|x): what was made learns from the image (Hu, Miyato,
+Tokui, Matsumoto, Sugiyama, 2017, learning discrete representations via information maximizing self-augmented
+training). Two images learn from each other.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from moevae.config.schema import RunConfig
+from moevae.data import neighbors as nearby
+from moevae.distributions import kl_categorical
+from moevae.utils.rng import Streams
+
+PROBE = 10.0
+"""Length of the step by which the gate's sensitive direction is felt, in pixel units, as in Hu et al."""
+
+SHIFT, ROTATION, SCALING = 0.07, math.radians(10), 0.1
+"""Largest jitter: a share of the side, radians, and a factor's distance from 1."""
+
+STRETCH = 0.8
+"""Logarithm of the largest factor by which a stretch makes an image wider or higher, or less so."""
+
+
+@dataclass(frozen=True)
+class Neighborhood:
+    """A batch of images, what the gate says of them, and how to ask it of others."""
+
+    ask: Callable[[Tensor], Tensor]
+    """From images, [R, B, D], to log q(k|x), [R, K, B]."""
+    images: Tensor  # [R, B, D]
+    log_probs: Tensor  # of the images, [R, K, B]
+    radius: Tensor  # of the ball around each image, in pixel units, [R, B]
+    size: tuple[int, int]  # height and width of an image
+    directions: Streams
+    """Of the first guesses at a sensitive direction."""
+    jitters: Streams
+    neighbor: Callable[[], Tensor]
+    """Draws one of each image's nearest, as the gate sees it, [R, B, D]."""
+
+    def change(self, made: Tensor) -> Tensor:
+        """Return KL(q(k|x) || q(k|x')) of each image and of x', which was made from it, [R, B, D]: [R, B]."""
+        here, there = self.log_probs.detach(), self.ask(made)
+        return kl_categorical(here.transpose(1, 2), there.transpose(1, 2))
+
+
+def virtual_adversarial(around: Neighborhood) -> Tensor:
+    """Return the change at the edge of the ball, where one power iteration finds it worst, [R, B].
+
+    Miyato, Maeda, Koyama, Ishii (2018), virtual adversarial training.
+    """
+    guess = unit(around.directions.normal(*around.images.shape[1:])).requires_grad_()  # [R, B, D]
+    felt = around.change(around.images + PROBE * guess).sum()
+    (direction,) = torch.autograd.grad(felt, guess)
+    return around.change(around.images + around.radius.unsqueeze(-1) * unit(direction))
+
+
+def augment(around: Neighborhood) -> Tensor:
+    """Return the change under a small random shift, rotation and scaling of each image, [R, B]."""
+    draws = 2 * around.jitters.uniform(around.images.shape[1], 4) - 1  # [R, B, 4]
+    return around.change(jitter(around.images, draws, around.size))
+
+
+def neighbors(around: Neighborhood) -> Tensor:
+    """Return -1/2 log sum_k q(k|x) q(k|x') for one x' of the nearest, [R, B]: 0 where both are sure of one k.
+
+    Half of it, because a pair is met from either side. Van Gansbeke, Vandenhende, Georgoulis, Proesmans,
+    Van Gool (2020), SCAN: learning to classify images without labels.
+    """
+    return _agreement(around, around.neighbor())
+
+
+def stretched_neighbors(around: Neighborhood) -> Tensor:
+    """Return what `neighbors` does for an x' that is made wider or narrower, and higher or lower, [R, B].
+
+    Images of one kind, cut to their outline and scaled to one size, still differ in their proportions.
+    """
+    draws = 2 * around.jitters.uniform(around.images.shape[1], 2) - 1  # [R, B, 2]
+    return _agreement(around, stretch(around.neighbor(), draws, around.size))
+
+
+def _agreement(around: Neighborhood, other: Tensor) -> Tensor:
+    """Return -1/2 log sum_k q(k|x) q(k|x'), [R, B]."""
+    return -0.5 * (around.log_probs + around.ask(other)).logsumexp(1)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A smoothness, and what it needs to know of all training images."""
+
+    loss: Callable[[Neighborhood], Tensor]
+    ball: bool = False
+    """How far neighbors are."""
+    near: bool = False
+    """Which images are neighbors."""
+
+
+SMOOTHNESSES = {
+    "virtual-adversarial": Kind(virtual_adversarial, ball=True),
+    "augment": Kind(augment),
+    "neighbors": Kind(neighbors, near=True),
+    "stretched-neighbors": Kind(stretched_neighbors, near=True),
+}
+
+SUMS = {"none": (), "both": ("virtual-adversarial", "augment")}
+"""What is added up under a name that has no + in it."""
+
+
+def kinds(name: str) -> tuple[Kind, ...]:
+    """Return what `objective.smoothness` adds up."""
+    return tuple(SMOOTHNESSES[part] for part in SUMS.get(name, name.split("+")))
+
+
+def roughness(name: str, around: Neighborhood) -> Tensor:
+    """Return the sum that `objective.smoothness` names, [R, B]; it must not be `none`."""
+    return reduce(operator.add, (kind.loss(around) for kind in kinds(name)))
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Return vectors, [..., D], at length 1; zero stays zero."""
+    return functional.normalize(vectors, dim=-1, eps=torch.finfo(vectors.dtype).tiny)
+
+
+def jitter(images: Tensor, draws: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return images moved, turned and scaled, [R, B, D].
+
+    Args:
+        images: [R, B, D].
+        draws: how far right, down, turned and grown, in [-1, 1] of the largest jitter, [R, B, 4].
+        size: height and width of an image.
+    """
+    right, down, turn, growth = draws.flatten(0, 1).unbind(-1)  # [R B]
+    shrink = 1 / (1 + SCALING * growth)
+    cosine, sine = shrink * (ROTATION * turn).cos(), shrink * (ROTATION * turn).sin()
+    rows = (cosine, sine, -2 * SHIFT * right, -sine, cosine, -2 * SHIFT * down)
+    return _moved(images, torch.stack(rows, -1), size)
+
+
+def stretch(images: Tensor, draws: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return images made wider and higher about their center, [R, B, D].
+
+    Args:
+        images: [R, B, D].
+        draws: how much wider and higher, in [-1, 1] of the largest stretch, by its logarithm, [R, B, 2].
+        size: height and width of an image.
+    """
+    across, along = (-STRETCH * draws).exp().flatten(0, 1).unbind(-1)  # [R B]
+    still = torch.zeros_like(across)
+    return _moved(images, torch.stack((across, still, still, still, along, still), -1), size)
+
+
+def _moved(images: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return images, [R, B, D], each pixel from its place: an affine map of places, [R B, 6], row by row.
+
+    Places are measured in half sides from the center.
+    """
+    pictures = images.reshape(-1, 1, *size)
+    grid = functional.affine_grid(places.unflatten(-1, (2, 3)), list(pictures.shape), align_corners=False)
+    return functional.grid_sample(pictures, grid, align_corners=False).reshape(images.shape)
+
+
+class Smoothness:
+    """The smoothness loss of a population: the kind is shared, the weights belong to each run."""
+
+    def __init__(
+        self, configs: Sequence[RunConfig], images: Tensor, size: tuple[int, int], device: torch.device
+    ) -> None:
+        """Look at the training images, [N, D], once."""
+        objective, seeds = configs[0].objective, [config.seed for config in configs]
+        self.name, self.size = objective.smoothness, size
+        known = kinds(self.name)
+        self.weight = torch.tensor([c.objective.smoothness_weight for c in configs], device=device)
+        self.directions = Streams(seeds, "directions of the gate's neighbors", device)
+        self.jitters = Streams(seeds, "jitter of the gate's neighbors", device)
+        self.choices = Streams(seeds, "choice of the gate's neighbors", device)
+        self.radius = torch.zeros(len(images), device=device)
+        self.nearest = torch.zeros(len(images), 1, dtype=torch.int64, device=device)  # [N, 10] where needed
+        if any(kind.ball for kind in known):
+            distances = nearby.distances(images, configs[0].data.split_seed)
+            self.radius = (objective.smoothness_radius * distances).to(device)
+        if any(kind.near for kind in known):
+            self.nearest = nearby.nearest(images).to(device)
+
+    def __call__(
+        self,
+        ask: Callable[[Tensor], Tensor],
+        look: Callable[[Tensor], Tensor],
+        images: Tensor,
+        log_probs: Tensor,
+        rows: Tensor,
+    ) -> Tensor:
+        """Return the weighted loss of each run, in nats per image, [R]; there must be a kind.
+
+        Args:
+            ask: from images, [R, B, D], to log q(k|x), [R, K, B].
+            look: from places among the training images, [R, B], to images as the gate sees them, [R, B, D].
+            images: as the gate sees them, [R, B, D].
+            log_probs: what it says of them, [R, K, B].
+            rows: places of the images among the training images, [R, B].
+        """
+        around = Neighborhood(
+            ask,
+            images,
+            log_probs,
+            self.radius[rows],
+            self.size,
+            self.directions,
+            self.jitters,
+            lambda: look(self._neighbors(rows)),
+        )
+        return self.weight * roughness(self.name, around).mean(-1)
+
+    def _neighbors(self, rows: Tensor) -> Tensor:
+        """Draw the place of one of each image's nearest, [R, B]."""
+        count = self.nearest.shape[1]
+        chosen = (self.choices.uniform(rows.shape[1]) * count).long().clamp_max(count - 1)
+        return self.nearest[rows].gather(-1, chosen.unsqueeze(-1)).squeeze(-1)

@@ -1,0 +1,1 @@
+"""Training of populations: the loop, optimizer, schedules, precision, snapshots and checkpoints."""

@@ -1,0 +1,200 @@
+"""Runs of one shape, so many trained side by side at a time: a matter of speed and memory, not of numbers."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moevae.config.schema import RunConfig
+from moevae.data.datasets import Images
+from moevae.errors import CheckpointError
+from moevae.models.mixture import Mixture
+from moevae.training.trainer import Failure, Fit, Progress, Training, check_population
+from moevae.utils import content
+
+ON_CPU = 1 << 22
+"""Logits, R K B D, of a step at most: on a CPU, digits gain a half from company, MNIST's sizes 8 %."""
+
+
+def automatic(configs: Sequence[RunConfig], pixels: int, device: torch.device) -> int:
+    """Return how many of these runs to train side by side: on a GPU all, or as many as fit."""
+    if device.type == "cuda":
+        return len(configs)
+    logits = configs[0].model.num_experts * configs[0].train.batch_size * pixels
+    return min(len(configs), max(1, ON_CPU // logits))
+
+
+class Population:
+    """Runs that advance together by epochs, so many of them side by side: to others, one `Training`.
+
+    Where a device's memory is too small, halves are trained, with a warning. They begin again, unseen, and
+    catch up: their own streams give the runs the same numbers.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        images: Images,
+        device: torch.device,
+        chunk: int | None = None,
+    ) -> None:
+        """Begin.
+
+        Args:
+            configs: one a run.
+            images: the data; only its training split is looked at.
+            device: where to train.
+            chunk: how many runs are trained side by side; None chooses.
+
+        Raises:
+            ConfigError: no configuration, or configurations of different shapes.
+        """
+        check_population(configs)
+        self.configs, self.images, self.device = tuple(configs), images, device
+        size = chunk or automatic(configs, images.train.shape[1], device)
+        self.parts = [
+            self._begin(self.configs[first : first + size]) for first in range(0, len(configs), size)
+        ]
+        self._whole: Mixture | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are trained, or no run is left to train."""
+        return all(part.done for part in self.parts)
+
+    def epoch(self) -> Progress:
+        """Train one epoch and tell how it went."""
+        epoch = 1 + max(part.epochs_done for part in self.parts)
+        told: list[Progress | None] = []
+        while len(told) < len(self.parts):
+            place = len(told)
+            try:
+                told.append(_train(self.parts[place], epoch))
+                continue
+            except torch.OutOfMemoryError:
+                if len(self.parts[place].configs) == 1:
+                    raise
+            self._halve(place)  # not where the error is still at hand: it holds what fills the memory
+        losses, of_gate, temperatures = [], [], []
+        for part, progress in zip(self.parts, told, strict=True):
+            nothing = [math.nan] * len(part.configs)
+            losses += progress.losses if progress else nothing
+            of_gate += progress.gate_losses if progress else nothing
+            temperatures += progress.temperatures if progress else nothing
+        return Progress(
+            epoch=epoch,
+            epochs=self.configs[0].train.epochs,
+            model=self._model(),
+            losses=losses,
+            gate_losses=of_gate,
+            temperatures=temperatures,
+            failures=self._failures(),
+            origins=self._origins(),
+        )
+
+    def result(self) -> Fit:
+        """Return the population as it stands."""
+        parts = [part.result() for part in self.parts]
+        seconds = sum(part.seconds for part in parts)
+        seen = sum(part.images_per_second * part.seconds for part in parts)
+        speed = seen / seconds if seconds else 0.0
+        return Fit(self._model(), self.configs, self._failures(), seconds, speed, self._origins())
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return what one `Training` of all runs would: it may go on in parts of another size."""
+        states = [part.state() for part in self.parts]
+        longest = max(range(len(states)), key=lambda place: states[place][1]["epochs_done"])
+        tensors = {
+            name: torch.cat([each[name] for each, _ in states]) if value.ndim else value
+            for name, value in states[longest][0].items()
+        }
+        plains = [plain for _, plain in states]
+        return tensors, {
+            "epochs_done": plains[longest]["epochs_done"],
+            "seconds": sum(plain["seconds"] for plain in plains),
+            "failures": [failure for plain in plains for failure in plain["failures"]],
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+        """Go on from a `state` of the same configurations."""
+        self.check(tensors, plain)
+        for part, runs in zip(self.parts, self._places(), strict=True):
+            own, shared = self._of_part(tensors, plain, runs)
+            part.restore({name: value.clone() for name, value in own.items()}, shared)
+
+    def check(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+        """Look whether these can be a `state` of the same configurations. Changes nothing.
+
+        Raises:
+            CheckpointError: they are another version's.
+        """
+        count = len(self.configs)
+        if {len(value) for value in tensors.values() if value.ndim} - {count}:
+            raise CheckpointError(f"a snapshot of another number of runs than {count}")
+        for part, runs in zip(self.parts, self._places(), strict=True):
+            with content.parsing("a snapshot of another version", CheckpointError):
+                state = self._of_part(tensors, plain, runs)
+            part.check(*state)
+
+    @staticmethod
+    def _of_part(
+        tensors: Mapping[str, Tensor], plain: Mapping[str, Any], runs: slice
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the part of a state that is of some of the runs."""
+        own = {name: value[runs] if value.ndim else value for name, value in tensors.items()}
+        shared = {"seconds": 0.0 if runs.start else plain["seconds"]}
+        return own, {**plain, **shared, "failures": plain["failures"][runs]}
+
+    def _halve(self, place: int) -> None:
+        """Begin the runs of a part again, as two parts."""
+        configs = self.parts[place].configs
+        half = math.ceil(len(configs) / 2)
+        warnings.warn(f"{len(configs)} runs side by side do not fit: training {half}", stacklevel=3)
+        self.parts[place : place + 1] = []
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.parts[place:place] = [self._begin(configs[:half]), self._begin(configs[half:])]
+
+    def _begin(self, configs: Sequence[RunConfig]) -> Training:
+        return Training(configs, self.images, self.device)
+
+    def _places(self) -> Iterator[slice]:
+        """Yield where the runs of each part stand among all."""
+        first = 0
+        for part in self.parts:
+            yield slice(first, first + len(part.configs))
+            first += len(part.configs)
+
+    def _origins(self) -> Tensor:
+        return torch.cat([part.origins for part in self.parts])
+
+    def _failures(self) -> list[Failure | None]:
+        return [failure for part in self.parts for failure in part.failures]
+
+    @torch.no_grad()
+    def _model(self) -> Mixture:
+        """Return one model of all runs."""
+        first = self.parts[0].model
+        if len(self.parts) == 1:
+            return first
+        if self._whole is None or self._whole.config != first.config:
+            seeds = [config.seed for config in self.configs]
+            self._whole = Mixture(first.config, first.size, seeds).to(self.device)
+        whole = self._whole.state_dict()
+        for part, runs in zip(self.parts, self._places(), strict=True):
+            for name, value in part.model.state_dict().items():
+                whole[name][runs] = value
+        return self._whole
+
+
+def _train(part: Training, epoch: int) -> Progress | None:
+    """Train up to the end of an epoch; None if no run was left to train before."""
+    progress = None
+    while part.epochs_done < epoch and not part.done:
+        progress = part.epoch()
+    return progress if part.epochs_done == epoch else None

@@ -1,0 +1,44 @@
+"""How a gate's temperature and the learning rate move over training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from moevae.config.schema import RoutingConfig, RunConfig, TrainConfig
+from moevae.models.gate import Gate
+from moevae.utils.devices import sent
+
+SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
+    "constant": lambda start, end, progress: start,
+    "linear": lambda start, end, progress: start + (end - start) * progress,
+    "cosine": lambda start, end, progress: end + (start - end) * (1 + math.cos(math.pi * progress)) / 2,
+    "exponential": lambda start, end, progress: start * (end / start) ** progress,
+}
+"""Each maps (first value, last value, progress in [0, 1]) to a value."""
+
+
+def temperature(routing: RoutingConfig, progress: float) -> float:
+    """Return the temperature at that share of training, 0 at the first step and 1 at the last."""
+    return SCHEDULES[routing.schedule](routing.temperature, routing.final_temperature, progress)
+
+
+def temperatures(configs: Sequence[RunConfig], progress: float, gate: Gate) -> Tensor:
+    """Return the temperature of each run at that share of training, [R].
+
+    Args:
+        configs: one a run, of one schedule.
+        progress: 0 at the first step and 1 at the last.
+        gate: of these runs: what it has learned is the answer where the schedule is `learned`.
+    """
+    if configs[0].routing.schedule == "learned":
+        return gate.temperature
+    return sent([temperature(config.routing, progress) for config in configs], gate.expert_bias.device)
+
+
+def learning_rate(train: TrainConfig, progress: float) -> float:
+    """Return the learning rate at that share of training, 0 at the first step and 1 at the last."""
+    move = SCHEDULES[train.learning_rate_schedule]
+    return move(train.learning_rate, train.final_learning_rate, progress)

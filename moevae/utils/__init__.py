@@ -1,0 +1,1 @@
+"""Devices, random streams, atomic files, progress and provenance."""

@@ -1,0 +1,1 @@
+"""Images of what experts draw, and the style of all figures."""

@@ -1,0 +1,119 @@
+"""All that is computed of the runs of one data set, once, for the sections of the page to show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from studies.analysis import effects, metrics, paired, pareto, selection, simultaneous, stats
+from studies.analysis.anova import Anova
+from studies.analysis.effects import Effect
+from studies.analysis.metrics import Measure
+from studies.analysis.paired import Comparison
+from studies.analysis.selection import Choice
+from studies.analysis.stats import Row
+from studies.analysis.study import Study
+from studies.report import tables
+
+SPOKEN = (metrics.NMI, metrics.ELBO, metrics.DEAD)
+"""Measures that sentences about an axis are made of."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A study of one data set and its numbers."""
+
+    study: Study
+    leading: tuple[Measure, ...]
+    """Those of the main table that the study has."""
+    compared: tuple[Measure, ...]
+    """Those that comparisons are made of: NMI, where there are labels, and the bound."""
+    table: pd.DataFrame
+    """One row a cell, see `tables.cell_table`."""
+    contrasts: dict[Measure, Comparison]
+    """Every cell against the baseline cell; empty without one that has runs."""
+    peers: dict[Measure, Comparison]
+    """The baseline cell (first) against other methods on the same data; empty without either."""
+    effects: dict[str, dict[Measure, Effect]]
+    """By axis with several levels and measure; empty where the design has no matching cells."""
+    variance: dict[Measure, Anova]
+    """Only of full grids."""
+    below: dict[Measure, Row]
+    """p-values of each cell against the one with the highest mean, adjusted over cells and these measures."""
+    moved: dict[str, dict[Measure, Row]]
+    """By axis, p-values of each level against the baseline's, adjusted over levels and `SPOKEN` measures."""
+    depends: dict[Measure, dict[tuple[int, ...], float]]
+    """p-values of each pair of axes in `variance`, adjusted over pairs and measures."""
+    choices: list[Choice]
+    """Of the rules that see no labels; empty without labels to count their cost with."""
+    traded: tuple[Measure, ...]
+    """What the Pareto front weighs against each other."""
+    front: np.ndarray
+    """Which cells no other surely beats."""
+
+
+def analyze(study: Study) -> Analysis:
+    """Compute everything that the page says of one data set."""
+    compared = tables.measured(study, (metrics.NMI, metrics.ELBO))
+    traded = tables.measured(study, (metrics.NMI, metrics.ELBO))
+    along = {
+        axis: {
+            measure: effect
+            for measure in (*compared, *tables.measured(study, metrics.ROUTING))
+            if (effect := effects.effect(study, axis, measure)) is not None
+        }
+        for axis in effects.varied(study)
+    }
+    baseline = study.baseline
+    alive = baseline is not None and any(run.complete for run in study.of_cell(baseline))
+    tried = {measure: effects.variance(study, measure) for measure in compared}
+    variance = {measure: found for measure, found in tried.items() if found is not None}
+    return Analysis(
+        study=study,
+        leading=tables.measured(study, metrics.LEADING),
+        compared=compared,
+        table=tables.cell_table(study, tables.all_measures(study)),
+        contrasts={
+            measure: paired.compare(study.comparable(measure), baseline, measure.better)
+            for measure in compared
+            if alive and baseline is not None and len(study.cells) > 1
+        },
+        peers={
+            measure: paired.compare(
+                np.hstack([study.matrix(measure.key)[:, [baseline]], study.peer_matrix(measure.key)]),
+                0,
+                measure.better,
+            )
+            for measure in tables.measured(study, (metrics.NMI, metrics.ACC))
+            if alive and baseline is not None and study.peers
+        },
+        effects=along,
+        variance=variance,
+        below=dict(
+            zip(
+                compared,
+                simultaneous.below_best([study.comparable(measure) for measure in compared]),
+                strict=True,
+            )
+        ),
+        moved={
+            axis: effects.adjusted({measure: of[measure] for measure in SPOKEN if measure in of})
+            for axis, of in along.items()
+        },
+        depends=effects.interactions(study, list(variance)) if variance else {},
+        choices=selection.choose(study, compared[0]) if metrics.NMI in compared else [],
+        traded=traded,
+        front=_front(study, traded),
+    )
+
+
+def _front(study: Study, traded: tuple[Measure, ...]) -> np.ndarray:
+    columns = []
+    for measure in traded:
+        values = study.comparable(measure)
+        columns.append((stats.means(values), *stats.intervals(values, ends=measure.ends)))
+    if not columns:
+        return np.zeros(len(study.cells), dtype=bool)
+    return pareto.front(*(np.stack(part, axis=1) for part in zip(*columns, strict=True)))

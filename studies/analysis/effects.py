@@ -1,0 +1,134 @@
+"""What an axis does: its levels, each averaged over the same settings of the other axes, seed by seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from studies.analysis import anova, paired, simultaneous, stats
+from studies.analysis.anova import Anova
+from studies.analysis.metrics import Measure
+from studies.analysis.paired import Comparison
+from studies.analysis.stats import Matrix, Row, Summary
+from studies.analysis.study import Study
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Cells of a study arranged by what they share with each other."""
+
+    cells: np.ndarray
+    """[settings of the other axes, levels of the axis]."""
+    baseline: int
+    """The level that the others are compared with."""
+    left_out: int
+    """Settings that lack runs of some level: they would compare unlike with unlike."""
+    seeds: np.ndarray
+    """Which seeds have all of these runs."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One measure along one axis; arrays of one entry a level."""
+
+    measure: Measure
+    contexts: Contexts
+    means: Matrix
+    """Mean over seeds, [contexts, levels]."""
+    summary: Summary
+    """Of the averages over contexts, one a seed."""
+    comparison: Comparison
+    """With the baseline level."""
+    levels: Matrix
+    """Averages over contexts, [seeds, levels]; NaN in seeds that lack a run."""
+
+
+def contexts(study: Study, axis: str, values: Matrix) -> Contexts | None:
+    """Return the settings of the other axes in which every level of the axis has its runs.
+
+    In a full grid these are all settings, in a one-at-a-time design the baseline's alone. Where runs are
+    missing, settings or seeds are left out, whichever lack more. None where no setting is left, or the
+    axis has one level.
+    """
+    place = tuple(study.axes).index(axis)
+    _, first, setting = np.unique(
+        np.delete(_codes(study), place, axis=1).sum(axis=1), return_index=True, return_inverse=True
+    )
+    rows = np.full((len(first), len(study.axes[axis])), -1)
+    rows[np.argsort(np.argsort(first))[setting], study.levels[:, place]] = np.arange(len(study.cells))
+    whole = rows[(rows >= 0).all(axis=1)]
+    seeds, kept = stats.whole_block(np.isfinite(values[:, whole]).all(axis=2))
+    if len(study.axes[axis]) < 2 or not kept.any() or not seeds.any():
+        return None
+    reference = study.levels[study.baseline, place] if study.baseline is not None else 0
+    return Contexts(whole[kept], int(reference), int((~kept).sum()), seeds)
+
+
+def effect(study: Study, axis: str, measure: Measure) -> Effect | None:
+    """Return what the axis does to a measure; None where no setting has runs of all its levels."""
+    runs = study.comparable(measure)
+    where = contexts(study, axis, runs)
+    if where is None:
+        return None
+    levels = runs[:, where.cells].mean(axis=1)  # [seeds, levels]
+    levels[~where.seeds] = np.nan
+    return Effect(
+        measure=measure,
+        contexts=where,
+        means=stats.means(runs)[where.cells],
+        summary=stats.summarize(levels, measure.ends),
+        comparison=paired.compare(levels, where.baseline, measure.better or 1),
+        levels=levels,
+    )
+
+
+def adjusted(along: Mapping[Measure, Effect]) -> dict[Measure, Row]:
+    """Return p-values of all levels of one axis against the baseline, adjusted over levels and measures.
+
+    One entry a level; NaN for the baseline's, and where fewer than two seeds have all runs.
+    """
+    found = list(along.values())
+    rows = simultaneous.from_reference(
+        [each.levels for each in found], [each.contexts.baseline for each in found]
+    )
+    return dict(zip(along, rows, strict=True))
+
+
+def interactions(study: Study, chosen: Sequence[Measure]) -> dict[Measure, dict[tuple[int, ...], float]]:
+    """Return p-values of all pairs of axes of a full grid, adjusted over pairs and measures.
+
+    Axes are counted among those that vary, as in `variance`.
+    """
+    shape = [len(study.axes[axis]) for axis in varied(study)]
+    order = np.argsort(_codes(study).sum(axis=1))
+    rows = simultaneous.interactions([study.comparable(measure)[:, order] for measure in chosen], shape)
+    pairs = list(combinations(range(len(shape)), 2))
+    return {
+        measure: dict(zip(pairs, row.tolist(), strict=True))
+        for measure, row in zip(chosen, rows, strict=True)
+    }
+
+
+def variance(study: Study, measure: Measure) -> Anova | None:
+    """Return the analysis of variance over the axes with several levels; None without a full grid."""
+    axes = varied(study)
+    shape = [len(study.axes[axis]) for axis in axes]
+    if not axes or int(np.prod(shape)) != len(study.cells):
+        return None
+    values = study.comparable(measure)[:, np.argsort(_codes(study).sum(axis=1))]
+    return anova.analyze(values.T.reshape(*shape, len(values)))
+
+
+def _codes(study: Study) -> np.ndarray:
+    """Return the levels of each cell, each times its axis's stride in the full grid, [cells, axes]."""
+    sizes = [len(values) for values in study.axes.values()]
+    return study.levels * [math.prod(sizes[place + 1 :]) for place in range(len(sizes))]
+
+
+def varied(study: Study) -> tuple[str, ...]:
+    """Return the axes with more than one level."""
+    return tuple(axis for axis, values in study.axes.items() if len(values) > 1)

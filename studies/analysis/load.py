@@ -1,0 +1,167 @@
+"""From a study's folder to a study: the plan read, the records sorted into its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from moevae.config import schema as configs
+from moevae.errors import RecordError
+from studies.analysis.metrics import RETIRED
+from studies.analysis.study import DATA, Cell, Peer, Run, Study, identity
+from studies.design.baselines import BASELINES
+from studies.records import schema, study_file
+from studies.records.origins import strangers
+from studies.records.schema import Method, Record
+from studies.utils.gc_pause import uncollected
+
+CURVES = ("mixture_elbo", "nmi", "gate_loss")
+"""Metrics of the validation split that are drawn by epoch."""
+
+
+@uncollected()
+def load(folder: Path) -> Study:
+    """Read `study.json` and the records beside it.
+
+    Raises:
+        RecordError: there is no study in the folder, or its description cannot be used.
+    """
+    plan = study_file.read(folder)
+    axes = {key: tuple(values) for key, values in plan.axes.items()}
+    planned = [tuple(cell[axis] for axis in axes) for cell in plan.cells]
+    reference = identity(plan.baseline[axis] for axis in axes) if plan.baseline else None
+    index = {identity(cell): number for number, cell in enumerate(planned)}
+    runs, peers, unread = _sorted(folder, axes, planned, index)
+    return Study(
+        folder=folder,
+        name=plan.name,
+        title=plan.title or plan.name,
+        description=plan.description,
+        command=plan.command,
+        axes={
+            axis: _levels(values, [cell[i] for cell in planned])
+            for i, (axis, values) in enumerate(axes.items())
+        },
+        cells=tuple(planned),
+        baseline=index.get(reference) if reference is not None else None,
+        planned_seeds=tuple(plan.seeds),
+        planned_cells=len(plan.cells),
+        runs=runs,
+        peers=peers,
+        planned_peers=tuple(_peer(BASELINES[key].method) for key in plan.baselines if key in BASELINES),
+        left_out=tuple(plan.left_out),
+        unread=unread,
+        oracle=plan.oracle,
+        base=configs.to_dict(plan.config),
+        numbers=tuple(range(1, len(planned) + 1)),
+    )
+
+
+def _sorted(
+    folder: Path, axes: Mapping[str, Any], cells: list[Cell], index: dict[str, int]
+) -> tuple[tuple[Run, ...], tuple[Peer, ...], tuple[str, ...]]:
+    """Sort the records into cells and peers; a cell that was not planned joins `cells` and `index`."""
+    found: dict[tuple[str, str, int], tuple[Run, Cell]] = {}
+    unread: list[str] = []
+    for item in schema.iterate(folder):
+        if isinstance(item, RecordError):
+            unread.append(str(item).removeprefix(f"{folder}/"))
+            continue
+        config = configs.from_dict(item.config)
+        cell = tuple(configs.lookup(config, axis) for axis in axes)
+        name, place = "", -1
+        if item.method is not None:
+            name = _peer(item.method)
+        else:
+            place = index.setdefault(identity(cell), len(cells))
+            if place == len(cells):
+                cells.append(cell)
+        run = Run(item.model_copy(update={"curve": []}), place, config.seed, _metrics(item), _curve(item))
+        key = (name, identity(cell), config.seed)
+        if key in found:
+            old, run = sorted((found[key][0], run), key=_age)
+            unread.append(
+                f"records/{old.record.fingerprint}.json: another record has the same cell and seed "
+                f"({run.record.fingerprint}, started later) and is counted instead"
+            )
+        found[key] = (run, cell)
+    foreign = {one.fingerprint: why for one, why in strangers(run.record for run, _ in found.values())}
+    unread += [f"records/{name}.json: its data set is another one ({why})" for name, why in foreign.items()]
+    found = {key: pair for key, pair in found.items() if pair[0].record.fingerprint not in foreign}
+    own = (run for (name, _, _), (run, _) in found.items() if not name)
+    others = {key: pair for key, pair in found.items() if key[0]}
+    runs = tuple(sorted(own, key=lambda run: (run.cell, run.seed)))
+    return runs, _peers(tuple(axes), others), tuple(sorted(unread))
+
+
+def _peer(method: Method) -> str:
+    return f"{method.name} (oracle)" if method.oracle else method.name
+
+
+def _peers(axes: Sequence[str], found: Mapping[tuple[str, str, int], tuple[Run, Cell]]) -> tuple[Peer, ...]:
+    """Gather the runs of each method; one that was fitted in several settings is several peers."""
+    settings = [place for place, axis in enumerate(axes) if axis != DATA]
+    groups: dict[str, dict[str, tuple[Cell, list[Run]]]] = {}
+    for (name, _, _), (run, cell) in sorted(found.items()):
+        variant = identity(cell[place] for place in settings)
+        groups.setdefault(name, {}).setdefault(variant, (cell, []))[1].append(run)
+    peers = []
+    for name, variants in groups.items():
+        known = [cell for cell, _ in variants.values()]
+        varied = [place for place in settings if len({identity([cell[place]]) for cell in known}) > 1]
+        for cell, runs in variants.values():
+            suffix = "".join(f", {axes[place]} {cell[place]}" for place in varied)
+            peers.append(Peer(name + suffix, tuple(sorted(runs, key=lambda run: run.seed))))
+    return tuple(peers)
+
+
+def _age(run: Run) -> tuple[str, str]:
+    return run.record.started, run.record.fingerprint
+
+
+def _metrics(record: Record) -> dict[str, float]:
+    if record.status != "complete":
+        return {}
+    flat = {
+        f"{split}.{name}": value
+        for split, part in record.metrics.items()
+        for name, value in part.items()
+        if name not in RETIRED
+    }
+    if record.load:
+        load = np.array(record.load)
+        flat["load.largest"] = float(load.max())
+        # Ten digits: the logarithm's last ones tell machines apart.
+        flat["load.entropy"] = float(f"{scipy.special.entr(load).sum():.10g}")
+    if record.throughput is not None:
+        flat["throughput.train"] = record.throughput.train_images_per_second
+        flat["throughput.evaluation"] = record.throughput.evaluation_images_per_second
+    if record.seconds is not None:
+        flat["seconds.train"] = record.seconds.train
+        flat["seconds.evaluation"] = record.seconds.evaluation
+    return flat
+
+
+def _curve(record: Record) -> dict[str, np.ndarray]:
+    if not record.curve:
+        return {}
+    names = [name for name in CURVES if name in record.curve[0].metrics]
+    columns = {name: np.array([point.metrics.get(name, np.nan) for point in record.curve]) for name in names}
+    columns["loss"] = np.array([point.loss for point in record.curve])
+    columns["epoch"] = np.array([point.epoch for point in record.curve])
+    return columns
+
+
+def _levels(planned: Sequence[Any], found: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the values of an axis in the order of the plan, then any others, numbers first, ascending."""
+    seen = {identity([value]): value for value in planned}
+    extra = {identity([value]): value for value in found if identity([value]) not in seen}
+    return (*seen.values(), *(extra[key] for key in sorted(extra, key=lambda key: _order(extra[key]))))
+
+
+def _order(value: Any) -> tuple[int, float, str]:
+    return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))

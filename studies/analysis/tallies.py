@@ -1,0 +1,60 @@
+"""How many runs a study plans and has, its cells' and its baselines'."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from studies.design.baselines import BASELINES
+from studies.records.schema import Record
+from studies.records.study_file import StudyFile
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Runs of a study, planned and recorded."""
+
+    cells: int
+    seeds: int
+    baselines: int
+    """Methods beside the cells, once for each data set."""
+    complete: int
+    failed: int
+    complete_baselines: int
+    """Of `complete`, runs of baselines."""
+    failed_baselines: int
+
+    @property
+    def planned(self) -> int:
+        """Runs of cells and of baselines."""
+        return (self.cells + self.baselines) * self.seeds
+
+    @property
+    def planned_baselines(self) -> int:
+        """Of `planned`, runs of baselines."""
+        return self.baselines * self.seeds
+
+
+def tally(plan: StudyFile, records: Iterable[Record]) -> Tally:
+    """Count the runs of a study.
+
+    Args:
+        plan: the study's description.
+        records: those found beside it that can be trusted.
+    """
+    data = {
+        json.dumps([value for key, value in sorted(cell.items()) if key.startswith("data.")])
+        for cell in plan.cells
+    }
+    fitted = sum(key in BASELINES for key in plan.baselines)
+    found = [(record.status == "complete", record.method is not None) for record in records]
+    return Tally(
+        cells=len(plan.cells),
+        seeds=len(plan.seeds),
+        baselines=fitted * len(data),
+        complete=sum(complete for complete, _ in found),
+        failed=sum(not complete for complete, _ in found),
+        complete_baselines=sum(complete and baseline for complete, baseline in found),
+        failed_baselines=sum(not complete and baseline for complete, baseline in found),
+    )

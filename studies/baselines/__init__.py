@@ -1,0 +1,1 @@
+"""Other methods, fitted to the same data with the same seeds."""

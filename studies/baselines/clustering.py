@@ -1,0 +1,93 @@
+"""Clustering of features, be they pixels or what a network makes of them: k-means and Gaussian mixtures."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+from moevae.data.binarization import gray
+from studies.execution.baseline_fit import Fitted, Given, NotFittedError, clusters, one_hot
+
+MAX_ITER = 1000
+"""Steps of expectation-maximization at most; scikit-learn's 100 are often too few."""
+
+Probs = Callable[[np.ndarray], np.ndarray]
+"""Features [N, F] to the probability of each cluster, [N, K]."""
+
+Clusterer = Callable[[Given, np.ndarray], tuple[Probs, dict[str, Any]]]
+"""Fits clusters to features, [N, F]; tells what came of its settings."""
+
+
+def kmeans(given: Given) -> Fitted:
+    """K-means on gray pixels: fitted to training images, test images go to the nearest center."""
+    begin = time.perf_counter()
+    probs, derived = fit_kmeans(given, _pixels(given, "train"))
+    return Fitted(
+        measure=lambda split: clusters(probs(_pixels(given, split))),
+        seconds=time.perf_counter() - begin,
+        looks=len(given.images.train),
+        num_experts=given.config.model.num_experts,
+        derived=derived,
+    )
+
+
+def pca_gmm(given: Given) -> Fitted:
+    """Gray pixels, reduced by PCA, and a Gaussian mixture of those components."""
+    begin = time.perf_counter()
+    pixels = _pixels(given, "train")
+    told = given.settings["components"]  # in words, or a number where latent dimensions are an axis
+    components = told if isinstance(told, int) else given.config.model.latent_dim
+    pca = PCA(min(components, *pixels.shape), random_state=given.random_state("PCA"))
+    probs, derived = fit_gmm(given, pca.fit_transform(pixels))
+    kept = {"components": int(pca.n_components_), "variance_kept": float(pca.explained_variance_ratio_.sum())}
+    return Fitted(
+        measure=lambda split: clusters(probs(pca.transform(_pixels(given, split)))),
+        seconds=time.perf_counter() - begin,
+        looks=len(given.images.train),
+        num_experts=given.config.model.num_experts,
+        derived=kept | derived,
+    )
+
+
+def fit_kmeans(given: Given, features: np.ndarray) -> tuple[Probs, dict[str, Any]]:
+    """Fit a k-means of as many clusters as there are experts."""
+    count = _clusters(given, features)
+    model = KMeans(count, n_init=given.settings["n_init"], random_state=given.random_state("k-means"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct images than clusters
+        model.fit(features)
+    return lambda seen: one_hot(model.predict(seen), count), {"iterations": int(model.n_iter_)}
+
+
+def fit_gmm(given: Given, features: np.ndarray) -> tuple[Probs, dict[str, Any]]:
+    """Fit a Gaussian mixture of as many components as there are experts."""
+    model = GaussianMixture(
+        _clusters(given, features),
+        covariance_type=given.settings["covariance_type"],
+        n_init=given.settings["n_init"],
+        max_iter=MAX_ITER,
+        random_state=given.random_state("Gaussian mixture"),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # told by `converged`
+        model.fit(features.astype(np.float64))
+    return model.predict_proba, {"iterations": int(model.n_iter_), "converged": bool(model.converged_)}
+
+
+def _pixels(given: Given, split: str) -> np.ndarray:
+    return gray(getattr(given.images, split)).numpy()
+
+
+def _clusters(given: Given, features: np.ndarray) -> int:
+    count = given.config.model.num_experts
+    if len(features) < count:
+        raise NotFittedError(f"{len(features)} training images are too few for {count} clusters")
+    return count

@@ -1,0 +1,76 @@
+"""Peers run through their own package, ClustPy: VaDE and DEC."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+import warnings
+from importlib.metadata import version
+from typing import Any
+
+from moevae.data.binarization import gray
+from studies.execution.baseline_fit import Fitted, Given, clusters, one_hot
+
+
+def vade(given: Given) -> Fitted:
+    """Variational deep embedding: a VAE whose prior is a Gaussian mixture (Jiang et al. 2017)."""
+    from clustpy.deep import VaDE
+
+    return _peer(given, VaDE)
+
+
+def dec(given: Given) -> Fitted:
+    """Deep embedded clustering: an autoencoder whose latents are drawn to centers (Xie et al. 2016)."""
+    from clustpy.deep import DEC
+
+    return _peer(given, DEC)
+
+
+def _peer(given: Given, method: Any) -> Fitted:
+    """Fit a method of ClustPy to gray pixels; clusters, latent dimension and batches are the model's."""
+    model = given.config.model
+    peer = method(
+        n_clusters=model.num_experts,
+        embedding_size=model.latent_dim,
+        batch_size=given.config.train.batch_size,
+        device=given.device,
+        random_state=given.random_state(method.__name__),
+    )
+
+    def pixels(split: str) -> Any:
+        return gray(getattr(given.images, split)).numpy()
+
+    begin = time.perf_counter()
+    with _silence():
+        peer.fit(pixels("train"))
+    seconds = time.perf_counter() - begin
+    network = peer.neural_network_trained_
+    return Fitted(
+        measure=lambda split: clusters(one_hot(peer.predict(pixels(split)), model.num_experts)),
+        seconds=seconds,
+        looks=len(given.images.train) * (peer.pretrain_epochs + peer.clustering_epochs),
+        num_experts=model.num_experts,
+        device=given.device,
+        derived={
+            "clustpy": version("clustpy"),
+            "parameters": sum(weights.numel() for weights in network.parameters()),
+            **{
+                name: value
+                for name, value in peer.get_params().items()
+                if isinstance(value, bool | int | float)
+            },
+        },
+    )
+
+
+@contextlib.contextmanager
+def _silence() -> Any:
+    """Keep what the package prints and warns about from our own lines."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,86 @@
+"""Mixtures whose gate is given instead of learned: by chance, or by the true labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from moevae.config.schema import RunConfig, override
+from moevae.evaluation.evaluate import Evaluation, Split, evaluate
+from moevae.training.trainer import fit as train
+from moevae.utils.rng import generator
+from studies.execution.baseline_fit import Fitted, Given, NotFittedError, one_hot
+
+
+def random_gate(given: Given) -> Fitted:
+    """The mixture with each image assigned, once and for all, to an expert drawn at random."""
+
+    def drawn(split: Split) -> Tensor:
+        stream = generator(given.config.seed, f"random gate of {split}")
+        count = len(getattr(given.images, split))
+        return torch.randint(given.config.model.num_experts, (1, count), generator=stream)
+
+    return _trained(given, given.config, drawn)
+
+
+def oracle_experts(given: Given) -> Fitted:
+    """The mixture with an expert a class, trained on its class alone; a test image goes to its true class.
+
+    The bounds and the load are those of this gate. The assignments are those of the responsibilities,
+    which see no label: how well experts that know one class each tell the classes apart.
+    """
+    labels = given.labels
+    if labels is None:
+        raise NotFittedError(f"{given.images.name} has no labels to train experts on")
+    config = override(given.config, {"model.num_experts": len(labels.classes), "objective.balance_prior": ()})
+
+    def true(split: Split) -> Tensor:
+        return torch.from_numpy(getattr(labels, split))[None]
+
+    fitted = _trained(given, config, true)
+
+    def measure(split: Split) -> Evaluation:
+        found = fitted.measure(split)
+        probs = one_hot(found.responsible, len(found.load)).T
+        return replace(found, assignments=found.responsible, gate_probs=probs)
+
+    return replace(fitted, measure=measure)
+
+
+def _trained(given: Given, config: RunConfig, assignments: Callable[[Split], Tensor]) -> Fitted:
+    config = override(
+        config, {"objective.responsibilities": "gate"}
+    )  # the posterior would look past this gate
+    trained = train(
+        [config],
+        given.images,
+        device=given.device,
+        on_epoch=given.note,
+        assignments=assignments("train"),
+    )
+    if failure := trained.failures[0]:
+        raise NotFittedError(failure.reason, failure.epoch, failure.step)
+
+    def measure(split: Split) -> Evaluation:
+        (found,) = evaluate(
+            trained.model,
+            [config],
+            given.images,
+            split,
+            memory=given.memory,
+            assignments=assignments(split),
+        )
+        return found
+
+    return Fitted(
+        measure=measure,
+        seconds=trained.seconds,
+        looks=round(trained.images_per_second * trained.seconds),
+        num_experts=config.model.num_experts,
+        device=given.device,
+        precision=config.train.precision,
+        derived={"num_experts": config.model.num_experts},
+    )

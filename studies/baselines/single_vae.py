@@ -1,0 +1,111 @@
+"""One VAE with as many parameters as the whole mixture, and clusters of its latents."""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from moevae.config.schema import ModelConfig, RunConfig, override
+from moevae.data.binarization import evaluated
+from moevae.data.datasets import Images
+from moevae.evaluation.evaluate import Evaluation, Split, evaluate
+from moevae.models.experts import Experts
+from moevae.models.gate import Gate
+from moevae.models.mixture import Mixture
+from moevae.nn.stacked import count_parameters
+from moevae.training.trainer import fit as train
+from studies.baselines.clustering import Clusterer, fit_gmm, fit_kmeans
+from studies.execution.baseline_fit import Fitted, Given, NotFittedError, clusters
+
+BOUNDS = (
+    *("mixture_elbo", "marginal_elbo", "marginal_samples", "hard_elbo"),
+    *("recon_log_prob", "kl_z", "kl_gate", "iwae_bound"),
+)
+"""What evaluation says of one VAE as it says it of a mixture; with one expert the three bounds are one, up to
+the samples of z that the marginal one is estimated from."""
+
+_CHUNK = 4096
+
+
+def vae_kmeans(given: Given) -> Fitted:
+    """One VAE and a k-means of its latent means."""
+    return _clustered(given, fit_kmeans)
+
+
+def vae_gmm(given: Given) -> Fitted:
+    """One VAE and a Gaussian mixture of its latent means."""
+    return _clustered(given, fit_gmm)
+
+
+def of_equal_size(config: RunConfig, size: tuple[int, int]) -> tuple[RunConfig, dict[str, Any]]:
+    """Return the configuration of one VAE with as many parameters as a mixture, and what came of that.
+
+    The hidden layers grow in proportion. The gate of one expert decides nothing and is not counted.
+    """
+    first, *_ = given = config.model.expert_hidden or (1,)
+
+    def widened(width: int) -> RunConfig:
+        hidden = tuple(max(1, round(width * each / first)) for each in given)
+        changes = {"model.num_experts": 1, "model.expert_hidden": hidden, "model.gate_hidden": ()}
+        return override(config, changes | {"objective.balance_prior": ()})
+
+    def learned(width: int) -> int:
+        return parameters(widened(width).model, size, gate=False)
+
+    target = parameters(config.model, size)
+    widths = range(1, first * config.model.num_experts * 2 + max(config.model.gate_hidden, default=1) + 2)
+    above = bisect.bisect_left(widths, target, key=learned)
+    near = widths[max(0, above - 1) : above + 1]
+    chosen = widened(min(near, key=lambda width: abs(learned(width) - target)))
+    derived = {
+        "expert_hidden": list(chosen.model.expert_hidden),
+        "parameters": parameters(chosen.model, size, gate=False),
+        "parameters_of_the_mixture": target,
+    }
+    return chosen, derived
+
+
+def parameters(model: ModelConfig, size: tuple[int, int], *, gate: bool = True) -> int:
+    """Return how many weights and biases the experts have, with or without those of the gate."""
+    with torch.device("meta"):
+        experts = count_parameters(Experts(model, 1, size))
+        return experts + (count_parameters(Gate(model, 1, size)) if gate else 0)
+
+
+def _clustered(given: Given, fit: Clusterer) -> Fitted:
+    config, derived = of_equal_size(given.config, given.images.size)
+    trained = train([config], given.images, device=given.device, on_epoch=given.note)
+    if failure := trained.failures[0]:
+        raise NotFittedError(failure.reason, failure.epoch, failure.step)
+    begin = time.perf_counter()
+    latents = functools.partial(_latents, trained.model, config, given.images)
+    probs, clustered = fit(given, latents("train"))
+
+    def measure(split: Split) -> Evaluation:
+        (found,) = evaluate(trained.model, [config], given.images, split, memory=given.memory)
+        return clusters(
+            probs(latents(split)), {name: found.metrics[name] for name in BOUNDS if name in found.metrics}
+        )
+
+    return Fitted(
+        measure=measure,
+        seconds=trained.seconds + time.perf_counter() - begin,
+        looks=round(trained.images_per_second * trained.seconds),
+        num_experts=given.config.model.num_experts,
+        device=given.device,
+        precision=config.train.precision,
+        derived=derived | clustered,
+    )
+
+
+@torch.no_grad()
+def _latents(model: Mixture, config: RunConfig, images: Images, split: Split) -> np.ndarray:
+    """Return the latent means of a split's images as evaluation sees them, [N, Z]."""
+    seen = evaluated(getattr(images, split), config.data, split)
+    parts = [model.experts.encode(x.to(model.device)[None])[0][0, 0].cpu() for x in seen.split(_CHUNK)]
+    return torch.cat(parts).numpy()

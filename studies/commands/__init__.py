@@ -1,1 +1,0 @@
-"""One module a command of `python -m studies`; each prints its results on standard output."""

@@ -1,0 +1,1 @@
+"""A study in optuna-dashboard: server, annotations, artifacts and plots."""

@@ -1,0 +1,150 @@
+"""What makes a study readable in the dashboard: notes, pictures and a plot, written into its storage.
+
+All of it comes from the records, when the dashboard is opened: training waits for none of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+from optuna_dashboard import save_plotly_graph_object
+from optuna_dashboard._note import get_note_from_system_attrs, note_str_key_prefix, note_ver_key, split_body
+
+from moevae.config import schema as configs
+from studies.analysis import load
+from studies.analysis.metrics import ELBO, NMI
+from studies.analysis.study import Study
+from studies.dashboard import artifacts, notes, plots
+from studies.records import study_file
+
+_OURS = "moevae:note:"
+"""Attributes that remember what was written, so that a note which a person changed is left alone."""
+
+_TRIAL = re.compile(rf"(?:dashboard|dashboard:artifacts|{_OURS[:-1]}):(\d+)(?::|$)")
+
+
+def dress(storage: BaseStorage, folder: Path) -> int:
+    """Write what is not there yet, or no longer true; return how much that was. Trials are not touched.
+
+    Raises:
+        MoevaeError: there is no study in the folder, or its description is torn.
+        KeyError: the storage does not have it.
+    """
+    study = load.load(folder)
+    searched = study_file.read(folder).search is not None
+    oracle = study.oracle
+    opened = optuna.load_study(study_name=study.name, storage=storage)
+    there = storage.get_study_system_attrs(opened._study_id)
+    own = _by_trial(there)
+    wanted = dict(_note(own[None], None, notes.of_study(study, oracle=oracle)))
+    cells = _cells(study)
+    for trial in opened.get_trials(deepcopy=False):
+        cell = cells.get(trial.user_attrs.get("cell_key", ""))
+        now = own[trial._trial_id]
+        if trial.state is TrialState.PRUNED:
+            stopped = notes.of_stopped(trial.user_attrs.get("cell", ""), trial.last_step, oracle=oracle)
+            wanted |= dict(_note(now, trial._trial_id, stopped))
+        elif cell is not None:
+            wanted |= _trial(now, opened._study_id, trial, study, cell, searched, oracle)
+    changes = {key: value for key, value in wanted.items() if there.get(key) != value}
+    for key, value in changes.items():
+        storage.set_study_system_attr(opened._study_id, key, value)
+    return len(changes) + _plots(opened, study, there)
+
+
+def _by_trial(there: dict[str, Any]) -> dict[int | None, dict[str, Any]]:
+    """Return the attributes of each trial, by its identity; None has those of the study itself."""
+    found: dict[int | None, dict[str, Any]] = defaultdict(dict)
+    for key, value in there.items():
+        number = _TRIAL.match(key)
+        found[int(number[1]) if number else None][key] = value
+    return found
+
+
+def _cells(study: Study) -> dict[str, int]:
+    """Return the index of each cell that has a run, by the name that its trial has."""
+    keys = {}
+    for cell in range(len(study.cells)):
+        for run in study.of_cell(cell)[:1]:
+            keys[configs.fingerprint(replace(configs.from_dict(run.record.config), seed=0))] = cell
+    return keys
+
+
+def _trial(
+    there: dict[str, Any],
+    number: int,
+    trial: FrozenTrial,
+    study: Study,
+    cell: int,
+    searched: bool,
+    oracle: bool,
+) -> dict[str, Any]:
+    """Return the attributes that a trial is to have: its note, and the pictures of its first seed."""
+    run = next((run for run in study.of_cell(cell) if run.complete), None)
+    pictures = (
+        {
+            artifacts.name_of(run.record, kind): f"{kind}-seed-{run.seed}.png"
+            for kind in artifacts.kinds(run.record)
+        }
+        if run
+        else {}
+    )
+    # Optuna refuses new attributes on a finished trial; the dashboard also reads these of the study.
+    prefix = f"dashboard:artifacts:{trial._trial_id}:"
+    wanted: dict[str, Any] = {key: json.dumps(None) for key in there if key.startswith(prefix)}
+    for name, file in pictures.items():
+        meta = {"artifact_id": name, "filename": file, "mimetype": "image/png", "encoding": None}
+        wanted[f"{prefix}{name}"] = json.dumps(meta)
+    command = notes.command_of(study, cell)
+    if searched:
+        command = f"{study.command} --write-profile trial-{trial.number}.toml --trial {trial.number}"
+    urls = [f"/artifacts/{number}/{trial._trial_id}/{name}" for name in pictures]
+    text = notes.of_cell(study, cell, command, urls, oracle=oracle)
+    return wanted | dict(_note(there, trial._trial_id, text))
+
+
+def _note(there: dict[str, Any], trial: int | None, text: str) -> Iterator[tuple[str, Any]]:
+    """Give the attributes of a note, unless a person wrote or changed it."""
+    mark = f"{_OURS}{'study' if trial is None else trial}"
+    now = get_note_from_system_attrs(there, trial)
+    if now["body"] == text or (now["body"] and there.get(mark) != _digest(now["body"])):
+        return
+    parts = split_body(text, trial)
+    prefix = note_str_key_prefix(trial)
+    yield from {key: "" for key in there if key.startswith(prefix) and key not in parts}.items()
+    yield from parts.items()
+    yield note_ver_key(trial), now["version"] + 1
+    yield mark, _digest(text)
+
+
+def _plots(opened: optuna.Study, study: Study, there: dict[str, Any]) -> int:
+    """Save the plots that changed; return how many."""
+    written = 0
+    for number, part in enumerate(study.by_data().values()):
+        figures = {f"shares-{number}": plots.shares(part)} | {
+            f"strength-{measure.key.partition('.')[2]}-{number}": plots.strength(part, measure)
+            for measure in (ELBO, NMI)
+        }
+        for name, figure in figures.items():
+            if figure is None:
+                continue
+            mark, digest = f"{_OURS}{name}", _digest(figure.to_json())
+            if there.get(mark) != digest:
+                save_plotly_graph_object(opened, figure, graph_object_id=name)
+                opened._storage.set_study_system_attr(opened._study_id, mark, digest)
+                written += 1
+    return written
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,164 @@
+"""The methods that stand beside the model: same images, same seeds, same record.
+
+A new baseline is a function of `studies.execution.baseline_fit.Given` that returns a
+`studies.execution.baseline_fit.Fitted`, and an entry in BASELINES. Nothing heavy is imported until one is
+fitted.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from moevae.config.schema import DataConfig, RunConfig, lookup
+from moevae.errors import ConfigError
+from moevae.utils.suggest import nearest
+from studies.records.schema import Method
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A method, and where the function is that fits it."""
+
+    method: Method
+    function: str
+    """`module:name`, imported where and when it is called."""
+    package: str | None = None
+    """What it needs beside the packages of moevae, in the extra moevae[peers]."""
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    """Settings that follow one of the model's, by its key: where that is an axis, they have a value of their
+    own, the reference cell's."""
+
+    def beside(self, reference: RunConfig, axes: Collection[str]) -> Method:
+        """Return the method as it is fitted beside the cells of a study with these axes."""
+        own = {name: lookup(reference, key) for name, key in self.fixed.items() if key in axes}
+        return self.method.model_copy(update={"settings": self.method.settings | own}) if own else self.method
+
+
+BASELINES: dict[str, Baseline] = {
+    "kmeans": Baseline(
+        Method(name="k-means on pixels", settings={"pixels": "gray", "n_init": 10}),
+        "studies.baselines.clustering:kmeans",
+    ),
+    "pca-gmm": Baseline(
+        Method(
+            name="PCA + Gaussian mixture",
+            settings={
+                "pixels": "gray",
+                "components": "as many as the model's latent dimensions",
+                "covariance_type": "full",
+                "n_init": 3,
+            },
+        ),
+        "studies.baselines.clustering:pca_gmm",
+        fixed={"components": "model.latent_dim"},
+    ),
+    "vae-kmeans": Baseline(
+        Method(
+            name="one VAE + k-means",
+            settings={"size": "as many parameters as the gate and all experts", "n_init": 10},
+        ),
+        "studies.baselines.single_vae:vae_kmeans",
+    ),
+    "vae-gmm": Baseline(
+        Method(
+            name="one VAE + Gaussian mixture",
+            settings={
+                "size": "as many parameters as the gate and all experts",
+                "covariance_type": "full",
+                "n_init": 3,
+            },
+        ),
+        "studies.baselines.single_vae:vae_gmm",
+    ),
+    "random-gate": Baseline(
+        Method(
+            name="random fixed gate", settings={"gate": "one expert an image, drawn once and never trained"}
+        ),
+        "studies.baselines.fixed_gate:random_gate",
+    ),
+    "oracle-experts": Baseline(
+        Method(
+            name="experts trained on the true labels",
+            settings={
+                "experts": "one a class",
+                "gate": "certain of the true class, at test too: load and bounds are of that gate",
+                "assignments": "the expert with the best bound, true class unseen: acc, nmi, ari, confusion",
+            },
+            oracle=True,
+        ),
+        "studies.baselines.fixed_gate:oracle_experts",
+    ),
+    "clustpy-vade": Baseline(
+        Method(name="VaDE (ClustPy)", settings={"pixels": "gray", "others": "the package's defaults"}),
+        "studies.baselines.clustpy:vade",
+        package="clustpy",
+    ),
+    "clustpy-dec": Baseline(
+        Method(name="DEC (ClustPy)", settings={"pixels": "gray", "others": "the package's defaults"}),
+        "studies.baselines.clustpy:dec",
+        package="clustpy",
+    ),
+}
+
+
+def of_method(method: Method) -> Baseline:
+    """Return the baseline whose method it is, whatever value its settings have."""
+    return next(each for each in BASELINES.values() if each.method.name == method.name)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The baselines of a study."""
+
+    keys: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Why others are not among them, a sentence each."""
+
+
+def choose(asked: Iterable[str] | None, data: Iterable[DataConfig], root: Path | None = None) -> Chosen:
+    """Return the baselines of a study.
+
+    Args:
+        asked: keys of BASELINES, perhaps joined by commas; empty for all that apply, None for no baselines.
+        data: the data sets of the study.
+        root: folder of MNIST and Fashion-MNIST.
+
+    Raises:
+        ConfigError: an unknown key (the nearest valid one is named), or a baseline that does not apply.
+    """
+    if asked is None:
+        return Chosen()
+    named = [key.strip() for text in asked for key in text.split(",") if key.strip()]
+    for key in named:
+        nearest("baseline", key, BASELINES)
+    sets = list(data)
+    obstacles = {key: _obstacle(key, sets, root) for key in dict.fromkeys(named or BASELINES)}
+    refused = {key: reason for key, reason in obstacles.items() if reason}
+    if named and refused:
+        raise ConfigError("; ".join(f"--baselines {key}: {reason}" for key, reason in refused.items()))
+    return Chosen(
+        tuple(key for key in obstacles if key not in refused),
+        tuple(f"{BASELINES[key].method.name} is left out: {reason}." for key, reason in refused.items()),
+    )
+
+
+def configurations(reference: RunConfig, data: Iterable[DataConfig]) -> list[RunConfig]:
+    """Return what baselines are given: the reference cell's configuration on each data set."""
+    return [replace(reference, data=each) for each in dict.fromkeys(data)]
+
+
+def _obstacle(key: str, data: Iterable[DataConfig], root: Path | None) -> str | None:
+    """Return why a baseline does not apply."""
+    baseline = BASELINES[key]
+    if baseline.package and importlib.util.find_spec(baseline.package) is None:
+        return f"it needs the package {baseline.package}, which comes with moevae[peers]"
+    if baseline.method.oracle:
+        from moevae.data.datasets import load_labels
+
+        without = [each.name for each in data if load_labels(each, root) is None]
+        if without:
+            return f"{without[0]} has no labels, and it is trained on them"
+    return None

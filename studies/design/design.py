@@ -1,0 +1,412 @@
+"""What a study is to run: a profile, written as TOML, becomes a design of cells and seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import re
+import shlex
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
+
+from moevae.config import schema as configs
+from moevae.config.parsing import apply_settings, check_key, checked_seeds, parse_seeds, parse_settings
+from moevae.config.presets import preset
+from moevae.config.schema import DataConfig, RunConfig
+from moevae.errors import ConfigError
+from moevae.utils.content import parsing
+from moevae.utils.content import read as read_content
+from moevae.utils.io import at_home
+from moevae.utils.suggest import nearest
+from studies.design.baselines import BASELINES, Chosen
+from studies.records import study_file
+from studies.records.schema import Method, name_of
+from studies.records.study_file import MOST_CELLS, Value
+from studies.utils.formatting import short, show
+
+OPTION = "--baselines"
+
+PROFILES = Path(__file__).parent.parent / "profiles"
+_RIGHT = {
+    "title": 'title = "What is asked"',
+    "preset": 'preset = "digits"',
+    "seeds": "seeds = 5, or seeds = [0, 3, 7]",
+    "axes": "a list for each setting below [axes], such as routing.temperature = [1, 2]",
+}
+_LARGEST = 1 << 20
+"""Bytes of a profile."""
+_DEEPEST = 8
+"""Tables and lists within one another: `[axes.routing]` and a list of lists are four."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LONGEST_NAME = 100
+"""Characters: file systems have room for 255, and a search's profile adds to the name."""
+
+
+class Expected(BaseModel):
+    """How long the whole study takes, and where that was measured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    time: str
+    machine: str
+
+
+class Profile(BaseModel):
+    """A study as a person writes it down. Settings and axes have dotted keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    title: str
+    description: str = ""
+    preset: str
+    set: dict[str, Any] = {}
+    axes: dict[str, list[Value]] = Field(min_length=1)
+    seeds: StrictInt | list[StrictInt]
+    baseline: dict[str, Value] = {}
+    """What other cells are compared with; left out: the preset's value, or the first of the axis."""
+    design: Literal["grid", "one-at-a-time"] = "grid"
+    """`one-at-a-time` varies one axis and keeps the others at the baseline, on each data set alike."""
+    expected: Expected | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A configuration whose seed is left open, and its value on each axis."""
+
+    values: Mapping[str, Any]
+    config: RunConfig
+    """With seed 0."""
+    method: Method | None = None
+    """A baseline that is fitted in place of the model."""
+
+    @cached_property
+    def key(self) -> str:
+        """A name that no other cell has: that of its run with seed 0."""
+        return name_of(self.config, self.method)
+
+    @cached_property
+    def label(self) -> str:
+        """The cell in words, such as `routing.kind = hard, temperature = 2`."""
+        return in_words(self.values)
+
+    def run(self, seed: int) -> RunConfig:
+        """Return the cell's configuration with that seed."""
+        return replace(self.config, seed=seed)
+
+    def name(self, seed: int) -> str:
+        """Return the fingerprint of the cell's run with that seed."""
+        return name_of(self.run(seed), self.method) if seed != self.config.seed else self.key
+
+
+@dataclass(frozen=True)
+class Design:
+    """All that a study is to run, and what it is called."""
+
+    name: str
+    title: str
+    description: str
+    base: RunConfig
+    axes: Mapping[str, tuple[Any, ...]]
+    baseline: Mapping[str, Any]
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+    expected: Expected | None
+    invocation: tuple[str, ...]
+    """Arguments of `ablate` that give this design, seeds apart."""
+    profile_seeds: tuple[int, ...]
+    """The seeds the profile asks for."""
+    baselines: Chosen = field(default_factory=Chosen)
+    """What is fitted beside the cells, to the same data with the same seeds."""
+
+    @property
+    def command(self) -> str:
+        """What a person types to run this study."""
+        seeds = () if self.seeds == self.profile_seeds else ("--seeds", seeds_as_text(self.seeds))
+        return f"nox -s ablations -- {shlex.join((*self.invocation, *seeds))}"
+
+    def with_seeds(self, seeds: Iterable[int]) -> Design:
+        """Return the design with other seeds."""
+        return replace(self, seeds=tuple(seeds))
+
+    def with_baselines(self, baselines: Chosen) -> Design:
+        """Return the design with other baselines."""
+        kept = list(self.invocation)
+        if OPTION in kept:
+            place = kept.index(OPTION)
+            del kept[place : place + 2]
+        asked = (OPTION, ",".join(baselines.keys)) if baselines.keys else ()
+        return replace(self, baselines=baselines, invocation=(*kept, *asked))
+
+    @property
+    def data(self) -> tuple[DataConfig, ...]:
+        """The data sets of the cells."""
+        return tuple(dict.fromkeys(cell.config.data for cell in self.cells))
+
+    @cached_property
+    def beside(self) -> tuple[Cell, ...]:
+        """A cell for each baseline on each data set, with all other settings of the baseline cell."""
+        reference = next(cell for cell in self.cells if cell.values == self.baseline)
+        made = []
+        for data in self.data:
+            config = replace(reference.config, data=data)
+            place = {key: configs.lookup(config, key) for key in self.axes if key.startswith("data.")}
+            for key in self.baselines.keys:
+                method = BASELINES[key].beside(reference.config, self.axes)
+                made.append(Cell({"method": method.name, **place}, config, method))
+        return tuple(made)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `study.json` holds."""
+        tree = {
+            "schema": study_file.SCHEMA,
+            "name": self.name,
+            "title": self.title,
+            "description": self.description,
+            "base": configs.to_dict(self.base),
+            "axes": {key: list(values) for key, values in self.axes.items()},
+            "baseline": dict(self.baseline),
+            "cells": [dict(cell.values) for cell in self.cells],
+            "seeds": list(self.seeds),
+            "command": self.command,
+        }
+        if self.baselines.keys or self.baselines.left_out:
+            tree |= {"baselines": list(self.baselines.keys), "left_out": list(self.baselines.left_out)}
+        plain: dict[str, Any] = json.loads(json.dumps(tree))  # values of an axis may be tuples
+        return plain
+
+
+def load(
+    profile: str, *, seeds: str | None = None, changes: Sequence[str] = (), name: str | None = None
+) -> Design:
+    """Return the design of a profile.
+
+    Args:
+        profile: the name of one that comes along, or the path of a TOML file.
+        seeds: a count such as "5", or a list such as "0,3,7"; None takes the profile's.
+        changes: settings such as "train.epochs=5", over the profile's; one whose key is an axis narrows it.
+        name: of the study; None takes the profile's, followed by a hash of the changes if there are any.
+
+    Raises:
+        ConfigError: anything in it that cannot be run; the message names the file or the option.
+    """
+    path = _path(profile)
+    written = read_profile(path)
+    own = checked_seeds(written.seeds, f"{path.name}: seeds")
+    settings = parse_settings(changes)
+    invocation = ["--profile", profile, *itertools.chain(*(("--set", text) for text in changes))]
+    title = written.title
+    if settings:
+        title = f"{title} ({in_words(settings)})"
+    if name is not None:
+        invocation += ["--name", name]
+    elif settings:
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
+        name = f"{written.name}-{digest}"
+    name = checked_name(written.name if name is None else name)
+    base = apply_settings(preset(written.preset), written.set, f"{path.name}: [set]")
+    base = apply_settings(base, settings, "--set")
+    axes = {key: [settings[key]] if key in settings else values for key, values in written.axes.items()}
+    baseline = written.baseline | {key: settings[key] for key in axes if key in settings}
+    cells, start = _cells(base, axes, baseline, written.design, path.name)
+    if "objective" in settings:
+        _check_objective(str(settings["objective"]), (*axes, *settings), cells)
+    return Design(
+        name=name,
+        title=title,
+        description=" ".join(written.description.split()),
+        base=base,
+        axes={
+            key: tuple(
+                hashable(_cell(base, {**start.values, key: value}, path.name).values[key]) for value in values
+            )
+            for key, values in axes.items()
+        },
+        baseline=start.values,
+        cells=cells,
+        seeds=own if seeds is None else parse_seeds(seeds),
+        expected=None if settings else written.expected,
+        invocation=tuple(invocation),
+        profile_seeds=own,
+    )
+
+
+def read_profile(path: Path) -> Profile:
+    """Read a profile, named like its file unless it says; nested tables in it become dotted keys.
+
+    Raises:
+        ConfigError: not TOML, an unknown key (the nearest valid one is named), or a value of the wrong kind.
+    """
+    try:
+        with parsing(f"profile {path}", ConfigError, but=FileNotFoundError):
+            tree = tomllib.loads(read_content(path, _LARGEST).decode())
+    except FileNotFoundError as error:
+        reason = (error.strerror or "").lower()
+        known = f"those that come along: {', '.join(names())}"
+        raise ConfigError(f"profile {path}: {reason}; {known}") from None
+    try:
+        if depth(tree) > _DEEPEST:
+            raise ConfigError(f"tables within tables, more than {_DEEPEST} deep")
+        for key in tree:
+            nearest("key", key, Profile.model_fields)
+        tree.setdefault("name", path.stem)
+        for section in ("set", "axes", "baseline"):
+            if isinstance(tree.get(section), dict):
+                tree[section] = dict(configs.leaves(tree[section]))
+                for key in tree[section]:
+                    check_key(key)
+        return Profile.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        right = _RIGHT.get(str(first["loc"][0]))
+        hint = f"; right would be {right}" if right else ""
+        raise ConfigError(f"profile {path.name}: {where}: {first['msg'].lower()}{hint}") from None
+    except ConfigError as error:
+        raise ConfigError(f"profile {path.name}: {error}") from None
+
+
+def seeds_as_text(seeds: Sequence[int]) -> str:
+    """Return the shortest text that `parse_seeds` reads as these seeds."""
+    if list(seeds) == list(range(len(seeds))):
+        return str(len(seeds))
+    return ",".join(str(seed) for seed in seeds) + ("," if len(seeds) == 1 else "")
+
+
+def names() -> list[str]:
+    """Return the names of the profiles that come along."""
+    return sorted(path.stem for path in PROFILES.glob("*.toml"))
+
+
+def in_words(values: Mapping[str, Any]) -> str:
+    """Return settings in words, such as `routing.kind = hard, temperature = 2`."""
+    names = short(values)
+    return ", ".join(f"{names[key]} = {show(value, 10)}" for key, value in values.items())
+
+
+def _path(profile: str) -> Path:
+    if profile.endswith(".toml") or "/" in profile:
+        return at_home(Path(profile))
+    return PROFILES / f"{nearest('profile', profile, names())}.toml"
+
+
+def _cells(
+    base: RunConfig,
+    axes: Mapping[str, Sequence[Any]],
+    baseline: Mapping[str, Any],
+    kind: Literal["grid", "one-at-a-time"],
+    where: str,
+) -> tuple[tuple[Cell, ...], Cell]:
+    """Return all cells, and the one that the others are compared with."""
+    for key, values in axes.items():
+        if not values:
+            raise ConfigError(f"profile {where}: axis {key} has no values")
+    for key in baseline:
+        if key not in axes:
+            raise ConfigError(f"profile {where}: baseline {key} is no axis (axes: {', '.join(axes)})")
+        if baseline[key] not in axes[key]:
+            raise ConfigError(
+                f"profile {where}: baseline {key} = {baseline[key]} is not on its axis {list(axes[key])}"
+            )
+    if (count := _count(axes, kind)) > MOST_CELLS:
+        raise ConfigError(
+            f"profile {where}: its axes make {count:,} cells; at most {MOST_CELLS:,} are allowed"
+        )
+    usual = {key: plain(configs.lookup(base, key)) for key in axes}
+    start = {
+        key: baseline.get(key, usual[key] if usual[key] in values else values[0])
+        for key, values in axes.items()
+    }
+    if kind == "grid":
+        points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
+    else:
+        centers = [{**start, "data.name": name} for name in axes.get("data.name", ())] or [start]
+        centers.sort(key=lambda center: center != start)
+        points = [point for center in centers for point in _star(center, axes)]
+    cells: dict[RunConfig, Cell] = {}
+    for point in points:
+        cell = _cell(base, point, where)
+        if cell.config in cells:
+            raise ConfigError(f"profile {where}: two cells are the same: {cell.label}")
+        cells[cell.config] = cell
+    return tuple(cells.values()), _cell(base, start, where)
+
+
+def _count(axes: Mapping[str, Sequence[Any]], kind: str) -> int:
+    """Return how many cells the axes make, without making them."""
+    if kind == "grid":
+        return math.prod(map(len, axes.values()))
+    others = sum(len(values) for key, values in axes.items() if key != "data.name")
+    return len(axes.get("data.name", [None])) * (1 + others)
+
+
+def _star(center: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return a point, and all that differ from it on one axis, the data set apart."""
+    others = {key: values for key, values in axes.items() if key != "data.name"}
+    around = ({**center, key: value} for key, values in others.items() for value in values)
+    return [dict(center), *(point for point in around if point != center)]
+
+
+def _check_objective(asked: str, keys: Iterable[str], cells: Sequence[Cell]) -> None:
+    """Refuse an objective that other settings make another one of: the study would not be what it says."""
+    others = sum(configs.lookup(cell.config, "objective") != asked for cell in cells)
+    if not others:
+        return
+    own = configs.override(RunConfig(), {"objective": asked})
+    parts = (
+        f"{key}={show(configs.lookup(own, key))}" for key in dict.fromkeys(keys) if configs.is_of_member(key)
+    )
+    raise ConfigError(
+        f"--set objective={asked}: other settings make another objective of it in {others} of {len(cells)} "
+        f"cells; right would be {' '.join(f'--set {part}' for part in parts)}"
+    )
+
+
+def _cell(base: RunConfig, values: Mapping[str, Any], where: str) -> Cell:
+    config = apply_settings(base, values, f"profile {where}: {in_words(values)}")
+    made = {key: plain(configs.lookup(config, key)) for key in values}
+    if "objective" in values and made["objective"] != values["objective"]:
+        raise ConfigError(f"profile {where}: axes contradict each other: no run has {in_words(values)}")
+    return Cell(made, config)
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a study if it can be that of a folder too.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if len(name) > _LONGEST_NAME:
+        raise ConfigError(
+            f"study name {name[:20]!r}...: {len(name)} characters; expected at most {_LONGEST_NAME}"
+        )
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"study name {name!r}: letters, digits, '.', '_' and '-' only, it names a folder")
+    return name
+
+
+def depth(tree: Any) -> int:
+    """Return how deep tables and lists lie within one another: 0 for a value, 1 for a table of values."""
+    deepest, level = 0, [tree]
+    while level := [part for part in level if isinstance(part, dict | list)]:
+        deepest += 1
+        level = [each for part in level for each in (part.values() if isinstance(part, dict) else part)]
+    return deepest
+
+
+def plain(value: Any) -> Any:
+    """Return the value as JSON would bring it back, so that a design and its file agree."""
+    return json.loads(json.dumps(value))
+
+
+def hashable(value: Any) -> Any:
+    """Return the value with a tuple in place of a list."""
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""From a design to records: the plan, the driver, and how one task is run."""

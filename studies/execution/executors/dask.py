@@ -1,0 +1,171 @@
+"""Workers on other machines: a Dask cluster. Records come back as values; no disk needs to be shared."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import pickle
+import queue
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from moevae.errors import MoevaeError
+from studies.execution.executors.base import OnEpoch, WorkersError, Workforce
+from studies.utils import signals
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_log = logging.getLogger(__name__)
+
+_PATIENCE = 30.0
+"""Seconds within which the scheduler has to answer."""
+_EVERY = 1.0
+"""Seconds between questions about the workers."""
+_LONELY = 24 * 3600.0
+"""Seconds within which a first worker has to join."""
+_GRACE = 5.0
+"""Seconds within which the scheduler has to take leave."""
+
+
+@contextmanager
+def dask(address: str) -> Iterator[Workforce]:
+    """The workers of the Dask cluster whose scheduler is at that address, those that join later too.
+
+    A task takes one thread of a worker, or one GPU where workers declare them (`--resources GPU=1`).
+    When a worker dies, Dask gives its task to another.
+
+    Raises:
+        WorkersError: Dask is not installed, no scheduler answers there, it went away, or no worker joins.
+    """
+    try:
+        from distributed import Client, KilledWorker
+        from distributed.comm import get_address_host_port
+    except ImportError:
+        raise WorkersError("--dask needs Dask: pip install 'moevae[dask]'") from None
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        get_address_host_port(address)
+    except ValueError as error:
+        raise WorkersError(f"--dask {address}: {error}; right would be tcp://HOST:8786") from None
+    try:
+        client = Client(address, timeout=_PATIENCE, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WorkersError(f"--dask {address}: no scheduler answers there ({reason})") from None
+    try:
+        roster, post = _Roster(client, address), _Post(client)
+        yield Workforce(
+            executor=client.get_executor(pure=False, resources={"GPU": 1} if roster.gpus() else None),
+            count=lambda: roster.gpus() or roster.threads() or 1,
+            relay=post.relay,
+            deliver=functools.partial(_deliver, roster, post),
+            deaths=(KilledWorker,),
+            attempts=1,  # Dask itself has tried several workers by then
+        )
+    except MoevaeError:
+        raise
+    except Exception as error:
+        if client.status == "running" and not isinstance(error, CancelledError):
+            raise
+        raise _gone(address) from None
+    finally:
+        with suppress(Exception):  # a scheduler that does not answer notices by itself that the driver left
+            client.close(timeout=_GRACE)
+
+
+def _gone(address: str) -> WorkersError:
+    return WorkersError(f"--dask {address}: the scheduler is gone; what it had not given back is queued")
+
+
+class _Roster:
+    """The workers of a cluster, asked for at most once a second; no question waits for ever."""
+
+    def __init__(self, client: Client, address: str) -> None:
+        self._client, self._address = client, address
+        self._known: list[dict[str, Any]] = []
+        self._due = self._lonely_since = time.monotonic()
+        self._lonely = False
+        self._lost: WorkersError | None = None
+
+    def threads(self) -> int:
+        return sum(worker["nthreads"] for worker in self._workers())
+
+    def gpus(self) -> int:
+        return int(sum(worker["resources"].get("GPU", 0) for worker in self._workers()))
+
+    def look(self) -> None:
+        """Say that there are no workers, once; give up where none joins."""
+        if self._workers():
+            self._lonely = False
+            return
+        if not self._lonely:
+            self._lonely, self._lonely_since = True, time.monotonic()
+            _log.warning("the cluster has no workers: waiting for some, %d h at most", _LONELY / 3600)
+        if time.monotonic() - self._lonely_since > _LONELY:
+            raise WorkersError(f"--dask {self._address}: no worker joined within {_LONELY / 3600:.0f} h")
+
+    def _workers(self) -> list[dict[str, Any]]:
+        if self._lost:
+            raise self._lost  # it is not waited for twice
+        if time.monotonic() >= self._due:
+            try:
+                self._known = self._asked()
+            except WorkersError as error:
+                self._lost = error
+                raise
+            self._due = time.monotonic() + _EVERY
+        return self._known
+
+    def _asked(self) -> list[dict[str, Any]]:
+        scheduler = self._client.scheduler
+        if self._client.status != "running" or scheduler is None:  # one that reconnects has lost its tasks
+            raise _gone(self._address)
+        try:
+            with signals.heeding():
+                told = self._client.sync(scheduler.identity, n_workers=-1, callback_timeout=_PATIENCE)
+        except TimeoutError:
+            raise WorkersError(
+                f"--dask {self._address}: the scheduler has not answered for {_PATIENCE:.0f} s; "
+                "what it had not given back is queued"
+            ) from None
+        except OSError:
+            raise _gone(self._address) from None
+        return list(told["workers"].values())
+
+
+class _Post:
+    """Reports from the cluster to this driver alone, kept until it has time for them."""
+
+    def __init__(self, client: Client) -> None:
+        self._topic = f"moevae-{uuid.uuid4().hex}"
+        self._tickets = itertools.count()
+        self._listeners: dict[int, OnEpoch] = {}
+        self._reports: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        client.subscribe_topic(self._topic, lambda event: self._reports.put(event[1]))
+
+    def relay(self, listener: OnEpoch) -> OnEpoch:
+        ticket = next(self._tickets)
+        self._listeners[ticket] = listener
+        return functools.partial(_tell, self._topic, ticket)
+
+    def deliver(self) -> None:
+        while not self._reports.empty():
+            ticket, report = pickle.loads(self._reports.get())
+            self._listeners[ticket](report)
+
+
+def _deliver(roster: _Roster, post: _Post) -> None:
+    roster.look()
+    post.deliver()
+
+
+def _tell(topic: str, ticket: int, report: Any) -> None:
+    from distributed import get_worker
+
+    get_worker().log_event(topic, pickle.dumps((ticket, report)))

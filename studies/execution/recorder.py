@@ -1,0 +1,174 @@
+"""What happens to each run while its population trains: learning curves, and what the experts draw."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moevae.config.schema import DataConfig, RunConfig
+from moevae.data.binarization import evaluated, gray
+from moevae.data.classes import FOLLOWED
+from moevae.data.datasets import Images, Labels
+from moevae.evaluation.clustering import confusion
+from moevae.evaluation.evaluate import Evaluation, Split, evaluate
+from moevae.evaluation.label_metrics import agreement
+from moevae.models.mixture import Mixture
+from moevae.training.trainer import Progress
+from moevae.visualization import samples as figures
+from studies.records.schema import Epoch
+
+PICTURE_ROWS = 6
+"""Epochs at which the experts are drawn, spread evenly on a log scale."""
+RECONSTRUCTED = 12
+"""Test images shown beside their reconstructions."""
+SHADES = 16
+"""Gray levels of the pictures kept beside a record: with 256 they took twice the room."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What a population tells while it trains."""
+
+    epoch: int
+    """Counts from 1."""
+    epochs: int
+    losses: list[float]
+    """Mean objective, one a run, nats per image."""
+    metrics: dict[str, float]
+    """On the validation split, the mean over runs that have not failed."""
+
+
+class Diary:
+    """What happens to each run while the population trains."""
+
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        images: Images,
+        labels: Labels | None,
+        on_epoch: Callable[[EpochReport], None] | None,
+        memory: int | None = None,
+    ) -> None:
+        self.configs, self.images, self.labels, self.on_epoch = configs, images, labels, on_epoch
+        self.memory = memory
+        self.curves: list[list[Epoch]] = [[] for _ in configs]
+        self.drawn_at = _spread(configs[0].train.epochs, PICTURE_ROWS)
+        self.drawings: dict[int, Tensor] = {}
+        self._first = configs[0].model.num_experts + configs[0].train.extra_experts
+        self.origins = torch.arange(configs[0].model.num_experts).repeat(len(configs), 1)  # [R, K]
+
+    def note(self, progress: Progress) -> None:
+        """Put down an epoch's curve points and drawings, and tell who listens."""
+        evaluations = self._validation(progress)
+        validation = [self._scores(each) for each in evaluations] or [{} for _ in self.configs]
+        alive = [  # weights may break in the step after the last finite loss
+            failure is None and all(map(math.isfinite, found.values()))
+            for failure, found in zip(progress.failures, validation, strict=True)
+        ]
+        for run, curve in enumerate(self.curves):
+            if alive[run]:
+                curve.append(
+                    Epoch(
+                        epoch=progress.epoch,
+                        loss=progress.losses[run],
+                        temperature=progress.temperatures[run],
+                        metrics=validation[run] | self._of_gate(progress, run),
+                        confusion=self._confusion(evaluations[run]) if evaluations else [],
+                    )
+                )
+        if progress.epoch in self.drawn_at:
+            noise = figures.prior_noise(progress.model, 1)
+            drawn = progress.model.draw(noise).squeeze(2).cpu()  # [R, K, D]
+            everyone = drawn.new_zeros(len(drawn), self._first, drawn.shape[2])  # the pruned, too
+            self.drawings[progress.epoch] = everyone.scatter(
+                1, progress.origins[..., None].expand_as(drawn), drawn
+            )
+        self.origins = progress.origins
+        if self.on_epoch:
+            found = list(itertools.compress(validation, alive))
+            means = {name: float(np.mean([each[name] for each in found])) for name in (found or [{}])[0]}
+            self.on_epoch(EpochReport(progress.epoch, progress.epochs, progress.losses, means))
+
+    def state(self) -> tuple[dict[str, Tensor], list[list[dict[str, Any]]]]:
+        """Return what was put down so far: drawings by epoch, and curves as plain data."""
+        drawings = {str(epoch): drawing for epoch, drawing in self.drawings.items()}
+        return drawings, [[point.model_dump() for point in curve] for curve in self.curves]
+
+    def restore(self, drawings: Mapping[str, Tensor], curves: list[list[dict[str, Any]]]) -> None:
+        """Go on from a `state` of the same configurations.
+
+        Raises:
+            ValueError: it is another's; nothing is changed.
+        """
+        found = {int(epoch): drawings[epoch] for epoch in sorted(drawings, key=int)}
+        size = (len(self.configs), self._first, self.images.train.shape[1])
+        points = [[Epoch.model_validate(point) for point in curve] for curve in curves]
+        reached = max((point.epoch for curve in points for point in curve), default=0)
+        due = {epoch for epoch in self.drawn_at if epoch <= reached}
+        if len(points) != len(self.configs) or not due <= found.keys() <= self.drawn_at:
+            raise ValueError(f"curves of {len(points)} runs, drawings at the epochs {[*found]}")
+        if any((tuple(each.shape), each.dtype) != (size, torch.float32) for each in found.values()):
+            raise ValueError(f"drawings of another shape than {list(size)}")
+        self.drawings, self.curves = found, points
+
+    def pictures(self, model: Mixture, run: int) -> dict[str, tuple[bytes, list[str], list[str]]]:
+        """Return a run's pictures by kind: PNG bytes, names of the rows, names of the columns."""
+        height, width = self.images.height, self.images.width
+        experts = [str(expert) for expert in range(model.config.num_experts)]
+        samples = torch.stack(  # [epochs, K, D]
+            [drawing[run][self.origins[run]] for drawing in self.drawings.values()]
+        )
+        rows = [str(epoch) for epoch in self.drawings]
+        seen = evaluated(self.images.test[:RECONSTRUCTED], self.configs[0].data, "test")  # [B, D]
+        shades = gray(self.images.test[:RECONSTRUCTED])
+        pairs = torch.stack([seen, figures.reconstructions(model, seen, shades)[run].cpu()])
+        columns = [str(index) for index in range(len(seen))]
+        return {
+            "samples": (figures.tiles(samples, height, width, shades=SHADES), rows, experts),
+            "reconstructions": (
+                figures.tiles(pairs, height, width, shades=SHADES),
+                ["image", "reconstruction"],
+                columns,
+            ),
+        }
+
+    def _of_gate(self, progress: Progress, run: int) -> dict[str, float]:
+        """Return the gate's own loss, where it has one."""
+        steered = self.configs[run].objective.experts_steer_gate
+        return {} if steered else {"gate_loss": progress.gate_losses[run]}
+
+    def _validation(self, progress: Progress) -> list[Evaluation]:
+        if not len(self.images.validation):
+            return []
+        return evaluate(
+            progress.model, self.configs, self.images, "validation", memory=self.memory, importance=False
+        )
+
+    def _scores(self, found: Evaluation) -> dict[str, float]:
+        return scores(found, self.labels, "validation", self.configs[0].data)
+
+    def _confusion(self, found: Evaluation) -> list[str]:
+        if self.labels is None or len(self.labels.classes) > FOLLOWED:
+            return []
+        classes = len(self.labels.classes)
+        counts = confusion(found.assignments, self.labels.validation, len(found.load), classes)
+        return [" ".join(map(str, row)) for row in counts]
+
+
+def scores(evaluation: Evaluation, labels: Labels | None, split: Split, data: DataConfig) -> dict[str, float]:
+    """Return the metrics of a split, with those that compare with labels where there are any."""
+    if labels is None:
+        return evaluation.metrics
+    return evaluation.metrics | agreement(evaluation, labels, split, data)
+
+
+def _spread(epochs: int, count: int) -> set[int]:
+    """Return up to `count` epochs from 1 to the last, dense at the beginning."""
+    return {round(epoch) for epoch in np.geomspace(1, epochs, count)}

@@ -1,0 +1,245 @@
+"""From configurations to outcomes: train a population, measure it, and put down what each run left."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from moevae.config.schema import DataConfig, RunConfig, fingerprint, to_dict
+from moevae.data.classes import KEPT
+from moevae.data.datasets import Images, Labels, identify, load_images, load_labels
+from moevae.evaluation import clustering
+from moevae.evaluation.evaluate import Evaluation, Split, evaluate
+from moevae.evaluation.label_metrics import reliability
+from moevae.training import snapshots
+from moevae.training.population import Population
+from moevae.training.trainer import Failure as Breakdown
+from moevae.training.trainer import check_population
+from moevae.utils import devices, provenance
+from studies.execution.config import Site
+from studies.execution.recorder import Diary, EpochReport, scores
+from studies.records import origins
+from studies.records.schema import (
+    Confusion,
+    Data,
+    Failure,
+    Hardware,
+    Method,
+    Outcome,
+    Picture,
+    Record,
+    Reliability,
+    Seconds,
+    Throughput,
+    name_of,
+)
+
+
+def run_population(
+    configs: Sequence[RunConfig],
+    site: Site | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> list[Outcome]:
+    """Train runs of one shape together and return one outcome each, in order.
+
+    A run whose loss stops being a number comes back as failed; the others go on.
+
+    Raises:
+        MoevaeError: bad data, a device that is not there, no configuration, or some of different shapes.
+    """
+    check_population(configs)
+    site = site or Site()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    devices.prepare(site.threads)
+    images, labels = site_data(configs[0].data, site)
+    diary = Diary(configs, images, labels, on_epoch, site.memory)
+    device = devices.resolve(site.device)
+    training = Population(configs, images, device, site.population_chunk)
+    folder = Path(site.snapshots) if site.snapshots else None
+    of = snapshots.origin(identify(images, labels), device.type, "moevae", "studies")
+    kept = snapshots.place(folder, configs, of) if folder else None
+    began = None if kept and kept.exists() else devices.energy(training.device)
+    fit = snapshots.carry_on(
+        training, folder, of, seconds=site.snapshot_seconds, on_epoch=diary.note, companion=diary
+    )
+
+    ended = devices.energy(training.device)
+    begin = time.perf_counter()
+    by_split = {
+        split: evaluate(fit.model, configs, images, split, memory=site.memory) for split in splits(images)
+    }
+    seconds = time.perf_counter() - begin
+    seen = sum(len(getattr(images, split)) for split in by_split) * len(configs)
+    shared = origin(images, labels, fit.model.device, started, configs[0].train.precision) | {
+        "throughput": Throughput(
+            train_images_per_second=fit.images_per_second,
+            evaluation_images_per_second=seen / seconds,
+            population=len(configs),
+        ),
+        "seconds": Seconds(train=fit.seconds, evaluation=seconds),
+        "energy_joules": None if began is None or ended is None else ended - began,
+    }
+    outcomes = []
+    for run, config in enumerate(configs):
+        name = fingerprint(config)
+        failure = breakdown(fit.failures[run], by_split, run)
+        found = {} if failure else measured(by_split, run, labels, config.model.num_experts, config.data)
+        files = {} if failure else diary.pictures(fit.model, run)
+        record = Record.model_validate(
+            {
+                "fingerprint": name,
+                "config": to_dict(config),
+                "status": "failed" if failure else "complete",
+                "failure": failure,
+                "curve": diary.curves[run],
+                "pictures": {kind: _picture(name, kind, *drawn, images) for kind, drawn in files.items()},
+                **found,
+                **shared,
+            }
+        )
+        outcomes.append(
+            Outcome(
+                record=record, files={_file(name, kind): content for kind, (content, *_) in files.items()}
+            )
+        )
+    if kept:
+        kept.unlink(missing_ok=True)
+    return outcomes
+
+
+def without_numbers(
+    configs: Sequence[RunConfig], site: Site, failure: Failure, method: Method | None = None
+) -> list[Outcome]:
+    """Return failed outcomes, in order, of runs that came to nothing where they were trained."""
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    images, labels = site_data(configs[0].data, site)
+    precision = configs[0].train.precision if method is None else "float32"
+    where = origin(images, labels, devices.resolve(site.device), started, precision)
+    return [
+        Outcome(
+            record=Record.model_validate(
+                {
+                    "fingerprint": name_of(config, method),
+                    "config": to_dict(config),
+                    "method": method,
+                    "status": "failed",
+                    "failure": failure,
+                    **where,
+                }
+            )
+        )
+        for config in configs
+    ]
+
+
+@functools.lru_cache(maxsize=2)
+def load(data: DataConfig, root: str | None) -> tuple[Images, Labels | None]:
+    """Return the images and labels of a data set, remembered for the next run.
+
+    Raises:
+        DataError: files missing or broken.
+    """
+    place = Path(root) if root else None
+    return load_images(data, place), load_labels(data, place)
+
+
+def site_data(data: DataConfig, site: Site) -> tuple[Images, Labels | None]:
+    """Return the images and labels of a data set, compared with those that the driver knows.
+
+    Raises:
+        DataError: files missing or broken.
+        IdentityError: other data than the driver's.
+    """
+    images, labels = load(data, site.data_root)
+    if site.origins:
+        site.origins.check_data(images.name, identify(images, labels))
+    return images, labels
+
+
+def origin(
+    images: Images, labels: Labels | None, device: torch.device, started: str, precision: str = "float32"
+) -> dict[str, Any]:
+    """Return the part of a record that says where its numbers come from."""
+    commit, dirty = provenance.commit()
+    return {
+        "hardware": Hardware.model_validate(devices.describe(device, precision)),
+        "versions": provenance.versions(),
+        "commit": commit,
+        "dirty": dirty,
+        "source": origins.code().source,
+        "data": _data(images, labels),
+        "started": started,
+    }
+
+
+def splits(images: Images) -> list[Split]:
+    """Return the splits that a record tells of."""
+    return ["validation", "test"] if len(images.validation) else ["test"]
+
+
+def measured(
+    by_split: dict[Split, list[Evaluation]],
+    run: int,
+    labels: Labels | None,
+    experts: int,
+    data: DataConfig,
+) -> dict[str, object]:
+    """Return the part of a record that says what the evaluations of a run found."""
+    test = by_split["test"][run]
+    confusion = bins = None
+    if labels is not None:
+        if len(labels.classes) <= KEPT:
+            counts = clustering.confusion(test.assignments, labels.test, experts, len(labels.classes))
+            confusion = Confusion(classes=list(labels.classes), counts=counts.tolist())
+        found = reliability(test, labels, "test", data)
+        bins = Reliability(**{name: values.tolist() for name, values in asdict(found).items()})
+    return {
+        "metrics": {split: scores(each[run], labels, split, data) for split, each in by_split.items()},
+        "load": test.load.tolist(),
+        "importance": test.importance.tolist(),
+        "ledger": {name: values.tolist() for name, values in test.ledger.items()},
+        "confusion": confusion,
+        "reliability": bins,
+    }
+
+
+def breakdown(failure: Breakdown | None, by_split: dict[Split, list[Evaluation]], run: int) -> Failure | None:
+    """Return why a run has no metrics: it failed in training, or a metric is not finite."""
+    if failure:
+        return Failure.model_validate(asdict(failure))
+    for split, found in by_split.items():
+        for name, value in found[run].metrics.items():
+            if not math.isfinite(value):
+                return Failure(reason=f"{name} on the {split} split became {value}")
+    return None
+
+
+def _picture(
+    name: str, kind: str, content: bytes, rows: list[str], columns: list[str], images: Images
+) -> Picture:
+    return Picture(
+        file=_file(name, kind),
+        sha256=hashlib.sha256(content).hexdigest(),
+        rows=rows,
+        columns=columns,
+        tile=(images.height, images.width),
+    )
+
+
+def _file(name: str, kind: str) -> str:
+    return f"{name}-{kind}.png"
+
+
+def _data(images: Images, labels: Labels | None) -> Data:
+    sizes = {split: len(getattr(images, split)) for split in ("train", "validation", "test")}
+    found = labels.sha256 if labels else None
+    return Data(name=images.name, sha256=images.sha256, labels_sha256=found, size=images.size, **sizes)

@@ -1,0 +1,1 @@
+"""Records of runs: schema, store, lock and study file."""

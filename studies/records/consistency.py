@@ -1,0 +1,85 @@
+"""Whether the parts of a record agree: tables are whole, and have as many rows as the run has experts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from moevae.config.schema import RunConfig
+
+if TYPE_CHECKING:
+    from studies.records.schema import Record
+
+LARGEST = 1e39
+"""Of a number that runs measure, in float32, by magnitude: sums of larger squares would overflow."""
+_NAME = re.compile(r"\w+")
+_COUNT = re.compile(r"\d{1,15}")
+_MOST_COUNTS = 10**15
+
+
+def problems(record: Record, config: RunConfig) -> Iterator[str]:
+    """Say what in a record contradicts itself or its configuration."""
+    yield from _metrics(record)
+    yield from _tables(record, config)
+    yield from _curve(record)
+
+
+def _metrics(record: Record) -> Iterator[str]:
+    if record.status == "complete" and not record.metrics.get("test"):
+        yield "complete, and no metrics of the test split"
+    every = [*record.metrics.values(), *(point.metrics for point in record.curve)]
+    names = {name for part in every for name in part} | record.metrics.keys()
+    if odd := next((name for name in names if not _NAME.fullmatch(name)), None):
+        yield f"a metric is called {odd!r}"
+    values: list[float] = [value for part in every for value in part.values()]
+    values += [value for part in record.ledger.values() for value in part]
+    values += [point.loss for point in record.curve]
+    if any(abs(value) > LARGEST for value in values):
+        yield f"a number beyond {LARGEST:g}"
+    times = [part for part in (record.throughput, record.seconds) if part is not None]
+    if any(not 0 <= value <= LARGEST for part in times for value in part.model_dump().values()):
+        yield "a time or a speed that is none"
+
+
+def _tables(record: Record, config: RunConfig) -> Iterator[str]:
+    rows = {"load": len(record.load), "importance": len(record.importance)}
+    rows |= {f"ledger.{name}": len(values) for name, values in record.ledger.items()}
+    if record.confusion is not None:
+        rows["confusion"] = len(record.confusion.counts)
+    # A baseline may have found another number of clusters.
+    experts = config.model.num_experts if record.method is None else max(rows.values())
+    if wrong := [name for name, count in rows.items() if count not in (0, experts)]:
+        yield f"{wrong[0]} has {rows[wrong[0]]} rows, expected {experts}"
+    if not all(_shares(values) for values in (record.load, record.importance)):
+        yield "load or importance outside 0 to 1"
+    if record.confusion is not None:
+        classes, counts = record.confusion.classes, record.confusion.counts
+        if not classes or not counts or any(len(row) != len(classes) for row in counts):
+            yield f"confusion is no table of {len(classes)} columns"
+        if not all(0 <= count < _MOST_COUNTS for row in counts for count in row):
+            yield "confusion has counts that are none"
+    if (bins := record.reliability) is not None:
+        if not len(bins.images) == len(bins.confidence) == len(bins.accuracy) > 0:
+            yield "reliability has columns of different lengths"
+        if not all(0 <= count < _MOST_COUNTS for count in bins.images):
+            yield "reliability has counts that are none"
+        if not _shares((*bins.confidence, *bins.accuracy)):
+            yield "reliability outside 0 to 1"
+
+
+def _curve(record: Record) -> Iterator[str]:
+    epochs = [point.epoch for point in record.curve]
+    if epochs != sorted({*epochs}) or not all(0 < epoch < _MOST_COUNTS for epoch in epochs):
+        yield "curve has epochs that do not rise"
+    tables = [[text.split() for text in point.confusion] for point in record.curve if point.confusion]
+    wide = {len(row) for table in tables for row in table}
+    wide |= {len(record.confusion.classes)} if record.confusion is not None and tables else set()
+    if len(wide) > 1 or len({len(table) for table in tables}) > 1:
+        yield "curve has a confusion that is no table"
+    if not all(_COUNT.fullmatch(text) for table in tables for row in table for text in row):
+        yield "curve has a confusion of other things than counts"
+
+
+def _shares(values: Iterable[float] | Sequence[float]) -> bool:
+    return all(-1e-6 <= value <= 1 + 1e-6 for value in values)

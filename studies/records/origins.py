@@ -1,0 +1,164 @@
+"""Where a study's numbers come from: which data, which code, and that both stay the same."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from moevae.config.schema import DataConfig
+from moevae.errors import IdentityError
+from moevae.utils.identity import CodeIdentity, DataIdentity, code_differences, differences, merged, of_code
+from studies.records.schema import Record
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+_SIDES = ("of the driver", "of the worker")
+
+
+def code() -> CodeIdentity:
+    """Return the identity of the code of this process, as it was when first asked."""
+    from moevae.utils import provenance
+
+    provenance.commit()  # kept from now on, so that a checkout that moves meanwhile is not named
+    return of_code("moevae", "studies")
+
+
+def own_files(names: Iterable[str]) -> dict[str, DataIdentity]:
+    """Return the identities of data sets in files of a person's own, by name, where the file is there.
+
+    The others come with a package, or are checked against their publisher's checksums when they are read.
+    """
+    found = {}
+    for name in sorted(set(names)):
+        if name.startswith("npz:") and Path(name.removeprefix("npz:")).expanduser().exists():
+            from moevae.data.datasets import identify, load_images, load_labels
+
+            whole = DataConfig(name=name)
+            found[name] = identify(load_images(whole), load_labels(whole))
+    return found
+
+
+def of_record(record: Record) -> DataIdentity:
+    """Return what a record tells of its data; older ones tell of the images alone."""
+    told = "labels_sha256" in record.data.model_fields_set
+    labels = (record.data.labels_sha256 or "") if told else None
+    return DataIdentity(record.data.sha256, labels, record.data.size)
+
+
+def strangers(records: Iterable[Record]) -> Iterator[tuple[Record, str]]:
+    """Yield the records of other data than most records of the same name, and how these differ."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.data.name, []).append(record)
+    for group in groups.values():
+        known = _most_common(list(map(of_record, group)))
+        for record in group:
+            if found := differences(known, of_record(record), ("in most records", "in this one")):
+                yield record, ", ".join(found)
+
+
+@dataclass
+class Origins:
+    """The data and the code of a study at work. It travels to workers, which compare their own with it."""
+
+    code: CodeIdentity | None = None
+    """Of the driver; None admits any."""
+    allow_mixed_code: bool = False
+    """Whether a worker's other code is only told."""
+    files: Mapping[str, DataIdentity] = field(default_factory=dict)
+    """Data sets as the driver found them, by name."""
+
+    def __post_init__(self) -> None:
+        self._known = dict(self.files)
+        self._told: set[CodeIdentity] = set()
+
+    def begin(self, folder: Path, records: Iterable[Record]) -> None:
+        """Compare the files with the records that are there.
+
+        Raises:
+            IdentityError: they differ, or the records are of several data sets of one name.
+        """
+        recorded: dict[str, DataIdentity] = {}
+        for record in records:
+            name, seen = record.data.name, of_record(record)
+            before = recorded.setdefault(name, seen)
+            if found := differences(before, seen, ("in some", f"in {record.fingerprint}")):
+                raise IdentityError(
+                    f"{folder}: records of two data sets with the name {name} ({', '.join(found)}): "
+                    "move one kind away, or give this study another --name"
+                )
+            recorded[name] = merged(before, seen)
+        for name, seen in recorded.items():
+            now = self.files.get(name, seen)
+            if found := differences(seen, now, (f"in the records in {folder}", "in the file")):
+                raise IdentityError(
+                    f"{name} changed: {', '.join(found)}; restore the file, or give this study another --name"
+                )
+            self._known[name] = merged(seen, now)
+
+    def check_code(self) -> None:
+        """Compare this process's code with the driver's.
+
+        Raises:
+            IdentityError: it is other code, and that is not allowed.
+        """
+        if self.code and not self.allow_mixed_code:
+            _same_code(self.code, code())
+
+    def check_data(self, name: str, loaded: DataIdentity) -> None:
+        """Compare data that a worker loaded with what the driver knows of them.
+
+        Raises:
+            IdentityError: they are other data.
+        """
+        known = self._known.get(name, loaded)
+        if found := differences(known, loaded, ("in this study", f"on {socket.gethostname()}")):
+            raise IdentityError(
+                f"{name} is not the same everywhere, or changed meanwhile: {', '.join(found)}; "
+                "give every worker the same file"
+            )
+
+    def admit(self, record: Record) -> None:
+        """Compare a new record's data and code with the study's.
+
+        Raises:
+            IdentityError: it is of other data, or of other code where that is not allowed.
+        """
+        name, seen = record.data.name, of_record(record)
+        self.check_data(name, seen)
+        self._known[name] = merged(self._known.get(name, seen), seen)
+        if self.code is None:
+            return
+        theirs = CodeIdentity(record.source or "", record.versions.get("torch", ""))
+        if not self.allow_mixed_code:
+            _same_code(self.code, theirs)
+        elif theirs not in self._told and (found := code_differences(self.code, theirs, _SIDES)):
+            self._told.add(theirs)
+            _log.warning("a worker runs other code than this driver: %s", ", ".join(found))
+
+
+def _same_code(driver: CodeIdentity, worker: CodeIdentity) -> None:
+    if found := code_differences(driver, worker, _SIDES):
+        raise IdentityError(
+            f"a worker runs other code than this driver ({', '.join(found)}): "
+            "install the same on both, or allow it with --allow-mixed-code"
+        )
+
+
+def _most_common(seen: list[DataIdentity]) -> DataIdentity:
+    """Return the data that most of them are; of as many, the one that sorts first."""
+
+    def most(values: Iterable[_T | None]) -> _T | None:
+        counts = Counter(value for value in values if value is not None)
+        return min(counts, key=lambda value: (-counts[value], str(value)), default=None)
+
+    images = most(each.images for each in seen) or ""
+    seen = [each for each in seen if each.images == images]
+    size = most(each.size for each in seen)
+    seen = [each for each in seen if each.size in (None, size)]
+    return DataIdentity(images, most(each.labels for each in seen), size)

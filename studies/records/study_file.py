@@ -1,0 +1,141 @@
+"""`study.json`: what a study is of, read by everyone through one checked model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+
+from moevae.config import schema as configs
+from moevae.config.parsing import apply_settings, check_key, checked_seeds
+from moevae.config.schema import RunConfig
+from moevae.errors import ConfigError, RecordError
+from moevae.utils import content
+from studies.analysis.study import identity
+
+NAME = "study.json"
+SCHEMA = 1
+"""Version of its meaning."""
+
+MOST_CELLS = 100_000
+MOST_RUNS = 1_000_000
+"""Planned runs, cells times seeds: a plan of more is a slip of the pen, and would fill the memory."""
+
+Scalar = StrictBool | StrictInt | Annotated[float, Field(strict=True, allow_inf_nan=False)] | str | None
+Value = Scalar | list[Scalar]
+"""Of a setting, as JSON has it."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SearchPart(_Part):
+    """What a search looks for, and where."""
+
+    space: dict[str, str]
+    """Optuna's distributions, as its JSON."""
+    objectives: list[str] = Field(min_length=1)
+    rule: str = ""
+    oracle: StrictBool = False
+    """Whether labels decide what is found."""
+
+
+class StudyFile(_Part):
+    """All of `study.json`."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    name: str = Field(min_length=1)
+    title: str = ""
+    description: str = ""
+    base: dict[str, Any]
+    axes: dict[str, list[Value]]
+    baseline: dict[str, Value] | None = None
+    cells: list[dict[str, Value]] = Field(max_length=MOST_CELLS)
+    seeds: list[StrictInt]
+    command: str = ""
+    baselines: list[str] = []
+    """Methods that are fitted beside the cells, by their keys."""
+    identity: str = ""
+    """A name that no other study has, by which a shared storage knows it; early studies have none."""
+    left_out: list[str] = []
+    """Why others are not, a sentence each."""
+    search: SearchPart | None = None
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The configuration that all cells start from."""
+        return configs.from_dict(self.base)
+
+    @property
+    def oracle(self) -> bool:
+        """Whether labels chose the cells."""
+        return self.search is not None and self.search.oracle
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StudyFile:
+        try:
+            checked_seeds(self.seeds or 1, "seeds")
+            for key in self.axes:
+                check_key(key)
+            base = self.config
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        if len(self.cells) * len(self.seeds) > MOST_RUNS:
+            raise ValueError(
+                f"{len(self.cells):,} cells and {len(self.seeds):,} seeds: over {MOST_RUNS:,} runs"
+            )
+        named = [("baseline", self.baseline)] if self.baseline is not None else []
+        for where, values in (*named, *((f"cells.{number}", cell) for number, cell in enumerate(self.cells))):
+            _check_cell(base, self.axes.keys(), values, where)
+        for key, levels in self.axes.items():
+            known = {identity([cell[key]]) for cell in self.cells}
+            if lost := [value for value in levels if identity([value]) not in known]:
+                raise ValueError(f"axes.{key}: no cell has {json.dumps(lost[0])}")
+        if self.search is None:
+            if not self.cells:
+                raise ValueError("an ablation without cells")
+            if self.baseline is not None and identity(self.baseline.values()) not in {
+                identity(cell[key] for key in self.baseline) for cell in self.cells
+            }:
+                raise ValueError("baseline: not among the cells")
+        return self
+
+
+def read(folder: Path) -> StudyFile:
+    """Return the description of the study in a folder.
+
+    Raises:
+        RecordError: there is none, it is torn, of another version, or contradicts itself.
+    """
+    path = folder / NAME
+    try:
+        with content.parsing(f"{path}: cannot be read", RecordError, but=FileNotFoundError):
+            written = content.read(path)
+    except FileNotFoundError:
+        raise RecordError(f"{folder}: no study here (no study.json)") from None
+    with content.parsing(f"{path}: not JSON", RecordError):
+        tree = content.parse_json(written)
+    if isinstance(tree, Mapping) and tree.get("schema") not in (SCHEMA, None):
+        told = content.shortened(repr(tree["schema"]))
+        raise RecordError(f"{path}: schema {told}, this version reads {SCHEMA}")
+    with content.parsing(f"{path}: not a study's description", RecordError):
+        return StudyFile.model_validate(tree)
+
+
+def _check_cell(base: RunConfig, axes: Iterable[str], values: Mapping[str, Any], where: str) -> None:
+    """Look that a cell has a value on each axis, in the form that its configuration has."""
+    if values.keys() != {*axes}:
+        raise ValueError(f"{where}: has {', '.join(values) or 'nothing'}; expected {', '.join(axes)}")
+    try:
+        config = apply_settings(base, values, where)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    for key, value in values.items():
+        made = configs.lookup(config, key)
+        if identity([made]) != identity([value]):
+            raise ValueError(f"{where}: {key} = {json.dumps(value)}, which its run has as {made!r}")

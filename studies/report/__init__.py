@@ -1,0 +1,1 @@
+"""A study's report: a pure function of its records."""

@@ -1,0 +1,105 @@
+"""A study's page, tables and figures: a pure function of `study.json` and the records beside it."""
+
+from __future__ import annotations
+
+import csv as csv_files
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from moevae.errors import RecordError
+from studies.analysis.analyze import Analysis, analyze
+from studies.analysis.load import load
+from studies.analysis.study import DATA, Study
+from studies.report import literature, manifest, summary, tables
+from studies.report.html import write_html
+from studies.report.index import write_index
+from studies.report.manifest import Manifest
+from studies.report.markdown import escape
+from studies.report.page import Page, csv, encoded
+from studies.report.sections import results, setup
+from studies.utils.gc_pause import uncollected
+
+RUNS = "tables/runs.csv"
+
+__all__ = ["write_html", "write_index", "write_report"]
+
+
+@uncollected()
+def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = False) -> Path:
+    """Write `report.md`, `table.csv`, `tables/` and `figures/` into a study's folder; return the page's path.
+
+    The same records give the same bytes. Neither torch nor optuna is needed.
+
+    Args:
+        folder: the study's own.
+        overwrite: replace files in the way that were changed, or that no report wrote.
+        fewer_runs: replace a page that was made of more runs than there are now.
+
+    Raises:
+        RecordError: there is no study in the folder, its description is torn, or the page would replace what
+            it may not.
+    """
+    study = load(folder)
+    written = manifest.read(folder)
+    if not fewer_runs:
+        _check_runs(written, study)
+    analyses = {name: analyze(part) for name, part in study.by_data().items()}
+    page = Page()
+    setup.head(study, page)
+    page.head("Summary")
+    said = False
+    for name, analysis in analyses.items():
+        found = summary.sentences(analysis)
+        said = said or bool(found)
+        page.add(f"On {escape(name)}:" if len(analyses) > 1 else "")
+        nothing = "No effect is significant." if len(analysis.study.cells) > 1 else "The study has one cell."
+        page.add("\n".join(f"- {sentence}" for sentence in found) or nothing)
+    page.add(summary.caution(study) if said else "")
+    setup.provenance(study, page)
+    for name, analysis in analyses.items():
+        if len(analyses) == 1:
+            _add(analysis, page)
+        else:
+            with page.part(name):
+                _add(analysis, page)
+    literature.section(study, page)
+    setup.reading(study, page)
+    setup.losses(study, page)
+    setup.remaking(study, page)
+    link = page.keep("runs", tables.run_table(study), exact=True)
+    page.add(f"Every cell and every measure: [table.csv](table.csv). Every run: {link}.")
+    page.files["table.csv"] = csv(_all_cells(study, analyses))
+    content = {**page.files, manifest.PAGE: encoded(page.text())}
+    written.check(content, overwrite=overwrite)
+    written.replace(content)
+    return folder / manifest.PAGE
+
+
+def _add(analysis: Analysis, page: Page) -> None:
+    for section in results.SECTIONS:
+        section(analysis, page)
+
+
+def _all_cells(study: Study, analyses: Mapping[str, Analysis]) -> pd.DataFrame:
+    parts = [analysis.table for analysis in analyses.values()]
+    if DATA in study.axes:
+        parts = [analysis.table.assign(**{DATA: name}) for name, analysis in analyses.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _check_runs(written: Manifest, study: Study) -> None:
+    """Check that the page in place was not made of more complete runs than there are records of."""
+    path = written.folder / RUNS
+    if RUNS not in written.files or not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        before = sum(row.get("status") == "complete" for row in csv_files.DictReader(file))
+    made = [*study.runs, *(run for peer in study.peers for run in peer.runs)]
+    now = sum(run.complete for run in made)
+    if now < before:
+        raise RecordError(
+            f"{written.folder / manifest.PAGE}: made of {before} complete runs, and now there are {now}: it "
+            f"is kept; `report {written.folder.resolve().name} --fewer-runs` replaces it"
+        )

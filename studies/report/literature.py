@@ -1,0 +1,106 @@
+"""Numbers that others published: read from `published.toml`, shown apart from measured ones."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from moevae.errors import RecordError
+from moevae.utils import content
+from studies.analysis.study import Study
+from studies.report.page import Page
+
+PATH = Path(__file__).with_suffix(".toml")
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str
+    data: str
+    source: str
+
+
+class Clustering(_Row):
+    """Agreement with labels, in the words of the source; empty where it says nothing."""
+
+    acc: str = ""
+    """One-to-one (Hungarian)."""
+    nmi: str = ""
+    ari: str = ""
+    purity: str = ""
+    """Many-to-one: higher than `acc`, and not comparable with it."""
+    runs: str = ""
+
+
+class Likelihood(_Row):
+    """Nats per image, in the words of the source."""
+
+    pixels: str
+    value: str
+
+
+class Published(BaseModel):
+    """All of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    clustering: tuple[Clustering, ...]
+    likelihood: tuple[Likelihood, ...]
+
+
+@functools.cache
+def published(path: Path = PATH) -> Published:
+    """Return the published numbers.
+
+    Raises:
+        RecordError: the file is broken.
+    """
+    with content.parsing(f"{path}: cannot be read", RecordError):
+        return Published.model_validate(tomllib.loads(content.read(path).decode()))
+
+
+def section(study: Study, page: Page) -> None:
+    """Add the published numbers for the study's data sets, if there are any."""
+    names = set(study.by_data())
+    clustering = [row for row in published().clustering if row.data in names]
+    likelihood = [row for row in published().likelihood if row.data in names]
+    if not clustering:
+        return
+    page.head("Published, not re-run here")
+    page.add(
+        "For context only: other code, other splits, other seeds. ACC is one-to-one; purity is many-to-one, "
+        "higher, and not comparable with it. A collapsed gate can have the better bound: likelihood alone "
+        "never shows clustering, and clustering alone never shows likelihood."
+    )
+    page.rows(
+        [
+            {
+                "method": row.method,
+                "data": row.data,
+                "ACC": row.acc,
+                "NMI": row.nmi,
+                "ARI": row.ari,
+                "purity": row.purity,
+                "runs": row.runs,
+                "source": row.source,
+            }
+            for row in clustering
+        ],
+        len(clustering),
+    )
+    page.rows(
+        [
+            {
+                "method": row.method,
+                "data": f"{row.data}, {row.pixels}",
+                "nats per image": row.value,
+                "source": row.source,
+            }
+            for row in likelihood
+        ],
+        len(likelihood),
+    )

@@ -1,0 +1,243 @@
+"""Figures of many runs: numbers in, PNG bytes out, the same bytes every time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.scale import SymmetricalLogScale
+from matplotlib.ticker import NullLocator, SymmetricalLogLocator
+
+from moevae.visualization.style import png, style
+from studies.analysis.effects import Effect
+from studies.analysis.metrics import Measure
+from studies.analysis.stats import Row
+
+BLUE, ORANGE, GRAY, PALE = "#0072B2", "#D55E00", "#767676", "#d9d9d9"
+"""Okabe and Ito's colors, which color-blind people tell apart."""
+MARKERS = "osD^vPX*<>"
+MINUS = "\N{MINUS SIGN}"
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+MOST_TICKS = 12
+"""Levels named below an effect, of those drawn."""
+MOST_LINES = 200
+"""Settings drawn behind an effect: more are one gray."""
+
+
+def annotate(place: Axes, row: int, column: int, text: str, shade: float) -> None:
+    """Write into a cell of an image whose shade is a share of its color scale."""
+    place.text(
+        column, row, text, ha="center", va="center", fontsize=9.5, color="white" if shade < 0.55 else "black"
+    )
+
+
+def heat_maps(
+    panels: Mapping[str, np.ndarray],
+    measure: Measure,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    names: tuple[str, str],
+) -> bytes:
+    """Draw [rows, columns] means on one scale, a panel each; a cell without runs is gray and crossed out."""
+    values = np.concatenate([panel.ravel() for panel in panels.values()])
+    present = values[np.isfinite(values)]
+    low, high = (present.min(), present.max()) if present.size else (0.0, 1.0)
+    wide = min(len(panels), 2 if len(columns) <= 4 else 1)
+    tall = -(-len(panels) // wide)
+    dense = values.size > 200
+    across, down = (0.3, 0.22) if dense else (0.72, 0.42)  # inches of a cell, with room for its number or not
+    with style():
+        size = (1.6 + wide * (0.5 + across * len(columns)), 0.4 + tall * (0.9 + down * len(rows)))
+        figure = Figure(figsize=size, layout="constrained")
+        places = figure.subplots(tall, wide, squeeze=False, sharex=True, sharey=True)
+        for place, (title, panel) in zip(places.flat, panels.items(), strict=False):
+            place.set_facecolor(PALE)
+            image = place.imshow(np.ma.masked_invalid(panel), vmin=low, vmax=high, aspect="auto")
+            for (row, column), value in np.ndenumerate(np.empty((0, 0)) if dense else panel):
+                shade = (value - low) / (high - low) if high > low else 0.0
+                known = bool(np.isfinite(value))
+                annotate(place, row, column, measure.show(value) if known else "×", shade if known else 1.0)
+            every = 3 if dense else 1
+            place.set_xticks(range(0, len(columns), every), columns[::every])
+            place.set_yticks(range(0, len(rows), every), rows[::every])
+            place.set_title(title)
+            place.spines[:].set_visible(False)
+            place.tick_params(length=0)
+        for place in places.flat[len(panels) :]:
+            place.set_axis_off()
+        figure.supylabel(names[0], fontsize=12)
+        figure.supxlabel(names[1], fontsize=12)
+        figure.colorbar(image, ax=places, label=measure.heading, shrink=0.9, aspect=25)
+        return png(figure)
+
+
+def levels(effects: Sequence[Effect], ticks: Sequence[str], name: str, *, ordered: bool) -> bytes:
+    """Draw what each level of an axis gives: mean and interval over seeds, and in gray each setting of the
+    other axes; a line joins the means of levels that have an order."""
+    wide = min(2, len(effects))
+    tall = -(-len(effects) // wide)
+    if len(ticks) <= 4:  # there is room for names of two lines
+        ticks = [tick.replace("+", "+\n") for tick in ticks]
+    longest = max(len(line) for tick in ticks for line in tick.split("\n"))
+    words = 0.06 * max(0, longest - 10)  # inches that long names, turned, take from a panel
+    once = longest > 20  # such names stand below the lowest panels alone
+    with style():
+        high = 0.35 + 2.25 * tall + words * (1 if once else tall)
+        figure = Figure(figsize=(3.25 * wide + 0.2, high), layout="constrained")
+        places = figure.subplots(tall, wide, squeeze=False, sharex=True)
+        x = np.arange(len(ticks))
+        for number, (place, effect) in enumerate(zip(places.flat, effects, strict=False)):
+            if len(effect.means) > 1:
+                every = -(-len(effect.means) // MOST_LINES)
+                lines = [np.column_stack([x, means]) for means in effect.means[::every]]
+                place.add_collection(LineCollection(lines, colors=PALE, linewidths=1, zorder=1))
+                place.autoscale_view()
+            summary = effect.summary
+            if ordered:
+                place.plot(x, summary.mean, color=BLUE, linewidth=1.5, zorder=2)
+            _bars(place, x, summary.mean, summary.low, summary.high)
+            drawn = np.unique(np.concatenate([effect.means.ravel(), summary.low, summary.high]))
+            if np.isfinite(drawn).sum() == 1:
+                place.set_yticks(drawn[:1])  # fractions around one number would be noise
+            _decades(place, "y", drawn)
+            place.set_title(effect.measure.heading)
+            every = -(-len(ticks) // MOST_TICKS)
+            turned = longest > 7 or len(ticks[::every]) > 8
+            place.set_xticks(
+                x[::every], ticks[::every], rotation=40 if turned else 0, ha="right" if turned else "center"
+            )
+            place.set_xlim(-0.35, len(ticks) - 0.65)
+            place.tick_params(labelbottom=not once or number + wide >= len(effects))
+        for place in places.flat[len(effects) :]:
+            place.set_axis_off()
+        figure.supxlabel(name, fontsize=12)
+        return png(figure)
+
+
+def curves(
+    panels: Mapping[str, tuple[Row, Sequence[tuple[Row, Row, Row]]]], names: Sequence[str], title: str
+) -> bytes:
+    """Draw learning curves with bands: by panel the epochs and, a level each, mean and both ends [E]."""
+    with style():
+        figure = Figure(figsize=(3.25 * len(panels) + 0.2, 3.3), layout="constrained")
+        places = figure.subplots(1, len(panels), squeeze=False)
+        colors = mpl.colormaps["viridis"](np.linspace(0, 0.88, len(names)))
+        for place, (label, (epochs, lines)) in zip(places.flat, panels.items(), strict=True):
+            tops = []
+            for number, (mean, low, high) in enumerate(lines):
+                place.plot(
+                    epochs,
+                    mean,
+                    color=colors[number],
+                    label=names[number],
+                    marker=MARKERS[number % len(MARKERS)],
+                    markersize=4,
+                    markevery=(number % 3, 6),
+                )
+                place.fill_between(epochs, low, high, color=colors[number], alpha=0.2, linewidth=0)
+                tops += [end[len(mean) // 4 :] for end in (mean, low, high)]
+            shown = np.concatenate(tops)
+            shown = shown[np.isfinite(shown)]
+            if not _decades(place, "y", shown) and shown.size and np.ptp(shown) > 0:
+                place.set_ylim(shown.min() - 0.15 * np.ptp(shown), shown.max() + 0.15 * np.ptp(shown))
+            place.set_xscale("log")
+            last = int(epochs[-1])
+            ticks = [*(tick for tick in (1, 10, 100, 1000) if 2 * tick <= last), last]
+            place.set_xticks(ticks, [str(tick) for tick in ticks])
+            place.minorticks_off()
+            place.set(title=label, xlabel="epoch")
+        handles, labels = places.flat[0].get_legend_handles_labels()
+        fitting = int(figure.get_figwidth() / (0.8 + 0.1 * max(map(len, names))))  # inches of an entry
+        columns = max(1, min(4, len(names), fitting))
+        figure.legend(handles, labels, title=title, loc="outside lower center", ncols=columns, frameon=False)
+        return png(figure)
+
+
+def trade(
+    points: Sequence[tuple[Row, Row, Row]], chosen: Sequence[Measure], names: Sequence[str], front: np.ndarray
+) -> bytes:
+    """Draw the first measure against each of the others; the front in orange with its cells' names."""
+    y, *others = points
+    with style():
+        figure = Figure(figsize=(3.25 * len(others) + 0.2, 3.3), layout="constrained")
+        places = figure.subplots(1, len(others), squeeze=False, sharey=True)
+        for place, x, measure in zip(places.flat, others, chosen[1:], strict=True):
+            for kept, color in ((~front, GRAY), (front, ORANGE)):
+                place.errorbar(
+                    x[0][kept],
+                    y[0][kept],
+                    xerr=_reach(x)[:, kept],
+                    yerr=_reach(y)[:, kept],
+                    fmt="s" if color == ORANGE else "o",
+                    color=color,
+                    markersize=5,
+                    elinewidth=0.8,
+                    alpha=1.0 if color == ORANGE else 0.45,
+                )
+            place.set_xlabel(measure.heading)
+            if not _decades(place, "x", np.concatenate(x)):
+                place.locator_params(axis="x", nbins=4)
+        places.flat[0].set_ylabel(chosen[0].heading)
+        figure.draw_without_rendering()  # now points have their places
+        named = np.flatnonzero(front)[:25]
+        for place, x in zip(places.flat, others, strict=True):
+            _name(place, x[0][named], y[0][named], [names[cell] for cell in named])
+        return png(figure)
+
+
+def _name(place: Axes, x: Row, y: Row, names: Sequence[str]) -> None:
+    """Write names beside points, the highest first, each below those that are in its way."""
+    pixel = place.figure.dpi / 72
+    points = place.transData.transform(np.stack([x, y], axis=1)) / pixel
+    taken: list[tuple[float, float]] = []
+    for index in np.lexsort((points[:, 0], -points[:, 1])):
+        right, up = points[index] + (5, 4)
+        while any(abs(right - other) < 20 and abs(up - above) < 11 for other, above in taken):
+            up -= 1
+        taken.append((right, up))
+        offset = (right, up) - points[index]
+        place.annotate(names[index], (x[index], y[index]), offset, textcoords="offset points", fontsize=10)
+
+
+def _bars(place: Axes, x: Row, mean: Row, low: Row, high: Row) -> None:
+    place.errorbar(
+        x, mean, yerr=_reach((mean, low, high)), fmt="o", color=BLUE, capsize=3, markersize=6, zorder=3
+    )
+
+
+def _decades(place: Axes, axis: Literal["x", "y"], values: Row) -> bool:
+    """Show numbers that are an order of magnitude apart by powers of ten, and return whether they are."""
+    finite = values[np.isfinite(values)]
+    sizes = np.abs(finite)
+    apart = bool(sizes.size) and sizes.max() >= max(1e3, 10 * np.median(sizes)) and np.median(sizes) >= 1
+    if apart:
+        small = 10 ** np.floor(np.log10(np.median(sizes)))
+        side = place.xaxis if axis == "x" else place.yaxis
+        far = 10 ** np.ceil(np.log10(sizes.max()))
+        ends = (-far if finite.min() < 0 else 0, far if finite.max() > 0 else 0)
+        place.set(**{f"{axis}scale": SymmetricalLogScale(side, linthresh=small), f"{axis}lim": ends})
+        ticks = SymmetricalLogLocator(base=10, linthresh=small)
+        ticks.set_params(numticks=4)
+        side.set_major_locator(ticks)
+        side.set_major_formatter(_power)
+        side.set_minor_locator(NullLocator())
+    return apart
+
+
+def _power(value: float, _: object = None) -> str:
+    """Return a tick of a logarithmic axis as a power of ten."""
+    if value == 0:
+        return "0"
+    exponent = round(np.log10(abs(value)))
+    return f"{MINUS if value < 0 else ''}10{str(exponent).translate(_RAISED)}"
+
+
+def _reach(point: tuple[Row, Row, Row]) -> np.ndarray:
+    """Return how far the interval reaches below and above the mean, 0 where there is none."""
+    mean, low, high = point
+    return np.nan_to_num(np.stack([np.maximum(mean - low, 0), np.maximum(high - mean, 0)]))

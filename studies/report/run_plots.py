@@ -1,0 +1,139 @@
+"""Figures of one run: which classes its experts take, and how far its gate can be believed."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from moevae.data.classes import largest
+from moevae.utils.content import read
+from moevae.visualization.style import bare, canvas, labeled, png, style
+from studies.records.schema import PICTURE_LIMIT, Picture
+from studies.report.plots import BLUE, GRAY, annotate
+
+LONGEST_LABEL = 100
+"""Characters beside a row or below a column of a picture."""
+MOST_PIXELS = 1 << 26
+
+
+def grid(folder: Path, picture: Picture, names: tuple[str, str]) -> bytes | None:
+    """Draw a picture of a record with what rows and columns are; None where it is no such grid of tiles.
+
+    Args:
+        folder: of the records.
+        picture: what the record says of it.
+        names: say what rows and columns are.
+    """
+    size = (len(picture.columns) * picture.tile[1], len(picture.rows) * picture.tile[0])
+    if max(map(len, (*picture.rows, *picture.columns))) > LONGEST_LABEL or math.prod(size) > MOST_PIXELS:
+        return None
+    try:
+        content = read(folder / picture.file, PICTURE_LIMIT)
+        with (
+            warnings.catch_warnings(action="error"),
+            Image.open(io.BytesIO(content), formats=["PNG"]) as image,
+        ):
+            if image.size != size:
+                return None
+            image.load()
+    except Exception:  # Pillow may fail in any way on a hostile file
+        return None
+    return labeled(content, picture.rows, picture.columns, names)
+
+
+MOST_TICKS = 50
+"""Experts that have their number beside their row, of those drawn."""
+MOST_LETTERS = 16
+"""Of the name of a class."""
+
+
+def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
+    """Draw [experts, classes] counts of test images; each row is colored by its shares and stands where its
+    largest class does, so that good clusters make a diagonal. Of many classes, the largest are drawn."""
+    kept = largest(counts)
+    words = f"class (the {len(kept)} largest of {len(classes):,})" if len(kept) < len(classes) else "class"
+    classes = _names(classes, kept)
+    shares, order = _shares(counts)[:, kept], _diagonal(counts)
+    counts = counts[:, kept]
+    with style():
+        figure, place = canvas((1.2 + 0.5 * len(classes), 1.1 + 0.34 * len(counts)))
+        place.imshow(shares[order], vmin=0, vmax=1, aspect="auto")
+        for (row, column), count in np.ndenumerate(counts[order]):
+            if count and counts.size <= 900:
+                annotate(place, row, column, f"{int(count)}", shares[order][row, column])
+        turned = 45 if max(map(len, classes), default=0) > 3 else 0
+        place.set_xticks(range(len(classes)), classes, rotation=turned, ha="right" if turned else "center")
+        every = -(-len(order) // MOST_TICKS)
+        place.set_yticks(range(0, len(order), every), [str(expert) for expert in order[::every]])
+        place.set(xlabel=words, ylabel="expert")
+        bare(place)
+        return png(figure)
+
+
+def confusions(by_epoch: Mapping[int, np.ndarray], classes: Sequence[str]) -> bytes:
+    """Draw [experts, classes] counts, a panel an epoch, experts in the order of the last."""
+    last = list(by_epoch.values())[-1]
+    order, kept = _diagonal(last), largest(last)
+    classes = _names(classes, kept)
+    words = 0.075 * max(map(len, classes), default=0)  # inches that names take, turned
+    wide = min(3, len(by_epoch))
+    tall = -(-len(by_epoch) // wide)
+    with style():
+        side = (0.6 + 0.17 * len(classes), max(0.75 + 0.17 * len(order), words + 0.9))
+        figure = Figure(figsize=(0.4 + wide * side[0], 0.3 + tall * side[1]), layout="constrained")
+        places = figure.subplots(tall, wide, squeeze=False, sharex=True, sharey=True)
+        for place, (epoch, counts) in zip(places.flat, by_epoch.items(), strict=False):
+            place.imshow(_shares(counts)[order][:, kept], vmin=0, vmax=1, aspect="auto")
+            place.set_title(f"epoch {epoch}")
+            turned = 90 if max(map(len, classes), default=0) > 1 else 0
+            place.set_xticks(range(len(classes)), classes, rotation=turned, fontsize=9)
+            every = -(-len(order) // MOST_TICKS)
+            names = [str(expert) for expert in order[::every]]
+            place.set_yticks(range(0, len(order), every), names, fontsize=9)
+            bare(place)
+        for place in places.flat[len(by_epoch) :]:
+            place.set_axis_off()
+        figure.supylabel("expert", fontsize=12)
+        figure.supxlabel("class", fontsize=12)
+        return png(figure)
+
+
+def _names(classes: Sequence[str], kept: np.ndarray) -> list[str]:
+    """Return the names of the classes that are drawn, long ones cut."""
+    names = (classes[place] for place in kept)
+    return [name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…" for name in names]
+
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    """Return the share of each class in what each expert won, [K, C]; 0 for an expert without images."""
+    totals = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+
+
+def _diagonal(counts: np.ndarray) -> np.ndarray:
+    """Return the experts by their largest class, those without images last."""
+    largest = np.where(counts.sum(axis=1) > 0, counts.argmax(axis=1), counts.shape[1])
+    return np.lexsort((-_shares(counts).max(axis=1), largest))
+
+
+def reliability(images: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray) -> bytes:
+    """Draw how often a gate is right beside how sure it is, a point a bin; its area grows with the images."""
+    there = images > 0
+    with style():
+        figure, place = canvas((4.2, 4.0))
+        place.plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle="--", label="calibrated")
+        place.plot(confidence[there], accuracy[there], color=BLUE, linewidth=1.5)
+        share = images[there] / images.sum()
+        place.scatter(
+            confidence[there], accuracy[there], 12 + 300 * share, color=BLUE, alpha=0.7, label="gate"
+        )
+        place.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(0, 1.03), aspect="equal")
+        place.legend(frameon=False, loc="upper left")
+        return png(figure)

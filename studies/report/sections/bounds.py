@@ -1,0 +1,97 @@
+"""The page's section about the bound: what it is made of, how far it is from tighter ones, who earns it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from studies.analysis import judging, metrics
+from studies.analysis.analyze import Analysis
+from studies.analysis.judging import Judge
+from studies.analysis.study import Run, Study
+from studies.report import tables
+from studies.report.markdown import escape
+from studies.report.page import FOLDED, Page
+
+SHOWN = 12
+"""Rows of a table that are shown without a click."""
+
+
+def ledger(analysis: Analysis, page: Page) -> None:
+    """What the mixture ELBO of each cell is the sum of, and the parts of each expert in one run."""
+    study, table = analysis.study, analysis.table
+    if metrics.KL_IMPORTANCE.key not in study.keys:
+        return
+    chosen = tables.measured(study, (*metrics.LEDGER, *metrics.BOUNDS))
+    told = int(table[f"{metrics.ELBO.key} mean"].notna().sum())
+    page.head("ELBO ledger")
+    page.add(
+        "ELBO = reconstruction - kl_z - gate information - kl_importance. kl_z is what latents tell of an "
+        "image, gate information what the choice of its expert tells, kl_importance the distance of the "
+        "gate's mean from the prior over experts."
+        + (f" {_marginal(study)}" if metrics.MARGINAL in chosen else "")
+        + (f" {_importance_weighted(study)}" if metrics.IWAE in chosen else "")
+    )
+    rows = tables.result_rows(study, table, chosen, most=min(told, SHOWN + FOLDED))
+    page.rows(rows, SHOWN, "[table.csv](table.csv)", total=told)
+    found = [run for run in study.of_cell(study.baseline or 0) if run.record.ledger]
+    if judge := judging.judge(found):
+        _by_expert(study, max(filter(judge.has, found), key=judge.score), judge, page)
+    elif found:
+        page.add(judging.REFUSAL)
+
+
+def _marginal(study: Study) -> str:
+    """Say what the marginal bounds of a study are estimated from, and how."""
+    key = metrics.MARGINAL_SAMPLES
+    counts = sorted({round(run.metrics[key]) for run in study.runs if key in run.metrics})
+    return (
+        "The marginal ELBO is log sum_k pi_k exp(ELBO_k), the bound with the expert index marginalized. The "
+        "gate gap KL(q || r) is its distance from the ELBO of the gate q, where r is the posterior over "
+        f"experts. Both are estimated from {' or '.join(f'{count:,}' for count in counts)} samples of z per "
+        "image and expert (fewer where r is negligible), and the delta method corrects the upward bias of "
+        "the log-sum-exp. The other columns use other samples, so differences between columns carry sampling "
+        "noise."
+    )
+
+
+def _importance_weighted(study: Study) -> str:
+    """Say what the IWAE bounds of a study are made of."""
+    asked = {
+        (each["importance_samples"], each["importance_experts"])
+        for run in study.runs
+        if metrics.IWAE.key in run.metrics and (each := run.record.config["evaluation"])
+    }
+    from_which = {None: "each expert", 1: "an image's likeliest expert"}
+    parts = [
+        f"{samples:,} samples of z from {from_which.get(experts, f'its {experts} likeliest experts')}"
+        for samples, experts in sorted(asked, key=str)
+    ]
+    return f"The IWAE bound weighs {' or '.join(parts)}; of the same images it is tighter on average."
+
+
+def _by_expert(study: Study, best: Run, judge: Judge, page: Page) -> None:
+    parts = {name: best.record.ledger[name] for name in ("recon_log_prob", "kl_z")}
+    frame = pd.DataFrame({"importance": best.record.importance, **parts})
+    share = frame["importance"].where(frame["importance"] > 0)
+    frame["own_elbo"] = (frame["recon_log_prob"] - frame["kl_z"]) / share
+    ordered = frame.sort_values("importance", ascending=False, kind="stable")
+    rows = [
+        {
+            "expert": str(expert),
+            "importance": f"{importance:.3f}",
+            metrics.RECONSTRUCTION.heading: metrics.RECONSTRUCTION.show(reconstruction),
+            metrics.KL_Z.heading: metrics.KL_Z.show(kl_z),
+            "reconstruction - kl_z of its images (nats)": metrics.ELBO.show(own),
+        }
+        for expert, (importance, reconstruction, kl_z, own) in zip(
+            ordered.index, ordered.to_numpy(), strict=True
+        )
+    ]
+    link = page.keep("ledger", frame.rename_axis("expert").reset_index())
+    page.add(
+        f"By expert, in the run of cell {tables.label(study, best.cell)} "
+        f"({escape(tables.describe(study, best.cell))}) with {judge.words}, seed {best.seed}. Parts are "
+        "weighed by the gate, and add up to the run's numbers; the last column is the mean of the images "
+        f"that the gate gives the expert. As CSV: {link}."
+    )
+    page.rows(rows, SHOWN, link)

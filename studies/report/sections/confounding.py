@@ -1,0 +1,140 @@
+"""Where and by which code the runs of each level were made, and which levels that is confounded with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from studies.analysis import effects
+from studies.analysis.study import DATA, Run, Study
+from studies.report import tables
+from studies.report.markdown import escape
+from studies.report.page import Page
+from studies.utils.formatting import show
+
+NAMED = 3
+"""Values of a factor that are named for a level; the rest is counted."""
+LISTED = 6
+"""Confounded levels that are named; the rest is counted."""
+SHOWN = 12
+"""Rows of the table that are shown without a click."""
+
+
+def _machine(run: Run) -> str:
+    return run.record.hardware.device_name
+
+
+def _commit(run: Run) -> str:
+    commit = run.record.commit
+    return "unknown" if commit is None else f"{commit[:7]}{' (changed)' if run.record.dirty else ''}"
+
+
+def _precision(run: Run) -> str:
+    return run.record.hardware.precision
+
+
+FACTORS: Mapping[str, Callable[[Run], str]] = {
+    "machine": _machine,
+    "commit": _commit,
+    "precision": _precision,
+}
+"""What numbers may depend on beside the configuration."""
+
+PLURALS = {"machine": "machines", "commit": "commits", "precision": "precisions"}
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Which values of the factors the runs of an axis's levels have."""
+
+    axis: str
+    """In words."""
+    reference: str
+    """The level that others are compared with."""
+    counts: Mapping[str, Mapping[str, Counter[str]]]
+    """Runs by factor, level and value; only factors whose shares differ between levels."""
+
+    def confounded(self, factor: str) -> list[str]:
+        """Return the levels that share no value of the factor with the reference level."""
+        levels = self.counts[factor]
+        there = levels.get(self.reference, Counter())
+        return [
+            level for level, found in levels.items() if there and found and not there.keys() & found.keys()
+        ]
+
+
+def unbalanced(study: Study) -> list[Origins]:
+    """Return the axes, and the other methods, whose levels do not have the same shares of all factors."""
+    return [origins for origins in _each(study) if origins.counts]
+
+
+def _each(study: Study) -> Iterator[Origins]:
+    for axis in effects.varied(study):
+        if axis == DATA:  # numbers of different images are never compared
+            continue
+        place = tuple(study.axes).index(axis)
+        names = [show(value) for value in study.axes[axis]]
+        levels: dict[str, list[Run]] = {name: [] for name in names}
+        for run in study.runs:
+            levels[names[study.levels[run.cell, place]]].append(run)
+        reference = names[study.levels[study.baseline, place]] if study.baseline is not None else names[0]
+        factors = [factor for factor in FACTORS if axis != f"train.{factor}"]
+        yield Origins(tables.words(study.axes)[axis], reference, _counts(levels, factors))
+    if study.peers:
+        mixture = "mixture of VAEs"
+        methods = {mixture: list(study.runs)} | {peer.name: list(peer.runs) for peer in study.peers}
+        yield Origins("method", mixture, _counts(methods, ["machine", "commit"]))
+
+
+def _counts(levels: Mapping[str, list[Run]], factors: list[str]) -> dict[str, dict[str, Counter[str]]]:
+    counts = {
+        factor: {level: Counter(map(FACTORS[factor], runs)) for level, runs in levels.items()}
+        for factor in factors
+    }
+    return {factor: found for factor, found in counts.items() if len(set(map(_shares, found.values()))) > 1}
+
+
+def _shares(counts: Counter[str]) -> frozenset[tuple[str, float]]:
+    return frozenset((value, number / counts.total()) for value, number in counts.items())
+
+
+def origins(study: Study, page: Page) -> None:
+    """Add a table of the levels that differ in machine, commit or precision, and warn of confounded ones."""
+    found = unbalanced(study)
+    if not found:
+        return
+    factors = [factor for factor in FACTORS if any(factor in each.counts for each in found)]
+    rows = []
+    for each in found:
+        for level in next(iter(each.counts.values())):
+            told = {
+                factor: _words(each.counts[factor][level]) if factor in each.counts else "same"
+                for factor in factors
+            }
+            rows.append({"axis": each.axis, "level": level} | told)
+    page.add("Runs by machine and code, for the axes whose levels differ in them:")
+    page.rows(rows, SHOWN, total=len(rows))
+    for each in found:
+        for factor in each.counts:
+            if levels := each.confounded(factor):
+                names = escape(f"{each.axis} {_listed(levels)}")
+                page.add(
+                    f"**Confounded with the {factor}**: {names}. No run of "
+                    f"theirs shares a {factor} with {escape(each.reference)}, so that a difference from it "
+                    f"may be one between {PLURALS[factor]}."
+                )
+
+
+def _words(counts: Counter[str]) -> str:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    words = [f"{value} ({number})" for value, number in ordered[:NAMED]]
+    if rest := ordered[NAMED:]:
+        words.append(f"{len(rest)} others ({sum(number for _, number in rest)})")
+    return ", ".join(words) or "–"
+
+
+def _listed(words: list[str]) -> str:
+    if len(words) > LISTED:
+        words = [*words[:LISTED], f"{len(words) - LISTED} others"]
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

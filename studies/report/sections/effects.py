@@ -1,0 +1,185 @@
+"""The page's sections about the axes: what each does, and the map of two of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from studies.analysis import effects, metrics, stats
+from studies.analysis.analyze import Analysis
+from studies.analysis.metrics import Measure
+from studies.analysis.stats import Row
+from studies.analysis.study import Study
+from studies.report import markdown, plots, tables
+from studies.report.markdown import escape
+from studies.report.page import Page
+from studies.utils import formatting
+
+STRENGTH, TEMPERATURE = "objective.balance_weight", "routing.temperature"
+
+MOST_PANELS = 8
+"""Of a figure."""
+
+Setting = tuple[tuple[str, int], ...]
+"""Axes and their levels."""
+
+
+def in_order(levels: Sequence[Any]) -> bool:
+    """Return whether levels are numbers that rise, or fall: a line may join what they give."""
+    numbers = all(isinstance(level, int | float) and not isinstance(level, bool) for level in levels)
+    return numbers and list(levels) in (sorted(levels), sorted(levels, reverse=True))
+
+
+def effect_of_each(analysis: Analysis, page: Page) -> None:
+    """A section an axis: its levels, paired tests, what it does to the experts, and learning curves."""
+    study = analysis.study
+    names = tables.words(study.axes)
+    for axis, along in analysis.effects.items():
+        if not along:
+            continue
+        ticks = study.texts[axis]
+        where = next(iter(along.values())).contexts
+        page.head(f"Effect of {names[axis]}")
+        settings = len(where.cells)
+        some = "some of " if settings > plots.MOST_LINES else ""
+        page.add(
+            f"Each level averaged over the same {formatting.count(settings, 'setting')} of the other axes"
+            + (f" ({where.left_out} left out: runs are missing there)" if where.left_out else "")
+            + ", seed by seed"
+            + (f"; gray lines are {some}the settings." if settings > 1 else ".")
+        )
+        ordered = in_order(study.axes[axis])
+        drawn = [measure for measure in (*analysis.compared, *metrics.ROUTING) if measure in along]
+        page.show(
+            f"levels {names[axis]}",
+            plots.levels([along[measure] for measure in drawn[:6]], ticks, names[axis], ordered=ordered),
+            f"Means and intervals of {', '.join(measure.label for measure in drawn[:6])} by {names[axis]}",
+        )
+        rows = tables.level_rows([along[measure] for measure in drawn], ticks, where.baseline, names[axis])
+        page.add(markdown.table(rows))
+        for measure in analysis.compared:
+            if measure in along:
+                comparison, baseline = along[measure].comparison, along[measure].contexts.baseline
+                reference = escape(f"{names[axis]} {ticks[baseline]}")
+                page.add(f"{measure.label} against {reference}, paired by seed:")
+                page.add(
+                    markdown.table(tables.comparison_rows(measure, comparison, ticks, baseline, names[axis]))
+                )
+        _adjusted(analysis.moved[axis], ticks, where.baseline, names[axis], page)
+        _curves(study, axis, where, ticks, page)
+
+
+def _adjusted(
+    moved: Mapping[Measure, Row], ticks: Sequence[str], baseline: int, name: str, page: Page
+) -> None:
+    """The p-values that sentences about the axis rest on."""
+    rows = [
+        {name: tick} | {measure.label: markdown.p_value(row[place]) for measure, row in moved.items()}
+        for place, tick in enumerate(ticks)
+        if place != baseline
+    ]
+    if any(np.isfinite(row).any() for row in moved.values()):
+        page.add(
+            f"p adjusted over these levels and measures (max-T, Westfall & Young 1993), against "
+            f"{escape(f'{name} {ticks[baseline]}')}: the summary's sentences about the axis rest on them.",
+            markdown.table(rows),
+        )
+
+
+def heat_maps(analysis: Analysis, page: Page) -> None:
+    """Strength against temperature for each routing: clustering and bound.
+
+    Not where one axis at a time was varied: the sections before tell all of that.
+    """
+    study = analysis.study
+    if any(len(study.axes.get(axis, ())) < 2 for axis in (STRENGTH, TEMPERATURE)):
+        return
+    names = tables.words(study.axes)
+    fixed, panels = _panels(study)
+    grids = {
+        measure: {
+            ", ".join(f"{names[axis]} {study.texts[axis][level]}" for axis, level in panel): grid
+            for panel in panels
+            if _more_than_a_cross(grid := _grid(study, measure, (*fixed, *panel)))
+        }
+        for measure in analysis.compared
+    }
+    if not any(grids.values()):
+        return
+    page.head("Strength against temperature")
+    held = ", ".join(f"{names[axis]} {study.texts[axis][level]}" for axis, level in fixed)
+    page.add(f"Drawn where {escape(held)}; all cells are in [table.csv](table.csv)." if held else "")
+    for measure, drawn in grids.items():
+        if drawn:
+            page.show(
+                f"heat {measure.label}",
+                plots.heat_maps(
+                    drawn,
+                    measure,
+                    study.texts[STRENGTH],
+                    study.texts[TEMPERATURE],
+                    (names[STRENGTH], names[TEMPERATURE]),
+                ),
+                f"Mean {measure.heading} by {names[STRENGTH]} and {names[TEMPERATURE]}",
+            )
+
+
+def _panels(study: Study) -> tuple[Setting, list[Setting]]:
+    """Return what all heat maps share and what each has of its own, so that there are few enough to read.
+
+    The longest of the other axes are held at the baseline's level.
+    """
+    varied = [axis for axis in study.axes if axis not in (STRENGTH, TEMPERATURE)]
+    fixed = []
+    while math.prod(len(study.axes[axis]) for axis in varied) > MOST_PANELS:
+        axis = max(varied, key=lambda each: len(study.axes[each]))
+        varied.remove(axis)
+        level = (
+            study.levels[study.baseline, tuple(study.axes).index(axis)] if study.baseline is not None else 0
+        )
+        fixed.append((axis, int(level)))
+    choices = product(*(range(len(study.axes[axis])) for axis in varied))
+    return tuple(fixed), [tuple(zip(varied, levels, strict=True)) for levels in choices]
+
+
+def _curves(study: Study, axis: str, where: effects.Contexts, ticks: list[str], page: Page) -> None:
+    if len(ticks) > len(plots.MARKERS):
+        return
+    panels = {}
+    for name, title, measure in (
+        ("mixture_elbo", "validation ELBO (nats)", metrics.ELBO),
+        ("nmi", "validation NMI", metrics.NMI),
+    ):
+        epochs, curves = study.curves(name)
+        values = curves[:, where.cells].mean(axis=1)  # [seeds, levels, E]
+        if not np.isfinite(values).any():
+            continue
+        lines = [
+            (stats.means(level), *stats.intervals(level, ends=measure.ends))
+            for level in values.swapaxes(0, 1)
+        ]
+        panels[title] = (epochs, lines)
+    if panels:
+        words = tables.words(study.axes)[axis]
+        page.show(
+            f"curves {words}",
+            plots.curves(panels, ticks, words),
+            f"Learning curves by {words}: mean over seeds and 95 % band",
+        )
+
+
+def _more_than_a_cross(grid: np.ndarray) -> bool:
+    """Return whether more is known than fits into one row and one column."""
+    return bool(np.isfinite(grid).sum() >= sum(grid.shape))
+
+
+def _grid(study: Study, measure: Measure, setting: Setting) -> np.ndarray:
+    level = dict(zip(study.axes, study.levels.T, strict=True))
+    kept = np.all([np.ones(len(study.cells)), *(level[axis] == value for axis, value in setting)], axis=0)
+    grid = np.full((len(study.axes[STRENGTH]), len(study.axes[TEMPERATURE])), np.nan)
+    grid[level[STRENGTH][kept], level[TEMPERATURE][kept]] = stats.means(study.matrix(measure.key))[kept]
+    return grid

@@ -1,0 +1,52 @@
+"""The page's section about runs that lie far from the others of their cell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from studies.analysis import stats
+from studies.analysis.analyze import Analysis
+from studies.report.page import Page
+
+SHOWN = 10
+"""Rows of the table that are shown without a click."""
+
+
+def outlying(analysis: Analysis, page: Page) -> None:
+    """Name the outliers of the main table, and show the median and the interquartile mean of their cells."""
+    study = analysis.study
+    rows = []
+    for measure in (measure for measure in analysis.leading if measure.spread):
+        values = np.hstack([study.matrix(measure.key), study.peer_matrix(measure.key)])
+        far = stats.outliers(values)
+        summary = stats.summarize(values)
+        others = stats.means(np.where(far, np.nan, values))
+        for place in np.flatnonzero(far.any(axis=0)):
+            found = np.flatnonzero(far[:, place])
+            shown = [f"{measure.show(values[seed, place])} (seed {study.seeds[seed]})" for seed in found]
+            rows.append(
+                {
+                    "cell": str(analysis.table["cell"][place]),
+                    "measure": measure.heading,
+                    "outliers": ", ".join(shown),
+                    "n": str(summary.n[place]),
+                    "mean": measure.show(summary.mean[place]),
+                    "mean of the others": measure.show(others[place]),
+                    "median": measure.show(summary.median[place]),
+                    "IQM": measure.show(summary.iqm[place]),
+                }
+            )
+    if not rows:
+        return
+    page.head("Outliers")
+    page.add(
+        "Runs far from the others of their cell (such cells are marked † in all tables): their modified "
+        "z-score, 0.6745 times the distance from the median over the median absolute deviation (Iglewicz and "
+        "Hoaglin, 1993), exceeds what 1 % of cells of n normal runs exceed. No other number on this page "
+        "leaves a run out. The median and the interquartile mean (IQM, Agarwal et al., 2021) resist "
+        "outliers; the mean, its interval and its standard deviation do not."
+    )
+    link = page.keep("outliers", pd.DataFrame(rows))
+    page.rows(rows, SHOWN, link)
+    page.add(f"As CSV: {link}.")

@@ -1,0 +1,202 @@
+"""What a study shows, in plain sentences. Each kind of sentence has a family-wise error of at most 5 %.
+
+The best cell: over all cells and measures together. An axis: over its levels and the `SPOKEN` measures.
+Interactions: over all pairs of axes and measures. Choosing without labels: over cells and rules. The tests
+are those of `studies.analysis.simultaneous`. Where no test finds anything, a sentence says so or is not
+written.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import numpy as np
+
+from studies.analysis import effects, paired, stats
+from studies.analysis.analyze import Analysis
+from studies.analysis.effects import Effect
+from studies.analysis.metrics import Measure
+from studies.analysis.stats import Row
+from studies.analysis.study import Study
+from studies.report import tables
+from studies.report.markdown import escape, p_value
+from studies.utils import formatting
+
+ERROR = 1 - stats.LEVEL
+"""Of each kind of sentence, family-wise."""
+MATERIAL = 0.1
+"""An interaction is worth saying where its partial η² is surely above this share."""
+LISTED = 12
+"""Cells that a sentence names, at most."""
+
+
+def sentences(analysis: Analysis) -> list[str]:
+    """Return the sentences about one data set, in Markdown."""
+    found = [_best(analysis, measure) for measure in analysis.compared]
+    for axis in analysis.moved:
+        found += _axis(analysis, axis)
+    found += [_interaction(analysis, measure) for measure in analysis.variance]
+    found.append(_selection(analysis))
+    return [sentence for sentence in found if sentence]
+
+
+def caution(study: Study) -> str:
+    """Return what so few seeds cannot show, or ""."""
+    n = len(study.seeds)
+    least = paired.smallest_p(n)
+    if n < 2 or least <= ERROR:
+        return ""
+    return (
+        f"With n = {n} no sentence can tell two cells, or the two levels of an axis, apart: no permutation "
+        f"test of {n} pairs can have p below {least:.2g}. More cells or levels have more arrangements."
+    )
+
+
+def _best(analysis: Analysis, measure: Measure) -> str:
+    """The cell with the highest mean, and which others are not told from it."""
+    study, p = analysis.study, analysis.below[measure]
+    values = study.comparable(measure)
+    mean = stats.means(values)
+    if not np.isfinite(p).any() or np.nanmax(mean) - np.nanmin(mean) <= 1e-12:
+        return ""
+    best = int(np.nanargmax(mean))
+    below = p <= ERROR
+    others = [cell for cell in range(len(mean)) if cell != best and np.isfinite(mean[cell])]
+    return escape(
+        f"The highest mean {measure.label} is that of cell {tables.label(study, best)} "
+        f"({tables.describe(study, best)}): {measure.show(mean[best])}{_unit(measure)} "
+        f"(n = {stats.counts(values)[best]}; the highest of {len(others) + 1} means, so biased upward). "
+        + _beside(study, [cell for cell in others if not below[cell]], int(below.sum()))
+    )
+
+
+def _beside(study: Study, level: list[int], below: int) -> str:
+    """Say which cells are not told from the best, and how many are."""
+    if not below:
+        return (
+            "No other cell differs significantly from it."
+            if len(level) > 1
+            else "The other cell does not differ significantly from it."
+        )
+    if not level:
+        others = f"All {below} others are" if below > 1 else "The other cell is"
+        return f"{others} below it (adjusted p ≤ {ERROR:.2g})."
+    cells = ", ".join(tables.label(study, cell) for cell in level)
+    named = f" ({cells})" if len(level) <= LISTED else ""
+    return (
+        f"{formatting.count(len(level), 'other cell').capitalize()}{named} "
+        f"{'does' if len(level) == 1 else 'do'} not differ significantly from it; "
+        f"{below} {'is' if below == 1 else 'are'} below it (adjusted p ≤ {ERROR:.2g})."
+    )
+
+
+def _axis(analysis: Analysis, axis: str) -> list[str]:
+    """What the axis does to each measure, then the measures in which nothing was found."""
+    found, silent = [], []
+    for measure, p in analysis.moved[axis].items():
+        effect = analysis.effects[axis][measure]
+        if not np.isfinite(p).any() or np.nanmax(np.abs(effect.comparison.difference)) <= 1e-12:
+            continue
+        shown = np.abs(effect.comparison.difference) >= 10.0**-measure.digits
+        if (shown & (p <= ERROR)).any():
+            found.append(_moved(analysis, axis, effect, np.where(shown & (p <= ERROR), p, np.nan)))
+        elif np.nanmin(p) > ERROR:
+            silent.append((_reach(effect), measure, float(np.nanmin(p))))
+    for over, group in groupby(sorted(silent, key=lambda each: each[0]), key=lambda each: each[0]):
+        found.append(_still(analysis, axis, over, [(measure, p) for _, measure, p in group]))
+    return found
+
+
+def _moved(analysis: Analysis, axis: str, effect: Effect, p: Row) -> str:
+    """The largest of the differences along an axis that are significant."""
+    measure, study = effect.measure, analysis.study
+    name, levels, reference = _names(study, axis, effect)
+    difference = np.where(np.isnan(p), 0.0, effect.comparison.difference)
+    level = int(np.argmax(np.abs(difference)))
+    sign = 1 if difference[level] > 0 else -1
+    moved = sign * (effect.means[:, level] - effect.means[:, effect.contexts.baseline])
+    verb = "raises" if sign > 0 else "lowers"
+    over = _over(*_reach(effect), int((moved > 0).sum()))
+    return (
+        f"**{escape(name.capitalize())}** {escape(levels[level])} in place of {escape(reference)} {verb} "
+        + escape(
+            f"{measure.label} by {measure.show(abs(difference[level]))}{_unit(measure)} "
+            f"(adjusted p {_p(p[level])}; {over})."
+        )
+    )
+
+
+def _still(analysis: Analysis, axis: str, reach: tuple[int, int], silent: list[tuple[Measure, float]]) -> str:
+    """The measures in which no level differs significantly from the baseline's."""
+    name, levels, reference = _names(analysis.study, axis, analysis.effects[axis][silent[0][0]])
+    *most, last = (measure.label for measure, _ in silent)
+    words = f"{', '.join(most)} or {last}" if most else last
+    subject = (
+        f"no level differs significantly from {reference}"
+        if len(levels) > 2
+        else f"{' and '.join(levels)} do not differ significantly"
+    )
+    least = min(p for _, p in silent)
+    return f"**{escape(name.capitalize())}**: " + escape(
+        f"{subject} in {words} (least adjusted p {_p(least)}; {_over(*reach, reach[1])})."
+    )
+
+
+def _names(study: Study, axis: str, effect: Effect) -> tuple[str, list[str], str]:
+    levels = list(study.texts[axis])
+    return tables.words(study.axes)[axis], levels, levels[effect.contexts.baseline]
+
+
+def _reach(effect: Effect) -> tuple[int, int]:
+    """Return how many seeds and settings of the other axes the effect is of."""
+    return int(effect.contexts.seeds.sum()), len(effect.contexts.cells)
+
+
+def _over(n: int, settings: int, moved: int) -> str:
+    """Say how many seeds, and how many settings of the other axes, some of which may not move that way."""
+    if settings == 1:
+        return f"n = {n}"
+    some = f", {moved} of which move that way" if moved < settings else ""
+    return f"n = {n}, over {settings} settings of the other axes{some}"
+
+
+def _interaction(analysis: Analysis, measure: Measure) -> str:
+    """The largest interaction of two axes, where it is significant and large."""
+    found, p = analysis.variance[measure], analysis.depends[measure]
+    pairs = [
+        effect
+        for effect in found.effects
+        if len(effect.axes) == 2 and p[effect.axes] <= ERROR and effect.low > MATERIAL
+    ]
+    if not pairs:
+        return ""
+    effect = max(pairs, key=lambda each: each.partial_eta_squared)
+    names = tables.words(analysis.study.axes)
+    first, second = (names[effects.varied(analysis.study)[axis]] for axis in effect.axes)
+    return (
+        f"What **{escape(first)}** does to {escape(measure.label)} depends on **{escape(second)}**: their "
+        f"interaction has partial η² {effect.partial_eta_squared:.2f} "
+        f"({escape(f'adjusted p {_p(p[effect.axes])}')}; n = {found.n})."
+    )
+
+
+def _selection(analysis: Analysis) -> str:
+    """What choosing by a bound costs, where that is beyond luck."""
+    for choice in analysis.choices:
+        measure = analysis.compared[0]
+        if choice.rule.nats and choice.p <= ERROR and choice.cost >= 10.0**-measure.digits:
+            return escape(
+                f"Choosing a cell without labels, by the {choice.rule.name}, costs "
+                f"{measure.show(choice.cost)} {measure.label} against the cell that labels of other seeds "
+                f"choose (adjusted p {_p(choice.p)}; n = {choice.n})."
+            )
+    return ""
+
+
+def _p(p: float) -> str:
+    shown = p_value(p)
+    return shown if shown.startswith("<") else f"= {shown}"
+
+
+def _unit(measure: Measure) -> str:
+    return f" {measure.unit}" if measure.unit else ""

@@ -1,0 +1,205 @@
+"""A study's numbers as tables: data frames for programs, rows of text for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from studies.analysis import metrics, stats
+from studies.analysis.effects import Effect
+from studies.analysis.metrics import Measure
+from studies.analysis.paired import Comparison
+from studies.analysis.study import DATA, Study
+from studies.report import markdown
+from studies.utils.formatting import exact, short
+
+Rows = list[dict[str, str]]
+
+
+def words(axes: Iterable[str]) -> dict[str, str]:
+    """Return what each axis is called: its last word, or its whole key where that says too little."""
+    return {axis: name.replace(".", " ").replace("_", " ") for axis, name in short(axes).items()}
+
+
+def label(study: Study, cell: int) -> str:
+    """Return the short name that tables and figures share: the cell's number."""
+    return f"{study.numbers[cell]}"
+
+
+def describe(study: Study, cell: int) -> str:
+    """Return the cell in words, such as `balance weight 20, temperature 1`."""
+    names = words(study.axes)
+    return ", ".join(f"{names[axis]} {study.text(cell, axis)}" for axis in study.axes) or "the only cell"
+
+
+def measured(study: Study, candidates: Sequence[Measure]) -> tuple[Measure, ...]:
+    """Return the measures that at least one run has: without labels there is no NMI."""
+    return tuple(measure for measure in candidates if measure.key in study.keys)
+
+
+def cell_table(study: Study, chosen: Sequence[Measure]) -> pd.DataFrame:
+    """Return one row a cell, then one a peer: values on the axes, runs by what became of them, and of each
+    measure mean, standard deviation (ddof = 1), median, interquartile mean, 95 % interval, n and outliers."""
+    peers = [peer.name for peer in study.peers]
+    columns: dict[str, Any] = {"cell": [*(label(study, cell) for cell in range(len(study.cells))), *peers]}
+    for place, axis in enumerate(study.axes):
+        columns[axis] = [*(exact(cell[place]) for cell in study.cells), *("–" for _ in peers)]
+    whole = [sum(run.complete for run in peer.runs) for peer in study.peers]
+    columns["complete"] = _count(study, [run.cell for run in study.runs if run.complete]) + whole
+    lost = [len(peer.runs) - count for peer, count in zip(study.peers, whole, strict=True)]
+    columns["failed"] = _count(study, [run.cell for run in study.failed]) + lost
+    owed = Counter(name for name, _ in study.missing_peers)
+    columns["missing"] = _count(study, [cell for cell, _ in study.missing]) + [owed[name] for name in peers]
+    for measure in chosen:
+        values = np.hstack([study.matrix(measure.key), study.peer_matrix(measure.key)])
+        summary = stats.summarize(values, measure.ends)
+        for name in ("mean", "std", "median", "iqm", "low", "high", "n"):
+            columns[f"{measure.key} {name}"] = getattr(summary, name)
+        columns[f"{measure.key} outliers"] = stats.outliers(values).sum(axis=0)
+    return pd.DataFrame(columns)
+
+
+def run_table(study: Study) -> pd.DataFrame:
+    """Return one row a run: fingerprint, cell, seed, status, values on the axes and every metric.
+
+    The runs of peers come last, and are named by their method.
+    """
+    rows = [
+        {
+            "fingerprint": run.record.fingerprint,
+            "cell": label(study, run.cell),
+            "seed": run.seed,
+            "status": run.record.status,
+            **{axis: exact(value) for axis, value in zip(study.axes, study.cells[run.cell], strict=True)},
+            **run.metrics,
+        }
+        for run in study.runs
+    ]
+    rows += [
+        {
+            "fingerprint": run.record.fingerprint,
+            "cell": peer.name,
+            "seed": run.seed,
+            "status": run.record.status,
+            **{axis: run.record.data.name if axis == DATA else "–" for axis in study.axes},
+            **run.metrics,
+        }
+        for peer in study.peers
+        for run in peer.runs
+    ]
+    return pd.DataFrame(rows)
+
+
+def result_rows(
+    study: Study, frame: pd.DataFrame, chosen: Sequence[Measure], most: int | None = None
+) -> Rows:
+    """Return the rows of the main table from `cell_table`, the best mean of the first measure first."""
+    names = words(study.axes)
+    order = frame[f"{chosen[0].key} mean"].to_numpy() if chosen else np.zeros(len(frame))
+    rows = []
+    for cell in np.argsort(-order, kind="stable")[:most]:
+        row = frame.iloc[int(cell)]
+        shown = {"cell": row["cell"] + (" (baseline)" if cell == study.baseline else "")}
+        own = cell < len(study.cells)
+        shown |= {names[axis]: study.text(cell, axis) if own else row[axis] for axis in study.axes}
+        shown["n"] = _n(int(row["complete"]), int(row["failed"]), int(row["missing"]))
+        for measure in chosen:
+            mean, std, low, high = (row[f"{measure.key} {part}"] for part in ("mean", "std", "low", "high"))
+            text = spread(measure, mean, std, low, high)
+            if measure.spread and row[f"{measure.key} outliers"]:
+                mark = text.find("\n") if "\n" in text else len(text)
+                text = f"{text[:mark]} †{text[mark:]}"
+            shown[measure.heading] = text
+        rows.append(shown)
+    return rows
+
+
+def spread(measure: Measure, mean: float, std: float, low: float = np.nan, high: float = np.nan) -> str:
+    """Return `mean ± std` and the interval below it, of which what there is; else a dash."""
+    if not measure.spread:
+        return measure.show(mean)
+    first = f"{measure.show(mean)} ± {measure.show(std)}" if std == std else measure.show(mean)
+    second = markdown.interval(measure.show(low), measure.show(high))
+    return f"{first}\n{second}" if second else first
+
+
+def comparison_table(
+    study: Study, chosen: Sequence[Measure], comparisons: Sequence[Comparison]
+) -> pd.DataFrame:
+    """Return one row a cell and measure: the cell against the baseline cell."""
+    rows = []
+    for measure, comparison in zip(chosen, comparisons, strict=True):
+        for cell in range(len(study.cells)):
+            if cell != study.baseline:
+                numbers = {name: getattr(comparison, name)[cell] for name in Comparison.__dataclass_fields__}
+                values = {
+                    axis: exact(value) for axis, value in zip(study.axes, study.cells[cell], strict=True)
+                }
+                rows.append({"cell": label(study, cell), **values, "measure": measure.key, **numbers})
+    return pd.DataFrame(rows)
+
+
+def comparison_rows(
+    measure: Measure, comparison: Comparison, names: Sequence[str], baseline: int, what: str
+) -> Rows:
+    """Return one row of text for each name but the baseline's: difference, tests and what n could show."""
+    return [
+        {
+            what: name,
+            f"Δ {measure.heading}": _difference(measure, comparison, place),
+            "n": str(comparison.n[place]),
+            "p": markdown.p_value(comparison.p[place]),
+            "p (Holm)": markdown.p_value(comparison.holm[place]),
+            "P(better)": _plain(comparison.improvement[place]),
+            "effect g": _plain(comparison.effect[place]),
+            "detectable": _detectable(measure, comparison.detectable[place]),
+        }
+        for place, name in enumerate(names)
+        if place != baseline
+    ]
+
+
+def level_rows(effects: Sequence[Effect], levels: Sequence[str], baseline: int, what: str) -> Rows:
+    """Return one row a level of an axis: the mean of each measure over the contexts, with its interval."""
+    rows = []
+    for place, level in enumerate(levels):
+        row = {what: level + (" (baseline)" if place == baseline else "")}
+        for effect in effects:
+            summary = effect.summary
+            row[effect.measure.heading] = spread(
+                effect.measure, summary.mean[place], np.nan, summary.low[place], summary.high[place]
+            )
+        row["n"] = str(min(int(effect.summary.n[place]) for effect in effects))
+        rows.append(row)
+    return rows
+
+
+def all_measures(study: Study) -> tuple[Measure, ...]:
+    """Return every measure of the catalog that the study has."""
+    return measured(study, (*metrics.LEADING, *metrics.DIAGNOSTICS))
+
+
+def _difference(measure: Measure, comparison: Comparison, place: int) -> str:
+    low, high = comparison.low[place], comparison.high[place]
+    return spread(measure, comparison.difference[place], np.nan, low, high).replace("\n", " ")
+
+
+def _detectable(measure: Measure, value: float) -> str:
+    return "none at this n" if value == np.inf else measure.show(value)
+
+
+def _plain(value: float) -> str:
+    return "–" if value != value else f"{value:.2f}"
+
+
+def _n(complete: int, failed: int, missing: int) -> str:
+    lost = [f"{count} {word}" for count, word in ((failed, "failed"), (missing, "missing")) if count]
+    return f"{complete} ({', '.join(lost)})" if lost else str(complete)
+
+
+def _count(study: Study, cells: Sequence[int]) -> list[int]:
+    return np.bincount(np.array(cells, dtype=int), minlength=len(study.cells)).tolist()

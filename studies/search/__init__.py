@@ -1,0 +1,1 @@
+"""Searches: spaces, objectives, trials, and the driver that runs them."""

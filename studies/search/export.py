@@ -1,0 +1,59 @@
+"""What a search found, as a profile that `ablate` runs with more seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from moevae.config import presets
+from moevae.config import schema as configs
+from moevae.config.schema import RunConfig
+from moevae.errors import ConfigError
+from moevae.utils.io import write_atomically
+from studies.design.design import Cell
+from studies.search.objectives import ORACLE
+from studies.search.search import Search
+
+SEEDS = 20
+"""Of the profile; the search's own saw what was chosen among, and are no evidence for it."""
+
+_SETTINGS = sorted({*configs.keys()} - {"seed"})
+
+
+def write_profile(path: Path, search: Search, cell: Cell, trial: int) -> None:
+    """Write a trial's cell as a profile of one cell; what the preset says already is left out.
+
+    Raises:
+        ConfigError: a setting that TOML cannot hold.
+    """
+    name, settings = _nearest_preset(cell.config)
+    mark = f", an {ORACLE} choice made with labels" if search.oracle else ""
+    left = {key: value for key, value in settings.items() if key not in cell.values}
+    for key, value in left.items():
+        if value is None:
+            raise ConfigError(f"--write-profile {path}: {key} = null differs from {name}: TOML has no null")
+    tree = {
+        "name": f"{search.name}-trial-{trial}",
+        "title": f"Trial {trial} of {search.name}, with other seeds",
+        "description": f"Found by {search.command} and chosen by {search.rule}{mark}.",
+        "preset": name,
+        # Seeds that the search has not seen: those it has seen would flatter the choice.
+        "seeds": [seed for seed in range(SEEDS + len(search.seeds)) if seed not in search.seeds][:SEEDS],
+        "set": left,
+        "axes": {key: [value] for key, value in cell.values.items()},
+    }
+    write_atomically(path, tomli_w.dumps(tree).encode())
+
+
+def _nearest_preset(config: RunConfig) -> tuple[str, dict[str, Any]]:
+    """Return the preset that a configuration differs from least, and what is different."""
+    differences = {name: _difference(config, make()) for name, make in presets.PRESETS.items()}
+    name = min(differences, key=lambda name: len(differences[name]))
+    return name, differences[name]
+
+
+def _difference(config: RunConfig, other: RunConfig) -> dict[str, Any]:
+    pairs = {key: (configs.lookup(config, key), configs.lookup(other, key)) for key in _SETTINGS}
+    return {key: here for key, (here, there) in pairs.items() if here != there}

@@ -1,0 +1,99 @@
+"""What a search looks for: numbers of the validation split, named after the rules by which reports choose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal
+
+from moevae.errors import ConfigError
+from moevae.utils.suggest import nearest
+from studies.records.schema import Record
+
+ORACLE = "oracle"
+"""The mark of what was chosen with labels: nobody without labels could choose so."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One number to make as high, or as low, as can be."""
+
+    name: str
+    """A metric of the validation split, or `throughput`."""
+    rule: str
+    """The rule of choosing that it is."""
+    label: str
+    unit: str = ""
+    direction: Literal["maximize", "minimize"] = "maximize"
+    oracle: bool = False
+    """Whether it sees labels."""
+
+    @property
+    def heading(self) -> str:
+        """The label with its unit, the split, and the oracle's mark."""
+        split = "" if self.name == SPEED else "validation"
+        notes = ", ".join(part for part in (self.unit, split, ORACLE if self.oracle else "") if part)
+        return f"{self.label} ({notes})"
+
+    @property
+    def by_epoch(self) -> bool:
+        """Whether it can be followed while a run trains; many samples of z are drawn at the end alone."""
+        return self.name not in (SPEED, "marginal_elbo")
+
+    def of(self, records: Sequence[Record]) -> float | None:
+        """Return the mean over complete runs; None where one of them lacks the number."""
+        values = [self._of_run(record) for record in records]
+        there = [value for value in values if value is not None]
+        return fmean(there) if there and len(there) == len(values) else None
+
+    def at_epoch(self, metrics: Mapping[str, float]) -> float | None:
+        """Return the number as it stands after an epoch, from the metrics of the validation split."""
+        return metrics.get(self.name)
+
+    def _of_run(self, record: Record) -> float | None:
+        if self.name == SPEED:
+            return record.throughput.train_images_per_second if record.throughput else None
+        return record.metrics.get("validation", {}).get(self.name)
+
+
+NATS = "nats per image"
+SPEED = "throughput"
+
+OBJECTIVES = {
+    objective.name: objective
+    for objective in (
+        Objective("mixture_elbo", "final bound", "mixture ELBO", NATS),
+        Objective("marginal_elbo", "marginal bound", "marginal ELBO", NATS),
+        Objective("gate_information", "gate information", "gate information", "nats"),
+        Objective("effective_experts", "effective experts", "effective experts"),
+        Objective(SPEED, "training speed", "training speed", "images/s"),
+        Objective("nmi", f"{ORACLE} choice by NMI", "NMI", oracle=True),
+        Objective("ari", f"{ORACLE} choice by ARI", "ARI", oracle=True),
+        Objective("acc", f"{ORACLE} choice by ACC", "ACC", oracle=True),
+    )
+}
+
+
+def parse(text: str) -> tuple[Objective, ...]:
+    """Return the objectives of a text such as "mixture_elbo" or "mixture_elbo,nmi,throughput".
+
+    Raises:
+        ConfigError: an unknown one (the nearest is named), or one that is there twice.
+    """
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        nearest("objective", name, OBJECTIVES)
+        if names.count(name) > 1:
+            raise ConfigError(f"--objective {text}: {name} is there twice")
+    return tuple(OBJECTIVES[name] for name in names)
+
+
+def in_words(objectives: Sequence[Objective], values: Sequence[float]) -> str:
+    """Return values with their labels, such as `mixture ELBO -18.02, NMI 0.7123 (oracle)`."""
+    pairs = zip(objectives, values, strict=True)
+    return ", ".join(f"{each.label} {_shown(value)}{f' ({ORACLE})' * each.oracle}" for each, value in pairs)
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -1,0 +1,262 @@
+"""What a search is: a space around a configuration, what to look for there, and the seeds of each trial."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import distribution_to_json, json_to_distribution
+
+from moevae.config import schema as configs
+from moevae.config.parsing import apply_settings, parse_seeds, parse_settings
+from moevae.config.presets import preset as preset_of
+from moevae.config.schema import RunConfig
+from moevae.errors import ConfigError, RecordError
+from moevae.utils import content
+from studies.design import design as designs
+from studies.design.design import Cell, in_words
+from studies.records import schema, study_file
+from studies.records.schema import Record
+from studies.search import objectives, spaces
+from studies.search.objectives import ORACLE, Objective
+from studies.search.spaces import Space
+
+
+@dataclass(frozen=True)
+class Search:
+    """All that decides what a search's trials mean; how it picks them may change from start to start."""
+
+    name: str
+    title: str
+    base: RunConfig
+    space: Space
+    objectives: tuple[Objective, ...]
+    seeds: tuple[int, ...]
+    """Of every trial."""
+    command: str
+
+    @property
+    def oracle(self) -> bool:
+        """Whether labels decide what is found."""
+        return any(objective.oracle for objective in self.objectives)
+
+    @property
+    def rule(self) -> str:
+        """How the search chooses, in words."""
+        return " and ".join(objective.rule for objective in self.objectives)
+
+    @property
+    def start(self) -> dict[str, Any] | None:
+        """The base configuration as the parameters of the first trial; None where the space lacks it."""
+        return spaces.params(self.base, self.space)
+
+    def cell(self, params: Mapping[str, Any]) -> Cell:
+        """Return the cell of a trial's parameters."""
+        values = spaces.settings({key: params[key] for key in self.space})
+        return self.cell_of(configs.override(self.base, values))
+
+    def cell_of(self, config: RunConfig) -> Cell:
+        """Return this search's cell that equals a configuration in all that is searched."""
+        values = {key: designs.plain(configs.lookup(config, key)) for key in self.space}
+        return Cell(values, configs.override(self.base, values))
+
+    def to_dict(self, cells: Sequence[Cell]) -> dict[str, Any]:
+        """Return what `study.json` holds: the cells of trials that left records, and the search itself."""
+        first = self.cell(self.start) if self.start else None
+        axes = {
+            key: list({_text(cell.values[key]): cell.values[key] for cell in cells}.values())
+            for key in self.space
+        }
+        return {
+            "schema": study_file.SCHEMA,
+            "name": self.name,
+            "title": self.title,
+            "description": self._description(),
+            "base": configs.to_dict(self.base),
+            "axes": axes,
+            "baseline": dict(first.values) if first else None,
+            "cells": [dict(cell.values) for cell in cells],
+            "seeds": list(self.seeds),
+            "command": self.command,
+            "search": {
+                "space": {key: distribution_to_json(kept) for key, kept in self.space.items()},
+                "objectives": [objective.name for objective in self.objectives],
+                "rule": self.rule,
+                ORACLE: self.oracle,
+            },
+        }
+
+    def _description(self) -> str:
+        told = [f"Each cell is a trial of a search that chooses by {self.rule} on the validation split."]
+        if self.oracle:
+            told.append(f"That is an {ORACLE} choice: it sees labels, which those who need clusters lack.")
+        if len(self.objectives) == 1 and self.objectives[0].by_epoch:
+            told.append("Trials that were stopped early left no record and are not shown.")
+        told.append("The best of many trials flatters itself: run it with other seeds before you believe it.")
+        return " ".join(told)
+
+
+def load(
+    space: str,
+    *,
+    preset: str = "digits",
+    profile: str | None = None,
+    objective: str = "mixture_elbo",
+    seeds: str = "2",
+    changes: Sequence[str] = (),
+    name: str | None = None,
+) -> Search:
+    """Return the search that a person asks for.
+
+    Args:
+        space: a name from `spaces`.
+        preset: where the configuration starts; unused where a profile is given.
+        profile: a profile whose baseline is the start; its axes play no part.
+        objective: names from `objectives`, with commas between.
+        seeds: of each trial, as `--seeds` takes them.
+        changes: settings such as "train.epochs=5"; one whose key is in the space fixes it.
+        name: of the study; None makes one of the other arguments. Where labels decide, "-oracle" ends it.
+
+    Raises:
+        ConfigError: anything in it that cannot be searched; the message names the option.
+    """
+    chosen, wanted = spaces.space(space), objectives.parse(objective)
+    fixed = parse_settings(changes)
+    if profile is None:
+        origin, base = preset, preset_of(preset)
+    else:
+        design = designs.load(profile)
+        origin, base = design.name, configs.override(design.base, design.baseline)
+    base = apply_settings(base, fixed)
+    if base.data.validation_size == 0:
+        raise ConfigError("data.validation_size = 0: a search needs validation images to choose by")
+    left = spaces.without(chosen, fixed)
+    oracle = any(each.oracle for each in wanted)
+    given = name or _name(space, origin, wanted, fixed)
+    given += f"-{ORACLE}" if oracle and not given.endswith(f"-{ORACLE}") else ""
+    usual = {
+        "--preset": "digits",
+        "--profile": None,
+        "--objective": "mixture_elbo",
+        "--seeds": "2",
+        "--name": None,
+    }
+    typed = {
+        "--preset": preset,
+        "--profile": profile,
+        "--objective": objective,
+        "--seeds": seeds,
+        "--name": name,
+    }
+    words = ["--space", space]
+    for option, value in typed.items():
+        words += [option, value] if value is not None and value != usual[option] else []
+    for text in changes:
+        words += ["--set", text]
+    mark = f"{ORACLE}: labels decide; " if oracle else ""
+    notes = f"{mark}around {origin}" + (f" with {in_words(fixed)}" if fixed else "")
+    return Search(
+        name=designs.checked_name(given),
+        title=f"Search of {space} by {' and '.join(each.rule for each in wanted)} ({notes})",
+        base=base,
+        space=left,
+        objectives=wanted,
+        seeds=parse_seeds(seeds),
+        command=f"nox -s search -- {shlex.join(words)}",
+    )
+
+
+def read(folder: Path) -> Search:
+    """Return the search that a study's folder holds.
+
+    Raises:
+        RecordError: there is no study, or it is no search, or its description is torn.
+    """
+    plan, where = study_file.read(folder), folder / study_file.NAME
+    if plan.search is None:
+        raise RecordError(f"{where}: an ablation, no search")
+    try:
+        with content.parsing(f"{where}: not a search's description", RecordError, but=ConfigError):
+            space = {key: json_to_distribution(text) for key, text in plan.search.space.items()}
+            wanted = objectives.parse(",".join(plan.search.objectives))
+    except ConfigError as error:
+        raise RecordError(f"{where}: not a search's description ({error})") from None
+    if plan.axes.keys() != space.keys():
+        raise RecordError(f"{where}: not a search's description (its axes are not its space)")
+    return Search(
+        name=plan.name,
+        title=plan.title,
+        base=plan.config,
+        space=space,
+        objectives=wanted,
+        seeds=tuple(plan.seeds),
+        command=plan.command,
+    )
+
+
+def survey(search: Search, folder: Path) -> tuple[dict[str, Cell], dict[str, dict[str, Record]]]:
+    """Return the cells of a search that left records, in the order of their trials, and those records.
+
+    Cells are by key; records by the key of the cell, then by fingerprint.
+
+    Raises:
+        RecordError: the folder holds runs that are not of this search.
+    """
+    good, _ = schema.read_all(folder)
+    found: dict[str, dict[str, Record]] = {}
+    cells: dict[str, Cell] = {}
+    for record in good:
+        config = replace(configs.from_dict(record.config), seed=0)
+        cell = search.cell_of(config)
+        if cell.config != config:
+            raise RecordError(
+                f"{folder}: record {record.fingerprint} is not of this search: give it another --name"
+            )
+        cells[cell.key] = cell
+        found.setdefault(cell.key, {})[record.fingerprint] = record
+    listed: list[str] = []
+    if (folder / "study.json").exists():
+        settings = (configs.override(search.base, values) for values in study_file.read(folder).cells)
+        listed = [key for key in map(configs.fingerprint, settings) if key in cells]
+    ended = [key for key in cells if len(found[key]) == len(search.seeds)]
+    return {key: cells[key] for key in (*listed, *ended)}, found
+
+
+def check_same(search: Search, folder: Path) -> None:
+    """Look that a folder is free or holds this very search.
+
+    Raises:
+        RecordError: it holds another; the message names the difference.
+    """
+    if not (folder / "study.json").exists():
+        return
+    there = read(folder)
+    pairs = {
+        "space": ({**there.space}, {**search.space}),
+        "objective": ([each.name for each in there.objectives], [each.name for each in search.objectives]),
+        "seeds": (there.seeds, search.seeds),
+    }
+    here, before = (configs.to_dict(one.base) for one in (search, there))
+    parts = (part for part in here if here[part] != before[part])
+    different = next((word for word, (one, other) in pairs.items() if one != other), None) or next(
+        parts, None
+    )
+    if different:
+        raise RecordError(
+            f"{folder}: holds another search (it differs in {different}): give this one another --name"
+        )
+
+
+def _name(space: str, origin: str, wanted: Sequence[Objective], fixed: Mapping[str, Any]) -> str:
+    named = [] if [each.name for each in wanted] == ["mixture_elbo"] else [each.name for each in wanted]
+    digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:6] if fixed else ""
+    return "-".join(part for part in ("search", space, origin, *named, digest) if part)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value)

@@ -1,0 +1,91 @@
+"""Where a search looks: named spaces, each a range or a choice for some keys of a configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import create_trial
+
+from moevae.config import schema as configs
+from moevae.config.schema import RunConfig
+from moevae.errors import ConfigError
+from moevae.utils.suggest import nearest
+
+Space = Mapping[str, BaseDistribution]
+"""By dotted key. Lists are choices written as JSON, such as "[64]": Optuna keeps no lists."""
+
+GATE: Space = {
+    "routing.kind": CategoricalDistribution(["soft", "hard"]),
+    "routing.temperature": FloatDistribution(0.1, 10.0, log=True),
+    "objective.balance_weight": FloatDistribution(0.1, 100.0, log=True),
+    "objective.information_weight": FloatDistribution(-1.0, 1.0),
+}
+
+TRAINING: Space = {
+    "train.learning_rate": FloatDistribution(1e-4, 3e-2, log=True),
+    "train.batch_size": IntDistribution(32, 512, step=32),
+}
+
+SIZES: Space = {
+    "model.num_experts": IntDistribution(2, 30),
+    "model.latent_dim": IntDistribution(2, 32, log=True),
+    "model.expert_hidden": CategoricalDistribution(["[32]", "[64]", "[128]", "[256]"]),
+    "model.gate_hidden": CategoricalDistribution(["[32]", "[64]", "[128]", "[256]"]),
+}
+
+SPACES: dict[str, Space] = {
+    "gate": GATE,
+    "training": TRAINING,
+    "sizes": SIZES,
+    "all": {**GATE, **TRAINING, **SIZES},
+}
+"""What decides the images or their likelihood is in none of them: bounds would not compare."""
+
+
+def space(name: str) -> Space:
+    """Return the space of that name.
+
+    Raises:
+        ConfigError: there is none; the message names the nearest.
+    """
+    return SPACES[nearest("space", name, SPACES)]
+
+
+def without(space: Space, fixed: Mapping[str, Any]) -> Space:
+    """Return the space without the keys that a setting fixes; `objective` fixes all its parts.
+
+    Raises:
+        ConfigError: nothing is left to search.
+    """
+    parts = ("objective.",) if "objective" in fixed else ()
+    left = {key: kept for key, kept in space.items() if key not in fixed and not key.startswith(parts)}
+    if not left:
+        raise ConfigError(f"--set fixes all of the space ({', '.join(space)}): nothing is left to search")
+    return left
+
+
+def settings(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a trial's parameters as settings of a configuration."""
+    return {
+        key: json.loads(value) if isinstance(value, str) and value.startswith("[") else value
+        for key, value in params.items()
+    }
+
+
+def params(config: RunConfig, space: Space) -> dict[str, Any] | None:
+    """Return where a configuration is in the space, as a trial's parameters; None if it is outside."""
+    values = {key: configs.lookup(config, key) for key in space}
+    point = {key: json.dumps(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    try:
+        create_trial(value=0.0, params=point, distributions=dict(space))
+    except ValueError:
+        return None
+    return point

@@ -1,0 +1,1 @@
+"""Toy runs, toy studies and synthetic records for tests and benchmarks."""

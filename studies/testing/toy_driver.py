@@ -1,0 +1,45 @@
+"""A driver of a toy study, to be started as a process of its own, and killed."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=0.0, help="how long each toy run takes")
+    parser.add_argument("--storage")
+    parser.add_argument("--attempts", type=int, default=5)
+    parser.add_argument("--dask", help="address of a scheduler; no worker processes then")
+    options = parser.parse_args()
+
+    from studies.design import design
+    from studies.execution.driver import run_study
+    from studies.execution.executors.dask import dask
+    from studies.execution.executors.processes import local
+    from studies.testing.toys import Listener, Toy
+    from studies.utils.signals import Stopped, terminable
+
+    environments = [{"OMP_NUM_THREADS": "1"}] * options.workers
+    try:
+        force = dask(options.dask) if options.dask else local(environments, attempts=options.attempts)
+        with terminable(), force as workforce:
+            run_study(
+                design.load(str(options.folder / "toy.toml")),
+                options.folder / "study",
+                Toy(options.folder / "diary", seconds=options.seconds),
+                workforce=workforce,
+                watch=Listener(),
+                storage_url=options.storage,
+            )
+    except KeyboardInterrupt:
+        return 130
+    except Stopped:
+        return 143
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Searches whose runs train nothing: made, driven, and stopped after some trials."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from moevae.config import schema as configs
+from studies.execution.executors.base import in_process
+from studies.records import schema
+from studies.search.driver import Budget, run_search
+from studies.testing import toys
+
+FAST = {"changes": ("train.epochs=10",)}
+
+
+@dataclass(frozen=True)
+class Climb:
+    """A run function that trains nothing: its bound climbs to the toy's, and a note is left of each run."""
+
+    diary: Path
+    failing: frozenset[int] = frozenset()
+    """Seeds whose runs fail."""
+
+    def __call__(self, configs: Sequence[Any], /, *, on_epoch: Any) -> list[schema.Outcome]:
+        epochs = configs[0].train.epochs
+        for epoch in range(1, epochs + 1):
+            bound = fmean(toys.bound(config) for config in configs) - (epochs - epoch)
+            on_epoch(toys.Told(epoch, epochs, [-bound], {"mixture_elbo": bound}))
+        for config in configs:
+            with (self.diary / configs_name(config)).open("a") as file:
+                file.write("run\n")
+        return [toys.outcome(config, failed=config.seed in self.failing) for config in configs]
+
+    def counts(self) -> dict[str, int]:
+        return {path.name: len(path.read_text().splitlines()) for path in self.diary.iterdir()}
+
+
+def configs_name(config: configs.RunConfig) -> str:
+    return configs.fingerprint(config)
+
+
+class Silent:
+    """A watch that stops the search after so many trials have ended."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.ends: list[Any] = []
+        self.stop_after = stop_after
+
+    def begin(self, search, ended, budget) -> None:
+        self.begun = (ended, budget)
+
+    def epoch(self, attempt, report) -> None:
+        if self.stop_after == len(self.ends) and report.epoch == 2:
+            raise KeyboardInterrupt
+
+    def ended(self, trial, best) -> None:
+        self.ends.append(trial)
+
+
+def go(search, folder, run, *, trials=12, watch=None, workforce=None, **options):
+    with in_process() as here:
+        return run_search(
+            search,
+            folder,
+            run,
+            budget=options.pop("budget", Budget(trials)),
+            workforce=workforce or here,
+            watch=watch or Silent(),
+            **options,
+        )

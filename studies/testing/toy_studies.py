@@ -1,0 +1,200 @@
+"""Toy studies for fault tests: made, driven by processes that may be killed, and looked at afterwards."""
+
+import contextlib
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import psutil
+from optuna.trial import TrialState
+
+from moevae.config.schema import fingerprint
+from studies.design import design
+from studies.design import design as designs
+from studies.execution.driver import run_study
+from studies.execution.executors.base import in_process
+from studies.records import schema
+from studies.storage import open as storage
+from studies.testing.toys import PROFILE, Listener, Toy, outcome
+
+HERE = Path(__file__).parent
+
+
+@dataclass
+class ToyStudy:
+    """A folder with a toy profile of some cells, one seed each."""
+
+    root: Path
+    cells: int
+    url: str | None = None
+    name: str = "toy"
+
+    def __post_init__(self) -> None:
+        (self.root / "diary").mkdir(parents=True, exist_ok=True)
+        text = PROFILE.replace("seeds = 3", "seeds = 1").replace('name = "toy"', f'name = "{self.name}"')
+        text = text.replace("[0, 20]", str(list(range(self.cells)))).replace("[0.5, 1]", "[1]")
+        (self.root / "toy.toml").write_text(text)
+        self.folder = self.root / "study"
+        self.design = design.load(str(self.root / "toy.toml"))
+        self.toy = Toy(self.root / "diary")
+
+    def run(self, **options):
+        """Run it to its end in this process."""
+        with in_process() as workforce:
+            return run_study(
+                self.design,
+                self.folder,
+                self.toy,
+                workforce=workforce,
+                watch=Listener(),
+                storage_url=self.url,
+                **options,
+            )
+
+    @contextlib.contextmanager
+    def driver(
+        self, *, workers: int = 4, seconds: float = 0.0, attempts: int = 5, dask: str | None = None
+    ) -> Iterator[psutil.Popen]:
+        """Start a driver as a process; it is killed at the end if it is still there."""
+        command = [sys.executable, str(HERE / "toy_driver.py"), str(self.root), "--workers", str(workers)]
+        command += ["--seconds", str(seconds), "--attempts", str(attempts)]
+        command += ["--storage", self.url] if self.url else []
+        command += ["--dask", dask] if dask else []
+        paths = [str(HERE.parent.parent)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+        with (self.root / "driver.log").open("a") as log:
+            process = psutil.Popen(command, stdout=log, stderr=log, env=environment)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+    def published(self) -> int:
+        return len(list((self.folder / "records").glob("*.json")))
+
+    def assert_complete_once(self) -> None:
+        """All runs have a good record with a quiet run's values, and each cell one trial that says so."""
+        wanted = {fingerprint(cell.run(0)): cell for cell in self.design.cells}
+        good, bad = schema.read_all(self.folder)
+        assert not bad
+        assert {record.fingerprint for record in good} == set(wanted)
+        for record in good:
+            assert record == outcome(wanted[record.fingerprint].run(0)).record
+        assert not list(self.folder.rglob("*.tmp"))
+        with storage.opened(self.url or storage.default_url(self.folder)) as opened:
+            trials = optuna.load_study(study_name=self.name, storage=opened).get_trials()
+        assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+        assert sorted(trial.user_attrs["runs"] for trial in trials) == sorted(
+            [f"{name} complete"] for name in wanted
+        )
+        values = {trial.user_attrs["cell_key"]: trial.value for trial in trials}
+        bounds = {record.fingerprint: record.metrics["validation"]["mixture_elbo"] for record in good}
+        assert values == bounds
+
+
+def workers_of(driver: psutil.Process) -> list[psutil.Process]:
+    """Return a driver's worker processes."""
+    found = []
+    for child in driver.children():
+        with contextlib.suppress(psutil.Error):
+            if any("spawn_main" in part for part in child.cmdline()):
+                found.append(child)
+    return found
+
+
+def kill_one_worker(driver: psutil.Process, chance: random.Random) -> bool:
+    """Kill a worker with SIGKILL; tell whether there was one."""
+    with contextlib.suppress(psutil.Error):
+        if workers := workers_of(driver):
+            chance.choice(workers).kill()
+            return True
+    return False
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def in_child(function: Callable[[], object]) -> int | None:
+    """Call a function in a forked process; return its exit code, negative for a signal."""
+    child = multiprocessing.get_context("fork").Process(target=function)
+    child.start()
+    child.join(60)
+    return child.exitcode
+
+
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Bench:
+    """A toy study in a folder of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "results" / "toy"
+        self.profile = root / "toy.toml"
+        self.profile.write_text(PROFILE)
+        self.diary = root / "diary"
+        self.diary.mkdir()
+        self.toy = Toy(self.diary)
+
+    def design(self, **options):
+        return designs.load(str(self.profile), **options)
+
+    def run(self, toy=None, design=None, **options):
+        watch = options.pop("watch", Listener())
+        with in_process() as workforce:
+            return run_study(
+                design or self.design(),
+                self.folder,
+                toy or self.toy,
+                workforce=workforce,
+                watch=watch,
+                **options,
+            )
+
+    def trials(self, url=None):
+        with storage.opened(url or storage.default_url(self.folder)) as opened:
+            return optuna.load_study(study_name="toy", storage=opened).get_trials()
+
+
+ATTEMPTS = 50
+"""Of a cell in a storm: with the usual 5, one that is hit that often would be given up as it should be."""
+
+
+def storm(
+    study: ToyStudy, worker_kills: int, driver_kills: int, seed: int, *, seconds: float = 0.25
+) -> tuple[int, int]:
+    """Start drivers, killing them and their workers at random, and then let one come to its end."""
+    chance = random.Random(seed)
+    killed, starts = 0, 0
+    while killed < worker_kills or starts < driver_kills:
+        starts += 1
+        with study.driver(seconds=seconds, attempts=ATTEMPTS) as driver:
+            wait_until(lambda: workers_of(driver) or driver.poll() is not None)
+            share = -(-worker_kills // max(driver_kills, 1))
+            for _ in range(min(share, worker_kills - killed)):
+                time.sleep(chance.uniform(0, 0.6))
+                killed += kill_one_worker(driver, chance)
+            time.sleep(chance.uniform(0, 0.6))
+            if starts <= driver_kills:
+                driver.kill()
+            else:
+                assert driver.wait(200) == 0
+        if driver.returncode == 0 and killed < worker_kills:
+            raise AssertionError("the study was over before the storm: give it more cells")
+    with study.driver() as driver:
+        assert driver.wait(200) == 0
+    return killed, min(starts, driver_kills)

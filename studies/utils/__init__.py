@@ -1,0 +1,1 @@
+"""Text formatting, signals, garbage collection."""

@@ -1,0 +1,1 @@
+"""Checking a study against its records, rebuilding its storage, rerunning its runs."""

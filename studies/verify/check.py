@@ -1,0 +1,198 @@
+"""A study's storage made anew from its records, and a look whether everything in its folder agrees."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+
+from moevae.config.parsing import apply_settings
+from moevae.errors import DataError, IdentityError, RecordError
+from moevae.utils import content
+from studies.analysis.tallies import tally
+from studies.design import design as designs
+from studies.design.baselines import BASELINES, Chosen
+from studies.design.design import Cell, Design
+from studies.execution import plan as ledger
+from studies.records import lock, schema, study_file
+from studies.records.origins import Origins, own_files
+from studies.records.schema import Record
+from studies.search import search as searches
+from studies.search.trials import Attempts
+from studies.storage import open as storage
+from studies.storage import ownership
+from studies.storage.open import StorageError
+from studies.storage.study_sync import Trials
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found in a study's folder."""
+
+    planned: int
+    """Runs of cells and of baselines."""
+    complete: int
+    failed: int
+    baselines: int
+    """Of `planned`, runs of baselines."""
+    complete_baselines: int
+    compared: bool
+    """Whether there is a storage, and it was compared with the records."""
+    problems: tuple[str, ...]
+    """One line each: what cannot be trusted, and is not counted."""
+    notes: tuple[str, ...] = ()
+    """One line each: what was not compared, and why."""
+
+
+def verify(folder: Path, url: str | None = None) -> Verdict:
+    """Check a study's records against their fingerprints, its plan, and its storage. Writes nothing.
+
+    Args:
+        folder: the study's own.
+        url: Optuna's storage; the SQLite file in the folder if None.
+
+    Raises:
+        RecordError: there is no study in the folder, or its description is torn.
+    """
+    plan = study_file.read(folder)
+    owner = lock.holder(folder)
+    good, refused = schema.read_all(folder)
+    problems = [str(error) for error in refused]
+    compared = False
+    if plan.search is not None:
+        search = searches.read(folder)
+        problems += _in_words(lambda: searches.survey(search, folder))
+    else:
+        design = design_of(folder)
+        if found := _in_words(lambda: ledger.survey(design, folder)):
+            problems += found
+        elif owner is None:
+            problems += _unfitted(design, folder)
+            compared = _has_storage(folder, url)
+            problems += _storage_problems(design, folder, url) if compared else []
+    problems += _in_words(lambda: _check_data(folder, good))
+    if owner is None:  # a driver at work writes pictures before the record that mentions them
+        problems += _strays(folder, good)
+    counts = tally(plan, good)
+    return Verdict(
+        planned=counts.planned,
+        complete=counts.complete,
+        failed=counts.failed,
+        baselines=counts.planned_baselines,
+        complete_baselines=counts.complete_baselines,
+        compared=compared,
+        problems=tuple(problems),
+        notes=(f"{owner} works on this study: its storage was not compared",) if owner else (),
+    )
+
+
+def rebuild(folder: Path, url: str | None = None) -> int:
+    """Make the study in the storage anew from the records; return how many trials it has.
+
+    Trials that a search pruned left no record, and are gone.
+
+    Raises:
+        MoevaeError: no study in the folder, another driver works on it, or the storage cannot be opened.
+    """
+    plan = study_file.read(folder)
+    with lock.hold(folder):
+        if url is None:
+            for name in storage.FILES:
+                (folder / name).unlink(missing_ok=True)
+        with storage.opened(url or storage.default_url(folder)) as opened:
+            if any(study.study_name == plan.name for study in opened.get_all_studies()):
+                ownership.check(opened, plan.name, folder)
+                optuna.delete_study(study_name=plan.name, storage=opened)
+            if plan.search is not None:
+                search = searches.read(folder)
+                listed, found = searches.survey(search, folder)
+                recorded = {key: list(runs.values()) for key, runs in found.items()}
+                Attempts(opened, search, folder).reconcile(list(listed.values()), recorded)
+            else:
+                design = design_of(folder)
+                state = ledger.survey(design, folder)
+                pending = [task.cell.key for task in state.tasks]
+                Trials(opened, design, folder).reconcile(state.recorded, pending)
+            return len(optuna.load_study(study_name=plan.name, storage=opened).get_trials(deepcopy=False))
+
+
+def design_of(folder: Path) -> Design:
+    """Return the design of an ablation that was begun, as its folder tells it.
+
+    Raises:
+        RecordError: there is no study, or its description is torn.
+    """
+    plan = study_file.read(folder)
+    with content.parsing(f"{folder / study_file.NAME}: not an ablation's description", RecordError):
+        if plan.search is not None or plan.baseline is None:
+            raise ValueError("a search" if plan.search is not None else "lacks baseline")
+        words = shlex.split(plan.command.partition(" -- ")[2])
+    kept = tuple(key for key in plan.baselines if key in BASELINES)
+    return Design(
+        name=plan.name,
+        title=plan.title,
+        description=plan.description,
+        base=plan.config,
+        axes={key: tuple(map(designs.hashable, values)) for key, values in plan.axes.items()},
+        baseline=plan.baseline,
+        cells=tuple(Cell(values, apply_settings(plan.config, values)) for values in plan.cells),
+        seeds=tuple(plan.seeds),
+        expected=None,
+        invocation=tuple(words),
+        profile_seeds=tuple(plan.seeds),
+        baselines=Chosen(kept, tuple(plan.left_out)),
+    )
+
+
+def _has_storage(folder: Path, url: str | None) -> bool:
+    """Return whether there is a storage to compare."""
+    return url is not None or (folder / storage.FILES[0]).exists()
+
+
+def _unfitted(design: Design, folder: Path) -> Iterator[str]:
+    """Name the runs of baselines without a record where all cells are done: no trial would miss them."""
+    tasks = ledger.survey(design, folder).tasks
+    if any(task.cell.method is None for task in tasks):
+        return
+    for task in tasks:
+        seeds = ", ".join(str(config.seed) for config in task.configs)
+        yield f"no record of a baseline: {task.cell.label}, seed {seeds}"
+
+
+def _storage_problems(design: Design, folder: Path, url: str | None) -> list[str]:
+    """Return where the storage disagrees with the records, a line each."""
+    recorded = ledger.survey(design, folder).recorded
+    try:
+        with (
+            nullcontext(folder) if url else storage.copied(folder) as place,
+            storage.opened(url or storage.default_url(place)) as opened,
+        ):
+            return Trials(opened, design, place).differences(recorded)
+    except StorageError as error:
+        return [str(error)]
+
+
+def _strays(folder: Path, good: Sequence[Record]) -> Iterator[str]:
+    """Name the files among the records that no record mentions; those of a refused one go with it."""
+    known = {picture.file for record in good for picture in record.pictures.values()}
+    for path in sorted((folder / "records").glob("*")):
+        whose = path.with_name(f"{path.name.partition('-')[0]}.json")
+        if path.suffix != ".json" and path.name not in known and not whose.exists():
+            yield f"{path}: no record mentions it"
+
+
+def _check_data(folder: Path, good: Sequence[Record]) -> None:
+    """Compare the data of the records with each other, and with a person's own files that are there."""
+    Origins(files=own_files(record.data.name for record in good)).begin(folder, good)
+
+
+def _in_words(check: Callable[[], object]) -> list[str]:
+    try:
+        check()
+    except (RecordError, DataError, IdentityError) as error:
+        return [str(error)]
+    return []

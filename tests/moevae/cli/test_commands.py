@@ -1,0 +1,426 @@
+"""`python -m moevae`: runs are trained once, measured alike everywhere, drawn, and told of as JSON."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from commands import TINY, files, own, said
+from PIL import Image
+from refusals import refused
+
+from moevae.__main__ import main
+from moevae.config import presets, schema
+from moevae.data.datasets import load_images, load_labels
+from moevae.evaluation.evaluate import evaluate
+from moevae.evaluation.label_metrics import agreement
+from moevae.training import checkpoint
+
+CHANGES = {
+    "train.epochs": 1,
+    "data.train_size": 200,
+    "model.num_experts": 3,
+    "model.expert_hidden": (16,),
+    "model.gate_hidden": (16,),
+}
+REAL = Path(os.environ.get("MOEVAE_DATA", "nowhere"))
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A folder with the tiny runs of seeds 0 and 1, trained together."""
+    folder = tmp_path_factory.mktemp("kept")
+    assert main(["train", *TINY, "--seeds", "2", "--output", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(kept):
+    """The checkpoint of seed 0."""
+    return kept / f"{schema.fingerprint(tiny())}.safetensors"
+
+
+def tiny(seed=0):
+    return schema.override(presets.preset("digits"), CHANGES | {"seed": seed})
+
+
+def weights(path):
+    """The bytes of each tensor; the order of a header's entries is not fixed."""
+    return {name: value.tobytes() for name, value in safetensors.numpy.load_file(path).items()}
+
+
+def test_training_keeps_runs_whose_numbers_the_library_gives_too(kept, run, capsys):
+    told = said(capsys, "train", *TINY, "--seeds", "2", "--output", str(kept))
+    assert [Path(entry["checkpoint"]).stem for entry in told["runs"]] == [
+        schema.fingerprint(tiny(seed)) for seed in (0, 1)
+    ]
+    data = tiny().data
+    trained, labels = checkpoint.load(run), load_labels(data)
+    (measured,) = evaluate(trained.model, [trained.config], load_images(data), "test")
+    expected = measured.metrics | agreement(measured, labels, "test", data)
+    assert told["runs"][0]["scores"]["test"]["metrics"] == pytest.approx(expected, rel=1e-5)
+    assert sum(told["runs"][0]["scores"]["test"]["load"]) == pytest.approx(1)
+
+
+def test_what_is_there_is_measured_and_not_trained_again(kept, capsys, monkeypatch):
+    from moevae.training import population
+
+    asked, begin = [], population.Training
+    monkeypatch.setattr(
+        population, "Training", lambda configs, *rest: asked.extend(configs) or begin(configs, *rest)
+    )
+    before = files(kept)
+    told = said(capsys, "train", *TINY, "--seeds", "1,4", "--output", str(kept))
+    assert [entry["status"] for entry in told["runs"]] == ["there", "trained"]
+    assert asked == [tiny(4)]
+    again = said(capsys, "train", *TINY, "--seeds", "4,1", "--output", str(kept))
+    assert [entry["status"] for entry in again["runs"]] == ["there", "there"]
+    assert [entry["scores"]["test"]["metrics"] for entry in again["runs"]] == [
+        pytest.approx(entry["scores"]["test"]["metrics"], rel=1e-5) for entry in reversed(told["runs"])
+    ]
+    assert asked == [tiny(4)]
+    assert files(kept).items() > before.items()
+
+
+def test_force_and_training_alone_give_the_same_weights(kept, tmp_path, capsys):
+    before = {path: weights(path) for path in kept.iterdir()}
+    assert main(["train", *TINY, "--seeds", "2", "--output", str(kept), "--force"]) == 0
+    assert "epoch 1/1" in capsys.readouterr().err
+    assert {path: weights(path) for path in kept.iterdir()} == before
+    assert main(["train", *TINY, "--seed", "1", "--output", str(tmp_path)]) == 0
+    (alone,) = tmp_path.iterdir()
+    assert weights(alone) == weights(kept / alone.name)
+
+
+def test_evaluation_gives_what_training_told(kept, run, capsys):
+    trained = said(capsys, "train", *TINY, "--output", str(kept))["runs"][0]["scores"]
+    for split in ("validation", "test"):
+        (entry,) = said(capsys, "evaluate", str(run), "--split", split)["runs"]
+        assert entry["metrics"] == trained[split]["metrics"]
+    (small,) = said(capsys, "evaluate", str(run), "--memory", "2MiB")["runs"]
+    assert small["metrics"] == pytest.approx(trained["test"]["metrics"], rel=1e-6)
+    (finer,) = said(capsys, "evaluate", str(run), "--set", "evaluation.num_samples=3")["runs"]
+    assert finer["metrics"]["mixture_elbo"] != trained["test"]["metrics"]["mixture_elbo"]
+    assert finer["metrics"]["acc"] == trained["test"]["metrics"]["acc"]
+
+
+def test_tables_fit_80_columns_and_average_seeds_only(kept, run, here, capsys):
+    runs = [str(kept / f"{schema.fingerprint(tiny(seed))}.safetensors") for seed in (1, 0)]
+    entries = said(capsys, "evaluate", *runs)["runs"]
+    assert main(["evaluate", *runs]) == 0
+    page = capsys.readouterr().out
+    cells = next(line for line in page.splitlines() if line.startswith("mixture_elbo")).split()
+    one, zero = (entry["metrics"]["mixture_elbo"] for entry in entries)
+    expected = [zero, one, (zero + one) / 2, abs(zero - one) / 2**0.5]
+    assert [float(cell) for cell in cells[2:]] == pytest.approx(expected, abs=0.006)
+    assert max(len(line) for line in page.splitlines() if not line.startswith(("on ", "seed "))) <= 80
+    assert main(["train", *own(), "--output", "."]) == 0
+    (other,) = Path().glob("*.safetensors")
+    capsys.readouterr()
+    assert main(["evaluate", str(run), str(other)]) == 0
+    page = capsys.readouterr().out
+    assert "mean" not in page
+    assert "run 2: " in page
+
+
+def test_labels_decide_no_weight_and_may_be_missing(here, capsys):
+    command = ["train", *own(), "--output", "."]
+    (scored,) = said(capsys, *command)["runs"]
+    assert {"acc", "nmi", "ari"} <= scored["scores"]["test"]["metrics"].keys()
+    before = weights(scored["checkpoint"])
+    own(labels=np.arange(60) % 2)
+    (other,) = said(capsys, *command, "--force")["runs"]
+    assert other["scores"]["test"]["metrics"]["nmi"] != scored["scores"]["test"]["metrics"]["nmi"]
+    own(labels=None)
+    (bare,) = said(capsys, *command, "--force")["runs"]
+    assert not {"acc", "nmi", "ari"} & bare["scores"]["test"]["metrics"].keys()
+    assert weights(bare["checkpoint"]) == before
+
+
+def test_a_run_on_images_that_changed_is_not_taken_for_the_same(here, capsys):
+    command = ["train", *own(), "--output", "."]
+    assert main(command) == 0
+    own(seed=1)
+    assert "holds other data" in refused(command, capsys)
+    (path,) = Path().glob("*.safetensors")
+    assert main(["evaluate", str(path)]) == 0
+    assert "holds other data" in capsys.readouterr().err
+    assert main([*command, "--force"]) == 0
+
+
+def test_a_run_that_fails_is_told_and_the_others_are_kept(tmp_path, capsys, monkeypatch):
+    from moevae.training.population import Population
+    from moevae.training.trainer import Failure
+
+    def result(training, result=Population.result):
+        done = result(training)
+        done.failures[0] = Failure(epoch=1, step=7, reason="the loss became nan")
+        return done
+
+    monkeypatch.setattr(Population, "result", result)
+    command = ["train", *TINY, "--seeds", "2", "--output", str(tmp_path)]
+    told = said(capsys, *command, code=1)
+    assert [entry["status"] for entry in told["runs"]] == ["failed", "trained"]
+    assert told["runs"][0]["failure"] == "the loss became nan in epoch 1, step 7"
+    assert [path.stem for path in tmp_path.iterdir()] == [schema.fingerprint(tiny(1))]
+
+
+def test_a_long_run_that_was_stopped_goes_on(tmp_path, capsys, monkeypatch):
+    from moevae.training import snapshots, trainer
+
+    def stop(training, epoch=trainer.Training.epoch):
+        if training.epochs_done == 2:
+            raise KeyboardInterrupt
+        return epoch(training)
+
+    monkeypatch.setattr(
+        snapshots.carry_on, "__kwdefaults__", snapshots.carry_on.__kwdefaults__ | {"seconds": 0.0}
+    )
+    command = ["train", *TINY, "--set", "train.epochs=4"]
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Training, "epoch", stop)
+        assert main([*command, "--output", str(tmp_path / "stopped")]) == 130
+    told = capsys.readouterr().err
+    assert told.splitlines()[-1] == "interrupted: the same command goes on from the last epochs"
+    on = said(capsys, *command, "--output", str(tmp_path / "stopped"))
+    whole = said(capsys, *command, "--output", str(tmp_path / "whole"))
+    on_test, whole_test = (told["runs"][0]["scores"]["test"]["metrics"] for told in (on, whole))
+    assert on_test == whole_test
+    assert [path.suffix for path in (tmp_path / "stopped").iterdir()] == [".safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings"),
+    [
+        ({"seed": 1}, []),
+        ({"images": np.random.default_rng(0).random((60, 3, 10))}, []),
+        ({"images": np.random.default_rng(0).random((60, 7, 7))}, []),
+        ({"labels": np.arange(60) % 3}, ["--set", "data.imbalance=0.5"]),
+    ],
+    ids=["pixels", "shape", "size", "labels that choose images"],
+)
+def test_interrupted_training_does_not_go_on_with_other_data(here, capsys, monkeypatch, changes, settings):
+    """It starts again, says so in one line, and what was trained stays for the data that it is of."""
+    from moevae.training import snapshots, trainer
+
+    def stop(training, epoch=trainer.Training.epoch):
+        if training.epochs_done == 2:
+            raise KeyboardInterrupt
+        return epoch(training)
+
+    monkeypatch.setattr(
+        snapshots.carry_on, "__kwdefaults__", snapshots.carry_on.__kwdefaults__ | {"seconds": 0.0}
+    )
+    command = ["train", *own(), *settings, "--set", "train.epochs=4", "--device", "cpu"]
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Training, "epoch", stop)
+        assert main([*command, "--output", "runs"]) == 130
+    (kept,) = Path("runs").glob("*.snapshot")
+    content = kept.read_bytes()
+    own(**changes)
+    capsys.readouterr()
+    with pytest.warns(UserWarning, match=re.escape(kept.name)) as told:
+        again = said(capsys, *command, "--output", "runs")
+    assert len(told) == 1
+    fresh = said(capsys, *command, "--output", "fresh")
+    scores = [each["runs"][0]["scores"]["test"]["metrics"] for each in (again, fresh)]
+    assert scores[0] == scores[1]
+    assert kept.read_bytes() == content
+    own()
+    epochs = []
+    monkeypatch.setattr(
+        trainer.Training,
+        "epoch",
+        lambda training, epoch=trainer.Training.epoch: epochs.append(training.epochs_done) or epoch(training),
+    )
+    assert main([*command, "--output", "runs", "--force"]) == 0
+    assert epochs == [2, 3]
+    assert not kept.exists()
+
+
+def test_labels_that_change_while_they_choose_no_image_interrupt_nothing(here, capsys, monkeypatch):
+    from moevae.training import snapshots, trainer
+
+    def stop(training, epoch=trainer.Training.epoch):
+        if training.epochs_done == 1:
+            raise KeyboardInterrupt
+        return epoch(training)
+
+    monkeypatch.setattr(
+        snapshots.carry_on, "__kwdefaults__", snapshots.carry_on.__kwdefaults__ | {"seconds": 0.0}
+    )
+    command = ["train", *own(), "--set", "train.epochs=2", "--output", "runs"]
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Training, "epoch", stop)
+        assert main(command) == 130
+    own(labels=np.arange(60) % 2)
+    assert main(command) == 0
+    assert "warning" not in capsys.readouterr().err
+    own(labels=np.arange(60) % 3)
+    assert main(command) == 0  # trained before, and scored with the labels of now
+    (path,) = Path("runs").iterdir()
+    assert main(["evaluate", str(path)]) == 0
+    assert "labels" in capsys.readouterr().err
+
+
+def test_labels_that_chose_the_images_of_a_run_are_its_data(here, capsys):
+    command = ["train", *own(), "--set", "data.imbalance=0.5", "--output", "runs"]
+    assert main(command) == 0
+    own(labels=np.arange(60) % 3)
+    assert "labels" in refused(command, capsys)
+
+
+def test_bfloat16_is_told(here, capsys):
+    (told,) = [said(capsys, "train", *own(), "--set", "train.precision=bfloat16")["hardware"]]
+    assert told["precision"] == "bfloat16"
+
+
+def test_a_loss_that_is_no_number_ends_without_a_checkpoint(tmp_path, capsys):
+    broken = ["--set", "train.learning_rate=1e9", "--set", "train.epochs=3"]
+    command = ["train", *TINY, *broken, "--output", str(tmp_path)]
+    assert main(command) == 1
+    told = capsys.readouterr().err
+    assert re.search(
+        r"failed: seed 0: the loss became nan in epoch \d, step \d+; this run was not kept", told
+    )
+    assert "train.learning_rate is 1e+09, try --set train.learning_rate=1e+08" in told
+    assert not files(tmp_path)
+
+
+def test_samples_of_one_expert_are_those_of_its_column(run, tmp_path, monkeypatch):
+    def unread(*arguments):
+        raise AssertionError("drawing needs no data")
+
+    monkeypatch.setattr("moevae.data.datasets._read_images", unread)
+    monkeypatch.setattr("moevae.data.datasets._read_labels", unread)
+    whole, single = tmp_path / "all.png", tmp_path / "one.png"
+    assert main(["sample", str(run), "--count", "4", "--scale", "2", "--output", str(whole)]) == 0
+    first = whole.read_bytes()
+    assert main(["sample", str(run), "--count", "4", "--scale", "2", "--output", str(whole)]) == 0
+    assert whole.read_bytes() == first
+    options = ["--expert", "2", "--count", "4", "--scale", "2", "--output", str(single)]
+    assert main(["sample", str(run), *options]) == 0
+    step = 2 * 8 + 4  # an image of 8 x 8, and the gap
+    with Image.open(whole) as drawn, Image.open(single) as square:
+        assert drawn.size == (3 * step - 4, 4 * step - 4)
+        assert square.size == (2 * step - 4, 2 * step - 4)
+        column, tiles = np.asarray(drawn)[:, 2 * step :], np.asarray(square)
+    for index in range(4):
+        row, place = divmod(index, 2)
+        found = tiles[row * step :][:16, place * step :][:, :16]
+        np.testing.assert_array_equal(found, column[index * step :][:16])
+    assert main(["sample", str(run), "--seed", "5", "--count", "4", "--output", str(whole)]) == 0
+    assert whole.read_bytes() != first
+
+
+def test_info_counts_parameters_and_tells_what_is_there(run, tmp_path, capsys):
+    about = said(capsys, "info", str(run))
+    latent = tiny().model.latent_dim
+    gate = 64 * 16 + 16 + 16 * 3 + 3
+    expert = (64 * 16 + 16 + 16 * 2 * latent + 2 * latent) + (latent * 16 + 16 + 16 * 64 + 64)
+    assert about["parameters"] == {"gate": gate, "experts": 3 * expert, "all": gate + 3 * expert}
+    assert schema.from_dict(about["config"]) == tiny()
+    here = said(capsys, "info", "--data-root", str(tmp_path))
+    assert here["data"]["mnist"].startswith("not there")
+    assert here["presets"].keys() == presets.PRESETS.keys()
+    assert not files(tmp_path)
+    assert main(["info"]) == 0
+    assert main(["info", str(run)]) == 0
+    assert f"fingerprint  {schema.fingerprint(tiny())}, seed 0" in capsys.readouterr().out
+
+
+def test_a_dry_run_tells_the_runs_without_torch(tmp_path):
+    script = (
+        "import sys; from moevae.__main__ import main;"
+        "code = main(sys.argv[1:]); sys.exit('torch was imported' if 'torch' in sys.modules else code)"
+    )
+    command = [*TINY, "--seeds", "0,7", "--dry-run", "--json", "--output", str(tmp_path / "runs")]
+    done = subprocess.run([sys.executable, "-c", script, "train", *command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    runs = json.loads(done.stdout)["runs"]
+    assert [schema.from_dict(entry["config"]) for entry in runs] == [tiny(0), tiny(7)]
+    assert not files(tmp_path)
+
+
+def test_what_a_dry_run_prints_is_what_set_takes(capsys):
+    assert main(["train", "--preset", "seed2019", "--dry-run"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if re.match(r"[a-z]+\.\w+=", line)]
+    typed = [word for line in lines for word in ("--set", line)]
+    (entry,) = said(capsys, "train", *typed, "--dry-run")["runs"]
+    assert schema.from_dict(entry["config"]) == presets.preset("seed2019")
+
+
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "sample", "explore", "info"])
+def test_help_fits_80_columns(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as stop:
+        main([*command.split(), "--help"])
+    assert not stop.value.code
+    page = capsys.readouterr().out
+    assert max(map(len, page.splitlines())) <= 80
+    assert not command or "Examples:" in page
+
+
+def test_help_names_all_presets(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    told = "".join(capsys.readouterr().out.replace("│", "").split())
+    for name in presets.PRESETS:
+        assert f"{name}," in told or f"{name}." in told
+
+
+def test_a_checkpoint_cut_short_is_not_overwritten_unasked(kept, run, tmp_path, capsys):
+    torn = tmp_path / run.name
+    torn.write_bytes(run.read_bytes()[:-100])
+    command = ["train", *TINY, "--output", str(tmp_path)]
+    assert "--force trains it again" in refused(command, capsys)
+    assert main([*command, "--force"]) == 0
+    assert weights(torn) == weights(run)
+
+
+def test_an_interrupt_is_one_line_with_exit_code_130(tmp_path):
+    command = [sys.executable, "-m", "moevae", "train", "--set", "train.epochs=100000", "--output", "runs"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        lines = [process.stderr.readline() for _ in range(3)]
+        assert "epoch 1/100000" in lines[2]
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.splitlines()[-1] == "interrupted: nothing was written"
+    assert "Traceback" not in err
+    assert not files(tmp_path)
+
+
+def test_a_reader_that_goes_away_gets_no_traceback(tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        command = [sys.executable, "-m", "moevae", "train", "--dry-run"]
+        done = subprocess.run(command, cwd=tmp_path, stdout=pipe, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not (REAL / "MNIST" / "raw").is_dir(), reason="MOEVAE_DATA holds no MNIST")
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_real_images_are_trained_on_and_drawn(name, tmp_path, capsys):
+    small = ["--set", "data.train_size=500", "--set", "train.batch_size=100", "--set", "train.epochs=2"]
+    told = said(capsys, "train", "--data", name, *TINY, *small, "--output", str(tmp_path))
+    scores = told["runs"][0]["scores"]["test"]["metrics"]
+    assert -784 * np.log(2) < scores["mixture_elbo"] < 0
+    assert 0 < scores["acc"] <= 1
+    checkpoint_path = told["runs"][0]["checkpoint"]
+    assert main(["sample", checkpoint_path, "--expert", "1", "--count", "9"]) == 0
+    with Image.open(io.BytesIO(Path(checkpoint_path[:-12] + "-expert-1.png").read_bytes())) as picture:
+        assert picture.size == (3 * 56 + 2 * 4, 3 * 56 + 2 * 4)

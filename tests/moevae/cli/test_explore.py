@@ -1,0 +1,91 @@
+"""`python -m moevae explore`: which pictures there are, that a seed fixes them, and that no label is read."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from moevae.__main__ import main
+
+TINY = [
+    *("--set", "train.epochs=1", "--set", "data.train_size=200", "--set", "model.latent_dim=2"),
+    *("--set", "model.num_experts=2", "--set", "model.expert_hidden=[8]", "--set", "model.gate_hidden=[8]"),
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> str:
+    """A checkpoint of two experts on digits."""
+    folder = tmp_path_factory.mktemp("runs")
+    assert main(["train", *TINY, "--output", str(folder)]) == 0
+    (path,) = folder.iterdir()
+    return str(path)
+
+
+@pytest.fixture
+def unlabeled(monkeypatch) -> None:
+    """Pictures are the images alone: words take most of the time."""
+    monkeypatch.setattr("moevae.visualization.style.labeled", lambda content, *words: content)
+
+
+def explored(run: str, folder: Path, *options: str) -> dict[str, bytes]:
+    assert main(["explore", run, "--output", str(folder), *options]) == 0
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def decoded(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("L"))
+
+
+def test_the_same_seed_gives_the_same_files_and_another_others(run, tmp_path, unlabeled, monkeypatch, capsys):
+    def unread(*arguments):
+        raise AssertionError("exploring needs no labels")
+
+    monkeypatch.setattr("moevae.data.datasets._read_labels", unread)
+    first = explored(run, tmp_path / "first")
+    walks = {"traversals-expert-0.png", "traversals-expert-1.png"}
+    assert first.keys() == {"neighbors.png", "interpolations.png"} | walks
+    assert {Path(line).name for line in capsys.readouterr().out.splitlines()} == first.keys()
+    assert explored(run, tmp_path / "again") == first
+    other = explored(run, tmp_path / "other", "--seed", "7")
+    assert {name for name in first if other[name] == first[name]} == walks  # they have no chance in them
+
+
+def test_one_expert_gets_pictures_of_its_own(run, tmp_path, unlabeled):
+    whole, one = explored(run, tmp_path / "whole"), explored(run, tmp_path / "one", "--expert", "1")
+    assert one.keys() == {"neighbors.png", "interpolations.png", "traversals-expert-1.png"}
+    assert one["traversals-expert-1.png"] == whole["traversals-expert-1.png"]
+    for name, height in (("neighbors.png", 16), ("interpolations.png", 8)):  # images of 8 x 8 pixels
+        assert np.array_equal(decoded(one[name]), decoded(whole[name])[height:])
+
+
+def test_words_stand_around_the_images(run, tmp_path):
+    found = decoded(explored(run, tmp_path, "--expert", "0")["traversals-expert-0.png"])
+    assert found.shape[0] > 2 * 16
+    assert (found == 255).mean() > 0.2  # white behind the words
+
+
+def test_an_expert_without_images_has_no_way_and_that_is_told(tmp_path, unlabeled, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.savez("one.npz", images=np.zeros((30, 4, 4)))  # all alike: one expert takes all
+    assert main(["train", "--data", "npz:one.npz", *TINY, "--set", "data.train_size=null"]) == 0
+    (path,) = Path("runs").glob("*.safetensors")
+    capsys.readouterr()
+    found = explored(str(path), tmp_path / "pictures")
+    assert "interpolations.png" in found
+    assert capsys.readouterr().out.count("fewer than two test images: no interpolation for expert") == 1
+
+
+def test_a_mistake_is_told_and_nothing_written(run, tmp_path, capsys):
+    for options, told in (
+        (["--expert", "2"], "this run has experts 0 to 1"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--count", "21"], "--count 21: between 1 and 20"),
+    ):
+        assert main(["explore", run, "--output", str(tmp_path / "none"), *options]) == 2
+        assert told in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()

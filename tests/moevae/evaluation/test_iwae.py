@@ -1,0 +1,149 @@
+"""The importance-weighted bound: laws, a closed form, and a slow loop over everything."""
+
+import math
+
+import plain
+import pytest
+import torch
+from linear import Double, Linear
+from small import EVEN, ODD, config, images, mixture, normal
+from torch import distributions
+
+from moevae.config.schema import override
+from moevae.data.binarization import evaluated
+from moevae.evaluation.evaluate import BLOCK, evaluate
+from moevae.evaluation.iwae import iwae_bound
+from moevae.models.dispatch import Dispatch
+from moevae.models.experts import log_weights, sampled
+from moevae.models.mixture import Mixture
+
+IMAGES, PIXELS, LATENT, EXPERTS = 24, 5, 2, 3
+
+
+def linear_case(samples, seed=0, chosen=None, chunk=10):
+    experts, log_prior = (
+        Linear(EXPERTS, LATENT, PIXELS),
+        torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64).log(),
+    )
+    x = 2 * normal(IMAGES, PIXELS, seed=3)
+    chosen = torch.arange(EXPERTS)[:, None].expand(-1, IMAGES)[None] if chosen is None else chosen
+    bound = iwae_bound(experts, x[None], chosen, log_prior[None], Double([seed], "test"), samples, chunk)
+    return bound[0], experts.log_prob(x, log_prior)
+
+
+def test_the_bound_rises_with_the_samples_towards_the_likelihood():
+    means = []
+    for samples in (1, 8, 500):
+        bounds = torch.stack(
+            [linear_case(samples, seed, chunk=50)[0] for seed in range(10 if samples < 100 else 1)]
+        )
+        means.append(bounds.mean().item())
+    truth = linear_case(1)[1].mean().item()
+    assert means == sorted(means)
+    assert means[0] < truth - 0.1
+    assert means[-1] == pytest.approx(truth, abs=0.03)
+
+
+def test_weights_of_the_exact_posterior_do_not_vary():
+    """With one latent dimension the encoder can be the posterior: every sample then tells log p(x)."""
+    slope, x = 1.7, normal(9, 1, seed=5)
+    variance = torch.full((9, 1), 1 / (1 + slope**2 / 0.64), dtype=torch.float64)
+    mu, noise = variance * slope * x / 0.64, normal(9, 6, 1, seed=6)
+    z = sampled(mu, variance.log(), noise)  # [B, S, 1]
+    recon = distributions.Normal(slope * z, 0.8).log_prob(x.unsqueeze(1)).sum(-1)
+    truth = distributions.Normal(0.0, math.sqrt(slope**2 + 0.64)).log_prob(x).double()
+    torch.testing.assert_close(
+        log_weights(recon, mu, variance.log(), noise), truth.expand(-1, 6), atol=1e-6, rtol=0
+    )
+
+
+def test_leaving_experts_out_lowers_the_bound():
+    whole, _ = linear_case(300, chunk=100)
+    some = torch.stack([torch.arange(IMAGES) % 3, (torch.arange(IMAGES) + 1) % 3])[None]
+    fewer, _ = linear_case(300, chunk=100, chosen=some)
+    assert (fewer < whole + 0.5).all()
+    assert fewer.mean() < whole.mean()
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7, 64])
+def test_the_chunk_decides_no_number(chunk):
+    own, company = (linear_case(7, chunk=each)[0] for each in (7, chunk))
+    torch.testing.assert_close(company, own, rtol=1e-12, atol=1e-12)
+
+
+def run(**changes):
+    return config(
+        ODD
+        | {"evaluation.importance_samples": 40, "objective.balance_prior": (1, 2, 3, 4, 5, 6, 7), **changes}
+    )
+
+
+def test_a_slow_loop_gives_the_same_bound():
+    own = run()
+    model, data = mixture(own), images(test=11)
+    x = evaluated(data.test, own.data, "test").double()
+    chosen = torch.arange(7)[:, None].expand(-1, 11)[None]
+    log_prior = torch.tensor(own.objective.balance_prior, dtype=torch.float64).log()[None]
+    found = iwae_bound(model.experts, x[None], chosen, log_prior, Double([5], "test"), 6, chunk=4)[0]
+
+    noise = Double([5], "test")
+    draws = torch.stack([noise.normal(7, BLOCK, 3)[0, :, :11] for _ in range(6)])  # [S, K, B, Z]
+    bounds = []
+    for k in range(7):
+        vae = plain.expert(model, 0, k)
+        mu, logvar = vae.encoder(x).chunk(2, -1)
+        weights = []
+        for noise in draws[:, k]:
+            posterior = distributions.Normal(mu, (0.5 * logvar).exp())
+            z = mu + posterior.scale * noise
+            likelihood = distributions.Bernoulli(logits=vae.decoder(z)).log_prob(x).sum(-1)
+            prior = distributions.Normal(0.0, 1.0).log_prob(z).sum(-1)
+            weights.append(likelihood + prior - posterior.log_prob(z).sum(-1))
+        bounds.append(torch.stack(weights).exp().mean(0).log() + log_prior[0, k])
+    torch.testing.assert_close(found, torch.stack(bounds).exp().sum(0).log(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "autoregressive"])
+def test_evaluation_measures_it_alone_as_in_company_and_whatever_the_chunk(likelihood):
+    configs = [override(run(), {"seed": seed, "model.likelihood": likelihood}) for seed in (0, 1)]
+    model, data = mixture(configs[0], seeds=(0, 1)).float(), images(test=BLOCK + 16)
+    together = evaluate(model, configs, data)
+    small = evaluate(model, configs, data, chunk=1)
+    for index, own in enumerate(configs):
+        alone = Mixture(own.model, model.size, (own.seed,))
+        alone.load_state_dict({name: value[index : index + 1] for name, value in model.state_dict().items()})
+        (found,) = evaluate(alone, [own], data)
+        assert found.metrics == together[index].metrics
+        assert small[index].metrics["iwae_bound"] == pytest.approx(found.metrics["iwae_bound"], rel=1e-6)
+        assert found.metrics["iwae_bound"] > found.metrics["marginal_elbo"]
+        assert "iwae_bound" not in evaluate(alone, [own], data, importance=False)[0].metrics
+
+
+def test_fewer_images_and_fewer_experts_are_a_part_of_the_work():
+    model, data = mixture(run()).float(), images(test=BLOCK + 30)
+    first = images(test=BLOCK + 30)
+    part = type(data)("part", "0" * 64, 5, 6, data.train, data.validation, first.test[:50])
+    (whole,) = evaluate(model, [run(**{"evaluation.importance_images": 50})], data)
+    (cut,) = evaluate(model, [run()], part)
+    assert whole.metrics["iwae_bound"] == pytest.approx(cut.metrics["iwae_bound"], rel=1e-6)
+    bounds = [
+        evaluate(model, [run(**{"evaluation.importance_experts": count})], data)[0].metrics["iwae_bound"]
+        for count in (1, 3, 7, 9)
+    ]
+    assert bounds[0] < bounds[1] < bounds[2] == bounds[3]
+
+
+def test_one_expert_is_the_iwae_of_a_plain_vae():
+    own = config(
+        EVEN | {"model.num_experts": 1, "evaluation.importance_samples": 1, "evaluation.num_samples": 200}
+    )
+    model, data = mixture(own).float(), images(test=400)
+    (one,) = evaluate(model, [own], data)
+    # One importance sample is the ELBO, with KL(q || p) sampled too.
+    assert one.metrics["iwae_bound"] == pytest.approx(one.metrics["mixture_elbo"], abs=0.3)
+
+
+def test_rows_keep_their_samples_together():
+    chosen = torch.tensor([[[1, 0, 1]]])
+    dispatch = Dispatch.of(chosen, 2)
+    assert dispatch.rows(torch.arange(6).view(1, 1, 3, 2)).tolist() == [[2, 3], [0, 1], [4, 5]]

@@ -1,0 +1,177 @@
+"""A budget of memory: it holds what it says, changes no number, and too small a one is told in words."""
+
+import numpy as np
+import pytest
+import torch
+from small import EVEN, ODD, config, images, mixture
+
+from moevae.config import parsing
+from moevae.config.schema import override
+from moevae.errors import ConfigError
+from moevae.evaluation import evaluate as evaluation
+from moevae.evaluation import memory as budget
+from moevae.evaluation.evaluate import evaluate
+from moevae.evaluation.iwae import BLOCK, iwae_bound, marginal_bound
+from moevae.training.trainer import fit
+from moevae.utils.rng import Streams
+
+SIZE = (20, 24)
+IWAE = {"evaluation.importance_samples": 9, "objective.balance_prior": (1, 2, 3, 4, 5, 6, 7)}
+CONVOLUTIONS = {
+    "model.expert_network": "conv",
+    "model.gate_network": "conv",
+    "model.expert_hidden": (8, 16),
+    "model.gate_hidden": (8,),
+}
+
+
+def peak(work) -> int:
+    """The most bytes held at once by tensors that were made while the work was done, by torch's own count."""
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as told:
+        work()
+    changes = [
+        event.nbytes() for event in told.profiler.kineto_results.events() if event.name() == "[memory]"
+    ]
+    return int(np.cumsum(changes).max())
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ODD,
+        EVEN | {"model.likelihood": "gaussian", "data.binarization": "none"},
+        EVEN | {"model.expert_hidden": (900,), "model.encoder": "shared"},
+        EVEN | {"model.num_experts": 1, "model.gate_hidden": (2000, 1000)},
+        EVEN | {"model.latent_dim": 200, "evaluation.num_samples": 4},
+        EVEN | CONVOLUTIONS,
+        EVEN | {"model.likelihood": "autoregressive"},
+    ],
+    ids=["odd", "gaussian", "wide", "gate", "latents", "convolutions", "autoregressive"],
+)
+def test_a_look_takes_no_more_than_it_says_and_not_much_less(changes, runs):
+    own = config(changes)
+    model = mixture(own, SIZE, tuple(range(runs))).float()
+    configs = [override(own, {"seed": seed}) for seed in range(runs)]
+    few, many = (
+        peak(lambda count=count: evaluate(model, configs, noise(count), chunk=count, importance=False))
+        for count in (BLOCK, 3 * BLOCK)
+    )
+    each = (many - few) / (2 * BLOCK) / runs  # what does not grow with images is no part of a look
+    assert each < budget.image_bytes(own, SIZE) < 5 * each
+
+
+@pytest.mark.parametrize("changes", [ODD, EVEN | {"model.latent_dim": 200}, EVEN | CONVOLUTIONS])
+@pytest.mark.parametrize("samples", [1, 4])
+def test_importance_samples_take_no_more_than_as_many_images(changes, samples):
+    own = config(changes)
+    experts = own.model.num_experts
+    model, x = mixture(own, SIZE).float(), noise(BLOCK).test
+    chosen = torch.arange(experts)[None, :, None].expand(1, experts, BLOCK)
+    even, streams = torch.zeros(1, experts), Streams([0], "test")
+    found = peak(lambda: iwae_bound(model.experts, x[None], chosen, even, streams, samples, chunk=samples))
+    assert found < samples * BLOCK * budget.image_bytes(own, SIZE)
+
+
+@pytest.mark.parametrize("changes", [ODD, EVEN | {"model.latent_dim": 200}, EVEN | CONVOLUTIONS])
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_marginal_samples_take_no_more_than_as_many_images(changes, blocks):
+    own = config(changes)
+    experts = own.model.num_experts
+    model, x = mixture(own, SIZE).float(), noise(BLOCK).test
+    even, streams = torch.zeros(experts), Streams([0], "test")
+    log_probs, room = even[:, None].expand(-1, BLOCK), blocks * BLOCK * experts
+    found = peak(lambda: marginal_bound(model.experts, x, log_probs, even, streams, 9, room))
+    assert found < blocks * BLOCK * budget.image_bytes(own, SIZE)
+
+
+def test_many_samples_take_no_more_memory_than_some(monkeypatch):
+    monkeypatch.setattr(evaluation, "TOGETHER", 4)
+    monkeypatch.setattr(budget, "TOGETHER", 4)
+    some, many = (config(ODD | {"evaluation.num_samples": samples}) for samples in (4, 24))
+    model = mixture(some, SIZE).float()
+    first, second = (
+        peak(lambda own=own: evaluate(model, [own], noise(BLOCK), importance=False)) for own in (some, many)
+    )
+    assert second < 1.1 * first < 1.1 * BLOCK * budget.image_bytes(many, SIZE)
+
+
+def noise(count):
+    pixels = images(test=1)
+    return type(pixels)("noise", "0" * 64, *SIZE, *(torch.rand(n, SIZE[0] * SIZE[1]) for n in (1, 1, count)))
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3, 5, 100])
+def test_a_budget_decides_no_number(blocks, monkeypatch):
+    """Of two runs: with one block they are looked at one after the other."""
+    own = config(ODD | IWAE)
+    configs, data = [override(own, {"seed": seed}) for seed in (0, 1)], images(test=2 * BLOCK + 16)
+    model = mixture(own, seeds=(0, 1)).float()
+    whole = evaluate(model, configs, data)
+    looked, forward = [], type(model).forward
+
+    def watched(self, x, *rest):
+        looked.append(x.shape[0] * x.shape[1])
+        return forward(self, x, *rest)
+
+    monkeypatch.setattr(type(model), "forward", watched)
+    memory = blocks * BLOCK * budget.image_bytes(own, data.size)
+    for expected, found in zip(whole, evaluate(model, configs, data, memory=memory), strict=True):
+        assert found.metrics == pytest.approx(expected.metrics, rel=1e-6)
+        assert np.array_equal(found.assignments, expected.assignments)
+    assert max(looked) <= blocks * BLOCK
+    assert len(looked) == {1: 6, 2: 3, 3: 3, 5: 2, 100: 1}[blocks]
+
+
+def test_training_takes_at_least_what_is_counted_and_not_a_hundred_times_more():
+    for changes in (ODD, EVEN | CONVOLUTIONS, EVEN | {"model.encoder": "shared"}):
+        own = config(changes)
+        data = noise(1)
+        training = peak(lambda own=own, data=data: fit([own], data))
+        assert budget.training_bytes(own, SIZE, len(data.train)) < training
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"model.num_experts": 10**9}, {"model.expert_hidden": (10**12,)}, {"train.num_samples": 10**9}],
+)
+def test_what_no_memory_holds_is_refused_before_it_is_made(changes):
+    own = config(changes)
+    with pytest.raises(
+        ConfigError, match=r"^training needs at least [\d,.]+ GiB of memory .* lower model"
+    ) as told:
+        fit([own], images())
+    assert "\n" not in str(told.value)
+
+
+def test_assignments_stay_with_their_runs():
+    own = config(ODD)
+    configs, data = [override(own, {"seed": seed}) for seed in (0, 1)], images(test=BLOCK + 5)
+    model = mixture(own, seeds=(0, 1)).float()
+    chosen = torch.stack([torch.arange(BLOCK + 5) % 7, torch.arange(BLOCK + 5) % 3])
+    memory = BLOCK * budget.image_bytes(own, data.size)
+    found = evaluate(model, configs, data, memory=memory, assignments=chosen)
+    assert [run.assignments.tolist() for run in found] == chosen.tolist()
+
+
+def test_too_small_a_budget_is_told_with_one_that_is_enough():
+    own = config(ODD)
+    with pytest.raises(ConfigError, match=r"^1,000 bytes .* 128 images at once, which take \d+MiB") as told:
+        budget.images(1000, own, SIZE)
+    enough = str(told.value).split("which take ")[1].split()[0]
+    assert budget.images(parsing.parse_memory(enough), own, SIZE) >= BLOCK
+
+
+@pytest.mark.parametrize(
+    ("typed", "number"), [("2GiB", 2 << 30), ("512MiB", 512 << 20), ("1.5 kB", 1500), ("7", 7), (None, None)]
+)
+def test_sizes_as_people_write_them(typed, number):
+    assert parsing.parse_memory(typed) == number
+
+
+@pytest.mark.parametrize("typed", ["", "much", "-1GiB", "2 apples", "nan"])
+def test_what_is_no_size_is_told(typed):
+    with pytest.raises(ConfigError, match=f"^--memory '{typed}': give a size"):
+        parsing.parse_memory(typed)

@@ -1,0 +1,96 @@
+"""The gate: a softmax at each run's own temperature."""
+
+import plain
+import pytest
+import torch
+from small import ODD, config, images, mixture, normal
+from torch import distributions
+from torch.nn import functional
+
+from moevae.data.binarization import evaluated
+from moevae.evaluation.evaluate import evaluate
+from moevae.models.gate import Gate, gate_log_probs
+from moevae.training.trainer import Training, fit
+from moevae.visualization import samples
+
+GRAY = {"model.gate_input": "gray"}
+
+LOGITS = normal(3, 5, 20)
+
+
+def test_probabilities_are_the_softmax_of_logits_over_temperature():
+    temperature = torch.tensor([0.3, 1.0, 4.0], dtype=torch.float64)
+    log_probs = gate_log_probs(LOGITS, temperature)
+    for run, heat in enumerate(temperature.tolist()):
+        weights = (LOGITS[run] / heat).exp()
+        torch.testing.assert_close(log_probs[run].exp(), weights / weights.sum(0))
+
+
+def test_a_cold_gate_chooses_and_a_hot_one_does_not_care():
+    cold = gate_log_probs(LOGITS, torch.full((3,), 1e-6)).exp()
+    assert torch.equal(cold.round(), functional.one_hot(LOGITS.argmax(1), 5).transpose(1, 2).double())
+    hot = gate_log_probs(LOGITS, torch.full((3,), 1e6)).exp()
+    torch.testing.assert_close(hot, torch.full_like(hot, 0.2), rtol=0, atol=1e-5)
+
+
+def test_entropy_rises_with_temperature_and_assignments_stay():
+    looks = [gate_log_probs(LOGITS, torch.full((3,), heat)) for heat in (0.1, 0.5, 1.0, 2.0, 10.0)]
+    entropy = torch.stack([-(look.exp() * look).sum(1) for look in looks])
+    assert (entropy.diff(dim=0) > 0).all()
+    assert all(torch.equal(look.argmax(1), LOGITS.argmax(1)) for look in looks)
+
+
+@pytest.mark.parametrize("hidden", [(), (6,), (6, 5)])
+def test_gate_is_one_network_a_run(hidden):
+    gate = Gate(config({"model.gate_hidden": hidden, "model.num_experts": 3}).model, 2, (2, 4))
+    assert [(layer.inputs, layer.outputs) for layer in gate.network.layers] == [
+        *zip((8, *hidden), (*hidden, 3), strict=True)
+    ]
+    assert gate(torch.zeros(2, 11, 8)).shape == (2, 3, 11)
+
+
+@pytest.mark.parametrize("kind", ["soft", "top-k"])
+def test_a_gate_that_looks_at_gray_leaves_the_likelihood_what_it_saw(kind):
+    model = mixture(config(ODD | GRAY), seeds=(0, 1))
+    x, shades = (normal(2, 9, 30, seed=1) > 0).double(), normal(2, 9, 30, seed=2).sigmoid()
+    noise, heat = normal(2, 7, 9, 3, seed=3), torch.ones(2, dtype=torch.float64)
+    if kind == "soft":
+        terms = model(x, noise, heat, shades)
+        recon, _ = plain.expert(model, 1, 4).terms(x[1], noise[1, 4])
+        torch.testing.assert_close(terms.recon_log_prob[1, 4], recon)
+    else:
+        uniform = torch.rand(2, 7, 9, generator=torch.Generator().manual_seed(0)).double()
+        terms = model.sparse(x, noise, heat, uniform, shades)
+    for run in range(2):
+        q = distributions.Categorical(logits=plain.gate(model, run)(shades[run]))
+        torch.testing.assert_close(terms.gate_log_probs[run].T, q.logits)
+    with pytest.raises(ValueError, match="looks at gray images"):
+        model(x, noise, heat)
+
+
+@pytest.mark.parametrize("binarization", ["dynamic", "fixed"])
+def test_a_batch_has_the_same_images_gray_and_as_seen(binarization):
+    run, data = config({"data.binarization": binarization}), images()
+    for batch in Training([run], data, torch.device("cpu")).batches.epoch():
+        assert torch.equal(batch.gray[0], data.train[batch.rows[0]])
+        expected = evaluated(data.train, run.data, "train")[batch.rows[0]]
+        assert torch.equal(batch.seen[0], expected) == (binarization == "fixed")
+
+
+def test_where_pixels_stay_gray_the_gate_sees_them_either_way():
+    data, left = images(), {"data.binarization": "none", "routing.kind": "top-k"}
+    seen, gray = (config(left | changes) for changes in ({}, GRAY))
+    first, second = (evaluate(fit([run], data).model, [run], data)[0].metrics for run in (seen, gray))
+    assert first == second
+
+
+def test_measures_and_pictures_are_of_what_the_gate_looks_at():
+    run, data = config(ODD | GRAY), images(test=40)
+    model = mixture(run).float()
+    expected = plain.gate(model, 0)(data.test).argmax(1)
+    assert evaluate(model, [run], data)[0].assignments.tolist() == expected.tolist()
+    seen = evaluated(data.test, run.data, "test")
+    found = samples.reconstructions(model, seen, data.test)[0]
+    vae = plain.expert(model, 0, int(expected[3]))
+    torch.testing.assert_close(found[3], vae.decoder(vae.encoder(seen[3])[:3]).sigmoid())
+    assert (plain.gate(model, 0)(seen).argmax(1) != expected).any()

@@ -1,0 +1,45 @@
+"""Products of sorted rows, and the sorting, against a loop over the rows."""
+
+import pytest
+import torch
+from small import normal
+
+from moevae.models.dispatch import Dispatch
+from moevae.nn.grouped_linear import grouped_linear, padded_linear
+
+
+@pytest.mark.parametrize("product", [grouped_linear, padded_linear])
+@pytest.mark.parametrize("ends", [(2, 5, 5, 9, 9, 12), (0, 0, 0, 0, 0, 12), (12, 12, 12, 12, 12, 12)])
+@pytest.mark.parametrize("side_by_side", [False, True])
+def test_each_row_meets_its_groups_weights(product, ends, side_by_side):
+    """Also where the weights of all experts stand side by side, as in the first layer."""
+    x, weight, bias = normal(12, 4), normal(2, 3, 4, 5, seed=1), normal(2, 3, 5, seed=2)
+    if side_by_side:
+        weight = weight.transpose(1, 2).contiguous().transpose(1, 2)
+    starts = (0, *ends)
+    groups = [next(g for g in range(6) if starts[g] <= row < ends[g]) for row in range(12)]
+
+    def plain(x, weight, bias, _):
+        rows = [x[row] @ weight[g // 3, g % 3] + bias[g // 3, g % 3] for row, g in enumerate(groups)]
+        return torch.stack(rows)
+
+    def look(function):
+        leaves = [each.detach().requires_grad_() for each in (x, weight, bias)]
+        result = function(*leaves, ends)
+        return result.detach(), *torch.autograd.grad((result * normal(12, 5, seed=3)).sum(), leaves)
+
+    for found, expected in zip(look(product), look(plain), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_rows_are_sorted_by_run_and_expert_and_come_back_in_order():
+    chosen = torch.tensor([[[2, 0, 2, 1], [0, 0, 1, 2]], [[1, 1, 1, 1], [0, 2, 2, 2]]])  # [R, S, B]
+    dispatch = Dispatch.of(chosen, 3)
+    assert dispatch.ends == (3, 5, 8, 9, 13, 16)
+    x = torch.arange(8).view(2, 4, 1)  # each image is its number
+    images = dispatch.images(x).flatten()
+    assert torch.equal(dispatch.choices(images), x.view(2, 1, 4).expand(2, 2, 4))
+    values = normal(2, 2, 4, 1)
+    assert torch.equal(dispatch.choices(dispatch.rows(values).flatten()), values.squeeze(-1))
+    experts = dispatch.rows(chosen.unsqueeze(-1)).flatten()
+    assert experts[:8].tolist() == sorted(experts[:8].tolist())

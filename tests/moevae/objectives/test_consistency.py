@@ -1,0 +1,201 @@
+"""Smoothness: the gate's answer nearby, against closed forms, brute force and torch's own moves."""
+
+import math
+from typing import get_args, get_type_hints
+
+import pytest
+import torch
+from small import normal
+from torch import distributions
+
+from moevae.config import schema
+from moevae.data.neighbors import nearest
+from moevae.models.gate import gate_log_probs
+from moevae.objectives import consistency
+from moevae.objectives.consistency import (
+    ROTATION,
+    SHIFT,
+    STRETCH,
+    Neighborhood,
+    Smoothness,
+    jitter,
+    neighbors,
+    roughness,
+    stretch,
+    stretched_neighbors,
+    virtual_adversarial,
+)
+from moevae.utils.rng import Streams
+
+SIDE, EXPERTS, BATCH = 10, 3, 6
+PIXELS = SIDE * SIDE
+SMOOTH = sorted(set(get_args(get_type_hints(schema.ObjectiveConfig)["smoothness"])) - {"none"})
+
+
+def neighborhood(weight, images, radius, seeds=(1, 2)):
+    """A linear gate; weight [R, D, K], images [R, B, D]."""
+
+    def ask(x):
+        return gate_log_probs((x @ weight).transpose(1, 2), torch.ones(len(weight)))
+
+    streams = (Streams(seeds, name) for name in ("directions", "jitters"))
+    return Neighborhood(ask, images, ask(images), radius, (SIDE, SIDE), *streams, lambda: images.flip(1))
+
+
+def random(radius=1.0, experts=EXPERTS):
+    weight = 0.3 * normal(2, PIXELS, experts).float()
+    images = torch.rand(2, BATCH, PIXELS, generator=torch.Generator().manual_seed(3))
+    return weight.requires_grad_(), images, torch.full((2, BATCH), radius)
+
+
+def kl(log_q, log_p):
+    """Of [R, K, B], by torch.distributions."""
+    q, p = (distributions.Categorical(logits=logits.transpose(1, 2)) for logits in (log_q, log_p))
+    return distributions.kl_divergence(q, p)
+
+
+def test_between_two_experts_the_worst_direction_is_that_of_their_weights():
+    weight, images, radius = random(experts=2)
+    around = neighborhood(weight, images, radius)
+    axis = torch.nn.functional.normalize(weight[:, :, 1] - weight[:, :, 0], dim=1).unsqueeze(1)
+    ends = [kl(around.log_probs, around.ask(images + sign * axis)) for sign in (1, -1)]
+    found = virtual_adversarial(around)
+    # One of the two ends, whichever side the first guess lay on.
+    nearest = torch.stack([(found - end).abs() for end in ends]).amin(0)
+    torch.testing.assert_close(nearest, torch.zeros_like(nearest), rtol=0, atol=1e-5)
+
+
+def test_the_worst_change_is_worse_than_changes_in_random_directions():
+    weight, images, radius = random(radius=0.5)
+    around = neighborhood(weight, images, radius)
+    found = virtual_adversarial(around)
+    for seed in range(20):
+        direction = consistency.unit(normal(2, BATCH, PIXELS, seed=seed).float())
+        assert (found > around.change(images + 0.5 * direction)).all()
+
+
+def test_nothing_changes_where_the_ball_is_a_point_or_the_gate_does_not_look():
+    weight, images, radius = random()
+    assert virtual_adversarial(neighborhood(weight, images, 0 * radius)).abs().max() < 1e-6
+    blind = torch.zeros_like(weight).requires_grad_()
+    for name in ("virtual-adversarial", "augment", "both"):
+        change = roughness(name, neighborhood(blind, images, radius))
+        assert torch.equal(change, torch.zeros(2, BATCH))
+        change.sum().backward()
+        assert blind.grad.isfinite().all()
+
+
+def test_the_image_teaches_its_neighbor_and_not_the_other_way():
+    weight, images, radius = random()
+    clean = weight.detach().clone().requires_grad_()
+    log_probs = gate_log_probs((images @ clean).transpose(1, 2), torch.ones(2))
+    around = neighborhood(weight, images, radius)
+    roughness("both", Neighborhood(**{**vars(around), "log_probs": log_probs})).sum().backward()
+    assert clean.grad is None
+    assert (weight.grad != 0).any()
+
+
+def test_neighbors_are_smooth_by_the_chance_that_both_get_one_expert():
+    weight, images, radius = random()
+    around = neighborhood(weight, images, radius)
+    q = distributions.Categorical(logits=around.log_probs.transpose(1, 2)).probs.double()
+    chance = (q * q.flip(1)).sum(-1)
+    torch.testing.assert_close(neighbors(around).double(), -chance.log() / 2, rtol=0, atol=1e-5)
+    sure = gate_log_probs(torch.eye(EXPERTS)[None, :, :1].expand(1, EXPERTS, 4) * 1e4, torch.ones(1))
+    agreed = Neighborhood(**{**vars(around), "log_probs": sure, "ask": lambda _: sure})
+    assert torch.equal(neighbors(agreed), torch.zeros(1, 4))
+
+
+def test_neighbors_learn_from_each_other():
+    weight, images, radius = random()
+    clean = weight.detach().clone().requires_grad_()
+    log_probs = gate_log_probs((images @ clean).transpose(1, 2), torch.ones(2))
+    around = neighborhood(weight, images, radius)
+    neighbors(Neighborhood(**{**vars(around), "log_probs": log_probs})).sum().backward()
+    # The pairs of the batch are each other's neighbors, so that either side learns the same.
+    torch.testing.assert_close(clean.grad, weight.grad)
+    assert (weight.grad != 0).any()
+
+
+def test_the_neighbors_that_are_looked_at_are_all_of_the_nearest_and_no_others():
+    pixels = torch.rand(30, PIXELS, generator=torch.Generator().manual_seed(8))
+    runs = [
+        schema.override(schema.RunConfig(seed=seed), {"objective.smoothness": "neighbors"}) for seed in (1, 2)
+    ]
+    smooth = Smoothness(runs, pixels, (SIDE, SIDE), torch.device("cpu"))
+    rows, seen = torch.stack([torch.arange(30), torch.arange(30).flip(0)]), []
+
+    def look(places):
+        seen.append(places)
+        return pixels[places]
+
+    def ask(images):
+        return torch.full((2, EXPERTS, images.shape[1]), 1 / EXPERTS).log()
+
+    for _ in range(200):
+        loss = smooth(ask, look, pixels[rows], ask(pixels[rows]), rows)
+    torch.testing.assert_close(loss, torch.full((2,), math.log(EXPERTS) / 2))
+    near = nearest(pixels)
+    for run in (0, 1):
+        for place in range(30):
+            found = {int(places[run][rows[run] == place]) for places in seen}
+            assert found == set(near[place].tolist())
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_alone_equals_in_company_bit_for_bit(name):
+    weight, images, radius = random()
+    together = roughness(name, neighborhood(weight, images, radius))
+    for run, seed in enumerate((1, 2)):
+        own = slice(run, run + 1)
+        alone = roughness(name, neighborhood(weight[own], images[own], radius[own], (seed,)))
+        assert torch.equal(alone, together[own])
+
+
+@pytest.mark.parametrize("name", [name for name in SMOOTH if "+" in name])
+def test_what_a_plus_joins_is_added(name):
+    first, second = name.split("+")
+    parts = [roughness(part, neighborhood(*random())) for part in (first, second)]
+    torch.testing.assert_close(roughness(name, neighborhood(*random())), sum(parts))
+
+
+def test_a_stretched_neighbor_is_the_neighbor_at_other_proportions():
+    weight, images, radius = random()
+    around = neighborhood(weight, images, radius)
+    # The same streams once more tell which proportions were drawn.
+    draws = 2 * Streams((1, 2), "jitters").uniform(BATCH, 2) - 1
+    made = stretch(images.flip(1), draws, (SIDE, SIDE))
+    neighbor = Neighborhood(**{**vars(around), "neighbor": lambda: made})
+    assert torch.equal(stretched_neighbors(around), neighbors(neighbor))
+    assert not torch.equal(stretched_neighbors(around), neighbors(around))
+
+
+def moved(images, right=0.0, down=0.0, turn=0.0, growth=0.0):
+    draws = torch.tensor([right, down, turn, growth]).expand(*images.shape[:2], 4)
+    return jitter(images, draws, (SIDE, SIDE)).unflatten(-1, (SIDE, SIDE))
+
+
+def test_jitter_moves_turns_and_scales_as_it_says():
+    images = torch.rand(2, BATCH, PIXELS, generator=torch.Generator().manual_seed(4))
+    pictures = images.unflatten(-1, (SIDE, SIDE))
+    close = {"rtol": 0, "atol": 1e-5}
+    torch.testing.assert_close(moved(images), pictures, **close)
+    pixel = 1 / SIDE / SHIFT
+    torch.testing.assert_close(moved(images, right=pixel)[..., 1:], pictures[..., :-1], **close)
+    torch.testing.assert_close(moved(images, down=pixel)[..., 1:, :], pictures[..., :-1, :], **close)
+    quarter = moved(images, turn=math.pi / 2 / ROTATION)
+    torch.testing.assert_close(quarter, torch.rot90(pictures, -1, (-2, -1)), **close)
+    assert moved(torch.ones_like(images), growth=-1.0).mean() < 0.9  # shrunk: black at the edges
+    torch.testing.assert_close(moved(torch.ones_like(images), growth=1.0), torch.ones_like(pictures), **close)
+
+
+@pytest.mark.parametrize(("wider", "higher"), [(1.0, 0.0), (0.0, 1.0), (0.5, -0.5), (-1.0, -1.0)])
+def test_a_stretch_moves_a_bright_spot_away_from_the_center_by_its_factors(wider, higher):
+    side = 61
+    rows, columns = torch.meshgrid(*2 * [torch.arange(side) - side // 2], indexing="ij")
+    spot = torch.exp(-((columns - 4.0) ** 2 + (rows + 5.0) ** 2) / 8).reshape(1, 1, -1)
+    draws = torch.tensor([wider, higher]).expand(1, 1, 2)
+    found = stretch(spot, draws, (side, side)).reshape(side, side)
+    center = [float((where * found).sum() / found.sum()) for where in (columns, rows)]
+    assert center == pytest.approx([4 * math.exp(STRETCH * wider), -5 * math.exp(STRETCH * higher)], abs=0.05)
+    torch.testing.assert_close(stretch(spot, 0 * draws, (side, side)), spot, rtol=0, atol=1e-5)

@@ -1,0 +1,132 @@
+"""Runs trained so many at a time: the same bits whatever the chunk, and halves where memory is short."""
+
+import pytest
+import torch
+from small import ODD, config, images, same, weights
+
+from moevae.config.presets import digits, mnist
+from moevae.config.schema import override
+from moevae.errors import ConfigError
+from moevae.training.population import Population, automatic
+from moevae.training.trainer import Training, fit
+
+CPU = torch.device("cpu")
+SHAPE = ODD | {"train.epochs": 3, "model.gate_normalization": "batch"}
+RUNS = [config(SHAPE | {"objective.balance_weight": 4.0 * seed}, seed=seed) for seed in range(5)]
+DATA = images()
+
+
+def trained(population, epochs=None):
+    """Every epoch's progress; the model is that of the last."""
+    told = []
+    while not population.done and len(told) != epochs:
+        told.append(population.epoch())
+    return told
+
+
+def numbers(told):
+    return [(each.epoch, each.epochs, each.losses, each.temperatures, each.failures) for each in told]
+
+
+@pytest.fixture(scope="module")
+def together():
+    training = Training(RUNS, DATA, CPU)
+    return trained(training), training
+
+
+def agree(population, told, together):
+    expected, training = together
+    assert numbers(told) == numbers(expected)
+    assert all(
+        same(weights(population.result().model, run), weights(training.model, run)) for run in range(5)
+    )
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5, 8, None])
+def test_the_chunk_changes_no_bit(chunk, together):
+    population = Population(RUNS, DATA, CPU, chunk)
+    agree(population, trained(population), together)
+    assert len(population.parts) == -(-5 // (chunk or 5))
+
+
+def test_what_was_trained_in_chunks_goes_on_in_others(together):
+    first = Population(RUNS, DATA, CPU, 2)
+    told = trained(first, epochs=1)
+    for chunk in (5, 3):
+        state = first.state()
+        first = Population(RUNS, DATA, CPU, chunk)
+        first.restore(*state)
+        told += trained(first, epochs=1)
+    agree(first, told, together)
+    tensors, plain = first.state()
+    expected, others = together[1].state()
+    assert tensors.keys() == expected.keys()
+    assert all(torch.equal(tensors[name], expected[name]) for name in expected)
+    assert plain | {"seconds": 0} == others | {"seconds": 0}
+
+
+@pytest.mark.parametrize("when", [0, 1, 5, 7])
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_halves_are_trained_where_memory_is_short(most, when, monkeypatch, together):
+    """In the first step, in a later one, in another epoch; and in a part that is a half already."""
+    step, steps = Training.step, iter(range(1000))
+
+    def short_of_memory(training, *batch):
+        if next(steps) >= when and len(training.configs) > most:
+            raise torch.OutOfMemoryError("fake")
+        return step(training, *batch)
+
+    monkeypatch.setattr(Training, "step", short_of_memory)
+    population = Population(RUNS, DATA, CPU, 5)
+    with pytest.warns(UserWarning, match="side by side do not fit") as warned:
+        told = trained(population)
+    assert str(warned[0].message) == "5 runs side by side do not fit: training 3"
+    assert max(len(part.configs) for part in population.parts) <= most
+    agree(population, told, together)
+
+
+def test_one_run_that_does_not_fit_is_told(monkeypatch):
+    def never(training, *batch):
+        raise torch.OutOfMemoryError("fake")
+
+    monkeypatch.setattr(Training, "step", never)
+    with pytest.raises(torch.OutOfMemoryError):
+        Population(RUNS[:1], DATA, CPU).epoch()
+
+
+def test_a_run_that_failed_leaves_the_others_their_numbers(together):
+    runs = [*RUNS[:4], override(RUNS[4], {"routing.temperature": 1e-300})]
+    population = Population(runs, DATA, CPU, 2)
+    told = trained(population)
+    expected = fit(runs, DATA)
+    assert [each.epoch for each in told] == [1, 2, 3]
+    assert told[-1].failures == population.result().failures == expected.failures
+    assert [each.losses[:4] for each in told] == [each.losses[:4] for each in together[0]]
+    tensors, plain = population.state()
+    again = Population(runs, DATA, CPU, 3)
+    again.restore(tensors, plain)
+    assert again.done
+    assert again.result().failures == expected.failures
+
+
+def test_speed_counts_every_run():
+    population = Population(RUNS, DATA, CPU, 2)
+    trained(population)
+    found = population.result()
+    assert found.seconds == pytest.approx(sum(part.seconds for part in population.parts))
+    assert found.images_per_second * found.seconds == pytest.approx(5 * 3 * 96)
+
+
+def test_small_runs_train_together_and_large_ones_do_not():
+    small, large = ([override(base, {"seed": seed}) for seed in range(20)] for base in (digits(), mnist()))
+    assert automatic(small, 64, CPU) == 20
+    assert 1 <= automatic(large, 784, CPU) <= 4
+    assert automatic([override(run, {"train.batch_size": 2048}) for run in large], 784, CPU) == 1
+    assert automatic(large, 784, torch.device("cuda")) == 20
+
+
+def test_runs_of_different_shapes_are_refused():
+    with pytest.raises(ConfigError, match="may differ"):
+        Population([RUNS[0], config()], DATA, CPU, 1)
+    with pytest.raises(ConfigError, match="at least one"):
+        Population([], DATA, CPU)

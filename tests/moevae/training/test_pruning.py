@@ -1,0 +1,91 @@
+"""Extra experts go in the order of what they are worth, and those that stay do not change."""
+
+import itertools
+
+import pytest
+import torch
+from small import config, images, mixture, normal
+
+from moevae.config.presets import preset
+from moevae.config.schema import override
+from moevae.training.pruning import kept_experts, scheduled_experts
+from moevae.training.trainer import fit
+from studies.execution.config import Site
+from studies.execution.run import run_population
+
+
+def test_the_schedule_ends_at_the_number_asked_for():
+    run = config({"train.extra_experts": 10, "train.pruning_start": 0.2, "train.pruning_end": 0.7})
+    counts = [scheduled_experts(run, epoch / 20) for epoch in range(21)]
+    assert counts[:5] == [14] * 5
+    assert counts[14:] == [4] * 7
+    assert counts == sorted(counts, reverse=True)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_schedule_without_length_prunes_at_once(share):
+    run = config({"train.extra_experts": 3, "train.pruning_start": share, "train.pruning_end": share})
+    assert [scheduled_experts(run, share - 0.01), scheduled_experts(run, share)] == [7, 4]
+
+
+def test_the_expert_that_is_missed_least_goes():
+    """By brute force: of all sets with one expert less, the one whose marginal bound is highest."""
+    model = mixture(config({"model.num_experts": 5}), seeds=(0, 1))
+    x = images().train[:40].double()
+    noise = x.new_zeros(2, 5, len(x), model.latent_size)
+    recon, kl_z = model.experts.dense(x.expand(2, -1, -1), noise)
+    for run, bounds in enumerate(recon - kl_z):
+        best = max(
+            itertools.combinations(range(5), 4), key=lambda kept: bounds[list(kept)].logsumexp(0).mean()
+        )
+        assert kept_experts(model, x, 4)[run].tolist() == list(best)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"model.encoder": "shared"},
+        {"model.expert_network": "conv", "model.expert_hidden": (3,)},
+        {"model.decoder": "deformable", "model.likelihood": "gaussian"},
+        {"model.likelihood": "autoregressive"},
+    ],
+)
+def test_the_experts_that_are_kept_do_not_change(changes):
+    model = mixture(config({"model.num_experts": 5} | changes), seeds=(0, 1))
+    kept = torch.tensor([[3, 0, 4], [1, 2, 3]])
+    fewer, x = model.keep_experts(kept), images().train[None, :7].expand(2, -1, -1).double()
+    noise = normal(2, 5, 7, model.latent_size)
+    there = kept[..., None, None].expand(-1, -1, 7, noise.shape[-1])
+    both = zip(model.experts.dense(x, noise), fewer.experts.dense(x, noise.gather(1, there)), strict=True)
+    for before, after in both:
+        assert torch.allclose(before.gather(1, kept.unsqueeze(-1).expand(-1, -1, 7)), after)
+    logits = model.gate(x).gather(1, kept.unsqueeze(-1).expand(-1, -1, 7))
+    assert torch.allclose(logits, fewer.gate(x))
+
+
+def test_a_record_is_the_same_after_an_interruption(tmp_path):
+    changes = {"model.num_experts": 3, "train.extra_experts": 2, "train.epochs": 4, "data.train_size": 128}
+    run = override(preset("digits"), changes)
+
+    def stop(report):
+        if report.epoch == 3:
+            raise KeyboardInterrupt
+
+    site = Site(snapshots=str(tmp_path), snapshot_seconds=0)
+    with pytest.raises(KeyboardInterrupt):
+        run_population([run], site, stop)
+    assert list(tmp_path.glob("*.snapshot"))
+    told = []
+    (resumed,) = run_population([run], site, told.append)
+    (whole,) = run_population([run])
+    assert [report.epoch for report in told] == [3, 4]
+    assert resumed.record.metrics == whole.record.metrics
+    assert resumed.files == whole.files
+
+
+def test_training_ends_with_the_number_asked_for():
+    found = fit([config({"train.extra_experts": 2, "train.epochs": 3})], images())
+    assert found.model.config.num_experts == 4
+    assert len(set(found.origins[0].tolist())) == 4
+    assert found.origins.max() < 6

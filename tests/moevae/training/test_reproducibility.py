@@ -1,0 +1,166 @@
+"""The same bits: alone as in company, in any order, in two sittings as in one, in a fresh process as here."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from small import EVEN, ODD, config, images, population, same, weights
+
+from moevae.config.presets import mnist
+from moevae.config.schema import override
+from moevae.data.datasets import Images
+from moevae.evaluation.evaluate import evaluate
+from moevae.training.trainer import Training, fit
+
+CPU = torch.device("cpu")
+SIZES = pytest.mark.parametrize("sizes", [EVEN, ODD], ids=["even", "odd"])
+
+
+@SIZES
+@pytest.mark.parametrize("kind", ["soft", "hard", "gumbel", "top-k"])
+@pytest.mark.parametrize("batch", [16, 48])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_company_changes_no_bit(sizes, kind, batch, threads, one_thread_again):
+    torch.set_num_threads(threads)
+    changes = {"train.batch_size": batch, "routing.top_k": 2}
+    configs, data = population(sizes, kind, **changes), images(train=320)
+    losses = []
+    together = fit(configs, data, on_epoch=lambda progress: losses.append(progress.losses))
+    for run, own in enumerate(configs):
+        curve = []
+        alone = fit([own], data, on_epoch=lambda progress, curve=curve: curve.append(progress.losses[0]))
+        assert same(weights(alone.model, 0), weights(together.model, run))
+        assert curve == [epoch[run] for epoch in losses]
+
+
+@SIZES
+@pytest.mark.parametrize(
+    "smoothness", ["virtual-adversarial", "augment", "both", "virtual-adversarial+stretched-neighbors"]
+)
+def test_company_changes_no_bit_of_smooth_gates(sizes, smoothness):
+    smooth = {"objective.smoothness": smoothness, "model.gate_normalization": "batch"}
+    configs, data = population(sizes, "top-k", **smooth, **{"train.batch_size": 16}), images()
+    together = fit(configs, data)
+    for run, own in enumerate(configs):
+        assert same(weights(fit([own], data).model, 0), weights(together.model, run))
+
+
+@SIZES
+@pytest.mark.parametrize("kind", ["soft", "top-k"])
+def test_company_changes_no_bit_where_pixels_depend_on_pixels(sizes, kind):
+    changes = {"model.likelihood": "autoregressive", "train.batch_size": 16, "train.num_samples": 2}
+    configs, data = population(sizes, kind, **changes), images()
+    together = fit(configs, data)
+    for run, own in enumerate(configs):
+        assert same(weights(fit([own], data).model, 0), weights(together.model, run))
+
+
+LEARNING = pytest.mark.parametrize(
+    ("kind", "schedule", "balancing"),
+    [
+        ("soft", "learned", "sinkhorn"),
+        ("gumbel", "learned", "loss-free"),
+        ("top-k", "learned", "importance-cv2"),
+        ("hard", "exponential", "loss-free"),
+        ("soft", "exponential", "switch"),
+    ],
+)
+
+
+@SIZES
+@LEARNING
+def test_company_changes_no_bit_of_what_gates_learn_beside_weights(sizes, kind, schedule, balancing):
+    changes = {"train.batch_size": 16, "objective.balancing": balancing}
+    configs, data = population(sizes, kind, schedule, **changes), images()
+    together = fit(configs, data)
+    for run, own in enumerate(configs):
+        assert same(weights(fit([own], data).model, 0), weights(together.model, run))
+
+
+@LEARNING
+def test_a_restored_training_goes_on_bit_for_bit(kind, schedule, balancing):
+    changes = {"objective.balancing": balancing, "train.epochs": 4}
+    configs, data = population(ODD, kind, schedule, **changes), images()
+    whole, half, rest = (Training(configs, data, CPU) for _ in range(3))
+    for _ in range(2):
+        half.epoch()
+    rest.restore(*half.state())
+    through = [whole.epoch().temperatures for _ in range(4)]
+    assert [rest.epoch().temperatures for _ in range(2)] == through[2:]
+    for run in range(3):
+        assert same(weights(whole.model, run), weights(rest.model, run))
+
+
+def test_company_changes_no_bit_at_mnists_sizes_on_two_threads(one_thread_again):
+    """Red without MKL_CBWR=AUTO,STRICT, which must stand before torch loads its libraries."""
+    torch.set_num_threads(2)
+    runs = [override(mnist(), {"train.epochs": 1, "train.batch_size": 128, "seed": seed}) for seed in (0, 1)]
+    pixels = torch.rand(256, 784, generator=torch.Generator().manual_seed(0))
+    data = Images("noise", "0" * 64, 28, 28, pixels, pixels[:0], pixels[:0])
+    assert same(weights(fit(runs, data).model, 1), weights(fit(runs[1:], data).model, 0))
+
+
+@SIZES
+@pytest.mark.parametrize("batch", [5, 13, 37])
+def test_company_changes_rounding_at_most_where_batches_are_odd(sizes, batch):
+    configs, data = population(sizes, **{"train.batch_size": batch}), images()
+    together = fit(configs, data)
+    for run, own in enumerate(configs):
+        alone, company = weights(fit([own], data).model, 0), weights(together.model, run)
+        for name, value in company.items():
+            torch.testing.assert_close(alone[name], value, rtol=1e-5, atol=1e-6)
+
+
+@SIZES
+@pytest.mark.parametrize("kind", ["soft", "top-k"])
+def test_company_changes_rounding_at_most_in_bfloat16(sizes, kind):
+    """oneDNN rounds small products by how many there are."""
+    changes = {"train.batch_size": 16, "train.precision": "bfloat16"}
+    configs, data, curves = population(sizes, kind, **changes), images(), []
+    fit(configs, data, on_epoch=lambda progress: curves.append(progress.losses))
+    for run, own in enumerate(configs):
+        alone = []
+        fit([own], data, on_epoch=lambda progress, alone=alone: alone.append(progress.losses[0]))
+        assert alone == pytest.approx([losses[run] for losses in curves], rel=5e-3)
+
+
+def test_no_two_runs_and_no_two_purposes_share_a_stream():
+    training = Training(population(EVEN), images(), CPU)
+    streams = tuple(training._streams().values())
+    starts = [each.initial_seed() for stream in streams for each in stream.generators]
+    assert len(set(starts)) == len(starts) == len(training.configs) * len(streams) == 21
+
+
+def test_the_order_of_runs_does_not_matter():
+    configs, data = population(ODD), images()
+    forth, back = fit(configs, data), fit(configs[::-1], data)
+    assert all(same(weights(forth.model, run), weights(back.model, 2 - run)) for run in range(3))
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
+    run, data = config(), images()
+    first, again, other = (fit([each], data).model for each in (run, run, override(run, {"seed": 1})))
+    assert same(weights(first, 0), weights(again, 0))
+    assert not same(weights(first, 0), weights(other, 0))
+
+
+FRESH = """
+import sys
+from small import ODD, config, images
+from moevae.evaluation.evaluate import evaluate
+from moevae.training.trainer import fit
+runs = [config(ODD, seed=seed) for seed in map(int, sys.argv[1:])]
+print(evaluate(fit(runs, images()).model, runs, images())[0].metrics)
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_a_fresh_process_gives_the_same_metrics_and_loads_no_compiler(pytestconfig):
+    runs, folder = [config(ODD, seed=seed) for seed in (5, 6)], pytestconfig.rootpath / "tests" / "support"
+    here = evaluate(fit(runs, images()).model, runs, images())[0].metrics
+    code = f"import moevae{FRESH}"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "5", "9"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines() == [str(here), "False"]

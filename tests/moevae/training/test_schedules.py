@@ -1,0 +1,51 @@
+"""Temperature schedules: end points, direction, and the curve that the name promises."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moevae.config.schema import RoutingConfig
+from moevae.training.schedules import SCHEDULES, temperature
+
+POSITIVE = st.floats(1e-3, 1e3)
+MOVING = sorted(SCHEDULES.keys() - {"constant"})
+
+
+def routing(kind, start, end):
+    return RoutingConfig(schedule=kind, temperature=start, final_temperature=end)
+
+
+@given(st.sampled_from(MOVING), POSITIVE, POSITIVE)
+def test_ends(kind, start, end):
+    assert temperature(routing(kind, start, end), 0.0) == pytest.approx(start)
+    assert temperature(routing(kind, start, end), 1.0) == pytest.approx(end)
+
+
+@given(st.sampled_from(sorted(SCHEDULES)), POSITIVE, POSITIVE)
+def test_goes_one_way_between_the_ends(kind, start, end):
+    path = np.array([temperature(routing(kind, start, end), p) for p in np.linspace(0, 1, 21)])
+    assert (np.diff(path) * np.sign(end - start) >= -1e-9 * max(start, end)).all()
+    assert (path > 0).all()
+
+
+def test_constant_ignores_the_final_temperature():
+    assert {temperature(routing("constant", 2.0, 9.0), p) for p in (0.0, 0.3, 1.0)} == {2.0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "progress", "expected"),
+    [
+        ("linear", 0.25, 4 + 0.25 * (1 - 4)),
+        ("exponential", 0.5, 2.0),  # the geometric mean of 4 and 1
+        ("cosine", 0.5, 2.5),
+        ("cosine", 1 / 3, 1 + 3 * 0.75),
+    ],
+)
+def test_curve(kind, progress, expected):
+    assert temperature(routing(kind, 4.0, 1.0), progress) == pytest.approx(expected)
+
+
+def test_every_schedule_of_the_configuration_is_there():
+    literal = RoutingConfig.__pydantic_fields__["schedule"].annotation
+    assert set(literal.__args__) == {*SCHEDULES, "learned"}

@@ -1,0 +1,62 @@
+"""Devices: chosen by name, refused by name, described for the record."""
+
+import os
+
+import pytest
+import torch
+
+from moevae.errors import ConfigError
+from moevae.utils import devices
+
+
+def test_the_cpu_is_always_there():
+    assert devices.resolve("cpu") == torch.device("cpu")
+    assert devices.available()[-1] == torch.device("cpu")
+
+
+def test_auto_takes_the_first_accelerator_there_is():
+    expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    assert devices.resolve("auto").type == expected
+
+
+@pytest.mark.parametrize("name", ["tpu", "cpu:x", "cpu:7", "cuda:99", "", "CPU", "xla"])
+def test_a_device_that_is_not_there_is_refused_in_one_line(name):
+    with pytest.raises(ConfigError) as caught:
+        devices.resolve(name)
+    message = str(caught.value)
+    assert message.startswith(f"device {name!r}: not on this machine, which has ")
+    assert "cpu" in message
+    assert "\n" not in message
+
+
+def test_preparing_flushes_denormals_and_sets_threads():
+    before = torch.get_num_threads()
+    try:
+        devices.prepare(threads=1)
+        assert torch.get_num_threads() == 1
+        assert (torch.tensor([1e-39]) * 0.5).item() == 0
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_description_is_what_the_machine_says():
+    found = devices.describe(torch.device("cpu"))
+    assert (found["device"], found["precision"]) == ("cpu", "float32")
+    assert found["threads"] == torch.get_num_threads()
+    assert found["cores"] == os.cpu_count()
+    assert found["device_name"]
+    assert found["memory_gib"] > 0
+
+
+def test_waiting_for_the_cpu_is_no_error():
+    devices.synchronize(torch.device("cpu"))
+
+
+def test_energy_is_the_sum_of_the_processors_counters(tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "_POWER", tmp_path)
+    assert devices.energy(torch.device("cpu")) is None
+    for package, microjoules in enumerate(("1500000\n", "500000\n")):
+        (tmp_path / f"intel-rapl:{package}").mkdir()
+        (tmp_path / f"intel-rapl:{package}" / "energy_uj").write_text(microjoules)
+    assert devices.energy(torch.device("cpu")) == 2.0
+    assert devices.energy(torch.device("mps")) is None

@@ -1,0 +1,134 @@
+"""Data and code are known by their content: what changes a number changes a digest, and nothing else does."""
+
+import hashlib
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import moevae
+from moevae.config.schema import DataConfig
+from moevae.data.datasets import identify, load_images, load_labels
+from moevae.utils import identity
+from moevae.utils.identity import DataIdentity, differences, merged
+
+IMAGES = np.random.default_rng(0).random((20, 2, 8)).astype(np.float32)
+LABELS = np.arange(20) % 3
+
+
+def identified(folder: Path, images=IMAGES, labels=LABELS, **data):
+    np.savez(folder / "own.npz", images=images, **({} if labels is None else {"labels": labels}))
+    config = DataConfig(name=f"npz:{folder / 'own.npz'}", **data)
+    return identify(load_images(config), load_labels(config))
+
+
+def test_any_change_of_images_or_labels_is_another_identity(tmp_path):
+    pixel, label = IMAGES.copy(), LABELS.copy()
+    pixel[7, 1, 3] = 1 - pixel[7, 1, 3]
+    label[7] = (label[7] + 1) % 3
+    found = [
+        identified(tmp_path),
+        identified(tmp_path, images=pixel),
+        identified(tmp_path, images=IMAGES.reshape(20, 4, 4)),
+        identified(tmp_path, labels=label),
+        identified(tmp_path, labels=np.array(["a", "b", "c"])[LABELS]),
+        identified(tmp_path, labels=np.array(["a", "b", "d"])[LABELS]),
+        identified(tmp_path, labels=None),
+    ]
+    for one, other in itertools.combinations(found, 2):
+        assert one != other
+        assert differences(one, other)
+
+
+def test_a_split_of_the_same_images_has_the_same_identity(tmp_path):
+    one = identified(tmp_path)
+    assert identified(tmp_path, train_size=5, validation_size=4, split_seed=3, imbalance=0.5) == one
+    assert one.images == hashlib.sha256(IMAGES.tobytes()).hexdigest()
+
+
+def test_what_is_not_known_is_compatible():
+    one = DataIdentity("a", None, None)
+    other = DataIdentity("a", "b", (2, 3))
+    assert differences(one, other) == differences(other, one) == []
+    assert merged(one, other) == merged(other, one) == other
+    assert differences(DataIdentity("a", "", None), other)
+    assert differences(one, DataIdentity("c", None, None))
+
+
+def test_official_classes_have_their_digest():
+    labels = load_labels(DataConfig(name="digits"))
+    assert labels is not None
+    assert len(labels.sha256) == 64
+    assert labels.sha256 == load_labels(DataConfig(name="digits", train_size=100)).sha256
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    folder = tmp_path / "toycode"
+    (folder / "below").mkdir(parents=True)
+    for name in ("__init__.py", "below/__init__.py", "below/a.py"):
+        (folder / name).write_text("x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return folder
+
+
+def source(name="toycode") -> str:
+    identity.of_code.cache_clear()
+    return identity.of_code(name).source
+
+
+def test_code_is_known_by_its_source_files(package):
+    first = source()
+    (package / "notes.txt").write_text("nothing that computes")
+    assert source() == first
+    (package / "below" / "a.py").write_text("x = 2\n")
+    changed = source()
+    assert changed != first
+    (package / "below" / "a.py").write_text("x = 1\n")
+    assert source() == first
+    (package / "below" / "a.py").rename(package / "below" / "b.py")
+    assert source() not in (first, changed)
+
+
+def test_a_running_process_keeps_the_identity_it_began_with(package):
+    first = source()
+    (package / "below" / "a.py").write_text("x = 2\n")
+    assert identity.of_code("toycode").source == first
+
+
+def git(folder: Path, *arguments: str) -> str:
+    own = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *own, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_an_installation_does_not_name_the_commit_of_a_repository_around_it(tmp_path):
+    """A wheel in an environment inside another repository, then the same files committed there."""
+    place = tmp_path / ".venv" / "lib"
+    place.mkdir(parents=True)
+    shutil.copytree(Path(moevae.__file__).parent, place / "moevae", ignore=shutil.ignore_patterns("*.pyc"))
+    (tmp_path / "theirs.txt").write_text("")
+    (tmp_path / ".gitignore").write_text(".venv\n")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", "theirs.txt", ".gitignore")
+    git(tmp_path, "commit", "--quiet", "--message", "theirs")
+    look = "from moevae.utils import provenance; print(provenance.commit())"
+
+    def told(**environment: str) -> str:
+        variables = {**os.environ, "PYTHONPATH": str(place), **environment}
+        return subprocess.run(
+            [sys.executable, "-c", look], cwd=place, env=variables, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    assert told() == "(None, None)"
+    assert told(GIT_DIR=str(tmp_path / ".git"), GIT_WORK_TREE=str(tmp_path)) == "(None, None)"
+    git(tmp_path, "add", "--force", ".venv/lib/moevae")
+    git(tmp_path, "commit", "--quiet", "--message", "ours")
+    assert told() == str((git(tmp_path, "rev-parse", "HEAD"), False))
+    (place / "moevae" / "errors.py").write_text("")
+    assert told() == str((git(tmp_path, "rev-parse", "HEAD"), True))

@@ -1,0 +1,37 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from moevae.utils import progress
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is told."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_without_a_terminal_lines_are_few_and_tell_the_time_left(clock):
+    out = io.StringIO()
+    with progress.watching(Console(file=out)) as note:
+        for epoch in range(1, 101):
+            clock[0] += 1.0
+            note(epoch, 100, {"loss": 1234.5678, "NMI": 0.25})
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "[epoch 1/100] loss 1235, NMI 0.25"
+    assert lines[1] == "[epoch 11/100, 89 s left] loss 1235, NMI 0.25"
+    assert lines[-1].startswith("[epoch 100/100, 0 s left]")
+    assert len(lines) == 11
+
+
+def test_on_a_terminal_a_bar_shows_epoch_and_metrics():
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=80)
+    with progress.watching(console) as note:
+        note(3, 10, {"loss": 12.0, "validation ELBO": -30.25})
+    shown = out.getvalue()
+    assert "epoch 3/10" in shown
+    assert "loss 12, validation ELBO -30.25" in shown

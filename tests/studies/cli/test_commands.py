@@ -1,0 +1,268 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from moevae.cli.parser import one_line
+from studies import __main__ as cli
+from studies.cli import options as arguments
+from studies.testing.toys import PROFILE, Toy
+
+SMALL = ["--set", "train.epochs=1", "--set", "data.train_size=100", "--set", "routing.temperature=1"]
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A toy profile, and toys in place of training and of the report."""
+    diary = tmp_path / "diary"
+    diary.mkdir()
+    (tmp_path / "toy.toml").write_text(PROFILE)
+    toy = Toy(diary)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("studies.execution.config.code", lambda: None)  # toys are of no code
+    monkeypatch.setattr(cli, "train", lambda configs, /, *, on_epoch, **_: toy(configs, on_epoch=on_epoch))
+    monkeypatch.setattr(cli, "check", lambda configs, **_: None)
+    monkeypatch.setattr(cli, "_write_report", lambda folder: folder / "report.md")
+    return toy
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path.relative_to(folder) for path in folder.rglob("*"))
+
+
+def test_ablate_trains_once_and_says_so(toy, capsys):
+    assert cli.main(["ablate", "--profile", "./toy.toml"]) == 0
+    first = capsys.readouterr()
+    assert first.out == "toy: 12 runs trained, 0 were there. Report: results/toy/report.md\n"
+    assert "4 cells x 3 seeds = 12 runs" in first.err
+    assert "[12/12 runs, 0 s left]" in first.err
+    assert cli.main(["ablate", "--profile", "./toy.toml"]) == 0
+    assert "all 12 runs were there, nothing to train" in capsys.readouterr().out
+    assert set(toy.counts().values()) == {1}
+
+
+def test_json_is_all_there_is_on_standard_output(toy, capsys):
+    assert cli.main(["ablate", "--profile", "./toy.toml", "--seeds", "0,7", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {
+        "study": "toy",
+        "folder": "results/toy",
+        "runs": 8,
+        "already": 0,
+        "trained": 8,
+        "failed": 0,
+        "report": "results/toy/report.md",
+    }
+    assert cli.main(["list", "--json"]) == 0
+    tree = json.loads(capsys.readouterr().out)
+    assert {"quick", "mnist-quick"} <= {profile["name"] for profile in tree["profiles"]}
+    (study,) = tree["studies"]
+    assert (study["name"], study["state"], study["runs"], study["complete"]) == ("toy", "complete", 8, 8)
+
+
+def test_a_dry_run_shows_each_cell_and_writes_nothing(toy, tmp_path, capsys):
+    before = files(tmp_path)
+    assert cli.main(["ablate", "--profile", "./toy.toml", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert len(re.findall(r"^ +\d+  balance_weight = ", told, flags=re.M)) == 4
+    assert "12 runs to train, nothing was written" in told
+    assert cli.main(["ablate", "--profile", "./toy.toml", "--dry-run", "--json"]) == 0
+    cells = json.loads(capsys.readouterr().out)["cells"]
+    assert [len(cell["runs"]) for cell in cells] == [3] * 4
+    assert files(tmp_path) == before
+
+
+def test_failed_runs_are_told(toy, monkeypatch, capsys, tmp_path):
+    failing = Toy(tmp_path / "diary", failing=frozenset({1}))
+    monkeypatch.setattr(
+        cli, "train", lambda configs, /, *, on_epoch, **_: failing(configs, on_epoch=on_epoch)
+    )
+    assert cli.main(["ablate", "--profile", "./toy.toml"]) == 0
+    told = capsys.readouterr().err
+    assert told.count("loss became nan") == 4
+    assert told.count("train.learning_rate is 0.005, try --set train.learning_rate=0.0005") == 1
+    assert "--retry-failed" in told
+    assert cli.main(["ablate", "--profile", "./toy.toml", "--seeds", "1,"]) == 1
+    assert cli.main(["list"]) == 0
+    assert "toy: complete, 8 of 12 runs, 4 failed" in capsys.readouterr().out
+
+
+def test_an_interrupt_says_how_to_go_on(toy, monkeypatch, capsys, tmp_path):
+    broken = Toy(tmp_path / "diary", broken=KeyboardInterrupt())
+    monkeypatch.setattr(cli, "train", lambda configs, /, *, on_epoch, **_: broken(configs, on_epoch=on_epoch))
+    command = ["ablate", "--profile", "./toy.toml"]
+    assert cli.main(command) == 130
+    assert (
+        "6 of 12 runs are done; go on with: python -m studies ablate --profile ./toy.toml"
+        in capsys.readouterr().err
+    )
+    assert cli.main(["list"]) == 0
+    assert "toy: incomplete, 6 of 12 runs" in capsys.readouterr().out
+
+
+def test_sigterm_ends_like_an_interrupt(toy, monkeypatch, capsys):
+    def train(configs, /, *, on_epoch, **_):
+        if toy.counts():
+            os.kill(os.getpid(), signal.SIGTERM)
+        return toy(configs, on_epoch=on_epoch)
+
+    monkeypatch.setattr(cli, "train", train)
+    monkeypatch.setenv("NOX_CURRENT_SESSION", "ablations")
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["ablate", "--profile", "./toy.toml"]) == 143
+    told = capsys.readouterr().err
+    assert "3 of 12 runs are done; go on with: nox -s ablations -- --profile ./toy.toml" in told
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ([], "expected one of {ablate, search, dashboard, list, report, verify, rebuild-storage}"),
+        (["ablat"], "did you mean ablate?"),
+        (["ablate", "--sedes", "3"], "unknown option --sedes: did you mean --seeds?"),
+        (["ablate", "--seed", "3"], "unknown option --seed: did you mean --seeds?"),
+        (["ablate", "--epochs", "3"], "unknown option --epochs: write --set train.epochs=3"),
+        (["list", "--epochs"], "unknown option --epochs: python -m studies list --help tells"),
+        (["report", "a", "b"], "'b': nothing more is expected here"),
+        (["verify"], "python -m studies verify needs STUDY|DIR: name of a study, or its folder"),
+        (["ablate", "--device", "gpu"], "'gpu'"),
+        (["ablate", "--profile"], "--profile"),
+        (["ablate", "--profile", "quik"], "did you mean quick"),
+        (["ablate", "--profile", "no/such.toml"], "no/such.toml"),
+        (["ablate", "--seeds", ""], "--seeds ''"),
+        (["ablate", "--seeds", "0"], "--seeds '0'"),
+        (["ablate", "--seeds", "3,3"], "seed 3 is there twice"),
+        (["ablate", "--set", "train.epochs"], "KEY=VALUE"),
+        (["ablate", "--set", "routing.temperature=0"], "routing.temperature = 0"),
+        (["ablate", "--set", "model.num_experts=0"], "model.num_experts = 0"),
+        (["ablate", "--set", "objective.balance_weight=nan"], "objective.balance_weight"),
+        (["ablate", "--set", "data.name=minst"], "minst"),
+        (["ablate", "--storage", "nonsense"], "--storage nonsense: no such storage; expected sqlite:"),
+        (["ablate", "--storage", "foo://me:secret@x"], "--storage foo://me:***@x: no such storage"),
+        (["search", "--storage", "sqlite://:x:y"], "--storage sqlite://:x:y: no such storage"),
+        (["report", "nowhere"], "no study 'nowhere'"),
+        (["report"], "no studies here"),
+        (["verify", "nowhere"], "no study 'nowhere'"),
+        (["rebuild-storage", "nowhere"], "no study 'nowhere'"),
+        (["ablate", "--workers", "0"], "--workers '0'"),
+        (["ablate", "--population-chunk", "0"], "--population-chunk '0'"),
+        (["ablate", "--memory", "much"], "--memory 'much'"),
+        (["ablate", "--dask", "nowhere"], "--dask nowhere: missing port number"),
+        (["ablate", "--dask", "foo://x:3"], "--dask foo://x:3: unknown address scheme 'foo'"),
+        (["ablate", "--workers", "2", "--dask", "tcp://localhost:1"], "--dask and --workers"),
+    ],
+)
+def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, told, toy, tmp_path, capsys):
+    before = files(tmp_path)
+    try:
+        code = cli.main(command)
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert line.startswith("error: ")
+    assert told.lower() in line.lower()
+    assert files(tmp_path) == before
+
+
+def test_help_fits_a_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ([], *([each.name] for each in arguments.COMMANDS)):
+        with pytest.raises(SystemExit) as stop:
+            arguments.parse([*command, "--help"])
+        assert stop.value.code == 0
+        told = capsys.readouterr().out
+        usage, *lines = told.splitlines()
+        assert usage.startswith("usage: ")
+        assert len(usage) <= 115
+        assert max(map(len, lines)) <= 80
+        assert told.count("None)") == 0
+
+
+def test_the_list_fits_a_terminal_and_says_what_to_expect(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("COLUMNS", "50")
+    assert cli.main(["list", "--results", str(tmp_path / "none")]) == 0
+    told = capsys.readouterr().out
+    assert max(map(len, told.splitlines()[1:-1])) <= 50
+    assert "24 cells x 3 seeds; expect 3 minutes on 2 CPU cores\n" in " ".join(told.split("\n      "))
+
+
+def test_the_expected_time_is_that_of_the_profiles_own_seeds(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for options, told in (
+        ([], "; expect 3 minutes on"),
+        (["--seeds", "5"], "; for 3 seeds without baselines expect 3 minutes on"),
+        (["--baselines", "kmeans"], "; for 3 seeds without baselines expect 3 minutes on"),
+    ):
+        assert cli.main(["ablate", "--dry-run", *options]) == 0
+        assert told in capsys.readouterr().out
+
+
+def test_boxes_with_and_without_utf8_become_one_line():
+    drawn = "╭─ Title ─╮\n│ Something │\n│ is wrong. │\n│ ───────── │\n│ For help  │\n╰───────────╯\n"
+    plain = " Title     \n --------- \n Something \n is wrong. \n --------- \n For help  \n\n"
+    assert one_line(drawn, None, "it") == one_line(plain, None, "it") == "something is wrong."
+
+
+def test_listing_needs_neither_torch_nor_optuna(tmp_path):
+    code = (
+        "import sys; from studies.__main__ import main; main(['list']); main(['ablate', '--dry-run'])\n"
+        "assert not {'torch', 'optuna', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, capture_output=True)
+
+
+def test_a_missing_device_or_data_set_is_found_before_anything_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["ablate", *SMALL, "--set", "data.name=npz:nothing.npz"]) == 2
+    assert "nothing.npz" in capsys.readouterr().err
+    assert cli.main(["ablate", "--set", "data.train_size=100000"]) == 2
+    assert "100000" in capsys.readouterr().err.replace(",", "")
+    assert files(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_real_study_and_the_command_it_prints_goes_on(tmp_path):
+    """The whole path with nothing replaced: train, stop, resume, report; then nothing left to train."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
+    command = [sys.executable, "-m", "studies", "ablate", *SMALL, "--seeds", "2", "--name", "small"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as driver:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("results/small/records/*.json")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        driver.send_signal(signal.SIGTERM)
+        told = driver.communicate(timeout=60)[1]
+    assert driver.returncode == 143, told
+    done = len(list(tmp_path.glob("results/small/records/*.json")))
+    assert 0 < done < 16
+    assert f"{done} of 16 runs are done; go on with: python -m studies ablate" in told
+    again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert f"small: {16 - done} runs trained, {done} were there" in again.stdout
+    report = (tmp_path / "results" / "small" / "report.md").read_bytes()
+    third = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert "nothing to train" in third.stdout
+    assert (tmp_path / "results" / "small" / "report.md").read_bytes() == report
+
+
+def test_a_reader_that_goes_away_is_no_mistake(tmp_path):
+    command = [sys.executable, "-m", "studies", "ablate", "--dry-run", "--results", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == ("", 141)
+
+
+def test_a_file_where_results_should_be_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("kept")
+    assert cli.main(["ablate", "--results", str(tmp_path / "file" / "sub"), "--device", "cpu"]) == 2
+    assert "no folder can be made there (Not a directory)" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "kept"

@@ -1,0 +1,100 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from studies.cli import progress
+from studies.design import design
+from studies.execution.plan import Task, survey
+from studies.testing.toys import PROFILE, Told, Toy
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """A study of four cells with three runs of two epochs each."""
+    profile = tmp_path / "toy.toml"
+    profile.write_text(PROFILE)
+    return survey(design.load(str(profile)), tmp_path / "toy")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is told."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_the_time_left_does_not_count_the_start(ledger, clock):
+    found = progress.Clock(ledger.tasks)
+    first, second, *_ = ledger.tasks
+    assert found.left() is None
+    clock[0] = 1000.0
+    found.note(first, 1)
+    assert found.left() is None
+    clock[0] += 10.0
+    found.note(first, 2)
+    assert found.left() == pytest.approx(10.0 * 6)  # 3 of 24 epochs took 10 s, 18 are left
+    found.end(first)
+    clock[0] += 10.0
+    found.note(second, 1)
+    assert found.left() == pytest.approx(10.0 * 5)
+
+
+def test_epochs_of_a_snapshot_took_no_time(ledger, clock):
+    found = progress.Clock(ledger.tasks)
+    first, second, third, _ = ledger.tasks
+    found.note(first, 1)
+    clock[0] += 10.0
+    found.note(second, 2)  # goes on from a snapshot after its first epoch
+    assert found.left() == pytest.approx(10.0 * 15 / 3)
+    clock[0] += 10.0
+    found.note(third, 1)
+    assert found.left() == pytest.approx(20.0 * 12 / 6)
+
+
+def test_how_long_runs_are_measured_is_not_known_from_epochs(ledger, clock):
+    found = progress.Clock(ledger.tasks)
+    for task in ledger.tasks:
+        clock[0] += 10.0
+        found.note(task, 2)
+    assert found.left() is None
+    for task in ledger.tasks:
+        found.end(task)
+    assert found.left() == 0
+
+
+def test_a_task_that_tells_of_no_epoch_counts_when_it_ends(ledger, clock):
+    found = progress.Clock(ledger.tasks)
+    for number, task in enumerate(ledger.tasks, start=1):
+        clock[0] += 10.0
+        found.end(task)
+        assert found.epochs == number * found.total / len(ledger.tasks)
+    assert found.left() == 0
+    assert found.runs == found.total_runs == 12
+
+
+def test_without_a_terminal_a_line_tells_what_a_task_gave(ledger, clock, tmp_path):
+    (tmp_path / "diary").mkdir()
+    toy, out = Toy(tmp_path / "diary", failing=frozenset([1])), io.StringIO()
+    task = ledger.tasks[0]
+    with progress.watching(Console(file=out)) as watch:
+        watch.begin(ledger)
+        clock[0] += 5.0
+        watch.epoch(task, Told(1, 2, [1.0], {"mixture_elbo": -100.0}))
+        watch.done(task, [one.record for one in toy(task.configs, on_epoch=None)])
+    (line,) = out.getvalue().splitlines()
+    assert line.startswith("[3/12 runs, ")
+    assert line.endswith("balance_weight = 0, temperature = 0.5: ELBO -101.5, NMI 0.1, 2 runs, 1 failed")
+
+
+def test_a_task_that_is_divided_counts_once(ledger, clock):
+    found = progress.Clock(ledger.tasks)
+    first, *others = ledger.tasks
+    found.note(first, 1)
+    for config in first.configs:
+        found.end(Task(first.cell, (config,)))
+    assert found.epochs == 3 * 2
+    for task in others:
+        found.end(task)
+    assert (found.epochs, found.runs) == (found.total, found.total_runs)

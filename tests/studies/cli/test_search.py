@@ -1,0 +1,202 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from moevae.config.schema import fingerprint
+from studies import __main__ as cli
+from studies.cli import options
+from studies.cli import search as commands
+from studies.design import design
+from studies.execution import config as site
+from studies.records import schema, study_file
+from studies.search import objectives, spaces
+from studies.search.trials import PRUNERS, SAMPLERS
+from studies.testing import synthetic
+
+SMALL = ["--set", "train.epochs=4", "--trials", "3"]
+
+
+def files(folder):
+    return sorted(path.relative_to(folder) for path in folder.rglob("*"))
+
+
+@pytest.fixture
+def quiet(tmp_path, monkeypatch):
+    """Runs that train nothing and reports that are not written; returns what runs were done."""
+    done: list[str] = []
+
+    def train(configs, /, *, on_epoch, site):
+        done.extend(fingerprint(config) for config in configs)
+        made = (synthetic.record(config) for config in configs)
+        return [
+            schema.Outcome(record=schema.Record.model_validate(tree), files=files) for tree, files in made
+        ]
+
+    monkeypatch.setattr(site, "code", lambda: None)  # made-up runs are of no code
+    monkeypatch.setattr(site, "train", train)
+    monkeypatch.setattr(cli, "train", train)
+    monkeypatch.setattr(cli, "_write_report", lambda folder: folder / "report.md")
+    monkeypatch.setattr(commands, "write_report", lambda folder: folder / "report.md")
+    monkeypatch.chdir(tmp_path)
+    return done
+
+
+def test_a_search_tells_the_best_and_writes_its_profile_and_report(quiet, tmp_path, capsys):
+    assert cli.main(["search", *SMALL, "--name", "s", "--write-profile", "best.toml"]) == 0
+    told = capsys.readouterr()
+    assert "s: 3 trials (3 complete), 6 runs trained. Report: results/s/report.md" in told.out
+    number = int(re.search(r"trial (\d): mixture ELBO", told.out)[1])
+    assert "nox -s ablations -- --profile best.toml" in told.out
+    assert "[3/3 trials, 0 s left]" in told.err
+    assert tomllib.loads((tmp_path / "best.toml").read_text())["name"] == f"s-trial-{number}"
+    (*_, words) = study_file.read(tmp_path / "results" / "s").command.partition(" -- ")
+    assert "--trials 3" in words
+    assert cli.main(["search", *words.split()]) == 0
+    assert "nothing to train" in capsys.readouterr().out
+    assert len(quiet) == len(set(quiet)) == 6
+
+
+def test_the_profile_runs_with_twenty_seeds(quiet, tmp_path, capsys):
+    assert cli.main(["search", *SMALL, "--name", "s", "--write-profile", "best.toml", "--trial", "1"]) == 0
+    quiet.clear()
+    assert cli.main(["ablate", "--profile", "best.toml", "--seeds", "20"]) == 0
+    assert "s-trial-1: 20 runs trained" in capsys.readouterr().out
+    (cell,) = design.load("best.toml").cells
+    assert quiet == [fingerprint(cell.run(seed)) for seed in range(20)]
+    searched = {path.stem for path in (tmp_path / "results" / "s" / "records").glob("*.json")}
+    assert set(quiet[:2]) <= searched, "the profile's cell is the trial's"
+
+
+def test_json_is_all_there_is_on_standard_output(quiet, capsys):
+    assert cli.main(["search", *SMALL, "--objective", "mixture_elbo,nmi,throughput", "--json"]) == 0
+    tree = json.loads(capsys.readouterr().out)
+    assert tree["study"] == "search-gate-digits-mixture_elbo-nmi-throughput-" + tree["study"][-13:]
+    assert tree["study"].endswith("-oracle")
+    assert tree["oracle"] is True
+    assert tree["trials"] == {"complete": 3, "pruned": 0, "failed": 0}
+    assert set(tree["best"][0]["objectives"]) == {"mixture_elbo", "nmi", "throughput"}
+
+
+def test_labels_show_in_all_that_is_told(quiet, tmp_path, capsys):
+    assert cli.main(["search", *SMALL, "--objective", "nmi", "--write-profile", "best.toml"]) == 0
+    told = capsys.readouterr()
+    for line in (*told.out.splitlines()[:3], *told.err.splitlines()[:2]):
+        assert "oracle" in line
+    assert cli.main(["list"]) == 0
+    assert "-oracle: complete" in capsys.readouterr().out
+    (folder,) = (tmp_path / "results").iterdir()
+    assert "oracle" in (folder / "study.json").read_text()
+    profile = tomllib.loads((tmp_path / "best.toml").read_text())
+    assert "oracle" in profile["description"]
+    assert "oracle" in profile["name"]
+
+
+def test_a_dry_run_shows_the_space_and_writes_nothing(quiet, tmp_path, capsys):
+    before = files(tmp_path)
+    assert cli.main(["search", "--space", "all", "--set", "train.batch_size=64", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "routing.temperature: 0.1 to 10, logarithmic" in told
+    assert "model.expert_hidden: [32], [64], [128], [256]" in told
+    assert "train.batch_size:" not in told
+    assert cli.main(["search", "--dry-run", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["search"]["space"]) == set(spaces.GATE)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["--space", "gat"], "did you mean gate?"),
+        (["--sampler", "tpx"], "'tpx'"),
+        (["--trials", "0"], "--trials 0"),
+        (["--trials", "many"], "--trials"),
+        (["--timeout", "soon"], "--timeout soon"),
+        (["--timeout", "0"], "--timeout 0"),
+        (["--objective", "mni"], "did you mean nmi?"),
+        (["--seeds", "1,1"], "seed 1 is there twice"),
+        (["--set", "routing.temperatur=1"], "did you mean routing.temperature?"),
+        (["--set", "data.validation_size=0"], "validation images"),
+        (["--preset", "seed2019"], "validation images"),
+        (["--name", "no/pe"], "no/pe"),
+        (["--write-profile", "best.json"], ".toml"),
+        (["--trial", "3"], "--write-profile"),
+        (["--workers", "none"], "--workers 'none'"),
+        (["--population-chunk", "many"], "--population-chunk 'many'"),
+        (["--memory", "1kB"], "1,000 bytes of memory are too few"),
+        (["--set", "data.name=npz:gone.npz"], "gone.npz"),
+    ],
+)
+def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, told, quiet, tmp_path, capsys):
+    before = files(tmp_path)
+    try:
+        code = cli.main(["search", *command])
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    captured = capsys.readouterr()
+    (line,) = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+    assert told.lower() in line.lower()
+    assert "Traceback" not in captured.err
+    assert files(tmp_path) == before
+
+
+def test_labels_that_are_not_there_are_missed_before_anything_is_written(quiet, tmp_path, capsys):
+    import numpy as np
+
+    np.savez(tmp_path / "mine.npz", images=np.zeros((40, 4, 4)))
+    before = files(tmp_path)
+    assert cli.main(["search", "--set", "data.name=npz:mine.npz", "--objective", "ari"]) == 2
+    assert "no labels" in capsys.readouterr().err
+    assert files(tmp_path) == before
+
+
+def test_help_names_all_there_is_to_choose(capsys):
+    with pytest.raises(SystemExit):
+        options.parse(["search", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for name in (*spaces.SPACES, *objectives.OBJECTIVES, *SAMPLERS, *PRUNERS):
+        assert name in told
+    types = options.Search.__annotations__
+    assert eval(types["sampler"], vars(options)).__args__ == tuple(SAMPLERS)
+    assert eval(types["pruner"], vars(options)).__args__ == tuple(PRUNERS)
+
+
+@pytest.mark.slow
+def test_a_real_search_stops_goes_on_and_gives_the_numbers_of_one_that_was_not_stopped(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
+    small = ["--set", "train.epochs=3", "--set", "data.train_size=200", "--trials", "6", "--seeds", "1"]
+    command = [sys.executable, "-m", "studies", "search", *small, "--name", "s", "--pruner", "none"]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with subprocess.Popen(
+        command, cwd=tmp_path / "a", env=environment, stderr=subprocess.PIPE, text=True
+    ) as driver:
+        for line in driver.stderr:
+            if "[2/6 trials" in line:
+                driver.send_signal(signal.SIGTERM)
+                break
+        told = driver.stderr.read()
+    assert driver.returncode == 143, told
+    assert "go on with: python -m studies search" in told
+    for place in ("a", "b"):
+        subprocess.run(command, cwd=tmp_path / place, env=environment, check=True, capture_output=True)
+    stopped, whole = (
+        {r.fingerprint: r.metrics for r in schema.read_all(tmp_path / p / "results" / "s")[0]} for p in "ab"
+    )
+    assert len(whole) == 6
+    assert stopped == whole
+    again = subprocess.run(
+        [*command, "--workers", "2", "--trials", "9"],
+        cwd=tmp_path / "b",
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "9 trials (9 complete), 3 runs trained" in again.stdout

@@ -1,0 +1,389 @@
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.trial import TrialState
+from PIL import Image
+
+from moevae.config import schema as configs
+from studies import __main__ as cli
+from studies.analysis import load
+from studies.dashboard import artifacts, notes
+from studies.execution.executors.base import in_process
+from studies.records import schema, study_file
+from studies.report import build
+from studies.search import search as searches
+from studies.search.driver import Budget, run_search
+from studies.storage import open as storage
+from studies.testing import synthetic, toys
+from studies.verify import check
+
+pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed (moevae[dashboard])")
+pytest.importorskip("plotly", reason="plotly is not installed (moevae[dashboard])")
+
+from studies.analysis.metrics import ELBO, NMI
+from studies.dashboard import plots
+from studies.dashboard.annotate import dress
+from studies.dashboard.server import PortError, serving
+
+AXES = {
+    "objective.balance_weight": [0.0, 20.0],
+    "routing.temperature": [0.5, 1.0],
+    "routing.kind": ["soft", "hard"],
+}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A study of eight cells and two seeds, with its storage."""
+    folder = tmp_path_factory.mktemp("dashboard") / "made-up"
+    base = configs.override(synthetic.digits(), {"train.epochs": 4})
+    synthetic.write(folder, synthetic.plan(AXES, seeds=(0, 1), base=base))
+    check.rebuild(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(template, tmp_path):
+    return shutil.copytree(template, tmp_path / "made-up")
+
+
+@contextmanager
+def opened(folder):
+    with storage.opened(storage.default_url(folder)) as there:
+        yield there, optuna.load_study(study_name=study_file.read(folder).name, storage=there)
+
+
+@contextmanager
+def running(folder):
+    """The address of a server of the dressed study."""
+    with opened(folder) as (there, study), serving(there, folder, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", study
+        server.shutdown()
+
+
+def fetch(address, **headers):
+    with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=20) as answer:
+        return answer.headers.get_content_type(), answer.read()
+
+
+def test_the_dashboard_answers_with_notes_pictures_and_plots(folder):
+    with running(folder) as (address, study):
+        _, body = fetch(f"{address}/api/studies/{study._study_id}")
+        told = json.loads(body)
+        assert told["objective_names"] == ["mixture ELBO (nats per image, validation)"]
+        assert len(told["plotly_graph_objects"]) == 3
+        assert "Balancing, temperature and routing on digits" in told["note"]["body"]
+        for trial in told["trials"]:
+            assert len(trial["intermediate_values"]) == 4
+            files = [artifact["filename"] for artifact in trial["artifacts"]]
+            assert files == ["samples-seed-0.png", "confusion-seed-0.png"]
+            for artifact in trial["artifacts"]:
+                place = f"/artifacts/{study._study_id}/{trial['trial_id']}/{artifact['artifact_id']}"
+                kind, content = fetch(address + place)
+                assert kind == "image/png"
+                assert min(Image.open(io.BytesIO(content)).size) > 200
+                assert place in trial["note"]["body"]
+
+
+def test_a_note_says_how_the_cell_differs_and_what_it_gave(folder):
+    study = load.load(folder)
+    with opened(folder) as (there, found):
+        dress(there, folder)
+        attributes = there.get_study_system_attrs(found._study_id)
+    trials = found.get_trials()
+    for number, cell in enumerate(study.cells):
+        runs = [run.metrics["test.nmi"] for run in study.of_cell(number)]
+        note = attributes[f"dashboard:{trials[number]._trial_id}:note_str:0"]
+        assert f"{np.mean(runs):.3f} ± {np.std(runs, ddof=1):.3f}" in note
+        assert "n = 2 (seeds 0, 1)" in note
+        assert ("This is the baseline." in note) == (number == study.baseline)
+        if number != study.baseline:
+            (changed,) = re.findall("Differs from the baseline in (.*)", note)
+            assert changed.count("(not ") == sum(
+                a != b for a, b in zip(cell, study.cells[study.baseline], strict=True)
+            )
+        command = re.search("```sh\n(.*?)\n```", note, re.DOTALL)[1]
+        assert f"--set objective.balance_weight={cell[0]}" in command
+        assert all(line.endswith("\\") for line in command.splitlines()[:-1])
+
+
+def test_dressing_twice_changes_nothing_and_new_records_are_shown(folder):
+    with opened(folder) as (there, study):
+        assert dress(there, folder) > 8
+        assert dress(there, folder) == 0
+        config = configs.override(
+            synthetic.digits(), {"train.epochs": 4, "objective.balance_weight": 20, "seed": 7}
+        )
+        synthetic.put(folder, *synthetic.record(config))
+        assert 0 < dress(there, folder) < 12
+        attributes = there.get_study_system_attrs(study._study_id)
+        assert sum("seeds 0, 1, 7" in str(value) for value in attributes.values()) == 1
+        assert dress(there, folder) == 0
+
+
+def test_what_a_person_wrote_stays(folder):
+    from optuna_dashboard import get_note, save_note
+
+    with opened(folder) as (there, study):
+        save_note(study, "mine")
+        dress(there, folder)
+        assert get_note(study) == "mine"
+        trial = study.get_trials()[0]
+        key = f"dashboard:{trial._trial_id}:note_str:0"
+        there.set_study_system_attr(study._study_id, key, "changed")
+        assert dress(there, folder) == 0
+        assert there.get_study_system_attrs(study._study_id)[key] == "changed"
+
+
+def test_trials_stay_as_they_are(folder):
+    with opened(folder) as (there, study):
+        before = study.get_trials()
+        dress(there, folder)
+        assert study.get_trials() == before
+
+
+def test_a_grid_shows_each_cells_mean_where_it_stands(folder):
+    study = load.load(folder)
+    figure = plots.strength(study, NMI)
+    assert [panel.text for panel in figure.layout.annotations] == ["routing kind soft", "routing kind hard"]
+    for panel, kind in zip(figure.data, ("soft", "hard"), strict=True):
+        for row, temperature in enumerate(("0.5", "1")):
+            for column, weight in enumerate(("0", "20")):
+                cell = study.cells.index((float(weight), float(temperature), kind))
+                runs = [run.metrics["test.nmi"] for run in study.of_cell(cell)]
+                assert panel.z[row][column] == pytest.approx(np.mean(runs))
+                assert (panel.x[column], panel.y[row]) == (weight, temperature)
+
+
+def test_cells_of_a_search_are_points_and_one_axis_is_no_plot(tmp_path):
+    cells = [{"objective.balance_weight": 1.5 * n, "routing.temperature": 0.1 * n} for n in range(1, 15)]
+    axes = {key: [cell[key] for cell in cells] for key in cells[0]}
+    study = load.load(synthetic.write(tmp_path / "a", synthetic.plan(axes, cells=cells, seeds=(0,))))
+    (points,) = plots.strength(study, ELBO).data
+    assert list(points.x) == axes["objective.balance_weight"]
+    assert list(points.y) == axes["routing.temperature"]
+    assert list(points.marker.color) == [run.metrics["test.mixture_elbo"] for run in study.runs]
+    alone = synthetic.plan({"routing.temperature": [0.5, 1.0]}, seeds=(0,))
+    assert plots.strength(load.load(synthetic.write(tmp_path / "b", alone)), ELBO) is None
+
+
+def test_pruned_trials_say_so_and_oracle_searches_say_so(tmp_path):
+    search = searches.load("gate", objective="mixture_elbo", seeds="1", changes=("train.epochs=5",))
+
+    class Silent:
+        begin = epoch = ended = staticmethod(lambda *_: None)
+
+    def run(configs, /, *, on_epoch):
+        for epoch in range(1, 6):
+            on_epoch(toys.Told(epoch, 5, [0.0], {"mixture_elbo": toys.bound(configs[0]) + epoch}))
+        made = (synthetic.record(config) for config in configs)
+        return [
+            schema.Outcome(record=schema.Record.model_validate(tree), files=files) for tree, files in made
+        ]
+
+    with in_process() as here:
+        found = run_search(search, tmp_path, run, budget=Budget(15), workforce=here, watch=Silent())
+    pruned = [trial for trial in found.trials if trial.state is TrialState.PRUNED]
+    assert pruned
+    with opened(tmp_path) as (there, study):
+        dress(there, tmp_path)
+        attributes = there.get_study_system_attrs(study._study_id)
+    for trial in pruned:
+        assert f"after epoch {trial.last_step}" in attributes[f"dashboard:{trial._trial_id}:note_str:0"]
+    for trial in found.trials:
+        if trial.state is TrialState.COMPLETE:
+            note = attributes[f"dashboard:{trial._trial_id}:note_str:0"]
+            assert f"--trial {trial.number}\n" in note
+    study = load.load(tmp_path)
+    assert "Oracle" not in notes.of_study(study) + notes.of_cell(study, 0, "")
+    assert "Oracle" in notes.of_study(study, oracle=True)
+    assert "Oracle" in notes.of_cell(study, 0, "", oracle=True)
+    assert "Oracle" in notes.of_stopped("cell", 3, oracle=True)
+
+
+@pytest.mark.parametrize("name", ["nothing-0", "../study.json", "0123456789abcdef-9", "{run}-7", "{run}-1"])
+def test_there_are_no_other_pictures(name, folder):
+    run = next((folder / "records").glob("*.json")).stem
+    with pytest.raises((ArtifactNotFound, ValueError)):
+        artifacts.Gallery(folder).open_reader(name.format(run=run))
+
+
+def test_uploads_are_kept_and_pictures_cannot_be_removed(folder):
+    shown = artifacts.Gallery(folder)
+    shown.write("12-34", io.BytesIO(b"mine"))
+    with shown.open_reader("12-34") as kept:
+        assert kept.read() == b"mine"
+    shown.remove("12-34")
+    with pytest.raises(ArtifactNotFound):
+        shown.open_reader("12-34")
+    (picture, *_) = (f"{path.stem}-0" for path in (folder / "records").glob("*.json"))
+    shown.remove(picture)
+    assert shown.open_reader(picture).read().startswith(b"\x89PNG")
+
+
+def test_only_this_machine_by_its_own_name_is_answered(folder):
+    with running(folder) as (address, _):
+        port = address.rpartition(":")[2]
+        assert fetch(f"{address}/api/studies", Host=f"localhost:{port}")[0] == "application/json"
+        for name in ("evil.example", f"evil.example:{port}", f"127.0.0.1.evil.example:{port}"):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                fetch(f"{address}/api/studies", Host=name)
+            assert refused.value.code == 403
+            refused.value.close()
+
+
+def test_pages_elsewhere_neither_ask_nor_show_the_dashboard(folder):
+    with running(folder) as (address, _):
+        host = address.removeprefix("http://")
+        for name in ("[::1]", f"[::1]:{host.partition(':')[2]}", "localhost", "LOCALHOST"):
+            assert fetch(f"{address}/api/studies", Host=name)[0] == "application/json"
+        assert fetch(f"{address}/api/studies", Origin=address)[0] == "application/json"
+        for origin in ("http://evil.example", "null", "http://localhost:1", f"https://{host}"):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                fetch(f"{address}/api/studies", Origin=origin)
+            assert refused.value.code == 403
+            refused.value.close()
+        for place in ("/dashboard", "/api/studies", "/static/bundle.js", "/nowhere"):
+            try:
+                with urllib.request.urlopen(address + place, timeout=20) as answer:
+                    headers = answer.headers
+            except urllib.error.HTTPError as error:
+                headers = error.headers
+                error.close()
+            assert "frame-ancestors 'none'" in headers.get_all("Content-Security-Policy"), place
+            assert headers["X-Frame-Options"] == "DENY"
+
+
+def test_a_port_that_is_taken_is_told(folder):
+    with opened(folder) as (there, _), serving(there, folder, 0) as server:
+        for port in (server.server_port, 70000):
+            with pytest.raises(PortError, match=f"--port {port}"), serving(there, folder, port):
+                pass
+
+
+def test_without_a_name_there_must_be_one_study(folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for results, told in (("none", "no studies here"), ("file", "a file; right would be the folder")):
+        assert cli.main(["dashboard", "--results", str(tmp_path / results)]) == 2
+        assert told in capsys.readouterr().err
+    shutil.copytree(folder, tmp_path / "other")
+    assert cli.main(["dashboard", "--results", str(tmp_path)]) == 2
+    assert "open one with: python -m studies dashboard NAME (made-up, other)" in capsys.readouterr().err
+    assert cli.main(["dashboard", "made-down", "--results", str(tmp_path)]) == 2
+    assert "no study 'made-down'" in capsys.readouterr().err
+    assert cli.main(["report", "made-up", "--results", str(tmp_path / "other")]) == 2
+    assert f"a study itself; right would be {tmp_path}" in capsys.readouterr().err
+
+
+@contextmanager
+def command(folder):
+    """The command in a process of its own, with Python's warnings as errors; gives what it printed."""
+    words = [sys.executable, "-W", "error", "-m", "studies", "dashboard", folder.name, "--port", "0"]
+    words += ["--results", str(folder.parent)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            yield server.stdout.readline(), server.stdout.readline()
+            server.terminate()
+            assert server.wait(timeout=20) == 143
+            assert "Traceback" not in server.stderr.read()
+        finally:
+            server.kill()
+
+
+@pytest.mark.slow
+def test_a_cloned_study_opens_and_the_address_is_told(folder):
+    """What git leaves out is gone: the storage is made anew, then served."""
+    for file in folder.glob("study.db*"):
+        file.unlink()
+    with command(folder) as (page, place):
+        address = re.search(r"http://127\.0\.0\.1:\d+", page)[0]
+        assert place == f"storage: sqlite:///{folder.resolve()}/study.db\n"
+        studies = json.loads(fetch(f"{address}/api/studies")[1])["study_summaries"]
+        assert [study["study_name"] for study in studies] == ["made-up"]
+        assert page.strip().endswith(f"/dashboard/studies/{studies[0]['study_id']}")
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine")
+    switches = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    switches += ["--disable-component-update", "--disable-sync"]
+    with api.sync_playwright() as player:
+        chromium = player.chromium.launch(executable_path=CHROMIUM, args=switches)
+        yield chromium
+        chromium.close()
+
+
+def test_pages_render_in_a_browser_without_errors(folder, browser):
+    with running(folder) as (address, study):
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        trouble: list[str] = []
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("console", lambda said: trouble.append(said.text) if said.type == "error" else None)
+        page.on("requestfailed", lambda request: trouble.append(request.url))
+        page.on("response", lambda answer: trouble.append(answer.url) if answer.status >= 400 else None)
+        home = f"{address}/dashboard/studies/{study._study_id}"
+
+        page.goto(f"{address}/dashboard")
+        page.get_by_text("made-up").first.wait_for()
+        page.goto(home)
+        page.get_by_text("NMI, mean over seeds: balance weight against temperature").wait_for()
+        page.get_by_text("Intermediate values").wait_for()
+        page.get_by_text("mixture ELBO (nats per image, validation)").first.wait_for()
+        page.goto(f"{home}/note")
+        page.get_by_role("heading", name="Balancing, temperature and routing on digits").wait_for()
+        page.goto(f"{home}/trials?numbers=3")
+        page.get_by_text("Differs from the baseline in").wait_for()
+        page.get_by_role("cell", name="NMI").wait_for()
+        pictures = page.locator("img[src*='/artifacts/']")
+        assert pictures.count() >= 4, "two in the note, and the same two as artifacts"
+        page.wait_for_function(
+            "[...document.images].every(image => image.complete && image.naturalWidth > 200)"
+        )
+        page.close()
+    assert trouble == []
+
+
+def test_the_plot_of_variance_shows_the_numbers_of_the_report(tmp_path):
+    axes = {"objective.balance_weight": [0.0, 5.0, 20.0], "routing.kind": ["soft", "hard"]}
+    folder = synthetic.write(tmp_path / "a", synthetic.plan(axes))
+    build.write_report(folder)
+    told = pd.read_csv(folder / "tables" / "variance.csv", index_col=["measure", "effect"])
+    figure = plots.shares(load.load(folder))
+    shown = {
+        (bar.name.split(" ")[0], effect): (share, share - below, share + above)
+        for bar in figure.data
+        for effect, share, below, above in zip(
+            bar.y, bar.x, bar.error_x.arrayminus, bar.error_x.array, strict=True
+        )
+    }
+    assert shown.keys() == set(told.index)
+    for key, numbers in shown.items():
+        exact = told.loc[key]
+        assert numbers == pytest.approx((exact["partial η²"], exact["low"], exact["high"]), abs=1e-9)
+
+
+def test_without_a_grid_there_is_no_plot_of_variance(tmp_path):
+    cells = [{"objective.balance_weight": 1.5 * i, "routing.temperature": 0.3 + i} for i in range(4)]
+    axes = {key: [cell[key] for cell in cells] for key in cells[0]}
+    plan = synthetic.plan(axes, cells=cells, baseline=cells[0], seeds=[0, 1])
+    assert plots.shares(load.load(synthetic.write(tmp_path, plan))) is None

@@ -1,0 +1,240 @@
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moevae.config import schema as configs
+from moevae.config.schema import lookup
+from moevae.errors import ConfigError, MoevaeError
+from studies.design import design as designs
+from studies.testing.toys import PROFILE
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def _write(text: str) -> str:
+        path = tmp_path / "toy.toml"
+        path.write_text(text)
+        return str(path)
+
+    return _write
+
+
+def test_grid_is_the_product_of_the_axes_and_configs_have_their_values(write):
+    design = designs.load(write(PROFILE))
+    assert design.axes == {"objective.balance_weight": (0.0, 20.0), "routing.temperature": (0.5, 1.0)}
+    points = {tuple(cell.values.values()) for cell in design.cells}
+    assert points == set(itertools.product([0.0, 20.0], [0.5, 1.0]))
+    for cell in design.cells:
+        assert cell.config.train.epochs == 2
+        assert all(lookup(cell.config, key) == value for key, value in cell.values.items())
+    assert design.seeds == (0, 1, 2)
+    assert design.baseline == {"objective.balance_weight": 20.0, "routing.temperature": 1.0}
+
+
+def test_one_at_a_time_varies_one_axis_around_the_baseline(write):
+    text = PROFILE.replace("seeds = 3", 'seeds = [4]\ndesign = "one-at-a-time"')
+    text += "model.num_experts = [2, 5, 10]\n[baseline]\nobjective.balance_weight = 0\n"
+    design = designs.load(write(text))
+    baseline = design.baseline
+    assert dict(design.cells[0].values) == baseline
+    changes = [sum(cell.values[key] != baseline[key] for key in baseline) for cell in design.cells]
+    assert changes == [0] + [1] * (1 + 1 + 2)
+    assert design.seeds == (4,)
+
+
+def test_one_at_a_time_surrounds_a_baseline_on_each_data_set(write):
+    text = PROFILE.replace("seeds = 3", 'seeds = 3\ndesign = "one-at-a-time"')
+    text += 'data.name = ["mnist", "digits"]\n'
+    text += '[baseline]\nobjective.balance_weight = 0\ndata.name = "digits"\n'
+    design = designs.load(write(text))
+    assert dict(design.cells[0].values) == design.baseline
+    stars = {name: [] for name in ("mnist", "digits")}
+    for cell in design.cells:
+        stars[cell.values["data.name"]].append({k: v for k, v in cell.values.items() if k != "data.name"})
+    assert stars["mnist"] == stars["digits"]
+    assert len(stars["mnist"]) == 1 + 1 + 1
+
+
+@pytest.mark.parametrize("design", ["grid", "one-at-a-time"])
+def test_levels_stand_in_the_order_in_which_they_are_written(write, design):
+    text = PROFILE.replace("seeds = 3", f'seeds = 3\ndesign = "{design}"')
+    text += "model.num_experts = [2, 10, 5]\n[baseline]\nmodel.num_experts = 5\nrouting.temperature = 1\n"
+    axes = designs.load(write(text)).axes
+    assert axes["model.num_experts"] == (2, 10, 5)
+    assert axes["routing.temperature"] == (0.5, 1.0)
+
+
+@pytest.mark.parametrize("name", designs.names())
+def test_profiles_that_come_along_are_sound(name):
+    design = designs.load(name)
+    assert design.name == name
+    assert design.expected
+    assert len({cell.key for cell in design.cells}) == len(design.cells)
+    assert [dict(cell.values) for cell in design.cells].count(dict(design.baseline)) == 1
+    assert design.command == f"nox -s ablations -- --profile {name}"
+    tree = design.to_dict()
+    assert json.loads(json.dumps(tree)) == tree
+
+
+def test_study_json_finds_the_runs_of_each_cell_again(write):
+    design = designs.load(
+        write(PROFILE + "model.expert_hidden = [[8], [8, 8]]\nobjective.balancing = ['kl', 'none']")
+    )
+    tree = json.loads(json.dumps(design.to_dict()))
+    for cell, values in zip(design.cells, tree["cells"], strict=True):
+        run = cell.run(7)
+        assert run.seed == 7
+        assert json.loads(json.dumps({key: lookup(run, key) for key in values})) == values
+
+
+def test_settings_make_another_study_and_narrow_axes(write):
+    path = write(PROFILE)
+    plain, changed = designs.load(path), designs.load(path, changes=["train.epochs=7"])
+    assert changed.name.startswith("toy-")
+    assert changed.name == designs.load(path, changes=["train.epochs=7"]).name
+    assert changed.name != designs.load(path, changes=["train.epochs=8"]).name
+    assert {cell.config.train.epochs for cell in changed.cells} == {7}
+    assert designs.load(path, changes=["train.epochs=7"], name="mine").name == "mine"
+    narrow = designs.load(path, changes=["routing.temperature=3"])
+    assert [cell.values["routing.temperature"] for cell in narrow.cells] == [3.0, 3.0]
+    assert len(narrow.cells) == len(plain.cells) / 2
+
+
+def test_a_named_objective_is_that_of_all_cells_or_refused(write):
+    path = write(PROFILE)
+    named = "objective=elbo"
+    with pytest.raises(
+        ConfigError, match=r"in 4 of 4 cells; right would be --set objective.balance_weight=1$"
+    ):
+        designs.load(path, changes=[named])
+    with pytest.raises(
+        ConfigError, match=r"right would be --set objective.balance_weight=1 --set objective.inf"
+    ):
+        designs.load(
+            path, changes=[named, "objective.information_weight=0.5", "objective.smoothness=augment"]
+        )
+    for changes in ([named, "objective.balance_weight=1"], ["objective=competitive"]):
+        design = designs.load(path, changes=changes)
+        assert {lookup(cell.config, "objective") for cell in design.cells} == {changes[0].split("=")[1]}
+
+
+def test_objectives_can_be_an_axis(write):
+    text = PROFILE.replace("objective.balance_weight = [0, 20]", 'objective = ["elbo", "competitive"]')
+    design = designs.load(write(text))
+    assert {lookup(cell.config, "objective") for cell in design.cells} == {"elbo", "competitive"}
+
+
+def test_values_are_json_where_they_can_be(write):
+    path = write(PROFILE)
+    changed = designs.load(
+        path, changes=["model.expert_hidden=[3,4]", "data.name=mnist", "data.train_size=null"]
+    )
+    assert changed.base.model.expert_hidden == (3, 4)
+    assert changed.base.data.name == "mnist"
+    assert changed.base.data.train_size is None
+
+
+def test_the_command_says_which_seeds(write):
+    path = write(PROFILE)
+    assert designs.load(path, seeds="3").command == f"nox -s ablations -- --profile {path}"
+    assert designs.load(path, seeds="20").command.endswith("--seeds 20")
+    assert designs.load(path, seeds="5,").command.endswith("--seeds 5,")
+
+
+@given(st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=8, unique=True))
+def test_seeds_as_text_read_back(seeds):
+    assert designs.parse_seeds(designs.seeds_as_text(seeds)) == tuple(seeds)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "-1", "3,3", "1,,2", "a", "1.5", "1,-2", ",", "99999999999", f"{2**63},"]
+)
+def test_wrong_seeds_are_named(text):
+    with pytest.raises(ConfigError, match="--seeds"):
+        designs.parse_seeds(text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('title = "', 'titel = "', "did you mean title"),
+        ('preset = "digits"', 'preset = "digit"', "did you mean digits"),
+        ("train.epochs = 2", "train.epoch = 2", "did you mean train.epochs"),
+        ("train.epochs = 2", "train.epochs = 0", "train.epochs = 0"),
+        ("train.epochs = 2", "seed = 2", "use seeds"),
+        ("routing.temperature = [0.5, 1]", "routing.temperature = [0.0, 1]", "routing.temperature = 0.0"),
+        (
+            "routing.temperature = [0.5, 1]",
+            "routing.temperature = []",
+            "axis routing.temperature has no values",
+        ),
+        ("routing.temperature = [0.5, 1]", "routing.temperature = [1, 1.0]", "two cells are the same"),
+        ("routing.temperature = [0.5, 1]", "routing.temperature = 1", "axes.routing.temperature"),
+        ("[axes]", "[baseline]\nrouting.temperature = 2\n[axes]", "temperature = 2 is not on its axis"),
+        ("seeds = 3", "seeds = []", "at least one seed"),
+        ("seeds = 3", "seeds = [1, 1]", "seed 1 is there twice"),
+        ("seeds = 3", "seeds = 0", "at least one seed"),
+        ("seeds = 3", 'seeds = "3"', "seeds"),
+        ("[axes]", "[baseline]\nmodel.latent_dim = 3\n[axes]", "baseline model.latent_dim is no axis"),
+        ('name = "toy"', 'name = "../toy"', "it names a folder"),
+        ('name = "toy"', "name = ", "toy.toml"),
+        ("seeds = 3", "", "seeds: field required; right would be seeds = 5, or"),
+        ("seeds = 3", 'seeds = [1, "a"]', "seeds.*right would be seeds = 5, or"),
+        ('title = "A study of toys"', "", "title: field required; right would be title = "),
+    ],
+)
+def test_what_is_wrong_in_a_profile_is_named(write, old, new, told):
+    assert old in PROFILE
+    with pytest.raises(ConfigError, match=told) as caught:
+        designs.load(write(PROFILE.replace(old, new)))
+    assert "\n" not in str(caught.value)
+
+
+def test_axes_that_contradict_each_other_are_refused(write):
+    axes = '"objective" = ["elbo", "competitive"]\n"objective.balance_weight" = [1, 5]'
+    text = PROFILE.replace("objective.balance_weight = [0, 20]", axes)
+    with pytest.raises(ConfigError, match=r"no run has objective = elbo, .*balance_weight = 5"):
+        designs.load(write(text))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"profile": "quik"}, "did you mean quick"),
+        ({"profile": "./nowhere.toml"}, "nowhere.toml: no such file.*: balancing, imbalance"),
+        ({"profile": "quick", "changes": ["train.epochs"]}, "KEY=VALUE"),
+        ({"profile": "quick", "changes": ["train.epohcs=3"]}, "did you mean train.epochs"),
+        ({"profile": "quick", "changes": ["train.epochs=0"]}, "--set: train.epochs = 0"),
+        ({"profile": "quick", "changes": ["objective.balance_weight=NaN"]}, "objective.balance_weight"),
+        ({"profile": "quick", "changes": ["objective=elbow"]}, "did you mean elbo"),
+        ({"profile": "quick", "changes": ["seed=3"]}, "use seeds"),
+        ({"profile": "quick", "name": "a/b"}, "it names a folder"),
+    ],
+)
+def test_what_is_wrong_in_the_options_is_named(arguments, told):
+    with pytest.raises(ConfigError, match=told) as caught:
+        designs.load(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+leaves = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5))
+values = st.one_of(leaves, st.lists(leaves, max_size=3))
+
+
+@given(key=st.sampled_from([*configs.keys(), "objective", "routing"]), value=values)
+def test_any_setting_gives_a_design_or_one_line(key: str, value: Any):
+    try:
+        design = designs.load("quick", changes=[f"{key}={json.dumps(value)}"])
+    except MoevaeError as error:
+        told = str(error)
+    else:
+        told = key
+        assert all(replace(cell.config, seed=1) == cell.run(1) for cell in design.cells)
+    assert "\n" not in told
+    assert key.partition(".")[0] in told

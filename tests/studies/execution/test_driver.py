@@ -1,0 +1,287 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from statistics import fmean, stdev
+
+import pytest
+from optuna.trial import TrialState
+
+from moevae.config.schema import fingerprint
+from moevae.errors import ConfigError, DataError, RecordError
+from studies.execution.driver import run_study
+from studies.execution.executors.base import in_process
+from studies.execution.executors.processes import local
+from studies.records import lock, schema
+from studies.storage import open as storage
+from studies.storage.bulk_insert import Rows
+from studies.storage.open import StorageError
+from studies.testing.toy_studies import Bench
+from studies.testing.toys import PROFILE, Listener, Toy, bound
+from studies.utils.signals import Stopped, terminable
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path)
+
+
+def test_every_run_once_with_its_record_and_one_trial_a_cell(bench):
+    design, watch = bench.design(), Listener()
+    summary = bench.run(watch=watch)
+    wanted = {fingerprint(cell.run(seed)) for cell in design.cells for seed in design.seeds}
+    good, bad = schema.read_all(bench.folder)
+    assert {record.fingerprint for record in good} == wanted
+    assert not bad
+    assert bench.toy.counts() == dict.fromkeys(wanted, 1)
+    assert len(summary.trained) == len(wanted)
+    assert watch.epochs == [1, 2] * len(design.cells)
+    assert watch.ended == [3] * len(design.cells)
+
+    trials = bench.trials()
+    assert [trial.params for trial in trials] == [dict(cell.values) for cell in design.cells]
+    for trial, cell in zip(trials, design.cells, strict=True):
+        bounds = [bound(cell.run(seed)) for seed in design.seeds]
+        assert trial.state is TrialState.COMPLETE
+        assert trial.value == pytest.approx(fmean(bounds))
+        assert trial.intermediate_values == pytest.approx({1: fmean(bounds) - 1, 2: fmean(bounds)})
+        assert trial.user_attrs["n"] == 3
+        assert trial.user_attrs["seeds"] == [0, 1, 2]
+        assert trial.user_attrs["cell"] == cell.label
+        assert trial.user_attrs["mixture_elbo"] == pytest.approx(fmean(bounds) - 1)
+        assert trial.user_attrs["nmi"] == pytest.approx(0.1)
+        assert trial.user_attrs["nmi (std)"] == pytest.approx(stdev([0.0, 0.1, 0.2]))
+
+
+def test_a_finished_study_trains_nothing_and_changes_no_byte(bench):
+    bench.run()
+    before = {path: path.read_bytes() for path in bench.folder.rglob("*") if path.suffix in (".json", ".png")}
+    counts = bench.toy.counts()
+    summary = bench.run()
+    assert not summary.trained
+    assert bench.toy.counts() == counts
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(bench.trials()) == 4
+
+
+def test_more_seeds_train_only_what_is_missing(bench):
+    bench.run()
+    summary = bench.run(design=bench.design(seeds="5"))
+    assert {record.config["seed"] for record in summary.trained} == {3, 4}
+    assert set(bench.toy.counts().values()) == {1}
+    assert len(bench.toy.counts()) == 4 * 5
+    assert [trial.user_attrs["n"] for trial in bench.trials()] == [5] * 4
+    tree = json.loads((bench.folder / "study.json").read_text())
+    assert tree["seeds"] == [0, 1, 2, 3, 4]
+    assert tree["command"].endswith("--seeds 5")
+    assert not bench.run(design=bench.design(seeds="1,")).trained
+    assert json.loads((bench.folder / "study.json").read_text()) == tree
+
+
+def test_an_axis_may_grow(bench):
+    bench.run()
+    bench.profile.write_text(PROFILE.replace("[0.5, 1]", "[0.5, 1, 4]"))
+    summary = bench.run()
+    assert len(summary.trained) == 2 * 3
+    assert [trial.state for trial in bench.trials()] == [TrialState.COMPLETE] * 6
+
+
+def test_another_design_is_refused_and_the_folder_left_alone(bench):
+    bench.run()
+    before = sorted(bench.folder.rglob("*"))
+    bench.profile.write_text(PROFILE.replace("train.epochs = 2", "train.epochs = 3"))
+    with pytest.raises(RecordError, match=r"train\.epochs = 2, here 3.*--name"):
+        bench.run()
+    assert sorted(bench.folder.rglob("*")) == before
+
+
+def test_failed_runs_lower_n_and_run_again_only_when_asked(bench):
+    failing = Toy(bench.diary, failing=frozenset({1}))
+    summary = bench.run(failing)
+    assert len(summary.failures) == 4
+    assert [(trial.user_attrs["n"], trial.user_attrs["failed"]) for trial in bench.trials()] == [(2, 1)] * 4
+    again = bench.run()
+    assert not again.trained
+    assert len(again.failures) == 4
+    mended = bench.run(retry_failed=True)
+    assert {record.config["seed"] for record in mended.trained} == {1}
+    assert not mended.failures
+    assert [(trial.user_attrs["n"], trial.user_attrs["failed"]) for trial in bench.trials()] == [(3, 0)] * 4
+
+
+def test_a_cell_whose_runs_all_failed_is_a_failed_trial(bench):
+    bench.run(Toy(bench.diary, failing=frozenset({0, 1, 2})))
+    assert [trial.state for trial in bench.trials()] == [TrialState.FAIL] * 4
+
+
+@pytest.mark.parametrize("broken", [KeyboardInterrupt(), RuntimeError("a bug"), DataError("no data")])
+def test_what_was_done_stays_and_the_rest_waits(bench, broken):
+    with pytest.raises(type(broken)):
+        bench.run(Toy(bench.diary, broken=broken))
+    states = [trial.state for trial in bench.trials()]
+    assert states == [TrialState.COMPLETE] * 2 + [TrialState.WAITING] * 2
+    assert len(schema.read_all(bench.folder)[0]) == 6
+    assert len(bench.run().trained) == 6
+    assert [trial.state for trial in bench.trials()] == [TrialState.COMPLETE] * 4
+    assert set(bench.toy.counts().values()) == {1}
+
+
+def test_runs_published_by_a_driver_that_died_are_adopted(bench):
+    """As after kill -9 between publishing and telling: records are there, their trials still run."""
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(Toy(bench.diary, broken=KeyboardInterrupt()))
+    for cell in bench.design().cells[2:]:
+        for outcome in Toy(bench.diary)([cell.run(seed) for seed in (0, 1, 2)], on_epoch=None):
+            schema.publish(bench.folder, outcome)
+    with storage.opened(storage.default_url(bench.folder)) as opened:
+        number = opened.get_study_id_from_name("toy")
+        for trial in opened.get_all_trials(number, states=(TrialState.WAITING,)):
+            opened.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+    assert not bench.run().trained
+    assert [trial.state for trial in bench.trials()] == [TrialState.COMPLETE] * 4
+
+
+def test_the_storage_is_made_anew_from_the_records(bench):
+    bench.run()
+
+    def told(trials):
+        return [(trial.params, trial.value, trial.user_attrs, trial.intermediate_values) for trial in trials]
+
+    before = told(bench.trials())
+    for path in bench.folder.glob("study.db*"):
+        path.unlink()
+    assert not bench.run().trained
+    assert told(bench.trials()) == before
+
+
+def test_a_record_that_is_gone_is_made_again(bench):
+    bench.run()
+    gone = sorted((bench.folder / "records").glob("*.json"))[5]
+    content = gone.read_bytes()
+    gone.unlink()
+    assert [record.fingerprint for record in bench.run().trained] == [gone.stem]
+    assert gone.read_bytes() == content
+    assert len(bench.trials()) == 4
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: content.replace(b'"nmi": 0.', b'"nmi": 1.'),
+    ],
+    ids=["torn", "a digit changed"],
+)
+def test_a_broken_record_is_named_kept_and_made_again(bench, harm):
+    bench.run()
+    broken = sorted((bench.folder / "records").glob("*.json"))[0]
+    content = broken.read_bytes()
+    assert harm(content) != content
+    broken.write_bytes(harm(content))
+    summary = bench.run()
+    assert [broken.name in str(error) for error in summary.before.refused] == [True]
+    assert broken.read_bytes() == content
+    assert [kept.read_bytes() for kept in (bench.folder / "refused").iterdir()] == [harm(content)]
+
+
+def test_nothing_is_written_when_the_preflight_refuses(bench):
+    def refuse(configs):
+        assert len(configs) == 12
+        raise DataError("no data")
+
+    with pytest.raises(DataError):
+        bench.run(preflight=refuse)
+    assert not bench.folder.parent.exists()
+
+
+def test_a_storage_that_cannot_be_opened_is_one_line(bench, tmp_path):
+    with pytest.raises(StorageError) as caught:
+        bench.run(storage_url="postgrsql://somebody:secret@nowhere/db")
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert not bench.folder.exists()
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "journal"])
+def test_other_storages_hold_several_studies_but_not_two_of_a_name(bench, tmp_path, scheme):
+    url = f"{scheme}:///{tmp_path}/shared.store"
+    bench.run(storage_url=url)
+    bench.run(storage_url=url, design=bench.design(seeds="4"))
+    assert [trial.user_attrs["n"] for trial in bench.trials(url)] == [4] * 4
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(StorageError, match="--name"):
+        Bench(other).run(storage_url=url)
+    assert [trial.user_attrs["n"] for trial in bench.trials(url)] == [4] * 4
+
+
+def test_a_second_driver_is_told_who_works(bench):
+    holding = f"""
+from pathlib import Path
+from studies.records import lock as locks
+with locks.hold(Path({str(bench.folder)!r})):
+    print("held", flush=True)
+    input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout
+        assert first.stdout.readline() == "held\n"
+        with pytest.raises(lock.StudyLockedError, match=f"process {first.pid} on .*, since 20"):
+            bench.run()
+        assert f"process {first.pid}" in (lock.holder(bench.folder) or "")
+        first.kill()
+    assert lock.holder(bench.folder) is None
+    assert len(bench.run().trained) == 12
+
+
+def test_runs_that_were_not_asked_for_are_a_bug(bench):
+    def wrong(configs, /, *, on_epoch):
+        return bench.toy(configs[1:], on_epoch=on_epoch)
+
+    with pytest.raises(RuntimeError, match="did not return the runs"):
+        bench.run(wrong)
+    assert not schema.read_all(bench.folder)[0]
+
+
+def test_a_seedless_design_cannot_be_made(bench):
+    with pytest.raises(ConfigError):
+        bench.design(seeds="0")
+
+
+def test_overhead_of_a_cell_is_small(bench):
+    bench.profile.write_text(
+        PROFILE.replace("seeds = 3", "seeds = 1").replace("[0, 20]", str(list(range(50))))
+    )
+    design = bench.design(changes=["routing.temperature=1"], name="toy")
+    bench.run(
+        design=bench.design(changes=["routing.temperature=1", "objective.balance_weight=1"], name="toy")
+    )
+    begin = time.perf_counter()
+    assert len(bench.run(design=design).trained) == 49
+    assert (time.perf_counter() - begin) / 49 < 0.1, f"on {os.cpu_count()} cores"
+
+
+@pytest.mark.parametrize("workers", [None, 1])
+def test_a_signal_amid_a_transaction_leaves_it_whole(bench, workers, monkeypatch):
+    """Raised where the driver has begun to write, it would lock the storage for its own driver."""
+    attach = Rows._attach
+
+    def struck(self, connection, pairs):
+        if any(trial.state.is_finished() for _, trial in pairs):
+            os.kill(os.getpid(), signal.SIGTERM)
+        attach(self, connection, pairs)
+
+    monkeypatch.setattr(Rows, "_attach", struck)
+    force = in_process() if workers is None else local([{"OMP_NUM_THREADS": "1"}] * workers)
+    begin = time.monotonic()
+    with pytest.raises(Stopped), terminable(), force as workforce:
+        run_study(bench.design(), bench.folder, bench.toy, workforce=workforce, watch=Listener())
+    assert time.monotonic() - begin < 20
+    monkeypatch.undo()
+    states = [trial.state for trial in bench.trials()]
+    assert states == [TrialState.COMPLETE] + [TrialState.WAITING] * 3
+    assert len(bench.run().trained) == 9

@@ -1,0 +1,295 @@
+"""A study holds the numbers of one data set and of one code: what is unlike is refused, nothing is mixed."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from moevae.config import schema as configs
+from moevae.errors import IdentityError
+from moevae.utils import identity
+from moevae.utils.identity import CodeIdentity, DataIdentity
+from studies import __main__ as cli
+from studies.analysis import load
+from studies.design import design
+from studies.execution import config as site
+from studies.execution import run as runs
+from studies.execution.config import Site, train
+from studies.execution.driver import run_study
+from studies.execution.executors.base import in_process
+from studies.execution.executors.factory import environments
+from studies.execution.executors.processes import local
+from studies.records import origins, schema
+from studies.records.origins import Origins
+from studies.records.schema import Record
+from studies.testing import synthetic
+from studies.testing.toys import Listener, Toy, outcome
+
+PROFILE = """
+title = "Own images"
+preset = "digits"
+seeds = 1
+[set]
+data.name = "npz:own.npz"
+train.epochs = 1
+train.batch_size = 16
+model.num_experts = 2
+model.expert_hidden = [4]
+model.gate_hidden = [4]
+[axes]
+routing.kind = ["soft"]
+"""
+ABLATE = ["ablate", "--profile", "./own.toml", "--device", "cpu"]
+
+
+def own(seed: int = 0, labels: int = 4, shape: tuple[int, int] = (4, 4)) -> None:
+    """Write own.npz into the current folder."""
+    images = np.random.default_rng(seed).random((60, *shape))
+    np.savez("own.npz", images=images, **({"labels": np.arange(60) % labels} if labels else {}))
+
+
+@pytest.fixture
+def study(here, monkeypatch, one_thread_again):
+    """A profile on images of one's own, and their file; reports are not made."""
+    monkeypatch.setattr(cli, "_write_report", lambda folder: folder / "report.md")
+    Path("own.toml").write_text(PROFILE)
+    own()
+    runs.load.cache_clear()
+    yield Path("results/own")
+    runs.load.cache_clear()
+
+
+def changed(**changes) -> None:
+    own(**changes)
+    runs.load.cache_clear()  # as in another process
+
+
+def digests(folder: Path) -> list[tuple[str, str | None]]:
+    good, bad = schema.read_all(folder)
+    assert not bad
+    return [(record.data.sha256, record.data.labels_sha256) for record in good]
+
+
+def refused(command, capsys) -> str:
+    capsys.readouterr()
+    assert cli.main(command) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return line
+
+
+CHANGES = {
+    "images": {"seed": 1},
+    "shape": {"shape": (2, 8)},
+    "labels": {"labels": 3},
+    "no labels": {"labels": 0},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_study_whose_file_changed_is_refused(study, capsys, change):
+    assert cli.main(ABLATE) == 0
+    before = digests(study)
+    changed(**change)
+    for more in ([], ["--seeds", "2"], ["--seeds", "2", "--dry-run"]):
+        line = refused([*ABLATE, *more], capsys)
+        assert "own.npz" in line
+        assert "--name" in line
+    assert digests(study) == before
+
+
+def test_a_study_goes_on_once_its_file_is_restored(study, capsys):
+    assert cli.main(ABLATE) == 0
+    before = digests(study)
+    changed(seed=1)
+    refused([*ABLATE, "--seeds", "2"], capsys)
+    changed()
+    assert cli.main([*ABLATE, "--seeds", "2"]) == 0
+    assert digests(study) == before * 2
+
+
+def test_a_refusal_names_both_digests(study, capsys):
+    assert cli.main(ABLATE) == 0
+    ((then, labels),) = digests(study)
+    changed(seed=1, labels=3)
+    line = refused(ABLATE, capsys)
+    assert cli.main([*ABLATE, "--name", "other"]) == 0
+    ((now, others),) = digests(Path("results/other"))
+    assert {then, labels, now, others}.isdisjoint({None})
+    assert all(digest[: identity.SHOWN] in line for digest in (then, labels, now, others))
+
+
+def test_verify_compares_the_file_and_the_records(study, capsys):
+    assert cli.main([*ABLATE, "--seeds", "2"]) == 0
+    assert cli.main(["verify", "own"]) == 0
+    changed(seed=1)
+    capsys.readouterr()
+    assert cli.main(["verify", "own", "--again", "2", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["again"] == []
+    assert len(told["problems"]) == 1 + 2
+    Path("own.npz").unlink()
+    assert cli.main(["verify", "own"]) == 0
+
+
+def relabeled(record: Record, **data) -> None:
+    """Write the record again, as if its data had been others."""
+    tree = record.model_dump(mode="json")
+    tree["data"] |= data
+    schema.path_of(Path("results/own"), record.fingerprint).write_bytes(schema.sealed(tree))
+
+
+def test_records_of_two_data_sets_are_told_by_verify_and_refused_by_the_plan(study, capsys):
+    assert cli.main([*ABLATE, "--seeds", "3"]) == 0
+    good, _ = schema.read_all(study)
+    relabeled(good[0], sha256="0" * 64)
+    capsys.readouterr()
+    assert cli.main(["verify", "own"]) == 1
+    assert "two data sets" in capsys.readouterr().out
+    assert "two data sets" in refused(ABLATE, capsys)
+
+
+@pytest.mark.parametrize("data", [{"sha256": "0" * 64}, {"labels_sha256": "0" * 64}, {"size": [1, 16]}])
+def test_a_page_counts_the_runs_of_one_data_set_alone(study, data):
+    assert cli.main([*ABLATE, "--seeds", "3"]) == 0
+    assert len(load.load(study).runs) == 3
+    good, _ = schema.read_all(study)
+    relabeled(good[1], **data)
+    loaded = load.load(study)
+    assert good[1].fingerprint not in {run.record.fingerprint for run in loaded.runs}
+    assert len(loaded.runs) == 2
+    (told,) = loaded.unread
+    assert good[1].fingerprint in told
+
+
+def test_records_from_before_labels_had_a_digest_count(study):
+    assert cli.main([*ABLATE, "--seeds", "2"]) == 0
+    for path in (study / "records").glob("*.json"):
+        synthetic.change(path, lambda tree: [tree["data"].pop(key) for key in ("labels_sha256", "size")])
+    good, _ = schema.read_all(study)
+    assert {origins.of_record(record).labels for record in good} == {None}
+    assert cli.main([*ABLATE, "--seeds", "3"]) == 0
+    assert cli.main(["verify", "own"]) == 0
+    assert len(load.load(study).runs) == 3
+
+
+def known(config) -> DataIdentity:
+    return origins.of_record(outcome(config).record)
+
+
+def test_what_a_worker_sends_back_is_of_the_study_s_data_and_code(tmp_path):
+    config = configs.RunConfig()
+    code = CodeIdentity("a" * 64, "2.0")
+    good = outcome(config).record.model_copy(update={"source": code.source, "versions": {"torch": "2.0"}})
+    begun = Origins(code, files={config.data.name: known(config)})
+    begun.admit(good)
+    other = good.data.model_copy(update={"sha256": "1" * 64})
+    for update in ({"source": None}, {"source": "b" * 64}, {"versions": {"torch": "2.1"}}, {"data": other}):
+        with pytest.raises(IdentityError) as caught:
+            begun.admit(good.model_copy(update=update))
+        assert "\n" not in str(caught.value)
+    begun.admit(good)
+
+
+def test_other_code_is_told_once_where_it_is_allowed(caplog):
+    config = configs.RunConfig()
+    lax = Origins(CodeIdentity("a" * 64, "2.0"), allow_mixed_code=True)
+    for _ in range(2):
+        lax.admit(outcome(config).record.model_copy(update={"source": "b" * 64}))
+    (told,) = [line for line in caplog.messages if "b" * identity.SHOWN in line]
+    assert "a" * identity.SHOWN in told
+
+
+def test_an_engine_publishes_no_record_of_other_data(tmp_path):
+    from studies.testing.toys import PROFILE as TOYS
+
+    (tmp_path / "toy.toml").write_text(TOYS)
+    (tmp_path / "diary").mkdir()
+    begun = Origins(files={"digits": DataIdentity("1" * 64)})
+    with in_process() as force, pytest.raises(IdentityError):
+        run_study(
+            design.load(str(tmp_path / "toy.toml")),
+            tmp_path / "study",
+            Toy(tmp_path / "diary"),
+            workforce=force,
+            watch=Listener(),
+            origins=begun,
+        )
+    assert not list((tmp_path / "study").glob("records/*.json"))
+
+
+def expectations(name: str) -> dict[str, tuple[Origins, str | None]]:
+    """What a driver may expect of a worker, and the word that a refusal has."""
+    files, code = origins.own_files([name]), origins.code()
+    other, newer = CodeIdentity("b" * 64, code.torch), CodeIdentity(code.source, "0")
+    return {
+        "like": (Origins(code, files=files), None),
+        "data": (Origins(code, files={name: DataIdentity("1" * 64)}), "own.npz"),
+        "source": (Origins(other, files=files), "--allow-mixed-code"),
+        "torch": (Origins(newer, files=files), "--allow-mixed-code"),
+        "allowed": (Origins(other, allow_mixed_code=True, files=files), None),
+    }
+
+
+@pytest.mark.parametrize("case", ["like", "data", "source", "torch", "allowed"])
+def test_whoever_trains_compares_data_and_code_with_the_driver_s(study, case):
+    (cell,) = design.load("./own.toml").cells
+    expected, word = expectations(cell.config.data.name)[case]
+    place = Site(device="cpu", threads=1, origins=expected)
+    if word is None:
+        (made,) = train([cell.run(0)], on_epoch=None, site=place)
+        assert made.record.source == origins.code().source
+        return
+    with pytest.raises(IdentityError, match=re.escape(word)) as caught:
+        train([cell.run(0)], on_epoch=None, site=place)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_worker_process_refuses_as_this_one_does(study):
+    (cell,) = design.load("./own.toml").cells
+    with local(environments("1", "cpu")) as force:
+        for expected, word in expectations(cell.config.data.name).values():
+            place = Site(device="cpu", threads=1, origins=expected)
+            asked = force.executor.submit(train, [cell.run(0)], on_epoch=None, site=place)
+            error = asked.exception()
+            assert (error is None) if word is None else (word in str(error))
+
+
+def test_a_baseline_is_fitted_to_the_study_s_data_alone(study):
+    from studies.design.baselines import BASELINES
+
+    (cell,) = design.load("./own.toml").cells
+    expected = Origins(files={cell.config.data.name: DataIdentity("1" * 64)})
+    place = Site(device="cpu", threads=1, origins=expected)
+    with pytest.raises(IdentityError):
+        site.train([cell.run(0)], on_epoch=None, site=place, method=BASELINES["kmeans"].method)
+
+
+def test_the_precision_that_was_trained_in_is_recorded(study):
+    assert cli.main([*ABLATE, "--set", "train.precision=bfloat16", "--name", "short"]) == 0
+    assert cli.main(ABLATE) == 0
+    for name, precision in (("short", "bfloat16"), ("own", "float32")):
+        ((record,), _) = schema.read_all(Path("results") / name)
+        assert record.hardware.precision == record.precision == precision
+
+
+def test_a_record_that_said_float32_of_all_hardware_is_shown_as_configured(tmp_path, undrawn):
+    from studies.report.build import write_report
+
+    plan = synthetic.plan({"train.precision": ["bfloat16"]}, seeds=[0])
+    folder = synthetic.write(tmp_path, plan, lambda config: synthetic.record(config, pictures=False))
+    ((record,), _) = schema.read_all(folder)
+    assert (record.hardware.precision, record.precision) == ("float32", "bfloat16")
+    section = write_report(folder).read_text().split("## What was run, and where")[1].split("\n## ")[0]
+    assert "bfloat16, " in section
+    assert "float32, " not in section
+
+
+def test_a_study_in_this_process_trains_as_its_workers_would(study):
+    torch.set_num_threads(2)
+    assert cli.main(ABLATE) == 0
+    ((record,), _) = schema.read_all(study)
+    assert record.hardware.threads == 1

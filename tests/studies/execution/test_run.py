@@ -1,0 +1,198 @@
+"""From configurations to outcomes: whole records, failures that are told, company that changes nothing."""
+
+import hashlib
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small import ODD, config
+
+from moevae.config.schema import fingerprint, from_dict, override
+from moevae.data.datasets import load_images, load_labels
+from moevae.errors import ConfigError, DataError
+from moevae.evaluation.evaluate import evaluate
+from moevae.evaluation.iwae import BLOCK
+from moevae.evaluation.label_metrics import agreement
+from moevae.evaluation.memory import image_bytes
+from moevae.training.trainer import Training, fit
+from studies.execution.config import check
+from studies.execution.run import Site, run_population
+from studies.records import schema
+
+CPU = Site(device="cpu")
+RUN = config(ODD | {"data.train_size": 320, "train.epochs": 3})
+RUNS = [override(RUN, {"seed": seed, "objective.balance_weight": 5.0 * seed}) for seed in (1, 2)]
+BOUNDS = {"mixture_elbo", "hard_elbo", "recon_log_prob", "kl_z", "kl_gate"}
+MARGINAL = {"marginal_elbo", "marginal_samples", "gate_gap"}
+GATE = {"temperature", "gate_information", "kl_importance", "effective_experts", "dead_experts"}
+SCORES = {"acc", "nmi", "ari", "ece", "brier"}
+
+
+@pytest.fixture(scope="module")
+def told():
+    return []
+
+
+@pytest.fixture(scope="module")
+def outcomes(told):
+    return run_population(RUNS, CPU, told.append)
+
+
+def test_a_record_holds_what_the_run_is_worth(outcomes):
+    images, labels = load_images(RUN.data), load_labels(RUN.data)
+    found = fit(RUNS, images)
+    for run, outcome in enumerate(outcomes):
+        record = outcome.record
+        assert record.status == "complete"
+        assert record.failure is None
+        assert from_dict(record.config) == RUNS[run]
+        assert record.fingerprint == fingerprint(RUNS[run])
+        for split in ("validation", "test"):
+            measured = evaluate(found.model, RUNS, images, split)[run]
+            scores = agreement(measured, labels, split, RUN.data)
+            assert record.metrics[split] == measured.metrics | scores
+            assert set(record.metrics[split]) == BOUNDS | MARGINAL | GATE | SCORES
+        bins = record.reliability
+        gaps = np.array(bins.images) * np.abs(np.array(bins.confidence) - bins.accuracy)
+        assert sum(bins.images) == len(images.test) - len(images.test) // 2
+        assert gaps.sum() / sum(bins.images) == pytest.approx(record.metrics["test"]["ece"])
+        assert record.load == measured.load.tolist()
+        assert record.importance == measured.importance.tolist()
+        counts = np.array(record.confusion.counts)
+        assert counts.shape == (7, 10)
+        assert counts.sum(1).tolist() == (measured.load * len(images.test)).round().tolist()
+        assert counts.sum(0).tolist() == np.bincount(labels.test).tolist()
+        assert (record.data.train, record.data.validation, record.data.test) == (320, 143, 359)
+        assert record.data.sha256 == images.sha256
+
+
+def followed(record):
+    """The validation metrics that are measured after each epoch, too."""
+    return {name: value for name, value in record.metrics["validation"].items() if name not in MARGINAL}
+
+
+def test_the_curve_ends_where_the_record_does(outcomes, told):
+    assert [(report.epoch, report.epochs) for report in told] == [(1, 3), (2, 3), (3, 3)]
+    for run, outcome in enumerate(outcomes):
+        curve = outcome.record.curve
+        assert [point.epoch for point in curve] == [1, 2, 3]
+        assert [point.loss for point in curve] == [report.losses[run] for report in told]
+        assert curve[-1].metrics == followed(outcome.record)
+    last = [followed(outcome.record) for outcome in outcomes]
+    assert told[-1].metrics == pytest.approx({name: (last[0][name] + last[1][name]) / 2 for name in last[0]})
+
+
+def test_company_and_repetition_change_no_number(outcomes):
+    (alone,) = run_population(RUNS[1:], CPU)
+    for name in ("metrics", "load", "importance", "confusion", "curve", "pictures"):
+        assert getattr(alone.record, name) == getattr(outcomes[1].record, name)
+    assert alone.files == outcomes[1].files
+
+
+def test_no_run_and_runs_of_different_shapes_are_refused():
+    with pytest.raises(ConfigError, match=r"^a population needs at least one configuration$"):
+        run_population([], CPU)
+    with pytest.raises(ConfigError, match="may differ in seed"):
+        run_population([RUNS[0], override(RUNS[1], {"model.latent_dim": 5})], CPU)
+
+
+def test_chunks_of_a_population_change_no_number(outcomes):
+    chunked = run_population(RUNS, Site(device="cpu", population_chunk=1))
+    for one, other in zip(chunked, outcomes, strict=True):
+        both = [each.record.model_dump(exclude={"seconds", "throughput", "started"}) for each in (one, other)]
+        assert both[0] == both[1]
+        assert one.files == other.files
+
+
+def test_a_budget_of_memory_changes_no_number_and_too_small_a_one_is_told_before_training(outcomes):
+    enough = BLOCK * image_bytes(RUN, (8, 8))
+    small = run_population(RUNS, Site(device="cpu", memory=enough))  # one run after the other, by blocks
+    for one, other in zip(small, outcomes, strict=True):
+        assert one.record.metrics["test"] == pytest.approx(other.record.metrics["test"], rel=1e-6)
+        found, expected = ([point.metrics for point in each.record.curve] for each in (one, other))
+        assert found == [pytest.approx(metrics, rel=1e-6) for metrics in expected]
+    check(RUNS, site=Site(device="cpu", memory=enough))
+    with pytest.raises(ConfigError, match="too few"):
+        check(RUNS, site=Site(device="cpu", memory=enough - 1))
+
+
+def test_an_outcome_published_reads_back(outcomes, tmp_path):
+    for outcome in outcomes:
+        schema.publish(tmp_path, outcome)
+    good, bad = schema.read_all(tmp_path)
+    assert bad == []
+    assert sorted(good, key=lambda record: record.config["seed"]) == [outcome.record for outcome in outcomes]
+
+
+def test_pictures_have_the_rows_and_columns_they_say(outcomes):
+    record = outcomes[0].record
+    assert set(record.pictures) == {"samples", "reconstructions"}
+    assert record.pictures["samples"].rows == ["1", "2", "3"]
+    assert record.pictures["samples"].columns == [str(expert) for expert in range(7)]
+    for picture in record.pictures.values():
+        content = outcomes[0].files[picture.file]
+        assert hashlib.sha256(content).hexdigest() == picture.sha256
+        with Image.open(io.BytesIO(content)) as image:
+            assert image.size == (8 * len(picture.columns), 8 * len(picture.rows))
+
+
+def test_a_failed_run_is_recorded_and_the_others_go_on(outcomes, told, tmp_path):
+    broken = override(RUNS[0], {"routing.temperature": 1e-300})
+    failed, whole = run_population([broken, RUNS[1]], CPU)
+    assert failed.record.status == "failed"
+    failure = failed.record.failure
+    assert (failure.epoch, failure.step, failure.reason) == (1, 1, "the loss became nan")
+    assert failed.record.metrics == {}
+    assert failed.record.curve == []
+    assert failed.files == {}
+    assert whole.record.metrics == outcomes[1].record.metrics
+    schema.publish(tmp_path, failed)
+    assert schema.read_all(tmp_path) == ([failed.record], [])
+
+
+def test_a_run_that_breaks_after_its_last_finite_loss_can_still_be_recorded(monkeypatch, tmp_path):
+    step = Training.step
+
+    def poisoned(training, *batch):
+        loss = step(training, *batch)
+        with torch.no_grad():
+            training.model.gate.network.layers[0].weight[0] = math.nan
+        return loss
+
+    monkeypatch.setattr(Training, "step", poisoned)
+    short = [override(run, {"train.epochs": 1, "train.batch_size": 320}) for run in RUNS]
+    failed, whole = run_population(short, CPU)
+    assert failed.record.failure.reason.endswith(" on the validation split became nan")
+    assert whole.record.status == "complete"
+    for outcome in (failed, whole):
+        schema.publish(tmp_path, outcome)
+    assert len(schema.read_all(tmp_path)[0]) == 2
+
+
+def test_images_without_labels_or_validation(tmp_path):
+    path = tmp_path / "mine.npz"
+    np.savez(path, images=np.random.default_rng(0).random((60, 4, 3)))
+    run = override(RUN, {"data.name": f"npz:{path}", "data.train_size": None, "data.validation_size": 0})
+    (outcome,) = run_population([run], CPU)
+    assert set(outcome.record.metrics) == {"test"}
+    assert set(outcome.record.metrics["test"]) == BOUNDS | MARGINAL | GATE
+    assert outcome.record.confusion is None
+    assert [point.metrics for point in outcome.record.curve] == [{}, {}, {}]
+
+
+@pytest.mark.parametrize(
+    ("configs", "site", "error"),
+    [
+        ([override(RUN, {"data.train_size": 5000})], CPU, DataError),
+        ([override(RUN, {"data.name": "npz:nothing.npz"})], CPU, DataError),
+        ([RUN, override(RUN, {"train.epochs": 4})], CPU, ConfigError),
+        ([RUN], Site(device="tpu"), ConfigError),
+    ],
+)
+def test_what_a_person_can_mend_is_one_line(configs, site, error):
+    with pytest.raises(error) as caught:
+        run_population(configs, site)
+    assert "\n" not in str(caught.value)

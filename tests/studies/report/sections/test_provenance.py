@@ -1,0 +1,85 @@
+"""What a page says of where its numbers come from, and of which images they are."""
+
+from __future__ import annotations
+
+from moevae.config import schema as configs
+from moevae.config.schema import RunConfig
+from studies.report.build import write_report
+from studies.testing import synthetic
+
+
+def bare(config: RunConfig):
+    return synthetic.record(config, pictures=False)
+
+
+def test_bounds_on_other_validation_images_choose_no_run(tmp_path, undrawn) -> None:
+    def make(config: RunConfig):
+        easy = config.data.imbalance < 1
+        numbers = {"mixture_elbo": -10.0 - 5 * easy, "nmi": 0.5, "ari": 0.1, "acc": 0.2}
+        tree, files = synthetic.record(config, metrics=numbers)
+        tree["metrics"]["validation"]["mixture_elbo"] = -12.0 + 5 * easy
+        return tree, files
+
+    folder = synthetic.write(tmp_path, synthetic.plan({"data.imbalance": [0.5, 1.0]}, seeds=[0]), make)
+    page = write_report(folder).read_text()
+    assert "**The best run**, validation ELBO -12.00 nats: cell 2 (imbalance 1), seed 0" in page
+
+
+def test_the_commits_and_the_time_of_baselines_are_told(tmp_path, undrawn) -> None:
+    folder = synthetic.write(tmp_path, synthetic.plan({"routing.kind": ["soft"]}, seeds=[0]), bare)
+    alone = _what_was_run(write_report(folder).read_text())
+    tree, files = synthetic.peer(configs.from_dict(synthetic.plan()["base"]), "k-means on pixels")
+    synthetic.put(folder, {**tree, "commit": "f" * 40}, files)
+    both = _what_was_run(write_report(folder).read_text())
+    assert "f" * 12 in both["commit"]
+    assert alone["commit"] in both["commit"]
+    assert "baselines' runs" not in alone
+    assert both["baselines' runs"] == "1 complete"
+    seconds = [float(told["time"].split()[0].replace(",", "")) for told in (alone, both)]
+    assert seconds[0] < seconds[1]
+
+
+def _what_was_run(page: str) -> dict[str, str]:
+    section = page.split("## What was run, and where")[1].split("\n## ")[0]
+    rows = [line.split("|")[1:-1] for line in section.splitlines() if line.startswith("|")]
+    return {row[0].strip(): row[1].strip() for row in rows if len(row) == 2}
+
+
+def test_a_page_says_where_no_images_were_held_out(tmp_path, undrawn) -> None:
+    def make(config: RunConfig):
+        tree, files = bare(config)
+        tree["data"]["validation"] = 0
+        del tree["metrics"]["validation"]
+        return tree, files
+
+    axes = {"objective.balance_weight": [0.0, 20.0]}
+    for name, making, words in (("some", bare, "or of the validation split"), ("none", make, "held out")):
+        page = write_report(synthetic.write(tmp_path / name, synthetic.plan(axes), making)).read_text()
+        section = page.split("## Choosing without labels")[1].split("\n## ")[0]
+        assert words in section
+
+
+def test_cells_whose_runs_are_the_same_are_named(tmp_path, undrawn) -> None:
+    def make(config: RunConfig):
+        same = config.routing.temperature < 2  # as where a setting does nothing at some level
+        nmi = 0.1 if same else 0.2
+        metrics = {"mixture_elbo": -20.0 - config.seed, "nmi": nmi, "ari": nmi, "acc": nmi}
+        return synthetic.record(config, pictures=False, metrics=metrics)
+
+    def told(name: str, temperatures: list[float]) -> str:
+        plan = synthetic.plan({"routing.temperature": temperatures}, seeds=range(2))
+        return write_report(synthetic.write(tmp_path / name, plan, make)).read_text()
+
+    assert "Cells 1, 2 and 4 have the same test metrics" in told("some", [0.5, 1.0, 2.0, 1.5])
+    assert "have the same test metrics" not in told("none", [1.0, 2.0])
+
+
+def test_energy_is_told_where_devices_report_it(tmp_path, undrawn) -> None:
+    folder = synthetic.write(tmp_path, synthetic.plan({"routing.kind": ["soft", "hard"]}, seeds=(0, 1)))
+    assert "energy" not in write_report(folder).read_text()
+    for path in (folder / "records").glob("*.json"):
+        synthetic.change(path, lambda tree: tree["throughput"].update(population=2))
+        synthetic.change(path, lambda tree: tree.update(energy_joules=5000.0))
+    assert (
+        "10.0 kJ of training, as the device reports it, 4 runs together" in write_report(folder).read_text()
+    )

@@ -1,0 +1,402 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from markdown_it import MarkdownIt
+
+from moevae.config import schema as configs
+from moevae.config.schema import RunConfig
+from moevae.errors import RecordError
+from studies.report.build import write_html, write_report
+from studies.testing import synthetic
+
+AXES = {"objective.balance_weight": [0.0, 20.0], "routing.kind": ["soft", "hard"]}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def bare(config: RunConfig):
+    return synthetic.record(config, pictures=False)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """The folder of a study with all there is: failed, missing and torn records, other methods, pictures."""
+    made = 0
+
+    def make(config: RunConfig):
+        nonlocal made
+        made += 1
+        if made == 2:
+            return synthetic.failed(config, "the loss became NaN | at once"), {}
+        return None if made == 6 else synthetic.record(config)
+
+    folder = synthetic.write(tmp_path_factory.mktemp("whole"), synthetic.plan(), make)
+    (folder / "records" / "0123456789abcdef.json").write_text('{"torn')
+    for seed in range(3):
+        config = configs.override(configs.from_dict(synthetic.plan()["base"]), {"seed": seed})
+        synthetic.put(folder, *synthetic.peer(config, "k-means on pixels"))
+        synthetic.put(folder, *synthetic.peer(config, "experts of true labels", oracle=True))
+    write_report(folder)
+    return folder
+
+
+def test_rebuilding_gives_the_same_bytes(whole: Path) -> None:
+    first = contents(whole)
+    write_report(whole)
+    assert contents(whole) == first
+
+
+def test_every_file_that_the_page_names_is_there_and_no_other(whole: Path) -> None:
+    tokens = MarkdownIt().enable("table").parse((whole / "report.md").read_text())
+    inline = [child for token in tokens for child in token.children or []]
+    named = {
+        str(child.attrGet("src") or child.attrGet("href"))
+        for child in inline
+        if child.type in ("image", "link_open")
+    }
+    there = {name for name in contents(whole) if name.startswith(("figures/", "tables/", "table.csv"))}
+    assert named == there
+    assert all(child.content for child in inline if child.type == "image")
+
+
+def test_the_html_page_holds_all_figures(whole: Path, tmp_path) -> None:
+    page = write_html(whole / "report.md")
+    text = page.read_text()
+    assert text.count("data:image/png;base64,") == len(list((whole / "figures").iterdir()))
+
+
+def test_failed_missing_and_unread_runs_lower_n_and_are_listed(whole: Path) -> None:
+    page = (whole / "report.md").read_text()
+    assert "2 (1 failed)" in page
+    assert "2 (1 missing)" in page
+    assert "the loss became NaN \\| at once" in page
+    assert "not counted: records/0123456789abcdef.json" in page
+    assert "**Partial.** 71 of 72" in page
+
+
+def test_other_methods_stand_in_the_table_and_an_oracle_says_so(whole: Path) -> None:
+    page = (whole / "report.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("|") and "k-means on pixels" in line]
+    assert len(rows) == 4  # of the main table, of calibration, and against the baseline cell by NMI and ACC
+    assert not re.search(r"experts of true labels(?! \(oracle\))", page)
+
+
+def test_no_oracle_number_without_the_word(whole: Path) -> None:
+    page = (whole / "report.md").read_text()
+    section = page.split("## Choosing without labels")[1].split("\n## ")[0]
+    assert "cost against the oracle of other seeds" in section
+
+
+def test_reading_needs_neither_torch_nor_optuna(tmp_path) -> None:
+    folder = synthetic.write(tmp_path / "study", synthetic.plan({"routing.kind": ["soft"]}, seeds=[0]), bare)
+    code = (
+        "import sys; from pathlib import Path; from studies.report import build as report;"
+        f"report.write_html(report.write_report(Path({str(folder)!r})));"
+        f"report.write_index(Path({str(tmp_path)!r}), asked=True);"
+        "assert not {'torch', 'optuna'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_run_that_is_shown_is_chosen_by_the_bound_and_not_by_labels(tmp_path, undrawn) -> None:
+    def make(config: RunConfig):
+        hard = config.routing.kind == "hard"
+        numbers = {"mixture_elbo": -10.0 - 5 * hard, "nmi": 0.1 + 0.8 * hard, "ari": 0.1, "acc": 0.2}
+        return synthetic.record(config, metrics=numbers)
+
+    folder = synthetic.write(tmp_path, synthetic.plan({"routing.kind": ["soft", "hard"]}, seeds=[0]), make)
+    page = write_report(folder).read_text()
+    assert re.search(
+        r"\*\*The best run\*\*, validation ELBO -\d+\.\d+ nats: cell 1 \(routing kind soft\), seed 0", page
+    )
+
+
+def same(config: RunConfig):
+    return synthetic.record(
+        config, pictures=False, metrics={"mixture_elbo": -20.0, "nmi": 0.5, "dead_experts": 1.0}
+    )
+
+
+def unlabeled(config: RunConfig):
+    return synthetic.record(config, labels=False)
+
+
+def one_class_missing(config: RunConfig):
+    tree, files = bare(config)
+    counts = np.array(tree["confusion"]["counts"])
+    counts[:, 3] = 0
+    tree["confusion"]["counts"] = counts.tolist()
+    return tree, files
+
+
+def bounded(config: RunConfig):
+    tree, files = bare(config)
+    test = tree["metrics"]["test"]
+    test["iwae_bound"] = test["marginal_elbo"] + 0.1
+    return tree, files
+
+
+def one_sample(config: RunConfig):
+    """As records were written when the marginal bound was of one sample, and not a bound."""
+    tree, files = bare(config)
+    for part in tree["metrics"].values():
+        part["tight_elbo"], part["amortization_gap"] = part.pop("marginal_elbo"), part.pop("gate_gap")
+        del part["marginal_samples"]
+    return tree, files
+
+
+def without_ledgers(config: RunConfig):
+    tree, files = bare(config)
+    for part in tree["metrics"].values():
+        del part["gate_gap"], part["kl_importance"]
+    return {**tree, "ledger": {}}, files
+
+
+def some_bounded(config: RunConfig):
+    return (bounded if config.routing.kind == "hard" else without_ledgers)(config)
+
+
+def lost_cell(config: RunConfig):
+    return None if config.routing.kind == "hard" else bare(config)
+
+
+def nothing(config: RunConfig) -> None:
+    return None
+
+
+def all_failed(config: RunConfig):
+    return synthetic.failed(config), {}
+
+
+def older_and_newer(config: RunConfig):
+    tree, files = bare(config)
+    return {**tree, "schema_version": config.seed % 2}, files
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        same,
+        unlabeled,
+        one_class_missing,
+        lost_cell,
+        nothing,
+        all_failed,
+        older_and_newer,
+        without_ledgers,
+        some_bounded,
+    ],
+)
+@pytest.mark.parametrize("seeds", [[0], [0, 1, 2]], ids=["n = 1", "n = 3"])
+def test_a_page_is_written_whatever_the_records_are(
+    tmp_path, undrawn, make: Callable, seeds: list[int]
+) -> None:
+    page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES, seeds=seeds), make)).read_text()
+    assert not re.search(r"\bnan\b|\binf\b|None\b", page.replace("became NaN", ""))
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def ledgers(page: str) -> list[list[dict[str, str]]]:
+    """The tables of the ledger's section, each row by its headings."""
+    section = page.split("## ELBO ledger")[1].split("\n## ")[0].replace("\\", "")
+    blocks = [block.splitlines() for block in section.split("\n\n") if block.startswith("|")]
+    return [[dict(zip(cells(head), cells(line), strict=True)) for line in rest] for head, _, *rest in blocks]
+
+
+def mean(text: str) -> float:
+    return float(text.split(" ")[0])
+
+
+def test_a_page_says_what_its_importance_weighted_bounds_weigh(tmp_path, undrawn) -> None:
+    axes = {"evaluation.importance_samples": [50, 5000], "evaluation.importance_experts": [None, 1, 3]}
+    page = write_report(synthetic.write(tmp_path, synthetic.plan(axes, seeds=[0]), bounded)).read_text()
+    (told,) = re.findall(r"The IWAE bound weighs (.*?);", page)
+    sizes = {words.split(" samples")[0] for words in told.split(" or ")}
+    assert sizes == {"50", "5,000"}
+    for which in ("each expert", "an image's likeliest expert", "its 3 likeliest experts"):
+        assert told.count(which) == 2
+
+
+@pytest.mark.parametrize("make", [bare, bounded])
+def test_the_ledger_adds_up_in_every_cell_and_over_experts(tmp_path, undrawn, make: Callable) -> None:
+    page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), make)).read_text()
+    by_cell, by_expert = ledgers(page)
+    assert len(by_cell) == 4
+    for row in by_cell:
+        costs = ("kl_z (nats)", "gate information (nats)", "kl_importance (nats)")
+        total = mean(row["reconstruction (nats)"]) - sum(mean(row[name]) for name in costs)
+        assert mean(row["ELBO (nats)"]) == pytest.approx(total, abs=0.02)
+        gap = mean(row["marginal ELBO (nats)"]) - mean(row["ELBO (nats)"])
+        assert mean(row["gate gap (nats)"]) == pytest.approx(gap, abs=0.011)
+        if make is bounded:
+            found = mean(row["IWAE bound (nats)"]) - mean(row["marginal ELBO (nats)"])
+            assert found == pytest.approx(0.1, abs=0.011)
+        else:
+            assert "IWAE bound (nats)" not in row
+    frame = pd.read_csv(tmp_path / "tables" / "ledger.csv")
+    assert len(by_expert) == len(frame) == 10
+    best = max(
+        (json.loads(path.read_text()) for path in (tmp_path / "records").glob("*.json")),
+        key=lambda tree: (
+            tree["config"]["routing"]["kind"] == "hard"
+            and tree["config"]["objective"]["balance_weight"] == 20.0,
+            tree["metrics"]["validation"]["mixture_elbo"],
+        ),
+    )
+    for name in ("recon_log_prob", "kl_z"):
+        assert frame[name].sum() == pytest.approx(best["metrics"]["test"][name])
+    weighed = (frame["importance"] * frame["own_elbo"]).sum()
+    assert weighed == pytest.approx(frame["recon_log_prob"].sum() - frame["kl_z"].sum())
+    assert {"test.gate_gap mean", "test.kl_importance mean"} <= set(pd.read_csv(tmp_path / "table.csv"))
+
+
+def test_bounds_of_one_sample_leave_pages_and_tables(tmp_path, undrawn) -> None:
+    page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), one_sample)).read_text()
+    by_cell, _ = ledgers(page)
+    assert by_cell
+    assert not {"marginal ELBO (nats)", "gate gap (nats)"} & set(by_cell[0])
+    for table in tmp_path.rglob("*.csv"):
+        assert not [name for name in pd.read_csv(table) if "tight_elbo" in name or "amortization" in name]
+
+
+def test_a_page_says_from_how_many_samples_its_marginal_bounds_are(tmp_path, undrawn) -> None:
+    def make(config: RunConfig):
+        tree, files = bare(config)
+        tree["metrics"]["test"]["marginal_samples"] = 1000.0 if config.routing.kind == "hard" else 32.0
+        return tree, files
+
+    page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), make)).read_text()
+    assert re.findall(r"estimated from (.*?) samples of z", page) == ["32 or 1,000"]
+
+
+def test_records_without_ledgers_have_no_section(tmp_path, undrawn) -> None:
+    page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), without_ledgers)).read_text()
+    assert "ELBO ledger" not in page
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {},
+        {"routing.kind": ["soft"]},
+        {"routing.temperature": [0.5, 1.0, 2.0]},
+        {**AXES, "routing.temperature": [1.0, 2.0], "model.expert_hidden": [[32], [64, 32]]},
+        {"objective": ["elbo", "competitive"]},
+        {"model.likelihood": ["bernoulli", "gaussian"], "routing.kind": ["soft", "hard"]},
+        {"data.name": ["npz:/a|b/*c*_d_.npz", "mnist"], "routing.kind": ["soft", "hard"]},
+    ],
+    ids=lambda axes: ", ".join(axes) or "no axis",
+)
+def test_a_page_is_written_whatever_the_axes_are(tmp_path, undrawn, axes: dict) -> None:
+    folder = synthetic.write(tmp_path, synthetic.plan(axes), bare)
+    page = write_report(folder).read_text()
+    html = MarkdownIt("commonmark", {"html": False}).enable("table").render(page)
+    for value in axes.get("data.name", []):
+        assert f"<h2>{value}</h2>" in html
+
+
+def test_cells_of_a_search_that_match_nothing_are_shown(tmp_path, undrawn) -> None:
+    cells = [{"objective.balance_weight": 1.5 * i, "routing.temperature": 0.3 + i} for i in range(6)]
+    axes = {key: [cell[key] for cell in cells] for key in cells[0]}
+    folder = synthetic.write(
+        tmp_path, synthetic.plan(axes, cells=cells, baseline=cells[0], seeds=[0, 1]), bare
+    )
+    page = write_report(folder).read_text()
+    assert "## Effect of" not in page
+    assert "## How much each axis explains" not in page
+    assert "0.3" in page
+
+
+def test_a_section_with_nothing_to_show_is_left_out(tmp_path, undrawn) -> None:
+    keys = ("objective.balance_weight", "routing.temperature", "objective.information_weight")
+    cells = [dict(zip(keys, (1.5 * i, 0.3 + i, 0.1 * i), strict=True)) for i in range(4)]
+    axes = {key: [cell[key] for cell in cells] for key in keys}
+    plan = synthetic.plan(axes, cells=cells, baseline=cells[0], seeds=[0, 1])
+    page = write_report(synthetic.write(tmp_path, plan, bare)).read_text()
+    assert "## Strength against temperature" not in page
+
+
+def test_a_search_by_labels_says_that_labels_chose_its_cells(tmp_path, undrawn) -> None:
+    seen = "labels of the validation split chose these cells (oracle)"
+    never = "training and the choice of runs never see labels"
+    axes = {"routing.kind": ["soft", "hard"]}
+    search = {"space": {}, "objectives": ["nmi"]}
+    plans = [synthetic.plan(axes, search={**search, "oracle": oracle}) for oracle in (False, True)]
+    blind = write_report(synthetic.write(tmp_path / "a", plans[0], bare))
+    assert never in blind.read_text()
+    assert seen not in blind.read_text()
+    told = write_report(synthetic.write(tmp_path / "b", plans[1], bare))
+    assert seen in told.read_text()
+    assert never not in told.read_text()
+
+
+def test_each_row_tells_the_command_that_makes_it(tmp_path, undrawn) -> None:
+    folder = synthetic.write(tmp_path, synthetic.plan(AXES, seeds=[3]), bare)
+    page = write_report(folder).read_text()
+    commands = re.findall(r"python -m moevae train --preset (\S+) --seed 3((?: --set \S+)*)", page)
+    assert len(commands) == 4
+    from moevae.config.presets import preset
+
+    rebuilt = set()
+    for name, changes in commands:
+        pairs = dict(part.split("=") for part in changes.replace("--set", "").split())
+        values = {key: value if value.isalpha() else json.loads(value) for key, value in pairs.items()}
+        rebuilt.add(configs.fingerprint(configs.override(preset(name), {**values, "seed": 3})))
+    assert rebuilt == {path.stem for path in (folder / "records").glob("*.json")}
+
+
+def test_heat_maps_are_few_enough_to_read_and_say_what_they_hold(tmp_path, undrawn) -> None:
+    axes = {
+        "objective.balance_weight": [0.0, 20.0],
+        "routing.temperature": [0.5, 1.0],
+        "routing.kind": ["soft", "hard"],
+        "train.learning_rate": [1e-4 * level for level in range(1, 10)],
+    }
+    page = write_report(synthetic.write(tmp_path, synthetic.plan(axes, seeds=(0, 1)))).read_text()
+    assert "Drawn where learning rate 0.0009; all cells are in [table.csv](table.csv)." in page
+    assert len(set(re.findall(r"figures/heat-[a-z0-9-]+\.png", page))) == 2
+    assert "All 71 rows" not in page
+    assert "the first 71 of 71" in page
+
+
+def test_one_axis_at_a_time_needs_no_heat_map(tmp_path, undrawn) -> None:
+    axes = {"objective.balance_weight": [0.0, 5.0, 20.0], "routing.temperature": [0.5, 1.0, 2.0]}
+    plan = synthetic.plan(axes, seeds=(0, 1))
+    star = [c for c in plan["cells"] if c["objective.balance_weight"] == 20 or c["routing.temperature"] == 1]
+    pages = [
+        write_report(synthetic.write(tmp_path / name, plan | {"cells": cells})).read_text()
+        for name, cells in (("star", star), ("grid", plan["cells"]))
+    ]
+    assert all("Effect of temperature" in page for page in pages)
+    assert ["Strength against temperature" in page for page in pages] == [False, True]
+
+
+def test_a_folder_without_a_study_is_refused_and_nothing_is_written(tmp_path) -> None:
+    with pytest.raises(RecordError, match="no study here"):
+        write_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_says_how_far_the_gate_can_be_believed(whole: Path) -> None:
+    page = (whole / "report.md").read_text()
+    section = page.split("## Is the gate as often right as it is sure?")[1].split("\n## ")[0]
+    assert "all 3 runs of cell" in section
+    assert re.search(r"\| +ECE \| +Brier \|", section)

@@ -1,0 +1,75 @@
+"""A/A studies: cells are all alike, so each sentence that claims a difference is false; at most 5 % may be.
+
+Each study gives one chance to each kind of sentence: the best cell, each axis, interactions, selection. A
+kind fails where more studies have such a sentence than a true rate of 5 % would give with probability 0.99
+(0.999 in the long form, which counts many settings).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import alike
+import numpy as np
+import pytest
+
+from studies.analysis import paired, simultaneous, stats
+from studies.analysis.analyze import analyze
+from studies.analysis.study import Study
+from studies.report import summary
+
+
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """Leave out the numbers that no sentence rests on; p-values of fewer rearrangements are as exact."""
+    monkeypatch.setattr(simultaneous, "DRAWN", 499)
+    nothing = lambda values, *args, **kwargs: np.full((2, values.shape[1]), np.nan)  # noqa: E731
+    monkeypatch.setattr(stats, "intervals", nothing, raising=False)
+    monkeypatch.setattr(paired, "sign_flip", lambda values: np.full(values.shape[1], np.nan))
+
+
+def told(study: Study) -> list[str]:
+    return summary.sentences(analyze(study))
+
+
+def errors(kind: str, cells: int, n: int, trials: int) -> Counter[str]:
+    rng = np.random.default_rng([cells, n, alike.KINDS.index(kind), 7])
+    return Counter(
+        claim for _ in range(trials) for claim in alike.false(told(alike.study(kind, rng, cells, n)))
+    )
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("kind", "cells", "n"),
+    [("normal", 4, 3), ("skewed", 8, 3), ("collapsing", 4, 3), ("collapsing", 2, 10)],
+)
+def test_alike_cells_are_seldom_said_to_differ(kind: str, cells: int, n: int) -> None:
+    found = errors(kind, cells, n, trials=20)
+    assert all(count <= alike.most(20) for count in found.values()), found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("n", alike.SIZES)
+@pytest.mark.parametrize("cells", alike.GRIDS)
+@pytest.mark.parametrize("kind", alike.KINDS)
+def test_alike_cells_are_said_to_differ_in_at_most_one_study_of_twenty(kind: str, cells: int, n: int) -> None:
+    found = errors(kind, cells, n, trials=200)
+    allowed = alike.most(200, doubt=0.001)  # of some 140 such counts, none fails by chance in 9 cases of 10
+    assert all(count <= allowed for count in found.values()), found
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_cell_that_stands_out_is_told() -> None:
+    rng = np.random.default_rng(0)
+    found = [alike.false(told(alike.study("normal", rng, 8, 5, shift=8.0))) for _ in range(5)]
+    assert all("best" in each for each in found)
+
+
+def test_three_seeds_never_tell_two_cells_apart() -> None:
+    rng = np.random.default_rng(0)
+    said = told(alike.study("normal", rng, 2, 3, shift=1e6))
+    assert not alike.false(said)
+    assert any("do not differ significantly" in each for each in said)

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from studies.analysis.load import load
+from studies.report.literature import published, section
+from studies.report.page import Page
+from studies.testing import synthetic
+
+
+def test_every_score_is_a_share_and_every_row_names_its_source() -> None:
+    for row in published().clustering:
+        assert row.source
+        scores = [row.acc, row.nmi, row.ari, row.purity]
+        assert any(scores)
+        for score in filter(None, scores):
+            assert all(0 < float(part) < 1 for part in score.split(" ± "))
+    assert all(row.source and re.search(r"\d", row.value) for row in published().likelihood)
+
+
+def test_purity_never_stands_in_the_column_of_acc() -> None:
+    assert all(not (row.acc and row.purity) for row in published().clustering)
+    assert [row.method for row in published().clustering if row.purity] == [
+        "GMVAE, K = 10, test split",
+        "M2, K = 10 (gate collapsed), test split",
+    ]
+
+
+@pytest.mark.parametrize(("data", "rows"), [("mnist", 15), ("fashion-mnist", 4), ("digits", 0)])
+def test_only_rows_of_the_studys_data_are_shown(tmp_path, data: str, rows: int) -> None:
+    page = Page()
+    folder = synthetic.write(tmp_path, synthetic.plan({"data.name": [data]}, seeds=[]))
+    section(load(folder), page)
+    assert len(re.findall(rf"\| {data} +\|", page.text())) == rows
+    assert ("not re-run here" in page.text()) == bool(rows)

@@ -1,0 +1,265 @@
+import dataclasses
+import json
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from moevae.config import schema as configs
+from studies.analysis.load import load
+from studies.execution.executors.base import Workforce, in_process
+from studies.records import schema, study_file
+from studies.report.build import write_report
+from studies.search import search as searches
+from studies.search.driver import Budget
+from studies.search.trials import PRUNERS, SAMPLERS, Attempts
+from studies.storage import open as storage
+from studies.testing import synthetic, toys
+from studies.testing.toy_searches import FAST, Climb, Silent, go
+
+
+@pytest.fixture
+def climb(tmp_path):
+    (tmp_path / "diary").mkdir()
+    return Climb(tmp_path / "diary")
+
+
+def trials_of(folder: Path, name: str) -> list[optuna.trial.FrozenTrial]:
+    with storage.opened(storage.default_url(folder)) as opened:
+        return optuna.load_study(study_name=name, storage=opened).get_trials()
+
+
+def test_every_complete_trial_says_what_its_records_say(tmp_path, climb):
+    search = searches.load("gate", **FAST)
+    found = go(search, tmp_path / "s", climb, trials=6, pruner="none")
+    assert [trial.state for trial in found.trials] == [TrialState.COMPLETE] * 6
+    assert found.trained == 12
+    good, bad = schema.read_all(tmp_path / "s")
+    assert (len(good), bad) == (12, [])
+    for trial in found.trials:
+        cell = search.cell(trial.params)
+        own = [
+            record
+            for record in good
+            if record.fingerprint in {configs.fingerprint(cell.run(s)) for s in (0, 1)}
+        ]
+        assert trial.value == fmean(record.metrics["validation"]["mixture_elbo"] for record in own)
+        assert trial.user_attrs["n"] == 2
+        assert set(trial.intermediate_values) == set(range(1, 11))
+    (best,) = found.best
+    assert best.value == max(trial.value for trial in found.trials)
+
+
+def test_the_base_configuration_is_the_first_trial(tmp_path, climb):
+    search = searches.load("gate", **FAST)
+    first = go(search, tmp_path / "s", climb, trials=1).trials[0]
+    assert search.cell(first.params).config == search.base
+    assert load(tmp_path / "s").baseline == 0
+
+
+def test_a_search_goes_on_where_it_stopped_and_trains_nothing_twice(tmp_path, climb):
+    search = searches.load("gate", **FAST)
+    watch = Silent(stop_after=5)
+    with pytest.raises(KeyboardInterrupt):
+        go(search, tmp_path / "s", climb, watch=watch, pruner="none")
+    before = trials_of(tmp_path / "s", search.name)
+    assert [trial.state for trial in before] == [TrialState.COMPLETE] * 5 + [TrialState.WAITING]
+    found = go(search, tmp_path / "s", climb, pruner="none")
+    assert len(found.trials) == 12
+    assert found.trials[5].params == before[5].params
+    assert set(climb.counts().values()) == {1}
+    assert len(climb.counts()) == 24
+    assert go(search, tmp_path / "s", climb).trained == 0
+    whole = go(search, tmp_path / "whole", climb, pruner="none")
+    assert [trial.params for trial in whole.trials] == [trial.params for trial in found.trials]
+
+
+def test_a_killed_driver_leaves_a_trial_that_the_next_one_adopts(tmp_path, climb):
+    """Killed after publishing and before telling Optuna: the records count, nothing is redone."""
+    search = searches.load("gate", **FAST)
+    folder = tmp_path / "s"
+    go(search, folder, climb, trials=1)
+    with storage.opened(storage.default_url(folder)) as opened:
+        attempts = Attempts(opened, search, folder)
+        attempts.reconcile([], {search.cell_of(search.base).key: list(schema.read_all(folder)[0])})
+        attempt = attempts.ask()
+        runs = [attempt.cell.run(seed) for seed in search.seeds]
+        for outcome in climb(
+            runs, on_epoch=lambda report: attempts.follow(attempt, report.epoch, report.metrics)
+        ):
+            schema.publish(folder, outcome)
+    found = go(search, folder, climb, trials=2)
+    assert [trial.state for trial in found.trials] == [TrialState.COMPLETE] * 2
+    assert found.trained == 0
+    assert set(climb.counts().values()) == {1}
+    assert len(study_file.read(folder).cells) == 2
+
+
+def test_without_its_storage_a_search_is_made_anew_from_the_records(tmp_path, climb):
+    search = searches.load("gate", **FAST)
+    before = go(search, tmp_path / "s", climb, trials=5, pruner="none")
+    for file in (tmp_path / "s").glob("study.db*"):
+        file.unlink()
+    after = go(search, tmp_path / "s", climb, trials=5)
+    assert after.trained == 0
+    told = [
+        [(trial.params, trial.value, trial.user_attrs) for trial in found.trials] for found in (before, after)
+    ]
+    assert told[0] == told[1]
+
+
+def test_a_trial_whose_record_is_gone_goes_too(tmp_path, climb):
+    search = searches.load("gate", **FAST)
+    before = go(search, tmp_path / "s", climb, trials=4, pruner="none")
+    lost = configs.fingerprint(search.cell(before.trials[2].params).run(1))
+    schema.path_of(tmp_path / "s", lost).unlink()
+    after = go(search, tmp_path / "s", climb, trials=3)
+    kept = [trial.params for trial in after.trials]
+    assert kept == [trial.params for trial in before.trials if trial.number != 2]
+
+
+def test_poor_trials_stop_early_leave_no_record_and_keep_their_curve(tmp_path, climb):
+    search = searches.load("gate", **FAST)
+    found = go(search, tmp_path / "s", climb, trials=24)
+    pruned = [trial for trial in found.trials if trial.state is TrialState.PRUNED]
+    whole = [trial for trial in found.trials if trial.state is TrialState.COMPLETE]
+    assert len(pruned) >= 3
+    assert len(pruned) + len(whole) == 24
+    good, _ = schema.read_all(tmp_path / "s")
+    names = {record.fingerprint for record in good}
+    for trial in pruned:
+        assert trial.last_step < 10
+        assert trial.value == trial.intermediate_values[trial.last_step]
+        assert configs.fingerprint(search.cell(trial.params).run(0)) not in names
+    assert len(names) == 2 * len(whole) == found.trained
+    # An oracle for the median rule: each stopped trial was below the median of those complete before it.
+    for trial in pruned:
+        others = sorted(
+            other.intermediate_values[trial.last_step] for other in whole if other.number < trial.number
+        )
+        middle = (others[(len(others) - 1) // 2] + others[len(others) // 2]) / 2
+        assert max(trial.intermediate_values.values()) < middle
+    assert not load(tmp_path / "s").partial
+    assert go(search, tmp_path / "s", climb, trials=24).trained == 0
+
+
+def test_a_trial_with_a_failed_run_fails_and_does_not_lead(tmp_path, climb):
+    search = searches.load("gate", **FAST)
+    found = go(search, tmp_path / "s", dataclasses.replace(climb, failing=frozenset({1})), trials=3)
+    assert [trial.state for trial in found.trials] == [TrialState.FAIL] * 3
+    assert found.best == ()
+    assert [trial.user_attrs["failed"] for trial in found.trials] == [1] * 3
+
+
+def test_several_objectives_give_a_front_and_prune_nothing(tmp_path, climb):
+    search = searches.load("gate", objective="mixture_elbo,effective_experts", **FAST)
+
+    def run(configs, /, *, on_epoch):
+        outcomes = []
+        for outcome in climb(configs, on_epoch=on_epoch):
+            tree = outcome.record.model_dump(mode="json")
+            tree["metrics"]["validation"]["effective_experts"] = tree["config"]["routing"]["temperature"]
+            outcomes.append(outcome.model_copy(update={"record": schema.Record.model_validate(tree)}))
+        return outcomes
+
+    found = go(search, tmp_path / "s", run, trials=15)
+    assert {trial.state for trial in found.trials} == {TrialState.COMPLETE}
+    values = [tuple(trial.values) for trial in found.trials]
+    beaten = {a for a in values for b in values if b != a and b[0] >= a[0] and b[1] >= a[1]}
+    assert {tuple(trial.values) for trial in found.best} == set(values) - beaten
+    assert [trial.values[0] for trial in found.best] == sorted(
+        (a for a, _ in set(values) - beaten), reverse=True
+    )
+
+
+class Later(Executor):
+    """Two tasks in flight: each is done only when the second is there, or nothing else would come."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Future[Any], Any]] = []
+
+    def submit(self, fn, /, *args, **kwargs):
+        future: Future[Any] = Future()
+        self.calls.append((future, lambda: fn(*args, **kwargs)))
+        return future
+
+    def deliver(self) -> None:
+        for future, call in self.calls:
+            future.set_result(call())
+        self.calls.clear()
+
+
+def test_equal_trials_in_flight_are_trained_once(tmp_path, climb):
+    search = searches.load(
+        "gate", changes=("train.epochs=10", "routing.temperature=1", "objective=competitive")
+    )
+    assert list(search.space) == ["routing.kind"]
+    later = Later()
+    crew = Workforce(executor=later, count=lambda: 4, relay=lambda listener: listener, deliver=later.deliver)
+    found = go(search, tmp_path / "s", climb, trials=8, workforce=crew)
+    assert {trial.state for trial in found.trials} == {TrialState.COMPLETE}
+    assert len(found.trials) == 8
+    assert set(climb.counts().values()) == {1}
+    assert len(study_file.read(tmp_path / "s").cells) == len(climb.counts()) / 2 <= 2
+
+
+def test_a_dead_workers_trial_is_begun_again_and_given_up_in_the_end(tmp_path, climb):
+    class DeathError(Exception):
+        pass
+
+    def dying(times):
+        left = [times]
+
+        def run(configs, /, *, on_epoch):
+            if left[0]:
+                left[0] -= 1
+                raise DeathError
+            return climb(configs, on_epoch=on_epoch)
+
+        return run
+
+    def lost(configs, reason):
+        return [toys.outcome(config, failed=True) for config in configs]
+
+    search = searches.load("gate", **FAST)
+    with in_process() as here:
+        crew = dataclasses.replace(here, deaths=(DeathError,), attempts=3)
+        survived = go(search, tmp_path / "a", dying(2), trials=1, workforce=crew, lost=lost)
+        given_up = go(search, tmp_path / "b", dying(3), trials=1, workforce=crew, lost=lost)
+    assert survived.trials[0].state is TrialState.COMPLETE
+    assert given_up.trials[0].state is TrialState.FAIL
+
+
+def test_time_ends_a_search_between_trials(tmp_path, climb):
+    search = searches.load("gate", **FAST)
+    found = go(search, tmp_path / "s", climb, budget=Budget(trials=1000, seconds=0.3))
+    assert 0 < len(found.trials) < 1000
+    assert {trial.state for trial in found.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+@pytest.mark.parametrize(("sampler", "pruner"), list(zip(SAMPLERS, PRUNERS, strict=True)))
+def test_every_sampler_and_pruner_searches(sampler, pruner, tmp_path, climb):
+    search = searches.load("all", seeds="1", changes=("train.epochs=3",))
+    found = go(search, tmp_path / "s", climb, trials=13, sampler=sampler, pruner=pruner)
+    assert len(found.trials) == 13
+    assert len({json.dumps(trial.params) for trial in found.trials}) > 10
+
+
+def test_the_report_of_a_search_builds(tmp_path, undrawn):
+    search = searches.load("gate", objective="nmi", **FAST)
+
+    def run(configs, /, *, on_epoch):
+        made = (synthetic.record(config) for config in configs)
+        return [
+            schema.Outcome(record=schema.Record.model_validate(tree), files=files) for tree, files in made
+        ]
+
+    found = go(search, tmp_path / "s", run, trials=6)
+    assert found.best
+    page = write_report(tmp_path / "s").read_text()
+    assert "oracle" in page
+    assert search.command in page

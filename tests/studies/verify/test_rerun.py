@@ -1,0 +1,153 @@
+"""Runs that are trained again from their records come out bit for bit, and what does not is named."""
+
+import json
+
+import pytest
+
+from moevae.config.presets import digits
+from moevae.config.schema import override
+from studies.__main__ import main
+from studies.cli.verify import _in_words
+from studies.execution.config import Site, train
+from studies.records import schema
+from studies.records.schema import Record
+from studies.testing.toys import TINY_PROFILE
+from studies.verify import rerun
+
+HERE = Site(device="cpu")
+SMALL = override(digits(), {"train.epochs": 2, "data.train_size": 128, "train.batch_size": 64})
+
+
+@pytest.fixture(scope="module")
+def record() -> Record:
+    """Of a run that was trained beside another."""
+    configs = [override(SMALL, {"seed": seed}) for seed in (0, 1)]
+    return train(configs, on_epoch=None, site=Site(device="cpu", threads=1))[1].record
+
+
+def test_a_record_is_repeated_bit_for_bit_alone_as_in_company(record, one_thread_again):
+    found = rerun.repeat(record, HERE)
+    assert found == rerun.Repeat(record.fingerprint, record.commit, ())
+    assert not found.wrong
+
+
+def elsewhere(record: Record, nmi: float, seed: int | None = None) -> Record:
+    """The record as another machine would have made it, or another seed of it."""
+    tree = json.loads(record.model_dump_json())
+    tree["hardware"]["device_name"] = "an abacus"
+    tree["metrics"]["test"]["nmi"] = nmi
+    if seed is not None:
+        tree["config"]["seed"] = seed
+    return Record.model_validate(tree)
+
+
+@pytest.mark.parametrize(("moved", "far"), [(0.001, False), (0.05, False), (0.3, True), (-0.3, True)])
+def test_on_another_machine_a_run_lies_where_one_more_seed_would(record, one_thread_again, moved, far):
+    nmi = record.metrics["test"]["nmi"]
+    then = elsewhere(record, nmi + moved)
+    others = [then, *(elsewhere(record, nmi + moved + step, seed) for seed, step in ((7, 0.02), (8, -0.02)))]
+    found = rerun.repeat(then, HERE, others)
+    assert found.elsewhere.startswith("an abacus then, ")
+    assert found.differ == ("metrics.test.nmi",)
+    (told,) = [each for each in found.moved if each.name == "nmi"]
+    assert (told.then, told.now, told.n) == (nmi + moved, nmi, 3)
+    assert told.spread == pytest.approx(0.02)
+    assert found.wrong is told.far is far
+    assert not any(each.far for each in found.moved if each is not told)
+    alone = rerun.repeat(then, HERE, [then])
+    assert not alone.wrong
+    assert not alone.judged
+
+
+def judged(values: list[float], now: float, name: str = "mixture_elbo") -> rerun.Moved:
+    """The first of a cell's values, and what it is on this machine."""
+    moved = rerun.Moved(name, values[0], now, None, len(values))
+    return rerun._judged(moved, values, rerun.COMPARED[name])
+
+
+def test_one_diverged_seed_does_not_hide_a_wrong_run():
+    cell = [-250.0, -250.4, -249.8, -250.1, -3.8e10]
+    assert not judged(cell, -250.3).far
+    found = judged(cell, -260.0)
+    assert found.far
+    assert found.n == 4
+    assert found.spread == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "now"),
+    [
+        ("mixture_elbo", [-250.0, -3.8e10, -9.1e8, -251.0, -4.4e9], -9e9),  # no seed is far from the others
+        ("mixture_elbo", [-3.8e10, -250.4, -249.8, -250.1, -250.0], -250.0),  # the record itself is
+        ("nmi", [0.1, 0.6], 0.9),
+        ("nmi", [0.0, 0.0, 0.0], 0.1),
+    ],
+)
+def test_a_judgment_that_could_not_fail_is_none(name, cell, now):
+    found = judged(cell, now, name)
+    assert found.vacuous
+    assert not found.far
+    repeat = rerun.Repeat("0" * 16, None, ("metrics.test",), "an abacus then", (found,))
+    assert not repeat.judged
+    assert not repeat.wrong
+    assert found.vacuous in _in_words(repeat)
+
+
+def test_a_number_that_was_otherwise_is_named(record, one_thread_again):
+    tree = json.loads(record.model_dump_json())
+    tree["metrics"]["test"]["nmi"] += 1e-9
+    tree["curve"][1]["loss"] -= 1e-9
+    tree["pictures"]["samples"]["sha256"] = "0" * 64
+    found = rerun.repeat(Record.model_validate(tree), HERE).differ
+    assert set(found) == {"metrics.test.nmi", "curve.1.loss", "pictures.samples.sha256"}
+
+
+def test_what_an_older_version_did_not_keep_is_not_missed(record, one_thread_again):
+    tree = json.loads(record.model_dump_json())
+    del tree["reliability"], tree["metrics"]["test"]["gate_gap"]
+    assert not rerun.repeat(Record.model_validate(tree), HERE).differ
+
+
+def test_bounds_that_are_no_longer_written_are_not_missed(record, one_thread_again):
+    tree = json.loads(record.model_dump_json())
+    for metrics in (*tree["metrics"].values(), *(point["metrics"] for point in tree["curve"])):
+        metrics |= {"tight_elbo": -20.0, "amortization_gap": 0.5}
+    assert not rerun.repeat(Record.model_validate(tree), HERE).differ
+
+
+def test_differences_are_told_by_their_paths():
+    kept = {"a": [1, {"b": 2.0}], "c": None, "d": [1, 2]}
+    assert not list(rerun.differences(kept, kept | {"later": 5}))
+    found = {"a": [1, {"b": 2.5}], "d": [1]}
+    assert list(rerun.differences(kept, found)) == ["a.1.b", "d"]
+
+
+def test_the_command_trains_runs_again_and_says_what_came_of_it(tmp_path, capsys, undrawn, one_thread_again):
+    (tmp_path / "tiny.toml").write_text(TINY_PROFILE)
+    place = ["--results", str(tmp_path)]
+    baselines = ["--baselines", "kmeans"]
+    assert (
+        main(["ablate", "--profile", str(tmp_path / "tiny.toml"), "--device", "cpu", *baselines, *place]) == 0
+    )
+    capsys.readouterr()
+    command = ["verify", "tiny", "--again", "9", "--device", "cpu", *place]
+    assert main(command) == 0
+    assert capsys.readouterr().out.count("trained again: the same, bit for bit\n") == 6
+    good, _ = schema.read_all(tmp_path / "tiny")
+    tree = good[0].model_dump(mode="json")
+    tree["metrics"]["test"]["nmi"] += 1e-9
+    schema.path_of(tmp_path / "tiny", good[0].fingerprint).write_bytes(schema.sealed(tree))
+    assert main(command) == 1
+    assert capsys.readouterr().out.endswith("; 1 of 6 trained again came out otherwise\n")
+    assert main([*command, "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [each["fingerprint"] for each in told["again"] if each["differ"]] == [good[0].fingerprint]
+    tree["hardware"]["device_name"] = "an abacus"
+    schema.path_of(tmp_path / "tiny", good[0].fingerprint).write_bytes(schema.sealed(tree))
+    assert main(["rebuild-storage", "tiny", *place]) == 0
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "trained again: with other rounding (an abacus then, " in out
+    assert out.endswith("; with other rounding, 1 of 6 trained again lie where one more seed would\n")
+    assert main(["verify", "tiny", "--again", "-1", *place]) == 2
+    assert "--again -1: give a number of runs, from 0" in capsys.readouterr().err
