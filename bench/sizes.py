@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from moevae.config.schema import ModelConfig, RunConfig, override
+from moevae.config.overrides import override
+from moevae.config.schema import ModelConfig, RunConfig
 from moevae.data.datasets import Images
 
 

@@ -10,7 +10,8 @@ import torch
 from sizes import Sizes
 from torch import Tensor
 
-from moevae.training.trainer import Batch, Training
+from moevae.training.batches import Batch
+from moevae.training.trainer import Training
 
 PATHS: dict[str, dict[str, Any]] = {
     "soft": {},

@@ -13,7 +13,8 @@ from moevae.evaluation import clustering
 from moevae.evaluation.iwae import BLOCK, iwae_bound
 from moevae.models.mixture import Mixture
 from moevae.nn.grouped_linear import grouped_linear
-from moevae.training.trainer import Batches, Training
+from moevae.training.batches import Batches
+from moevae.training.trainer import Training
 from moevae.utils.rng import Streams
 
 

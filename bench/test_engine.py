@@ -18,7 +18,6 @@ from studies.storage import open as storage
 from studies.storage.study_sync import Trials
 from studies.testing import synthetic
 from studies.testing.toys import PROFILE, Listener, Toy
-from studies.verify import check
 
 pytestmark = pytest.mark.usefixtures("of_the_cpu")
 
@@ -87,7 +86,7 @@ def test_10_000_cells_open_reconcile_and_report(benchmark, large, storage_there)
 
     def run() -> None:
         begin, moment = time.process_time(), time.perf_counter()
-        _open(check.design_of(large), large)
+        _open(plan.design_of(large), large)
         opened = time.perf_counter() - moment
         assert write_report(large).stat().st_size < 512 * 1024, "GitHub would not show it"
         report = time.perf_counter() - moment - opened
@@ -104,4 +103,4 @@ def test_10_000_cells_open_reconcile_and_report(benchmark, large, storage_there)
 
 def test_opening_of_10_000_cells_with_new_seeds(benchmark, large):
     """Every cell has a seed to train again: all trials are written anew, as waiting."""
-    benchmark.pedantic(lambda: _open(check.design_of(large).with_seeds((0, 1)), large), rounds=1)
+    benchmark.pedantic(lambda: _open(plan.design_of(large).with_seeds((0, 1)), large), rounds=1)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from steps import PATHS, compile_model
 
+from moevae.config.overrides import override
 from moevae.config.presets import digits
-from moevae.config.schema import override
 from moevae.data.datasets import load_images, load_labels
 from moevae.evaluation import clustering
 from moevae.evaluation.evaluate import evaluate

@@ -8,12 +8,13 @@ import torch
 from commands import TINY, said
 from small import EVEN, ODD, config, images, mixture, population, weights
 
+from moevae.config.overrides import override
 from moevae.config.presets import mnist
-from moevae.config.schema import override
 from moevae.data.datasets import Images
 from moevae.evaluation.evaluate import evaluate
+from moevae.training.fit import fit
 from moevae.training.population import Population
-from moevae.training.trainer import Training, fit
+from moevae.training.trainer import Training
 from moevae.utils import devices
 from studies.__main__ import main
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from moevae.cli.options import Train
 from moevae.config import parsing
+from moevae.config.overrides import fingerprint, keys, lookup, to_dict
 from moevae.config.presets import PRESETS, preset
-from moevae.config.schema import RunConfig, fingerprint, keys, lookup, to_dict
+from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
 
 

@@ -12,9 +12,11 @@ from statistics import fmean
 
 import torch
 
+from moevae.cli import results_table
 from moevae.cli.options import OF_EVALUATION, Evaluate
 from moevae.config import parsing
-from moevae.config.schema import DataConfig, fingerprint
+from moevae.config.overrides import fingerprint
+from moevae.config.schema import DataConfig
 from moevae.data.datasets import Images, Labels, identify, load_images, load_labels
 from moevae.errors import CheckpointError, ConfigError
 from moevae.evaluation import result_schema
@@ -85,21 +87,21 @@ def check(path: Path, run: Trained, data: DataConfig, images: Images, labels: La
 
 def _print(options: Evaluate, found: Sequence[Score], device: torch.device) -> None:
     rows = list(zip(options.checkpoints, found, strict=True))
-    if result_schema.are_seeds_of_one_cell(found):
+    if results_table.are_seeds_of_one_cell(found):
         rows.sort(key=lambda row: row[1].config.seed)
         names = [f"seed {each.config.seed}" for _, each in rows]
     else:
         names = [f"run {number}" for number in range(1, len(rows) + 1)]
     ordered = [each for _, each in rows]
     data = list(dict.fromkeys(each.config.data.name for each in found))
-    print(f"{options.split} split of {', '.join(data)}\n\n{result_schema.table(ordered, names)}\n")
+    print(f"{options.split} split of {', '.join(data)}\n\n{results_table.table(ordered, names)}\n")
     print(result_schema.about_marginal(ordered))
-    print(result_schema.loads(ordered, names))
-    if told := result_schema.shared(ordered, names):
+    print(results_table.loads(ordered, names))
+    if told := results_table.shared(ordered, names):
         print(told)
     if any("nmi" in each.metrics for each in found):
-        print(result_schema.ABOUT_LABELS)
+        print(results_table.ABOUT_LABELS)
     for name, (path, each) in zip(names, rows, strict=True):
         print(f"{name}: {path}" + (f", on {each.config.data.name}" if len(data) > 1 else ""))
     speed = fmean(each.images_per_second for each in found)
-    print(f"evaluated at {speed:,.0f} images/s\non {result_schema.hardware(device)}")
+    print(f"evaluated at {speed:,.0f} images/s\non {results_table.hardware(device)}")

@@ -11,8 +11,8 @@ import torch
 
 from moevae.cli.dry_run import described
 from moevae.cli.options import Info
+from moevae.config.overrides import fingerprint, to_dict
 from moevae.config.presets import PRESETS
-from moevae.config.schema import fingerprint, to_dict
 from moevae.data import idx
 from moevae.data.releases import RELEASES
 from moevae.errors import DataError

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, subcommand
 
-from moevae.config.schema import keys
+from moevae.config.overrides import keys
 from moevae.errors import ConfigError, MoevaeError
 from moevae.utils.io import at_home
 from moevae.utils.redaction import learn, redacting

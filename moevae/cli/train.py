@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from moevae.cli import dry_run
+from moevae.cli import dry_run, results_table
 from moevae.cli.options import Train
 from moevae.config import parsing
-from moevae.config.schema import RunConfig, fingerprint, to_dict
+from moevae.config.overrides import fingerprint, to_dict
+from moevae.config.schema import RunConfig
 from moevae.data.datasets import Images, Labels, identify, load_images, load_labels
 from moevae.errors import CheckpointError
 from moevae.evaluation import result_schema
@@ -150,7 +151,7 @@ def _train(
     told: Console,
 ) -> list[Result]:
     count, data = len(configs), configs[0].data.name
-    where = result_schema.hardware(device, configs[0].train.precision)
+    where = results_table.hardware(device, configs[0].train.precision)
     runs = f"{count} runs" if count > 1 else "1 run"
     _say(told, f"Training {runs} on {len(images.train):,} images of {data}\non {where}")
     with watching(told) as note:
@@ -217,20 +218,20 @@ def _print(results: Sequence[Result], device: torch.device) -> None:
     names = [f"seed {result.config.seed}" for result in good]
     for split in ("validation", "test"):
         if good and split in good[0].scores:
-            print(f"{split} split\n\n{result_schema.table([run.scores[split] for run in good], names)}\n")
+            print(f"{split} split\n\n{results_table.table([run.scores[split] for run in good], names)}\n")
     if good:
         print(result_schema.about_marginal([run.scores["test"] for run in good]))
-        print(result_schema.loads([run.scores["test"] for run in good], names))
-        if told := result_schema.shared([run.scores["test"] for run in good], names):
+        print(results_table.loads([run.scores["test"] for run in good], names))
+        if told := results_table.shared([run.scores["test"] for run in good], names):
             print(told)
         if "nmi" in good[0].scores["test"].metrics:
-            print(result_schema.ABOUT_LABELS)
+            print(results_table.ABOUT_LABELS)
     for name, result in zip(names, good, strict=True):
         print(f"{name}: {result.path}")
     trained = [result for result in good if result.seconds is not None]
     if trained:
         seconds, speed = trained[0].seconds, trained[0].images_per_second
-        where = result_schema.hardware(device, trained[0].config.train.precision)
+        where = results_table.hardware(device, trained[0].config.train.precision)
         print(f"trained in {seconds:.1f} s, {speed:,.0f} images/s\non {where}")
 
 

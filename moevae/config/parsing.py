@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
-from moevae.config import schema as configs
+from moevae.config import overrides
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
 from moevae.utils.suggest import nearest
@@ -33,7 +33,7 @@ def apply_settings(config: RunConfig, settings: Mapping[str, Any], where: str = 
     """
     ordered = sorted(settings.items(), key=lambda item: item[0] != "objective")
     try:
-        return configs.override(config, dict(ordered))
+        return overrides.override(config, dict(ordered))
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
 
@@ -42,7 +42,7 @@ def check_key(key: str) -> None:
     """Raise ConfigError unless the key is one of a configuration's, the seed apart."""
     if key == "seed":
         raise ConfigError("the seed is no setting: use seeds, or --seeds")
-    nearest("key", key, ("objective", *configs.keys()))
+    nearest("key", key, ("objective", *overrides.keys()))
 
 
 def parse_memory(text: str | None) -> int | None:

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
-from typing import Annotated, Any, Literal, cast
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from moevae.config.types import Count, Finite, NonNegative, Positive, Share, Shares
 from moevae.errors import ConfigError
-from moevae.utils.content import shortened
 from moevae.utils.suggest import is_text, nearest
 
 SCHEMA = 1
@@ -291,23 +278,6 @@ class RunConfig:
             raise ValueError("model.decoder = deformable needs model.likelihood = gaussian or bernoulli")
 
 
-MEMBERS: dict[str, ObjectiveConfig] = {
-    "elbo": ObjectiveConfig(information_weight=1.0, balance_weight=1.0),
-    "competitive": ObjectiveConfig(information_weight=0.0, balance_weight=20.0),
-    "information": ObjectiveConfig(information_weight=-0.1, balance_weight=0.3),
-    "tight": ObjectiveConfig(responsibilities="posterior", information_weight=0.0, balance_weight=0.0),
-}
-"""Named members of the objective family, whatever stands beside them; any other is a free member."""
-
-_BESIDE_MEMBERS = (
-    "balance_prior",
-    "bound",
-    "experts_steer_gate",
-    "smoothness",
-    "smoothness_weight",
-    "smoothness_radius",
-)
-
 ADDED: dict[str, Any] = {
     "model.decoder": "network",
     "model.deformations": ["affine", "displacement"],
@@ -333,95 +303,6 @@ PER_RUN = (
 """What may differ between the runs of one population."""
 
 
-def to_dict(config: RunConfig) -> dict[str, Any]:
-    """Return the configuration as plain nested data, ready for JSON."""
-    return cast(dict[str, Any], _ADAPTER.dump_python(config, mode="json"))
-
-
-def from_dict(tree: Mapping[str, Any]) -> RunConfig:
-    """Make a configuration from nested data; missing keys take their defaults.
-
-    Raises:
-        ConfigError: an unknown key (the nearest valid one is named) or an impossible value.
-    """
-    if not isinstance(tree, Mapping):
-        raise ConfigError(f"a configuration is a table of keys, not a {type(tree).__name__}")
-    try:
-        return _ADAPTER.validate_python(tree)
-    except ValidationError as error:
-        for path, _ in leaves(tree):
-            _check_key(path)
-        raise ConfigError(_one_line(error)) from None
-
-
-def fingerprint(config: RunConfig) -> str:
-    """Return 16 hexadecimal digits that name this run: a hash of the fields and the schema number.
-
-    A field of `ADDED` is left out of the hash where it has the value given there, so that a new field does
-    not rename earlier runs.
-    """
-    tree = to_dict(config)
-    for key, before in ADDED.items():
-        section, name = key.split(".")
-        if tree[section][name] == before:
-            del tree[section][name]
-    text = json.dumps({"schema": SCHEMA, "config": tree}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def override(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
-    """Return the configuration with dotted keys changed, such as {"objective.balance_weight": 5}.
-
-    `objective` alone takes the name of a member, such as "elbo"; the prior and the bound stay.
-
-    Raises:
-        ConfigError: an unknown key or member (the nearest valid one is named) or an impossible value.
-    """
-    tree = to_dict(config)
-    for key, value in changes.items():
-        if key == "objective":
-            chosen = asdict(cast(Any, MEMBERS[nearest("objective", str(value), MEMBERS)]))
-            tree["objective"] = chosen | {name: tree["objective"][name] for name in _BESIDE_MEMBERS}
-            continue
-        _check_key(key)
-        *sections, leaf = key.split(".")
-        branch = tree
-        for section in sections:
-            branch = branch[section]
-        branch[leaf] = value
-    return from_dict(tree)
-
-
-def lookup(config: RunConfig, key: str) -> Any:
-    """Return the value at a dotted key; `objective` gives the member's name, or "free"."""
-    if key == "objective":
-        return member(config.objective)
-    _check_key(key)
-    value: Any = config
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
-
-
-def member(objective: ObjectiveConfig) -> str:
-    """Return the member's name, "competitive" and "information" at any strength; "free" if it has none."""
-    default = ObjectiveConfig()
-    bare = replace(objective, **{name: getattr(default, name) for name in _BESIDE_MEMBERS})
-    for name in ("elbo", "tight"):
-        if bare == MEMBERS[name]:
-            return name
-    if objective.responsibilities == "gate" and objective.information_weight == 0:
-        return "competitive"
-    rewarded = objective.information_weight < 0 < objective.balance_weight
-    return "information" if objective.responsibilities == "gate" and rewarded else "free"
-
-
-def is_of_member(key: str) -> bool:
-    """Return whether a dotted key is of what tells the members of the objective family apart."""
-    section, _, name = key.partition(".")
-    return section == "objective" and bool(name) and name not in _BESIDE_MEMBERS
-
-
 def shape(config: RunConfig) -> RunConfig:
     """Return the configuration with what is per run neutral: runs with equal shapes train together."""
     return replace(
@@ -436,35 +317,3 @@ def shape(config: RunConfig) -> RunConfig:
         ),
         routing=replace(config.routing, temperature=1.0, final_temperature=1.0),
     )
-
-
-@functools.cache
-def keys() -> tuple[str, ...]:
-    """Return all dotted keys of a configuration."""
-    return tuple(path for path, _ in leaves(to_dict(RunConfig())))
-
-
-def _check_key(key: str) -> None:
-    if key not in keys():
-        nearest("key", key, keys())
-
-
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Yield the dotted key and the value of everything in nested data that is no table itself."""
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _one_line(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
-    message = first["msg"].removeprefix("Value error, ")
-    if message.startswith(where):  # as it does where the error is about several keys
-        return message
-    return f"{where} = {shortened(repr(first['input']))}: {message[0].lower()}{message[1:]}"
-
-
-_ADAPTER = TypeAdapter(RunConfig)

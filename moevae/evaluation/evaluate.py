@@ -21,7 +21,8 @@ from moevae.distributions import kl_categorical
 from moevae.errors import DataError
 from moevae.evaluation import memory as budget
 from moevae.evaluation.iwae import BLOCK, TOGETHER, iwae_bounds, marginal_bounds, marginal_samples
-from moevae.models.mixture import Mixture, Terms, hard_elbo, log_joint, mixture_elbo
+from moevae.models.mixture import Mixture, Terms
+from moevae.objectives.bounds import hard_elbo, log_joint, mixture_elbo
 from moevae.objectives.load_balancing import kl_to_prior, log_importance, log_priors
 from moevae.objectives.objective import gate_information
 from moevae.training.schedules import temperatures

@@ -12,7 +12,7 @@ from torch import Tensor
 from moevae.config.schema import RunConfig
 from moevae.models.dispatch import Dispatch
 from moevae.models.experts import Experts, log_weights, sampled
-from moevae.models.mixture import log_responsibilities, mixture_elbo, tight_elbo
+from moevae.objectives.bounds import log_responsibilities, mixture_elbo, tight_elbo
 from moevae.utils.rng import Streams
 
 BLOCK = 128

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from moevae.config.schema import DataConfig
-from moevae.data.datasets import Labels, halves
+from moevae.data.datasets import Labels
+from moevae.data.splits import halves
 from moevae.evaluation import clustering
 from moevae.evaluation.calibration import Reliability, calibrated
 from moevae.evaluation.evaluate import Evaluation, Split

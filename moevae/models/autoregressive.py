@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from moevae.config.schema import ModelConfig
 from moevae.models import architecture
-from moevae.models.architecture import REACH, Size
+from moevae.models.architecture import REACH
+from moevae.nn.layer_specs import Size
 from moevae.nn.sequential import BranchingNetwork
 
 

@@ -42,3 +42,16 @@ class Dispatch:
     def choices(self, values: Tensor) -> Tensor:
         """Return values of rows, [T], in the order of the choices, [R, S, B]."""
         return values[self.order.argsort()].view(self.shape)
+
+
+def draw_experts(log_probs: Tensor, uniform: Tensor) -> Tensor:
+    """Return experts drawn by their probabilities, with replacement, [R, S, B].
+
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+        uniform: draws on [0, 1), [R, S, B].
+    """
+    upper = log_probs.exp().cumsum(1)  # [R, K, B]
+    places = uniform.transpose(1, 2).contiguous() * upper[:, -1:].transpose(1, 2)  # [R, B, S]
+    found = torch.searchsorted(upper.transpose(1, 2).contiguous(), places, right=True)
+    return found.clamp_max(log_probs.shape[1] - 1).transpose(1, 2)

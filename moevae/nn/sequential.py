@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from moevae.models.architecture import Plan
 from moevae.nn.batch_norm import BatchNorm
+from moevae.nn.layer_specs import Plan
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from moevae.config.schema import RunConfig
 from moevae.distributions import kl_categorical
-from moevae.models.mixture import SparseTerms, Terms, log_responsibilities, tight_elbo
+from moevae.models.mixture import SparseTerms, Terms
+from moevae.objectives.bounds import log_responsibilities, tight_elbo
 from moevae.objectives.load_balancing import BALANCINGS, BIAS_MOVES, BIAS_STEP, log_importance, log_priors
 from moevae.objectives.routing import ROUTINGS, sampled_cost, soft
 

@@ -45,19 +45,6 @@ ROUTINGS: dict[str, Callable[..., Tensor]] = {"soft": soft, "hard": hard, "gumbe
 """Where all experts are computed."""
 
 
-def draw_experts(log_probs: Tensor, uniform: Tensor) -> Tensor:
-    """Return experts drawn by their probabilities, with replacement, [R, S, B].
-
-    Args:
-        log_probs: log q(k|x), [R, K, B].
-        uniform: draws on [0, 1), [R, S, B].
-    """
-    upper = log_probs.exp().cumsum(1)  # [R, K, B]
-    places = uniform.transpose(1, 2).contiguous() * upper[:, -1:].transpose(1, 2)  # [R, B, S]
-    found = torch.searchsorted(upper.transpose(1, 2).contiguous(), places, right=True)
-    return found.clamp_max(log_probs.shape[1] - 1).transpose(1, 2)
-
-
 def sampled_cost(log_probs: Tensor, chosen: Tensor, expert_elbo: Tensor) -> Tensor:
     """Return the cost of images, [R, B], whose gradient is, on average over draws, that of soft routing.
 

@@ -15,7 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from moevae.config.schema import RunConfig, fingerprint, from_dict, to_dict
+from moevae.config.overrides import fingerprint, from_dict, to_dict
+from moevae.config.schema import RunConfig
 from moevae.errors import CheckpointError, ConfigError
 from moevae.models.mixture import Mixture
 from moevae.training.trainer import Fit

@@ -19,7 +19,8 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from moevae.config.schema import RunConfig, fingerprint
+from moevae.config.overrides import fingerprint
+from moevae.config.schema import RunConfig
 from moevae.errors import CheckpointError
 from moevae.training.population import Population
 from moevae.training.trainer import Fit, Progress, Training

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
@@ -12,18 +12,18 @@ from pydantic import Field, TypeAdapter
 from torch import Tensor
 
 from moevae.config.schema import RunConfig, shape
-from moevae.data.binarization import binarize_once, gray
+from moevae.data.binarization import gray
 from moevae.data.datasets import Images
 from moevae.errors import CheckpointError, ConfigError
-from moevae.evaluation import memory
 from moevae.models.gate import gate_log_probs
 from moevae.models.mixture import Mixture, Terms, select_experts
 from moevae.nn.batch_norm import batch_statistics
 from moevae.nn.deformation import blurred
 from moevae.objectives.consistency import Smoothness
 from moevae.objectives.objective import Objective
-from moevae.training import pruning
+from moevae.training import memory, pruning
 from moevae.training.adam import Adam
+from moevae.training.batches import Batch, Batches
 from moevae.training.mixed_precision import Working
 from moevae.training.pruning import kept_experts, scheduled_experts
 from moevae.training.schedules import learning_rate as learning_rate_at
@@ -74,36 +74,6 @@ class Fit:
     """Training images of all runs together, per second."""
     origins: Tensor
     """Which of the experts at the start of training each one is, [R, K]: others were pruned."""
-
-
-def fit(
-    configs: Sequence[RunConfig],
-    images: Images,
-    *,
-    device: torch.device | str = "cpu",
-    on_epoch: Callable[[Progress], None] | None = None,
-    assignments: Tensor | None = None,
-) -> Fit:
-    """Train runs of one shape together; each gets the numbers that it would get alone.
-
-    Args:
-        configs: one a run; they may differ in `moevae.config.schema.PER_RUN` only.
-        images: the data; only its training split is looked at.
-        device: `auto`, `cpu`, `cuda`, `mps` or a torch device.
-        on_epoch: called after each epoch; its time does not count as training.
-        assignments: the expert of each training image, [R, N] int64, in place of a gate, which then stays
-            untrained; None trains the gate. For baselines.
-
-    Raises:
-        ConfigError: no configuration, or configurations of different shapes.
-        ValueError: assignments of another shape, or of experts that are not there.
-    """
-    training = Training(configs, images, devices.resolve(str(device)), assignments)
-    while not training.done:
-        progress = training.epoch()
-        if on_epoch:
-            on_epoch(progress)
-    return training.result()
 
 
 class Training:
@@ -409,52 +379,6 @@ class Losses:
 
     total: Tensor  # the objective and the weighted smoothness, [R]
     gate: Tensor  # the part that the gate learns by, [R]: all of it where experts steer the gate
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Training images of all runs."""
-
-    rows: Tensor  # places of the images in the training split, [R, B]
-    seen: Tensor  # as the likelihood sees them, [R, B, D]
-    gray: Tensor  # [R, B, D]
-
-
-class Batches:
-    """The training images of all runs, in each run's own order."""
-
-    def __init__(self, configs: Sequence[RunConfig], images: Tensor, device: torch.device) -> None:
-        data, seeds = configs[0].data, [config.seed for config in configs]
-        self.dynamic = data.binarization == "dynamic"
-        self.images = images.to(device)
-        fixed = data.binarization == "fixed"
-        self.binarized = binarize_once(images, data.split_seed, "train").to(device) if fixed else None
-        self.size = min(configs[0].train.batch_size, len(images))
-        self.steps = len(images) // self.size
-        self.order = Streams(seeds, "order", device)
-        self.threshold = Streams(seeds, "binarization", device)
-
-    def epoch(self) -> Iterator[Batch]:
-        """Yield the batches of one epoch; what does not fill a batch waits for another epoch."""
-        order = self.order.permutations(len(self.images))  # [R, N]
-        for step in range(self.steps):
-            rows = order[:, step * self.size : (step + 1) * self.size]
-            yield Batch(rows, *self.look(rows))
-
-    def look(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return images by their places in the training split, as the likelihood sees them and gray."""
-        shades = gray(_rows_of(self.images, rows))
-        return self._seen(rows, shades), shades
-
-    def _seen(self, rows: Tensor, shades: Tensor) -> Tensor:
-        if self.dynamic:
-            return self.threshold.uniform(*shades.shape[1:]).lt_(shades)
-        return shades if self.binarized is None else _rows_of(self.binarized, rows)
-
-
-def _rows_of(images: Tensor, rows: Tensor) -> Tensor:
-    """Return images[rows], [R, B, D], seven times faster on a CPU; images [N, D], rows [R, B]."""
-    return images.index_select(0, rows.flatten()).view(*rows.shape, -1)
 
 
 def _means(losses: Tensor) -> list[float]:

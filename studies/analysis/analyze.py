@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from studies.analysis import effects, metrics, paired, pareto, selection, simultaneous, stats
+from studies.analysis import cell_stats, effects, metrics, paired, pareto, selection, simultaneous, stats
 from studies.analysis.anova import Anova
 from studies.analysis.effects import Effect
 from studies.analysis.metrics import Measure
@@ -15,7 +15,6 @@ from studies.analysis.paired import Comparison
 from studies.analysis.selection import Choice
 from studies.analysis.stats import Row
 from studies.analysis.study import Study
-from studies.report import tables
 
 SPOKEN = (metrics.NMI, metrics.ELBO, metrics.DEAD)
 """Measures that sentences about an axis are made of."""
@@ -56,12 +55,12 @@ class Analysis:
 
 def analyze(study: Study) -> Analysis:
     """Compute everything that the page says of one data set."""
-    compared = tables.measured(study, (metrics.NMI, metrics.ELBO))
-    traded = tables.measured(study, (metrics.NMI, metrics.ELBO))
+    compared = cell_stats.measured(study, (metrics.NMI, metrics.ELBO))
+    traded = cell_stats.measured(study, (metrics.NMI, metrics.ELBO))
     along = {
         axis: {
             measure: effect
-            for measure in (*compared, *tables.measured(study, metrics.ROUTING))
+            for measure in (*compared, *cell_stats.measured(study, metrics.ROUTING))
             if (effect := effects.effect(study, axis, measure)) is not None
         }
         for axis in effects.varied(study)
@@ -72,9 +71,9 @@ def analyze(study: Study) -> Analysis:
     variance = {measure: found for measure, found in tried.items() if found is not None}
     return Analysis(
         study=study,
-        leading=tables.measured(study, metrics.LEADING),
+        leading=cell_stats.measured(study, metrics.LEADING),
         compared=compared,
-        table=tables.cell_table(study, tables.all_measures(study)),
+        table=cell_stats.cell_table(study, cell_stats.all_measures(study)),
         contrasts={
             measure: paired.compare(study.comparable(measure), baseline, measure.better)
             for measure in compared
@@ -86,7 +85,7 @@ def analyze(study: Study) -> Analysis:
                 0,
                 measure.better,
             )
-            for measure in tables.measured(study, (metrics.NMI, metrics.ACC))
+            for measure in cell_stats.measured(study, (metrics.NMI, metrics.ACC))
             if alive and baseline is not None and study.peers
         },
         effects=along,

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-from moevae.config import schema as configs
+from moevae.config import overrides
 from moevae.errors import RecordError
 from studies.analysis.metrics import RETIRED
-from studies.analysis.study import DATA, Cell, Peer, Run, Study, identity
+from studies.analysis.study import DATA, Cell, Peer, Run, Study
 from studies.design.baselines import BASELINES
-from studies.records import schema, study_file
+from studies.records import store, study_file
 from studies.records.origins import strangers
 from studies.records.schema import Method, Record
+from studies.records.study_file import identity
 from studies.utils.gc_pause import uncollected
 
 CURVES = ("mixture_elbo", "nmi", "gate_loss")
@@ -56,7 +57,7 @@ def load(folder: Path) -> Study:
         left_out=tuple(plan.left_out),
         unread=unread,
         oracle=plan.oracle,
-        base=configs.to_dict(plan.config),
+        base=overrides.to_dict(plan.config),
         numbers=tuple(range(1, len(planned) + 1)),
     )
 
@@ -67,12 +68,12 @@ def _sorted(
     """Sort the records into cells and peers; a cell that was not planned joins `cells` and `index`."""
     found: dict[tuple[str, str, int], tuple[Run, Cell]] = {}
     unread: list[str] = []
-    for item in schema.iterate(folder):
+    for item in store.iterate(folder):
         if isinstance(item, RecordError):
             unread.append(str(item).removeprefix(f"{folder}/"))
             continue
-        config = configs.from_dict(item.config)
-        cell = tuple(configs.lookup(config, axis) for axis in axes)
+        config = overrides.from_dict(item.config)
+        cell = tuple(overrides.lookup(config, axis) for axis in axes)
         name, place = "", -1
         if item.method is not None:
             name = _peer(item.method)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ import numpy as np
 
 from studies.analysis.metrics import Measure
 from studies.records.schema import Record
+from studies.records.study_file import identity
 from studies.utils import formatting
 
 DATA = "data.name"
@@ -296,16 +296,3 @@ class Study:
         for run in self.runs:
             groups.setdefault(run.cell, []).append(run)
         return {cell: tuple(runs) for cell, runs in groups.items()}
-
-
-def identity(values: Any) -> str:
-    """Return a text that is equal for equal cells: 20 and 20.0 are one value, as are (64,) and [64]."""
-    return json.dumps([_plain(value) for value in values])
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(value, int | float):
-        return float(value)
-    return [_plain(part) for part in value] if isinstance(value, list | tuple) else str(value)

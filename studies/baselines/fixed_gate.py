@@ -8,9 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from moevae.config.schema import RunConfig, override
+from moevae.config.overrides import override
+from moevae.config.schema import RunConfig
 from moevae.evaluation.evaluate import Evaluation, Split, evaluate
-from moevae.training.trainer import fit as train
+from moevae.training.fit import fit as train
 from moevae.utils.rng import generator
 from studies.execution.baseline_fit import Fitted, Given, NotFittedError, one_hot
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from moevae.config.schema import ModelConfig, RunConfig, override
+from moevae.config.overrides import override
+from moevae.config.schema import ModelConfig, RunConfig
 from moevae.data.binarization import evaluated
 from moevae.data.datasets import Images
 from moevae.evaluation.evaluate import Evaluation, Split, evaluate
@@ -18,7 +19,7 @@ from moevae.models.experts import Experts
 from moevae.models.gate import Gate
 from moevae.models.mixture import Mixture
 from moevae.nn.stacked import count_parameters
-from moevae.training.trainer import fit as train
+from moevae.training.fit import fit as train
 from studies.baselines.clustering import Clusterer, fit_gmm, fit_kmeans
 from studies.execution.baseline_fit import Fitted, Given, NotFittedError, clusters
 

@@ -12,7 +12,7 @@ from studies.cli.options import Dashboard
 from studies.records import study_file
 from studies.storage import open as storage
 from studies.storage import ownership
-from studies.verify import check
+from studies.verify import rebuild
 
 
 class MissingError(MoevaeError):
@@ -33,7 +33,7 @@ def dashboard(options: Dashboard, folder: Path) -> int:
     storage.check(url)
     if not _has(url, name, folder, private=shared is None):
         print(f"{name}: no storage here, made anew from the records", file=sys.stderr)
-        check.rebuild(folder, shared)
+        rebuild.rebuild(folder, shared)
     with storage.opened(url) as opened, serving(opened, folder, options.port) as server:
         number = opened.get_study_id_from_name(name)
         print(f"{name}: http://127.0.0.1:{server.server_port}/dashboard/studies/{number}", flush=True)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import shutil
+import textwrap
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from moevae.errors import ConfigError, MoevaeError
+from moevae.errors import ConfigError, MoevaeError, RecordError
+from moevae.utils.io import at_home
 from studies.analysis.tallies import tally
+from studies.cli import listing
+from studies.cli.options import List
 from studies.design import design as designs
-from studies.records import lock, schema, study_file
+from studies.design import profile as design_profile
+from studies.records import lock, store, study_file
+from studies.utils.formatting import count
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class StudyLine:
 def profiles() -> list[ProfileLine]:
     """Return the profiles that come along, by name."""
     lines = []
-    for name in designs.names():
+    for name in design_profile.names():
         design = designs.load(name)
         expected = f"{design.expected.time} on {design.expected.machine}" if design.expected else ""
         lines.append(ProfileLine(name, design.title, len(design.cells), len(design.seeds), expected))
@@ -62,15 +70,15 @@ def studies(results: Path) -> list[StudyLine]:
     """
     if results.is_file():
         raise ConfigError(f"--results {results}: a file; right would be the folder that studies are in")
-    if schema.is_study(results):
+    if study_file.is_study(results):
         raise ConfigError(f"--results {results}: a study itself; right would be {results.resolve().parent}")
-    return [_study(folder) for folder in schema.studies_in(results)]
+    return [_study(folder) for folder in study_file.studies_in(results)]
 
 
 def _study(folder: Path) -> StudyLine:
     try:
         plan = study_file.read(folder)
-        every, bad = schema.read_all(folder)
+        every, bad = store.read_all(folder)
         found = tally(plan, every)
     except (MoevaeError, OSError) as error:
         return StudyLine(folder.name, str(folder), "", "broken", 0, 0, 0, 0, 0, 0, note=str(error))
@@ -89,4 +97,54 @@ def _study(folder: Path) -> StudyLine:
         complete=found.complete,
         failed=found.failed,
         note=note,
+    )
+
+
+def list_all(options: List) -> int:
+    """Print profiles and studies."""
+    profiles, studies = listing.profiles(), listing.studies(options.results)
+    if options.json:
+        tree = {
+            "profiles": [asdict(line) for line in profiles],
+            "studies": [asdict(line) for line in studies],
+        }
+        print(json.dumps(tree, indent=1))
+        return 0
+    print("Profiles (run one with: python -m studies ablate --profile NAME)")
+    for profile in profiles:
+        time = f"; expect {profile.expected}" if profile.expected else ""
+        print(_line(f"{profile.name}: {profile.title}", 2))
+        print(_line(f"{size_in_words(profile.cells, profile.seeds)}{time}", 4))
+    print(f"\nStudies in {options.results}" + ("" if studies else ": none yet"))
+    for study in studies:
+        failed = f", {study.failed} failed" if study.failed else ""
+        note = f" ({study.note})" if study.note else ""
+        done = f"{study.complete} of {study.runs} runs{failed}"
+        size = f" ({size_in_words(study.cells, study.seeds, study.baselines)})" if study.runs else ""
+        print(_line(f"{study.name}: {study.state}, {done}{size}{note}", 2))
+    return 0
+
+
+def size_in_words(cells: int, seeds: int, baselines: int = 0) -> str:
+    """Return a number of cells and of seeds in words."""
+    beside = f" and {count(baselines, 'baseline')}" if baselines else ""
+    return f"{count(cells, 'cell')}{beside} x {count(seeds, 'seed')}"
+
+
+def _line(text: str, indent: int) -> str:
+    """Return the text as wide as the terminal; what goes on below stands two columns further right."""
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(
+        text, width, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2), break_on_hyphens=False
+    )
+
+
+def folder_of(study: str, results: Path) -> Path:
+    """Return a study's folder, by its name or its path; RecordError if there is none."""
+    for folder in (results / study, at_home(Path(study))):
+        if study_file.is_study(folder):
+            return folder
+    there = ", ".join(line.name for line in listing.studies(results)) or "none"
+    raise RecordError(
+        f"no study {study!r} in {results} (there: {there}), and no folder of that name with a study.json"
     )

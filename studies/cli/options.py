@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -11,6 +11,11 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from moevae.cli import parser
 from moevae.cli.parser import Command
+from moevae.config import parsing
+from moevae.config.schema import DataConfig
+from moevae.errors import ConfigError
+from studies.execution.config import Site
+from studies.records.origins import Origins, code, own_files
 
 ABLATE = """Run a study: every cell of its profile with every seed, each exactly once.
 
@@ -323,3 +328,36 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         description="Ablation studies of mixtures of VAEs: run them, list them, report on them.",
     )
     return cast(Options, typed)
+
+
+def of_options(options: Ablate | Search, folder: Path, sets: Iterable[DataConfig]) -> Site:
+    """Return where runs of the study in that folder take place, as was typed.
+
+    Populations in training are kept, but not on a cluster's own disks.
+
+    Args:
+        options: what was typed.
+        folder: the study's own.
+        sets: data sets of the study.
+
+    Raises:
+        ConfigError: a number of runs side by side, or a size of memory, that is none.
+        DataError: a file of a person's own that is there and broken.
+    """
+    return Site(
+        device=options.device,
+        data_root=str(options.data_root.resolve()) if options.data_root else None,
+        threads=1,  # as in workers, so that it matters to no bit who trains a run
+        population_chunk=_population_chunk(options.population_chunk),
+        memory=parsing.parse_memory(options.memory),
+        snapshots=None if options.dask else str((folder / "checkpoints").resolve()),
+        origins=Origins(code(), options.allow_mixed_code, own_files(data.name for data in sets)),
+    )
+
+
+def _population_chunk(typed: str) -> int | None:
+    if typed == "auto":
+        return None
+    if typed.isdecimal() and int(typed) > 0:
+        return int(typed)
+    raise ConfigError(f"--population-chunk {typed!r}: give a number from 1, or auto")

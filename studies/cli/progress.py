@@ -19,7 +19,7 @@ from studies.utils.formatting import count
 
 if TYPE_CHECKING:
     from moevae.config.schema import RunConfig
-    from studies.execution.run import EpochReport
+    from studies.execution.events import EpochReport
 
 SHOWN = {"mixture_elbo": "ELBO", "nmi": "NMI"}
 """Metrics that a line of progress has room for."""

@@ -13,12 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
@@ -27,9 +22,10 @@ from moevae.data.datasets import load_labels
 from moevae.errors import ConfigError, DataError
 from moevae.training import snapshots
 from moevae.utils.io import obstacle
+from studies.cli import options as cli_options
 from studies.cli.options import Search as Options
 from studies.cli.search_progress import watching
-from studies.execution import config as site
+from studies.execution import tasks
 from studies.execution.config import Site
 from studies.execution.executors.factory import workforce
 from studies.report import manifest
@@ -64,7 +60,7 @@ def search(options: Options, *, again: str) -> int:
     if options.dry_run:
         _show(asked, folder, budget, options.json)
         return 0
-    place = site.of_options(options, folder, [asked.base.data])
+    place = cli_options.of_options(options, folder, [asked.base.data])
     told = Console(stderr=True)
 
     def preflight(configs: Sequence[RunConfig]) -> None:
@@ -77,7 +73,7 @@ def search(options: Options, *, again: str) -> int:
             found = run_search(
                 asked,
                 folder,
-                functools.partial(site.train, site=place),
+                functools.partial(tasks.train, site=place),
                 budget=budget,
                 workforce=hired,
                 watch=watch,
@@ -85,7 +81,7 @@ def search(options: Options, *, again: str) -> int:
                 pruner=options.pruner,
                 storage_url=storage.given(options.storage),
                 preflight=preflight,
-                lost=functools.partial(site.lost, site=place),
+                lost=functools.partial(tasks.lost, site=place),
                 origins=place.origins,
             )
     except (KeyboardInterrupt, Stopped):
@@ -113,7 +109,7 @@ def _manner(options: Options) -> list[str]:
 
 
 def _check(asked: Search, place: Site, configs: Sequence[RunConfig]) -> None:
-    site.check(configs, site=place)
+    tasks.check(configs, site=place)
     if asked.oracle:
         for config in configs:
             if load_labels(config.data, Path(place.data_root) if place.data_root else None) is None:

@@ -18,7 +18,7 @@ from studies.search.search import Search
 from studies.search.trials import Attempt
 
 if TYPE_CHECKING:
-    from studies.execution.run import EpochReport
+    from studies.execution.events import EpochReport
 
 
 class Lines:

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import track
 
 from moevae.errors import ConfigError, IdentityError
-from studies.cli.options import RebuildStorage, Verify
+from studies.cli.options import Verify
 from studies.execution.config import Site
-from studies.records import schema
+from studies.records import store
 from studies.storage import open as storage
 from studies.utils.formatting import count
 from studies.verify import check, rerun
@@ -104,7 +104,7 @@ def _repeated(options: Verify, folder: Path) -> tuple[list[Repeat], list[str]]:
     """Train runs again, behind a bar on standard error; tell of those whose data are not there any more."""
     if not options.again:
         return [], []
-    good, _ = schema.read_all(folder)
+    good, _ = store.read_all(folder)
     picked = rerun.chosen(good, options.again)
     site = Site(device=options.device, data_root=str(options.data_root) if options.data_root else None)
     console = Console(stderr=True)
@@ -116,13 +116,3 @@ def _repeated(options: Verify, folder: Path) -> tuple[list[Repeat], list[str]]:
         except IdentityError as error:
             unlike.append(f"{record.fingerprint} cannot be trained again: {error}")
     return repeats, unlike
-
-
-def rebuild_storage(options: RebuildStorage, folder: Path) -> int:
-    """Make the storage anew and say what it holds."""
-    url = storage.given(options.storage)
-    if url:
-        storage.check(url)
-    trials = count(check.rebuild(folder, url), "trial")
-    print(f"{folder.name}: {trials}, made from the records")
-    return 0

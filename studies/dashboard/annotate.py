@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard import save_plotly_graph_object
 from optuna_dashboard._note import get_note_from_system_attrs, note_str_key_prefix, note_ver_key, split_body
 
-from moevae.config import schema as configs
+from moevae.config import overrides
 from studies.analysis import load
 from studies.analysis.metrics import ELBO, NMI
 from studies.analysis.study import Study
@@ -76,7 +76,7 @@ def _cells(study: Study) -> dict[str, int]:
     keys = {}
     for cell in range(len(study.cells)):
         for run in study.of_cell(cell)[:1]:
-            keys[configs.fingerprint(replace(configs.from_dict(run.record.config), seed=0))] = cell
+            keys[overrides.fingerprint(replace(overrides.from_dict(run.record.config), seed=0))] = cell
     return keys
 
 

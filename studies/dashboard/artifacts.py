@@ -13,7 +13,7 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from moevae.errors import RecordError
-from studies.records import schema
+from studies.records import store
 from studies.records.schema import Record
 from studies.report import run_plots
 
@@ -41,7 +41,7 @@ class Gallery(FileSystemArtifactStore):
             ArtifactNotFound: there is neither.
         """
         run, _, place = artifact_id.partition("-")
-        if not (schema.path_of(self._folder, run).exists() and place in _PLACES):
+        if not (store.path_of(self._folder, run).exists() and place in _PLACES):
             return super().open_reader(artifact_id)
         with self._alone:  # matplotlib's settings belong to the whole process
             return io.BytesIO(self._drawn(run, KINDS[int(place)]))
@@ -58,7 +58,7 @@ class Gallery(FileSystemArtifactStore):
 
     def _draw(self, run: str, kind: str) -> bytes:
         try:
-            return drawn(schema.read(schema.path_of(self._folder, run)), kind, self._folder)
+            return drawn(store.read(store.path_of(self._folder, run)), kind, self._folder)
         except (RecordError, KeyError) as error:
             raise ArtifactNotFound(str(error)) from None
 
@@ -85,7 +85,7 @@ def drawn(record: Record, kind: str, folder: Path) -> bytes:
     if kind == "confusion" and record.confusion:
         return run_plots.confusion(np.array(record.confusion.counts), record.confusion.classes)
     picture = record.pictures[kind]
-    place = schema.path_of(folder, record.fingerprint).parent
+    place = store.path_of(folder, record.fingerprint).parent
     names = ("epoch", "expert") if kind == "samples" else ("", "test image")
     content = run_plots.grid(place, picture, names)
     if content is None:

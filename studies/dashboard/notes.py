@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from studies.analysis import stats
+from studies.analysis import cell_stats, stats
 from studies.analysis.metrics import ACC, ARI, DEAD, EFFECTIVE, ELBO, MARGINAL, NMI, SPEED, Measure
 from studies.analysis.study import Study
 from studies.report import markdown, tables
@@ -67,7 +67,7 @@ def of_cell(
     seeds = ", ".join(str(run.seed) for run in runs if run.complete)
     failed = [f"seed {run.seed}: {run.record.failure.reason}" for run in runs if run.record.failure]
     parts = [
-        f"**Cell {tables.label(study, cell)}**: {escape(tables.describe(study, cell))}",
+        f"**Cell {cell_stats.label(study, cell)}**: {escape(tables.describe(study, cell))}",
         _difference(study, cell),
         ORACLE_NOTE if oracle else "",
         f"n = {sum(run.complete for run in runs)} (seeds {seeds})" if seeds else "n = 0",
@@ -118,7 +118,7 @@ def _difference(study: Study, cell: int) -> str:
 
 def _table(study: Study, cell: int) -> str:
     rows = []
-    for measure in tables.measured(study, SHOWN):
+    for measure in cell_stats.measured(study, SHOWN):
         values = study.matrix(measure.key)
         if np.isfinite(values[:, cell]).any():
             row = {"mean ± std": measure.heading, "this cell": _spread(measure, values[:, [cell]])}

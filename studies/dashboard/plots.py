@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from studies.analysis import effects, stats
+from studies.analysis import cell_stats, effects, stats
 from studies.analysis.metrics import ELBO, NMI, Measure
 from studies.analysis.study import Study
 from studies.report import tables
@@ -56,7 +56,7 @@ def strength(study: Study, measure: Measure) -> go.Figure | None:
 
 def shares(study: Study) -> go.Figure | None:
     """Return the report's analysis of variance, partial η² with 95 % intervals; None without a full grid."""
-    found = {measure: effects.variance(study, measure) for measure in tables.measured(study, (NMI, ELBO))}
+    found = {measure: effects.variance(study, measure) for measure in cell_stats.measured(study, (NMI, ELBO))}
     known = {measure: result for measure, result in found.items() if result is not None}
     if not known:
         return None
@@ -128,6 +128,6 @@ def _points(
         "coloraxis": "coloraxis",
         "size": 11,
     }
-    words = [f"cell {tables.label(study, cell)}: {tables.describe(study, cell)}" for cell in known]
+    words = [f"cell {cell_stats.label(study, cell)}: {tables.describe(study, cell)}" for cell in known]
     shown = f"%{{text}}<br>{measure.heading} %{{marker.color:.{measure.digits}f}}<extra></extra>"
     return go.Scatter(x=x, y=y, mode="markers", marker=marker, text=words, hovertemplate=shown)

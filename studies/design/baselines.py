@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from moevae.config.schema import DataConfig, RunConfig, lookup
+from moevae.config.overrides import lookup
+from moevae.config.schema import DataConfig, RunConfig
 from moevae.errors import ConfigError
 from moevae.utils.suggest import nearest
 from studies.records.schema import Method

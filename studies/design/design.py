@@ -8,74 +8,30 @@ import json
 import math
 import re
 import shlex
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
-
-from moevae.config import schema as configs
-from moevae.config.parsing import apply_settings, check_key, checked_seeds, parse_seeds, parse_settings
+from moevae.config import objectives, overrides
+from moevae.config.parsing import apply_settings, checked_seeds, parse_seeds, parse_settings
 from moevae.config.presets import preset
 from moevae.config.schema import DataConfig, RunConfig
 from moevae.errors import ConfigError
-from moevae.utils.content import parsing
-from moevae.utils.content import read as read_content
 from moevae.utils.io import at_home
 from moevae.utils.suggest import nearest
 from studies.design.baselines import BASELINES, Chosen
+from studies.design.profile import PROFILES, Expected, names, read_profile
 from studies.records import study_file
 from studies.records.schema import Method, name_of
-from studies.records.study_file import MOST_CELLS, Value
+from studies.records.study_file import MOST_CELLS
 from studies.utils.formatting import short, show
 
 OPTION = "--baselines"
-
-PROFILES = Path(__file__).parent.parent / "profiles"
-_RIGHT = {
-    "title": 'title = "What is asked"',
-    "preset": 'preset = "digits"',
-    "seeds": "seeds = 5, or seeds = [0, 3, 7]",
-    "axes": "a list for each setting below [axes], such as routing.temperature = [1, 2]",
-}
-_LARGEST = 1 << 20
-"""Bytes of a profile."""
-_DEEPEST = 8
-"""Tables and lists within one another: `[axes.routing]` and a list of lists are four."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME = 100
 """Characters: file systems have room for 255, and a search's profile adds to the name."""
-
-
-class Expected(BaseModel):
-    """How long the whole study takes, and where that was measured."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    time: str
-    machine: str
-
-
-class Profile(BaseModel):
-    """A study as a person writes it down. Settings and axes have dotted keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    title: str
-    description: str = ""
-    preset: str
-    set: dict[str, Any] = {}
-    axes: dict[str, list[Value]] = Field(min_length=1)
-    seeds: StrictInt | list[StrictInt]
-    baseline: dict[str, Value] = {}
-    """What other cells are compared with; left out: the preset's value, or the first of the axis."""
-    design: Literal["grid", "one-at-a-time"] = "grid"
-    """`one-at-a-time` varies one axis and keeps the others at the baseline, on each data set alike."""
-    expected: Expected | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +114,7 @@ class Design:
         made = []
         for data in self.data:
             config = replace(reference.config, data=data)
-            place = {key: configs.lookup(config, key) for key in self.axes if key.startswith("data.")}
+            place = {key: overrides.lookup(config, key) for key in self.axes if key.startswith("data.")}
             for key in self.baselines.keys:
                 method = BASELINES[key].beside(reference.config, self.axes)
                 made.append(Cell({"method": method.name, **place}, config, method))
@@ -171,7 +127,7 @@ class Design:
             "name": self.name,
             "title": self.title,
             "description": self.description,
-            "base": configs.to_dict(self.base),
+            "base": overrides.to_dict(self.base),
             "axes": {key: list(values) for key, values in self.axes.items()},
             "baseline": dict(self.baseline),
             "cells": [dict(cell.values) for cell in self.cells],
@@ -239,51 +195,11 @@ def load(
     )
 
 
-def read_profile(path: Path) -> Profile:
-    """Read a profile, named like its file unless it says; nested tables in it become dotted keys.
-
-    Raises:
-        ConfigError: not TOML, an unknown key (the nearest valid one is named), or a value of the wrong kind.
-    """
-    try:
-        with parsing(f"profile {path}", ConfigError, but=FileNotFoundError):
-            tree = tomllib.loads(read_content(path, _LARGEST).decode())
-    except FileNotFoundError as error:
-        reason = (error.strerror or "").lower()
-        known = f"those that come along: {', '.join(names())}"
-        raise ConfigError(f"profile {path}: {reason}; {known}") from None
-    try:
-        if depth(tree) > _DEEPEST:
-            raise ConfigError(f"tables within tables, more than {_DEEPEST} deep")
-        for key in tree:
-            nearest("key", key, Profile.model_fields)
-        tree.setdefault("name", path.stem)
-        for section in ("set", "axes", "baseline"):
-            if isinstance(tree.get(section), dict):
-                tree[section] = dict(configs.leaves(tree[section]))
-                for key in tree[section]:
-                    check_key(key)
-        return Profile.model_validate(tree)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        right = _RIGHT.get(str(first["loc"][0]))
-        hint = f"; right would be {right}" if right else ""
-        raise ConfigError(f"profile {path.name}: {where}: {first['msg'].lower()}{hint}") from None
-    except ConfigError as error:
-        raise ConfigError(f"profile {path.name}: {error}") from None
-
-
 def seeds_as_text(seeds: Sequence[int]) -> str:
     """Return the shortest text that `parse_seeds` reads as these seeds."""
     if list(seeds) == list(range(len(seeds))):
         return str(len(seeds))
     return ",".join(str(seed) for seed in seeds) + ("," if len(seeds) == 1 else "")
-
-
-def names() -> list[str]:
-    """Return the names of the profiles that come along."""
-    return sorted(path.stem for path in PROFILES.glob("*.toml"))
 
 
 def in_words(values: Mapping[str, Any]) -> str:
@@ -320,7 +236,7 @@ def _cells(
         raise ConfigError(
             f"profile {where}: its axes make {count:,} cells; at most {MOST_CELLS:,} are allowed"
         )
-    usual = {key: plain(configs.lookup(base, key)) for key in axes}
+    usual = {key: plain(overrides.lookup(base, key)) for key in axes}
     start = {
         key: baseline.get(key, usual[key] if usual[key] in values else values[0])
         for key, values in axes.items()
@@ -357,12 +273,14 @@ def _star(center: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> list[
 
 def _check_objective(asked: str, keys: Iterable[str], cells: Sequence[Cell]) -> None:
     """Refuse an objective that other settings make another one of: the study would not be what it says."""
-    others = sum(configs.lookup(cell.config, "objective") != asked for cell in cells)
+    others = sum(overrides.lookup(cell.config, "objective") != asked for cell in cells)
     if not others:
         return
-    own = configs.override(RunConfig(), {"objective": asked})
+    own = overrides.override(RunConfig(), {"objective": asked})
     parts = (
-        f"{key}={show(configs.lookup(own, key))}" for key in dict.fromkeys(keys) if configs.is_of_member(key)
+        f"{key}={show(overrides.lookup(own, key))}"
+        for key in dict.fromkeys(keys)
+        if objectives.is_of_member(key)
     )
     raise ConfigError(
         f"--set objective={asked}: other settings make another objective of it in {others} of {len(cells)} "
@@ -372,7 +290,7 @@ def _check_objective(asked: str, keys: Iterable[str], cells: Sequence[Cell]) -> 
 
 def _cell(base: RunConfig, values: Mapping[str, Any], where: str) -> Cell:
     config = apply_settings(base, values, f"profile {where}: {in_words(values)}")
-    made = {key: plain(configs.lookup(config, key)) for key in values}
+    made = {key: plain(overrides.lookup(config, key)) for key in values}
     if "objective" in values and made["objective"] != values["objective"]:
         raise ConfigError(f"profile {where}: axes contradict each other: no run has {in_words(values)}")
     return Cell(made, config)
@@ -391,15 +309,6 @@ def checked_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ConfigError(f"study name {name!r}: letters, digits, '.', '_' and '-' only, it names a folder")
     return name
-
-
-def depth(tree: Any) -> int:
-    """Return how deep tables and lists lie within one another: 0 for a value, 1 for a table of values."""
-    deepest, level = 0, [tree]
-    while level := [part for part in level if isinstance(part, dict | list)]:
-        deepest += 1
-        level = [each for part in level for each in (part.values() if isinstance(part, dict) else part)]
-    return deepest
 
 
 def plain(value: Any) -> Any:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from moevae.config.schema import RunConfig, to_dict
+from moevae.config.overrides import to_dict
+from moevae.config.schema import RunConfig
 from moevae.data.datasets import Images, Labels
 from moevae.evaluation.evaluate import Evaluation, Split, usage
 from moevae.training.trainer import Progress
@@ -22,7 +23,7 @@ from moevae.utils import devices
 from studies.design.baselines import of_method
 from studies.execution import run
 from studies.execution.config import Site
-from studies.execution.recorder import EpochReport
+from studies.execution.events import EpochReport
 from studies.records.schema import Failure, Method, Outcome, Record, Seconds, Throughput, name_of
 
 _CPU = torch.device("cpu")

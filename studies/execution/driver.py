@@ -18,7 +18,7 @@ from studies.design.design import Cell, Design
 from studies.execution.executors.base import OnEpoch, WorkersError, Workforce
 from studies.execution.failures import Guarded, Raised, Streak
 from studies.execution.plan import Ledger, Task, spread, survey, write_study
-from studies.records import lock, schema
+from studies.records import lock, schema, store
 from studies.records.origins import Origins
 from studies.records.schema import Method, Outcome, Record
 from studies.storage import open as storage
@@ -29,7 +29,7 @@ from studies.utils import signals
 from studies.utils.silence import Silence
 
 if TYPE_CHECKING:
-    from studies.execution.run import EpochReport
+    from studies.execution.events import EpochReport
 
 _MOMENT = 0.1
 """Seconds between looks for progress."""
@@ -280,5 +280,5 @@ def _published(task: Task, outcomes: Sequence[Outcome], folder: Path, origins: O
         raise RuntimeError(f"{task.cell.label}: the run function did not return the runs it was given")
     for outcome in outcomes:
         origins.admit(outcome.record)
-        schema.publish(folder, outcome)
+        store.publish(folder, outcome)
     return [outcome.record for outcome in outcomes]

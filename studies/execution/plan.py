@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import shlex
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from moevae.config import schema as configs
+from moevae.config import overrides
+from moevae.config.parsing import apply_settings
 from moevae.config.schema import RunConfig
 from moevae.errors import RecordError
+from moevae.utils import content
+from studies.design import design as designs
 from studies.design.baselines import BASELINES, Chosen, of_method
 from studies.design.design import Cell, Design
-from studies.records import schema, study_file
+from studies.records import schema, store, study_file
 from studies.records.schema import Record
 from studies.utils.gc_pause import uncollected
 
@@ -73,7 +77,7 @@ def survey(design: Design, folder: Path, *, retry_failed: bool = False) -> Ledge
     Raises:
         RecordError: the folder holds runs that are not of this design.
     """
-    good, bad = schema.read_all(folder)
+    good, bad = store.read_all(folder)
     every = (*design.cells, *design.beside)
     owners = {cell.name(seed): cell.key for cell in every for seed in design.seeds}
     for cell in design.beside:
@@ -84,7 +88,7 @@ def survey(design: Design, folder: Path, *, retry_failed: bool = False) -> Ledge
     for record in good:
         config = None
         if (key := owners.get(record.fingerprint)) is None:
-            config = replace(configs.from_dict(record.config), seed=0)
+            config = replace(overrides.from_dict(record.config), seed=0)
             key = schema.name_of(config, record.method)
         if key in recorded:
             recorded[key].append(record)
@@ -141,7 +145,7 @@ def write_tree(tree: Mapping[str, Any], folder: Path, *, shared: bool = False) -
     content = f"{json.dumps(tree, indent=1, allow_nan=False)}\n".encode()
     path = folder / "study.json"
     if not path.exists() or path.read_bytes() != content:
-        schema.write_atomically(path, content)
+        store.write_atomically(path, content)
 
 
 def _with_what_was(design: Design, folder: Path) -> Design:
@@ -167,6 +171,34 @@ def _foreign(folder: Path, config: RunConfig, design: Design) -> RecordError:
 
 
 def _difference(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
-    names = configs.keys()
-    pairs = {name: (configs.lookup(one, name), configs.lookup(other, name)) for name in names}
+    names = overrides.keys()
+    pairs = {name: (overrides.lookup(one, name), overrides.lookup(other, name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def design_of(folder: Path) -> Design:
+    """Return the design of an ablation that was begun, as its folder tells it.
+
+    Raises:
+        RecordError: there is no study, or its description is torn.
+    """
+    plan = study_file.read(folder)
+    with content.parsing(f"{folder / study_file.NAME}: not an ablation's description", RecordError):
+        if plan.search is not None or plan.baseline is None:
+            raise ValueError("a search" if plan.search is not None else "lacks baseline")
+        words = shlex.split(plan.command.partition(" -- ")[2])
+    kept = tuple(key for key in plan.baselines if key in BASELINES)
+    return Design(
+        name=plan.name,
+        title=plan.title,
+        description=plan.description,
+        base=plan.config,
+        axes={key: tuple(map(designs.hashable, values)) for key, values in plan.axes.items()},
+        baseline=plan.baseline,
+        cells=tuple(Cell(values, apply_settings(plan.config, values)) for values in plan.cells),
+        seeds=tuple(plan.seeds),
+        expected=None,
+        invocation=tuple(words),
+        profile_seeds=tuple(plan.seeds),
+        baselines=Chosen(kept, tuple(plan.left_out)),
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from moevae.evaluation.label_metrics import agreement
 from moevae.models.mixture import Mixture
 from moevae.training.trainer import Progress
 from moevae.visualization import samples as figures
+from studies.execution.events import EpochReport
 from studies.records.schema import Epoch
 
 PICTURE_ROWS = 6
@@ -30,19 +30,6 @@ RECONSTRUCTED = 12
 """Test images shown beside their reconstructions."""
 SHADES = 16
 """Gray levels of the pictures kept beside a record: with 256 they took twice the room."""
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What a population tells while it trains."""
-
-    epoch: int
-    """Counts from 1."""
-    epochs: int
-    losses: list[float]
-    """Mean objective, one a run, nats per image."""
-    metrics: dict[str, float]
-    """On the validation split, the mean over runs that have not failed."""
 
 
 class Diary:

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from moevae.config.schema import DataConfig, RunConfig, fingerprint, to_dict
+from moevae.config.overrides import fingerprint, to_dict
+from moevae.config.schema import DataConfig, RunConfig
 from moevae.data.classes import KEPT
 from moevae.data.datasets import Images, Labels, identify, load_images, load_labels
 from moevae.evaluation import clustering
@@ -26,7 +27,8 @@ from moevae.training.trainer import Failure as Breakdown
 from moevae.training.trainer import check_population
 from moevae.utils import devices, provenance
 from studies.execution.config import Site
-from studies.execution.recorder import Diary, EpochReport, scores
+from studies.execution.events import EpochReport
+from studies.execution.recorder import Diary, scores
 from studies.records import origins
 from studies.records.schema import (
     Confusion,

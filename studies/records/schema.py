@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from moevae.config import overrides
 from moevae.config import schema as configs
 from moevae.config.types import Count
-from moevae.errors import ConfigError, RecordError
-from moevae.utils.content import parsing, shortened
-from moevae.utils.content import read as read_content
-from moevae.utils.io import write_atomically
-from studies.records import consistency
-from studies.utils.gc_pause import uncollected
 
 SCHEMA = 1
 """Version of the record's meaning."""
 
 PICTURE_LIMIT = 64 << 20
 """Bytes of a picture: the largest that was ever written has 50 kB."""
-
-_DIGEST = b' "digest": "%s",'
 
 
 class _Part(BaseModel):
@@ -194,124 +184,7 @@ class Outcome(BaseModel):
 def name_of(config: configs.RunConfig, method: Method | None = None) -> str:
     """Return the fingerprint of a run: the configuration's, and for a baseline one of both."""
     if method is None:
-        return configs.fingerprint(config)
+        return overrides.fingerprint(config)
     chosen = method.model_dump(exclude={"derived"})
-    text = json.dumps({"run": configs.fingerprint(config), "method": chosen}, sort_keys=True)
+    text = json.dumps({"run": overrides.fingerprint(config), "method": chosen}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def path_of(folder: Path, fingerprint: str) -> Path:
-    """Return where the record of that fingerprint stands in a study's folder."""
-    return folder / "records" / f"{fingerprint}.json"
-
-
-def publish(folder: Path, outcome: Outcome) -> Path:
-    """Write the pictures, then the record: each whole (temporary file, fsync, rename) or not at all.
-
-    A file in the record's place that is no record of this version is kept, in `refused/`.
-    """
-    target = path_of(folder, outcome.record.fingerprint)
-    if target.exists():
-        _make_way(target, folder / "refused")
-    for name, content in outcome.files.items():
-        write_atomically(target.parent / name, content)
-    write_atomically(target, sealed(outcome.record.model_dump(mode="json")))
-    return target
-
-
-def sealed(tree: Mapping[str, Any]) -> bytes:
-    """Return a record's file: JSON whose second line is the SHA-256 of the file without that line.
-
-    `sed 2d FILE | sha256sum` shows the same digest.
-    """
-    content = f"{json.dumps(tree, indent=1, allow_nan=False)}\n".encode()
-    head, rest = content.split(b"\n", 1)
-    return b"\n".join((head, _DIGEST % hashlib.sha256(content).hexdigest().encode(), rest))
-
-
-def _unsealed(content: bytes) -> bytes:
-    """Return a record's file without its digest.
-
-    Raises:
-        ValueError: there is none, or it is another file's.
-    """
-    head, line, rest = (*content.replace(b"\r\n", b"\n").split(b"\n", 2), b"", b"")[:3]
-    if not line.startswith(_DIGEST[:12]):
-        raise ValueError("it has no digest")
-    bare = b"\n".join((head, rest))
-    if line != _DIGEST % hashlib.sha256(bare).hexdigest().encode():
-        raise ValueError("it was changed, its content has another digest than it says")
-    return bare
-
-
-def _make_way(path: Path, refused: Path) -> None:
-    try:
-        read(path)
-    except RecordError:
-        refused.mkdir(exist_ok=True)
-        names = (refused / f"{path.stem}-{number}.json" for number in itertools.count())
-        path.rename(next(name for name in names if not name.exists()))
-
-
-def read(path: Path) -> Record:
-    """Read and check one record.
-
-    Raises:
-        RecordError: torn, changed or foreign, or its configuration does not hash to its name.
-    """
-    refused = f"{path}: no record that counts"
-    with parsing(refused, RecordError):
-        try:
-            record = Record.model_validate_json(_unsealed(read_content(path)))
-            config = configs.from_dict(record.config)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-    if record.schema_version != SCHEMA:
-        raise RecordError(f"{path}: record schema {record.schema_version}, this version reads {SCHEMA}")
-    if not (name_of(config, record.method) == record.fingerprint == path.stem):
-        raise RecordError(f"{path}: the configuration does not hash to the record's name")
-    if problem := next(consistency.problems(record, config), None):
-        raise RecordError(f"{refused}: {shortened(problem)}")
-    for picture in record.pictures.values():
-        if _sha256(path.parent / picture.file) != picture.sha256:
-            raise RecordError(f"{path}: its picture {picture.file} is missing or changed")
-    full = configs.to_dict(config)
-    return record if record.config == full else record.model_copy(update={"config": full})
-
-
-@uncollected()
-def read_all(folder: Path) -> tuple[list[Record], list[RecordError]]:
-    """Read the records of a study's folder, by fingerprint; what cannot be trusted comes back as errors."""
-    items = list(iterate(folder))
-    good = [item for item in items if isinstance(item, Record)]
-    return good, [item for item in items if isinstance(item, RecordError)]
-
-
-def iterate(folder: Path) -> Iterator[Record | RecordError]:
-    """Read the records of a study's folder one by one; an error stands where one cannot be trusted."""
-    for path in sorted((folder / "records").glob("*.json")):
-        try:
-            yield read(path)
-        except RecordError as error:
-            yield error
-
-
-def is_study(folder: Path) -> bool:
-    """Return whether a study was begun in that folder."""
-    try:
-        return (folder / "study.json").is_file()
-    except OSError:  # such as a name that is too long, or a folder that may not be entered
-        return False
-
-
-def studies_in(results: Path) -> list[Path]:
-    """Return the folders of the studies in a results folder, by name."""
-    return [path.parent for path in sorted(results.glob("*/study.json")) if is_study(path.parent)]
-
-
-def _sha256(path: Path) -> str | None:
-    """Return the digest of a picture; None where there is no regular file of a picture's size."""
-    try:
-        return hashlib.sha256(read_content(path, PICTURE_LIMIT)).hexdigest()
-    except (OSError, ValueError):
-        return None

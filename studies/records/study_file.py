@@ -10,12 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
-from moevae.config import schema as configs
+from moevae.config import overrides
 from moevae.config.parsing import apply_settings, check_key, checked_seeds
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError, RecordError
 from moevae.utils import content
-from studies.analysis.study import identity
 
 NAME = "study.json"
 SCHEMA = 1
@@ -69,7 +68,7 @@ class StudyFile(_Part):
     @cached_property
     def config(self) -> RunConfig:
         """The configuration that all cells start from."""
-        return configs.from_dict(self.base)
+        return overrides.from_dict(self.base)
 
     @property
     def oracle(self) -> bool:
@@ -136,6 +135,32 @@ def _check_cell(base: RunConfig, axes: Iterable[str], values: Mapping[str, Any],
     except ConfigError as error:
         raise ValueError(str(error)) from None
     for key, value in values.items():
-        made = configs.lookup(config, key)
+        made = overrides.lookup(config, key)
         if identity([made]) != identity([value]):
             raise ValueError(f"{where}: {key} = {json.dumps(value)}, which its run has as {made!r}")
+
+
+def is_study(folder: Path) -> bool:
+    """Return whether a study was begun in that folder."""
+    try:
+        return (folder / "study.json").is_file()
+    except OSError:  # such as a name that is too long, or a folder that may not be entered
+        return False
+
+
+def studies_in(results: Path) -> list[Path]:
+    """Return the folders of the studies in a results folder, by name."""
+    return [path.parent for path in sorted(results.glob("*/study.json")) if is_study(path.parent)]
+
+
+def identity(values: Any) -> str:
+    """Return a text that is equal for equal cells: 20 and 20.0 are one value, as are (64,) and [64]."""
+    return json.dumps([_plain(value) for value in values])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int | float):
+        return float(value)
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else str(value)

@@ -18,7 +18,7 @@ from studies.report.index import write_index
 from studies.report.manifest import Manifest
 from studies.report.markdown import escape
 from studies.report.page import Page, csv, encoded
-from studies.report.sections import results, setup
+from studies.report.sections import failures, order, reading, reproduce, setup
 from studies.utils.gc_pause import uncollected
 
 RUNS = "tables/runs.csv"
@@ -65,9 +65,9 @@ def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = Fa
             with page.part(name):
                 _add(analysis, page)
     literature.section(study, page)
-    setup.reading(study, page)
-    setup.losses(study, page)
-    setup.remaking(study, page)
+    reading.reading(study, page)
+    failures.losses(study, page)
+    reproduce.remaking(study, page)
     link = page.keep("runs", tables.run_table(study), exact=True)
     page.add(f"Every cell and every measure: [table.csv](table.csv). Every run: {link}.")
     page.files["table.csv"] = csv(_all_cells(study, analyses))
@@ -78,7 +78,7 @@ def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = Fa
 
 
 def _add(analysis: Analysis, page: Page) -> None:
-    for section in results.SECTIONS:
+    for section in order.SECTIONS:
         section(analysis, page)
 
 

@@ -12,7 +12,7 @@ from tabulate import tabulate
 from moevae.errors import RecordError
 from moevae.utils.io import write_atomically
 from studies.analysis.load import load
-from studies.records import schema
+from studies.records import study_file
 from studies.report.markdown import escape
 from studies.report.page import encoded
 from studies.utils.formatting import count
@@ -51,7 +51,7 @@ def write_index(results: Path, *, asked: bool = False) -> Path | None:
     if around is None and not asked:
         return None
     before, after = around or ("", "\n")
-    folders = schema.studies_in(results)
+    folders = study_file.studies_in(results)
     rows = [_row(folder) for folder in _public(results, folders)]
     headers = ["study", "data", "cells", "seeds", "runs", "state"]
     blocks = [

@@ -12,7 +12,7 @@ from itertools import groupby
 
 import numpy as np
 
-from studies.analysis import effects, paired, stats
+from studies.analysis import cell_stats, effects, paired, stats
 from studies.analysis.analyze import Analysis
 from studies.analysis.effects import Effect
 from studies.analysis.metrics import Measure
@@ -63,7 +63,7 @@ def _best(analysis: Analysis, measure: Measure) -> str:
     below = p <= ERROR
     others = [cell for cell in range(len(mean)) if cell != best and np.isfinite(mean[cell])]
     return escape(
-        f"The highest mean {measure.label} is that of cell {tables.label(study, best)} "
+        f"The highest mean {measure.label} is that of cell {cell_stats.label(study, best)} "
         f"({tables.describe(study, best)}): {measure.show(mean[best])}{_unit(measure)} "
         f"(n = {stats.counts(values)[best]}; the highest of {len(others) + 1} means, so biased upward). "
         + _beside(study, [cell for cell in others if not below[cell]], int(below.sum()))
@@ -81,7 +81,7 @@ def _beside(study: Study, level: list[int], below: int) -> str:
     if not level:
         others = f"All {below} others are" if below > 1 else "The other cell is"
         return f"{others} below it (adjusted p ≤ {ERROR:.2g})."
-    cells = ", ".join(tables.label(study, cell) for cell in level)
+    cells = ", ".join(cell_stats.label(study, cell) for cell in level)
     named = f" ({cells})" if len(level) <= LISTED else ""
     return (
         f"{formatting.count(len(level), 'other cell').capitalize()}{named} "

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from studies.analysis import metrics, stats
+from studies.analysis.cell_stats import label
 from studies.analysis.effects import Effect
 from studies.analysis.metrics import Measure
 from studies.analysis.paired import Comparison
@@ -25,42 +23,10 @@ def words(axes: Iterable[str]) -> dict[str, str]:
     return {axis: name.replace(".", " ").replace("_", " ") for axis, name in short(axes).items()}
 
 
-def label(study: Study, cell: int) -> str:
-    """Return the short name that tables and figures share: the cell's number."""
-    return f"{study.numbers[cell]}"
-
-
 def describe(study: Study, cell: int) -> str:
     """Return the cell in words, such as `balance weight 20, temperature 1`."""
     names = words(study.axes)
     return ", ".join(f"{names[axis]} {study.text(cell, axis)}" for axis in study.axes) or "the only cell"
-
-
-def measured(study: Study, candidates: Sequence[Measure]) -> tuple[Measure, ...]:
-    """Return the measures that at least one run has: without labels there is no NMI."""
-    return tuple(measure for measure in candidates if measure.key in study.keys)
-
-
-def cell_table(study: Study, chosen: Sequence[Measure]) -> pd.DataFrame:
-    """Return one row a cell, then one a peer: values on the axes, runs by what became of them, and of each
-    measure mean, standard deviation (ddof = 1), median, interquartile mean, 95 % interval, n and outliers."""
-    peers = [peer.name for peer in study.peers]
-    columns: dict[str, Any] = {"cell": [*(label(study, cell) for cell in range(len(study.cells))), *peers]}
-    for place, axis in enumerate(study.axes):
-        columns[axis] = [*(exact(cell[place]) for cell in study.cells), *("–" for _ in peers)]
-    whole = [sum(run.complete for run in peer.runs) for peer in study.peers]
-    columns["complete"] = _count(study, [run.cell for run in study.runs if run.complete]) + whole
-    lost = [len(peer.runs) - count for peer, count in zip(study.peers, whole, strict=True)]
-    columns["failed"] = _count(study, [run.cell for run in study.failed]) + lost
-    owed = Counter(name for name, _ in study.missing_peers)
-    columns["missing"] = _count(study, [cell for cell, _ in study.missing]) + [owed[name] for name in peers]
-    for measure in chosen:
-        values = np.hstack([study.matrix(measure.key), study.peer_matrix(measure.key)])
-        summary = stats.summarize(values, measure.ends)
-        for name in ("mean", "std", "median", "iqm", "low", "high", "n"):
-            columns[f"{measure.key} {name}"] = getattr(summary, name)
-        columns[f"{measure.key} outliers"] = stats.outliers(values).sum(axis=0)
-    return pd.DataFrame(columns)
 
 
 def run_table(study: Study) -> pd.DataFrame:
@@ -178,11 +144,6 @@ def level_rows(effects: Sequence[Effect], levels: Sequence[str], baseline: int, 
     return rows
 
 
-def all_measures(study: Study) -> tuple[Measure, ...]:
-    """Return every measure of the catalog that the study has."""
-    return measured(study, (*metrics.LEADING, *metrics.DIAGNOSTICS))
-
-
 def _difference(measure: Measure, comparison: Comparison, place: int) -> str:
     low, high = comparison.low[place], comparison.high[place]
     return spread(measure, comparison.difference[place], np.nan, low, high).replace("\n", " ")
@@ -199,7 +160,3 @@ def _plain(value: float) -> str:
 def _n(complete: int, failed: int, missing: int) -> str:
     lost = [f"{count} {word}" for count, word in ((failed, "failed"), (missing, "missing")) if count]
     return f"{complete} ({', '.join(lost)})" if lost else str(complete)
-
-
-def _count(study: Study, cells: Sequence[int]) -> list[int]:
-    return np.bincount(np.array(cells, dtype=int), minlength=len(study.cells)).tolist()

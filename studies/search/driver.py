@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from optuna.trial import FrozenTrial
 
-from moevae.config.schema import RunConfig, fingerprint
+from moevae.config.overrides import fingerprint
+from moevae.config.schema import RunConfig
 from moevae.errors import MoevaeError
 from studies.design.design import Cell
 from studies.execution.driver import Lost, Run
 from studies.execution.executors.base import OnEpoch, WorkersError, Workforce
 from studies.execution.failures import Guarded, Raised, Streak
 from studies.execution.plan import write_tree
-from studies.records import lock, schema
+from studies.records import lock, store
 from studies.records.origins import Origins
 from studies.records.schema import Outcome, Record
 from studies.search import search as searches
@@ -35,7 +36,7 @@ from studies.utils import signals
 from studies.utils.silence import Silence
 
 if TYPE_CHECKING:
-    from studies.execution.run import EpochReport
+    from studies.execution.events import EpochReport
 
 _MOMENT = 0.1
 """Seconds between looks for progress."""
@@ -217,7 +218,7 @@ class _Driver:
                 with suppress(MoevaeError):
                     for outcome in [] if isinstance(outcomes, Raised) else outcomes:
                         self.origins.admit(outcome.record)
-                        schema.publish(self.folder, outcome)
+                        store.publish(self.folder, outcome)
 
     def _after_death(self, attempt: Attempt, death: Exception) -> None:
         begun = self._begun[attempt.number]
@@ -242,7 +243,7 @@ class _Driver:
             raise RuntimeError(f"{attempt.cell.label}: the run function did not return the runs it was given")
         for outcome in outcomes:
             self.origins.admit(outcome.record)
-            schema.publish(self.folder, outcome)
+            store.publish(self.folder, outcome)
             self.recorded[attempt.cell.key][outcome.record.fingerprint] = outcome.record
         self.trained += len(outcomes)
         twins = [twin for twin in self._twins if twin.cell.key == attempt.cell.key]

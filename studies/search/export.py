@@ -7,8 +7,7 @@ from typing import Any
 
 import tomli_w
 
-from moevae.config import presets
-from moevae.config import schema as configs
+from moevae.config import overrides, presets
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
 from moevae.utils.io import write_atomically
@@ -19,7 +18,7 @@ from studies.search.search import Search
 SEEDS = 20
 """Of the profile; the search's own saw what was chosen among, and are no evidence for it."""
 
-_SETTINGS = sorted({*configs.keys()} - {"seed"})
+_SETTINGS = sorted({*overrides.keys()} - {"seed"})
 
 
 def write_profile(path: Path, search: Search, cell: Cell, trial: int) -> None:
@@ -55,5 +54,5 @@ def _nearest_preset(config: RunConfig) -> tuple[str, dict[str, Any]]:
 
 
 def _difference(config: RunConfig, other: RunConfig) -> dict[str, Any]:
-    pairs = {key: (configs.lookup(config, key), configs.lookup(other, key)) for key in _SETTINGS}
+    pairs = {key: (overrides.lookup(config, key), overrides.lookup(other, key)) for key in _SETTINGS}
     return {key: here for key, (here, there) in pairs.items() if here != there}

@@ -12,7 +12,7 @@ from typing import Any
 
 from optuna.distributions import distribution_to_json, json_to_distribution
 
-from moevae.config import schema as configs
+from moevae.config import overrides
 from moevae.config.parsing import apply_settings, parse_seeds, parse_settings
 from moevae.config.presets import preset as preset_of
 from moevae.config.schema import RunConfig
@@ -20,7 +20,7 @@ from moevae.errors import ConfigError, RecordError
 from moevae.utils import content
 from studies.design import design as designs
 from studies.design.design import Cell, in_words
-from studies.records import schema, study_file
+from studies.records import store, study_file
 from studies.records.schema import Record
 from studies.search import objectives, spaces
 from studies.search.objectives import ORACLE, Objective
@@ -58,12 +58,12 @@ class Search:
     def cell(self, params: Mapping[str, Any]) -> Cell:
         """Return the cell of a trial's parameters."""
         values = spaces.settings({key: params[key] for key in self.space})
-        return self.cell_of(configs.override(self.base, values))
+        return self.cell_of(overrides.override(self.base, values))
 
     def cell_of(self, config: RunConfig) -> Cell:
         """Return this search's cell that equals a configuration in all that is searched."""
-        values = {key: designs.plain(configs.lookup(config, key)) for key in self.space}
-        return Cell(values, configs.override(self.base, values))
+        values = {key: designs.plain(overrides.lookup(config, key)) for key in self.space}
+        return Cell(values, overrides.override(self.base, values))
 
     def to_dict(self, cells: Sequence[Cell]) -> dict[str, Any]:
         """Return what `study.json` holds: the cells of trials that left records, and the search itself."""
@@ -77,7 +77,7 @@ class Search:
             "name": self.name,
             "title": self.title,
             "description": self._description(),
-            "base": configs.to_dict(self.base),
+            "base": overrides.to_dict(self.base),
             "axes": axes,
             "baseline": dict(first.values) if first else None,
             "cells": [dict(cell.values) for cell in cells],
@@ -131,7 +131,7 @@ def load(
         origin, base = preset, preset_of(preset)
     else:
         design = designs.load(profile)
-        origin, base = design.name, configs.override(design.base, design.baseline)
+        origin, base = design.name, overrides.override(design.base, design.baseline)
     base = apply_settings(base, fixed)
     if base.data.validation_size == 0:
         raise ConfigError("data.validation_size = 0: a search needs validation images to choose by")
@@ -207,11 +207,11 @@ def survey(search: Search, folder: Path) -> tuple[dict[str, Cell], dict[str, dic
     Raises:
         RecordError: the folder holds runs that are not of this search.
     """
-    good, _ = schema.read_all(folder)
+    good, _ = store.read_all(folder)
     found: dict[str, dict[str, Record]] = {}
     cells: dict[str, Cell] = {}
     for record in good:
-        config = replace(configs.from_dict(record.config), seed=0)
+        config = replace(overrides.from_dict(record.config), seed=0)
         cell = search.cell_of(config)
         if cell.config != config:
             raise RecordError(
@@ -221,8 +221,8 @@ def survey(search: Search, folder: Path) -> tuple[dict[str, Cell], dict[str, dic
         found.setdefault(cell.key, {})[record.fingerprint] = record
     listed: list[str] = []
     if (folder / "study.json").exists():
-        settings = (configs.override(search.base, values) for values in study_file.read(folder).cells)
-        listed = [key for key in map(configs.fingerprint, settings) if key in cells]
+        settings = (overrides.override(search.base, values) for values in study_file.read(folder).cells)
+        listed = [key for key in map(overrides.fingerprint, settings) if key in cells]
     ended = [key for key in cells if len(found[key]) == len(search.seeds)]
     return {key: cells[key] for key in (*listed, *ended)}, found
 
@@ -241,7 +241,7 @@ def check_same(search: Search, folder: Path) -> None:
         "objective": ([each.name for each in there.objectives], [each.name for each in search.objectives]),
         "seeds": (there.seeds, search.seeds),
     }
-    here, before = (configs.to_dict(one.base) for one in (search, there))
+    here, before = (overrides.to_dict(one.base) for one in (search, there))
     parts = (part for part in here if here[part] != before[part])
     different = next((word for word, (one, other) in pairs.items() if one != other), None) or next(
         parts, None

@@ -6,15 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import create_trial
 
-from moevae.config import schema as configs
+from moevae.config import overrides
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
 from moevae.utils.suggest import nearest
@@ -82,7 +77,7 @@ def settings(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def params(config: RunConfig, space: Space) -> dict[str, Any] | None:
     """Return where a configuration is in the space, as a trial's parameters; None if it is outside."""
-    values = {key: configs.lookup(config, key) for key in space}
+    values = {key: overrides.lookup(config, key) for key in space}
     point = {key: json.dumps(value) if isinstance(value, tuple) else value for key, value in values.items()}
     try:
         create_trial(value=0.0, params=point, distributions=dict(space))

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from moevae.config import schema as configs
+from moevae.config import overrides
 from moevae.config.presets import digits
 from moevae.config.schema import RunConfig
-from studies.records import schema
+from studies.records import schema, store
 
 GRID: dict[str, list[Any]] = {
     "objective.balance_weight": [0.0, 1.0, 5.0, 20.0],
@@ -45,7 +45,7 @@ def plan(
         "name": "made-up",
         "title": "Balancing, temperature and routing on digits",
         "description": "What each choice does to clusters and bounds.",
-        "base": configs.to_dict(base or digits()),
+        "base": overrides.to_dict(base or digits()),
         "axes": {key: list(values) for key, values in axes.items()},
         "baseline": {key: values[-1] for key, values in axes.items() if values},
         "cells": list(cells) if cells is not None else grid,
@@ -98,7 +98,7 @@ def record(
     metrics: Mapping[str, float] | None = None,
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """A complete record, as JSON data, and the PNG files it names."""
-    name = configs.fingerprint(config)
+    name = overrides.fingerprint(config)
     noise = np.random.default_rng(int(name, 16))
     test = dict(numbers(config, noise) if metrics is None else metrics)
     experts = config.model.num_experts
@@ -135,7 +135,7 @@ def record(
     return {
         "schema_version": 1,
         "fingerprint": name,
-        "config": configs.to_dict(config),
+        "config": overrides.to_dict(config),
         "status": "complete",
         "failure": None,
         "metrics": {"validation": validation, "test": test},
@@ -213,10 +213,10 @@ def write(
     """Write a study's folder: `study.json` and what `make` gives for each planned run (None: no record)."""
     (folder / "records").mkdir(parents=True, exist_ok=True)
     (folder / "study.json").write_text(json.dumps(tree))
-    base = configs.from_dict(tree["base"])
+    base = overrides.from_dict(tree["base"])
     for cell in tree["cells"]:
         for seed in tree["seeds"]:
-            made = make(configs.override(base, {**cell, "seed": seed}))
+            made = make(overrides.override(base, {**cell, "seed": seed}))
             if made is not None:
                 put(folder, *made)
     return folder
@@ -225,7 +225,7 @@ def write(
 def put(folder: Path, tree: Mapping[str, Any], files: Mapping[str, bytes]) -> Path:
     """Write one record and its pictures."""
     path = folder / "records" / f"{tree['fingerprint']}.json"
-    path.write_bytes(schema.sealed(tree))
+    path.write_bytes(store.sealed(tree))
     for name, content in files.items():
         (folder / "records" / name).write_bytes(content)
     return path

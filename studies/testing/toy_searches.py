@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from moevae.config import overrides
 from moevae.config import schema as configs
 from studies.execution.executors.base import in_process
 from studies.records import schema
@@ -38,7 +39,7 @@ class Climb:
 
 
 def configs_name(config: configs.RunConfig) -> str:
-    return configs.fingerprint(config)
+    return overrides.fingerprint(config)
 
 
 class Silent:

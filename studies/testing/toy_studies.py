@@ -15,12 +15,12 @@ import optuna
 import psutil
 from optuna.trial import TrialState
 
-from moevae.config.schema import fingerprint
+from moevae.config.overrides import fingerprint
 from studies.design import design
 from studies.design import design as designs
 from studies.execution.driver import run_study
 from studies.execution.executors.base import in_process
-from studies.records import schema
+from studies.records import store
 from studies.storage import open as storage
 from studies.testing.toys import PROFILE, Listener, Toy, outcome
 
@@ -84,7 +84,7 @@ class ToyStudy:
     def assert_complete_once(self) -> None:
         """All runs have a good record with a quiet run's values, and each cell one trial that says so."""
         wanted = {fingerprint(cell.run(0)): cell for cell in self.design.cells}
-        good, bad = schema.read_all(self.folder)
+        good, bad = store.read_all(self.folder)
         assert not bad
         assert {record.fingerprint for record in good} == set(wanted)
         for record in good:

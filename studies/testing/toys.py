@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moevae.config.schema import RunConfig, fingerprint, to_dict
+from moevae.config.overrides import fingerprint, to_dict
+from moevae.config.schema import RunConfig
 from studies.execution.plan import Ledger, Task
 from studies.records.schema import Outcome, Record
 

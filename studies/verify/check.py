@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import optuna
-
-from moevae.config.parsing import apply_settings
 from moevae.errors import DataError, IdentityError, RecordError
-from moevae.utils import content
 from studies.analysis.tallies import tally
-from studies.design import design as designs
-from studies.design.baselines import BASELINES, Chosen
-from studies.design.design import Cell, Design
+from studies.design.design import Design
 from studies.execution import plan as ledger
-from studies.records import lock, schema, study_file
+from studies.execution.plan import design_of
+from studies.records import lock, store, study_file
 from studies.records.origins import Origins, own_files
 from studies.records.schema import Record
 from studies.search import search as searches
-from studies.search.trials import Attempts
 from studies.storage import open as storage
-from studies.storage import ownership
 from studies.storage.open import StorageError
 from studies.storage.study_sync import Trials
 
@@ -60,7 +52,7 @@ def verify(folder: Path, url: str | None = None) -> Verdict:
     """
     plan = study_file.read(folder)
     owner = lock.holder(folder)
-    good, refused = schema.read_all(folder)
+    good, refused = store.read_all(folder)
     problems = [str(error) for error in refused]
     compared = False
     if plan.search is not None:
@@ -87,64 +79,6 @@ def verify(folder: Path, url: str | None = None) -> Verdict:
         compared=compared,
         problems=tuple(problems),
         notes=(f"{owner} works on this study: its storage was not compared",) if owner else (),
-    )
-
-
-def rebuild(folder: Path, url: str | None = None) -> int:
-    """Make the study in the storage anew from the records; return how many trials it has.
-
-    Trials that a search pruned left no record, and are gone.
-
-    Raises:
-        MoevaeError: no study in the folder, another driver works on it, or the storage cannot be opened.
-    """
-    plan = study_file.read(folder)
-    with lock.hold(folder):
-        if url is None:
-            for name in storage.FILES:
-                (folder / name).unlink(missing_ok=True)
-        with storage.opened(url or storage.default_url(folder)) as opened:
-            if any(study.study_name == plan.name for study in opened.get_all_studies()):
-                ownership.check(opened, plan.name, folder)
-                optuna.delete_study(study_name=plan.name, storage=opened)
-            if plan.search is not None:
-                search = searches.read(folder)
-                listed, found = searches.survey(search, folder)
-                recorded = {key: list(runs.values()) for key, runs in found.items()}
-                Attempts(opened, search, folder).reconcile(list(listed.values()), recorded)
-            else:
-                design = design_of(folder)
-                state = ledger.survey(design, folder)
-                pending = [task.cell.key for task in state.tasks]
-                Trials(opened, design, folder).reconcile(state.recorded, pending)
-            return len(optuna.load_study(study_name=plan.name, storage=opened).get_trials(deepcopy=False))
-
-
-def design_of(folder: Path) -> Design:
-    """Return the design of an ablation that was begun, as its folder tells it.
-
-    Raises:
-        RecordError: there is no study, or its description is torn.
-    """
-    plan = study_file.read(folder)
-    with content.parsing(f"{folder / study_file.NAME}: not an ablation's description", RecordError):
-        if plan.search is not None or plan.baseline is None:
-            raise ValueError("a search" if plan.search is not None else "lacks baseline")
-        words = shlex.split(plan.command.partition(" -- ")[2])
-    kept = tuple(key for key in plan.baselines if key in BASELINES)
-    return Design(
-        name=plan.name,
-        title=plan.title,
-        description=plan.description,
-        base=plan.config,
-        axes={key: tuple(map(designs.hashable, values)) for key, values in plan.axes.items()},
-        baseline=plan.baseline,
-        cells=tuple(Cell(values, apply_settings(plan.config, values)) for values in plan.cells),
-        seeds=tuple(plan.seeds),
-        expected=None,
-        invocation=tuple(words),
-        profile_seeds=tuple(plan.seeds),
-        baselines=Chosen(kept, tuple(plan.left_out)),
     )
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student_t
 
-from moevae.config import schema as configs
+from moevae.config import overrides
 from studies.analysis import stats
 from studies.analysis.metrics import ACC, ELBO, NMI, RETIRED, Measure
-from studies.execution.config import Site, train
+from studies.execution.config import Site
+from studies.execution.tasks import train
 from studies.records.origins import Origins, of_record
 from studies.records.schema import Record, name_of
 
@@ -106,7 +107,7 @@ def repeat(record: Record, site: Site, others: Sequence[Record] = ()) -> Repeat:
         IdentityError: the data are not those of the record.
         MoevaeError: no such data, or no such device.
     """
-    config = configs.from_dict(record.config)
+    config = overrides.from_dict(record.config)
     method = record.method and record.method.model_copy(update={"derived": {}})  # as it was asked for
     device = record.hardware.device if site.device == "auto" else site.device
     data = Origins(files={record.data.name: of_record(record)})
@@ -167,7 +168,7 @@ def _judged(moved: Moved, values: Sequence[float], measure: Measure) -> Moved:
 
 def _cell(record: Record) -> str:
     """Return what is the same for all seeds of a cell."""
-    return name_of(replace(configs.from_dict(record.config), seed=0), record.method)
+    return name_of(replace(overrides.from_dict(record.config), seed=0), record.method)
 
 
 def differences(kept: Any, found: Any, name: str = "") -> Iterator[str]:

@@ -9,7 +9,7 @@ import pytest
 from moevae.config import schema as configs
 from moevae.errors import CheckpointError, RecordError
 from moevae.training import snapshots
-from studies.records import schema
+from studies.records import schema, store
 from studies.report.build import write_report
 from studies.testing import synthetic
 from studies.verify import check
@@ -98,14 +98,14 @@ def test_broken_records_are_named_and_not_counted(folder, reliability, monkeypat
         monkeypatch.setattr(f"studies.report.{module}.png", lambda figure: b"not drawn")
     chance = random.Random(0)
     paths = sorted((folder / "records").glob("*.json"))
-    whole = {record.fingerprint: record for record in schema.read_all(folder)[0]}
+    whole = {record.fingerprint: record for record in store.read_all(folder)[0]}
     broken = chance.sample(paths, 3 * len(BREAKAGES))
     for path, break_it in zip(broken, 3 * list(BREAKAGES.values()), strict=True):
         break_it(path, chance)
     copied = [path for path in paths if path not in broken][:4]
     copies = [shutil.copy(path, path.with_name(f"{path.stem} (copy).json")) for path in copied]
 
-    good, refused = schema.read_all(folder)
+    good, refused = store.read_all(folder)
     untouched = {path.stem for path in paths if path not in broken}
     assert {record.fingerprint for record in good} == untouched
     assert all(record == whole[record.fingerprint] for record in good)
@@ -129,24 +129,24 @@ def test_broken_records_are_named_and_not_counted(folder, reliability, monkeypat
 def test_no_byte_of_a_record_can_change_unseen(folder):
     chance = random.Random(2)
     path = sorted((folder / "records").glob("*.json"))[0]
-    whole, record = path.read_bytes(), schema.read(path)
+    whole, record = path.read_bytes(), store.read(path)
     for _ in range(300):
         broken = bytearray(whole)
         broken[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
         path.write_bytes(broken)
         with pytest.raises(RecordError, match=path.name):
-            schema.read(path)
+            store.read(path)
     path.write_bytes(whole.replace(b"\n", b"\r\n"))
-    assert schema.read(path) == record, "a checkout may change the ends of lines"
+    assert store.read(path) == record, "a checkout may change the ends of lines"
 
 
 def test_a_newer_record_is_kept_when_its_place_is_needed(folder):
     path = sorted((folder / "records").glob("*.json"))[0]
-    record = schema.read(path)
+    record = store.read(path)
     changed("schema_version", schema.SCHEMA + 1)(path, None)
     newer = path.read_bytes()
-    schema.publish(folder, schema.Outcome(record=record))
-    assert schema.read(path) == record
+    store.publish(folder, schema.Outcome(record=record))
+    assert store.read(path) == record
     assert [kept.read_bytes() for kept in (folder / "refused").iterdir()] == [newer]
 
 

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from studies.execution.driver import run_study
 from studies.execution.executors.base import WorkersError
 from studies.execution.executors.dask import dask
-from studies.records import schema
+from studies.records import store
 from studies.search import search as searches
 from studies.testing.toy_searches import go
 from studies.testing.toy_studies import HERE, ToyStudy
@@ -82,7 +82,7 @@ def test_a_search_on_a_cluster(tmp_path, cluster):
         found = go(search, tmp_path / "s", toy, trials=9, workforce=workforce)
     assert len(found.trials) == 9
     assert {trial.state for trial in found.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
-    good, bad = schema.read_all(tmp_path / "s")
+    good, bad = store.read_all(tmp_path / "s")
     assert not bad
     complete = [trial for trial in found.trials if trial.state is TrialState.COMPLETE]
     assert len(good) == 2 * len(complete) > 0

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from moevae.config import schema as configs
+from moevae.config import overrides
 from studies import __main__ as cli
 
-KEYS = [*configs.keys(), "objective"]
+KEYS = [*overrides.keys(), "objective"]
 NUMBERS = st.one_of(
     st.integers(), st.floats(), st.sampled_from([0, -1, 1e308, 2**63, math.inf, math.nan, -0.0, 1e-320])
 )

@@ -12,7 +12,7 @@ from studies.storage import open as storage
 from studies.storage.bulk_insert import Rows
 from studies.storage.open import StorageError
 from studies.testing.toy_studies import ToyStudy, storm, wait_until
-from studies.verify import check
+from studies.verify import check, rebuild
 
 
 @pytest.mark.timeout(600)
@@ -107,6 +107,6 @@ def test_a_broken_storage_file_is_told_and_made_anew(tmp_path):
     with pytest.raises(StorageError, match="rebuild-storage"):
         study.run()
     assert any("rebuild-storage" in problem for problem in check.verify(study.folder).problems)
-    assert check.rebuild(study.folder) == 3
+    assert rebuild.rebuild(study.folder) == 3
     assert not check.verify(study.folder).problems
     study.assert_complete_once()

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from moevae.config import overrides
 from moevae.config import schema as configs
 from moevae.training import snapshots
 from studies import __main__ as cli
-from studies.records import schema
+from studies.cli import ablate
+from studies.cli import report as cli_report
+from studies.records import store
 from studies.storage import open as storage
 from studies.testing import synthetic
 from studies.testing.toy_studies import ToyStudy
@@ -50,10 +53,10 @@ def run(monkeypatch, capsys):
 
     def run(study: ToyStudy) -> tuple[int, str]:
         monkeypatch.setattr(
-            cli, "train", lambda configs, /, *, on_epoch, site: study.toy(configs, on_epoch=None)
+            ablate, "train", lambda configs, /, *, on_epoch, site: study.toy(configs, on_epoch=None)
         )
         monkeypatch.setattr("studies.execution.config.code", lambda: None)  # toys are of no code
-        monkeypatch.setattr(cli, "check", lambda configs, site: None)
+        monkeypatch.setattr(ablate, "check", lambda configs, site: None)
         monkeypatch.setattr(storage, "PATIENCE", 0.3)
         code = cli.main(
             ["ablate", "--profile", str(study.root / "toy.toml"), "--results", str(study.folder.parent)]
@@ -66,14 +69,14 @@ def run(monkeypatch, capsys):
 @pytest.fixture
 def study(tmp_path, disk, monkeypatch):
     """A toy study whose results are on the small disk, and the rest of it elsewhere."""
-    monkeypatch.setattr(cli, "_write_report", lambda folder: folder / "report.md")
+    monkeypatch.setattr(cli_report, "write_page", lambda folder: folder / "report.md")
     study = ToyStudy(tmp_path, 3)
     study.folder = disk / "results" / "toy"
     return study
 
 
 def no_half_file(folder: Path) -> bool:
-    return not schema.read_all(folder)[1] and not list(folder.rglob("*.tmp"))
+    return not store.read_all(folder)[1] and not list(folder.rglob("*.tmp"))
 
 
 @pytest.mark.parametrize("when", ["at a record", "at the storage", "from the start"])
@@ -84,7 +87,7 @@ def test_a_full_disk(study, disk, run, monkeypatch, reliability, when):
             study.toy.__class__, "__call__", _filling(study.toy.__class__.__call__, disk, ballasts)
         )
     elif when == "at the storage":
-        monkeypatch.setattr(schema, "publish", _filling(schema.publish, disk, ballasts, after=True))
+        monkeypatch.setattr(store, "publish", _filling(store.publish, disk, ballasts, after=True))
     else:
         ballasts.append(fill(disk))
     code, told = run(study)
@@ -152,7 +155,7 @@ def test_a_read_only_disk(study, disk, run, reliability):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission(tmp_path, run, monkeypatch):
-    monkeypatch.setattr(cli, "_write_report", lambda folder: folder / "report.md")
+    monkeypatch.setattr(cli_report, "write_page", lambda folder: folder / "report.md")
     study = ToyStudy(tmp_path, 3)
     study.folder = tmp_path / "results" / "toy"
     study.folder.parent.mkdir(mode=0o500)
@@ -184,4 +187,4 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(disk, tmp_path, r
 
 
 def outcome_config() -> configs.RunConfig:
-    return configs.from_dict(outcome(configs.RunConfig()).record.config)
+    return overrides.from_dict(outcome(configs.RunConfig()).record.config)

@@ -15,12 +15,13 @@ import pytest
 from PIL import Image
 
 from moevae import __main__ as core
+from moevae.config import overrides
 from moevae.config import schema as configs
 from moevae.errors import MoevaeError, RecordError
 from moevae.training import checkpoint
 from moevae.training.population import Population
 from studies import __main__ as cli
-from studies.records import schema, study_file
+from studies.records import store, study_file
 from studies.report import literature
 from studies.testing import synthetic
 
@@ -146,7 +147,7 @@ def whole(tmp_path_factory):
         "model.gate_hidden": [4],
         "train.epochs": 1,
     }
-    config = configs.override(configs.RunConfig(), changes)
+    config = overrides.override(configs.RunConfig(), changes)
     from moevae.data.datasets import load_images
 
     images = load_images(config.data)
@@ -314,7 +315,7 @@ def test_contents_of_records(most, study, capsys, reliability):
         _, made = case
         synthetic.change(path, lambda kept: (kept.clear(), kept.update(made)))
         with bounded():
-            (bad,) = schema.read_all(study)[1] or [None]
+            (bad,) = store.read_all(study)[1] or [None]
         if bad:
             message = str(bad)
             assert str(path) in message
@@ -375,7 +376,7 @@ def test_pictures_of_records(most, study, tmp_path, capsys, reliability):
             synthetic.change(
                 path, lambda tree, digest=digest: tree["pictures"]["samples"].update(sha256=digest)
             )
-        if len(schema.read_all(study)[0]) == len(paths):
+        if len(store.read_all(study)[0]) == len(paths):
             use(study, capsys)
             wrong += "cannot be shown" in (study / "report.md").read_text()
         for path in paths:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from studies.execution import driver
-from studies.records import schema
+from studies.records import store
 from studies.storage.study_sync import Trials
 from studies.testing.toy_studies import ToyStudy, die, in_child
 
@@ -17,7 +17,7 @@ STEPS = {
     "queue a cell": (Trials, "_add"),
     "write the plan": (driver, "write_study"),
     "start a cell": (Trials, "start"),
-    "publish": (schema, "publish"),
+    "publish": (store, "publish"),
     "tell": (Trials, "finish"),
 }
 

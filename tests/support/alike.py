@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from moevae.config import schema as configs
+from moevae.config import overrides
 from moevae.config.presets import digits
 from studies.analysis.study import Run, Study
 from studies.records.schema import Record
@@ -56,7 +56,7 @@ def study(kind: str, rng: np.random.Generator, cells: int, n: int, shift: float 
     }
     metrics["test.nmi"][:, 0] += shift
     record = SimpleNamespace(
-        status="complete", config=configs.to_dict(digits()), data=SimpleNamespace(train=10, validation=10)
+        status="complete", config=overrides.to_dict(digits()), data=SimpleNamespace(train=10, validation=10)
     )
     runs = [
         Run(

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moevae.config.schema import PER_RUN, RunConfig, override
+from moevae.config.overrides import override
+from moevae.config.schema import PER_RUN, RunConfig
 from moevae.data.datasets import Images
 from moevae.models.mixture import Mixture
 

@@ -12,7 +12,7 @@ from moevae.errors import MoevaeError
 from studies.utils import signals
 
 if TYPE_CHECKING:
-    from studies.execution.run import EpochReport
+    from studies.execution.events import EpochReport
 
 OnEpoch = Callable[["EpochReport"], None]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from studies.analysis import judging, metrics
+from studies.analysis import cell_stats, judging, metrics
 from studies.analysis.analyze import Analysis
 from studies.analysis.judging import Judge
 from studies.analysis.study import Run, Study
@@ -21,7 +21,7 @@ def ledger(analysis: Analysis, page: Page) -> None:
     study, table = analysis.study, analysis.table
     if metrics.KL_IMPORTANCE.key not in study.keys:
         return
-    chosen = tables.measured(study, (*metrics.LEDGER, *metrics.BOUNDS))
+    chosen = cell_stats.measured(study, (*metrics.LEDGER, *metrics.BOUNDS))
     told = int(table[f"{metrics.ELBO.key} mean"].notna().sum())
     page.head("ELBO ledger")
     page.add(
@@ -89,7 +89,7 @@ def _by_expert(study: Study, best: Run, judge: Judge, page: Page) -> None:
     ]
     link = page.keep("ledger", frame.rename_axis("expert").reset_index())
     page.add(
-        f"By expert, in the run of cell {tables.label(study, best.cell)} "
+        f"By expert, in the run of cell {cell_stats.label(study, best.cell)} "
         f"({escape(tables.describe(study, best.cell))}) with {judge.words}, seed {best.seed}. Parts are "
         "weighed by the gate, and add up to the run's numbers; the last column is the mean of the images "
         f"that the gate gives the expert. As CSV: {link}."

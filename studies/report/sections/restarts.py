@@ -7,32 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from studies.analysis import judging, metrics, stats
+from studies.analysis import cell_stats, judging, metrics, stats
 from studies.analysis.analyze import Analysis
-from studies.analysis.judging import Score
 from studies.analysis.metrics import Measure
+from studies.analysis.restarts import GROUPS, MOST, kept
 from studies.analysis.study import Run
 from studies.report import markdown, tables
 from studies.report.page import Page
 
 HEAD = "What restarts without labels give"
-MOST = 5
-"""Runs of a group that one is kept of, at most."""
-GROUPS = 3
-"""Fewer groups than these say nothing."""
-
-
-def kept(runs: Sequence[Run], restarts: int, criterion: Score) -> list[Run]:
-    """Return the best run of each whole group of consecutive seeds.
-
-    Args:
-        runs: of one cell, by seed; one that failed cannot be judged, and a group of those keeps none.
-        restarts: runs of a group.
-        criterion: what decides.
-    """
-    groups = [runs[start : start + restarts] for start in range(0, len(runs) - restarts + 1, restarts)]
-    alive = [[run for run in group if not np.isnan(criterion(run))] for group in groups]
-    return [max(group, key=criterion) for group in alive if group]
 
 
 def restarting(analysis: Analysis, page: Page) -> None:
@@ -51,12 +34,13 @@ def restarting(analysis: Analysis, page: Page) -> None:
     judges = [first, *([judging.GATE] if all(map(judging.GATE.has, alive)) else [])]
     page.head(HEAD)
     page.add(
-        f"Runs of cell {tables.label(study, cell)} in groups of consecutive seeds, no run in two of them; of "
+        f"Runs of cell {cell_stats.label(study, cell)} in groups of consecutive seeds, no run in two of "
+        "them; of "
         f"each group one is kept, without labels and without the test split: the run with "
         f"{', or with '.join(judge.words for judge in judges)}. n counts groups, and a row tells of as many "
         "runs as its groups hold."
     )
-    shown = tables.measured(study, (metrics.NMI, metrics.ARI, metrics.ACC, metrics.ELBO))
+    shown = cell_stats.measured(study, (metrics.NMI, metrics.ARI, metrics.ACC, metrics.ELBO))
     rows = [_row("1 run, as it comes", kept(runs, 1, first.score), shown)]
     rows += [
         _row(f"{size} runs, by {judge.label}", kept(runs, size, judge.score), shown)

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import math
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pandas as pd
-
-from moevae.config import schema as configs
-from moevae.config.presets import PRESETS
-from studies.analysis import paired, simultaneous, stats
+from studies.analysis import cell_stats
 from studies.analysis.study import Run, Study
 from studies.report import markdown, tables
 from studies.report.markdown import escape, prose
-from studies.report.page import FOLDED, Page
+from studies.report.page import Page
 from studies.report.sections import confounding
 
 Tree = Mapping[str, Any]
@@ -67,134 +60,9 @@ def provenance(study: Study, page: Page) -> None:
     confounding.origins(study, page)
 
 
-def reading(study: Study, page: Page) -> None:
-    """How the numbers were made, and what so many seeds can show."""
-    n = len(study.seeds)
-    exact = f"exact up to {paired.EXACT} pairs" if n > paired.EXACT else "exact"
-    least = f"with n = {n} it cannot fall below {paired.smallest_p(n):.2g}" if n > 1 else "one pair has none"
-    sight = (
-        "training never sees labels, but labels of the validation split chose these cells (oracle)"
-        if study.oracle
-        else "training and the choice of runs never see labels"
-    )
-    points = (
-        "All numbers are of the test split, unless they say validation. NMI, ARI and ACC (one-to-one, "
-        f"Hungarian) compare assignments with labels; {sight}.",
-        "ECE and Brier: the gate's calibration, experts matched with classes on one half of the split and "
-        "scored on the other; the halves are fixed by data.split_seed, the matching is part of the metric. "
-        "Lower is better.",
-        "ELBO is the mixture bound on log p(x), in nats per image: higher is better. Training speed is that "
-        "of the whole population that a run trained in.",
-        "A run that failed or is missing lowers n and is listed; nothing is put in its place.",
-        "`mean ± standard deviation [interval]`: ddof = 1. The interval is Student's 95 % interval of the "
-        "mean over seeds, the same in summary, tables and figures, left out where n = 1 or all runs agree"
-        f"{_coverage(n)}. Intervals of differences in tables hold one at a time.",
-        "Sentences of the summary rest on adjusted p: the share of rearrangements of the cells within each "
-        "seed whose largest statistic reaches the observed one (max-T, Westfall & Young 1993; all of them or "
-        f"{simultaneous.DRAWN:,} drawn at random). Where cells do not differ, whatever the distribution of "
-        "their numbers, the chance of any false sentence is at most 5 % for the best cell (against the best "
-        "of the sample, as in Hsu 1984; over cells and measures), for each axis (against a reference level, "
-        "as in Dunnett 1955; over levels and measures), for interactions (and F tests with Bonferroni's "
-        "correction besides; over pairs and measures), and for choosing without labels (by sign flips; over "
-        "cells and rules). Where some cells differ and others only spread more, it is approximate. What does "
-        "not differ significantly need not be equal.",
-        "p: sign-flip permutation test of the paired differences over shared seeds, two-sided, "
-        f"{exact}; {least}. Holm corrects for all rows of a table.",
-        "P(better): chance that a run of this row is better than one of the baseline, ties half. Effect g: "
-        "difference in standard deviations of runs (Hedges). Detectable: the minimum detectable effect, the "
-        "smallest true difference of normal pairs of this spread that p (Holm) shows at 0.05 with "
-        'probability 0.8 if no other row of the table differs; "none at this n" where no difference could.',
-    )
-    page.head("How to read the numbers")
-    page.add("\n".join(f"- {point}" for point in points))
-
-
-def _coverage(n: int) -> str:
-    """Return how often the interval of n runs holds the mean, in words."""
-    if n < 2:
-        return ""
-    known = stats.simulated(n)
-    skewed, collapsing = stats.COVERAGE[known]
-    return (
-        f". At n = {known} it covers the mean of normal values 95 % of the time, of exponential (skewed) "
-        f"values {skewed:.0%}, and of values of which one in five collapses {collapsing:.0%} (simulated)"
-    )
-
-
-def losses(study: Study, page: Page) -> None:
-    """The runs that failed or are missing, and the files that could not be read."""
-    rows = [
-        {"cell": _cell(study, run.cell), "seed": str(run.seed), "what": f"failed{_when(run)}"}
-        for run in study.failed
-    ]
-    rows += [
-        {"cell": peer.name, "seed": str(run.seed), "what": f"failed{_when(run)}"}
-        for peer in study.peers
-        for run in peer.runs
-        if not run.complete
-    ]
-    rows += [
-        {"cell": _cell(study, cell), "seed": str(seed), "what": "missing: no record"}
-        for cell, seed in study.missing
-    ]
-    rows += [
-        {"cell": name, "seed": str(seed), "what": "missing: no record"} for name, seed in study.missing_peers
-    ]
-    if not (rows or study.unread):
-        return
-    page.head("Failed, missing, unread")
-    page.rows(rows, 20, "[tables/runs.csv](tables/runs.csv)")
-    page.add("\n".join(f"- not counted: {escape(reason)}" for reason in study.unread[:FOLDED]))
-    if len(study.unread) > FOLDED:
-        page.add(f"And {len(study.unread) - FOLDED} more files.")
-
-
-def remaking(study: Study, page: Page) -> None:
-    """The commands that make the study, this page and each of its rows anew."""
-    page.head("Make it anew")
-    steps = [(study.command, "the runs"), (f"nox -s report -- {shlex.quote(study.name)}", "this page")]
-    width = max(len(typed) for typed, _ in steps)
-    page.add(markdown.code([f"{typed:<{width}}  # {words}" for typed, words in steps if typed]))
-    first = [runs[0] for cell in range(len(study.cells)) if (runs := study.of_cell(cell))]
-    rows = [(tables.label(study, run.cell), command(run.record.config)) for run in first]
-    if rows:
-        lines = [f"{words}  # cell {cell}" for cell, words in rows[:FOLDED]]
-        link = page.keep("commands", pd.DataFrame(rows, columns=["cell", "command"]))
-        words = "One run of each cell; other seeds take another --seed"
-        page.fold(words, markdown.code(lines), f"All {len(rows)} of them: {link}.")
-
-
-def command(config: Tree) -> str:
-    """Return what trains this configuration alone: the preset that it is nearest to, and what differs."""
-    wanted = dict(configs.leaves(config))
-    changes = {
-        name: {key: value for key, value in wanted.items() if preset.get(key) != value and key != "seed"}
-        for name, preset in _presets().items()
-    }
-    name = min(changes, key=lambda each: len(changes[each]))
-    parts = ["python -m moevae train", f"--preset {name}", f"--seed {wanted['seed']}"]
-    parts += [f"--set {shlex.quote(f'{key}={_value(value)}')}" for key, value in changes[name].items()]
-    return " ".join(parts)
-
-
-@functools.cache
-def _presets() -> dict[str, dict[str, Any]]:
-    return {name: dict(configs.leaves(configs.to_dict(make()))) for name, make in PRESETS.items()}
-
-
-def _value(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _cell(study: Study, cell: int) -> str:
-    return f"{tables.label(study, cell)} ({tables.describe(study, cell)})"
-
-
-def _when(run: Run) -> str:
-    failure = run.record.failure
-    if failure is None:
-        return ", no reason left"
-    return f"{'' if failure.epoch is None else f' in epoch {failure.epoch}'}: {failure.reason}"
+def cell_in_words(study: Study, cell: int) -> str:
+    """Return a cell's number and its values."""
+    return f"{cell_stats.label(study, cell)} ({tables.describe(study, cell)})"
 
 
 def _data(run: Run) -> str:

@@ -18,7 +18,7 @@ from PIL import Image
 from refusals import refused
 
 from moevae.__main__ import main
-from moevae.config import presets, schema
+from moevae.config import overrides, presets
 from moevae.data.datasets import load_images, load_labels
 from moevae.evaluation.evaluate import evaluate
 from moevae.evaluation.label_metrics import agreement
@@ -45,11 +45,11 @@ def kept(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(kept):
     """The checkpoint of seed 0."""
-    return kept / f"{schema.fingerprint(tiny())}.safetensors"
+    return kept / f"{overrides.fingerprint(tiny())}.safetensors"
 
 
 def tiny(seed=0):
-    return schema.override(presets.preset("digits"), CHANGES | {"seed": seed})
+    return overrides.override(presets.preset("digits"), CHANGES | {"seed": seed})
 
 
 def weights(path):
@@ -60,7 +60,7 @@ def weights(path):
 def test_training_keeps_runs_whose_numbers_the_library_gives_too(kept, run, capsys):
     told = said(capsys, "train", *TINY, "--seeds", "2", "--output", str(kept))
     assert [Path(entry["checkpoint"]).stem for entry in told["runs"]] == [
-        schema.fingerprint(tiny(seed)) for seed in (0, 1)
+        overrides.fingerprint(tiny(seed)) for seed in (0, 1)
     ]
     data = tiny().data
     trained, labels = checkpoint.load(run), load_labels(data)
@@ -113,7 +113,7 @@ def test_evaluation_gives_what_training_told(kept, run, capsys):
 
 
 def test_tables_fit_80_columns_and_average_seeds_only(kept, run, here, capsys):
-    runs = [str(kept / f"{schema.fingerprint(tiny(seed))}.safetensors") for seed in (1, 0)]
+    runs = [str(kept / f"{overrides.fingerprint(tiny(seed))}.safetensors") for seed in (1, 0)]
     entries = said(capsys, "evaluate", *runs)["runs"]
     assert main(["evaluate", *runs]) == 0
     page = capsys.readouterr().out
@@ -170,7 +170,7 @@ def test_a_run_that_fails_is_told_and_the_others_are_kept(tmp_path, capsys, monk
     told = said(capsys, *command, code=1)
     assert [entry["status"] for entry in told["runs"]] == ["failed", "trained"]
     assert told["runs"][0]["failure"] == "the loss became nan in epoch 1, step 7"
-    assert [path.stem for path in tmp_path.iterdir()] == [schema.fingerprint(tiny(1))]
+    assert [path.stem for path in tmp_path.iterdir()] == [overrides.fingerprint(tiny(1))]
 
 
 def test_a_long_run_that_was_stopped_goes_on(tmp_path, capsys, monkeypatch):
@@ -299,8 +299,8 @@ def test_samples_of_one_expert_are_those_of_its_column(run, tmp_path, monkeypatc
     def unread(*arguments):
         raise AssertionError("drawing needs no data")
 
-    monkeypatch.setattr("moevae.data.datasets._read_images", unread)
-    monkeypatch.setattr("moevae.data.datasets._read_labels", unread)
+    monkeypatch.setattr("moevae.data.sources.read_images", unread)
+    monkeypatch.setattr("moevae.data.sources.read_labels", unread)
     whole, single = tmp_path / "all.png", tmp_path / "one.png"
     assert main(["sample", str(run), "--count", "4", "--scale", "2", "--output", str(whole)]) == 0
     first = whole.read_bytes()
@@ -327,14 +327,14 @@ def test_info_counts_parameters_and_tells_what_is_there(run, tmp_path, capsys):
     gate = 64 * 16 + 16 + 16 * 3 + 3
     expert = (64 * 16 + 16 + 16 * 2 * latent + 2 * latent) + (latent * 16 + 16 + 16 * 64 + 64)
     assert about["parameters"] == {"gate": gate, "experts": 3 * expert, "all": gate + 3 * expert}
-    assert schema.from_dict(about["config"]) == tiny()
+    assert overrides.from_dict(about["config"]) == tiny()
     here = said(capsys, "info", "--data-root", str(tmp_path))
     assert here["data"]["mnist"].startswith("not there")
     assert here["presets"].keys() == presets.PRESETS.keys()
     assert not files(tmp_path)
     assert main(["info"]) == 0
     assert main(["info", str(run)]) == 0
-    assert f"fingerprint  {schema.fingerprint(tiny())}, seed 0" in capsys.readouterr().out
+    assert f"fingerprint  {overrides.fingerprint(tiny())}, seed 0" in capsys.readouterr().out
 
 
 def test_a_dry_run_tells_the_runs_without_torch(tmp_path):
@@ -346,7 +346,7 @@ def test_a_dry_run_tells_the_runs_without_torch(tmp_path):
     done = subprocess.run([sys.executable, "-c", script, "train", *command], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     runs = json.loads(done.stdout)["runs"]
-    assert [schema.from_dict(entry["config"]) for entry in runs] == [tiny(0), tiny(7)]
+    assert [overrides.from_dict(entry["config"]) for entry in runs] == [tiny(0), tiny(7)]
     assert not files(tmp_path)
 
 
@@ -355,7 +355,7 @@ def test_what_a_dry_run_prints_is_what_set_takes(capsys):
     lines = [line for line in capsys.readouterr().out.splitlines() if re.match(r"[a-z]+\.\w+=", line)]
     typed = [word for line in lines for word in ("--set", line)]
     (entry,) = said(capsys, "train", *typed, "--dry-run")["runs"]
-    assert schema.from_dict(entry["config"]) == presets.preset("seed2019")
+    assert overrides.from_dict(entry["config"]) == presets.preset("seed2019")
 
 
 @pytest.mark.parametrize("command", ["", "train", "evaluate", "sample", "explore", "info"])

@@ -45,7 +45,7 @@ def test_the_same_seed_gives_the_same_files_and_another_others(run, tmp_path, un
     def unread(*arguments):
         raise AssertionError("exploring needs no labels")
 
-    monkeypatch.setattr("moevae.data.datasets._read_labels", unread)
+    monkeypatch.setattr("moevae.data.sources.read_labels", unread)
     first = explored(run, tmp_path / "first")
     walks = {"traversals-expert-0.png", "traversals-expert-1.png"}
     assert first.keys() == {"neighbors.png", "interpolations.png"} | walks

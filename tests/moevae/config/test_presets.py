@@ -5,8 +5,10 @@ import math
 
 import pytest
 
+from moevae.config.objectives import member
+from moevae.config.overrides import lookup
 from moevae.config.presets import PRESETS, preset
-from moevae.config.schema import DATASETS, lookup, member
+from moevae.config.schema import DATASETS
 from moevae.data.datasets import load_images
 from moevae.errors import ConfigError
 from moevae.models.mixture import Mixture

@@ -7,21 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moevae.config.objectives import MEMBERS, member
+from moevae.config.overrides import fingerprint, from_dict, keys, lookup, override, to_dict
 from moevae.config.presets import PRESETS, preset
-from moevae.config.schema import (
-    MEMBERS,
-    PER_RUN,
-    ObjectiveConfig,
-    RunConfig,
-    fingerprint,
-    from_dict,
-    keys,
-    lookup,
-    member,
-    override,
-    shape,
-    to_dict,
-)
+from moevae.config.schema import PER_RUN, ObjectiveConfig, RunConfig, shape
 from moevae.errors import ConfigError
 
 # python -c "from moevae.config.schema import *; print(fingerprint(RunConfig()))"

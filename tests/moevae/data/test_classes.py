@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from moevae.config.overrides import override
 from moevae.config.presets import digits
-from moevae.config.schema import DataConfig, override
+from moevae.config.schema import DataConfig
 from moevae.data.classes import SHOWN, largest
 from moevae.data.datasets import load_labels
 from moevae.errors import DataError

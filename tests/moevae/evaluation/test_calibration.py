@@ -8,7 +8,7 @@ from sklearn.metrics import mean_squared_error
 from sklearn.preprocessing import label_binarize
 
 from moevae.config.schema import DataConfig
-from moevae.data.datasets import halves
+from moevae.data.splits import halves
 from moevae.evaluation.calibration import (
     BINS,
     brier,

@@ -9,12 +9,13 @@ import torch
 from scipy import stats
 from small import EVEN, ODD, config, images, mixture, normal
 
-from moevae.config.schema import override
+from moevae.config.overrides import override
 from moevae.data.binarization import evaluated
 from moevae.data.datasets import Images
-from moevae.evaluation.evaluate import BLOCK, evaluate
+from moevae.evaluation.evaluate import evaluate
+from moevae.evaluation.iwae import BLOCK
 from moevae.models.mixture import Mixture
-from moevae.training.trainer import fit
+from moevae.training.fit import fit
 
 BOUNDS = ("mixture_elbo", "marginal_elbo", "hard_elbo")
 

@@ -9,10 +9,10 @@ from linear import Double, Linear
 from small import EVEN, ODD, config, images, mixture, normal
 from torch import distributions
 
-from moevae.config.schema import override
+from moevae.config.overrides import override
 from moevae.data.binarization import evaluated
-from moevae.evaluation.evaluate import BLOCK, evaluate
-from moevae.evaluation.iwae import iwae_bound
+from moevae.evaluation.evaluate import evaluate
+from moevae.evaluation.iwae import BLOCK, iwae_bound
 from moevae.models.dispatch import Dispatch
 from moevae.models.experts import log_weights, sampled
 from moevae.models.mixture import Mixture

@@ -6,13 +6,14 @@ import torch
 from small import EVEN, ODD, config, images, mixture
 
 from moevae.config import parsing
-from moevae.config.schema import override
+from moevae.config.overrides import override
 from moevae.errors import ConfigError
 from moevae.evaluation import evaluate as evaluation
 from moevae.evaluation import memory as budget
 from moevae.evaluation.evaluate import evaluate
 from moevae.evaluation.iwae import BLOCK, iwae_bound, marginal_bound
-from moevae.training.trainer import fit
+from moevae.training import memory as training_memory
+from moevae.training.fit import fit
 from moevae.utils.rng import Streams
 
 SIZE = (20, 24)
@@ -130,7 +131,7 @@ def test_training_takes_at_least_what_is_counted_and_not_a_hundred_times_more():
         own = config(changes)
         data = noise(1)
         training = peak(lambda own=own, data=data: fit([own], data))
-        assert budget.training_bytes(own, SIZE, len(data.train)) < training
+        assert training_memory.training_bytes(own, SIZE, len(data.train)) < training
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,16 @@ from small import HEIGHT, WIDTH, config, images, mixture, normal, same, weights
 from torch import distributions
 from torch.nn import functional
 
-from moevae.config.schema import ModelConfig, override
+from moevae.config.overrides import override
+from moevae.config.schema import ModelConfig
 from moevae.evaluation.evaluate import evaluate
 from moevae.models import architecture
 from moevae.models.mixture import Mixture
 from moevae.nn.batch_norm import batch_statistics
 from moevae.nn.conv import _Gather, _gather, _Scatter, _scatter
 from moevae.nn.stacked import count_parameters
-from moevae.training.trainer import Training, fit
+from moevae.training.fit import fit
+from moevae.training.trainer import Training
 
 CPU = torch.device("cpu")
 CONV = {

@@ -10,7 +10,8 @@ from torch.nn import functional
 from moevae.data.binarization import evaluated
 from moevae.evaluation.evaluate import evaluate
 from moevae.models.gate import Gate, gate_log_probs
-from moevae.training.trainer import Training, fit
+from moevae.training.fit import fit
+from moevae.training.trainer import Training
 from moevae.visualization import samples
 
 GRAY = {"model.gate_input": "gray"}

@@ -13,7 +13,8 @@ from small import HEIGHT, ODD, WIDTH, config, mixture, normal, same, weights
 from torch import distributions
 from torch.nn import functional
 
-from moevae.models.mixture import Mixture, hard_elbo, log_responsibilities, mixture_elbo, tight_elbo
+from moevae.models.mixture import Mixture
+from moevae.objectives.bounds import hard_elbo, log_responsibilities, mixture_elbo, tight_elbo
 
 PIXELS = HEIGHT * WIDTH
 HEAT = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)

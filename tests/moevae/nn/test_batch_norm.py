@@ -6,11 +6,12 @@ import torch
 from small import EVEN, ODD, config, images, mixture, normal, same, weights
 from torch import nn
 
-from moevae.config.schema import override
+from moevae.config.overrides import override
 from moevae.errors import ConfigError
 from moevae.evaluation.evaluate import evaluate
 from moevae.nn.batch_norm import BatchNorm, batch_statistics
-from moevae.training.trainer import Training, fit
+from moevae.training.fit import fit
+from moevae.training.trainer import Training
 
 CPU = torch.device("cpu")
 BATCH = {"model.gate_normalization": "batch", "model.gate_hidden": (29, 32)}

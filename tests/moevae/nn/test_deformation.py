@@ -8,14 +8,16 @@ import scipy.ndimage
 import torch
 from small import config, images, normal, same, weights
 
-from moevae.config.schema import ModelConfig, override
+from moevae.config.overrides import override
+from moevae.config.schema import ModelConfig
 from moevae.data.datasets import Images
 from moevae.evaluation.evaluate import evaluate
 from moevae.models.dispatch import Dispatch
 from moevae.models.mixture import Mixture
 from moevae.nn.deformation import Deformation, latent_size, latent_sizes
 from moevae.nn.stacked import reset
-from moevae.training.trainer import Training, fit
+from moevae.training.fit import fit
+from moevae.training.trainer import Training
 
 SIZE = (9, 12)
 EVERY = ("affine", "displacement", "intensity", "thickness", "residual")

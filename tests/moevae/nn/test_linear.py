@@ -8,7 +8,7 @@ import torch
 from small import each_bias, normal
 from torch.nn import functional
 
-from moevae.models.architecture import perceptron
+from moevae.nn.layer_specs import perceptron
 from moevae.nn.linear import StackedLinear
 from moevae.nn.sequential import ACTIVATIONS, BranchingNetwork, StackedNetwork
 from moevae.nn.stacked import reset

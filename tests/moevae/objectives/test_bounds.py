@@ -8,9 +8,10 @@ import torch
 from small import EVEN, ODD, config, images, mixture, normal, same, weights
 from torch import distributions
 
-from moevae.config.schema import override
+from moevae.config.overrides import override
 from moevae.errors import ConfigError
-from moevae.training.trainer import Training, fit
+from moevae.training.fit import fit
+from moevae.training.trainer import Training
 
 HEAT = torch.ones(1, dtype=torch.float64)
 CPU = torch.device("cpu")

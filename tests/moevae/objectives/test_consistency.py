@@ -8,20 +8,16 @@ import torch
 from small import normal
 from torch import distributions
 
-from moevae.config import schema
+from moevae.config import overrides, schema
+from moevae.data.augmentation import ROTATION, SHIFT, STRETCH, jitter, stretch
 from moevae.data.neighbors import nearest
 from moevae.models.gate import gate_log_probs
 from moevae.objectives import consistency
 from moevae.objectives.consistency import (
-    ROTATION,
-    SHIFT,
-    STRETCH,
     Neighborhood,
     Smoothness,
-    jitter,
     neighbors,
     roughness,
-    stretch,
     stretched_neighbors,
     virtual_adversarial,
 )
@@ -120,7 +116,8 @@ def test_neighbors_learn_from_each_other():
 def test_the_neighbors_that_are_looked_at_are_all_of_the_nearest_and_no_others():
     pixels = torch.rand(30, PIXELS, generator=torch.Generator().manual_seed(8))
     runs = [
-        schema.override(schema.RunConfig(seed=seed), {"objective.smoothness": "neighbors"}) for seed in (1, 2)
+        overrides.override(schema.RunConfig(seed=seed), {"objective.smoothness": "neighbors"})
+        for seed in (1, 2)
     ]
     smooth = Smoothness(runs, pixels, (SIDE, SIDE), torch.device("cpu"))
     rows, seen = torch.stack([torch.arange(30), torch.arange(30).flip(0)]), []

@@ -13,9 +13,10 @@ from torch import distributions
 from moevae.data.binarization import evaluated
 from moevae.evaluation import evaluate as evaluation
 from moevae.evaluation import iwae
-from moevae.evaluation.evaluate import BLOCK, evaluate
-from moevae.evaluation.iwae import MARGINAL_SAMPLES, marginal_bound, marginal_samples
-from moevae.models.mixture import Mixture, tight_elbo
+from moevae.evaluation.evaluate import evaluate
+from moevae.evaluation.iwae import BLOCK, MARGINAL_SAMPLES, marginal_bound, marginal_samples
+from moevae.models.mixture import Mixture
+from moevae.objectives.bounds import tight_elbo
 
 LEAN = 0.05
 """Nats that the estimate may lie off on average."""

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from small import HEIGHT, ODD, WIDTH, config, mixture, normal
 from torch import nn
 
+from moevae.config.objectives import member
+from moevae.config.overrides import override
 from moevae.config.presets import seed2019
-from moevae.config.schema import member, override
-from moevae.models.mixture import Mixture, Terms, log_responsibilities, mixture_elbo
+from moevae.models.mixture import Mixture, Terms
 from moevae.nn.linear import StackedLinear
+from moevae.objectives.bounds import log_responsibilities, mixture_elbo
 from moevae.objectives.load_balancing import BALANCINGS, kl_to_prior, log_priors
 from moevae.objectives.objective import Objective, gate_information
 from moevae.objectives.routing import ROUTINGS

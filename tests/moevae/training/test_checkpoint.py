@@ -10,11 +10,11 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from small import HEIGHT, ODD, WIDTH, config, images, same, weights
 
-from moevae.config.schema import fingerprint, override, to_dict
+from moevae.config.overrides import fingerprint, override, to_dict
 from moevae.errors import CheckpointError
 from moevae.evaluation.evaluate import evaluate
 from moevae.training import checkpoint
-from moevae.training.trainer import fit
+from moevae.training.fit import fit
 
 RUNS = [config(ODD | {"train.epochs": 1}, seed=seed) for seed in (3, 4)]
 

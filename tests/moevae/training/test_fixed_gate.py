@@ -10,7 +10,7 @@ from small import EVEN, config, images, same, weights
 
 from moevae.evaluation.evaluate import evaluate
 from moevae.models.mixture import Mixture
-from moevae.training.trainer import fit
+from moevae.training.fit import fit
 
 K = EVEN["model.num_experts"]
 

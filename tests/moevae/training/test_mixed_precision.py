@@ -4,8 +4,9 @@ import torch
 from small import config, images, same, weights
 
 from moevae.evaluation.evaluate import evaluate
+from moevae.training.fit import fit
 from moevae.training.mixed_precision import Working
-from moevae.training.trainer import Training, fit
+from moevae.training.trainer import Training
 
 CPU = torch.device("cpu")
 HALF = {"train.precision": "bfloat16", "train.epochs": 4}

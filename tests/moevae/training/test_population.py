@@ -4,11 +4,12 @@ import pytest
 import torch
 from small import ODD, config, images, same, weights
 
+from moevae.config.overrides import override
 from moevae.config.presets import digits, mnist
-from moevae.config.schema import override
 from moevae.errors import ConfigError
+from moevae.training.fit import fit
 from moevae.training.population import Population, automatic
-from moevae.training.trainer import Training, fit
+from moevae.training.trainer import Training
 
 CPU = torch.device("cpu")
 SHAPE = ODD | {"train.epochs": 3, "model.gate_normalization": "batch"}

@@ -6,10 +6,10 @@ import pytest
 import torch
 from small import config, images, mixture, normal
 
+from moevae.config.overrides import override
 from moevae.config.presets import preset
-from moevae.config.schema import override
+from moevae.training.fit import fit
 from moevae.training.pruning import kept_experts, scheduled_experts
-from moevae.training.trainer import fit
 from studies.execution.config import Site
 from studies.execution.run import run_population
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 from small import EVEN, ODD, config, images, population, same, weights
 
+from moevae.config.overrides import override
 from moevae.config.presets import mnist
-from moevae.config.schema import override
 from moevae.data.datasets import Images
 from moevae.evaluation.evaluate import evaluate
-from moevae.training.trainer import Training, fit
+from moevae.training.fit import fit
+from moevae.training.trainer import Training
 
 CPU = torch.device("cpu")
 SIZES = pytest.mark.parametrize("sizes", [EVEN, ODD], ids=["even", "odd"])
@@ -149,7 +150,7 @@ FRESH = """
 import sys
 from small import ODD, config, images
 from moevae.evaluation.evaluate import evaluate
-from moevae.training.trainer import fit
+from moevae.training.fit import fit
 runs = [config(ODD, seed=seed) for seed in map(int, sys.argv[1:])]
 print(evaluate(fit(runs, images()).model, runs, images())[0].metrics)
 print("torch._dynamo" in sys.modules)

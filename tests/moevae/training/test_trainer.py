@@ -8,12 +8,14 @@ import pytest
 import torch
 from small import EVEN, ODD, config, images, population, same, weights
 
+from moevae.config.overrides import override
 from moevae.config.presets import digits
-from moevae.config.schema import override
 from moevae.data.datasets import Images, load_images
 from moevae.errors import ConfigError
 from moevae.evaluation.evaluate import evaluate
-from moevae.training.trainer import Batches, Training, fit
+from moevae.training.batches import Batches
+from moevae.training.fit import fit
+from moevae.training.trainer import Training
 
 CPU = torch.device("cpu")
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from moevae.utils import redaction
 from studies import __main__ as cli
+from studies.cli import ablate
 from studies.storage import open as storage
 from studies.testing.toy_studies import Bench
 
@@ -31,7 +32,7 @@ LEAK = re.compile("hun(?!g)|ter2x")
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "check", lambda configs, site: None)
+    monkeypatch.setattr(ablate, "check", lambda configs, site: None)
     monkeypatch.setattr(redaction, "_known", {})
     return Bench(tmp_path)
 

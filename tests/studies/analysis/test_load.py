@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from moevae.config import schema as configs
+from moevae.config import overrides
 from moevae.config.schema import RunConfig
 from moevae.errors import RecordError
 from studies.analysis.load import load
@@ -28,7 +28,7 @@ def test_numbers_of_one_value_are_one_cell_however_they_are_written(tmp_path) ->
 def test_a_run_that_was_not_planned_is_a_cell_of_its_own(tmp_path) -> None:
     tree = synthetic.plan({"routing.temperature": [1.0, 2.0]}, seeds=[0])
     folder = synthetic.write(tmp_path, tree, plain)
-    stray = configs.override(configs.from_dict(tree["base"]), {"routing.temperature": 0.7, "seed": 9})
+    stray = overrides.override(overrides.from_dict(tree["base"]), {"routing.temperature": 0.7, "seed": 9})
     synthetic.put(folder, *plain(stray))
     study = load(folder)
     assert study.cells[2:] == ((0.7,),)
@@ -40,7 +40,9 @@ def test_a_run_that_was_not_planned_is_a_cell_of_its_own(tmp_path) -> None:
 def test_of_two_records_of_one_cell_and_seed_the_later_counts_and_the_other_is_named(tmp_path) -> None:
     tree = synthetic.plan({"routing.temperature": [1.0]}, seeds=[0])
     folder = synthetic.write(tmp_path, tree, plain)
-    other = configs.override(configs.from_dict(tree["base"]), {"routing.temperature": 1.0, "train.epochs": 3})
+    other = overrides.override(
+        overrides.from_dict(tree["base"]), {"routing.temperature": 1.0, "train.epochs": 3}
+    )
     later, _ = plain(other)
     synthetic.put(folder, {**later, "started": "2027-01-01T00:00:00+00:00"}, {})
     study = load(folder)
@@ -83,7 +85,7 @@ def test_other_methods_are_peers_and_no_cells(tmp_path) -> None:
     tree = synthetic.plan({"routing.kind": ["soft"]}, seeds=[0, 1])
     folder = synthetic.write(tmp_path, tree, plain)
     for seed in (1, 0):
-        config = configs.override(configs.from_dict(tree["base"]), {"seed": seed})
+        config = overrides.override(overrides.from_dict(tree["base"]), {"seed": seed})
         synthetic.put(folder, *synthetic.peer(config, "k-means on pixels"))
         synthetic.put(folder, *synthetic.peer(config, "true labels", oracle=True))
     study = load(folder)
@@ -98,7 +100,7 @@ def test_a_method_fitted_in_several_settings_is_several_peers(tmp_path) -> None:
     tree = synthetic.plan(axes, seeds=[0])
     folder = synthetic.write(tmp_path, tree, plain)
     for cell in tree["cells"]:
-        config = configs.override(configs.from_dict(tree["base"]), {**cell, "seed": 0})
+        config = overrides.override(overrides.from_dict(tree["base"]), {**cell, "seed": 0})
         synthetic.put(folder, *synthetic.peer(config, "k-means"))
     study = load(folder)
     assert [peer.name for peer in study.peers] == [

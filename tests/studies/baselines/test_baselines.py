@@ -14,8 +14,9 @@ from sklearn.datasets import make_blobs
 from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
+from moevae.config.overrides import fingerprint, override
 from moevae.config.presets import mnist
-from moevae.config.schema import DataConfig, ModelConfig, RunConfig, fingerprint, override
+from moevae.config.schema import DataConfig, ModelConfig, RunConfig
 from moevae.data.datasets import load_images, load_labels
 from moevae.errors import ConfigError
 from studies.baselines import clustering, single_vae
@@ -26,7 +27,7 @@ from studies.execution import run as runs
 from studies.execution.baseline_fit import fit
 from studies.execution.config import Site
 from studies.execution.run import run_population
-from studies.records import schema
+from studies.records import store
 from studies.records.schema import name_of
 
 CPU = Site(device="cpu")
@@ -77,7 +78,7 @@ def test_every_baseline_and_the_model_leave_records_of_their_own():
 @pytest.mark.parametrize("key", OWN)
 def test_a_record_is_published_and_read_again(key, tmp_path):
     outcome = fit(BASELINES[key].method, RUN, CPU)
-    read = schema.read(schema.publish(tmp_path, outcome))
+    read = store.read(store.publish(tmp_path, outcome))
     assert read == outcome.record
     assert read.status == "complete"
     assert (read.config["seed"], read.method.name) == (0, BASELINES[key].method.name)

@@ -4,11 +4,12 @@ import functools
 
 import pytest
 
-from moevae.config.schema import RunConfig, override
+from moevae.config.overrides import override
+from moevae.config.schema import RunConfig
 from studies.design.baselines import BASELINES
 from studies.execution.baseline_fit import fit
 from studies.execution.config import Site
-from studies.records import schema
+from studies.records import store
 
 PEERS = [key for key, each in BASELINES.items() if each.package]
 RUN = override(
@@ -25,7 +26,7 @@ def fitted(key):
 @pytest.mark.parametrize("key", PEERS)
 def test_a_peer_finds_digits_and_says_how_it_was_set(key, tmp_path, capfd):
     outcome = fitted(key)
-    record = schema.read(schema.publish(tmp_path, outcome))
+    record = store.read(store.publish(tmp_path, outcome))
     assert record.status == "complete"
     assert record.metrics["test"]["nmi"] > 0.55  # chance is about 0.03
     assert set(record.metrics["test"]) == {

@@ -11,7 +11,9 @@ import pytest
 
 from moevae.cli.parser import one_line
 from studies import __main__ as cli
+from studies.cli import ablate
 from studies.cli import options as arguments
+from studies.cli import report as cli_report
 from studies.testing.toys import PROFILE, Toy
 
 SMALL = ["--set", "train.epochs=1", "--set", "data.train_size=100", "--set", "routing.temperature=1"]
@@ -26,9 +28,9 @@ def toy(tmp_path, monkeypatch):
     toy = Toy(diary)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("studies.execution.config.code", lambda: None)  # toys are of no code
-    monkeypatch.setattr(cli, "train", lambda configs, /, *, on_epoch, **_: toy(configs, on_epoch=on_epoch))
-    monkeypatch.setattr(cli, "check", lambda configs, **_: None)
-    monkeypatch.setattr(cli, "_write_report", lambda folder: folder / "report.md")
+    monkeypatch.setattr(ablate, "train", lambda configs, /, *, on_epoch, **_: toy(configs, on_epoch=on_epoch))
+    monkeypatch.setattr(ablate, "check", lambda configs, **_: None)
+    monkeypatch.setattr(cli_report, "write_page", lambda folder: folder / "report.md")
     return toy
 
 
@@ -81,7 +83,7 @@ def test_a_dry_run_shows_each_cell_and_writes_nothing(toy, tmp_path, capsys):
 def test_failed_runs_are_told(toy, monkeypatch, capsys, tmp_path):
     failing = Toy(tmp_path / "diary", failing=frozenset({1}))
     monkeypatch.setattr(
-        cli, "train", lambda configs, /, *, on_epoch, **_: failing(configs, on_epoch=on_epoch)
+        ablate, "train", lambda configs, /, *, on_epoch, **_: failing(configs, on_epoch=on_epoch)
     )
     assert cli.main(["ablate", "--profile", "./toy.toml"]) == 0
     told = capsys.readouterr().err
@@ -95,7 +97,9 @@ def test_failed_runs_are_told(toy, monkeypatch, capsys, tmp_path):
 
 def test_an_interrupt_says_how_to_go_on(toy, monkeypatch, capsys, tmp_path):
     broken = Toy(tmp_path / "diary", broken=KeyboardInterrupt())
-    monkeypatch.setattr(cli, "train", lambda configs, /, *, on_epoch, **_: broken(configs, on_epoch=on_epoch))
+    monkeypatch.setattr(
+        ablate, "train", lambda configs, /, *, on_epoch, **_: broken(configs, on_epoch=on_epoch)
+    )
     command = ["ablate", "--profile", "./toy.toml"]
     assert cli.main(command) == 130
     assert (
@@ -112,7 +116,7 @@ def test_sigterm_ends_like_an_interrupt(toy, monkeypatch, capsys):
             os.kill(os.getpid(), signal.SIGTERM)
         return toy(configs, on_epoch=on_epoch)
 
-    monkeypatch.setattr(cli, "train", train)
+    monkeypatch.setattr(ablate, "train", train)
     monkeypatch.setenv("NOX_CURRENT_SESSION", "ablations")
     before = signal.getsignal(signal.SIGTERM)
     assert cli.main(["ablate", "--profile", "./toy.toml"]) == 143

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from moevae.config.overrides import fingerprint
 from moevae.config.presets import digits
-from moevae.config.schema import fingerprint
 from moevae.training import snapshots
 from studies import __main__ as cli
+from studies.cli import report
 from studies.testing.toys import TINY_PROFILE
 
 
@@ -45,7 +46,7 @@ SEARCH = ["--trials", "1", "--seeds", "1", "--set", "train.epochs=1", "--set", "
 @pytest.mark.parametrize("linked", [False, True], ids=["a folder", "a link"])
 def test_what_the_user_keeps_among_checkpoints_stays(tmp_path, monkeypatch, command, linked):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_write_report", lambda folder: folder / "report.md")
+    monkeypatch.setattr(report, "write_page", lambda folder: folder / "report.md")
     monkeypatch.setattr("studies.cli.search.write_report", lambda folder: folder / "report.md")
     (tmp_path / "tiny.toml").write_text(TINY_PROFILE)
     there = tmp_path / "results" / "s" / "checkpoints"

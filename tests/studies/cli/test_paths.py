@@ -19,7 +19,7 @@ from studies.cli import options
 from studies.design import design
 from studies.storage import open as storage
 from studies.testing.toy_studies import Bench
-from studies.verify import check
+from studies.verify import check, rebuild
 
 ODD = ["a%20b", "what?", "x#y", "a b", "{x}", "100%", "é", "a;b&c=d"]
 
@@ -35,7 +35,7 @@ def test_a_study_is_kept_in_a_folder_of_any_name(tmp_path, name):
     bench.run()
     assert (bench.folder / "study.db").exists()
     assert check.verify(bench.folder).problems == ()
-    assert check.rebuild(bench.folder) == 4
+    assert rebuild.rebuild(bench.folder) == 4
     assert [path.name for path in tmp_path.iterdir()] == [name]
     with storage.opened(storage.default_url(bench.folder)) as opened:
         assert len(opened.get_all_studies()) == 1

@@ -8,13 +8,13 @@ import tomllib
 
 import pytest
 
-from moevae.config.schema import fingerprint
+from moevae.config.overrides import fingerprint
 from studies import __main__ as cli
-from studies.cli import options
+from studies.cli import ablate, options, report
 from studies.cli import search as commands
 from studies.design import design
-from studies.execution import config as site
-from studies.records import schema, study_file
+from studies.execution import tasks
+from studies.records import schema, store, study_file
 from studies.search import objectives, spaces
 from studies.search.trials import PRUNERS, SAMPLERS
 from studies.testing import synthetic
@@ -38,10 +38,10 @@ def quiet(tmp_path, monkeypatch):
             schema.Outcome(record=schema.Record.model_validate(tree), files=files) for tree, files in made
         ]
 
-    monkeypatch.setattr(site, "code", lambda: None)  # made-up runs are of no code
-    monkeypatch.setattr(site, "train", train)
-    monkeypatch.setattr(cli, "train", train)
-    monkeypatch.setattr(cli, "_write_report", lambda folder: folder / "report.md")
+    monkeypatch.setattr(options, "code", lambda: None)  # made-up runs are of no code
+    monkeypatch.setattr(tasks, "train", train)
+    monkeypatch.setattr(ablate, "train", train)
+    monkeypatch.setattr(report, "write_page", lambda folder: folder / "report.md")
     monkeypatch.setattr(commands, "write_report", lambda folder: folder / "report.md")
     monkeypatch.chdir(tmp_path)
     return done
@@ -187,7 +187,7 @@ def test_a_real_search_stops_goes_on_and_gives_the_numbers_of_one_that_was_not_s
     for place in ("a", "b"):
         subprocess.run(command, cwd=tmp_path / place, env=environment, check=True, capture_output=True)
     stopped, whole = (
-        {r.fingerprint: r.metrics for r in schema.read_all(tmp_path / p / "results" / "s")[0]} for p in "ab"
+        {r.fingerprint: r.metrics for r in store.read_all(tmp_path / p / "results" / "s")[0]} for p in "ab"
     )
     assert len(whole) == 6
     assert stopped == whole

@@ -17,7 +17,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import TrialState
 from PIL import Image
 
-from moevae.config import schema as configs
+from moevae.config import overrides
 from studies import __main__ as cli
 from studies.analysis import load
 from studies.dashboard import artifacts, notes
@@ -28,7 +28,7 @@ from studies.search import search as searches
 from studies.search.driver import Budget, run_search
 from studies.storage import open as storage
 from studies.testing import synthetic, toys
-from studies.verify import check
+from studies.verify import rebuild
 
 pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed (moevae[dashboard])")
 pytest.importorskip("plotly", reason="plotly is not installed (moevae[dashboard])")
@@ -49,9 +49,9 @@ AXES = {
 def template(tmp_path_factory):
     """A study of eight cells and two seeds, with its storage."""
     folder = tmp_path_factory.mktemp("dashboard") / "made-up"
-    base = configs.override(synthetic.digits(), {"train.epochs": 4})
+    base = overrides.override(synthetic.digits(), {"train.epochs": 4})
     synthetic.write(folder, synthetic.plan(AXES, seeds=(0, 1), base=base))
-    check.rebuild(folder)
+    rebuild.rebuild(folder)
     return folder
 
 
@@ -125,7 +125,7 @@ def test_dressing_twice_changes_nothing_and_new_records_are_shown(folder):
     with opened(folder) as (there, study):
         assert dress(there, folder) > 8
         assert dress(there, folder) == 0
-        config = configs.override(
+        config = overrides.override(
             synthetic.digits(), {"train.epochs": 4, "objective.balance_weight": 20, "seed": 7}
         )
         synthetic.put(folder, *synthetic.record(config))

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moevae.config import schema as configs
-from moevae.config.schema import lookup
+from moevae.config import overrides
+from moevae.config.overrides import lookup
 from moevae.errors import ConfigError, MoevaeError
 from studies.design import design as designs
+from studies.design import profile
 from studies.testing.toys import PROFILE
 
 
@@ -70,7 +71,7 @@ def test_levels_stand_in_the_order_in_which_they_are_written(write, design):
     assert axes["routing.temperature"] == (0.5, 1.0)
 
 
-@pytest.mark.parametrize("name", designs.names())
+@pytest.mark.parametrize("name", profile.names())
 def test_profiles_that_come_along_are_sound(name):
     design = designs.load(name)
     assert design.name == name
@@ -227,7 +228,7 @@ leaves = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text
 values = st.one_of(leaves, st.lists(leaves, max_size=3))
 
 
-@given(key=st.sampled_from([*configs.keys(), "objective", "routing"]), value=values)
+@given(key=st.sampled_from([*overrides.keys(), "objective", "routing"]), value=values)
 def test_any_setting_gives_a_design_or_one_line(key: str, value: Any):
     try:
         design = designs.load("quick", changes=[f"{key}={json.dumps(value)}"])

@@ -6,19 +6,20 @@ from dataclasses import dataclass
 import pandas as pd
 import pytest
 
-from moevae.config import schema as configs
-from moevae.config.schema import fingerprint
+from moevae.config import overrides
+from moevae.config.overrides import fingerprint, from_dict
 from studies.__main__ import main
 from studies.design import design as designs
 from studies.design.baselines import BASELINES, Chosen
+from studies.execution import plan
 from studies.execution.driver import run_study
 from studies.execution.executors.base import Workforce, in_process
 from studies.execution.plan import survey
-from studies.records import schema
+from studies.records import schema, store
 from studies.records.schema import name_of
 from studies.report.build import write_report
 from studies.testing.toys import PROFILE, TINY_PROFILE, Listener, Toy, outcome
-from studies.verify import check
+from studies.verify import check, rebuild
 
 BOTH = Chosen(("kmeans", "oracle-experts"), ("VaDE is left out: a reason.",))
 
@@ -82,8 +83,8 @@ def test_each_baseline_is_fitted_once_a_seed_and_stays_out_of_the_storage(bench)
     assert bench.run(design).trained == ()
     assert bench.fitter.counts() == dict.fromkeys(wanted(design), 1)
     assert check.verify(bench.folder).problems == ()
-    assert check.rebuild(bench.folder) == len(design.cells) == 4
-    assert check.design_of(bench.folder).command == bench.tree["command"]
+    assert rebuild.rebuild(bench.folder) == len(design.cells) == 4
+    assert plan.design_of(bench.folder).command == bench.tree["command"]
 
 
 def test_baselines_join_a_study_later_and_stay_when_it_goes_on_without_them(bench):
@@ -187,9 +188,9 @@ def test_the_command_line_fits_baselines_into_the_same_tables(tmp_path, capsys, 
         "random fixed gate",
     ]
     assert (table["complete"] == 2).all()
-    good, _ = schema.read_all(tmp_path / "tiny")
+    good, _ = store.read_all(tmp_path / "tiny")
     own = [record for record in good if record.method is None]
-    assert all(record.fingerprint == fingerprint(designs.configs.from_dict(record.config)) for record in own)
+    assert all(record.fingerprint == fingerprint(from_dict(record.config)) for record in own)
     assert main([*command, "--baselines", "kmean"]) == 2
     assert (
         capsys.readouterr().err.splitlines()[-1].startswith("error: unknown baseline 'kmean': did you mean")
@@ -217,12 +218,12 @@ def test_records_from_before_that_setting_had_a_value_count(tmp_path):
     design = bench.design(Chosen(("pca-gmm",)), seeds="2")
     bench.run(design)
     before = BASELINES["pca-gmm"].method
-    for record in schema.read_all(bench.folder)[0]:
+    for record in store.read_all(bench.folder)[0]:
         if record.method:
-            old = schema.name_of(configs.from_dict(record.config), before)
+            old = schema.name_of(overrides.from_dict(record.config), before)
             changed = record.model_copy(update={"method": before, "fingerprint": old})
-            schema.publish(bench.folder, schema.Outcome(record=changed))
-            schema.path_of(bench.folder, record.fingerprint).unlink()
+            store.publish(bench.folder, schema.Outcome(record=changed))
+            store.path_of(bench.folder, record.fingerprint).unlink()
     assert survey(design, bench.folder).pending == 0
     assert check.verify(bench.folder).problems == ()
     assert survey(bench.design(Chosen(("pca-gmm",)), seeds="3"), bench.folder).pending == 4 + 1

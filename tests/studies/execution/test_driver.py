@@ -9,12 +9,12 @@ from statistics import fmean, stdev
 import pytest
 from optuna.trial import TrialState
 
-from moevae.config.schema import fingerprint
+from moevae.config.overrides import fingerprint
 from moevae.errors import ConfigError, DataError, RecordError
 from studies.execution.driver import run_study
 from studies.execution.executors.base import in_process
 from studies.execution.executors.processes import local
-from studies.records import lock, schema
+from studies.records import lock, store
 from studies.storage import open as storage
 from studies.storage.bulk_insert import Rows
 from studies.storage.open import StorageError
@@ -32,7 +32,7 @@ def test_every_run_once_with_its_record_and_one_trial_a_cell(bench):
     design, watch = bench.design(), Listener()
     summary = bench.run(watch=watch)
     wanted = {fingerprint(cell.run(seed)) for cell in design.cells for seed in design.seeds}
-    good, bad = schema.read_all(bench.folder)
+    good, bad = store.read_all(bench.folder)
     assert {record.fingerprint for record in good} == wanted
     assert not bad
     assert bench.toy.counts() == dict.fromkeys(wanted, 1)
@@ -122,7 +122,7 @@ def test_what_was_done_stays_and_the_rest_waits(bench, broken):
         bench.run(Toy(bench.diary, broken=broken))
     states = [trial.state for trial in bench.trials()]
     assert states == [TrialState.COMPLETE] * 2 + [TrialState.WAITING] * 2
-    assert len(schema.read_all(bench.folder)[0]) == 6
+    assert len(store.read_all(bench.folder)[0]) == 6
     assert len(bench.run().trained) == 6
     assert [trial.state for trial in bench.trials()] == [TrialState.COMPLETE] * 4
     assert set(bench.toy.counts().values()) == {1}
@@ -134,7 +134,7 @@ def test_runs_published_by_a_driver_that_died_are_adopted(bench):
         bench.run(Toy(bench.diary, broken=KeyboardInterrupt()))
     for cell in bench.design().cells[2:]:
         for outcome in Toy(bench.diary)([cell.run(seed) for seed in (0, 1, 2)], on_epoch=None):
-            schema.publish(bench.folder, outcome)
+            store.publish(bench.folder, outcome)
     with storage.opened(storage.default_url(bench.folder)) as opened:
         number = opened.get_study_id_from_name("toy")
         for trial in opened.get_all_trials(number, states=(TrialState.WAITING,)):
@@ -244,7 +244,7 @@ def test_runs_that_were_not_asked_for_are_a_bug(bench):
 
     with pytest.raises(RuntimeError, match="did not return the runs"):
         bench.run(wrong)
-    assert not schema.read_all(bench.folder)[0]
+    assert not store.read_all(bench.folder)[0]
 
 
 def test_a_seedless_design_cannot_be_made(bench):

@@ -15,7 +15,7 @@ from studies.execution.executors.base import Workforce
 from studies.execution.executors.factory import environments
 from studies.execution.executors.processes import local
 from studies.execution.failures import FailuresError, Guarded, Raised, Streak
-from studies.records import schema
+from studies.records import schema, store
 from studies.search import search
 from studies.testing import toys
 from studies.testing.toy_searches import FAST, Climb, go
@@ -122,7 +122,7 @@ def test_only_what_no_run_can_be_blamed_for_stops_a_study(bench, error, stops):
             run()
     else:
         assert len(run().failures) == 6
-    assert len(schema.read_all(bench.folder)[0]) == (6 if stops else 12)
+    assert len(store.read_all(bench.folder)[0]) == (6 if stops else 12)
 
 
 def test_many_failures_of_one_kind_in_a_row_stop_a_study_and_the_next_start_goes_on(bench):
@@ -142,7 +142,7 @@ def test_many_failures_of_one_kind_in_a_row_stop_a_study_and_the_next_start_goes
         FailuresError, match=r"10 runs in a row .*RuntimeError: the driver of the card.*--retry-failed"
     ):
         bench.run(broken, lost=lost)
-    assert len(schema.read_all(bench.folder)[0]) == failures.LIMIT
+    assert len(store.read_all(bench.folder)[0]) == failures.LIMIT
     assert len(bench.run(broken, lost=lost).trained) == 5
 
 
@@ -174,7 +174,7 @@ def test_a_trial_that_raises_fails_and_the_search_goes_on(tmp_path):
     found = go(search.load("gate", **FAST), tmp_path / "s", raising, trials=4, pruner="none", lost=lost)
     assert [trial.state for trial in found.trials].count(TrialState.FAIL) == 1
     assert [trial.state for trial in found.trials].count(TrialState.COMPLETE) == 3
-    good, _ = schema.read_all(tmp_path / "s")
+    good, _ = store.read_all(tmp_path / "s")
     assert {record.failure.reason.partition(" ")[0] for record in good if record.failure} == {"MemoryError"}
 
 
@@ -218,6 +218,7 @@ def test_what_was_raised_has_its_place_in_the_code():
 
 
 def toys_config() -> Any:
-    from moevae.config.schema import RunConfig, override
+    from moevae.config.overrides import override
+    from moevae.config.schema import RunConfig
 
     return override(RunConfig(), {"objective.balance_weight": 20.0})

@@ -14,15 +14,17 @@ from moevae.utils import identity
 from moevae.utils.identity import CodeIdentity, DataIdentity
 from studies import __main__ as cli
 from studies.analysis import load
+from studies.cli import report
 from studies.design import design
-from studies.execution import config as site
 from studies.execution import run as runs
-from studies.execution.config import Site, train
+from studies.execution import tasks
+from studies.execution.config import Site
 from studies.execution.driver import run_study
 from studies.execution.executors.base import in_process
 from studies.execution.executors.factory import environments
 from studies.execution.executors.processes import local
-from studies.records import origins, schema
+from studies.execution.tasks import train
+from studies.records import origins, store
 from studies.records.origins import Origins
 from studies.records.schema import Record
 from studies.testing import synthetic
@@ -54,7 +56,7 @@ def own(seed: int = 0, labels: int = 4, shape: tuple[int, int] = (4, 4)) -> None
 @pytest.fixture
 def study(here, monkeypatch, one_thread_again):
     """A profile on images of one's own, and their file; reports are not made."""
-    monkeypatch.setattr(cli, "_write_report", lambda folder: folder / "report.md")
+    monkeypatch.setattr(report, "write_page", lambda folder: folder / "report.md")
     Path("own.toml").write_text(PROFILE)
     own()
     runs.load.cache_clear()
@@ -68,7 +70,7 @@ def changed(**changes) -> None:
 
 
 def digests(folder: Path) -> list[tuple[str, str | None]]:
-    good, bad = schema.read_all(folder)
+    good, bad = store.read_all(folder)
     assert not bad
     return [(record.data.sha256, record.data.labels_sha256) for record in good]
 
@@ -138,12 +140,12 @@ def relabeled(record: Record, **data) -> None:
     """Write the record again, as if its data had been others."""
     tree = record.model_dump(mode="json")
     tree["data"] |= data
-    schema.path_of(Path("results/own"), record.fingerprint).write_bytes(schema.sealed(tree))
+    store.path_of(Path("results/own"), record.fingerprint).write_bytes(store.sealed(tree))
 
 
 def test_records_of_two_data_sets_are_told_by_verify_and_refused_by_the_plan(study, capsys):
     assert cli.main([*ABLATE, "--seeds", "3"]) == 0
-    good, _ = schema.read_all(study)
+    good, _ = store.read_all(study)
     relabeled(good[0], sha256="0" * 64)
     capsys.readouterr()
     assert cli.main(["verify", "own"]) == 1
@@ -155,7 +157,7 @@ def test_records_of_two_data_sets_are_told_by_verify_and_refused_by_the_plan(stu
 def test_a_page_counts_the_runs_of_one_data_set_alone(study, data):
     assert cli.main([*ABLATE, "--seeds", "3"]) == 0
     assert len(load.load(study).runs) == 3
-    good, _ = schema.read_all(study)
+    good, _ = store.read_all(study)
     relabeled(good[1], **data)
     loaded = load.load(study)
     assert good[1].fingerprint not in {run.record.fingerprint for run in loaded.runs}
@@ -168,7 +170,7 @@ def test_records_from_before_labels_had_a_digest_count(study):
     assert cli.main([*ABLATE, "--seeds", "2"]) == 0
     for path in (study / "records").glob("*.json"):
         synthetic.change(path, lambda tree: [tree["data"].pop(key) for key in ("labels_sha256", "size")])
-    good, _ = schema.read_all(study)
+    good, _ = store.read_all(study)
     assert {origins.of_record(record).labels for record in good} == {None}
     assert cli.main([*ABLATE, "--seeds", "3"]) == 0
     assert cli.main(["verify", "own"]) == 0
@@ -265,14 +267,14 @@ def test_a_baseline_is_fitted_to_the_study_s_data_alone(study):
     expected = Origins(files={cell.config.data.name: DataIdentity("1" * 64)})
     place = Site(device="cpu", threads=1, origins=expected)
     with pytest.raises(IdentityError):
-        site.train([cell.run(0)], on_epoch=None, site=place, method=BASELINES["kmeans"].method)
+        tasks.train([cell.run(0)], on_epoch=None, site=place, method=BASELINES["kmeans"].method)
 
 
 def test_the_precision_that_was_trained_in_is_recorded(study):
     assert cli.main([*ABLATE, "--set", "train.precision=bfloat16", "--name", "short"]) == 0
     assert cli.main(ABLATE) == 0
     for name, precision in (("short", "bfloat16"), ("own", "float32")):
-        ((record,), _) = schema.read_all(Path("results") / name)
+        ((record,), _) = store.read_all(Path("results") / name)
         assert record.hardware.precision == record.precision == precision
 
 
@@ -281,7 +283,7 @@ def test_a_record_that_said_float32_of_all_hardware_is_shown_as_configured(tmp_p
 
     plan = synthetic.plan({"train.precision": ["bfloat16"]}, seeds=[0])
     folder = synthetic.write(tmp_path, plan, lambda config: synthetic.record(config, pictures=False))
-    ((record,), _) = schema.read_all(folder)
+    ((record,), _) = store.read_all(folder)
     assert (record.hardware.precision, record.precision) == ("float32", "bfloat16")
     section = write_report(folder).read_text().split("## What was run, and where")[1].split("\n## ")[0]
     assert "bfloat16, " in section
@@ -291,5 +293,5 @@ def test_a_record_that_said_float32_of_all_hardware_is_shown_as_configured(tmp_p
 def test_a_study_in_this_process_trains_as_its_workers_would(study):
     torch.set_num_threads(2)
     assert cli.main(ABLATE) == 0
-    ((record,), _) = schema.read_all(study)
+    ((record,), _) = store.read_all(study)
     assert record.hardware.threads == 1

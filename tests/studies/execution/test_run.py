@@ -10,17 +10,19 @@ import torch
 from PIL import Image
 from small import ODD, config
 
-from moevae.config.schema import fingerprint, from_dict, override
+from moevae.config.overrides import fingerprint, from_dict, override
 from moevae.data.datasets import load_images, load_labels
 from moevae.errors import ConfigError, DataError
 from moevae.evaluation.evaluate import evaluate
 from moevae.evaluation.iwae import BLOCK
 from moevae.evaluation.label_metrics import agreement
 from moevae.evaluation.memory import image_bytes
-from moevae.training.trainer import Training, fit
-from studies.execution.config import check
-from studies.execution.run import Site, run_population
-from studies.records import schema
+from moevae.training.fit import fit
+from moevae.training.trainer import Training
+from studies.execution.config import Site
+from studies.execution.run import run_population
+from studies.execution.tasks import check
+from studies.records import store
 
 CPU = Site(device="cpu")
 RUN = config(ODD | {"data.train_size": 320, "train.epochs": 3})
@@ -121,8 +123,8 @@ def test_a_budget_of_memory_changes_no_number_and_too_small_a_one_is_told_before
 
 def test_an_outcome_published_reads_back(outcomes, tmp_path):
     for outcome in outcomes:
-        schema.publish(tmp_path, outcome)
-    good, bad = schema.read_all(tmp_path)
+        store.publish(tmp_path, outcome)
+    good, bad = store.read_all(tmp_path)
     assert bad == []
     assert sorted(good, key=lambda record: record.config["seed"]) == [outcome.record for outcome in outcomes]
 
@@ -149,8 +151,8 @@ def test_a_failed_run_is_recorded_and_the_others_go_on(outcomes, told, tmp_path)
     assert failed.record.curve == []
     assert failed.files == {}
     assert whole.record.metrics == outcomes[1].record.metrics
-    schema.publish(tmp_path, failed)
-    assert schema.read_all(tmp_path) == ([failed.record], [])
+    store.publish(tmp_path, failed)
+    assert store.read_all(tmp_path) == ([failed.record], [])
 
 
 def test_a_run_that_breaks_after_its_last_finite_loss_can_still_be_recorded(monkeypatch, tmp_path):
@@ -168,8 +170,8 @@ def test_a_run_that_breaks_after_its_last_finite_loss_can_still_be_recorded(monk
     assert failed.record.failure.reason.endswith(" on the validation split became nan")
     assert whole.record.status == "complete"
     for outcome in (failed, whole):
-        schema.publish(tmp_path, outcome)
-    assert len(schema.read_all(tmp_path)[0]) == 2
+        store.publish(tmp_path, outcome)
+    assert len(store.read_all(tmp_path)[0]) == 2
 
 
 def test_images_without_labels_or_validation(tmp_path):

@@ -5,11 +5,11 @@ import os
 import pytest
 from small import config
 
-from moevae.config.schema import fingerprint
+from moevae.config.overrides import fingerprint
 from moevae.training import snapshots
 from moevae.utils.io import write_atomically
 from studies.execution import plan
-from studies.records import schema
+from studies.records import store
 from studies.testing import synthetic
 from studies.testing.toys import outcome
 
@@ -21,11 +21,11 @@ PLAN = synthetic.plan({"routing.kind": ["soft"]})
 WRITERS = {
     "record": (
         f"records/{NAME}.json",
-        lambda folder, number: schema.publish(folder, outcome(RUN, failed=bool(number))),
+        lambda folder, number: store.publish(folder, outcome(RUN, failed=bool(number))),
     ),
     "picture": (
         f"records/{NAME}-samples.png",
-        lambda folder, number: schema.publish(
+        lambda folder, number: store.publish(
             folder, outcome(RUN).model_copy(update={"files": {f"{NAME}-samples.png": b"%d" % number * 9999}})
         ),
     ),

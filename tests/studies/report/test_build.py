@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
-from moevae.config import schema as configs
+from moevae.config import overrides
 from moevae.config.schema import RunConfig
 from moevae.errors import RecordError
 from studies.report.build import write_html, write_report
@@ -48,7 +48,7 @@ def whole(tmp_path_factory) -> Path:
     folder = synthetic.write(tmp_path_factory.mktemp("whole"), synthetic.plan(), make)
     (folder / "records" / "0123456789abcdef.json").write_text('{"torn')
     for seed in range(3):
-        config = configs.override(configs.from_dict(synthetic.plan()["base"]), {"seed": seed})
+        config = overrides.override(overrides.from_dict(synthetic.plan()["base"]), {"seed": seed})
         synthetic.put(folder, *synthetic.peer(config, "k-means on pixels"))
         synthetic.put(folder, *synthetic.peer(config, "experts of true labels", oracle=True))
     write_report(folder)
@@ -359,7 +359,7 @@ def test_each_row_tells_the_command_that_makes_it(tmp_path, undrawn) -> None:
     for name, changes in commands:
         pairs = dict(part.split("=") for part in changes.replace("--set", "").split())
         values = {key: value if value.isalpha() else json.loads(value) for key, value in pairs.items()}
-        rebuilt.add(configs.fingerprint(configs.override(preset(name), {**values, "seed": 3})))
+        rebuilt.add(overrides.fingerprint(overrides.override(preset(name), {**values, "seed": 3})))
     assert rebuilt == {path.stem for path in (folder / "records").glob("*.json")}
 
 

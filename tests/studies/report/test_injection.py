@@ -15,7 +15,7 @@ from studies.analysis.load import load
 from studies.dashboard import notes
 from studies.report import manifest, markdown
 from studies.report.build import write_html, write_report
-from studies.report.sections import results
+from studies.report.sections import order
 from studies.testing import synthetic
 
 SCRIPT = "<script>window.hurt = 1</script><img src=x onerror='window.hurt = 1'>"
@@ -170,7 +170,7 @@ def test_each_data_set_has_files_of_its_own(tmp_path, monkeypatch, names) -> Non
         page.show("picture", name, "a picture")
         page.show("a picture", name + b"!", "another picture")
 
-    monkeypatch.setattr(results, "SECTIONS", (section,))
+    monkeypatch.setattr(order, "SECTIONS", (section,))
     plan = synthetic.plan({"data.name": names, "routing.kind": ["soft", "hard"]}, seeds=[0])
     folder = synthetic.write(tmp_path, plan, lambda config: synthetic.record(config, pictures=False))
     write_report(folder)

@@ -14,7 +14,7 @@ from moevae.utils.io import write_atomically
 from studies import __main__ as cli
 from studies.report import manifest
 from studies.report.build import write_html, write_report
-from studies.report.sections import results as findings
+from studies.report.sections import order
 from studies.testing import synthetic
 
 AXES = {"routing.kind": ["soft", "hard"]}
@@ -25,7 +25,7 @@ CLEAN = {name: value for name, value in os.environ.items() if not name.startswit
 def _short(monkeypatch):
     """A page of one section with one figure: what a page shows is tested elsewhere."""
     monkeypatch.setattr(
-        findings, "SECTIONS", (lambda analysis, page: page.show("best", b"a figure", "A figure"),)
+        order, "SECTIONS", (lambda analysis, page: page.show("best", b"a figure", "A figure"),)
     )
 
 

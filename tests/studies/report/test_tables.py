@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from moevae.config.schema import RunConfig
-from studies.analysis import metrics
+from studies.analysis import cell_stats, metrics
 from studies.analysis.load import load
 from studies.report import tables
 from studies.testing import synthetic
@@ -22,7 +22,7 @@ def test_the_mean_and_spread_of_each_cell_are_those_of_pandas(tmp_path) -> None:
         return tree, files
 
     study = load(synthetic.write(tmp_path, synthetic.plan(), make))
-    frame = tables.cell_table(study, metrics.LEADING)
+    frame = cell_stats.cell_table(study, metrics.LEADING)
     kept = pd.DataFrame(
         {
             "weight": config.objective.balance_weight,

@@ -9,10 +9,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from moevae.config import schema as configs
+from moevae.config import overrides
 from studies.analysis.load import load
 from studies.execution.executors.base import Workforce, in_process
-from studies.records import schema, study_file
+from studies.records import schema, store, study_file
 from studies.report.build import write_report
 from studies.search import search as searches
 from studies.search.driver import Budget
@@ -38,14 +38,14 @@ def test_every_complete_trial_says_what_its_records_say(tmp_path, climb):
     found = go(search, tmp_path / "s", climb, trials=6, pruner="none")
     assert [trial.state for trial in found.trials] == [TrialState.COMPLETE] * 6
     assert found.trained == 12
-    good, bad = schema.read_all(tmp_path / "s")
+    good, bad = store.read_all(tmp_path / "s")
     assert (len(good), bad) == (12, [])
     for trial in found.trials:
         cell = search.cell(trial.params)
         own = [
             record
             for record in good
-            if record.fingerprint in {configs.fingerprint(cell.run(s)) for s in (0, 1)}
+            if record.fingerprint in {overrides.fingerprint(cell.run(s)) for s in (0, 1)}
         ]
         assert trial.value == fmean(record.metrics["validation"]["mixture_elbo"] for record in own)
         assert trial.user_attrs["n"] == 2
@@ -85,13 +85,13 @@ def test_a_killed_driver_leaves_a_trial_that_the_next_one_adopts(tmp_path, climb
     go(search, folder, climb, trials=1)
     with storage.opened(storage.default_url(folder)) as opened:
         attempts = Attempts(opened, search, folder)
-        attempts.reconcile([], {search.cell_of(search.base).key: list(schema.read_all(folder)[0])})
+        attempts.reconcile([], {search.cell_of(search.base).key: list(store.read_all(folder)[0])})
         attempt = attempts.ask()
         runs = [attempt.cell.run(seed) for seed in search.seeds]
         for outcome in climb(
             runs, on_epoch=lambda report: attempts.follow(attempt, report.epoch, report.metrics)
         ):
-            schema.publish(folder, outcome)
+            store.publish(folder, outcome)
     found = go(search, folder, climb, trials=2)
     assert [trial.state for trial in found.trials] == [TrialState.COMPLETE] * 2
     assert found.trained == 0
@@ -115,8 +115,8 @@ def test_without_its_storage_a_search_is_made_anew_from_the_records(tmp_path, cl
 def test_a_trial_whose_record_is_gone_goes_too(tmp_path, climb):
     search = searches.load("gate", **FAST)
     before = go(search, tmp_path / "s", climb, trials=4, pruner="none")
-    lost = configs.fingerprint(search.cell(before.trials[2].params).run(1))
-    schema.path_of(tmp_path / "s", lost).unlink()
+    lost = overrides.fingerprint(search.cell(before.trials[2].params).run(1))
+    store.path_of(tmp_path / "s", lost).unlink()
     after = go(search, tmp_path / "s", climb, trials=3)
     kept = [trial.params for trial in after.trials]
     assert kept == [trial.params for trial in before.trials if trial.number != 2]
@@ -129,12 +129,12 @@ def test_poor_trials_stop_early_leave_no_record_and_keep_their_curve(tmp_path, c
     whole = [trial for trial in found.trials if trial.state is TrialState.COMPLETE]
     assert len(pruned) >= 3
     assert len(pruned) + len(whole) == 24
-    good, _ = schema.read_all(tmp_path / "s")
+    good, _ = store.read_all(tmp_path / "s")
     names = {record.fingerprint for record in good}
     for trial in pruned:
         assert trial.last_step < 10
         assert trial.value == trial.intermediate_values[trial.last_step]
-        assert configs.fingerprint(search.cell(trial.params).run(0)) not in names
+        assert overrides.fingerprint(search.cell(trial.params).run(0)) not in names
     assert len(names) == 2 * len(whole) == found.trained
     # An oracle for the median rule: each stopped trial was below the median of those complete before it.
     for trial in pruned:

@@ -5,7 +5,7 @@ import json
 import optuna
 import pytest
 
-from moevae.config import schema as configs
+from moevae.config import overrides
 from moevae.errors import ConfigError, RecordError
 from studies.analysis import selection
 from studies.design import design as designs
@@ -61,7 +61,7 @@ def test_the_best_becomes_a_profile_that_gives_its_very_runs(tmp_path, climb):
     (cell,) = design.cells
     assert cell.config == search.cell(best.params).config
     assert len(design.seeds) == 20
-    assert configs.fingerprint(cell.run(0)) in {
+    assert overrides.fingerprint(cell.run(0)) in {
         path.stem for path in (tmp_path / "s" / "records").glob("*.json")
     }
     unseen = designs.load(str(tmp_path / "best.toml")).seeds

@@ -18,7 +18,7 @@ from studies.storage.open import StorageError
 from studies.storage.ownership import OwnedError
 from studies.testing.toy_searches import FAST, Climb, go
 from studies.testing.toy_studies import Bench
-from studies.verify import check
+from studies.verify import check, rebuild
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_study_goes_on_from_another_machine_and_another_place(bench, url, tmp_
     other = moved(bench, tmp_path / "mnt")
     assert len(other.run(storage_url=url, design=other.design(seeds="4")).trained) == 4
     assert [trial.user_attrs["n"] for trial in other.trials(url)] == [4] * 4
-    assert check.rebuild(other.folder, url) == 4
+    assert rebuild.rebuild(other.folder, url) == 4
     assert not check.verify(other.folder, url).problems
 
 
@@ -160,7 +160,7 @@ def test_a_storage_of_another_version_of_optuna_is_told_and_made_anew(bench, rev
         bench.run()
     assert "\n" not in str(caught.value)
     assert any("rebuild-storage" in problem for problem in check.verify(bench.folder).problems)
-    assert check.rebuild(bench.folder) == 4
+    assert rebuild.rebuild(bench.folder) == 4
     assert not bench.run().trained
 
 

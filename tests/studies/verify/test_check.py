@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from moevae.config import schema as configs
+from moevae.config import overrides
 from moevae.errors import RecordError
 from studies import __main__ as cli
 from studies.cli import listing
@@ -20,7 +20,7 @@ from studies.storage import open as storage
 from studies.storage.open import StorageError
 from studies.testing import synthetic
 from studies.testing.toy_studies import Bench
-from studies.verify import check
+from studies.verify import check, rebuild
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_runs_of_baselines_are_counted_everywhere_and_missed_where_one_is_delete
     folder = synthetic.write(tmp_path / "study", plan)
     fitted = []
     for key, seed in itertools.product(plan["baselines"], plan["seeds"]):
-        config = configs.override(configs.from_dict(plan["base"]), {**plan["baseline"], "seed": seed})
+        config = overrides.override(overrides.from_dict(plan["base"]), {**plan["baseline"], "seed": seed})
         tree, _ = synthetic.peer(config, BASELINES[key].method.name)
         method = BASELINES[key].method
         tree |= {"fingerprint": schema.name_of(config, method), "method": method.model_dump()}
@@ -81,11 +81,11 @@ def test_runs_of_baselines_are_counted_everywhere_and_missed_where_one_is_delete
 
 
 def test_the_design_comes_back_from_the_folder(bench):
-    design, again = bench.design(), check.design_of(bench.folder)
+    design, again = bench.design(), ledger.design_of(bench.folder)
     assert again.cells == design.cells
     assert again.to_dict() == design.to_dict()
     ledger.write_study(ledger.survey(again, bench.folder), bench.folder)
-    assert check.design_of(bench.folder) == again
+    assert ledger.design_of(bench.folder) == again
 
 
 def test_trials_that_disagree_are_named(bench):
@@ -98,7 +98,7 @@ def test_trials_that_disagree_are_named(bench):
     problems = check.verify(bench.folder).problems
     assert sum("2 trials of one cell" in problem for problem in problems) == 2
     assert sum("trial 5 does not say what the records" in problem for problem in problems) == 1
-    assert check.rebuild(bench.folder) == 4
+    assert rebuild.rebuild(bench.folder) == 4
     assert not check.verify(bench.folder).problems
 
 
@@ -130,7 +130,7 @@ def test_a_study_at_work_is_not_compared(bench):
         assert "works on this study" in note
         assert cli.main(["verify", str(bench.folder)]) == 0
         with pytest.raises(lock.StudyLockedError):
-            check.rebuild(bench.folder)
+            rebuild.rebuild(bench.folder)
 
 
 def test_a_rebuild_leaves_copies_of_the_storage(bench):
@@ -138,7 +138,7 @@ def test_a_rebuild_leaves_copies_of_the_storage(bench):
     for path in mine:
         path.write_text("mine")
     (bench.folder / "study.db").write_bytes(b"broken")
-    assert check.rebuild(bench.folder) == 4
+    assert rebuild.rebuild(bench.folder) == 4
     assert all(path.read_text() == "mine" for path in mine)
 
 
@@ -203,18 +203,18 @@ def test_a_study_that_cannot_be_read_does_not_hide_others(bench, monkeypatch, ca
 def test_a_shared_storage_is_rebuilt_for_its_own_study_only(bench, tmp_path):
     url = f"sqlite:///{tmp_path}/shared.db"
     assert check.verify(bench.folder, url).problems == ("the storage has no study 'toy'",)
-    assert check.rebuild(bench.folder, url) == 4
-    assert check.rebuild(bench.folder, url) == 4
+    assert rebuild.rebuild(bench.folder, url) == 4
+    assert rebuild.rebuild(bench.folder, url) == 4
     assert not check.verify(bench.folder, url).problems
     moved = bench.folder.rename(tmp_path / "moved")
-    assert check.rebuild(moved, url) == 4
+    assert rebuild.rebuild(moved, url) == 4
     (tmp_path / "other").mkdir()
     other = Bench(tmp_path / "other")
     other.run()
     with pytest.raises(StorageError, match="work in that folder"):
-        check.rebuild(other.folder, url)
+        rebuild.rebuild(other.folder, url)
     assert not check.verify(moved, url).problems
-    assert check.rebuild(moved) == 4
+    assert rebuild.rebuild(moved) == 4
     assert not check.verify(moved).problems
 
 
@@ -223,7 +223,7 @@ def test_no_study_is_told(tmp_path):
         check.verify(tmp_path)
     (tmp_path / "study.json").write_text('{"name": "toy"}')
     with pytest.raises(RecordError, match="lacks schema"):
-        check.rebuild(tmp_path)
+        rebuild.rebuild(tmp_path)
 
 
 def test_the_commands(bench, capsys):

@@ -4,12 +4,13 @@ import json
 
 import pytest
 
+from moevae.config.overrides import override
 from moevae.config.presets import digits
-from moevae.config.schema import override
 from studies.__main__ import main
 from studies.cli.verify import _in_words
-from studies.execution.config import Site, train
-from studies.records import schema
+from studies.execution.config import Site
+from studies.execution.tasks import train
+from studies.records import store
 from studies.records.schema import Record
 from studies.testing.toys import TINY_PROFILE
 from studies.verify import rerun
@@ -133,17 +134,17 @@ def test_the_command_trains_runs_again_and_says_what_came_of_it(tmp_path, capsys
     command = ["verify", "tiny", "--again", "9", "--device", "cpu", *place]
     assert main(command) == 0
     assert capsys.readouterr().out.count("trained again: the same, bit for bit\n") == 6
-    good, _ = schema.read_all(tmp_path / "tiny")
+    good, _ = store.read_all(tmp_path / "tiny")
     tree = good[0].model_dump(mode="json")
     tree["metrics"]["test"]["nmi"] += 1e-9
-    schema.path_of(tmp_path / "tiny", good[0].fingerprint).write_bytes(schema.sealed(tree))
+    store.path_of(tmp_path / "tiny", good[0].fingerprint).write_bytes(store.sealed(tree))
     assert main(command) == 1
     assert capsys.readouterr().out.endswith("; 1 of 6 trained again came out otherwise\n")
     assert main([*command, "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert [each["fingerprint"] for each in told["again"] if each["differ"]] == [good[0].fingerprint]
     tree["hardware"]["device_name"] = "an abacus"
-    schema.path_of(tmp_path / "tiny", good[0].fingerprint).write_bytes(schema.sealed(tree))
+    store.path_of(tmp_path / "tiny", good[0].fingerprint).write_bytes(store.sealed(tree))
     assert main(["rebuild-storage", "tiny", *place]) == 0
     assert main(command) == 0
     out = capsys.readouterr().out

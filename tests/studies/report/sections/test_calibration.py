@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from moevae.config.overrides import override
 from moevae.config.presets import digits
-from moevae.config.schema import RunConfig, override
+from moevae.config.schema import RunConfig
 from studies.analysis.load import load
 from studies.report.build import write_report
 from studies.report.run_plots import confusions
-from studies.report.sections import calibration
+from studies.report.sections import class_overlap
 from studies.testing import synthetic
 
 APART, TOGETHER = 9 * np.eye(4, 3, dtype=int), np.array([[9, 9, 0], [0, 0, 0], [0, 0, 5], [0, 0, 4]])
@@ -72,7 +73,7 @@ def test_where_no_images_were_held_out_nothing_is_said_of_training(tmp_path, und
 def test_a_history_is_what_the_record_holds(folder: Path) -> None:
     study = load(folder)
     for run in study.runs:
-        found = calibration.history(study, run)
+        found = class_overlap.history(study, run)
         assert list(found) == [1, 2, 3]
         for counts, expected in zip(found.values(), HISTORIES[run.seed], strict=True):
             assert np.array_equal(counts, expected)

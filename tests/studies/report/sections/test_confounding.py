@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from moevae.config import schema as configs
+from moevae.config import overrides
 from moevae.config.schema import RunConfig
 from studies.analysis.load import load
 from studies.report.page import Page
@@ -102,7 +102,7 @@ def test_levels_that_share_some_places_differ_and_are_not_confounded(tmp_path) -
 def test_a_baseline_fitted_by_other_code_is_confounded_with_it(tmp_path) -> None:
     study(tmp_path, lambda config: {"commit": "a" * 40})
     for seed in range(3):
-        config = configs.override(configs.from_dict(synthetic.plan()["base"]), {"seed": seed})
+        config = overrides.override(overrides.from_dict(synthetic.plan()["base"]), {"seed": seed})
         tree, files = synthetic.peer(config, "k-means on pixels")
         synthetic.put(tmp_path, tree | {"commit": "b" * 40}, files)
     (told,) = confounding.unbalanced(load(tmp_path))

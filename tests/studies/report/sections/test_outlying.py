@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moevae.config import schema as configs
+from moevae.config import overrides
 from moevae.config.schema import RunConfig
 from studies.analysis import metrics
 from studies.analysis.analyze import analyze
@@ -65,7 +65,7 @@ def test_only_its_cell_is_marked(analysis) -> None:
 def test_nothing_is_said_where_no_run_is_far_from_the_others(tmp_path) -> None:
     def make(config: RunConfig):
         return (
-            diverging(configs.override(config, {"routing.kind": "soft"}))
+            diverging(overrides.override(config, {"routing.kind": "soft"}))
             if config.seed == 4
             else diverging(config)
         )

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
+from moevae.config.overrides import override
 from moevae.config.presets import digits
-from moevae.config.schema import override
-from studies.analysis import judging, load
+from studies.analysis import judging, load, restarts
 from studies.report.build import write_report
-from studies.report.sections import restarts
 from studies.testing import synthetic
 
 pytestmark = pytest.mark.usefixtures("undrawn")

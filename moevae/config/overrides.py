@@ -1,0 +1,121 @@
+"""Configurations by dotted key: overrides, look-ups, nested data, and the fingerprint."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from moevae.config.objectives import BESIDE_MEMBERS, MEMBERS, member
+from moevae.config.schema import ADDED, SCHEMA, RunConfig
+from moevae.errors import ConfigError
+from moevae.utils.content import shortened
+from moevae.utils.suggest import nearest
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """Return the configuration as plain nested data, ready for JSON."""
+    return cast(dict[str, Any], _ADAPTER.dump_python(config, mode="json"))
+
+
+def from_dict(tree: Mapping[str, Any]) -> RunConfig:
+    """Make a configuration from nested data; missing keys take their defaults.
+
+    Raises:
+        ConfigError: an unknown key (the nearest valid one is named) or an impossible value.
+    """
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"a configuration is a table of keys, not a {type(tree).__name__}")
+    try:
+        return _ADAPTER.validate_python(tree)
+    except ValidationError as error:
+        for path, _ in leaves(tree):
+            check_known(path)
+        raise ConfigError(_one_line(error)) from None
+
+
+def fingerprint(config: RunConfig) -> str:
+    """Return 16 hexadecimal digits that name this run: a hash of the fields and the schema number.
+
+    A field of `ADDED` is left out of the hash where it has the value given there, so that a new field does
+    not rename earlier runs.
+    """
+    tree = to_dict(config)
+    for key, before in ADDED.items():
+        section, name = key.split(".")
+        if tree[section][name] == before:
+            del tree[section][name]
+    text = json.dumps({"schema": SCHEMA, "config": tree}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def override(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration with dotted keys changed, such as {"objective.balance_weight": 5}.
+
+    `objective` alone takes the name of a member, such as "elbo"; the prior and the bound stay.
+
+    Raises:
+        ConfigError: an unknown key or member (the nearest valid one is named) or an impossible value.
+    """
+    tree = to_dict(config)
+    for key, value in changes.items():
+        if key == "objective":
+            chosen = asdict(cast(Any, MEMBERS[nearest("objective", str(value), MEMBERS)]))
+            tree["objective"] = chosen | {name: tree["objective"][name] for name in BESIDE_MEMBERS}
+            continue
+        check_known(key)
+        *sections, leaf = key.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch[section]
+        branch[leaf] = value
+    return from_dict(tree)
+
+
+def lookup(config: RunConfig, key: str) -> Any:
+    """Return the value at a dotted key; `objective` gives the member's name, or "free"."""
+    if key == "objective":
+        return member(config.objective)
+    check_known(key)
+    value: Any = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+@functools.cache
+def keys() -> tuple[str, ...]:
+    """Return all dotted keys of a configuration."""
+    return tuple(path for path, _ in leaves(to_dict(RunConfig())))
+
+
+def check_known(key: str) -> None:
+    """Raise ConfigError unless a configuration has this key; the nearest one is named."""
+    if key not in keys():
+        nearest("key", key, keys())
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Yield the dotted key and the value of everything in nested data that is no table itself."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
+    message = first["msg"].removeprefix("Value error, ")
+    if message.startswith(where):  # as it does where the error is about several keys
+        return message
+    return f"{where} = {shortened(repr(first['input']))}: {message[0].lower()}{message[1:]}"
+
+
+_ADAPTER = TypeAdapter(RunConfig)

@@ -1,0 +1,49 @@
+"""How much memory training takes, at least: refused where the device has less."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from moevae.config.schema import RunConfig
+from moevae.errors import ConfigError
+from moevae.models import architecture
+from moevae.nn.deformation import latent_size
+from moevae.nn.layer_specs import Size
+
+_FLOAT = 4
+"""Bytes of a number: evaluation is in float32."""
+
+
+def training_bytes(config: RunConfig, size: Size, count: int) -> int:
+    """Return a lower bound on the bytes that training one run on `count` images takes.
+
+    It counts weights, their gradients and two moments, and of a batch the latents and logits of the chosen
+    experts.
+    """
+    model, train, routing = config.model, config.train, config.routing
+    encoder, shared = architecture.encoder(model, size), architecture.common(model)
+    own = (*encoder[shared:], *architecture.decoder(model, size), *architecture.context(model))
+    once = (*encoder[:shared], *architecture.gate(model, size))
+    experts = model.num_experts + train.extra_experts
+    weights = experts * sum(layer.weights for layer in own) + sum(layer.weights for layer in once)
+    chosen = routing.top_k if routing.kind == "top-k" else experts
+    looks = chosen * min(train.batch_size, count) * train.num_samples
+    return _FLOAT * (4 * weights + looks * (latent_size(model) + math.prod(size)))
+
+
+def check(configs: Sequence[RunConfig], size: Size, count: int, memory: int) -> None:
+    """Refuse runs that cannot be trained together on `count` images in so many bytes.
+
+    Raises:
+        ConfigError: the message names the settings that decide it.
+    """
+    least = sum(training_bytes(config, size, count) for config in configs)
+    if least > memory:
+        model, train = configs[0].model, configs[0].train
+        raise ConfigError(
+            f"training needs at least {least / 2**30:,.1f} GiB of memory for {len(configs)} x"
+            f" {model.num_experts:,} experts, and the device has {memory / 2**30:,.1f} GiB: lower"
+            f" model.num_experts (now {model.num_experts:,}), model.expert_hidden, train.batch_size"
+            f" (now {train.batch_size:,}) or train.num_samples (now {train.num_samples:,})"
+        )

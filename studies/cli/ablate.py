@@ -1,0 +1,156 @@
+"""`ablate`: run a study and write its report."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from moevae.config.parsing import remedy
+from moevae.config.schema import RunConfig
+from studies.cli import report
+from studies.cli.listing import size_in_words
+from studies.cli.options import Ablate, of_options
+from studies.design import baselines
+from studies.design import design as designs
+from studies.design.design import Design
+from studies.execution.plan import Ledger, survey
+from studies.execution.tasks import check, lost, train
+from studies.records.origins import Origins, own_files
+from studies.report import manifest
+from studies.utils.formatting import count
+from studies.utils.signals import Stopped
+
+if TYPE_CHECKING:
+    from studies.execution.driver import Summary
+
+
+def ablate(options: Ablate, *, again: str) -> int:
+    """Run a study and write its report; `again` is the command that resumes it."""
+    design = designs.load(options.profile, seeds=options.seeds, changes=options.set, name=options.name)
+    chosen = baselines.choose(options.baselines, design.data, options.data_root)
+    design = design.with_baselines(chosen)
+    folder = options.results / design.name
+    if options.dry_run:
+        ledger = survey(design, folder, retry_failed=options.retry_failed)
+        Origins(files=own_files(data.name for data in design.data)).begin(folder, ledger.records)
+        _print_cells(ledger, folder, options.json)
+        return 0
+
+    from studies.cli.progress import watching
+    from studies.execution.driver import run_study  # Optuna takes a second to import: not before it is needed
+    from studies.execution.executors.factory import workforce
+    from studies.storage import open as storage
+
+    site = of_options(options, folder, design.data)
+    told = Console(stderr=True)
+
+    def preflight(configs: Sequence[RunConfig]) -> None:
+        for line in (_opening(design, folder), *design.baselines.left_out):
+            told.print(line, markup=False, highlight=False, soft_wrap=True)
+        manifest.read(folder).check(dict.fromkeys((manifest.PAGE, manifest.TABLE)))
+        check(configs, site=site)
+
+    try:
+        with watching(told) as watch, workforce(options.workers, options.dask, options.device) as hired:
+            summary = run_study(
+                design,
+                folder,
+                functools.partial(train, site=site),
+                workforce=hired,
+                watch=watch,
+                storage_url=storage.given(options.storage),
+                retry_failed=options.retry_failed,
+                preflight=preflight,
+                lost=functools.partial(lost, site=site),
+                origins=site.origins,
+            )
+    except (KeyboardInterrupt, Stopped):
+        left = survey(design, folder)
+        print(
+            f"stopped: {left.asked - left.pending} of {left.asked} runs are done; go on with: {again}",
+            file=sys.stderr,
+        )
+        raise
+    if site.snapshots and Path(site.snapshots).is_dir():
+        from moevae.training import snapshots
+
+        done = {cell.name(seed) for cell in design.cells for seed in design.seeds}
+        snapshots.remove(Path(site.snapshots), done)
+    _tell_trouble(summary)
+    page = report.write_page(folder)
+    ledger = summary.before
+    already = ledger.asked - ledger.pending
+    if options.json:
+        tree = {
+            "study": design.name,
+            "folder": str(folder),
+            "runs": ledger.asked,
+            "already": already,
+            "trained": len(summary.trained),
+            "failed": len(summary.failures),
+            "report": str(page),
+        }
+        print(json.dumps(tree, indent=1))
+    elif summary.trained:
+        trained = count(len(summary.trained), "run")
+        print(f"{design.name}: {trained} trained, {already} were there. Report: {page}")
+    else:
+        print(f"{design.name}: all {already} runs were there, nothing to train. Report: {page}")
+    return 1 if len(summary.failures) == ledger.asked else 0
+
+
+def _tell_trouble(summary: Summary) -> None:
+    for refused in summary.before.refused:
+        print(f"not counted: {refused}", file=sys.stderr)
+    for record in summary.failures:
+        reason = record.failure.reason if record.failure else "no reason recorded"
+        print(f"failed: {record.fingerprint}, seed {record.config['seed']}: {reason}", file=sys.stderr)
+    diverged = [each for each in summary.failures if each.failure and " became " in each.failure.reason]
+    for rate in sorted({each.config["train"]["learning_rate"] for each in diverged}):
+        print(remedy(rate), file=sys.stderr)
+    if summary.failures:
+        failed = count(len(summary.failures), "run")
+        print(f"{failed} failed; to train again what failed, add --retry-failed", file=sys.stderr)
+
+
+def _opening(design: Design, folder: Path) -> str:
+    cells, seeds = len(design.cells), len(design.seeds)
+    size = f"{size_in_words(cells, seeds)} = {count(cells * seeds, 'run')}"
+    if design.beside:
+        size += f", and {count(len(design.beside), 'baseline')} x {count(seeds, 'seed')}"
+    expected = ""
+    if design.expected:
+        own = design.seeds == design.profile_seeds and not design.beside
+        whose = (
+            "expect" if own else f"for {count(len(design.profile_seeds), 'seed')} without baselines expect"
+        )
+        expected = f"; {whose} {design.expected.time} on {design.expected.machine}"
+    return f"{design.name}: {design.title}\n{size} in {folder}{expected}"
+
+
+def _print_cells(ledger: Ledger, folder: Path, as_json: bool) -> None:
+    design = ledger.design
+    missing = Counter(task.cell.key for task in ledger.tasks for _ in task.configs)
+    if as_json:
+        cells = [
+            {
+                "values": dict(cell.values),
+                "runs": [{"seed": seed, "fingerprint": cell.name(seed)} for seed in design.seeds],
+                "missing": missing[cell.key],
+            }
+            for cell in (*design.cells, *design.beside)
+        ]
+        print(json.dumps({"study": design.name, "folder": str(folder), "cells": cells}, indent=1))
+        return
+    print(_opening(design, folder))
+    for number, cell in enumerate((*design.cells, *design.beside), start=1):
+        there = len(design.seeds) - missing[cell.key]
+        print(f"{number:4d}  {cell.label}: {there} of {len(design.seeds)} runs recorded")
+    print(f"dry run: {count(ledger.pending, 'run')} to train, nothing was written")

@@ -1,0 +1,20 @@
+"""`rebuild-storage`: make a study's storage again from its records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from studies.cli.options import RebuildStorage
+from studies.storage import open as storage
+from studies.utils.formatting import count
+from studies.verify import rebuild
+
+
+def rebuild_storage(options: RebuildStorage, folder: Path) -> int:
+    """Make the storage anew and say what it holds."""
+    url = storage.given(options.storage)
+    if url:
+        storage.check(url)
+    trials = count(rebuild.rebuild(folder, url), "trial")
+    print(f"{folder.name}: {trials}, made from the records")
+    return 0

@@ -1,0 +1,106 @@
+"""A study as a person writes it down: a TOML profile."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
+
+from moevae.config import overrides
+from moevae.config.parsing import check_key
+from moevae.errors import ConfigError
+from moevae.utils.content import parsing
+from moevae.utils.content import read as read_content
+from moevae.utils.suggest import nearest
+from studies.records.study_file import Value
+
+PROFILES = Path(__file__).parent.parent / "profiles"
+_RIGHT = {
+    "title": 'title = "What is asked"',
+    "preset": 'preset = "digits"',
+    "seeds": "seeds = 5, or seeds = [0, 3, 7]",
+    "axes": "a list for each setting below [axes], such as routing.temperature = [1, 2]",
+}
+_LARGEST = 1 << 20
+"""Bytes of a profile."""
+_DEEPEST = 8
+"""Tables and lists within one another: `[axes.routing]` and a list of lists are four."""
+
+
+class Expected(BaseModel):
+    """How long the whole study takes, and where that was measured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    time: str
+    machine: str
+
+
+class Profile(BaseModel):
+    """A study as a person writes it down. Settings and axes have dotted keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    title: str
+    description: str = ""
+    preset: str
+    set: dict[str, Any] = {}
+    axes: dict[str, list[Value]] = Field(min_length=1)
+    seeds: StrictInt | list[StrictInt]
+    baseline: dict[str, Value] = {}
+    """What other cells are compared with; left out: the preset's value, or the first of the axis."""
+    design: Literal["grid", "one-at-a-time"] = "grid"
+    """`one-at-a-time` varies one axis and keeps the others at the baseline, on each data set alike."""
+    expected: Expected | None = None
+
+
+def read_profile(path: Path) -> Profile:
+    """Read a profile, named like its file unless it says; nested tables in it become dotted keys.
+
+    Raises:
+        ConfigError: not TOML, an unknown key (the nearest valid one is named), or a value of the wrong kind.
+    """
+    try:
+        with parsing(f"profile {path}", ConfigError, but=FileNotFoundError):
+            tree = tomllib.loads(read_content(path, _LARGEST).decode())
+    except FileNotFoundError as error:
+        reason = (error.strerror or "").lower()
+        known = f"those that come along: {', '.join(names())}"
+        raise ConfigError(f"profile {path}: {reason}; {known}") from None
+    try:
+        if depth(tree) > _DEEPEST:
+            raise ConfigError(f"tables within tables, more than {_DEEPEST} deep")
+        for key in tree:
+            nearest("key", key, Profile.model_fields)
+        tree.setdefault("name", path.stem)
+        for section in ("set", "axes", "baseline"):
+            if isinstance(tree.get(section), dict):
+                tree[section] = dict(overrides.leaves(tree[section]))
+                for key in tree[section]:
+                    check_key(key)
+        return Profile.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        right = _RIGHT.get(str(first["loc"][0]))
+        hint = f"; right would be {right}" if right else ""
+        raise ConfigError(f"profile {path.name}: {where}: {first['msg'].lower()}{hint}") from None
+    except ConfigError as error:
+        raise ConfigError(f"profile {path.name}: {error}") from None
+
+
+def names() -> list[str]:
+    """Return the names of the profiles that come along."""
+    return sorted(path.stem for path in PROFILES.glob("*.toml"))
+
+
+def depth(tree: Any) -> int:
+    """Return how deep tables and lists lie within one another: 0 for a value, 1 for a table of values."""
+    deepest, level = 0, [tree]
+    while level := [part for part in level if isinstance(part, dict | list)]:
+        deepest += 1
+        level = [each for part in level for each in (part.values() if isinstance(part, dict) else part)]
+    return deepest

@@ -1,0 +1,96 @@
+"""Section: merged and split classes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from moevae.data.classes import SHOWN as LARGEST
+from moevae.data.classes import largest
+from moevae.evaluation import class_overlap as merging
+from studies.analysis import cell_stats
+from studies.analysis.analyze import Analysis
+from studies.analysis.study import Run, Study
+from studies.records import store
+from studies.report.page import Page
+
+
+def sharing(analysis: Analysis, page: Page) -> None:
+    """Which classes share an expert, and which are split, and how many runs of the baseline cell do that."""
+    study, cell = analysis.study, analysis.study.baseline or 0
+    ends, histories, most = [], [], 0
+    for run in study.of_cell(cell):
+        if table := run.record.confusion:
+            counts = np.array(table.counts)
+            shown = largest(counts)
+            classes, most = [table.classes[place] for place in shown], max(most, len(table.classes))
+            ends.append(_events(counts[:, shown], classes))
+            histories.append([_events(each[:, shown], classes) for each in history(study, run).values()])
+    if not ends:
+        return
+    n, looked = len(ends), sum(bool(epochs) for epochs in histories)
+    page.head("Which classes share an expert, and which are split")
+    page.add(
+        f"In {sum(not found for found in ends)} of the {n} runs of cell {cell_stats.label(study, cell)} "
+        "there is "
+        "neither at the end. Two classes share an expert that wins more than "
+        f"{merging.MERGED:.0%} of each; a class is split where two experts or more win at least "
+        f"{merging.SPLIT:.0%} of it. At the end: on the test split. "
+        + (
+            "While it trained: after any epoch, on validation images."
+            if looked
+            else "No run held out images."
+        )
+        + (f" Only the {LARGEST} largest of {most:,} classes." if most > LARGEST else "")
+    )
+    told = Counter(event for found in ends for event in found)
+    passed = Counter(event for epochs in histories for event in set().union(*epochs))
+    rows = [
+        {
+            "what": event,
+            "at the end": f"{told[event]} of {n} runs",
+        }
+        | (
+            {
+                "while it trained": f"{passed[event]} of {looked} runs",
+                "since epoch (median)": _since(event, histories) if told[event] else "–",
+            }
+            if looked
+            else {}
+        )
+        for event in sorted(told | passed, key=lambda event: (-told[event], -passed[event], event))
+    ]
+    page.rows(rows, 10, page.keep("sharing", pd.DataFrame(rows)) if rows else "")
+
+
+def history(study: Study, run: Run) -> dict[int, np.ndarray]:
+    """Return validation images by expert and class, [K, C], by epoch; empty where the record tells none."""
+    record = store.read(store.path_of(study.folder, run.record.fingerprint))
+    return {
+        point.epoch: np.array([row.split() for row in point.confusion], dtype=int)
+        for point in record.curve
+        if point.confusion
+    }
+
+
+def _events(counts: np.ndarray, classes: Sequence[str]) -> set[str]:
+    """Return what is shared, in words that are the same in every run: experts have other numbers in each."""
+    pairs = (pair for together in merging.merged(counts).values() for pair in combinations(together, 2))
+    return {f"{classes[a]} and {classes[b]} share an expert" for a, b in pairs} | {
+        f"{classes[c]} is split" for c in merging.split(counts)
+    }
+
+
+def _since(event: str, histories: Sequence[Sequence[set[str]]]) -> str:
+    """Return the median epoch from which on runs had it to their end, over the runs that ended with it."""
+    begun = []
+    for epochs in histories:
+        without = [number for number, found in enumerate(epochs, 1) if event not in found]
+        start = max(without, default=0) + 1
+        if start <= len(epochs):
+            begun.append(start)
+    return f"{np.median(begun):g}" if begun else "–"

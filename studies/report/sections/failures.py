@@ -1,0 +1,43 @@
+"""Section: failed, missing and unreadable runs."""
+
+from __future__ import annotations
+
+from studies.analysis.study import Run, Study
+from studies.report.markdown import escape
+from studies.report.page import FOLDED, Page
+from studies.report.sections.setup import cell_in_words
+
+
+def losses(study: Study, page: Page) -> None:
+    """The runs that failed or are missing, and the files that could not be read."""
+    rows = [
+        {"cell": cell_in_words(study, run.cell), "seed": str(run.seed), "what": f"failed{_when(run)}"}
+        for run in study.failed
+    ]
+    rows += [
+        {"cell": peer.name, "seed": str(run.seed), "what": f"failed{_when(run)}"}
+        for peer in study.peers
+        for run in peer.runs
+        if not run.complete
+    ]
+    rows += [
+        {"cell": cell_in_words(study, cell), "seed": str(seed), "what": "missing: no record"}
+        for cell, seed in study.missing
+    ]
+    rows += [
+        {"cell": name, "seed": str(seed), "what": "missing: no record"} for name, seed in study.missing_peers
+    ]
+    if not (rows or study.unread):
+        return
+    page.head("Failed, missing, unread")
+    page.rows(rows, 20, "[tables/runs.csv](tables/runs.csv)")
+    page.add("\n".join(f"- not counted: {escape(reason)}" for reason in study.unread[:FOLDED]))
+    if len(study.unread) > FOLDED:
+        page.add(f"And {len(study.unread) - FOLDED} more files.")
+
+
+def _when(run: Run) -> str:
+    failure = run.record.failure
+    if failure is None:
+        return ", no reason left"
+    return f"{'' if failure.epoch is None else f' in epoch {failure.epoch}'}: {failure.reason}"

@@ -1,0 +1,55 @@
+"""Section: the commands that make the study, its page and its rows again."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+from typing import Any
+
+import pandas as pd
+
+from moevae.config import overrides
+from moevae.config.presets import PRESETS
+from studies.analysis import cell_stats
+from studies.analysis.study import Study
+from studies.report import markdown
+from studies.report.page import FOLDED, Page
+from studies.report.sections.setup import Tree
+
+
+def remaking(study: Study, page: Page) -> None:
+    """The commands that make the study, this page and each of its rows anew."""
+    page.head("Make it anew")
+    steps = [(study.command, "the runs"), (f"nox -s report -- {shlex.quote(study.name)}", "this page")]
+    width = max(len(typed) for typed, _ in steps)
+    page.add(markdown.code([f"{typed:<{width}}  # {words}" for typed, words in steps if typed]))
+    first = [runs[0] for cell in range(len(study.cells)) if (runs := study.of_cell(cell))]
+    rows = [(cell_stats.label(study, run.cell), command(run.record.config)) for run in first]
+    if rows:
+        lines = [f"{words}  # cell {cell}" for cell, words in rows[:FOLDED]]
+        link = page.keep("commands", pd.DataFrame(rows, columns=["cell", "command"]))
+        words = "One run of each cell; other seeds take another --seed"
+        page.fold(words, markdown.code(lines), f"All {len(rows)} of them: {link}.")
+
+
+def command(config: Tree) -> str:
+    """Return what trains this configuration alone: the preset that it is nearest to, and what differs."""
+    wanted = dict(overrides.leaves(config))
+    changes = {
+        name: {key: value for key, value in wanted.items() if preset.get(key) != value and key != "seed"}
+        for name, preset in _presets().items()
+    }
+    name = min(changes, key=lambda each: len(changes[each]))
+    parts = ["python -m moevae train", f"--preset {name}", f"--seed {wanted['seed']}"]
+    parts += [f"--set {shlex.quote(f'{key}={_value(value)}')}" for key, value in changes[name].items()]
+    return " ".join(parts)
+
+
+@functools.cache
+def _presets() -> dict[str, dict[str, Any]]:
+    return {name: dict(overrides.leaves(overrides.to_dict(make()))) for name, make in PRESETS.items()}
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,78 @@
+"""Section: what the experts of the best and the worst run draw."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from studies.analysis import cell_stats, judging
+from studies.analysis.analyze import Analysis
+from studies.analysis.study import Run, Study
+from studies.report import run_plots, tables
+from studies.report.markdown import escape
+from studies.report.page import Page
+from studies.report.sections import class_overlap
+
+
+def runs(analysis: Analysis, page: Page) -> None:
+    """What the experts of the best and the worst run draw, and which classes they take."""
+    study = analysis.study
+    alike = [run for run in study.runs if run.likelihood == study.likelihood and run.complete]
+    judge, some = judging.judge(alike), ""
+    if judge is None and (own := [run for run in alike if run.cell == (study.baseline or 0)]):
+        alike = [run for run in alike if run.objective == own[0].objective]
+        judge = judging.judge(alike)
+        some = (
+            ", among the runs of its objective" if judge is judging.LOSS else ", among the runs of its images"
+        )
+    found = [run for run in alike if judge is not None and judge.has(run)]
+    if not alike:
+        return
+    page.head("The experts of the best and the worst run")
+    if judge is None:
+        page.add(judging.REFUSAL)
+        return
+    best, worst = max(found, key=judge.score), min(found, key=judge.score)
+    page.add(
+        f"The best run has {judge.words}{some}: chosen without labels and without the test split. The worst "
+        "run is the other end of the same order."
+    )
+    for name, run in (("best", best), ("worst", worst))[: 1 + (best is not worst)]:
+        numbers = ", ".join(
+            f"{measure.label} {measure.show(run.metrics[measure.key])}" for measure in analysis.compared
+        )
+        page.add(
+            f"**The {name} run**, {judge.show(run)}: "
+            f"cell {cell_stats.label(study, run.cell)} ({escape(tables.describe(study, run.cell))}), "
+            f"seed {run.seed}; on the test split {numbers}. Record `{run.record.fingerprint}`."
+        )
+        _pictures(study, page, run, name)
+
+
+def _pictures(study: Study, page: Page, run: Run, name: str) -> None:
+    names = {"samples": ("epoch", "expert"), "reconstructions": ("", "test image")}
+    words = {
+        "samples": f"What each expert of the {name} run draws, by epoch",
+        "reconstructions": f"Test images and their reconstructions by the {name} run",
+    }
+    for kind, picture in sorted(run.record.pictures.items(), reverse=True):
+        drawn = run_plots.grid(study.folder / "records", picture, names.get(kind, ("", "")))
+        if drawn is None:
+            page.add(f"The {escape(kind)} of the {name} run cannot be shown: the file is no such picture.")
+            continue
+        page.show(f"{name} {kind}", drawn, words.get(kind, f"{kind} of the {name} run"))
+    table = run.record.confusion
+    if table is not None:
+        page.show(
+            f"{name} confusion",
+            run_plots.confusion(np.array(table.counts), table.classes),
+            f"Test images of the {name} run by expert (rows) and class (columns)",
+        )
+        by_epoch = class_overlap.history(study, run)
+        if len(by_epoch) > 1:
+            spread = np.unique(np.geomspace(1, len(by_epoch), 6).round().astype(int)) - 1
+            epochs = [list(by_epoch)[place] for place in spread]
+            page.show(
+                f"{name} confusion by epoch",
+                run_plots.confusions({epoch: by_epoch[epoch] for epoch in epochs}, table.classes),
+                f"Validation images of the {name} run by expert (rows) and class (columns), over training",
+            )

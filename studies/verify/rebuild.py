@@ -1,0 +1,46 @@
+"""Optuna's storage, made again from the records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+
+from studies.execution import plan as ledger
+from studies.execution.plan import design_of
+from studies.records import lock, study_file
+from studies.search import search as searches
+from studies.search.trials import Attempts
+from studies.storage import open as storage
+from studies.storage import ownership
+from studies.storage.study_sync import Trials
+
+
+def rebuild(folder: Path, url: str | None = None) -> int:
+    """Make the study in the storage anew from the records; return how many trials it has.
+
+    Trials that a search pruned left no record, and are gone.
+
+    Raises:
+        MoevaeError: no study in the folder, another driver works on it, or the storage cannot be opened.
+    """
+    plan = study_file.read(folder)
+    with lock.hold(folder):
+        if url is None:
+            for name in storage.FILES:
+                (folder / name).unlink(missing_ok=True)
+        with storage.opened(url or storage.default_url(folder)) as opened:
+            if any(study.study_name == plan.name for study in opened.get_all_studies()):
+                ownership.check(opened, plan.name, folder)
+                optuna.delete_study(study_name=plan.name, storage=opened)
+            if plan.search is not None:
+                search = searches.read(folder)
+                listed, found = searches.survey(search, folder)
+                recorded = {key: list(runs.values()) for key, runs in found.items()}
+                Attempts(opened, search, folder).reconcile(list(listed.values()), recorded)
+            else:
+                design = design_of(folder)
+                state = ledger.survey(design, folder)
+                pending = [task.cell.key for task in state.tasks]
+                Trials(opened, design, folder).reconcile(state.recorded, pending)
+            return len(optuna.load_study(study_name=plan.name, storage=opened).get_trials(deepcopy=False))
