@@ -11,7 +11,7 @@ from sizes import Sizes
 from torch import Tensor
 
 from moevae.training.batches import Batch
-from moevae.training.trainer import Training
+from moevae.training.trainer import Trainer
 
 PATHS: dict[str, dict[str, Any]] = {
     "soft": {},
@@ -45,7 +45,7 @@ def training_step(
 ) -> Callable[[], Tensor]:
     """Return a function that trains one step, data included, and returns the loss of each run."""
     configs = [sizes.config(changes, seed) for seed in range(runs)]
-    training = Training(configs, sizes.images(), device)
+    training = Trainer(configs, sizes.images(), device)
     if compiled:
         compile_model(training)
 
@@ -57,7 +57,7 @@ def training_step(
     return lambda: training.step(0, next(feed)).total
 
 
-def compile_model(training: Training) -> None:
+def compile_model(training: Trainer) -> None:
     """Have the forward pass compiled, and with it the backward pass; on a GPU, replayed as CUDA graphs."""
     mode = "reduce-overhead" if training.device.type == "cuda" else None
     model = training.working.model

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-from moevae.data.binarization import gray
+from moevae.data.binarization import to_float
 from moevae.distributions import bernoulli_log_prob
 from moevae.evaluation import clustering
 from moevae.evaluation.iwae import BLOCK, iwae_bound
 from moevae.models.mixture import Mixture
 from moevae.nn.grouped_linear import grouped_linear
 from moevae.training.batches import Batches
-from moevae.training.trainer import Training
-from moevae.utils.rng import Streams
+from moevae.training.trainer import Trainer
+from moevae.utils.rng import RunGenerators
 
 
 @pytest.mark.benchmark(group="data")
@@ -25,7 +25,7 @@ def test_batches(measure, device, plan, binarization):
     feed = Batches([sizes.config({"data.binarization": binarization})], sizes.images().train, device)
     found = measure(
         f"batches, {binarization}",
-        lambda: [batch.seen for batch in feed.epoch()],
+        lambda: [batch.target for batch in feed.epoch()],
         images=feed.steps * feed.size,
     )
     shown = found[0][0]
@@ -74,12 +74,12 @@ def test_iwae_chunks(measure, device, plan, chunk):
     """All experts and 16 samples of a block of images: the chunk is a matter of memory, not of numbers."""
     sizes, samples = plan.mixture, 16
     experts = Mixture(sizes.config().model, (sizes.side, sizes.side), (0,)).to(device).experts
-    x = gray(sizes.images().train[None, :BLOCK]).to(device)
+    x = to_float(sizes.images().train[None, :BLOCK]).to(device)
     chosen = torch.arange(sizes.experts, device=device)[None, :, None].expand(1, -1, BLOCK)
     log_prior = torch.full((1, sizes.experts), -math.log(sizes.experts), device=device)
 
     def bound(chunk):
-        return iwae_bound(experts, x, chosen, log_prior, Streams([0], "bench", device), samples, chunk)
+        return iwae_bound(experts, x, chosen, log_prior, RunGenerators([0], "bench", device), samples, chunk)
 
     found = measure(f"{samples} samples", lambda: bound(chunk), images=BLOCK, chunk=chunk)
     torch.testing.assert_close(found[0], bound(samples), rtol=1e-5, atol=0)
@@ -122,7 +122,7 @@ def test_grouped(measure, device, plan, at_batches):
 @pytest.mark.benchmark(group="training epoch by number of images")
 def test_epoch(measure, device, plan, at_counts):
     sizes = plan.small
-    training = Training([sizes.config({"train.epochs": 10**6})], sizes.images(at_counts), device)
+    training = Trainer([sizes.config({"train.epochs": 10**6})], sizes.images(at_counts), device)
     found = measure(
         "digits' sizes", training.epoch, images=at_counts, rounds=min(plan.rounds, 5), images_seen=at_counts
     )

@@ -30,7 +30,7 @@ WHOLE = 30.0
 def design(folder: Path, cells: int) -> designs.Design:
     text = PROFILE.replace("seeds = 3", "seeds = 1").replace("[0, 20]", str(list(range(cells))))
     (folder / "toy.toml").write_text(text.replace("[0.5, 1]", "[1]"))
-    return designs.load(str(folder / "toy.toml"))
+    return designs.load_design(str(folder / "toy.toml"))
 
 
 def test_overhead_of_a_toy_cell(benchmark, tmp_path):
@@ -67,7 +67,7 @@ def large(tmp_path_factory):
 
 
 def _open(toys: designs.Design, folder: Path) -> None:
-    state = plan.survey(toys, folder)
+    state = plan.make_plan(toys, folder)
     assert len(state.recorded) == 10_000
     assert not state.refused
     with storage.opened(storage.default_url(folder)) as opened:

@@ -9,7 +9,7 @@ from moevae.config.presets import digits
 from moevae.data.datasets import load_images, load_labels
 from moevae.evaluation import clustering
 from moevae.evaluation.evaluate import evaluate
-from moevae.training.trainer import Training
+from moevae.training.trainer import Trainer
 
 QUANTITIES = ("nmi", "mixture_elbo", "marginal_elbo")
 
@@ -20,7 +20,7 @@ LONGER = "top-1, twice the epochs"
 
 def quality(configs, images, labels, device, compiled=False):
     """Each quantity of the test split, one a run."""
-    training = Training(configs, images, device)
+    training = Trainer(configs, images, device)
     if compiled:
         compile_model(training)
     while not training.done:

@@ -10,7 +10,7 @@ import torch
 from naive_process import contestant
 from steps import training_step
 
-from moevae.training.trainer import Training
+from moevae.training.trainer import Trainer
 
 pytestmark = pytest.mark.benchmark(group="cliffs")
 
@@ -51,7 +51,7 @@ def test_threads_that_wait_beside_threads_that_spin(measure, plan, pytestconfig)
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_adam(measure, device, plan, fused):
-    training = Training([plan.mixture.config()], plan.mixture.images(), device)
+    training = Trainer([plan.mixture.config()], plan.mixture.images(), device)
     parameters = list(training.model.parameters())
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)

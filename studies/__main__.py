@@ -13,7 +13,7 @@ from studies.cli.ablate import ablate
 from studies.cli.listing import folder_of, list_all
 from studies.cli.options import Ablate, Dashboard, List, Options, RebuildStorage, Report, Search, Verify
 from studies.cli.report import report
-from studies.utils.signals import Stopped, end_at_once, terminable
+from studies.utils.signals import Terminated, end_at_once, terminable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def _run(options: Options, typed: Sequence[str]) -> int:
                     return rebuild_storage(options, folder_of(options.study, options.results))
     except KeyboardInterrupt:  # the command has told already what stays
         return 130
-    except Stopped:
+    except Terminated:
         return 143
 
 

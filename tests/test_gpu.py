@@ -14,7 +14,7 @@ from moevae.data.datasets import Images
 from moevae.evaluation.evaluate import evaluate
 from moevae.training.fit import fit
 from moevae.training.population import Population
-from moevae.training.trainer import Training
+from moevae.training.trainer import Trainer
 from moevae.utils import devices
 from studies.__main__ import main
 
@@ -53,7 +53,7 @@ def taken(work):
 @pytest.mark.parametrize("sizes", [EVEN, ODD], ids=["even", "odd"])
 def test_the_cpu_and_cuda_agree_in_the_loss(sizes):
     run, data = config(sizes | {"train.batch_size": 96}), images()
-    here, there = (Training([run], data, torch.device(kind)) for kind in ("cpu", "cuda"))
+    here, there = (Trainer([run], data, torch.device(kind)) for kind in ("cpu", "cuda"))
     there.model.load_state_dict(here.model.state_dict())
     x, noise = data.train[None].round(), here.latent.normal(run.model.num_experts, 96, run.model.latent_dim)
     expected = here.objective(here.model(x, noise, torch.ones(1)))
@@ -74,7 +74,7 @@ def test_company_changes_rounding_at_most(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_interrupted_goes_on(kind):
     configs, data = population(ODD, kind, **{"train.epochs": 3}), images()
-    whole, first, second = (Training(configs, data, CUDA) for _ in range(3))
+    whole, first, second = (Trainer(configs, data, CUDA) for _ in range(3))
     told = [whole.epoch() for _ in range(3)]
     first.epoch()
     second.restore(*first.state())
@@ -108,7 +108,7 @@ def waits():
 )
 def test_a_step_does_not_wait_for_the_device(changes, most, request):
     """A wait lets the device idle until the next step's kernels are given to it."""
-    training = Training([config(changes, seed=seed) for seed in range(2)], images(), CUDA)
+    training = Trainer([config(changes, seed=seed) for seed in range(2)], images(), CUDA)
     first, second, *_ = training.batches.epoch()
     training.step(0, first)
     request.getfixturevalue("waits")

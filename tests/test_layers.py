@@ -1,4 +1,5 @@
-"""Each package imports from the floors below its own, never from one above: a declared list, checked import by import.
+"""Each package imports from the floors below its own, never from one above: a declared list, checked import
+by import.
 
 Imports within functions and for type checking count like any other: they tie modules just as much.
 """
@@ -118,7 +119,12 @@ def test_no_import_leads_upward(package):
 
 
 def test_the_core_knows_nothing_of_studies():
-    wrong = [str(each) for path in files("moevae") for each in imports_of(path) if each.target.startswith("studies")]
+    wrong = [
+        str(each)
+        for path in files("moevae")
+        for each in imports_of(path)
+        if each.target.startswith("studies")
+    ]
     assert not wrong, "\n".join(wrong)
 
 

@@ -37,7 +37,7 @@ def test_its_profile_is_one(tmp_path):
     (text,) = blocks("toml")
     path = tmp_path / "own.toml"
     path.write_text(text, encoding="utf-8")
-    design = designs.load(str(path))
+    design = designs.load_design(str(path))
     assert len(design.cells) == 4
     assert len(design.seeds) == 5
 

@@ -11,20 +11,20 @@ from torch import Tensor
 from moevae.cli.evaluate import check
 from moevae.cli.options import Explore
 from moevae.cli.sample import draw
-from moevae.data.binarization import evaluated, gray
+from moevae.data.binarization import evaluated, to_float
 from moevae.data.datasets import Images, load_images
 from moevae.errors import CheckpointError, ConfigError
 from moevae.evaluation.evaluate import evaluate
 from moevae.training import checkpoint
 from moevae.training.checkpoint import Trained
 from moevae.utils import devices
-from moevae.utils.io import obstacle, write_atomically
-from moevae.utils.rng import Streams
+from moevae.utils.io import why_unwritable, write_atomically
+from moevae.utils.rng import RunGenerators
 from moevae.visualization import latent as exploration
 from moevae.visualization import samples as figures
 from moevae.visualization import style
 
-MOST = 20
+MOST_PAIRS = 20
 """Samples of each expert that a picture has room for."""
 STEPS = 9
 """Images on the way from one image to another."""
@@ -35,11 +35,11 @@ REACH, STRIDE = 3.0, 0.5
 def explore(options: Explore) -> int:
     """Write a folder of PNGs and print their paths."""
     folder = options.output or options.checkpoint.with_name(f"{options.checkpoint.stem}-explored")
-    if not 1 <= options.count <= MOST:
-        raise ConfigError(f"--count {options.count}: between 1 and {MOST}")
+    if not 1 <= options.count <= MOST_PAIRS:
+        raise ConfigError(f"--count {options.count}: between 1 and {MOST_PAIRS}")
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise ConfigError(f"--seed {options.seed}: between 0 and 2^63 - 1")
-    if hindrance := obstacle(folder):
+    if hindrance := why_unwritable(folder):
         raise ConfigError(f"--output {folder}: {hindrance}")
     trained = checkpoint.load(options.checkpoint)
     config = trained.config
@@ -71,8 +71,8 @@ def _neighbors(
 ) -> dict[str, bytes]:
     """Draw samples of each expert above the training images nearest to them."""
     samples = draw(trained.model, count, seed)[list(experts)]  # [experts, count, D]
-    train = gray(images.train)
-    places, distances = exploration.nearest(samples.flatten(0, 1), train)
+    train = to_float(images.train)
+    places, distances = exploration.nearest_images(samples.flatten(0, 1), train)
     pairs = torch.stack([samples, train[places].view_as(samples)], dim=1).flatten(0, 1)
     rows = [words for expert in experts for words in (f"expert {expert}", "nearest")]
     columns = [str(number) for number in range(1, count + 1)]
@@ -84,7 +84,7 @@ def _ways(
     trained: Trained, seen: Tensor, assignments: Tensor, seed: int, experts: Sequence[int]
 ) -> dict[str, bytes]:
     """Draw each expert's way between two test images of its own, the images themselves at both ends."""
-    order = Streams([seed], "pairs of images").permutations(len(seen))
+    order = RunGenerators([seed], "pairs of images").permutations(len(seen))
     pairs = exploration.own_pairs(assignments, trained.config.model.num_experts, order)  # [1, K, 2]
     first, second = seen[pairs].unbind(2)  # [1, K, D]
     inner = exploration.interpolations(trained.model, first, second, STEPS)  # [1, K, STEPS, D]

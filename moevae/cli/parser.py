@@ -23,7 +23,7 @@ from moevae.config.overrides import keys
 from moevae.errors import ConfigError, MoevaeError
 from moevae.utils.io import at_home
 from moevae.utils.redaction import learn, redacting
-from moevae.utils.suggest import is_text, nearest
+from moevae.utils.suggest import closest_name, is_text
 
 MENDABLE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG),
@@ -58,7 +58,7 @@ def parse(
         learn(word.partition("=")[2] if word.startswith("--") else word)
     try:
         if typed and not typed[0].startswith("-"):
-            nearest("command", typed[0], [each.name for each in commands])
+            closest_name("command", typed[0], [each.name for each in commands])
         with contextlib.redirect_stderr(told):
             options = tyro.cli(
                 _union(commands, chosen=typed[0] if typed else ""),

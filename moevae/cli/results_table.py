@@ -85,7 +85,7 @@ def loads(scores: Sequence[Score], names: Sequence[str]) -> str:
 def shared(scores: Sequence[Score], names: Sequence[str]) -> str:
     """Return which experts took several classes and who divides classes, a paragraph a run."""
     told = {
-        name: class_overlap.in_words(np.array(each.confusion.counts), each.confusion.classes)
+        name: class_overlap.describe_overlap(np.array(each.confusion.counts), each.confusion.classes)
         for each, name in zip(scores, names, strict=True)
         if each.confusion
     }

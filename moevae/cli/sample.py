@@ -12,11 +12,11 @@ from moevae.cli.options import Sample
 from moevae.errors import CheckpointError, ConfigError
 from moevae.models.mixture import Mixture
 from moevae.training import checkpoint
-from moevae.utils.io import obstacle, write_atomically
-from moevae.utils.rng import Streams
+from moevae.utils.io import why_unwritable, write_atomically
+from moevae.utils.rng import RunGenerators
 from moevae.visualization import samples
 
-MOST = 1000
+MOST_IMAGES = 1000
 """Images of each expert in one picture."""
 GAP = 4
 """Pixels of the picture between images."""
@@ -48,21 +48,21 @@ def sample(options: Sample) -> int:
 
 def draw(model: Mixture, count: int, seed: int) -> Tensor:
     """Return mean images drawn from each expert's prior by a seed, [K, count, D], of a population of one."""
-    stream = Streams([seed], "pictures", model.device)
+    stream = RunGenerators([seed], "pictures", model.device)
     noise = stream.normal(model.config.num_experts, count, model.latent_size)
-    return torch.cat([model.draw(part)[0] for part in noise.split(256, dim=2)], dim=1)
+    return torch.cat([model.decode_prior_samples(part)[0] for part in noise.split(256, dim=2)], dim=1)
 
 
 def _check(options: Sample, path: Path) -> None:
-    if not 1 <= options.count <= MOST:
-        raise ConfigError(f"--count {options.count}: between 1 and {MOST}")
+    if not 1 <= options.count <= MOST_IMAGES:
+        raise ConfigError(f"--count {options.count}: between 1 and {MOST_IMAGES}")
     if options.scale is not None and not 1 <= options.scale <= 32:
         raise ConfigError(f"--scale {options.scale}: between 1 and 32")
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise ConfigError(f"--seed {options.seed}: between 0 and 2^63 - 1")
     if path.suffix.lower() != ".png":
         raise ConfigError(f"--output {path}: the picture is a PNG, so give a name that ends in .png")
-    hindrance = obstacle(path.parent)
+    hindrance = why_unwritable(path.parent)
     if hindrance:
         raise ConfigError(f"--output {path}: {hindrance}")
 

@@ -29,10 +29,10 @@ from moevae.training.checkpoint import Trained
 from moevae.training.population import Population
 from moevae.utils import devices
 from moevae.utils.identity import differences
-from moevae.utils.io import obstacle
+from moevae.utils.io import why_unwritable
 from moevae.utils.progress import Note, watching
 
-SHOWN = {"mixture_elbo": "ELBO", "nmi": "NMI"}
+SHOWN_METRICS = {"mixture_elbo": "ELBO", "nmi": "NMI"}
 """Metrics that a line of progress has room for."""
 
 
@@ -72,7 +72,7 @@ def train(options: Train) -> int:
     configs = dry_run.configurations(options)
     device = devices.resolve(options.device)
     devices.prepare()
-    hindrance = obstacle(options.output)
+    hindrance = why_unwritable(options.output)
     if hindrance:
         raise CheckpointError(f"--output {options.output}: {hindrance}")
     images = load_images(configs[0].data, options.data_root)
@@ -84,7 +84,7 @@ def train(options: Train) -> int:
     missing = [config for config in configs if config not in there]
     if missing:
         origin = _origin(missing[0], images, labels, device)
-        kept = snapshots.place(options.output, missing, origin)
+        kept = snapshots.snapshot_path(options.output, missing, origin)
         try:
             results += _train(missing, images, labels, device, options, origin, told)
             kept.unlink(missing_ok=True)
@@ -155,7 +155,7 @@ def _train(
     runs = f"{count} runs" if count > 1 else "1 run"
     _say(told, f"Training {runs} on {len(images.train):,} images of {data}\non {where}")
     with watching(told) as note:
-        fit = snapshots.carry_on(
+        fit = snapshots.train_with_snapshots(
             Population(configs, images, device),
             options.output,
             origin,
@@ -177,7 +177,7 @@ def _train(
 
 def _note(
     note: Note,
-    progress: core.Progress,
+    progress: core.EpochStats,
     configs: Sequence[RunConfig],
     images: Images,
     labels: Labels | None,
@@ -187,13 +187,13 @@ def _note(
     numbers = {"loss": fmean(progress.losses[run] for run in alive)} if alive else {}
     if alive and len(images.validation):
         found = result_schema.score(progress.model, configs, images, labels, "validation", importance=False)
-        for name, word in SHOWN.items():
+        for name, word in SHOWN_METRICS.items():
             if name in found[0].metrics:
                 numbers[f"validation {word}"] = fmean(found[run].metrics[name] for run in alive)
     note(progress.epoch, progress.epochs, numbers or {"loss": math.nan})
 
 
-def _failure(fit: core.Fit, run: int, by_split: dict[Split, list[Score]]) -> str | None:
+def _failure(fit: core.FitResult, run: int, by_split: dict[Split, list[Score]]) -> str | None:
     failure = fit.failures[run]
     if failure:
         return f"{failure.reason} in epoch {failure.epoch}, step {failure.step}"
@@ -201,7 +201,7 @@ def _failure(fit: core.Fit, run: int, by_split: dict[Split, list[Score]]) -> str
     return next((f"{words} on the {split} split" for split, words in broken if words), None)
 
 
-def _save(path: Path, fit: core.Fit, run: int, images: Images, labels: Labels | None) -> None:
+def _save(path: Path, fit: core.FitResult, run: int, images: Images, labels: Labels | None) -> None:
     digests = images.sha256, labels.sha256 if labels else ""
     try:
         checkpoint.save(path, fit, run, *images.size, *digests)

@@ -15,7 +15,7 @@ from moevae.config.objectives import BESIDE_MEMBERS, MEMBERS, member
 from moevae.config.schema import ADDED, SCHEMA, RunConfig
 from moevae.errors import ConfigError
 from moevae.utils.content import shortened
-from moevae.utils.suggest import nearest
+from moevae.utils.suggest import closest_name
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def override(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     tree = to_dict(config)
     for key, value in changes.items():
         if key == "objective":
-            chosen = asdict(cast(Any, MEMBERS[nearest("objective", str(value), MEMBERS)]))
+            chosen = asdict(cast(Any, MEMBERS[closest_name("objective", str(value), MEMBERS)]))
             tree["objective"] = chosen | {name: tree["objective"][name] for name in BESIDE_MEMBERS}
             continue
         check_known(key)
@@ -97,7 +97,7 @@ def keys() -> tuple[str, ...]:
 def check_known(key: str) -> None:
     """Raise ConfigError unless a configuration has this key; the nearest one is named."""
     if key not in keys():
-        nearest("key", key, keys())
+        closest_name("key", key, keys())
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -11,7 +11,7 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 from moevae.config import overrides
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
-from moevae.utils.suggest import nearest
+from moevae.utils.suggest import closest_name
 
 MOST_SEEDS = 10_000
 
@@ -42,7 +42,7 @@ def check_key(key: str) -> None:
     """Raise ConfigError unless the key is one of a configuration's, the seed apart."""
     if key == "seed":
         raise ConfigError("the seed is no setting: use seeds, or --seeds")
-    nearest("key", key, ("objective", *overrides.keys()))
+    closest_name("key", key, ("objective", *overrides.keys()))
 
 
 def parse_memory(text: str | None) -> int | None:

@@ -14,7 +14,7 @@ from moevae.config.schema import (
     RunConfig,
     TrainConfig,
 )
-from moevae.utils.suggest import nearest
+from moevae.utils.suggest import closest_name
 
 
 def digits() -> RunConfig:
@@ -155,4 +155,4 @@ def preset(name: str) -> RunConfig:
     Raises:
         ConfigError: there is none; the message names the nearest.
     """
-    return PRESETS[nearest("preset", name, PRESETS)]()
+    return PRESETS[closest_name("preset", name, PRESETS)]()

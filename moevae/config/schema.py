@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from moevae.config.types import Count, Finite, NonNegative, Positive, Share, Shares
 from moevae.errors import ConfigError
-from moevae.utils.suggest import is_text, nearest
+from moevae.utils.suggest import closest_name, is_text
 
 SCHEMA = 1
 """Version of the configuration's meaning: part of every fingerprint."""
@@ -49,7 +49,7 @@ class DataConfig:
         if not self.name.startswith("npz:"):
             if self.name.endswith(".npz"):
                 raise ConfigError(f"unknown data set {self.name!r}: did you mean npz:{self.name}?")
-            nearest("data set", self.name, (*DATASETS, "npz:PATH"))
+            closest_name("data set", self.name, (*DATASETS, "npz:PATH"))
         return self
 
 
@@ -303,7 +303,7 @@ PER_RUN = (
 """What may differ between the runs of one population."""
 
 
-def shape(config: RunConfig) -> RunConfig:
+def population_key(config: RunConfig) -> RunConfig:
     """Return the configuration with what is per run neutral: runs with equal shapes train together."""
     return replace(
         config,

@@ -15,7 +15,7 @@ import numpy as np
 
 from moevae.errors import ConfigError, DataError
 from moevae.utils import content
-from moevae.utils.suggest import nearest
+from moevae.utils.suggest import closest_name
 
 _LONGEST = 1 << 16
 """Bytes within which an array's header ends."""
@@ -39,7 +39,7 @@ class Archive:
         for member in file.infolist():
             name = member.filename.removesuffix(".npy")
             try:
-                nearest("array", name, names)
+                closest_name("array", name, names)
             except ConfigError as error:
                 raise DataError(f"{what}: {error}") from None
             if name in self.headers:

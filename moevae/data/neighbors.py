@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moevae.data.binarization import gray
+from moevae.data.binarization import to_float
 from moevae.utils.rng import generator
 
 NEAREST = 10
@@ -38,7 +38,7 @@ def distances(images: Tensor, seed: int) -> Tensor:
     """
     from sklearn.neighbors import NearestNeighbors  # slow to import, and often not needed
 
-    points = gray(images.cpu())
+    points = to_float(images.cpu())
     count = len(points)
     chosen = torch.randperm(count, generator=generator(seed, "neighbors"))[:REFERENCE]
     rank = max(1, round(NEAREST * len(chosen) / count))
@@ -51,7 +51,7 @@ def distances(images: Tensor, seed: int) -> Tensor:
 
 
 @functools.lru_cache(maxsize=1)
-def nearest(images: Tensor) -> Tensor:
+def nearest_neighbors(images: Tensor) -> Tensor:
     """Return the places of the nearest other images, nearest first, [N, 10] int64; fewer where N is small.
 
     Near is by the Hellinger distance between images as distributions of ink, sqrt(1 - sum sqrt(p p')), along
@@ -67,7 +67,7 @@ def nearest(images: Tensor) -> Tensor:
     count, pixels = images.shape
     if count == 1:
         return torch.zeros(1, 1, dtype=torch.int64)
-    points = functional.normalize(gray(images.cpu()).sqrt(), dim=1).numpy()
+    points = functional.normalize(to_float(images.cpu()).sqrt(), dim=1).numpy()
     with (
         threadpool_limits(1, user_api="blas"),  # more would round otherwise, and so pick other neighbors
         np.errstate(invalid="ignore"),  # equal images have no variance to explain

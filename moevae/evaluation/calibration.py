@@ -18,7 +18,7 @@ BINS = 15
 
 
 @dataclass(frozen=True)
-class Reliability:
+class ReliabilityCurve:
     """Images by how confident the gate was in the class it named."""
 
     images: np.ndarray
@@ -64,7 +64,7 @@ def class_probs(gate_probs: np.ndarray, classes: np.ndarray, num_classes: int) -
     return gate_probs.T @ np.eye(num_classes)[classes]
 
 
-def reliability(probs: np.ndarray, labels: np.ndarray) -> Reliability:
+def reliability(probs: np.ndarray, labels: np.ndarray) -> ReliabilityCurve:
     """Return confidence and accuracy by bins of confidence; probs [N, C], labels [N]."""
     confidence = probs.max(1)
     right = probs.argmax(1) == labels
@@ -72,7 +72,7 @@ def reliability(probs: np.ndarray, labels: np.ndarray) -> Reliability:
     bins = np.searchsorted(np.arange(1, BINS) / BINS, confidence, side="left")
     images = np.bincount(bins, minlength=BINS)
     filled = np.maximum(images, 1)
-    return Reliability(
+    return ReliabilityCurve(
         images=images,
         confidence=np.bincount(bins, confidence, BINS) / filled,
         accuracy=np.bincount(bins, right, BINS) / filled,
@@ -92,7 +92,7 @@ def brier(probs: np.ndarray, labels: np.ndarray) -> float:
 
 def calibrated(
     gate_probs: np.ndarray, labels: np.ndarray, num_classes: int, naming: np.ndarray
-) -> tuple[dict[str, float], Reliability]:
+) -> tuple[dict[str, float], ReliabilityCurve]:
     """Return `ece` and `brier` of a gate as a classifier that was never told a class, and the bins behind.
 
     Args:

@@ -30,7 +30,7 @@ def split(counts: np.ndarray) -> dict[int, tuple[int, ...]]:
     return {int(c): _places(divides[:, c]) for c in np.flatnonzero(divides.sum(0) > 1)}
 
 
-def in_words(counts: np.ndarray, classes: Sequence[str]) -> list[str]:
+def describe_overlap(counts: np.ndarray, classes: Sequence[str]) -> list[str]:
     """Return a sentence a merge (shares are of the expert's images) and a split (shares are of the class's).
 
     Args:

@@ -15,18 +15,18 @@ import torch
 from torch import Tensor
 
 from moevae.config.schema import RunConfig
-from moevae.data.binarization import evaluated, gray
+from moevae.data.binarization import evaluated, to_float
 from moevae.data.datasets import Images
 from moevae.distributions import kl_categorical
 from moevae.errors import DataError
 from moevae.evaluation import memory as budget
 from moevae.evaluation.iwae import BLOCK, TOGETHER, iwae_bounds, marginal_bounds, marginal_samples
-from moevae.models.mixture import Mixture, Terms
+from moevae.models.mixture import Mixture, MixtureTerms
 from moevae.objectives.bounds import hard_elbo, log_joint, mixture_elbo
 from moevae.objectives.load_balancing import kl_to_prior, log_importance, log_priors
 from moevae.objectives.objective import gate_information
 from moevae.training.schedules import temperatures
-from moevae.utils.rng import Streams
+from moevae.utils.rng import RunGenerators
 
 Split = Literal["train", "validation", "test"]
 
@@ -118,7 +118,7 @@ def evaluate(
         if not fit:
             return [
                 evaluate(
-                    model.alone(run),
+                    model.select_run(run),
                     [config],
                     images,
                     split,
@@ -155,14 +155,14 @@ def _evaluate(
     seen = evaluated(images, configs[0].data, split).to(model.device)
     heat = temperatures(configs, 1.0, model.gate)
     log_prior = log_priors(configs, model.config.num_experts).to(next(model.parameters()))
-    noise = Streams([config.seed for config in configs], f"evaluation of {split}", model.device)
+    noise = RunGenerators([config.seed for config in configs], f"evaluation of {split}", model.device)
     parts: dict[str, list[Tensor]] = defaultdict(list)
     samples = configs[0].evaluation.num_samples
     width = step if samples <= TOGETHER else BLOCK  # so that an image's noise is drawn without a break
     fixed = itertools.repeat(None) if assignments is None else assignments.to(model.device).split(width, 1)
     for x, kept, chosen in zip(seen.split(width), stored.split(width), fixed, strict=False):
         shape = len(configs), *x.shape  # [R, B, D]
-        views = x.expand(shape), gray(kept).expand(shape)
+        views = x.expand(shape), to_float(kept).expand(shape)
         terms = _look(model, views, noise, heat, samples)
         terms = terms if chosen is None else terms.assigned(chosen)
         for name, value in _per_image(terms, log_prior).items():
@@ -201,7 +201,7 @@ def _sampled_bounds(
     """Return the bounds that take many samples of z, [R] each; joint and log_probs [R, K, N]."""
     found: dict[str, list[Tensor]] = defaultdict(list)
     for run, config in enumerate(configs):
-        experts, prior = model.alone(run).experts, log_prior[run]
+        experts, prior = model.select_run(run).experts, log_prior[run]
         bounds, gaps = marginal_bounds(experts, config, seen, log_probs[run], prior, split, room)
         found["marginal_elbo"].append(bounds.mean())
         found["gate_gap"].append(gaps.mean())
@@ -213,8 +213,8 @@ def _sampled_bounds(
 
 
 def _look(
-    model: Mixture, views: tuple[Tensor, Tensor], noise: Streams, temperature: Tensor, samples: int
-) -> Terms:
+    model: Mixture, views: tuple[Tensor, Tensor], noise: RunGenerators, temperature: Tensor, samples: int
+) -> MixtureTerms:
     """Return the terms of a batch, as seen and gray, the reconstruction averaged over the samples."""
     x, shades = views
     shape = (model.config.num_experts, BLOCK, model.latent_size)
@@ -228,10 +228,10 @@ def _look(
             terms = model(x, draw, temperature, shades)
             recon.append(terms.recon_log_prob)
         total = total + torch.stack(recon).sum(0)
-    return Terms(terms.gate_log_probs, total / samples, terms.kl_z)
+    return MixtureTerms(terms.gate_log_probs, total / samples, terms.kl_z)
 
 
-def _per_image(terms: Terms, log_prior: Tensor) -> dict[str, Tensor]:
+def _per_image(terms: MixtureTerms, log_prior: Tensor) -> dict[str, Tensor]:
     """Return each quantity per image, [R, B], or per image and expert, [R, K, B]; log pi [R, K]."""
     log_q = terms.gate_log_probs
     q = log_q.exp()

@@ -13,7 +13,7 @@ from moevae.config.schema import RunConfig
 from moevae.models.dispatch import Dispatch
 from moevae.models.experts import Experts, log_weights, sampled
 from moevae.objectives.bounds import log_responsibilities, mixture_elbo, tight_elbo
-from moevae.utils.rng import Streams
+from moevae.utils.rng import RunGenerators
 
 BLOCK = 128
 """Images whose noise is drawn together, so that an image's noise depends on its place alone."""
@@ -56,7 +56,7 @@ def iwae_bounds(
         room: images that there is memory to decode at once.
     """
     asked = config.evaluation
-    noise = Streams([config.seed], f"importance samples of {split}", seen.device)
+    noise = RunGenerators([config.seed], f"importance samples of {split}", seen.device)
     choices = min(asked.importance_experts or len(log_prior), len(log_prior))
     chunk = max(1, min(room, _CACHED if seen.device.type == "cpu" else room) // (choices * BLOCK))
     kept = seen[: asked.importance_images]
@@ -76,7 +76,7 @@ def iwae_bound(
     x: Tensor,
     chosen: Tensor,
     log_prior: Tensor,
-    noise: Streams,
+    noise: RunGenerators,
     samples: int,
     chunk: int,
 ) -> Tensor:
@@ -131,7 +131,7 @@ def marginal_bounds(
         split: its name.
         room: images that there is memory to decode at once.
     """
-    noise = Streams([config.seed], f"samples of the marginal bound of {split}", seen.device)
+    noise = RunGenerators([config.seed], f"samples of the marginal bound of {split}", seen.device)
     samples, room = marginal_samples(config), min(room, _CACHED) if seen.device.type == "cpu" else room
     found = [
         marginal_bound(experts, x, own, log_prior, noise, samples, room)
@@ -147,7 +147,7 @@ def marginal_bound(
     x: Tensor,
     log_probs: Tensor,
     log_prior: Tensor,
-    noise: Streams,
+    noise: RunGenerators,
     samples: int,
     room: int,
 ) -> tuple[Tensor, Tensor]:
@@ -193,7 +193,7 @@ Draw = Callable[[int], Tensor]
 """From the number of latents, Z, to one standard normal draw of each choice of each image, [R, C, B, Z]."""
 
 
-def _drawer(noise: Streams, choices: int, batch: int) -> Draw:
+def _drawer(noise: RunGenerators, choices: int, batch: int) -> Draw:
     """Return draws of whole blocks, cut to the batch: no batch decides the noise of the images after it."""
     drawn = math.ceil(batch / BLOCK) * BLOCK
     return lambda latents: noise.normal(choices, drawn, latents)[:, :, :batch]

@@ -6,7 +6,7 @@ from moevae.config.schema import DataConfig
 from moevae.data.datasets import Labels
 from moevae.data.splits import halves
 from moevae.evaluation import clustering
-from moevae.evaluation.calibration import Reliability, calibrated
+from moevae.evaluation.calibration import ReliabilityCurve, calibrated
 from moevae.evaluation.evaluate import Evaluation, Split
 
 
@@ -23,14 +23,14 @@ def agreement(found: Evaluation, labels: Labels, split: Split, data: DataConfig)
     )
 
 
-def reliability(found: Evaluation, labels: Labels, split: Split, data: DataConfig) -> Reliability:
+def reliability(found: Evaluation, labels: Labels, split: Split, data: DataConfig) -> ReliabilityCurve:
     """Return the gate's confidence and accuracy behind `ece`, by bins of confidence."""
     return _calibrated(found, labels, split, data)[1]
 
 
 def _calibrated(
     found: Evaluation, labels: Labels, split: Split, data: DataConfig
-) -> tuple[dict[str, float], Reliability]:
+) -> tuple[dict[str, float], ReliabilityCurve]:
     true = getattr(labels, split)
     naming = halves(data, split, len(true))
     return calibrated(found.gate_probs, true, len(labels.classes), naming)

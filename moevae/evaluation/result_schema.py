@@ -19,7 +19,7 @@ from moevae.models.mixture import Mixture
 
 
 @dataclass(frozen=True)
-class Confusion:
+class ConfusionCounts:
     """How many images of each class each expert won."""
 
     classes: tuple[str, ...]
@@ -38,7 +38,7 @@ class Score:
     """Share of images won by each expert."""
     importance: list[float]
     """Mean gate probability of each expert."""
-    confusion: Confusion | None
+    confusion: ConfusionCounts | None
     """None where there are no labels."""
     ledger: dict[str, list[float]]
     """Each expert's part in recon_log_prob and kl_z."""
@@ -115,6 +115,6 @@ def about_marginal(scores: Sequence[Score]) -> str:
     return textwrap.fill(told, width=79, subsequent_indent="  ") if counts else ""
 
 
-def _confusion(run: Evaluation, labels: Labels, split: Split) -> Confusion:
+def _confusion(run: Evaluation, labels: Labels, split: Split) -> ConfusionCounts:
     counts = clustering.confusion(run.assignments, getattr(labels, split), len(run.load), len(labels.classes))
-    return Confusion(labels.classes, counts.tolist())
+    return ConfusionCounts(labels.classes, counts.tolist())

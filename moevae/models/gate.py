@@ -39,7 +39,7 @@ class Gate(nn.Module):
         return at_least_float32(self._log_temperature[:, 0]).exp()
 
     @torch.no_grad()
-    def start_at(self, temperatures: Sequence[float]) -> None:
+    def init_temperature(self, temperatures: Sequence[float]) -> None:
         """Set where each run's learned temperature starts."""
         self._log_temperature[:, 0] = torch.tensor(temperatures, dtype=torch.float64).log()
 

@@ -23,7 +23,7 @@ from moevae.utils.rng import generator
 
 
 @dataclass(frozen=True)
-class Terms:
+class MixtureTerms:
     """What a look at a batch yields, per image: everything the objective and the evaluation need."""
 
     gate_log_probs: Tensor  # [R, K, B]
@@ -35,14 +35,14 @@ class Terms:
         """ELBO_k(x) = recon_log_prob - kl_z, [R, K, B]."""
         return self.recon_log_prob - self.kl_z
 
-    def assigned(self, assignments: Tensor) -> Terms:
+    def assigned(self, assignments: Tensor) -> MixtureTerms:
         """Return the terms under a one-hot gate, certain of these experts, [R, B], and out of training."""
         closed = torch.full_like(self.gate_log_probs, -math.inf)
         return replace(self, gate_log_probs=closed.scatter(1, assignments.unsqueeze(1), 0.0))
 
 
 @dataclass(frozen=True)
-class SparseTerms(Terms):
+class SparseMixtureTerms(MixtureTerms):
     """Terms of C drawn experts an image: recon_log_prob and kl_z are [R, C, B], and so is expert_elbo."""
 
     chosen: Tensor  # the drawn experts, [R, C, B]
@@ -70,7 +70,7 @@ class Mixture(nn.Module):
         """Z, the latents of an expert."""
         return latent_size(self.config)
 
-    def alone(self, run: int) -> Mixture:
+    def select_run(self, run: int) -> Mixture:
         """Return a copy of one run, as a population of one."""
         model = Mixture(self.config, self.size, self.seeds[run : run + 1]).to(next(self.parameters()))
         model.load_state_dict({name: value[run : run + 1] for name, value in self.state_dict().items()})
@@ -84,7 +84,7 @@ class Mixture(nn.Module):
         model.load_state_dict(select_experts(self, self.state_dict(), kept))
         return model
 
-    def by_gate(self, x: Tensor, gray: Tensor | None) -> Tensor:
+    def gate_input(self, x: Tensor, gray: Tensor | None) -> Tensor:
         """Return the images as the gate sees them, [R, B, D].
 
         Args:
@@ -102,7 +102,7 @@ class Mixture(nn.Module):
 
     def forward(
         self, x: Tensor, noise: Tensor, temperature: Tensor, gray: Tensor | None = None, bound: str = "elbo"
-    ) -> Terms:
+    ) -> MixtureTerms:
         """Return the terms of a batch.
 
         Args:
@@ -112,8 +112,8 @@ class Mixture(nn.Module):
             gray: the same images gray, [R, B, D]; needed where the gate looks at them.
             bound: of each expert, `elbo` or `iwae`.
         """
-        log_probs = gate_log_probs(self.gate(self.by_gate(x, gray)), temperature)
-        return Terms(log_probs, *self.experts.dense(x, noise, bound))
+        log_probs = gate_log_probs(self.gate(self.gate_input(x, gray)), temperature)
+        return MixtureTerms(log_probs, *self.experts.dense(x, noise, bound))
 
     def sparse(
         self,
@@ -123,7 +123,7 @@ class Mixture(nn.Module):
         uniform: Tensor,
         gray: Tensor | None = None,
         bound: str = "elbo",
-    ) -> SparseTerms:
+    ) -> SparseMixtureTerms:
         """Return the terms of a batch where an image is seen by C experts that its gate draws.
 
         Args:
@@ -134,13 +134,13 @@ class Mixture(nn.Module):
             gray: the same images gray, [R, B, D]; needed where the gate looks at them.
             bound: of each expert, `elbo` or `iwae`.
         """
-        log_probs = gate_log_probs(self.gate(self.by_gate(x, gray)), temperature)
+        log_probs = gate_log_probs(self.gate(self.gate_input(x, gray)), temperature)
         chosen = draw_experts(log_probs.detach(), uniform)
         dispatch = Dispatch.of(chosen, self.config.num_experts)
-        return SparseTerms(log_probs, *self.experts.sparse(x, noise, dispatch, bound), chosen)
+        return SparseMixtureTerms(log_probs, *self.experts.sparse(x, noise, dispatch, bound), chosen)
 
     @torch.no_grad()
-    def draw(self, noise: Tensor) -> Tensor:
+    def decode_prior_samples(self, noise: Tensor) -> Tensor:
         """Return mean images drawn from each expert's prior, [R, K, B, D]; noise is z, [R, K, B, Z]."""
         return self.experts.mean(noise)
 

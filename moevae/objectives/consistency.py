@@ -22,7 +22,7 @@ from moevae.config.schema import RunConfig
 from moevae.data import neighbors as nearby
 from moevae.data.augmentation import jitter, stretch
 from moevae.distributions import kl_categorical
-from moevae.utils.rng import Streams
+from moevae.utils.rng import RunGenerators
 
 PROBE = 10.0
 """Length of the step by which the gate's sensitive direction is felt, in pixel units, as in Hu et al."""
@@ -32,21 +32,21 @@ PROBE = 10.0
 class Neighborhood:
     """A batch of images, what the gate says of them, and how to ask it of others."""
 
-    ask: Callable[[Tensor], Tensor]
+    gate_log_probs_of: Callable[[Tensor], Tensor]
     """From images, [R, B, D], to log q(k|x), [R, K, B]."""
     images: Tensor  # [R, B, D]
     log_probs: Tensor  # of the images, [R, K, B]
     radius: Tensor  # of the ball around each image, in pixel units, [R, B]
     size: tuple[int, int]  # height and width of an image
-    directions: Streams
+    directions: RunGenerators
     """Of the first guesses at a sensitive direction."""
-    jitters: Streams
+    jitters: RunGenerators
     neighbor: Callable[[], Tensor]
     """Draws one of each image's nearest, as the gate sees it, [R, B, D]."""
 
     def change(self, made: Tensor) -> Tensor:
         """Return KL(q(k|x) || q(k|x')) of each image and of x', which was made from it, [R, B, D]: [R, B]."""
-        here, there = self.log_probs.detach(), self.ask(made)
+        here, there = self.log_probs.detach(), self.gate_log_probs_of(made)
         return kl_categorical(here.transpose(1, 2), there.transpose(1, 2))
 
 
@@ -87,39 +87,39 @@ def stretched_neighbors(around: Neighborhood) -> Tensor:
 
 def _agreement(around: Neighborhood, other: Tensor) -> Tensor:
     """Return -1/2 log sum_k q(k|x) q(k|x'), [R, B]."""
-    return -0.5 * (around.log_probs + around.ask(other)).logsumexp(1)
+    return -0.5 * (around.log_probs + around.gate_log_probs_of(other)).logsumexp(1)
 
 
 @dataclass(frozen=True)
-class Kind:
+class ConsistencyTerm:
     """A smoothness, and what it needs to know of all training images."""
 
     loss: Callable[[Neighborhood], Tensor]
-    ball: bool = False
+    needs_radius: bool = False
     """How far neighbors are."""
-    near: bool = False
+    needs_neighbors: bool = False
     """Which images are neighbors."""
 
 
-SMOOTHNESSES = {
-    "virtual-adversarial": Kind(virtual_adversarial, ball=True),
-    "augment": Kind(augment),
-    "neighbors": Kind(neighbors, near=True),
-    "stretched-neighbors": Kind(stretched_neighbors, near=True),
+CONSISTENCY_TERMS = {
+    "virtual-adversarial": ConsistencyTerm(virtual_adversarial, needs_radius=True),
+    "augment": ConsistencyTerm(augment),
+    "neighbors": ConsistencyTerm(neighbors, needs_neighbors=True),
+    "stretched-neighbors": ConsistencyTerm(stretched_neighbors, needs_neighbors=True),
 }
 
 SUMS = {"none": (), "both": ("virtual-adversarial", "augment")}
 """What is added up under a name that has no + in it."""
 
 
-def kinds(name: str) -> tuple[Kind, ...]:
+def consistency_terms(name: str) -> tuple[ConsistencyTerm, ...]:
     """Return what `objective.smoothness` adds up."""
-    return tuple(SMOOTHNESSES[part] for part in SUMS.get(name, name.split("+")))
+    return tuple(CONSISTENCY_TERMS[part] for part in SUMS.get(name, name.split("+")))
 
 
-def roughness(name: str, around: Neighborhood) -> Tensor:
+def consistency_loss(name: str, around: Neighborhood) -> Tensor:
     """Return the sum that `objective.smoothness` names, [R, B]; it must not be `none`."""
-    return reduce(operator.add, (kind.loss(around) for kind in kinds(name)))
+    return reduce(operator.add, (kind.loss(around) for kind in consistency_terms(name)))
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ def unit(vectors: Tensor) -> Tensor:
     return functional.normalize(vectors, dim=-1, eps=torch.finfo(vectors.dtype).tiny)
 
 
-class Smoothness:
+class ConsistencyLoss:
     """The smoothness loss of a population: the kind is shared, the weights belong to each run."""
 
     def __init__(
@@ -136,23 +136,23 @@ class Smoothness:
         """Look at the training images, [N, D], once."""
         objective, seeds = configs[0].objective, [config.seed for config in configs]
         self.name, self.size = objective.smoothness, size
-        known = kinds(self.name)
+        known = consistency_terms(self.name)
         self.weight = torch.tensor([c.objective.smoothness_weight for c in configs], device=device)
-        self.directions = Streams(seeds, "directions of the gate's neighbors", device)
-        self.jitters = Streams(seeds, "jitter of the gate's neighbors", device)
-        self.choices = Streams(seeds, "choice of the gate's neighbors", device)
+        self.directions = RunGenerators(seeds, "directions of the gate's neighbors", device)
+        self.jitters = RunGenerators(seeds, "jitter of the gate's neighbors", device)
+        self.choices = RunGenerators(seeds, "choice of the gate's neighbors", device)
         self.radius = torch.zeros(len(images), device=device)
         self.nearest = torch.zeros(len(images), 1, dtype=torch.int64, device=device)  # [N, 10] where needed
-        if any(kind.ball for kind in known):
+        if any(kind.needs_radius for kind in known):
             distances = nearby.distances(images, configs[0].data.split_seed)
             self.radius = (objective.smoothness_radius * distances).to(device)
-        if any(kind.near for kind in known):
-            self.nearest = nearby.nearest(images).to(device)
+        if any(kind.needs_neighbors for kind in known):
+            self.nearest = nearby.nearest_neighbors(images).to(device)
 
     def __call__(
         self,
-        ask: Callable[[Tensor], Tensor],
-        look: Callable[[Tensor], Tensor],
+        gate_log_probs_of: Callable[[Tensor], Tensor],
+        images_at: Callable[[Tensor], Tensor],
         images: Tensor,
         log_probs: Tensor,
         rows: Tensor,
@@ -160,23 +160,24 @@ class Smoothness:
         """Return the weighted loss of each run, in nats per image, [R]; there must be a kind.
 
         Args:
-            ask: from images, [R, B, D], to log q(k|x), [R, K, B].
-            look: from places among the training images, [R, B], to images as the gate sees them, [R, B, D].
+            gate_log_probs_of: from images, [R, B, D], to log q(k|x), [R, K, B].
+            images_at: from places among the training images, [R, B], to images as the gate sees them,
+                [R, B, D].
             images: as the gate sees them, [R, B, D].
             log_probs: what it says of them, [R, K, B].
             rows: places of the images among the training images, [R, B].
         """
         around = Neighborhood(
-            ask,
+            gate_log_probs_of,
             images,
             log_probs,
             self.radius[rows],
             self.size,
             self.directions,
             self.jitters,
-            lambda: look(self._neighbors(rows)),
+            lambda: images_at(self._neighbors(rows)),
         )
-        return self.weight * roughness(self.name, around).mean(-1)
+        return self.weight * consistency_loss(self.name, around).mean(-1)
 
     def _neighbors(self, rows: Tensor) -> Tensor:
         """Draw the place of one of each image's nearest, [R, B]."""

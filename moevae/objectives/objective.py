@@ -23,7 +23,7 @@ from torch import Tensor
 
 from moevae.config.schema import RunConfig
 from moevae.distributions import kl_categorical
-from moevae.models.mixture import SparseTerms, Terms
+from moevae.models.mixture import MixtureTerms, SparseMixtureTerms
 from moevae.objectives.bounds import log_responsibilities, tight_elbo
 from moevae.objectives.load_balancing import BALANCINGS, BIAS_MOVES, BIAS_STEP, log_importance, log_priors
 from moevae.objectives.routing import ROUTINGS, sampled_cost, soft
@@ -78,11 +78,11 @@ class Objective:
             [config.objective.balance_weight for config in configs], device=device
         )
 
-    def __call__(self, terms: Terms, uniform: Tensor | None = None) -> Tensor:
+    def __call__(self, terms: MixtureTerms, uniform: Tensor | None = None) -> Tensor:
         """Return J of each run, [R]; `uniform`, [R, K, B], is what a random routing draws by."""
         log_probs = terms.gate_log_probs
         weighing = log_probs if self.experts_steer_gate else log_probs.detach()
-        if isinstance(terms, SparseTerms):
+        if isinstance(terms, SparseMixtureTerms):
             cost = sampled_cost(weighing, terms.chosen, terms.expert_elbo)  # [R, B]
         elif self.by_posterior:
             cost = tight_cost(weighing, terms.expert_elbo, self.log_prior)
@@ -95,23 +95,23 @@ class Objective:
         )
 
     @torch.no_grad()
-    def expert_weights(self, terms: Terms, uniform: Tensor | None = None) -> Tensor:
+    def expert_weights(self, terms: MixtureTerms, uniform: Tensor | None = None) -> Tensor:
         """Return the weights of the experts' losses, [R, K, B], or [R, C, B] of drawn ones."""
-        if isinstance(terms, SparseTerms):
+        if isinstance(terms, SparseMixtureTerms):
             return torch.full_like(terms.expert_elbo, 1 / terms.expert_elbo.shape[1])
         if self.by_posterior:
             return log_responsibilities(terms.expert_elbo, self.log_prior).exp()
         return self.route(terms.gate_log_probs, uniform)
 
     @torch.no_grad()
-    def of_gate(self, terms: Terms) -> Tensor:
+    def gate_only_loss(self, terms: MixtureTerms) -> Tensor:
         """Return the part of J that does not depend on the experts, of each run, [R]."""
         log_probs = terms.gate_log_probs
         balance = self.balance_weight * self.balance(log_probs, self.log_prior)
         return self.information_weight * gate_information(log_probs) + balance
 
     @torch.no_grad()
-    def move_bias(self, bias: Tensor, terms: Terms) -> None:
+    def update_expert_bias(self, bias: Tensor, terms: MixtureTerms) -> None:
         """Move the gates' biases of experts, [R, K], after a training step, where balancing does it so."""
         if self.bias_move:
             speed = BIAS_STEP * self.balance_weight.unsqueeze(-1)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from moevae.config.schema import RunConfig
-from moevae.data.binarization import binarize_once, gray
-from moevae.utils.rng import Streams
+from moevae.data.binarization import binarize_once, to_float
+from moevae.utils.rng import RunGenerators
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Batch:
     """Training images of all runs."""
 
     rows: Tensor  # places of the images in the training split, [R, B]
-    seen: Tensor  # as the likelihood sees them, [R, B, D]
+    target: Tensor  # as the likelihood sees them, [R, B, D]
     gray: Tensor  # [R, B, D]
 
 
@@ -33,19 +33,19 @@ class Batches:
         self.binarized = binarize_once(images, data.split_seed, "train").to(device) if fixed else None
         self.size = min(configs[0].train.batch_size, len(images))
         self.steps = len(images) // self.size
-        self.order = Streams(seeds, "order", device)
-        self.threshold = Streams(seeds, "binarization", device)
+        self.order = RunGenerators(seeds, "order", device)
+        self.threshold = RunGenerators(seeds, "binarization", device)
 
     def epoch(self) -> Iterator[Batch]:
         """Yield the batches of one epoch; what does not fill a batch waits for another epoch."""
         order = self.order.permutations(len(self.images))  # [R, N]
         for step in range(self.steps):
             rows = order[:, step * self.size : (step + 1) * self.size]
-            yield Batch(rows, *self.look(rows))
+            yield Batch(rows, *self.images_at(rows))
 
-    def look(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def images_at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return images by their places in the training split, as the likelihood sees them and gray."""
-        shades = gray(rows_of(self.images, rows))
+        shades = to_float(rows_of(self.images, rows))
         return self._seen(rows, shades), shades
 
     def _seen(self, rows: Tensor, shades: Tensor) -> Tensor:

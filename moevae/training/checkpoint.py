@@ -19,7 +19,7 @@ from moevae.config.overrides import fingerprint, from_dict, to_dict
 from moevae.config.schema import RunConfig
 from moevae.errors import CheckpointError, ConfigError
 from moevae.models.mixture import Mixture
-from moevae.training.trainer import Fit
+from moevae.training.trainer import FitResult
 from moevae.utils import content
 from moevae.utils.identity import DataIdentity
 from moevae.utils.io import write_atomically
@@ -50,7 +50,7 @@ class Trained:
 
 def save(
     path: Path,
-    fit: Fit,
+    fit: FitResult,
     run: int,
     height: int,
     width: int,

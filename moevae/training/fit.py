@@ -9,7 +9,7 @@ from torch import Tensor
 
 from moevae.config.schema import RunConfig
 from moevae.data.datasets import Images
-from moevae.training.trainer import Fit, Progress, Training
+from moevae.training.trainer import EpochStats, FitResult, Trainer
 from moevae.utils import devices
 
 
@@ -18,9 +18,9 @@ def fit(
     images: Images,
     *,
     device: torch.device | str = "cpu",
-    on_epoch: Callable[[Progress], None] | None = None,
+    on_epoch: Callable[[EpochStats], None] | None = None,
     assignments: Tensor | None = None,
-) -> Fit:
+) -> FitResult:
     """Train runs of one shape together; each gets the numbers that it would get alone.
 
     Args:
@@ -35,7 +35,7 @@ def fit(
         ConfigError: no configuration, or configurations of different shapes.
         ValueError: assignments of another shape, or of experts that are not there.
     """
-    training = Training(configs, images, devices.resolve(str(device)), assignments)
+    training = Trainer(configs, images, devices.resolve(str(device)), assignments)
     while not training.done:
         progress = training.epoch()
         if on_epoch:

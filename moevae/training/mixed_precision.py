@@ -11,7 +11,7 @@ from moevae.models.mixture import Mixture
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-class Working:
+class MasterWeights:
     """The model that does the work of a step: the kept one, or a copy of it in bfloat16.
 
     Running statistics are the kept ones, shared: they stay in float32.

@@ -14,7 +14,7 @@ from moevae.config.schema import RunConfig
 from moevae.data.datasets import Images
 from moevae.errors import CheckpointError
 from moevae.models.mixture import Mixture
-from moevae.training.trainer import Failure, Fit, Progress, Training, check_population
+from moevae.training.trainer import EpochStats, FitResult, Trainer, TrainingFailure, check_population
 from moevae.utils import content
 
 ON_CPU = 1 << 22
@@ -30,7 +30,7 @@ def automatic(configs: Sequence[RunConfig], pixels: int, device: torch.device) -
 
 
 class Population:
-    """Runs that advance together by epochs, so many of them side by side: to others, one `Training`.
+    """Runs that advance together by epochs, so many of them side by side: to others, one `Trainer`.
 
     Where a device's memory is too small, halves are trained, with a warning. They begin again, unseen, and
     catch up: their own streams give the runs the same numbers.
@@ -67,10 +67,10 @@ class Population:
         """Whether all epochs are trained, or no run is left to train."""
         return all(part.done for part in self.parts)
 
-    def epoch(self) -> Progress:
+    def epoch(self) -> EpochStats:
         """Train one epoch and tell how it went."""
         epoch = 1 + max(part.epochs_done for part in self.parts)
-        told: list[Progress | None] = []
+        told: list[EpochStats | None] = []
         while len(told) < len(self.parts):
             place = len(told)
             try:
@@ -86,7 +86,7 @@ class Population:
             losses += progress.losses if progress else nothing
             of_gate += progress.gate_losses if progress else nothing
             temperatures += progress.temperatures if progress else nothing
-        return Progress(
+        return EpochStats(
             epoch=epoch,
             epochs=self.configs[0].train.epochs,
             model=self._model(),
@@ -97,16 +97,16 @@ class Population:
             origins=self._origins(),
         )
 
-    def result(self) -> Fit:
+    def result(self) -> FitResult:
         """Return the population as it stands."""
         parts = [part.result() for part in self.parts]
         seconds = sum(part.seconds for part in parts)
         seen = sum(part.images_per_second * part.seconds for part in parts)
         speed = seen / seconds if seconds else 0.0
-        return Fit(self._model(), self.configs, self._failures(), seconds, speed, self._origins())
+        return FitResult(self._model(), self.configs, self._failures(), seconds, speed, self._origins())
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return what one `Training` of all runs would: it may go on in parts of another size."""
+        """Return what one `Trainer` of all runs would: it may go on in parts of another size."""
         states = [part.state() for part in self.parts]
         longest = max(range(len(states)), key=lambda place: states[place][1]["epochs_done"])
         tensors = {
@@ -160,8 +160,8 @@ class Population:
             torch.cuda.empty_cache()
         self.parts[place:place] = [self._begin(configs[:half]), self._begin(configs[half:])]
 
-    def _begin(self, configs: Sequence[RunConfig]) -> Training:
-        return Training(configs, self.images, self.device)
+    def _begin(self, configs: Sequence[RunConfig]) -> Trainer:
+        return Trainer(configs, self.images, self.device)
 
     def _places(self) -> Iterator[slice]:
         """Yield where the runs of each part stand among all."""
@@ -173,7 +173,7 @@ class Population:
     def _origins(self) -> Tensor:
         return torch.cat([part.origins for part in self.parts])
 
-    def _failures(self) -> list[Failure | None]:
+    def _failures(self) -> list[TrainingFailure | None]:
         return [failure for part in self.parts for failure in part.failures]
 
     @torch.no_grad()
@@ -192,7 +192,7 @@ class Population:
         return self._whole
 
 
-def _train(part: Training, epoch: int) -> Progress | None:
+def _train(part: Trainer, epoch: int) -> EpochStats | None:
     """Train up to the end of an epoch; None if no run was left to train before."""
     progress = None
     while part.epochs_done < epoch and not part.done:

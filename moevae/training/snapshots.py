@@ -23,7 +23,7 @@ from moevae.config.overrides import fingerprint
 from moevae.config.schema import RunConfig
 from moevae.errors import CheckpointError
 from moevae.training.population import Population
-from moevae.training.trainer import Fit, Progress, Training
+from moevae.training.trainer import EpochStats, FitResult, Trainer
 from moevae.utils import content, identity
 from moevae.utils.content import parsing
 from moevae.utils.identity import SHOWN, DataIdentity
@@ -36,7 +36,7 @@ _LONGEST = 1 << 26
 """Bytes of a header at most."""
 
 
-class Companion(Protocol):
+class StatefulCallback(Protocol):
     """What goes through training beside the weights, and must be there again when it goes on."""
 
     def state(self) -> tuple[dict[str, Tensor], Any]:
@@ -67,20 +67,20 @@ def origin(data: DataIdentity, device: str, *packages: str) -> dict[str, str]:
     }
 
 
-def place(folder: Path, configs: Sequence[RunConfig], origin: Mapping[str, str]) -> Path:
+def snapshot_path(folder: Path, configs: Sequence[RunConfig], origin: Mapping[str, str]) -> Path:
     """Return where the snapshot of these runs, in this order and of this origin, stands in a folder."""
     return folder / f"{_stem(configs)}-{_hash(json.dumps(origin, sort_keys=True))}.snapshot"
 
 
-def carry_on(
-    training: Training | Population,
+def train_with_snapshots(
+    training: Trainer | Population,
     folder: Path | None,
     origin: Mapping[str, str],
     *,
     seconds: float = 10.0,
-    on_epoch: Callable[[Progress], None] | None = None,
-    companion: Companion | None = None,
-) -> Fit:
+    on_epoch: Callable[[EpochStats], None] | None = None,
+    companion: StatefulCallback | None = None,
+) -> FitResult:
     """Train to the end, from the snapshot where there is a good one.
 
     A snapshot of the same runs and another origin is told by a warning, and stays.
@@ -95,7 +95,7 @@ def carry_on(
         on_epoch: called after each epoch.
         companion: kept and restored with the weights.
     """
-    path = place(folder, training.configs, origin) if folder else None
+    path = snapshot_path(folder, training.configs, origin) if folder else None
     if path and path.exists():
         _resume(path, training, origin, companion)
     elif path:
@@ -184,7 +184,7 @@ def _runs(path: Path) -> list[str]:
 
 
 def _keep(
-    path: Path, training: Training | Population, origin: Mapping[str, str], companion: Companion | None
+    path: Path, training: Trainer | Population, origin: Mapping[str, str], companion: StatefulCallback | None
 ) -> None:
     tensors, plain = training.state()
     more, beside = companion.state() if companion else ({}, None)
@@ -196,7 +196,7 @@ def _keep(
 
 
 def _resume(
-    path: Path, training: Training | Population, origin: Mapping[str, str], companion: Companion | None
+    path: Path, training: Trainer | Population, origin: Mapping[str, str], companion: StatefulCallback | None
 ) -> None:
     try:
         tensors, plain = read(path, training.configs, origin)
@@ -214,7 +214,7 @@ def _resume(
     training.restore(tensors, own)
 
 
-def _check(path: Path, training: Training | Population, tensors: dict[str, Tensor], plain: Any) -> None:
+def _check(path: Path, training: Trainer | Population, tensors: dict[str, Tensor], plain: Any) -> None:
     try:
         training.check(tensors, plain)
     except CheckpointError as error:

@@ -11,29 +11,29 @@ import torch
 from pydantic import Field, TypeAdapter
 from torch import Tensor
 
-from moevae.config.schema import RunConfig, shape
-from moevae.data.binarization import gray
+from moevae.config.schema import RunConfig, population_key
+from moevae.data.binarization import to_float
 from moevae.data.datasets import Images
 from moevae.errors import CheckpointError, ConfigError
 from moevae.models.gate import gate_log_probs
-from moevae.models.mixture import Mixture, Terms, select_experts
+from moevae.models.mixture import Mixture, MixtureTerms, select_experts
 from moevae.nn.batch_norm import batch_statistics
 from moevae.nn.deformation import blurred
-from moevae.objectives.consistency import Smoothness
+from moevae.objectives.consistency import ConsistencyLoss
 from moevae.objectives.objective import Objective
 from moevae.training import memory, pruning
 from moevae.training.adam import Adam
 from moevae.training.batches import Batch, Batches
-from moevae.training.mixed_precision import Working
+from moevae.training.mixed_precision import MasterWeights
 from moevae.training.pruning import kept_experts, scheduled_experts
 from moevae.training.schedules import learning_rate as learning_rate_at
 from moevae.training.schedules import temperatures
 from moevae.utils import content, devices
-from moevae.utils.rng import Streams, generator
+from moevae.utils.rng import RunGenerators, generator
 
 
 @dataclass(frozen=True)
-class Failure:
+class TrainingFailure:
     """Where a run's loss stopped being a number; epoch and step count from 1, steps over all epochs."""
 
     epoch: int
@@ -42,7 +42,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Progress:
+class EpochStats:
     """What `fit` tells at the end of an epoch."""
 
     epoch: int
@@ -55,18 +55,18 @@ class Progress:
     """Likewise of the part that the gate learns by: all of the objective where experts steer the gate."""
     temperatures: list[float]
     """At the end of the epoch, one a run."""
-    failures: list[Failure | None]
+    failures: list[TrainingFailure | None]
     origins: Tensor
     """Which of the experts at the start of training each one is, [R, K]: others were pruned."""
 
 
 @dataclass(frozen=True)
-class Fit:
+class FitResult:
     """A trained population."""
 
     model: Mixture
     configs: tuple[RunConfig, ...]
-    failures: list[Failure | None]
+    failures: list[TrainingFailure | None]
     """One a run; None where the run ended well."""
     seconds: float
     """Wall time of the training steps of all runs, evaluation left out."""
@@ -76,7 +76,7 @@ class Fit:
     """Which of the experts at the start of training each one is, [R, K]: others were pruned."""
 
 
-class Training:
+class Trainer:
     """A population on its way: advances by epochs. Of the images, only the training split is looked at."""
 
     def __init__(
@@ -99,25 +99,25 @@ class Training:
             configs[0].model, num_experts=configs[0].model.num_experts + configs[0].train.extra_experts
         )
         self.model = Mixture(begin, images.size, seeds).to(device)
-        self.model.gate.start_at([config.routing.temperature for config in configs])
+        self.model.gate.init_temperature([config.routing.temperature for config in configs])
         self._start_templates(images)
         self.origins = torch.arange(begin.num_experts).repeat(len(configs), 1)  # [R, K]
         self.batches = Batches(configs, images.train, device)
-        self.latent = Streams(seeds, "latent noise", device)
-        self.choice = Streams(seeds, "choice of experts", device)
-        self.smoothness = Smoothness(configs, images.train, images.size, device)
+        self.latent = RunGenerators(seeds, "latent noise", device)
+        self.choice = RunGenerators(seeds, "choice of experts", device)
+        self.consistency = ConsistencyLoss(configs, images.train, images.size, device)
         self._take(self.model)
         self.epochs = configs[0].train.epochs
         self.epochs_done = 0
         self.seconds = 0.0
-        self.failures: list[Failure | None] = [None] * len(configs)
+        self.failures: list[TrainingFailure | None] = [None] * len(configs)
 
     @property
     def done(self) -> bool:
         """Whether all epochs are trained, or no run is left to train."""
         return self.epochs_done == self.epochs or all(self.failures)
 
-    def epoch(self) -> Progress:
+    def epoch(self) -> EpochStats:
         """Train one epoch and tell how it went."""
         start = time.perf_counter()
         first = self.epochs_done * self.batches.steps
@@ -131,7 +131,7 @@ class Training:
         self.epochs_done += 1
         self._note_failures(losses, first)
         self._prune()
-        return Progress(
+        return EpochStats(
             epoch=self.epochs_done,
             epochs=self.epochs,
             model=self.model,
@@ -142,11 +142,11 @@ class Training:
             origins=self.origins,
         )
 
-    def result(self) -> Fit:
+    def result(self) -> FitResult:
         """Return the population as it stands."""
         seen = self.epochs_done * self.batches.steps * self.batches.size * len(self.configs)
         speed = seen / self.seconds if self.seconds else 0.0
-        return Fit(self.model, self.configs, list(self.failures), self.seconds, speed, self.origins)
+        return FitResult(self.model, self.configs, list(self.failures), self.seconds, speed, self.origins)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that the next epochs depend on: tensors by name, and plain data for JSON."""
@@ -174,7 +174,7 @@ class Training:
         for name, stream in self._streams().items():
             stream.restore(parts["stream"][name])
         self.epochs_done, self.seconds = plain["epochs_done"], plain["seconds"]
-        self.failures = [Failure(**failure) if failure else None for failure in plain["failures"]]
+        self.failures = [TrainingFailure(**failure) if failure else None for failure in plain["failures"]]
 
     def check(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Look whether these can be a `state` of the same configurations. Changes nothing.
@@ -228,15 +228,15 @@ class Training:
             raise CheckpointError("a snapshot of experts that are not there")
         return self.model.keep_experts(origins.to(self.device))
 
-    def _streams(self) -> dict[str, Streams]:
+    def _streams(self) -> dict[str, RunGenerators]:
         return {
             "order": self.batches.order,
             "binarization": self.batches.threshold,
             "latent": self.latent,
             "choice": self.choice,
-            "direction": self.smoothness.directions,
-            "jitter": self.smoothness.jitters,
-            "neighbor": self.smoothness.choices,
+            "direction": self.consistency.directions,
+            "jitter": self.consistency.jitters,
+            "neighbor": self.consistency.choices,
         }
 
     def step(self, index: int, batch: Batch) -> Losses:
@@ -250,8 +250,8 @@ class Training:
             terms = self._terms(temperature, batch)
         random = self.configs[0].routing.kind == "gumbel"
         uniform = self.choice.uniform(*terms.gate_log_probs.shape[1:]) if random else None
-        roughness = self._roughness(temperature, batch, terms)
-        loss = self.objective(terms, uniform) + roughness  # [R]
+        consistency = self._consistency_loss(temperature, batch, terms)
+        loss = self.objective(terms, uniform) + consistency  # [R]
         self.optimizer.zero_grad()
         loss.sum().backward()
         self.working.hand_over()
@@ -259,39 +259,40 @@ class Training:
         self.optimizer.step(rate, train.template_learning_rate * rate / train.learning_rate)
         if self.configs[0].model.gaussian_std == "learned":
             weights = self.objective.expert_weights(terms, uniform)
-            self.model.experts.update_std((weights * terms.recon_log_prob).sum(1), batch.seen.shape[-1])
+            self.model.experts.update_std((weights * terms.recon_log_prob).sum(1), batch.target.shape[-1])
         if self.assignments is None:
-            self.objective.move_bias(self.model.gate.expert_bias, terms)
+            self.objective.update_expert_bias(self.model.gate.expert_bias, terms)
         self.working.refresh()
         steered = self.objective.experts_steer_gate
         return Losses(
-            loss.detach(), loss.detach() if steered else self.objective.of_gate(terms) + roughness.detach()
+            loss.detach(),
+            loss.detach() if steered else self.objective.gate_only_loss(terms) + consistency.detach(),
         )
 
-    def _terms(self, temperature: Tensor, batch: Batch) -> Terms:
+    def _terms(self, temperature: Tensor, batch: Batch) -> MixtureTerms:
         model, routing, size = self.model, self.configs[0].routing, self.batches.size
         draws, bound = size * self.configs[0].train.num_samples, self.configs[0].objective.bound
         if routing.kind == "top-k" and self.assignments is None:
             uniform = self.choice.uniform(routing.top_k, size)
             noise = self.latent.normal(routing.top_k, draws, model.latent_size)
-            return self.working.model.sparse(batch.seen, noise, temperature, uniform, batch.gray, bound)
+            return self.working.model.sparse(batch.target, noise, temperature, uniform, batch.gray, bound)
         noise = self.latent.normal(model.config.num_experts, draws, model.latent_size)
-        terms = self.working.model(batch.seen, noise, temperature, batch.gray, bound)
+        terms = self.working.model(batch.target, noise, temperature, batch.gray, bound)
         if self.assignments is None:
             return terms
         return terms.assigned(self.assignments.gather(1, batch.rows))
 
-    def _roughness(self, temperature: Tensor, batch: Batch, terms: Terms) -> Tensor:
+    def _consistency_loss(self, temperature: Tensor, batch: Batch, terms: MixtureTerms) -> Tensor:
         """Return the weighted smoothness loss of each run, [R]; a gate that is not trained has none."""
-        if self.smoothness.name == "none" or self.assignments is not None:
-            return torch.zeros_like(self.smoothness.weight)
+        if self.consistency.name == "none" or self.assignments is not None:
+            return torch.zeros_like(self.consistency.weight)
         model = self.working.model
         # Changed images are looked at once more: they must not move the running statistics.
         with batch_statistics(model, update=False):
-            return self.smoothness(
+            return self.consistency(
                 lambda images: gate_log_probs(model.gate(images), temperature),
-                lambda rows: model.by_gate(*self.batches.look(rows)),
-                model.by_gate(batch.seen, batch.gray),
+                lambda rows: model.gate_input(*self.batches.images_at(rows)),
+                model.gate_input(batch.target, batch.gray),
                 terms.gate_log_probs,
                 batch.rows,
             )
@@ -305,7 +306,7 @@ class Training:
     def _take(self, model: Mixture) -> None:
         """Train that model from here on; the optimizer begins anew."""
         self.model = model
-        self.working = Working(model, self.configs[0].train.precision)
+        self.working = MasterWeights(model, self.configs[0].train.precision)
         deformation = model.experts.deformation
         templates = () if deformation is None else (deformation.get_parameter("_template"),)
         self.optimizer = Adam(model.parameters(), faster=templates)
@@ -323,7 +324,7 @@ class Training:
             for config in self.configs
         ]
         rows = torch.stack([order.repeat(-(-count // len(order)))[:count] for order in drawn])  # [R, K]
-        templates = blurred(gray(images.train[rows.flatten()]), images.size)
+        templates = blurred(to_float(images.train[rows.flatten()]), images.size)
         deformation.start_from(templates.view(*rows.shape, -1).to(self.device))
 
     def _prune(self) -> None:
@@ -331,7 +332,7 @@ class Training:
         count = scheduled_experts(self.configs[0], self.epochs_done / self.epochs)
         if count >= self.model.config.num_experts:
             return
-        kept = kept_experts(self.model, gray(self.images[: pruning.IMAGES]), count)
+        kept = kept_experts(self.model, to_float(self.images[: pruning.IMAGES]), count)
         names = [name for name, _ in self.model.named_parameters()]
         moments = self.optimizer.moments(names)
         selected = {
@@ -349,7 +350,7 @@ class Training:
             if self.failures[run] is None:
                 index = int(bad[:, run].nonzero()[0])
                 reason = f"the loss became {float(losses[index, run])}"
-                self.failures[run] = Failure(self.epochs_done, first + index + 1, reason)
+                self.failures[run] = TrainingFailure(self.epochs_done, first + index + 1, reason)
 
 
 def _parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -367,7 +368,7 @@ class _Reached:
 
     epochs_done: Annotated[int, Field(ge=0)]
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    failures: list[Failure | None]
+    failures: list[TrainingFailure | None]
 
 
 _REACHED = TypeAdapter(_Reached)
@@ -395,7 +396,7 @@ def check_population(configs: Sequence[RunConfig]) -> None:
     """
     if not configs:
         raise ConfigError("a population needs at least one configuration")
-    if len({shape(config) for config in configs}) > 1:
+    if len({population_key(config) for config in configs}) > 1:
         raise ConfigError(
             "the configurations of a population may differ in seed, weights, prior and temperature only"
         )

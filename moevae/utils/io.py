@@ -69,7 +69,7 @@ def remove_empty(folders: Iterable[Path]) -> None:
             folder.rmdir()
 
 
-def sweep(folder: Path) -> None:
+def remove_temp_files(folder: Path) -> None:
     """Remove the temporary files of `write_atomically` whose process was killed; those in use stay."""
     for path in folder.glob(f".{'?' * 16}{_TEMPORARY}"):
         with suppress(OSError), path.open("rb") as file:
@@ -101,7 +101,7 @@ def _lock(file: BinaryIO) -> bool:
     return True
 
 
-def obstacle(folder: Path) -> str | None:
+def why_unwritable(folder: Path) -> str | None:
     """Return what keeps files from being written there, folders made as needed; None if nothing does."""
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not nearest.is_dir():

@@ -39,13 +39,13 @@ def watching(console: Console) -> Iterator[Note]:
         task = bar.add_task("", total=None, epochs="starting")
 
         def note(epoch: int, epochs: int, numbers: Mapping[str, float]) -> None:
-            bar.below = in_words(numbers)
+            bar.below = metrics_in_words(numbers)
             bar.update(task, total=epochs, completed=epoch, epochs=f"epoch {epoch}/{epochs}")
 
         yield note
 
 
-def in_words(numbers: Mapping[str, float]) -> str:
+def metrics_in_words(numbers: Mapping[str, float]) -> str:
     """Return numbers with their names, such as `loss 27.66, NMI 0.7123`."""
     return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
 
@@ -67,7 +67,7 @@ def _lines(console: Console) -> Note:
         last = now
         # The first epoch is slower than the others and would mislead.
         left = f", {seconds_in_words((now - start) * (epochs - epoch) / epoch)} left" if epoch > 1 else ""
-        line = f"[epoch {epoch}/{epochs}{left}] {in_words(numbers)}"
+        line = f"[epoch {epoch}/{epochs}{left}] {metrics_in_words(numbers)}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     return note

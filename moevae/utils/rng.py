@@ -18,7 +18,7 @@ def generator(seed: int, stream: str, device: torch.device | str = "cpu") -> tor
     return torch.Generator(device).manual_seed(state)
 
 
-class Streams:
+class RunGenerators:
     """One generator a run for one purpose, and draws stacked over the runs, [R, ...]."""
 
     def __init__(self, seeds: Sequence[int], stream: str, device: torch.device | str = "cpu") -> None:

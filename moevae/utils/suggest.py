@@ -21,7 +21,7 @@ def is_text(name: str) -> bool:
     return True
 
 
-def nearest(what: str, given: str, valid: Iterable[str]) -> str:
+def closest_name(what: str, given: str, valid: Iterable[str]) -> str:
     """Return `given` if it is valid.
 
     Raises:

@@ -85,7 +85,7 @@ def latent_kl(model: Mixture, x: Tensor, assignments: Tensor, chunk: int = 1024)
     return total / owned.sum(1).clamp_min(1).unsqueeze(-1)
 
 
-def nearest(samples: Tensor, images: Tensor, chunk: int = 4096) -> tuple[Tensor, Tensor]:
+def nearest_images(samples: Tensor, images: Tensor, chunk: int = 4096) -> tuple[Tensor, Tensor]:
     """Return the place of the image nearest to each sample, and how far it is: [M] each, the first of equals.
 
     Distances are Euclidean, on gray pixels in [0, 1], and exact: an image is at distance 0 from itself.

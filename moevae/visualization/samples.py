@@ -10,13 +10,13 @@ from PIL import Image
 from torch import Tensor
 
 from moevae.models.mixture import Mixture
-from moevae.utils.rng import Streams
+from moevae.utils.rng import RunGenerators
 
 
 def prior_noise(model: Mixture, count: int) -> Tensor:
     """Return latents for `count` images of each expert, [R, K, count, Z]: each run's own, always the same."""
     shape = (model.config.num_experts, count, model.latent_size)
-    return Streams(model.seeds, "pictures", model.device).normal(*shape)
+    return RunGenerators(model.seeds, "pictures", model.device).normal(*shape)
 
 
 @torch.no_grad()
@@ -29,7 +29,7 @@ def reconstructions(model: Mixture, x: Tensor, gray: Tensor | None = None) -> Te
         gray: the same images gray, [B, D]; needed where the gate looks at them.
     """
     runs = len(model.seeds)
-    seen = model.by_gate(x, gray).to(model.device).expand(runs, *x.shape)
+    seen = model.gate_input(x, gray).to(model.device).expand(runs, *x.shape)
     x = x.to(model.device).expand(runs, *x.shape)
     images = model.experts.mean(model.experts.encode(x)[0])  # [R, K, B, D]
     chosen = model.gate(seen).argmax(1)[:, None, :, None]  # [R, 1, B, 1]

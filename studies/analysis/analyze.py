@@ -9,7 +9,7 @@ import pandas as pd
 
 from studies.analysis import cell_stats, effects, metrics, paired, pareto, selection, simultaneous, stats
 from studies.analysis.anova import Anova
-from studies.analysis.effects import Effect
+from studies.analysis.effects import AxisEffect
 from studies.analysis.metrics import Measure
 from studies.analysis.paired import Comparison
 from studies.analysis.selection import Choice
@@ -35,7 +35,7 @@ class Analysis:
     """Every cell against the baseline cell; empty without one that has runs."""
     peers: dict[Measure, Comparison]
     """The baseline cell (first) against other methods on the same data; empty without either."""
-    effects: dict[str, dict[Measure, Effect]]
+    effects: dict[str, dict[Measure, AxisEffect]]
     """By axis with several levels and measure; empty where the design has no matching cells."""
     variance: dict[Measure, Anova]
     """Only of full grids."""

@@ -14,7 +14,7 @@ HUGE = 1e6
 
 
 @dataclass(frozen=True)
-class Effect:
+class AnovaEffect:
     """One line of the table: an axis, several together, the seeds, or the residual."""
 
     axes: tuple[int, ...]
@@ -37,7 +37,7 @@ class Effect:
 class Anova:
     """Effects of the axes by order, then what is left."""
 
-    effects: tuple[Effect, ...]
+    effects: tuple[AnovaEffect, ...]
     seeds_squares: float
     residual_squares: float
     residual_freedom: int
@@ -87,13 +87,13 @@ def analyze(grid: np.ndarray) -> Anova | None:
 
 def _effect(
     subset: tuple[int, ...], squares: float, shape: tuple[int, ...], residual: float, residual_freedom: int
-) -> Effect:
+) -> AnovaEffect:
     freedom = int(np.prod([shape[axis] - 1 for axis in subset]))
     f = (squares / freedom) / (residual / residual_freedom)
     runs = int(np.prod(shape))
     estimate = max(0.0, freedom * (f - 1))  # of the noncentrality
     low, high = noncentralities(f, freedom, residual_freedom)
-    return Effect(
+    return AnovaEffect(
         axes=subset,
         squares=squares,
         freedom=freedom,

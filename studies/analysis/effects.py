@@ -32,7 +32,7 @@ class Contexts:
 
 
 @dataclass(frozen=True)
-class Effect:
+class AxisEffect:
     """One measure along one axis; arrays of one entry a level."""
 
     measure: Measure
@@ -61,14 +61,14 @@ def contexts(study: Study, axis: str, values: Matrix) -> Contexts | None:
     rows = np.full((len(first), len(study.axes[axis])), -1)
     rows[np.argsort(np.argsort(first))[setting], study.levels[:, place]] = np.arange(len(study.cells))
     whole = rows[(rows >= 0).all(axis=1)]
-    seeds, kept = stats.whole_block(np.isfinite(values[:, whole]).all(axis=2))
+    seeds, kept = stats.complete_block(np.isfinite(values[:, whole]).all(axis=2))
     if len(study.axes[axis]) < 2 or not kept.any() or not seeds.any():
         return None
     reference = study.levels[study.baseline, place] if study.baseline is not None else 0
     return Contexts(whole[kept], int(reference), int((~kept).sum()), seeds)
 
 
-def effect(study: Study, axis: str, measure: Measure) -> Effect | None:
+def effect(study: Study, axis: str, measure: Measure) -> AxisEffect | None:
     """Return what the axis does to a measure; None where no setting has runs of all its levels."""
     runs = study.comparable(measure)
     where = contexts(study, axis, runs)
@@ -76,7 +76,7 @@ def effect(study: Study, axis: str, measure: Measure) -> Effect | None:
         return None
     levels = runs[:, where.cells].mean(axis=1)  # [seeds, levels]
     levels[~where.seeds] = np.nan
-    return Effect(
+    return AxisEffect(
         measure=measure,
         contexts=where,
         means=stats.means(runs)[where.cells],
@@ -86,7 +86,7 @@ def effect(study: Study, axis: str, measure: Measure) -> Effect | None:
     )
 
 
-def adjusted(along: Mapping[Measure, Effect]) -> dict[Measure, Row]:
+def adjusted(along: Mapping[Measure, AxisEffect]) -> dict[Measure, Row]:
     """Return p-values of all levels of one axis against the baseline, adjusted over levels and measures.
 
     One entry a level; NaN for the baseline's, and where fewer than two seeds have all runs.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from studies.analysis.metrics import ELBO
-from studies.analysis.study import Run
+from studies.analysis.study import StudyRun
 
-Score = Callable[[Run], float]
+Score = Callable[[StudyRun], float]
 """Run to number; NaN where a run has none."""
 
 
@@ -25,15 +25,15 @@ class Judge:
     sign: int = 1
     """-1 where lower is better."""
 
-    def score(self, run: Run) -> float:
+    def score(self, run: StudyRun) -> float:
         """Return the number so that higher is better; NaN where the run has none."""
         return self.sign * self.number(run)
 
-    def show(self, run: Run) -> str:
+    def show(self, run: StudyRun) -> str:
         """Return the number with its name and unit."""
         return f"{self.label} {ELBO.show(self.number(run))} nats"
 
-    def has(self, run: Run) -> bool:
+    def has(self, run: StudyRun) -> bool:
         """Return whether the run can be ranked."""
         return bool(np.isfinite(self.number(run)))
 
@@ -63,7 +63,7 @@ GATE = Judge(
 """What the gate learns by where experts do not steer it."""
 
 
-def judge(runs: Sequence[Run]) -> Judge | None:
+def judge(runs: Sequence[StudyRun]) -> Judge | None:
     """Return what ranks the runs: the validation ELBO, or else the training loss.
 
     The former needs one set of validation images, the latter one objective. None where neither serves: the

@@ -12,7 +12,7 @@ import scipy.special
 from moevae.config import overrides
 from moevae.errors import RecordError
 from studies.analysis.metrics import RETIRED
-from studies.analysis.study import DATA, Cell, Peer, Run, Study
+from studies.analysis.study import DATA, CellValues, Peer, Study, StudyRun
 from studies.design.baselines import BASELINES
 from studies.records import store, study_file
 from studies.records.origins import strangers
@@ -25,7 +25,7 @@ CURVES = ("mixture_elbo", "nmi", "gate_loss")
 
 
 @uncollected()
-def load(folder: Path) -> Study:
+def load_study(folder: Path) -> Study:
     """Read `study.json` and the records beside it.
 
     Raises:
@@ -63,10 +63,10 @@ def load(folder: Path) -> Study:
 
 
 def _sorted(
-    folder: Path, axes: Mapping[str, Any], cells: list[Cell], index: dict[str, int]
-) -> tuple[tuple[Run, ...], tuple[Peer, ...], tuple[str, ...]]:
+    folder: Path, axes: Mapping[str, Any], cells: list[CellValues], index: dict[str, int]
+) -> tuple[tuple[StudyRun, ...], tuple[Peer, ...], tuple[str, ...]]:
     """Sort the records into cells and peers; a cell that was not planned joins `cells` and `index`."""
-    found: dict[tuple[str, str, int], tuple[Run, Cell]] = {}
+    found: dict[tuple[str, str, int], tuple[StudyRun, CellValues]] = {}
     unread: list[str] = []
     for item in store.iterate(folder):
         if isinstance(item, RecordError):
@@ -81,7 +81,9 @@ def _sorted(
             place = index.setdefault(identity(cell), len(cells))
             if place == len(cells):
                 cells.append(cell)
-        run = Run(item.model_copy(update={"curve": []}), place, config.seed, _metrics(item), _curve(item))
+        run = StudyRun(
+            item.model_copy(update={"curve": []}), place, config.seed, _metrics(item), _curve(item)
+        )
         key = (name, identity(cell), config.seed)
         if key in found:
             old, run = sorted((found[key][0], run), key=_age)
@@ -103,10 +105,12 @@ def _peer(method: Method) -> str:
     return f"{method.name} (oracle)" if method.oracle else method.name
 
 
-def _peers(axes: Sequence[str], found: Mapping[tuple[str, str, int], tuple[Run, Cell]]) -> tuple[Peer, ...]:
+def _peers(
+    axes: Sequence[str], found: Mapping[tuple[str, str, int], tuple[StudyRun, CellValues]]
+) -> tuple[Peer, ...]:
     """Gather the runs of each method; one that was fitted in several settings is several peers."""
     settings = [place for place, axis in enumerate(axes) if axis != DATA]
-    groups: dict[str, dict[str, tuple[Cell, list[Run]]]] = {}
+    groups: dict[str, dict[str, tuple[CellValues, list[StudyRun]]]] = {}
     for (name, _, _), (run, cell) in sorted(found.items()):
         variant = identity(cell[place] for place in settings)
         groups.setdefault(name, {}).setdefault(variant, (cell, []))[1].append(run)
@@ -120,7 +124,7 @@ def _peers(axes: Sequence[str], found: Mapping[tuple[str, str, int], tuple[Run, 
     return tuple(peers)
 
 
-def _age(run: Run) -> tuple[str, str]:
+def _age(run: StudyRun) -> tuple[str, str]:
     return run.record.started, run.record.fingerprint
 
 

@@ -55,7 +55,7 @@ def compare(values: Matrix, baseline: int, better: int = 1) -> Comparison:
     low, high = stats.intervals(differences)
     p = sign_flip(differences)
     tests = int(np.isfinite(p).sum())
-    least = np.array([detectable(int(count), tests) for count in n])
+    least = np.array([minimum_detectable_effect(int(count), tests) for count in n])
     return Comparison(
         n=n,
         difference=mean,
@@ -96,7 +96,7 @@ def smallest_p(n: int) -> float:
     return min(1.0, 2 / _patterns(n))
 
 
-def detectable(n: int, tests: int = 1) -> float:
+def minimum_detectable_effect(n: int, tests: int = 1) -> float:
     """Return the minimum detectable effect of the sign-flip test, in standard deviations of the differences.
 
     The smallest mean of n normal differences that the test shows with probability `POWER` at 0.05, with

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from studies.analysis.judging import Score
-from studies.analysis.study import Run
+from studies.analysis.study import StudyRun
 
-MOST = 5
+MOST_RESTARTS = 5
 """Runs of a group that one is kept of, at most."""
 GROUPS = 3
 """Fewer groups than these say nothing."""
 
 
-def kept(runs: Sequence[Run], restarts: int, criterion: Score) -> list[Run]:
+def select_best(runs: Sequence[StudyRun], restarts: int, criterion: Score) -> list[StudyRun]:
     """Return the best run of each whole group of consecutive seeds.
 
     Args:

@@ -128,7 +128,7 @@ class _Chosen:
 
 
 def _chosen(rule: Rule, criterion: Matrix, values: Matrix) -> _Chosen | None:
-    seeds, kept = stats.whole_block(np.isfinite(criterion + values))
+    seeds, kept = stats.complete_block(np.isfinite(criterion + values))
     if not seeds.any() or kept.sum() < 2:
         return None
     inside = seeds[:, None] & kept

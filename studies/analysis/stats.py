@@ -104,7 +104,7 @@ def intervals(
     return low, high
 
 
-guarded_intervals = intervals
+conservative_intervals = intervals
 """The same interval, under the name that sentences ask for it."""
 
 
@@ -141,7 +141,7 @@ def holm(p: Row) -> Row:
     return corrected
 
 
-def whole_block(present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def complete_block(present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return rows and columns (as masks) between which nothing is absent, from [rows, columns] of booleans.
 
     What lacks the largest share goes first; a column before a row, since rows are seeds and make n.

@@ -20,12 +20,12 @@ DATA = "data.name"
 CURVE_POINTS = 40
 """Epochs at which learning curves are kept, at most."""
 
-Cell = tuple[Any, ...]
+CellValues = tuple[Any, ...]
 """One value per axis, in the order of the axes."""
 
 
 @dataclass(frozen=True)
-class Run:
+class StudyRun:
     """What the report needs of one record."""
 
     record: Record
@@ -71,7 +71,7 @@ class Peer:
 
     name: str
     """Says so where the method saw labels."""
-    runs: tuple[Run, ...]
+    runs: tuple[StudyRun, ...]
 
     @property
     def seeds(self) -> set[int]:
@@ -98,13 +98,13 @@ class Study:
     description: str
     command: str
     axes: Mapping[str, tuple[Any, ...]]
-    cells: tuple[Cell, ...]
+    cells: tuple[CellValues, ...]
     """The planned ones first, then those found only among the records."""
     baseline: int | None
     """Index of the cell that others are compared with."""
     planned_seeds: tuple[int, ...]
     planned_cells: int
-    runs: tuple[Run, ...]
+    runs: tuple[StudyRun, ...]
     """By cell, then seed; one a cell and seed. Those of peers are not among them."""
     peers: tuple[Peer, ...] = ()
     planned_peers: tuple[str, ...] = ()
@@ -126,7 +126,7 @@ class Study:
         return tuple(sorted({*self.planned_seeds, *(run.seed for run in made)}))
 
     @cached_property
-    def failed(self) -> tuple[Run, ...]:
+    def failed(self) -> tuple[StudyRun, ...]:
         """The runs that ended without metrics."""
         return tuple(run for run in self.runs if not run.complete)
 
@@ -262,7 +262,7 @@ class Study:
         """Return what the cell has on an axis."""
         return self.cells[cell][tuple(self.axes).index(axis)]
 
-    def of_cell(self, cell: int) -> tuple[Run, ...]:
+    def of_cell(self, cell: int) -> tuple[StudyRun, ...]:
         """Return the runs of a cell, by seed."""
         return self._by_cell.get(cell, ())
 
@@ -291,8 +291,8 @@ class Study:
         )
 
     @cached_property
-    def _by_cell(self) -> dict[int, tuple[Run, ...]]:
-        groups: dict[int, list[Run]] = {}
+    def _by_cell(self) -> dict[int, tuple[StudyRun, ...]]:
+        groups: dict[int, list[StudyRun]] = {}
         for run in self.runs:
             groups.setdefault(run.cell, []).append(run)
         return {cell: tuple(runs) for cell, runs in groups.items()}

@@ -13,8 +13,8 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from moevae.data.binarization import gray
-from studies.execution.baseline_fit import Fitted, Given, NotFittedError, clusters, one_hot
+from moevae.data.binarization import to_float
+from studies.execution.baseline_fit import BaselineContext, BaselineResult, NotFittedError, clusters, one_hot
 
 MAX_ITER = 1000
 """Steps of expectation-maximization at most; scikit-learn's 100 are often too few."""
@@ -22,15 +22,15 @@ MAX_ITER = 1000
 Probs = Callable[[np.ndarray], np.ndarray]
 """Features [N, F] to the probability of each cluster, [N, K]."""
 
-Clusterer = Callable[[Given, np.ndarray], tuple[Probs, dict[str, Any]]]
+Clusterer = Callable[[BaselineContext, np.ndarray], tuple[Probs, dict[str, Any]]]
 """Fits clusters to features, [N, F]; tells what came of its settings."""
 
 
-def kmeans(given: Given) -> Fitted:
+def kmeans(given: BaselineContext) -> BaselineResult:
     """K-means on gray pixels: fitted to training images, test images go to the nearest center."""
     begin = time.perf_counter()
     probs, derived = fit_kmeans(given, _pixels(given, "train"))
-    return Fitted(
+    return BaselineResult(
         measure=lambda split: clusters(probs(_pixels(given, split))),
         seconds=time.perf_counter() - begin,
         looks=len(given.images.train),
@@ -39,7 +39,7 @@ def kmeans(given: Given) -> Fitted:
     )
 
 
-def pca_gmm(given: Given) -> Fitted:
+def pca_gmm(given: BaselineContext) -> BaselineResult:
     """Gray pixels, reduced by PCA, and a Gaussian mixture of those components."""
     begin = time.perf_counter()
     pixels = _pixels(given, "train")
@@ -48,7 +48,7 @@ def pca_gmm(given: Given) -> Fitted:
     pca = PCA(min(components, *pixels.shape), random_state=given.random_state("PCA"))
     probs, derived = fit_gmm(given, pca.fit_transform(pixels))
     kept = {"components": int(pca.n_components_), "variance_kept": float(pca.explained_variance_ratio_.sum())}
-    return Fitted(
+    return BaselineResult(
         measure=lambda split: clusters(probs(pca.transform(_pixels(given, split)))),
         seconds=time.perf_counter() - begin,
         looks=len(given.images.train),
@@ -57,7 +57,7 @@ def pca_gmm(given: Given) -> Fitted:
     )
 
 
-def fit_kmeans(given: Given, features: np.ndarray) -> tuple[Probs, dict[str, Any]]:
+def fit_kmeans(given: BaselineContext, features: np.ndarray) -> tuple[Probs, dict[str, Any]]:
     """Fit a k-means of as many clusters as there are experts."""
     count = _clusters(given, features)
     model = KMeans(count, n_init=given.settings["n_init"], random_state=given.random_state("k-means"))
@@ -67,7 +67,7 @@ def fit_kmeans(given: Given, features: np.ndarray) -> tuple[Probs, dict[str, Any
     return lambda seen: one_hot(model.predict(seen), count), {"iterations": int(model.n_iter_)}
 
 
-def fit_gmm(given: Given, features: np.ndarray) -> tuple[Probs, dict[str, Any]]:
+def fit_gmm(given: BaselineContext, features: np.ndarray) -> tuple[Probs, dict[str, Any]]:
     """Fit a Gaussian mixture of as many components as there are experts."""
     model = GaussianMixture(
         _clusters(given, features),
@@ -82,11 +82,11 @@ def fit_gmm(given: Given, features: np.ndarray) -> tuple[Probs, dict[str, Any]]:
     return model.predict_proba, {"iterations": int(model.n_iter_), "converged": bool(model.converged_)}
 
 
-def _pixels(given: Given, split: str) -> np.ndarray:
-    return gray(getattr(given.images, split)).numpy()
+def _pixels(given: BaselineContext, split: str) -> np.ndarray:
+    return to_float(getattr(given.images, split)).numpy()
 
 
-def _clusters(given: Given, features: np.ndarray) -> int:
+def _clusters(given: BaselineContext, features: np.ndarray) -> int:
     count = given.config.model.num_experts
     if len(features) < count:
         raise NotFittedError(f"{len(features)} training images are too few for {count} clusters")

@@ -9,25 +9,25 @@ import warnings
 from importlib.metadata import version
 from typing import Any
 
-from moevae.data.binarization import gray
-from studies.execution.baseline_fit import Fitted, Given, clusters, one_hot
+from moevae.data.binarization import to_float
+from studies.execution.baseline_fit import BaselineContext, BaselineResult, clusters, one_hot
 
 
-def vade(given: Given) -> Fitted:
+def vade(given: BaselineContext) -> BaselineResult:
     """Variational deep embedding: a VAE whose prior is a Gaussian mixture (Jiang et al. 2017)."""
     from clustpy.deep import VaDE
 
     return _peer(given, VaDE)
 
 
-def dec(given: Given) -> Fitted:
+def dec(given: BaselineContext) -> BaselineResult:
     """Deep embedded clustering: an autoencoder whose latents are drawn to centers (Xie et al. 2016)."""
     from clustpy.deep import DEC
 
     return _peer(given, DEC)
 
 
-def _peer(given: Given, method: Any) -> Fitted:
+def _peer(given: BaselineContext, method: Any) -> BaselineResult:
     """Fit a method of ClustPy to gray pixels; clusters, latent dimension and batches are the model's."""
     model = given.config.model
     peer = method(
@@ -39,14 +39,14 @@ def _peer(given: Given, method: Any) -> Fitted:
     )
 
     def pixels(split: str) -> Any:
-        return gray(getattr(given.images, split)).numpy()
+        return to_float(getattr(given.images, split)).numpy()
 
     begin = time.perf_counter()
     with _silence():
         peer.fit(pixels("train"))
     seconds = time.perf_counter() - begin
     network = peer.neural_network_trained_
-    return Fitted(
+    return BaselineResult(
         measure=lambda split: clusters(one_hot(peer.predict(pixels(split)), model.num_experts)),
         seconds=seconds,
         looks=len(given.images.train) * (peer.pretrain_epochs + peer.clustering_epochs),

@@ -13,10 +13,10 @@ from moevae.config.schema import RunConfig
 from moevae.evaluation.evaluate import Evaluation, Split, evaluate
 from moevae.training.fit import fit as train
 from moevae.utils.rng import generator
-from studies.execution.baseline_fit import Fitted, Given, NotFittedError, one_hot
+from studies.execution.baseline_fit import BaselineContext, BaselineResult, NotFittedError, one_hot
 
 
-def random_gate(given: Given) -> Fitted:
+def random_gate(given: BaselineContext) -> BaselineResult:
     """The mixture with each image assigned, once and for all, to an expert drawn at random."""
 
     def drawn(split: Split) -> Tensor:
@@ -27,7 +27,7 @@ def random_gate(given: Given) -> Fitted:
     return _trained(given, given.config, drawn)
 
 
-def oracle_experts(given: Given) -> Fitted:
+def oracle_experts(given: BaselineContext) -> BaselineResult:
     """The mixture with an expert a class, trained on its class alone; a test image goes to its true class.
 
     The bounds and the load are those of this gate. The assignments are those of the responsibilities,
@@ -51,7 +51,9 @@ def oracle_experts(given: Given) -> Fitted:
     return replace(fitted, measure=measure)
 
 
-def _trained(given: Given, config: RunConfig, assignments: Callable[[Split], Tensor]) -> Fitted:
+def _trained(
+    given: BaselineContext, config: RunConfig, assignments: Callable[[Split], Tensor]
+) -> BaselineResult:
     config = override(
         config, {"objective.responsibilities": "gate"}
     )  # the posterior would look past this gate
@@ -76,7 +78,7 @@ def _trained(given: Given, config: RunConfig, assignments: Callable[[Split], Ten
         )
         return found
 
-    return Fitted(
+    return BaselineResult(
         measure=measure,
         seconds=trained.seconds,
         looks=round(trained.images_per_second * trained.seconds),

@@ -21,7 +21,7 @@ from moevae.models.mixture import Mixture
 from moevae.nn.stacked import count_parameters
 from moevae.training.fit import fit as train
 from studies.baselines.clustering import Clusterer, fit_gmm, fit_kmeans
-from studies.execution.baseline_fit import Fitted, Given, NotFittedError, clusters
+from studies.execution.baseline_fit import BaselineContext, BaselineResult, NotFittedError, clusters
 
 BOUNDS = (
     *("mixture_elbo", "marginal_elbo", "marginal_samples", "hard_elbo"),
@@ -33,12 +33,12 @@ the samples of z that the marginal one is estimated from."""
 _CHUNK = 4096
 
 
-def vae_kmeans(given: Given) -> Fitted:
+def vae_kmeans(given: BaselineContext) -> BaselineResult:
     """One VAE and a k-means of its latent means."""
     return _clustered(given, fit_kmeans)
 
 
-def vae_gmm(given: Given) -> Fitted:
+def vae_gmm(given: BaselineContext) -> BaselineResult:
     """One VAE and a Gaussian mixture of its latent means."""
     return _clustered(given, fit_gmm)
 
@@ -78,7 +78,7 @@ def parameters(model: ModelConfig, size: tuple[int, int], *, gate: bool = True) 
         return experts + (count_parameters(Gate(model, 1, size)) if gate else 0)
 
 
-def _clustered(given: Given, fit: Clusterer) -> Fitted:
+def _clustered(given: BaselineContext, fit: Clusterer) -> BaselineResult:
     config, derived = of_equal_size(given.config, given.images.size)
     trained = train([config], given.images, device=given.device, on_epoch=given.note)
     if failure := trained.failures[0]:
@@ -93,7 +93,7 @@ def _clustered(given: Given, fit: Clusterer) -> Fitted:
             probs(latents(split)), {name: found.metrics[name] for name in BOUNDS if name in found.metrics}
         )
 
-    return Fitted(
+    return BaselineResult(
         measure=measure,
         seconds=trained.seconds + time.perf_counter() - begin,
         looks=round(trained.images_per_second * trained.seconds),

@@ -20,25 +20,26 @@ from studies.cli.options import Ablate, of_options
 from studies.design import baselines
 from studies.design import design as designs
 from studies.design.design import Design
-from studies.execution.plan import Ledger, survey
-from studies.execution.tasks import check, lost, train
+from studies.execution.plan import Ledger, make_plan
+from studies.execution.tasks import on_worker_lost, train
+from studies.execution.tasks import preflight as check
 from studies.records.origins import Origins, own_files
 from studies.report import manifest
 from studies.utils.formatting import count
-from studies.utils.signals import Stopped
+from studies.utils.signals import Terminated
 
 if TYPE_CHECKING:
-    from studies.execution.driver import Summary
+    from studies.execution.driver import StudySummary
 
 
 def ablate(options: Ablate, *, again: str) -> int:
     """Run a study and write its report; `again` is the command that resumes it."""
-    design = designs.load(options.profile, seeds=options.seeds, changes=options.set, name=options.name)
+    design = designs.load_design(options.profile, seeds=options.seeds, changes=options.set, name=options.name)
     chosen = baselines.choose(options.baselines, design.data, options.data_root)
     design = design.with_baselines(chosen)
     folder = options.results / design.name
     if options.dry_run:
-        ledger = survey(design, folder, retry_failed=options.retry_failed)
+        ledger = make_plan(design, folder, retry_failed=options.retry_failed)
         Origins(files=own_files(data.name for data in design.data)).begin(folder, ledger.records)
         _print_cells(ledger, folder, options.json)
         return 0
@@ -68,11 +69,11 @@ def ablate(options: Ablate, *, again: str) -> int:
                 storage_url=storage.given(options.storage),
                 retry_failed=options.retry_failed,
                 preflight=preflight,
-                lost=functools.partial(lost, site=site),
+                lost=functools.partial(on_worker_lost, site=site),
                 origins=site.origins,
             )
-    except (KeyboardInterrupt, Stopped):
-        left = survey(design, folder)
+    except (KeyboardInterrupt, Terminated):
+        left = make_plan(design, folder)
         print(
             f"stopped: {left.asked - left.pending} of {left.asked} runs are done; go on with: {again}",
             file=sys.stderr,
@@ -106,7 +107,7 @@ def ablate(options: Ablate, *, again: str) -> int:
     return 1 if len(summary.failures) == ledger.asked else 0
 
 
-def _tell_trouble(summary: Summary) -> None:
+def _tell_trouble(summary: StudySummary) -> None:
     for refused in summary.before.refused:
         print(f"not counted: {refused}", file=sys.stderr)
     for record in summary.failures:

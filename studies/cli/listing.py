@@ -56,7 +56,7 @@ def profiles() -> list[ProfileLine]:
     """Return the profiles that come along, by name."""
     lines = []
     for name in design_profile.names():
-        design = designs.load(name)
+        design = designs.load_design(name)
         expected = f"{design.expected.time} on {design.expected.machine}" if design.expected else ""
         lines.append(ProfileLine(name, design.title, len(design.cells), len(design.seeds), expected))
     return lines

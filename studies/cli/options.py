@@ -14,7 +14,7 @@ from moevae.cli.parser import Command
 from moevae.config import parsing
 from moevae.config.schema import DataConfig
 from moevae.errors import ConfigError
-from studies.execution.config import Site
+from studies.execution.config import ExecutionConfig
 from studies.records.origins import Origins, code, own_files
 
 ABLATE = """Run a study: every cell of its profile with every seed, each exactly once.
@@ -330,7 +330,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     return cast(Options, typed)
 
 
-def of_options(options: Ablate | Search, folder: Path, sets: Iterable[DataConfig]) -> Site:
+def of_options(options: Ablate | Search, folder: Path, sets: Iterable[DataConfig]) -> ExecutionConfig:
     """Return where runs of the study in that folder take place, as was typed.
 
     Populations in training are kept, but not on a cluster's own disks.
@@ -344,7 +344,7 @@ def of_options(options: Ablate | Search, folder: Path, sets: Iterable[DataConfig
         ConfigError: a number of runs side by side, or a size of memory, that is none.
         DataError: a file of a person's own that is there and broken.
     """
-    return Site(
+    return ExecutionConfig(
         device=options.device,
         data_root=str(options.data_root.resolve()) if options.data_root else None,
         threads=1,  # as in workers, so that it matters to no bit who trains a run

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from moevae.utils.progress import Bar, in_words, seconds_in_words
-from studies.execution.driver import Watch
+from moevae.utils.progress import Bar, metrics_in_words, seconds_in_words
+from studies.execution.driver import Callbacks
 from studies.execution.plan import Ledger, Task
 from studies.records.schema import Record
 from studies.utils.formatting import count
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from moevae.config.schema import RunConfig
     from studies.execution.events import EpochReport
 
-SHOWN = {"mixture_elbo": "ELBO", "nmi": "NMI"}
+SHOWN_METRICS = {"mixture_elbo": "ELBO", "nmi": "NMI"}
 """Metrics that a line of progress has room for."""
 
 _EVERY = 30.0
@@ -91,7 +91,7 @@ class LiveBar:
 
 
 @contextmanager
-def watching(console: Console) -> Iterator[Watch]:
+def watching(console: Console) -> Iterator[Callbacks]:
     """Show progress on a console: the bar if it is a terminal, lines if it is not."""
     if not console.is_terminal:
         yield Lines(console)
@@ -156,19 +156,19 @@ def _epochs(task: Task) -> int:
 def _epoch_in_words(report: EpochReport) -> str:
     finite = [loss for loss in report.losses if loss == loss]
     numbers = {"loss": fmean(finite)} if finite else {}
-    numbers |= {word: report.metrics[name] for name, word in SHOWN.items() if name in report.metrics}
-    return f"epoch {report.epoch}/{report.epochs}, {in_words(numbers)}"
+    numbers |= {word: report.metrics[name] for name, word in SHOWN_METRICS.items() if name in report.metrics}
+    return f"epoch {report.epoch}/{report.epochs}, {metrics_in_words(numbers)}"
 
 
 def _records_in_words(made: Sequence[Record]) -> str:
     complete = [record for record in made if record.status == "complete"]
     numbers = {}
-    for name, word in SHOWN.items():
+    for name, word in SHOWN_METRICS.items():
         values = [
             record.metrics["test"][name] for record in complete if name in record.metrics.get("test", {})
         ]
         if values:
             numbers[word] = fmean(values)
     failed = len(made) - len(complete)
-    parts = (in_words(numbers), count(len(complete), "run"), f"{failed} failed" if failed else "")
+    parts = (metrics_in_words(numbers), count(len(complete), "run"), f"{failed} failed" if failed else "")
     return ", ".join(part for part in parts if part)

@@ -21,30 +21,30 @@ from moevae.config.schema import RunConfig
 from moevae.data.datasets import load_labels
 from moevae.errors import ConfigError, DataError
 from moevae.training import snapshots
-from moevae.utils.io import obstacle
+from moevae.utils.io import why_unwritable
 from studies.cli import options as cli_options
 from studies.cli.options import Search as Options
 from studies.cli.search_progress import watching
 from studies.execution import tasks
-from studies.execution.config import Site
+from studies.execution.config import ExecutionConfig
 from studies.execution.executors.factory import workforce
 from studies.report import manifest
 from studies.report.build import write_report
 from studies.search import export
 from studies.search import search as searches
 from studies.search.driver import Budget, Found, run_search
-from studies.search.objectives import ORACLE, in_words
+from studies.search.objectives import ORACLE, describe_objectives
 from studies.search.search import Search
 from studies.storage import open as storage
 from studies.utils.formatting import count
-from studies.utils.signals import Stopped
+from studies.utils.signals import Terminated
 
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 def search(options: Options, *, again: str) -> int:
     """Run a search and write its report; `again` is the command that resumes it."""
-    asked = searches.load(
+    asked = searches.load_search(
         options.space,
         preset=options.preset,
         profile=options.profile,
@@ -81,10 +81,10 @@ def search(options: Options, *, again: str) -> int:
                 pruner=options.pruner,
                 storage_url=storage.given(options.storage),
                 preflight=preflight,
-                lost=functools.partial(tasks.lost, site=place),
+                lost=functools.partial(tasks.on_worker_lost, site=place),
                 origins=place.origins,
             )
-    except (KeyboardInterrupt, Stopped):
+    except (KeyboardInterrupt, Terminated):
         print(f"stopped: trials that have ended are kept; go on with: {again}", file=sys.stderr)
         raise
     if place.snapshots:
@@ -108,8 +108,8 @@ def _manner(options: Options) -> list[str]:
     return [word for name, value in pairs for word in (f"--{name}", str(value))]
 
 
-def _check(asked: Search, place: Site, configs: Sequence[RunConfig]) -> None:
-    tasks.check(configs, site=place)
+def _check(asked: Search, place: ExecutionConfig, configs: Sequence[RunConfig]) -> None:
+    tasks.preflight(configs, site=place)
     if asked.oracle:
         for config in configs:
             if load_labels(config.data, Path(place.data_root) if place.data_root else None) is None:
@@ -123,7 +123,7 @@ def _check_profile(options: Options) -> None:
         return
     if options.write_profile.suffix != ".toml":
         raise ConfigError(f"--write-profile {options.write_profile}: a profile's name ends in .toml")
-    hindrance = obstacle(options.write_profile.parent)
+    hindrance = why_unwritable(options.write_profile.parent)
     if hindrance:
         raise ConfigError(f"--write-profile {options.write_profile}: {hindrance}")
 
@@ -166,7 +166,9 @@ def _tell(asked: Search, folder: Path, found: Found, page: Path | None, options:
     print(f"{'The Pareto front' if several else 'Best'} by {asked.rule}, on the validation split:")
     for trial in found.best:
         cell = asked.cell(trial.params)
-        print(f"  trial {trial.number}: {in_words(asked.objectives, trial.values)}\n    {cell.label}")
+        print(
+            f"  trial {trial.number}: {describe_objectives(asked.objectives, trial.values)}\n    {cell.label}"
+        )
     if profile:
         print(f"Run it with other seeds: nox -s ablations -- --profile {profile}")
 

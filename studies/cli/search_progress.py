@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from moevae.utils.progress import Bar, seconds_in_words
-from studies.search.driver import Watch
-from studies.search.objectives import in_words
+from studies.search.driver import SearchCallbacks
+from studies.search.objectives import describe_objectives
 from studies.search.search import Search
 from studies.search.trials import Attempt
 
@@ -75,7 +75,7 @@ class LiveBar:
 
 
 @contextmanager
-def watching(console: Console) -> Iterator[Watch]:
+def watching(console: Console) -> Iterator[SearchCallbacks]:
     """Show progress on a console: the bar if it is a terminal, lines if it is not."""
     if not console.is_terminal:
         yield Lines(console)
@@ -93,7 +93,7 @@ def in_line(search: Search, trial: FrozenTrial, best: Sequence[FrozenTrial]) -> 
     elif trial.state is TrialState.FAIL:
         fate = "failed"
     else:
-        fate = in_words(search.objectives, trial.values)
+        fate = describe_objectives(search.objectives, trial.values)
     front = f"front of {len(best)}" if len(best) > 1 else ""
     leader = f"best: trial {best[0].number}" if len(best) == 1 else front
     return f"trial {trial.number}: {fate} ({where})" + (f"; {leader}" if leader else "")

@@ -13,13 +13,13 @@ from rich.progress import track
 
 from moevae.errors import ConfigError, IdentityError
 from studies.cli.options import Verify
-from studies.execution.config import Site
+from studies.execution.config import ExecutionConfig
 from studies.records import store
 from studies.storage import open as storage
 from studies.utils.formatting import count
 from studies.verify import check, rerun
-from studies.verify.check import Verdict
-from studies.verify.rerun import Moved, Repeat
+from studies.verify.check import VerificationReport
+from studies.verify.rerun import MetricShift, RerunResult
 
 
 def verify(options: Verify, folder: Path) -> int:
@@ -54,7 +54,7 @@ def verify(options: Verify, folder: Path) -> int:
     return int(wrong)
 
 
-def _agreement(verdict: Verdict) -> str:
+def _agreement(verdict: VerificationReport) -> str:
     """Say what was compared and agrees."""
     return (
         "all records and the storage agree"
@@ -63,11 +63,11 @@ def _agreement(verdict: Verdict) -> str:
     )
 
 
-def _as_tree(found: Repeat) -> dict[str, Any]:
+def _as_tree(found: RerunResult) -> dict[str, Any]:
     return asdict(found) | {"wrong": found.wrong, "judged": found.judged}
 
 
-def _outcome(repeats: Sequence[Repeat]) -> str:
+def _outcome(repeats: Sequence[RerunResult]) -> str:
     """Say what came of all that were trained again, where not all came out bit for bit."""
     number = len(repeats)
     if wrong := sum(found.wrong for found in repeats):
@@ -80,7 +80,7 @@ def _outcome(repeats: Sequence[Repeat]) -> str:
     return f"; with other rounding, {judged} of {number} trained again lie where one more seed would{vague}"
 
 
-def _in_words(found: Repeat) -> str:
+def _in_words(found: RerunResult) -> str:
     """Say what came of a run that was trained again."""
     if not found.differ:
         return "the same, bit for bit"
@@ -96,17 +96,19 @@ def _in_words(found: Repeat) -> str:
     return f"with other rounding ({found.elsewhere}), {'; '.join(numbers)}{alone}"
 
 
-def _verdict(moved: Moved) -> str:
+def _verdict(moved: MetricShift) -> str:
     return ", too far" if moved.far else f", no judgment: {moved.vacuous}" if moved.vacuous else ""
 
 
-def _repeated(options: Verify, folder: Path) -> tuple[list[Repeat], list[str]]:
+def _repeated(options: Verify, folder: Path) -> tuple[list[RerunResult], list[str]]:
     """Train runs again, behind a bar on standard error; tell of those whose data are not there any more."""
     if not options.again:
         return [], []
     good, _ = store.read_all(folder)
     picked = rerun.chosen(good, options.again)
-    site = Site(device=options.device, data_root=str(options.data_root) if options.data_root else None)
+    site = ExecutionConfig(
+        device=options.device, data_root=str(options.data_root) if options.data_root else None
+    )
     console = Console(stderr=True)
     shown = track(picked, "Training again", console=console, disable=not console.is_terminal)
     repeats, unlike = [], []

@@ -40,7 +40,7 @@ def dress(storage: BaseStorage, folder: Path) -> int:
         MoevaeError: there is no study in the folder, or its description is torn.
         KeyError: the storage does not have it.
     """
-    study = load.load(folder)
+    study = load.load_study(folder)
     searched = study_file.read(folder).search is not None
     oracle = study.oracle
     opened = optuna.load_study(study_name=study.name, storage=storage)

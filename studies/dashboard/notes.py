@@ -18,7 +18,7 @@ from studies.report.markdown import escape, prose
 from studies.utils import formatting
 
 VALUE = Measure("validation.mixture_elbo", "ELBO, validation", "nats", digits=2, nats=True)
-SHOWN = (VALUE, ELBO, MARGINAL, NMI, ARI, ACC, EFFECTIVE, DEAD, SPEED)
+SHOWN_MEASURES = (VALUE, ELBO, MARGINAL, NMI, ARI, ACC, EFFECTIVE, DEAD, SPEED)
 
 ORACLE_NOTE = "**Oracle**: the search that asked for this trial sees labels."
 
@@ -118,7 +118,7 @@ def _difference(study: Study, cell: int) -> str:
 
 def _table(study: Study, cell: int) -> str:
     rows = []
-    for measure in cell_stats.measured(study, SHOWN):
+    for measure in cell_stats.measured(study, SHOWN_MEASURES):
         values = study.matrix(measure.key)
         if np.isfinite(values[:, cell]).any():
             row = {"mean ± std": measure.heading, "this cell": _spread(measure, values[:, [cell]])}

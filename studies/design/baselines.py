@@ -1,8 +1,8 @@
 """The methods that stand beside the model: same images, same seeds, same record.
 
-A new baseline is a function of `studies.execution.baseline_fit.Given` that returns a
-`studies.execution.baseline_fit.Fitted`, and an entry in BASELINES. Nothing heavy is imported until one is
-fitted.
+A new baseline is a function of `studies.execution.baseline_fit.BaselineContext` that returns a
+`studies.execution.baseline_fit.BaselineResult`, and an entry in BASELINES. Nothing heavy is imported until
+one is fitted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from moevae.config.overrides import lookup
 from moevae.config.schema import DataConfig, RunConfig
 from moevae.errors import ConfigError
-from moevae.utils.suggest import nearest
+from moevae.utils.suggest import closest_name
 from studies.records.schema import Method
 
 
@@ -134,7 +134,7 @@ def choose(asked: Iterable[str] | None, data: Iterable[DataConfig], root: Path |
         return Chosen()
     named = [key.strip() for text in asked for key in text.split(",") if key.strip()]
     for key in named:
-        nearest("baseline", key, BASELINES)
+        closest_name("baseline", key, BASELINES)
     sets = list(data)
     obstacles = {key: _obstacle(key, sets, root) for key in dict.fromkeys(named or BASELINES)}
     refused = {key: reason for key, reason in obstacles.items() if reason}

@@ -20,7 +20,7 @@ from moevae.config.presets import preset
 from moevae.config.schema import DataConfig, RunConfig
 from moevae.errors import ConfigError
 from moevae.utils.io import at_home
-from moevae.utils.suggest import nearest
+from moevae.utils.suggest import closest_name
 from studies.design.baselines import BASELINES, Chosen
 from studies.design.profile import PROFILES, Expected, names, read_profile
 from studies.records import study_file
@@ -52,7 +52,7 @@ class Cell:
     @cached_property
     def label(self) -> str:
         """The cell in words, such as `routing.kind = hard, temperature = 2`."""
-        return in_words(self.values)
+        return describe_settings(self.values)
 
     def run(self, seed: int) -> RunConfig:
         """Return the cell's configuration with that seed."""
@@ -140,7 +140,7 @@ class Design:
         return plain
 
 
-def load(
+def load_design(
     profile: str, *, seeds: str | None = None, changes: Sequence[str] = (), name: str | None = None
 ) -> Design:
     """Return the design of a profile.
@@ -161,7 +161,7 @@ def load(
     invocation = ["--profile", profile, *itertools.chain(*(("--set", text) for text in changes))]
     title = written.title
     if settings:
-        title = f"{title} ({in_words(settings)})"
+        title = f"{title} ({describe_settings(settings)})"
     if name is not None:
         invocation += ["--name", name]
     elif settings:
@@ -202,7 +202,7 @@ def seeds_as_text(seeds: Sequence[int]) -> str:
     return ",".join(str(seed) for seed in seeds) + ("," if len(seeds) == 1 else "")
 
 
-def in_words(values: Mapping[str, Any]) -> str:
+def describe_settings(values: Mapping[str, Any]) -> str:
     """Return settings in words, such as `routing.kind = hard, temperature = 2`."""
     names = short(values)
     return ", ".join(f"{names[key]} = {show(value, 10)}" for key, value in values.items())
@@ -211,7 +211,7 @@ def in_words(values: Mapping[str, Any]) -> str:
 def _path(profile: str) -> Path:
     if profile.endswith(".toml") or "/" in profile:
         return at_home(Path(profile))
-    return PROFILES / f"{nearest('profile', profile, names())}.toml"
+    return PROFILES / f"{closest_name('profile', profile, names())}.toml"
 
 
 def _cells(
@@ -289,10 +289,12 @@ def _check_objective(asked: str, keys: Iterable[str], cells: Sequence[Cell]) -> 
 
 
 def _cell(base: RunConfig, values: Mapping[str, Any], where: str) -> Cell:
-    config = apply_settings(base, values, f"profile {where}: {in_words(values)}")
+    config = apply_settings(base, values, f"profile {where}: {describe_settings(values)}")
     made = {key: plain(overrides.lookup(config, key)) for key in values}
     if "objective" in values and made["objective"] != values["objective"]:
-        raise ConfigError(f"profile {where}: axes contradict each other: no run has {in_words(values)}")
+        raise ConfigError(
+            f"profile {where}: axes contradict each other: no run has {describe_settings(values)}"
+        )
     return Cell(made, config)
 
 

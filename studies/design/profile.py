@@ -13,7 +13,7 @@ from moevae.config.parsing import check_key
 from moevae.errors import ConfigError
 from moevae.utils.content import parsing
 from moevae.utils.content import read as read_content
-from moevae.utils.suggest import nearest
+from moevae.utils.suggest import closest_name
 from studies.records.study_file import Value
 
 PROFILES = Path(__file__).parent.parent / "profiles"
@@ -74,7 +74,7 @@ def read_profile(path: Path) -> Profile:
         if depth(tree) > _DEEPEST:
             raise ConfigError(f"tables within tables, more than {_DEEPEST} deep")
         for key in tree:
-            nearest("key", key, Profile.model_fields)
+            closest_name("key", key, Profile.model_fields)
         tree.setdefault("name", path.stem)
         for section in ("set", "axes", "baseline"):
             if isinstance(tree.get(section), dict):

@@ -18,11 +18,11 @@ from moevae.config.overrides import to_dict
 from moevae.config.schema import RunConfig
 from moevae.data.datasets import Images, Labels
 from moevae.evaluation.evaluate import Evaluation, Split, usage
-from moevae.training.trainer import Progress
+from moevae.training.trainer import EpochStats
 from moevae.utils import devices
 from studies.design.baselines import of_method
 from studies.execution import run
-from studies.execution.config import Site
+from studies.execution.config import ExecutionConfig
 from studies.execution.events import EpochReport
 from studies.records.schema import Failure, Method, Outcome, Record, Seconds, Throughput, name_of
 
@@ -38,7 +38,7 @@ class NotFittedError(Exception):
 
 
 @dataclass(frozen=True)
-class Given:
+class BaselineContext:
     """What a baseline may look at."""
 
     config: RunConfig
@@ -53,7 +53,7 @@ class Given:
     memory: int | None = None
     """Bytes that a look of evaluation may take."""
 
-    def note(self, progress: Progress) -> None:
+    def note(self, progress: EpochStats) -> None:
         """Tell who listens that an epoch is over."""
         if self.on_epoch:
             self.on_epoch(EpochReport(progress.epoch, progress.epochs, progress.losses, {}))
@@ -65,7 +65,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class BaselineResult:
     """A baseline that was fitted."""
 
     measure: Callable[[Split], Evaluation]
@@ -83,7 +83,10 @@ class Fitted:
 
 
 def fit(
-    method: Method, config: RunConfig, site: Site, on_epoch: Callable[[EpochReport], None] | None = None
+    method: Method,
+    config: RunConfig,
+    site: ExecutionConfig,
+    on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> Outcome:
     """Fit a baseline and return what it left, in the format of the model's own runs.
 
@@ -97,10 +100,10 @@ def fit(
 
 
 def _fit(
-    function: Callable[[Given], Fitted],
+    function: Callable[[BaselineContext], BaselineResult],
     method: Method,
     config: RunConfig,
-    site: Site,
+    site: ExecutionConfig,
     on_epoch: Callable[[EpochReport], None] | None,
 ) -> Outcome:
     started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -109,13 +112,15 @@ def _fit(
     seen = labels if method.oracle else None
     device = devices.resolve(site.device)
     try:
-        fitted = function(Given(config, images, seen, device, method.settings, on_epoch, site.memory))
+        fitted = function(
+            BaselineContext(config, images, seen, device, method.settings, on_epoch, site.memory)
+        )
     except NotFittedError as error:
-        return run.without_numbers([config], site, error.failure, method)[0]
+        return run.failed_outcomes([config], site, error.failure, method)[0]
     begin = time.perf_counter()
     by_split = {split: [fitted.measure(split)] for split in run.splits(images)}
     seconds = time.perf_counter() - begin
-    failure = run.breakdown(None, by_split, 0)
+    failure = run.failure_of(None, by_split, 0)
     record = {
         "fingerprint": name_of(config, method),
         "config": to_dict(config),

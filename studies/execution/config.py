@@ -8,7 +8,7 @@ from studies.records.origins import Origins
 
 
 @dataclass(frozen=True)
-class Site:
+class ExecutionConfig:
     """Where runs take place; it decides no number but the speed."""
 
     device: str = "auto"

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 from moevae.config.schema import RunConfig
 from moevae.errors import MoevaeError
 from studies.design.design import Cell, Design
-from studies.execution.executors.base import OnEpoch, WorkersError, Workforce
+from studies.execution.executors.base import OnEpoch, WorkerPool, WorkersError
 from studies.execution.failures import Guarded, Raised, Streak
-from studies.execution.plan import Ledger, Task, spread, survey, write_study
+from studies.execution.plan import Ledger, Task, make_plan, split_tasks, write_study
 from studies.records import lock, schema, store
 from studies.records.origins import Origins
 from studies.records.schema import Method, Outcome, Record
@@ -37,7 +37,7 @@ _MOMENT = 0.1
 _log = logging.getLogger(__name__)
 
 
-class Run(Protocol):
+class RunFunction(Protocol):
     """Trains runs of one cell together; gives one outcome each, in order. It must travel by pickle."""
 
     def __call__(
@@ -55,7 +55,7 @@ class Lost(Protocol):
         """Return one outcome a run, in order."""
 
 
-class Watch(Protocol):
+class Callbacks(Protocol):
     """Is told how the study goes."""
 
     def begin(self, ledger: Ledger) -> None:
@@ -69,7 +69,7 @@ class Watch(Protocol):
 
 
 @dataclass(frozen=True)
-class Summary:
+class StudySummary:
     """What a driver found and did."""
 
     before: Ledger
@@ -88,16 +88,16 @@ class Summary:
 def run_study(
     design: Design,
     folder: Path,
-    run: Run,
+    run: RunFunction,
     *,
-    workforce: Workforce,
-    watch: Watch,
+    workforce: WorkerPool,
+    watch: Callbacks,
     storage_url: str | None = None,
     retry_failed: bool = False,
     preflight: Callable[[Sequence[RunConfig]], None] = lambda configs: None,
     lost: Lost | None = None,
     origins: Origins | None = None,
-) -> Summary:
+) -> StudySummary:
     """Do every run of the design that has no record, each exactly once.
 
     Args:
@@ -122,18 +122,18 @@ def run_study(
     storage.check(url)
     with lock.hold(folder):
         origins = origins or Origins()
-        ledger = survey(design, folder, retry_failed=retry_failed)
+        ledger = make_plan(design, folder, retry_failed=retry_failed)
         origins.begin(folder, ledger.records)
         if ledger.tasks:
             preflight([config for task in ledger.tasks for config in task.configs])
         with storage.opened(url) as opened, ownership.described(folder):
-            storage.patiently(lambda: ownership.check(opened, design.name, folder))
+            storage.with_retries(lambda: ownership.check(opened, design.name, folder))
             trials = Trials(opened, ledger.whole, folder)
             write_study(ledger, folder, shared=storage_url is not None)
             trials.reconcile(ledger.recorded, [task.cell.key for task in ledger.tasks])
             watch.begin(ledger)
             trained = _Work(ledger, folder, run, lost, trials, workforce, watch, origins).do()
-    return Summary(ledger, tuple(trained))
+    return StudySummary(ledger, tuple(trained))
 
 
 @dataclass
@@ -142,15 +142,15 @@ class _Work:
 
     ledger: Ledger
     folder: Path
-    run: Run
+    run: RunFunction
     lost: Lost | None
     trials: Trials
-    workforce: Workforce
-    watch: Watch
+    workforce: WorkerPool
+    watch: Callbacks
     origins: Origins
 
     def __post_init__(self) -> None:
-        self._queue = deque(spread(self.ledger.tasks, self.workforce.slots))
+        self._queue = deque(split_tasks(self.ledger.tasks, self.workforce.slots))
         self._tasks_left = Counter(task.cell.key for task in self._queue)
         self._recorded = {
             key: {one.fingerprint: one for one in group} for key, group in self.ledger.recorded.items()
@@ -161,7 +161,7 @@ class _Work:
         self._started: dict[str, Cell] = {}
         self._trained: list[Record] = []
 
-    @signals.held()
+    @signals.defer_signals()
     def do(self) -> list[Record]:
         """Keep the workforce busy until every task is published and its cell's trial has ended."""
         try:
@@ -186,8 +186,8 @@ class _Work:
                 self.trials.start(task.cell)
                 self._started[task.cell.key] = task.cell
             self._begun[task.cell.key, task.configs] += 1
-            listener = self.workforce.relay(functools.partial(self._epoch, task))
-            guarded = Guarded(self.run, self.workforce.deaths) if self.lost else self.run
+            listener = self.workforce.forward_events(functools.partial(self._epoch, task))
+            guarded = Guarded(self.run, self.workforce.worker_errors) if self.lost else self.run
             run = guarded if method is None else functools.partial(guarded, method=method)
             future = self.workforce.executor.submit(run, task.configs, on_epoch=listener)
             self._running[future] = task
@@ -198,7 +198,7 @@ class _Work:
 
     def _gather(self) -> None:
         """Publish what is finished, having waited for it for a moment."""
-        with signals.heeding():
+        with signals.deliver_signals():
             finished = wait(self._running, timeout=_MOMENT, return_when=FIRST_COMPLETED).done
         self.workforce.deliver()
         for future in finished:
@@ -206,7 +206,7 @@ class _Work:
             self._silence.end()
             try:
                 outcomes = future.result()
-            except self.workforce.deaths as death:
+            except self.workforce.worker_errors as death:
                 self._after_death(task, death)
                 continue
             if isinstance(outcomes, Raised):
@@ -280,5 +280,5 @@ def _published(task: Task, outcomes: Sequence[Outcome], folder: Path, origins: O
         raise RuntimeError(f"{task.cell.label}: the run function did not return the runs it was given")
     for outcome in outcomes:
         origins.admit(outcome.record)
-        store.publish(folder, outcome)
+        store.write_record(folder, outcome)
     return [outcome.record for outcome in outcomes]

@@ -52,7 +52,7 @@ class Guarded:
     """
 
     run: Callable[..., list[Outcome]]
-    deaths: tuple[type[Exception], ...] = ()
+    worker_errors: tuple[type[Exception], ...] = ()
     """Raised too: the worker died, not the run."""
 
     def __call__(
@@ -62,7 +62,7 @@ class Guarded:
         options = {} if method is None else {"method": method}
         try:
             return self.run(configs, on_epoch=on_epoch, **options)
-        except self.deaths:
+        except self.worker_errors:
             raise
         except Exception as error:
             if isinstance(error, MoevaeError) and not isinstance(error, ConfigError):

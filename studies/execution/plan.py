@@ -71,7 +71,7 @@ class Ledger:
 
 
 @uncollected(keep=True)
-def survey(design: Design, folder: Path, *, retry_failed: bool = False) -> Ledger:
+def make_plan(design: Design, folder: Path, *, retry_failed: bool = False) -> Ledger:
     """Compare a design with the records in a study's folder. Writes nothing.
 
     Raises:
@@ -116,7 +116,7 @@ def survey(design: Design, folder: Path, *, retry_failed: bool = False) -> Ledge
     )
 
 
-def spread(tasks: Sequence[Task], slots: int) -> list[Task]:
+def split_tasks(tasks: Sequence[Task], slots: int) -> list[Task]:
     """Split tasks so that no slot is idle while another has several runs to train, each on its own."""
     parts = -(-slots // len(tasks)) if tasks else 1
     return [

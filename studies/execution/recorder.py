@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from moevae.config.schema import DataConfig, RunConfig
-from moevae.data.binarization import evaluated, gray
+from moevae.data.binarization import evaluated, to_float
 from moevae.data.classes import FOLLOWED
 from moevae.data.datasets import Images, Labels
 from moevae.evaluation.clustering import confusion
 from moevae.evaluation.evaluate import Evaluation, Split, evaluate
 from moevae.evaluation.label_metrics import agreement
 from moevae.models.mixture import Mixture
-from moevae.training.trainer import Progress
+from moevae.training.trainer import EpochStats
 from moevae.visualization import samples as figures
 from studies.execution.events import EpochReport
 from studies.records.schema import Epoch
@@ -32,7 +32,7 @@ SHADES = 16
 """Gray levels of the pictures kept beside a record: with 256 they took twice the room."""
 
 
-class Diary:
+class RunRecorder:
     """What happens to each run while the population trains."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Diary:
         self._first = configs[0].model.num_experts + configs[0].train.extra_experts
         self.origins = torch.arange(configs[0].model.num_experts).repeat(len(configs), 1)  # [R, K]
 
-    def note(self, progress: Progress) -> None:
+    def note(self, progress: EpochStats) -> None:
         """Put down an epoch's curve points and drawings, and tell who listens."""
         evaluations = self._validation(progress)
         validation = [self._scores(each) for each in evaluations] or [{} for _ in self.configs]
@@ -72,7 +72,7 @@ class Diary:
                 )
         if progress.epoch in self.drawn_at:
             noise = figures.prior_noise(progress.model, 1)
-            drawn = progress.model.draw(noise).squeeze(2).cpu()  # [R, K, D]
+            drawn = progress.model.decode_prior_samples(noise).squeeze(2).cpu()  # [R, K, D]
             everyone = drawn.new_zeros(len(drawn), self._first, drawn.shape[2])  # the pruned, too
             self.drawings[progress.epoch] = everyone.scatter(
                 1, progress.origins[..., None].expand_as(drawn), drawn
@@ -114,7 +114,7 @@ class Diary:
         )
         rows = [str(epoch) for epoch in self.drawings]
         seen = evaluated(self.images.test[:RECONSTRUCTED], self.configs[0].data, "test")  # [B, D]
-        shades = gray(self.images.test[:RECONSTRUCTED])
+        shades = to_float(self.images.test[:RECONSTRUCTED])
         pairs = torch.stack([seen, figures.reconstructions(model, seen, shades)[run].cpu()])
         columns = [str(index) for index in range(len(seen))]
         return {
@@ -126,12 +126,12 @@ class Diary:
             ),
         }
 
-    def _of_gate(self, progress: Progress, run: int) -> dict[str, float]:
+    def _of_gate(self, progress: EpochStats, run: int) -> dict[str, float]:
         """Return the gate's own loss, where it has one."""
         steered = self.configs[run].objective.experts_steer_gate
         return {} if steered else {"gate_loss": progress.gate_losses[run]}
 
-    def _validation(self, progress: Progress) -> list[Evaluation]:
+    def _validation(self, progress: EpochStats) -> list[Evaluation]:
         if not len(self.images.validation):
             return []
         return evaluate(

@@ -23,12 +23,12 @@ from moevae.evaluation.evaluate import Evaluation, Split, evaluate
 from moevae.evaluation.label_metrics import reliability
 from moevae.training import snapshots
 from moevae.training.population import Population
-from moevae.training.trainer import Failure as Breakdown
+from moevae.training.trainer import TrainingFailure as Breakdown
 from moevae.training.trainer import check_population
 from moevae.utils import devices, provenance
-from studies.execution.config import Site
+from studies.execution.config import ExecutionConfig
 from studies.execution.events import EpochReport
-from studies.execution.recorder import Diary, scores
+from studies.execution.recorder import RunRecorder, scores
 from studies.records import origins
 from studies.records.schema import (
     Confusion,
@@ -48,7 +48,7 @@ from studies.records.schema import (
 
 def run_population(
     configs: Sequence[RunConfig],
-    site: Site | None = None,
+    site: ExecutionConfig | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> list[Outcome]:
     """Train runs of one shape together and return one outcome each, in order.
@@ -59,18 +59,18 @@ def run_population(
         MoevaeError: bad data, a device that is not there, no configuration, or some of different shapes.
     """
     check_population(configs)
-    site = site or Site()
+    site = site or ExecutionConfig()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     devices.prepare(site.threads)
     images, labels = site_data(configs[0].data, site)
-    diary = Diary(configs, images, labels, on_epoch, site.memory)
+    diary = RunRecorder(configs, images, labels, on_epoch, site.memory)
     device = devices.resolve(site.device)
     training = Population(configs, images, device, site.population_chunk)
     folder = Path(site.snapshots) if site.snapshots else None
     of = snapshots.origin(identify(images, labels), device.type, "moevae", "studies")
-    kept = snapshots.place(folder, configs, of) if folder else None
+    kept = snapshots.snapshot_path(folder, configs, of) if folder else None
     began = None if kept and kept.exists() else devices.energy(training.device)
-    fit = snapshots.carry_on(
+    fit = snapshots.train_with_snapshots(
         training, folder, of, seconds=site.snapshot_seconds, on_epoch=diary.note, companion=diary
     )
 
@@ -93,7 +93,7 @@ def run_population(
     outcomes = []
     for run, config in enumerate(configs):
         name = fingerprint(config)
-        failure = breakdown(fit.failures[run], by_split, run)
+        failure = failure_of(fit.failures[run], by_split, run)
         found = {} if failure else measured(by_split, run, labels, config.model.num_experts, config.data)
         files = {} if failure else diary.pictures(fit.model, run)
         record = Record.model_validate(
@@ -118,8 +118,8 @@ def run_population(
     return outcomes
 
 
-def without_numbers(
-    configs: Sequence[RunConfig], site: Site, failure: Failure, method: Method | None = None
+def failed_outcomes(
+    configs: Sequence[RunConfig], site: ExecutionConfig, failure: Failure, method: Method | None = None
 ) -> list[Outcome]:
     """Return failed outcomes, in order, of runs that came to nothing where they were trained."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -144,7 +144,7 @@ def without_numbers(
 
 
 @functools.lru_cache(maxsize=2)
-def load(data: DataConfig, root: str | None) -> tuple[Images, Labels | None]:
+def load_data(data: DataConfig, root: str | None) -> tuple[Images, Labels | None]:
     """Return the images and labels of a data set, remembered for the next run.
 
     Raises:
@@ -154,14 +154,14 @@ def load(data: DataConfig, root: str | None) -> tuple[Images, Labels | None]:
     return load_images(data, place), load_labels(data, place)
 
 
-def site_data(data: DataConfig, site: Site) -> tuple[Images, Labels | None]:
+def site_data(data: DataConfig, site: ExecutionConfig) -> tuple[Images, Labels | None]:
     """Return the images and labels of a data set, compared with those that the driver knows.
 
     Raises:
         DataError: files missing or broken.
         IdentityError: other data than the driver's.
     """
-    images, labels = load(data, site.data_root)
+    images, labels = load_data(data, site.data_root)
     if site.origins:
         site.origins.check_data(images.name, identify(images, labels))
     return images, labels
@@ -214,7 +214,9 @@ def measured(
     }
 
 
-def breakdown(failure: Breakdown | None, by_split: dict[Split, list[Evaluation]], run: int) -> Failure | None:
+def failure_of(
+    failure: Breakdown | None, by_split: dict[Split, list[Evaluation]], run: int
+) -> Failure | None:
     """Return why a run has no metrics: it failed in training, or a metric is not finite."""
     if failure:
         return Failure.model_validate(asdict(failure))

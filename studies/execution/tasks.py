@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moevae.config.schema import RunConfig
-from studies.execution.config import Site
+from studies.execution.config import ExecutionConfig
 
 if TYPE_CHECKING:
     from studies.execution.executors.base import OnEpoch
@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def train(
-    configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None, site: Site, method: Method | None = None
+    configs: Sequence[RunConfig],
+    /,
+    *,
+    on_epoch: OnEpoch | None,
+    site: ExecutionConfig,
+    method: Method | None = None,
 ) -> list[Outcome]:
     """Train runs of one cell together, or fit a baseline to each: one outcome each, in order."""
     if site.origins:
@@ -29,7 +34,7 @@ def train(
     return run_population(configs, site, on_epoch)
 
 
-def check(configs: Sequence[RunConfig], *, site: Site) -> None:
+def preflight(configs: Sequence[RunConfig], *, site: ExecutionConfig) -> None:
     """Find what a person can mend before a study is begun.
 
     Raises:
@@ -47,11 +52,11 @@ def check(configs: Sequence[RunConfig], *, site: Site) -> None:
             budget.images(site.memory, config, found[config.data].size)
 
 
-def lost(
-    configs: Sequence[RunConfig], reason: str, *, site: Site, method: Method | None = None
+def on_worker_lost(
+    configs: Sequence[RunConfig], reason: str, *, site: ExecutionConfig, method: Method | None = None
 ) -> list[Outcome]:
     """Return what is left of runs whose workers died: failed records that say why."""
-    from studies.execution.run import without_numbers
+    from studies.execution.run import failed_outcomes
     from studies.records.schema import Failure
 
-    return without_numbers(configs, site, Failure(reason=reason), method)
+    return failed_outcomes(configs, site, Failure(reason=reason), method)

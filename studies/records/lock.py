@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from moevae.errors import ConfigError, MoevaeError
 from moevae.utils import content
-from moevae.utils.io import absent, is_locked, remove_empty, sweep, write_atomically
+from moevae.utils.io import absent, is_locked, remove_empty, remove_temp_files, write_atomically
 
 
 class StudyLockedError(MoevaeError):
@@ -58,7 +58,7 @@ def hold(folder: Path) -> Iterator[None]:
         }
         write_atomically(folder / _HOLDER, json.dumps(note).encode())
         for part in ("", "records", "checkpoints"):
-            sweep(folder / part)
+            remove_temp_files(folder / part)
         yield
     finally:
         (folder / _HOLDER).unlink(missing_ok=True)

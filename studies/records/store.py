@@ -26,21 +26,21 @@ def path_of(folder: Path, fingerprint: str) -> Path:
     return folder / "records" / f"{fingerprint}.json"
 
 
-def publish(folder: Path, outcome: Outcome) -> Path:
+def write_record(folder: Path, outcome: Outcome) -> Path:
     """Write the pictures, then the record: each whole (temporary file, fsync, rename) or not at all.
 
     A file in the record's place that is no record of this version is kept, in `refused/`.
     """
     target = path_of(folder, outcome.record.fingerprint)
     if target.exists():
-        _make_way(target, folder / "refused")
+        _quarantine(target, folder / "refused")
     for name, content in outcome.files.items():
         write_atomically(target.parent / name, content)
-    write_atomically(target, sealed(outcome.record.model_dump(mode="json")))
+    write_atomically(target, with_digest(outcome.record.model_dump(mode="json")))
     return target
 
 
-def sealed(tree: Mapping[str, Any]) -> bytes:
+def with_digest(tree: Mapping[str, Any]) -> bytes:
     """Return a record's file: JSON whose second line is the SHA-256 of the file without that line.
 
     `sed 2d FILE | sha256sum` shows the same digest.
@@ -50,7 +50,7 @@ def sealed(tree: Mapping[str, Any]) -> bytes:
     return b"\n".join((head, _DIGEST % hashlib.sha256(content).hexdigest().encode(), rest))
 
 
-def _unsealed(content: bytes) -> bytes:
+def _without_digest(content: bytes) -> bytes:
     """Return a record's file without its digest.
 
     Raises:
@@ -65,7 +65,7 @@ def _unsealed(content: bytes) -> bytes:
     return bare
 
 
-def _make_way(path: Path, refused: Path) -> None:
+def _quarantine(path: Path, refused: Path) -> None:
     try:
         read(path)
     except RecordError:
@@ -83,7 +83,7 @@ def read(path: Path) -> Record:
     refused = f"{path}: no record that counts"
     with parsing(refused, RecordError):
         try:
-            record = Record.model_validate_json(_unsealed(read_content(path)))
+            record = Record.model_validate_json(_without_digest(read_content(path)))
             config = overrides.from_dict(record.config)
         except ConfigError as error:
             raise ValueError(str(error)) from None

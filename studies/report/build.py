@@ -10,7 +10,7 @@ import pandas as pd
 
 from moevae.errors import RecordError
 from studies.analysis.analyze import Analysis, analyze
-from studies.analysis.load import load
+from studies.analysis.load import load_study
 from studies.analysis.study import DATA, Study
 from studies.report import literature, manifest, summary, tables
 from studies.report.html import write_html
@@ -41,7 +41,7 @@ def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = Fa
         RecordError: there is no study in the folder, its description is torn, or the page would replace what
             it may not.
     """
-    study = load(folder)
+    study = load_study(folder)
     written = manifest.read(folder)
     if not fewer_runs:
         _check_runs(written, study)
@@ -67,7 +67,7 @@ def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = Fa
     literature.section(study, page)
     reading.reading(study, page)
     failures.losses(study, page)
-    reproduce.remaking(study, page)
+    reproduce.reproduce(study, page)
     link = page.keep("runs", tables.run_table(study), exact=True)
     page.add(f"Every cell and every measure: [table.csv](table.csv). Every run: {link}.")
     page.files["table.csv"] = csv(_all_cells(study, analyses))

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from moevae.errors import RecordError
 from moevae.utils.io import write_atomically
-from studies.analysis.load import load
+from studies.analysis.load import load_study
 from studies.records import study_file
 from studies.report.markdown import escape
 from studies.report.page import encoded
@@ -97,7 +97,7 @@ def _git(folder: Path, *arguments: str) -> int | None:
 
 def _row(folder: Path) -> list[str]:
     try:
-        study = load(folder)
+        study = load_study(folder)
     except RecordError as error:
         reason = str(error).removeprefix(f"{folder}/")
         return [escape(folder.name), "", "", "", "", f"cannot be read: {escape(reason)}"]

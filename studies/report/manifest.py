@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moevae.errors import RecordError
-from moevae.utils.io import sweep, write_atomically
+from moevae.utils.io import remove_temp_files, write_atomically
 
 NAME = "report.manifest.json"
 FORMAT = "moevae-report-1"
@@ -56,7 +56,7 @@ class Manifest:
     def replace(self, content: Mapping[str, bytes]) -> None:
         """Write these files, the page last, and remove the figures and tables of earlier reports."""
         for folder in (self.folder, *(self.folder / name for name in FOLDERS)):
-            sweep(folder)
+            remove_temp_files(folder)
         self.add(content)
         stale = [name for name in self.files if name not in content and name.startswith(FOLDERS)]
         for name in stale:

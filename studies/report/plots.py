@@ -14,7 +14,7 @@ from matplotlib.scale import SymmetricalLogScale
 from matplotlib.ticker import NullLocator, SymmetricalLogLocator
 
 from moevae.visualization.style import png, style
-from studies.analysis.effects import Effect
+from studies.analysis.effects import AxisEffect
 from studies.analysis.metrics import Measure
 from studies.analysis.stats import Row
 
@@ -76,7 +76,7 @@ def heat_maps(
         return png(figure)
 
 
-def levels(effects: Sequence[Effect], ticks: Sequence[str], name: str, *, ordered: bool) -> bytes:
+def levels(effects: Sequence[AxisEffect], ticks: Sequence[str], name: str, *, ordered: bool) -> bytes:
     """Draw what each level of an axis gives: mean and interval over seeds, and in gray each setting of the
     other axes; a line joins the means of levels that have an order."""
     wide = min(2, len(effects))

@@ -14,7 +14,7 @@ import numpy as np
 
 from studies.analysis import cell_stats, effects, paired, stats
 from studies.analysis.analyze import Analysis
-from studies.analysis.effects import Effect
+from studies.analysis.effects import AxisEffect
 from studies.analysis.metrics import Measure
 from studies.analysis.stats import Row
 from studies.analysis.study import Study
@@ -107,7 +107,7 @@ def _axis(analysis: Analysis, axis: str) -> list[str]:
     return found
 
 
-def _moved(analysis: Analysis, axis: str, effect: Effect, p: Row) -> str:
+def _moved(analysis: Analysis, axis: str, effect: AxisEffect, p: Row) -> str:
     """The largest of the differences along an axis that are significant."""
     measure, study = effect.measure, analysis.study
     name, levels, reference = _names(study, axis, effect)
@@ -142,12 +142,12 @@ def _still(analysis: Analysis, axis: str, reach: tuple[int, int], silent: list[t
     )
 
 
-def _names(study: Study, axis: str, effect: Effect) -> tuple[str, list[str], str]:
+def _names(study: Study, axis: str, effect: AxisEffect) -> tuple[str, list[str], str]:
     levels = list(study.texts[axis])
     return tables.words(study.axes)[axis], levels, levels[effect.contexts.baseline]
 
 
-def _reach(effect: Effect) -> tuple[int, int]:
+def _reach(effect: AxisEffect) -> tuple[int, int]:
     """Return how many seeds and settings of the other axes the effect is of."""
     return int(effect.contexts.seeds.sum()), len(effect.contexts.cells)
 

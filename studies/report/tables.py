@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from studies.analysis.cell_stats import label
-from studies.analysis.effects import Effect
+from studies.analysis.effects import AxisEffect
 from studies.analysis.metrics import Measure
 from studies.analysis.paired import Comparison
 from studies.analysis.study import DATA, Study
@@ -129,7 +129,7 @@ def comparison_rows(
     ]
 
 
-def level_rows(effects: Sequence[Effect], levels: Sequence[str], baseline: int, what: str) -> Rows:
+def level_rows(effects: Sequence[AxisEffect], levels: Sequence[str], baseline: int, what: str) -> Rows:
     """Return one row a level of an axis: the mean of each measure over the contexts, with its interval."""
     rows = []
     for place, level in enumerate(levels):

@@ -19,8 +19,8 @@ from moevae.config.overrides import fingerprint
 from moevae.config.schema import RunConfig
 from moevae.errors import MoevaeError
 from studies.design.design import Cell
-from studies.execution.driver import Lost, Run
-from studies.execution.executors.base import OnEpoch, WorkersError, Workforce
+from studies.execution.driver import Lost, RunFunction
+from studies.execution.executors.base import OnEpoch, WorkerPool, WorkersError
 from studies.execution.failures import Guarded, Raised, Streak
 from studies.execution.plan import write_tree
 from studies.records import lock, store
@@ -28,7 +28,7 @@ from studies.records.origins import Origins
 from studies.records.schema import Outcome, Record
 from studies.search import search as searches
 from studies.search.search import Search
-from studies.search.trials import Attempt, Attempts
+from studies.search.trials import Attempt, SearchTrials
 from studies.storage import open as storage
 from studies.storage import ownership
 from studies.storage.open import StorageError
@@ -42,7 +42,7 @@ _MOMENT = 0.1
 """Seconds between looks for progress."""
 
 
-class Watch(Protocol):
+class SearchCallbacks(Protocol):
     """Is told how the search goes."""
 
     def begin(self, search: Search, ended: int, budget: int) -> None:
@@ -85,7 +85,7 @@ class Stoppable:
     trial that should stop runs on to its end.
     """
 
-    run: Run
+    run: RunFunction
     flag: str
 
     def __call__(self, configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None) -> list[Outcome]:
@@ -113,11 +113,11 @@ class _Driver:
 
     search: Search
     folder: Path
-    run: Run
+    run: RunFunction
     lost: Lost | None
-    workforce: Workforce
-    watch: Watch
-    attempts: Attempts
+    workforce: WorkerPool
+    watch: SearchCallbacks
+    attempts: SearchTrials
     flags: Path
     origins: Origins
     recorded: dict[str, dict[str, Record]]
@@ -129,11 +129,11 @@ class _Driver:
         self._running: dict[Future[list[Outcome] | Raised], Attempt] = {}
         self._streak, self._silence = Streak(), Silence()
         self._begun: Counter[int] = Counter()
-        self._twins: list[Attempt] = []
+        self._duplicates: list[Attempt] = []
         self._open: dict[int, Attempt] = {}
         self.trained = 0
 
-    @signals.held()
+    @signals.defer_signals()
     def work(self, budget: Budget) -> None:
         """Keep the workforce busy until the budget is spent and every trial that was begun has ended."""
         deadline = None if budget.seconds is None else time.monotonic() + budget.seconds
@@ -160,7 +160,7 @@ class _Driver:
         self._open[attempt.number] = attempt
         key = attempt.cell.key
         if any(other.cell.key == key for other in self._running.values()):
-            self._twins.append(attempt)  # a cell is never trained twice: it ends when the other does
+            self._duplicates.append(attempt)  # a cell is never trained twice: it ends when the other does
         elif self._missing(attempt):
             self._submit(attempt)
         else:
@@ -174,13 +174,13 @@ class _Driver:
     def _submit(self, attempt: Attempt) -> None:
         self._begun[attempt.number] += 1
         flag = self.flags / str(attempt.number)
-        listener = self.workforce.relay(functools.partial(self._epoch, attempt, flag))
+        listener = self.workforce.forward_events(functools.partial(self._epoch, attempt, flag))
         stoppable = Stoppable(self.run, str(flag))
-        run = Guarded(stoppable, self.workforce.deaths) if self.lost else stoppable
+        run = Guarded(stoppable, self.workforce.worker_errors) if self.lost else stoppable
         future = self.workforce.executor.submit(run, self._missing(attempt), on_epoch=listener)
         self._running[future] = attempt
 
-    @signals.held()
+    @signals.defer_signals()
     def _epoch(self, attempt: Attempt, flag: Path, report: EpochReport) -> None:
         self._silence.end()
         stop = self.attempts.follow(attempt, report.epoch, report.metrics)
@@ -190,7 +190,7 @@ class _Driver:
 
     def _gather(self) -> None:
         """End the trials whose runs are finished, having waited for them for a moment."""
-        with signals.heeding():
+        with signals.deliver_signals():
             finished = wait(self._running, timeout=_MOMENT, return_when=FIRST_COMPLETED).done
         self.workforce.deliver()
         for future in finished:
@@ -198,7 +198,7 @@ class _Driver:
             attempt = self._running[future]
             try:
                 outcomes = future.result()
-            except self.workforce.deaths as death:
+            except self.workforce.worker_errors as death:
                 del self._running[future]
                 self._after_death(attempt, death)
                 continue
@@ -218,7 +218,7 @@ class _Driver:
                 with suppress(MoevaeError):
                     for outcome in [] if isinstance(outcomes, Raised) else outcomes:
                         self.origins.admit(outcome.record)
-                        store.publish(self.folder, outcome)
+                        store.write_record(self.folder, outcome)
 
     def _after_death(self, attempt: Attempt, death: Exception) -> None:
         begun = self._begun[attempt.number]
@@ -237,18 +237,19 @@ class _Driver:
         self._streak.note(raised.kind, raised.reason)
 
     def _end(self, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
-        """Publish what a trial gave, and end it and its twins; nothing at all means that it was pruned."""
+        """Publish what a trial gave, and end it and its duplicates; nothing at all means that it was
+        pruned."""
         names = [outcome.record.fingerprint for outcome in outcomes]
         if outcomes and names != [fingerprint(config) for config in self._missing(attempt)]:
             raise RuntimeError(f"{attempt.cell.label}: the run function did not return the runs it was given")
         for outcome in outcomes:
             self.origins.admit(outcome.record)
-            store.publish(self.folder, outcome)
+            store.write_record(self.folder, outcome)
             self.recorded[attempt.cell.key][outcome.record.fingerprint] = outcome.record
         self.trained += len(outcomes)
-        twins = [twin for twin in self._twins if twin.cell.key == attempt.cell.key]
-        self._twins = [twin for twin in self._twins if twin not in twins]
-        for ended in (attempt, *twins):
+        duplicates = [duplicate for duplicate in self._duplicates if duplicate.cell.key == attempt.cell.key]
+        self._duplicates = [duplicate for duplicate in self._duplicates if duplicate not in duplicates]
+        for ended in (attempt, *duplicates):
             if outcomes:
                 self._settle(ended)
             else:
@@ -270,11 +271,11 @@ class _Driver:
 def run_search(
     search: Search,
     folder: Path,
-    run: Run,
+    run: RunFunction,
     *,
     budget: Budget,
-    workforce: Workforce,
-    watch: Watch,
+    workforce: WorkerPool,
+    watch: SearchCallbacks,
     sampler: str = "tpe",
     pruner: str = "median",
     storage_url: str | None = None,
@@ -309,7 +310,7 @@ def run_search(
     with lock.hold(folder):
         searches.check_same(search, folder)
         preflight([search.base])
-        listed, recorded = searches.survey(search, folder)
+        listed, recorded = searches.plan_of_search(search, folder)
         origins = origins or Origins()
         origins.begin(folder, (record for found in recorded.values() for record in found.values()))
         with (
@@ -317,9 +318,9 @@ def run_search(
             tempfile.TemporaryDirectory() as flags,
             ownership.described(folder),
         ):
-            storage.patiently(lambda: ownership.check(opened, search.name, folder))
+            storage.with_retries(lambda: ownership.check(opened, search.name, folder))
             write_tree(search.to_dict(list(listed.values())), folder, shared=storage_url is not None)
-            attempts = Attempts(opened, search, folder, sampler=sampler, pruner=pruner)
+            attempts = SearchTrials(opened, search, folder, sampler=sampler, pruner=pruner)
             attempts.reconcile(
                 list(listed.values()), {key: list(found.values()) for key, found in recorded.items()}
             )

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Literal
 
 from moevae.errors import ConfigError
-from moevae.utils.suggest import nearest
+from moevae.utils.suggest import closest_name
 from studies.records.schema import Record
 
 ORACLE = "oracle"
@@ -16,7 +16,7 @@ ORACLE = "oracle"
 
 
 @dataclass(frozen=True)
-class Objective:
+class SearchObjective:
     """One number to make as high, or as low, as can be."""
 
     name: str
@@ -63,19 +63,19 @@ SPEED = "throughput"
 OBJECTIVES = {
     objective.name: objective
     for objective in (
-        Objective("mixture_elbo", "final bound", "mixture ELBO", NATS),
-        Objective("marginal_elbo", "marginal bound", "marginal ELBO", NATS),
-        Objective("gate_information", "gate information", "gate information", "nats"),
-        Objective("effective_experts", "effective experts", "effective experts"),
-        Objective(SPEED, "training speed", "training speed", "images/s"),
-        Objective("nmi", f"{ORACLE} choice by NMI", "NMI", oracle=True),
-        Objective("ari", f"{ORACLE} choice by ARI", "ARI", oracle=True),
-        Objective("acc", f"{ORACLE} choice by ACC", "ACC", oracle=True),
+        SearchObjective("mixture_elbo", "final bound", "mixture ELBO", NATS),
+        SearchObjective("marginal_elbo", "marginal bound", "marginal ELBO", NATS),
+        SearchObjective("gate_information", "gate information", "gate information", "nats"),
+        SearchObjective("effective_experts", "effective experts", "effective experts"),
+        SearchObjective(SPEED, "training speed", "training speed", "images/s"),
+        SearchObjective("nmi", f"{ORACLE} choice by NMI", "NMI", oracle=True),
+        SearchObjective("ari", f"{ORACLE} choice by ARI", "ARI", oracle=True),
+        SearchObjective("acc", f"{ORACLE} choice by ACC", "ACC", oracle=True),
     )
 }
 
 
-def parse(text: str) -> tuple[Objective, ...]:
+def parse(text: str) -> tuple[SearchObjective, ...]:
     """Return the objectives of a text such as "mixture_elbo" or "mixture_elbo,nmi,throughput".
 
     Raises:
@@ -83,13 +83,13 @@ def parse(text: str) -> tuple[Objective, ...]:
     """
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        nearest("objective", name, OBJECTIVES)
+        closest_name("objective", name, OBJECTIVES)
         if names.count(name) > 1:
             raise ConfigError(f"--objective {text}: {name} is there twice")
     return tuple(OBJECTIVES[name] for name in names)
 
 
-def in_words(objectives: Sequence[Objective], values: Sequence[float]) -> str:
+def describe_objectives(objectives: Sequence[SearchObjective], values: Sequence[float]) -> str:
     """Return values with their labels, such as `mixture ELBO -18.02, NMI 0.7123 (oracle)`."""
     pairs = zip(objectives, values, strict=True)
     return ", ".join(f"{each.label} {_shown(value)}{f' ({ORACLE})' * each.oracle}" for each, value in pairs)

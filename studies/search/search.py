@@ -19,11 +19,11 @@ from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError, RecordError
 from moevae.utils import content
 from studies.design import design as designs
-from studies.design.design import Cell, in_words
+from studies.design.design import Cell, describe_settings
 from studies.records import store, study_file
 from studies.records.schema import Record
 from studies.search import objectives, spaces
-from studies.search.objectives import ORACLE, Objective
+from studies.search.objectives import ORACLE, SearchObjective
 from studies.search.spaces import Space
 
 
@@ -35,7 +35,7 @@ class Search:
     title: str
     base: RunConfig
     space: Space
-    objectives: tuple[Objective, ...]
+    objectives: tuple[SearchObjective, ...]
     seeds: tuple[int, ...]
     """Of every trial."""
     command: str
@@ -101,7 +101,7 @@ class Search:
         return " ".join(told)
 
 
-def load(
+def load_search(
     space: str,
     *,
     preset: str = "digits",
@@ -130,7 +130,7 @@ def load(
     if profile is None:
         origin, base = preset, preset_of(preset)
     else:
-        design = designs.load(profile)
+        design = designs.load_design(profile)
         origin, base = design.name, overrides.override(design.base, design.baseline)
     base = apply_settings(base, fixed)
     if base.data.validation_size == 0:
@@ -159,7 +159,7 @@ def load(
     for text in changes:
         words += ["--set", text]
     mark = f"{ORACLE}: labels decide; " if oracle else ""
-    notes = f"{mark}around {origin}" + (f" with {in_words(fixed)}" if fixed else "")
+    notes = f"{mark}around {origin}" + (f" with {describe_settings(fixed)}" if fixed else "")
     return Search(
         name=designs.checked_name(given),
         title=f"Search of {space} by {' and '.join(each.rule for each in wanted)} ({notes})",
@@ -199,7 +199,7 @@ def read(folder: Path) -> Search:
     )
 
 
-def survey(search: Search, folder: Path) -> tuple[dict[str, Cell], dict[str, dict[str, Record]]]:
+def plan_of_search(search: Search, folder: Path) -> tuple[dict[str, Cell], dict[str, dict[str, Record]]]:
     """Return the cells of a search that left records, in the order of their trials, and those records.
 
     Cells are by key; records by the key of the cell, then by fingerprint.
@@ -252,7 +252,7 @@ def check_same(search: Search, folder: Path) -> None:
         )
 
 
-def _name(space: str, origin: str, wanted: Sequence[Objective], fixed: Mapping[str, Any]) -> str:
+def _name(space: str, origin: str, wanted: Sequence[SearchObjective], fixed: Mapping[str, Any]) -> str:
     named = [] if [each.name for each in wanted] == ["mixture_elbo"] else [each.name for each in wanted]
     digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:6] if fixed else ""
     return "-".join(part for part in ("search", space, origin, *named, digest) if part)

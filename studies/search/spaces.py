@@ -12,7 +12,7 @@ from optuna.trial import create_trial
 from moevae.config import overrides
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
-from moevae.utils.suggest import nearest
+from moevae.utils.suggest import closest_name
 
 Space = Mapping[str, BaseDistribution]
 """By dotted key. Lists are choices written as JSON, such as "[64]": Optuna keeps no lists."""
@@ -51,7 +51,7 @@ def space(name: str) -> Space:
     Raises:
         ConfigError: there is none; the message names the nearest.
     """
-    return SPACES[nearest("space", name, SPACES)]
+    return SPACES[closest_name("space", name, SPACES)]
 
 
 def without(space: Space, fixed: Mapping[str, Any]) -> Space:

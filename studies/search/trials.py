@@ -22,7 +22,7 @@ from studies.search import spaces
 from studies.search.objectives import ORACLE
 from studies.search.search import Search
 from studies.storage import ownership
-from studies.storage.open import patiently
+from studies.storage.open import with_retries
 from studies.storage.study_sync import curve, tally
 
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
@@ -53,7 +53,7 @@ class Attempt:
     cell: Cell
 
 
-class Attempts:
+class SearchTrials:
     """The trials of one search. The driver that holds the study's lock is the only one to write them.
 
     A trial left running by an earlier driver waits again, with its parameters. A trial whose records are
@@ -108,7 +108,7 @@ class Attempts:
 
     def ask(self) -> Attempt:
         """Return the next trial: one that waits, or a new one where the sampler wants it."""
-        return patiently(self._ask)
+        return with_retries(self._ask)
 
     def follow(self, attempt: Attempt, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Put down how a trial stands after an epoch; return whether to stop it there."""
@@ -116,18 +116,18 @@ class Attempts:
         value = objective.at_epoch(metrics)
         if others or value is None:
             return False
-        return patiently(functools.partial(self._follow, attempt, epoch, value))
+        return with_retries(functools.partial(self._follow, attempt, epoch, value))
 
     def end(self, attempt: Attempt, recorded: Sequence[Record]) -> FrozenTrial:
         """End a trial with what its records say: it fails where one of its runs failed."""
-        return patiently(functools.partial(self._end, attempt, self._ended(attempt.cell, recorded)))
+        return with_retries(functools.partial(self._end, attempt, self._ended(attempt.cell, recorded)))
 
     def prune(self, attempt: Attempt) -> FrozenTrial:
         """End a trial that was stopped: its value is that of its last epoch."""
         tell = functools.partial(
             self.study.tell, attempt.number, state=TrialState.PRUNED, skip_if_finished=True
         )
-        return patiently(tell)
+        return with_retries(tell)
 
     def release(self, attempt: Attempt) -> None:
         """Let a trial that was not ended wait for the next start."""

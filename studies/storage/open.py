@@ -48,7 +48,7 @@ class StorageError(MoevaeError):
     """A storage that cannot be opened, or that holds another's study."""
 
 
-def patiently(operation: Callable[[], T]) -> T:
+def with_retries(operation: Callable[[], T]) -> T:
     """Do it, again and again for a minute while the storage is out of order; it must bear repetition.
 
     Raises:
@@ -66,7 +66,7 @@ def patiently(operation: Callable[[], T]) -> T:
             if time.monotonic() + pause > deadline:
                 raise StorageError(f"the storage is out of order ({reason}): {_KEPT}") from error
             _log.warning("the storage is out of order (%s): trying again", reason)
-        with signals.heeding():
+        with signals.deliver_signals():
             time.sleep(pause)
         pause = min(2 * pause, 5.0)
 

@@ -27,7 +27,7 @@ from studies.design.design import Cell, Design
 from studies.records.schema import Record
 from studies.storage import ownership
 from studies.storage.bulk_insert import Rows, rows
-from studies.storage.open import StorageError, patiently
+from studies.storage.open import StorageError, with_retries
 from studies.utils.gc_pause import uncollected
 
 VALUE = "mixture_elbo"
@@ -118,7 +118,7 @@ class Trials:
         if self._lost:
             raise self._lost
         try:
-            patiently(operation)
+            with_retries(operation)
         except StorageError as error:
             self._lost = error
             raise

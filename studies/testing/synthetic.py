@@ -225,7 +225,7 @@ def write(
 def put(folder: Path, tree: Mapping[str, Any], files: Mapping[str, bytes]) -> Path:
     """Write one record and its pictures."""
     path = folder / "records" / f"{tree['fingerprint']}.json"
-    path.write_bytes(store.sealed(tree))
+    path.write_bytes(store.with_digest(tree))
     for name, content in files.items():
         (folder / "records" / name).write_bytes(content)
     return path

@@ -20,14 +20,14 @@ def main() -> int:
     from studies.execution.executors.dask import dask
     from studies.execution.executors.processes import local
     from studies.testing.toys import Listener, Toy
-    from studies.utils.signals import Stopped, terminable
+    from studies.utils.signals import Terminated, terminable
 
     environments = [{"OMP_NUM_THREADS": "1"}] * options.workers
     try:
         force = dask(options.dask) if options.dask else local(environments, attempts=options.attempts)
         with terminable(), force as workforce:
             run_study(
-                design.load(str(options.folder / "toy.toml")),
+                design.load_design(str(options.folder / "toy.toml")),
                 options.folder / "study",
                 Toy(options.folder / "diary", seconds=options.seconds),
                 workforce=workforce,
@@ -36,7 +36,7 @@ def main() -> int:
             )
     except KeyboardInterrupt:
         return 130
-    except Stopped:
+    except Terminated:
         return 143
     return 0
 

@@ -42,7 +42,7 @@ class ToyStudy:
         text = text.replace("[0, 20]", str(list(range(self.cells)))).replace("[0.5, 1]", "[1]")
         (self.root / "toy.toml").write_text(text)
         self.folder = self.root / "study"
-        self.design = design.load(str(self.root / "toy.toml"))
+        self.design = design.load_design(str(self.root / "toy.toml"))
         self.toy = Toy(self.root / "diary")
 
     def run(self, **options):
@@ -151,7 +151,7 @@ class Bench:
         self.toy = Toy(self.diary)
 
     def design(self, **options):
-        return designs.load(str(self.profile), **options)
+        return designs.load_design(str(self.profile), **options)
 
     def run(self, toy=None, design=None, **options):
         watch = options.pop("watch", Listener())

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-MOST = 4
+MOST_ITEMS = 4
 """Numbers of a list that are spelled out."""
 
 
@@ -16,7 +16,7 @@ ALL = 17
 """Significant digits that tell any two floating-point numbers apart."""
 
 
-def show(value: Any, digits: int = DIGITS, most: int = MOST) -> str:
+def show(value: Any, digits: int = DIGITS, most: int = MOST_ITEMS) -> str:
     """Return a value as short text.
 
     Args:

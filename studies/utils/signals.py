@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Stopped(BaseException):
+class Terminated(BaseException):
     """The driver was asked to end, by SIGTERM."""
 
 
@@ -27,7 +27,7 @@ def terminable() -> Iterator[None]:
     A second signal ends the process at once, whatever it is doing: a driver survives that as it does kill -9.
     """
     global _waiting
-    kinds: dict[int, type[BaseException]] = {signal.SIGTERM: Stopped}
+    kinds: dict[int, type[BaseException]] = {signal.SIGTERM: Terminated}
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where interrupts are ignored
         kinds[signal.SIGINT] = KeyboardInterrupt
 
@@ -54,7 +54,7 @@ def end_at_once() -> None:
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Let signals wait until the end of this block, or until something in it is `heeding` them."""
     global _held
     before, _held = _held, True
@@ -67,7 +67,7 @@ def held() -> Iterator[None]:
 
 
 @contextmanager
-def heeding() -> Iterator[None]:
+def deliver_signals() -> Iterator[None]:
     """Let signals through, those that waited first: here an exception cuts nothing in two."""
     global _held
     before, _held = _held, False

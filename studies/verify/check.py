@@ -22,7 +22,7 @@ from studies.storage.study_sync import Trials
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerificationReport:
     """What was found in a study's folder."""
 
     planned: int
@@ -40,7 +40,7 @@ class Verdict:
     """One line each: what was not compared, and why."""
 
 
-def verify(folder: Path, url: str | None = None) -> Verdict:
+def verify(folder: Path, url: str | None = None) -> VerificationReport:
     """Check a study's records against their fingerprints, its plan, and its storage. Writes nothing.
 
     Args:
@@ -57,10 +57,10 @@ def verify(folder: Path, url: str | None = None) -> Verdict:
     compared = False
     if plan.search is not None:
         search = searches.read(folder)
-        problems += _in_words(lambda: searches.survey(search, folder))
+        problems += _in_words(lambda: searches.plan_of_search(search, folder))
     else:
         design = design_of(folder)
-        if found := _in_words(lambda: ledger.survey(design, folder)):
+        if found := _in_words(lambda: ledger.make_plan(design, folder)):
             problems += found
         elif owner is None:
             problems += _unfitted(design, folder)
@@ -70,7 +70,7 @@ def verify(folder: Path, url: str | None = None) -> Verdict:
     if owner is None:  # a driver at work writes pictures before the record that mentions them
         problems += _strays(folder, good)
     counts = tally(plan, good)
-    return Verdict(
+    return VerificationReport(
         planned=counts.planned,
         complete=counts.complete,
         failed=counts.failed,
@@ -89,7 +89,7 @@ def _has_storage(folder: Path, url: str | None) -> bool:
 
 def _unfitted(design: Design, folder: Path) -> Iterator[str]:
     """Name the runs of baselines without a record where all cells are done: no trial would miss them."""
-    tasks = ledger.survey(design, folder).tasks
+    tasks = ledger.make_plan(design, folder).tasks
     if any(task.cell.method is None for task in tasks):
         return
     for task in tasks:
@@ -99,7 +99,7 @@ def _unfitted(design: Design, folder: Path) -> Iterator[str]:
 
 def _storage_problems(design: Design, folder: Path, url: str | None) -> list[str]:
     """Return where the storage disagrees with the records, a line each."""
-    recorded = ledger.survey(design, folder).recorded
+    recorded = ledger.make_plan(design, folder).recorded
     try:
         with (
             nullcontext(folder) if url else storage.copied(folder) as place,

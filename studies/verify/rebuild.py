@@ -10,7 +10,7 @@ from studies.execution import plan as ledger
 from studies.execution.plan import design_of
 from studies.records import lock, study_file
 from studies.search import search as searches
-from studies.search.trials import Attempts
+from studies.search.trials import SearchTrials
 from studies.storage import open as storage
 from studies.storage import ownership
 from studies.storage.study_sync import Trials
@@ -35,12 +35,12 @@ def rebuild(folder: Path, url: str | None = None) -> int:
                 optuna.delete_study(study_name=plan.name, storage=opened)
             if plan.search is not None:
                 search = searches.read(folder)
-                listed, found = searches.survey(search, folder)
+                listed, found = searches.plan_of_search(search, folder)
                 recorded = {key: list(runs.values()) for key, runs in found.items()}
-                Attempts(opened, search, folder).reconcile(list(listed.values()), recorded)
+                SearchTrials(opened, search, folder).reconcile(list(listed.values()), recorded)
             else:
                 design = design_of(folder)
-                state = ledger.survey(design, folder)
+                state = ledger.make_plan(design, folder)
                 pending = [task.cell.key for task in state.tasks]
                 Trials(opened, design, folder).reconcile(state.recorded, pending)
             return len(optuna.load_study(study_name=plan.name, storage=opened).get_trials(deepcopy=False))

@@ -15,12 +15,12 @@ from scipy.stats import t as student_t
 from moevae.config import overrides
 from studies.analysis import stats
 from studies.analysis.metrics import ACC, ELBO, NMI, RETIRED, Measure
-from studies.execution.config import Site
+from studies.execution.config import ExecutionConfig
 from studies.execution.tasks import train
 from studies.records.origins import Origins, of_record
 from studies.records.schema import Record, name_of
 
-OF_THE_OCCASION = {
+VOLATILE_FIELDS = {
     *("throughput", "seconds", "energy_joules"),
     *("hardware", "versions", "commit", "dirty", "source", "started"),
 }
@@ -34,7 +34,7 @@ CHANCE = 0.01
 
 
 @dataclass(frozen=True)
-class Moved:
+class MetricShift:
     """A test metric on another machine."""
 
     name: str
@@ -66,7 +66,7 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Repeat:
+class RerunResult:
     """A run that was trained again."""
 
     fingerprint: str
@@ -76,7 +76,7 @@ class Repeat:
     """What came out otherwise, such as `metrics.test.nmi`; nothing if the record is repeated bit for bit."""
     elsewhere: str = ""
     """How this machine is another than the record's, which rounds otherwise; nothing where it is not."""
-    moved: tuple[Moved, ...] = ()
+    moved: tuple[MetricShift, ...] = ()
     """Elsewhere, how far metrics moved."""
 
     @property
@@ -96,7 +96,7 @@ def chosen(records: Sequence[Record], number: int) -> list[Record]:
     return random.sample(complete, min(number, len(complete)))
 
 
-def repeat(record: Record, site: Site, others: Sequence[Record] = ()) -> Repeat:
+def repeat(record: Record, site: ExecutionConfig, others: Sequence[Record] = ()) -> RerunResult:
     """Train a record's run again, alone and with as many threads, and compare all that it keeps.
 
     On the record's own data, and on its own kind of device, where the site leaves it open. Another machine
@@ -114,12 +114,12 @@ def repeat(record: Record, site: Site, others: Sequence[Record] = ()) -> Repeat:
     place = replace(site, device=device, threads=record.hardware.threads, origins=data)
     (outcome,) = train([config], on_epoch=None, site=place, method=method)
     # What a later version keeps beside it is not held against an older record.
-    kept = record.model_dump(mode="json", exclude_unset=True, exclude=OF_THE_OCCASION)
+    kept = record.model_dump(mode="json", exclude_unset=True, exclude=VOLATILE_FIELDS)
     found = outcome.record.model_dump(mode="json")
     elsewhere = " and ".join(_changes(record, outcome.record))
     moved = tuple(_moved(record, outcome.record, others)) if elsewhere else ()
     differ = tuple(path for path in differences(kept, found) if path.rpartition(".")[2] not in RETIRED)
-    return Repeat(record.fingerprint, record.commit, differ, elsewhere, moved)
+    return RerunResult(record.fingerprint, record.commit, differ, elsewhere, moved)
 
 
 def _changes(then: Record, now: Record) -> Iterator[str]:
@@ -135,7 +135,7 @@ def _changes(then: Record, now: Record) -> Iterator[str]:
         yield f"torch {old} then, {new} now"
 
 
-def _moved(then: Record, now: Record, others: Sequence[Record]) -> Iterator[Moved]:
+def _moved(then: Record, now: Record, others: Sequence[Record]) -> Iterator[MetricShift]:
     """Compare the metrics of a run on two machines, where it is complete on both."""
     if now.status != then.status:
         return
@@ -145,10 +145,10 @@ def _moved(then: Record, now: Record, others: Sequence[Record]) -> Iterator[Move
     for name, measure in COMPARED.items():
         if name in before and name in after:
             values = [each.metrics["test"][name] for each in cell if name in each.metrics.get("test", {})]
-            yield _judged(Moved(name, before[name], after[name], None, len(values)), values, measure)
+            yield _judged(MetricShift(name, before[name], after[name], None, len(values)), values, measure)
 
 
-def _judged(moved: Moved, values: Sequence[float], measure: Measure) -> Moved:
+def _judged(moved: MetricShift, values: Sequence[float], measure: Measure) -> MetricShift:
     """Return the metric with the spread of the cell's values, and whether that can judge anything."""
     far = stats.outliers(np.array(values)[:, None])[:, 0] if values else np.empty(0, dtype=bool)
     kept = [value for value, out in zip(values, far, strict=True) if not out]

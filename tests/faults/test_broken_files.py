@@ -145,7 +145,7 @@ def test_a_newer_record_is_kept_when_its_place_is_needed(folder):
     record = store.read(path)
     changed("schema_version", schema.SCHEMA + 1)(path, None)
     newer = path.read_bytes()
-    store.publish(folder, schema.Outcome(record=record))
+    store.write_record(folder, schema.Outcome(record=record))
     assert store.read(path) == record
     assert [kept.read_bytes() for kept in (folder / "refused").iterdir()] == [newer]
 

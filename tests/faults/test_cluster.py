@@ -75,7 +75,7 @@ def test_workers_killed_while_running(tmp_path, cluster, reliability, cells, kil
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_search_on_a_cluster(tmp_path, cluster):
-    search = searches.load("gate", changes=("train.epochs=3",))
+    search = searches.load_search("gate", changes=("train.epochs=3",))
     (tmp_path / "diary").mkdir()
     toy = Toy(tmp_path / "diary", seconds=0.1)
     with dask(cluster.scheduler_address) as workforce:

@@ -87,7 +87,7 @@ def test_a_full_disk(study, disk, run, monkeypatch, reliability, when):
             study.toy.__class__, "__call__", _filling(study.toy.__class__.__call__, disk, ballasts)
         )
     elif when == "at the storage":
-        monkeypatch.setattr(store, "publish", _filling(store.publish, disk, ballasts, after=True))
+        monkeypatch.setattr(store, "write_record", _filling(store.write_record, disk, ballasts, after=True))
     else:
         ballasts.append(fill(disk))
     code, told = run(study)

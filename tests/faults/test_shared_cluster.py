@@ -37,7 +37,7 @@ def test_drivers_on_one_cluster_hear_their_own_runs_only():
         heard: list[list[str]] = [[], []]
         for number, (driver, notes) in enumerate(zip(drivers, heard, strict=True)):
             futures = [
-                driver.executor.submit(report_to, driver.relay(notes.append), f"{number}-{task}")
+                driver.executor.submit(report_to, driver.forward_events(notes.append), f"{number}-{task}")
                 for task in range(3)
             ]
             assert len(wait(futures, timeout=30).done) == 3

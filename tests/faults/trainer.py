@@ -18,8 +18,8 @@ import torch._dynamo  # noqa: F401
 
 import moevae
 from moevae.training import snapshots
-from moevae.training.trainer import Training
-from studies.execution.config import Site
+from moevae.training.trainer import Trainer
+from studies.execution.config import ExecutionConfig
 from studies.execution.run import run_population
 
 CONFIG = {
@@ -39,7 +39,7 @@ def die(*_: object) -> None:
 def arm(point: str) -> None:
     """Let this process die at a point: `step 7`, or before, within or after the third `checkpoint`."""
     when, _, number = point.partition(" ")
-    owner, name = (Training, "step") if when == "step" else (snapshots, "write")
+    owner, name = (Trainer, "step") if when == "step" else (snapshots, "write")
     real, calls = getattr(owner, name), []
 
     def function(*args, **options):
@@ -67,7 +67,7 @@ def train(place: Path, point: str | None) -> None:
     begun = []
     outcomes = run_population(
         configs,
-        Site("cpu", snapshots=str(place), snapshot_seconds=0),
+        ExecutionConfig("cpu", snapshots=str(place), snapshot_seconds=0),
         lambda report: begun.append(report.epoch),
     )
     told = [

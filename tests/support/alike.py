@@ -13,7 +13,7 @@ import numpy as np
 
 from moevae.config import overrides
 from moevae.config.presets import digits
-from studies.analysis.study import Run, Study
+from studies.analysis.study import Study, StudyRun
 from studies.records.schema import Record
 
 GRIDS = {2: (2,), 4: (2, 2), 8: (4, 2), 30: (6, 5)}
@@ -59,7 +59,7 @@ def study(kind: str, rng: np.random.Generator, cells: int, n: int, shift: float 
         status="complete", config=overrides.to_dict(digits()), data=SimpleNamespace(train=10, validation=10)
     )
     runs = [
-        Run(
+        StudyRun(
             record=cast(Record, record),
             cell=cell,
             seed=seed,

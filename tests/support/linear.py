@@ -7,7 +7,7 @@ from small import normal
 from torch import Tensor, distributions
 
 from moevae.models.dispatch import Dispatch
-from moevae.utils.rng import Streams
+from moevae.utils.rng import RunGenerators
 
 STD = 0.8
 
@@ -68,7 +68,7 @@ class Linear:
         return (self.expert_log_prob(x) + log_prior.unsqueeze(-1)).logsumexp(0)
 
 
-class Double(Streams):
+class Double(RunGenerators):
     """Draws in float64."""
 
     def normal(self, *shape: int) -> Tensor:

@@ -24,17 +24,17 @@ class WorkersError(MoevaeError):
 
 
 @dataclass(frozen=True)
-class Workforce:
+class WorkerPool:
     """An executor, how much it takes at once, and how its tasks tell of their epochs."""
 
     executor: Executor
     count: Callable[[], int]
     """Tells how many tasks it takes at once, now."""
-    relay: Callable[[OnEpoch], OnEpoch]
+    forward_events: Callable[[OnEpoch], OnEpoch]
     """Turns the driver's listener into one that a task can take along to where it runs."""
     deliver: Callable[[], None] = lambda: None
     """Calls the listeners, in the driver's thread, with what tasks have told since."""
-    deaths: tuple[type[Exception], ...] = ()
+    worker_errors: tuple[type[Exception], ...] = ()
     """What a future raises when its worker died: the task is to be done by another."""
     attempts: int = ATTEMPTS
     """How often a task is begun, if its workers die, before its runs count as failed."""
@@ -52,7 +52,7 @@ class InProcess(Executor):
         """Run the function and return its finished future."""
         future: Future[Any] = Future()
         try:
-            with signals.heeding():
+            with signals.deliver_signals():
                 result = fn(*args, **kwargs)
             future.set_result(result)
         except Exception as error:
@@ -61,7 +61,7 @@ class InProcess(Executor):
 
 
 @contextmanager
-def in_process() -> Iterator[Workforce]:
+def in_process() -> Iterator[WorkerPool]:
     """The driver's own process, one task at a time."""
     with InProcess() as executor:
-        yield Workforce(executor, count=lambda: 1, relay=lambda listener: listener)
+        yield WorkerPool(executor, count=lambda: 1, forward_events=lambda listener: listener)

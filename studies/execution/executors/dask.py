@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from moevae.errors import MoevaeError
-from studies.execution.executors.base import OnEpoch, WorkersError, Workforce
+from studies.execution.executors.base import OnEpoch, WorkerPool, WorkersError
 from studies.utils import signals
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _GRACE = 5.0
 
 
 @contextmanager
-def dask(address: str) -> Iterator[Workforce]:
+def dask(address: str) -> Iterator[WorkerPool]:
     """The workers of the Dask cluster whose scheduler is at that address, those that join later too.
 
     A task takes one thread of a worker, or one GPU where workers declare them (`--resources GPU=1`).
@@ -60,12 +60,12 @@ def dask(address: str) -> Iterator[Workforce]:
         raise WorkersError(f"--dask {address}: no scheduler answers there ({reason})") from None
     try:
         roster, post = _Roster(client, address), _Post(client)
-        yield Workforce(
+        yield WorkerPool(
             executor=client.get_executor(pure=False, resources={"GPU": 1} if roster.gpus() else None),
             count=lambda: roster.gpus() or roster.threads() or 1,
-            relay=post.relay,
+            forward_events=post.forward_events,
             deliver=functools.partial(_deliver, roster, post),
-            deaths=(KilledWorker,),
+            worker_errors=(KilledWorker,),
             attempts=1,  # Dask itself has tried several workers by then
         )
     except MoevaeError:
@@ -127,7 +127,7 @@ class _Roster:
         if self._client.status != "running" or scheduler is None:  # one that reconnects has lost its tasks
             raise _gone(self._address)
         try:
-            with signals.heeding():
+            with signals.deliver_signals():
                 told = self._client.sync(scheduler.identity, n_workers=-1, callback_timeout=_PATIENCE)
         except TimeoutError:
             raise WorkersError(
@@ -149,7 +149,7 @@ class _Post:
         self._reports: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         client.subscribe_topic(self._topic, lambda event: self._reports.put(event[1]))
 
-    def relay(self, listener: OnEpoch) -> OnEpoch:
+    def forward_events(self, listener: OnEpoch) -> OnEpoch:
         ticket = next(self._tickets)
         self._listeners[ticket] = listener
         return functools.partial(_tell, self._topic, ticket)

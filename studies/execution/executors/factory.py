@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager
 import joblib
 
 from moevae.errors import ConfigError
-from studies.execution.executors.base import Workforce, in_process
+from studies.execution.executors.base import WorkerPool, in_process
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Read by libraries when they are loaded: each worker computes on one core."""
 
 
-def workforce(workers: str | None, dask: str | None, device: str) -> AbstractContextManager[Workforce]:
+def workforce(workers: str | None, dask: str | None, device: str) -> AbstractContextManager[WorkerPool]:
     """Return who does the work, to be entered.
 
     Args:

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from studies.execution.executors.base import ATTEMPTS, OnEpoch, WorkersError, Workforce
+from studies.execution.executors.base import ATTEMPTS, OnEpoch, WorkerPool, WorkersError
 from studies.utils import descriptors
 
 _READY = -1
@@ -35,16 +35,16 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def local(environments: Sequence[Mapping[str, str]], *, attempts: int = ATTEMPTS) -> Iterator[Workforce]:
+def local(environments: Sequence[Mapping[str, str]], *, attempts: int = ATTEMPTS) -> Iterator[WorkerPool]:
     """Worker processes, one for each set of environment variables, all gone at the end whatever they do."""
     workers = Workers(environments)
     try:
-        yield Workforce(
+        yield WorkerPool(
             executor=workers,
             count=workers.count,
-            relay=workers.relay,
+            forward_events=workers.forward_events,
             deliver=workers.deliver,
-            deaths=(BrokenExecutor,),
+            worker_errors=(BrokenExecutor,),
             attempts=attempts,
         )
     finally:
@@ -114,7 +114,7 @@ class Workers(Executor):
             _end([free])
             return free.submit(functools.partial(fn, *args, **kwargs))
 
-    def relay(self, listener: OnEpoch) -> OnEpoch:
+    def forward_events(self, listener: OnEpoch) -> OnEpoch:
         """Return a function that tells the listener from within a worker, once `deliver` is called here."""
         ticket = next(self._tickets)
         self._listeners[ticket] = listener

@@ -7,12 +7,12 @@ import pandas as pd
 from studies.analysis import cell_stats, judging, metrics
 from studies.analysis.analyze import Analysis
 from studies.analysis.judging import Judge
-from studies.analysis.study import Run, Study
+from studies.analysis.study import Study, StudyRun
 from studies.report import tables
 from studies.report.markdown import escape
 from studies.report.page import FOLDED, Page
 
-SHOWN = 12
+SHOWN_ROWS = 12
 """Rows of a table that are shown without a click."""
 
 
@@ -31,8 +31,8 @@ def ledger(analysis: Analysis, page: Page) -> None:
         + (f" {_marginal(study)}" if metrics.MARGINAL in chosen else "")
         + (f" {_importance_weighted(study)}" if metrics.IWAE in chosen else "")
     )
-    rows = tables.result_rows(study, table, chosen, most=min(told, SHOWN + FOLDED))
-    page.rows(rows, SHOWN, "[table.csv](table.csv)", total=told)
+    rows = tables.result_rows(study, table, chosen, most=min(told, SHOWN_ROWS + FOLDED))
+    page.rows(rows, SHOWN_ROWS, "[table.csv](table.csv)", total=told)
     found = [run for run in study.of_cell(study.baseline or 0) if run.record.ledger]
     if judge := judging.judge(found):
         _by_expert(study, max(filter(judge.has, found), key=judge.score), judge, page)
@@ -69,7 +69,7 @@ def _importance_weighted(study: Study) -> str:
     return f"The IWAE bound weighs {' or '.join(parts)}; of the same images it is tighter on average."
 
 
-def _by_expert(study: Study, best: Run, judge: Judge, page: Page) -> None:
+def _by_expert(study: Study, best: StudyRun, judge: Judge, page: Page) -> None:
     parts = {name: best.record.ledger[name] for name in ("recon_log_prob", "kl_z")}
     frame = pd.DataFrame({"importance": best.record.importance, **parts})
     share = frame["importance"].where(frame["importance"] > 0)
@@ -94,4 +94,4 @@ def _by_expert(study: Study, best: Run, judge: Judge, page: Page) -> None:
         "weighed by the gate, and add up to the run's numbers; the last column is the mean of the images "
         f"that the gate gives the expert. As CSV: {link}."
     )
-    page.rows(rows, SHOWN, link)
+    page.rows(rows, SHOWN_ROWS, link)

@@ -9,7 +9,7 @@ from studies.analysis.analyze import Analysis
 from studies.report import run_plots, tables
 from studies.report.page import FOLDED, Page
 
-SHOWN = 10
+SHOWN_ROWS = 10
 """Rows of a table that are shown without a click."""
 
 
@@ -35,8 +35,8 @@ def calibration(analysis: Analysis, page: Page) -> None:
         "class (0 to 2). A method that only assigns counts as certain."
     )
     chosen = cell_stats.measured(study, (metrics.ACC, metrics.ECE, metrics.BRIER))
-    rows = tables.result_rows(study, analysis.table, chosen, most=SHOWN + FOLDED)
-    page.rows(rows, SHOWN, "[table.csv](table.csv)", total=len(analysis.table))
+    rows = tables.result_rows(study, analysis.table, chosen, most=SHOWN_ROWS + FOLDED)
+    page.rows(rows, SHOWN_ROWS, "[table.csv](table.csv)", total=len(analysis.table))
     page.show(
         "reliability",
         run_plots.reliability(images.sum(0), confidence, accuracy),

@@ -14,7 +14,7 @@ from moevae.data.classes import largest
 from moevae.evaluation import class_overlap as merging
 from studies.analysis import cell_stats
 from studies.analysis.analyze import Analysis
-from studies.analysis.study import Run, Study
+from studies.analysis.study import Study, StudyRun
 from studies.records import store
 from studies.report.page import Page
 
@@ -67,7 +67,7 @@ def sharing(analysis: Analysis, page: Page) -> None:
     page.rows(rows, 10, page.keep("sharing", pd.DataFrame(rows)) if rows else "")
 
 
-def history(study: Study, run: Run) -> dict[int, np.ndarray]:
+def history(study: Study, run: StudyRun) -> dict[int, np.ndarray]:
     """Return validation images by expert and class, [K, C], by epoch; empty where the record tells none."""
     record = store.read(store.path_of(study.folder, run.record.fingerprint))
     return {

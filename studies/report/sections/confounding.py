@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from studies.analysis import effects
-from studies.analysis.study import DATA, Run, Study
+from studies.analysis.study import DATA, Study, StudyRun
 from studies.report import tables
 from studies.report.markdown import escape
 from studies.report.page import Page
@@ -21,20 +21,20 @@ SHOWN = 12
 """Rows of the table that are shown without a click."""
 
 
-def _machine(run: Run) -> str:
+def _machine(run: StudyRun) -> str:
     return run.record.hardware.device_name
 
 
-def _commit(run: Run) -> str:
+def _commit(run: StudyRun) -> str:
     commit = run.record.commit
     return "unknown" if commit is None else f"{commit[:7]}{' (changed)' if run.record.dirty else ''}"
 
 
-def _precision(run: Run) -> str:
+def _precision(run: StudyRun) -> str:
     return run.record.hardware.precision
 
 
-FACTORS: Mapping[str, Callable[[Run], str]] = {
+FACTORS: Mapping[str, Callable[[StudyRun], str]] = {
     "machine": _machine,
     "commit": _commit,
     "precision": _precision,
@@ -75,7 +75,7 @@ def _each(study: Study) -> Iterator[Origins]:
             continue
         place = tuple(study.axes).index(axis)
         names = [show(value) for value in study.axes[axis]]
-        levels: dict[str, list[Run]] = {name: [] for name in names}
+        levels: dict[str, list[StudyRun]] = {name: [] for name in names}
         for run in study.runs:
             levels[names[study.levels[run.cell, place]]].append(run)
         reference = names[study.levels[study.baseline, place]] if study.baseline is not None else names[0]
@@ -87,7 +87,7 @@ def _each(study: Study) -> Iterator[Origins]:
         yield Origins("method", mixture, _counts(methods, ["machine", "commit"]))
 
 
-def _counts(levels: Mapping[str, list[Run]], factors: list[str]) -> dict[str, dict[str, Counter[str]]]:
+def _counts(levels: Mapping[str, list[StudyRun]], factors: list[str]) -> dict[str, dict[str, Counter[str]]]:
     counts = {
         factor: {level: Counter(map(FACTORS[factor], runs)) for level, runs in levels.items()}
         for factor in factors

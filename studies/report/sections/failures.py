@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studies.analysis.study import Run, Study
+from studies.analysis.study import Study, StudyRun
 from studies.report.markdown import escape
 from studies.report.page import FOLDED, Page
 from studies.report.sections.setup import cell_in_words
@@ -36,7 +36,7 @@ def losses(study: Study, page: Page) -> None:
         page.add(f"And {len(study.unread) - FOLDED} more files.")
 
 
-def _when(run: Run) -> str:
+def _when(run: StudyRun) -> str:
     failure = run.record.failure
     if failure is None:
         return ", no reason left"

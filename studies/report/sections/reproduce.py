@@ -18,7 +18,7 @@ from studies.report.page import FOLDED, Page
 from studies.report.sections.setup import Tree
 
 
-def remaking(study: Study, page: Page) -> None:
+def reproduce(study: Study, page: Page) -> None:
     """The commands that make the study, this page and each of its rows anew."""
     page.head("Make it anew")
     steps = [(study.command, "the runs"), (f"nox -s report -- {shlex.quote(study.name)}", "this page")]

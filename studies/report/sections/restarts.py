@@ -10,8 +10,8 @@ import pandas as pd
 from studies.analysis import cell_stats, judging, metrics, stats
 from studies.analysis.analyze import Analysis
 from studies.analysis.metrics import Measure
-from studies.analysis.restarts import GROUPS, MOST, kept
-from studies.analysis.study import Run
+from studies.analysis.restarts import GROUPS, MOST_RESTARTS, select_best
+from studies.analysis.study import StudyRun
 from studies.report import markdown, tables
 from studies.report.page import Page
 
@@ -22,7 +22,7 @@ def restarting(analysis: Analysis, page: Page) -> None:
     """What the baseline cell gives where each result is the best of several runs."""
     study, cell = analysis.study, analysis.study.baseline or 0
     runs = study.of_cell(cell)
-    sizes = [size for size in range(1, MOST + 1) if len(runs) >= GROUPS * size]
+    sizes = [size for size in range(1, MOST_RESTARTS + 1) if len(runs) >= GROUPS * size]
     alive = [run for run in runs if run.complete]
     first = judging.judge(alive)
     if not alive or len(sizes) < 2:
@@ -41,16 +41,16 @@ def restarting(analysis: Analysis, page: Page) -> None:
         "runs as its groups hold."
     )
     shown = cell_stats.measured(study, (metrics.NMI, metrics.ARI, metrics.ACC, metrics.ELBO))
-    rows = [_row("1 run, as it comes", kept(runs, 1, first.score), shown)]
+    rows = [_row("1 run, as it comes", select_best(runs, 1, first.score), shown)]
     rows += [
-        _row(f"{size} runs, by {judge.label}", kept(runs, size, judge.score), shown)
+        _row(f"{size} runs, by {judge.label}", select_best(runs, size, judge.score), shown)
         for judge in judges
         for size in sizes[1:]
     ]
     page.add(markdown.table(rows), f"As CSV: {page.keep('restarts', pd.DataFrame(rows))}.")
 
 
-def _row(name: str, runs: Sequence[Run], shown: Sequence[Measure]) -> dict[str, str]:
+def _row(name: str, runs: Sequence[StudyRun], shown: Sequence[Measure]) -> dict[str, str]:
     row = {"best of": name, "n": str(len(runs))}
     for measure in shown:
         values = np.array([[run.metrics.get(measure.key, np.nan)] for run in runs])  # [groups, 1]

@@ -27,7 +27,7 @@ def results(analysis: Analysis, page: Page) -> None:
     )
     page.rows(rows, LONG, "[table.csv](table.csv)", total=len(analysis.table))
     _beside_best(analysis, page)
-    for cells in _alike(study):
+    for cells in _identical_cells(study):
         *most, last = (cell_stats.label(study, cell) for cell in cells)
         page.add(
             f"Cells {', '.join(most)} and {last} have the same test metrics, seed by seed, in every digit: "
@@ -56,7 +56,7 @@ def _beside_best(analysis: Analysis, page: Page) -> None:
         )
 
 
-def _alike(study: Study) -> list[list[int]]:
+def _identical_cells(study: Study) -> list[list[int]]:
     """Return groups of cells whose runs have the same test metrics, seed by seed."""
     groups: dict[Any, list[int]] = {}
     for cell in range(len(study.cells)):

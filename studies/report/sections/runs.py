@@ -6,7 +6,7 @@ import numpy as np
 
 from studies.analysis import cell_stats, judging
 from studies.analysis.analyze import Analysis
-from studies.analysis.study import Run, Study
+from studies.analysis.study import Study, StudyRun
 from studies.report import run_plots, tables
 from studies.report.markdown import escape
 from studies.report.page import Page
@@ -48,7 +48,7 @@ def runs(analysis: Analysis, page: Page) -> None:
         _pictures(study, page, run, name)
 
 
-def _pictures(study: Study, page: Page, run: Run, name: str) -> None:
+def _pictures(study: Study, page: Page, run: StudyRun, name: str) -> None:
     names = {"samples": ("epoch", "expert"), "reconstructions": ("", "test image")}
     words = {
         "samples": f"What each expert of the {name} run draws, by epoch",

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from studies.analysis import cell_stats
-from studies.analysis.study import Run, Study
+from studies.analysis.study import Study, StudyRun
 from studies.report import markdown, tables
 from studies.report.markdown import escape, prose
 from studies.report.page import Page
@@ -65,14 +65,14 @@ def cell_in_words(study: Study, cell: int) -> str:
     return f"{cell_stats.label(study, cell)} ({tables.describe(study, cell)})"
 
 
-def _data(run: Run) -> str:
+def _data(run: StudyRun) -> str:
     data = run.record.data
     sizes = f"{data.train:,} train, {data.validation:,} validation, {data.test:,} test"
     labels = f", labels {data.labels_sha256[:16]}" if data.labels_sha256 else ""
     return f"{data.name}: {sizes}, sha256 {data.sha256[:16]}{labels}"
 
 
-def _hardware(run: Run) -> str:
+def _hardware(run: StudyRun) -> str:
     hardware = run.record.hardware
     return (
         f"{hardware.device_name} ({hardware.device}, {run.record.precision}, {hardware.threads} threads, "
@@ -80,18 +80,18 @@ def _hardware(run: Run) -> str:
     )
 
 
-def _versions(run: Run) -> str:
+def _versions(run: StudyRun) -> str:
     return ", ".join(f"{name} {version}" for name, version in sorted(run.record.versions.items()))
 
 
-def _commit(run: Run) -> str:
+def _commit(run: StudyRun) -> str:
     commit = run.record.commit
     return (
         "unknown" if commit is None else f"{commit[:12]}{' (with local changes)' if run.record.dirty else ''}"
     )
 
 
-def _time(runs: Iterable[Run]) -> str:
+def _time(runs: Iterable[StudyRun]) -> str:
     """Return the time of all populations: a run's seconds are those of the population it shared."""
     total = sum(
         (run.record.seconds.train + run.record.seconds.evaluation) / run.record.throughput.population

@@ -158,11 +158,11 @@ def test_a_run_on_images_that_changed_is_not_taken_for_the_same(here, capsys):
 
 def test_a_run_that_fails_is_told_and_the_others_are_kept(tmp_path, capsys, monkeypatch):
     from moevae.training.population import Population
-    from moevae.training.trainer import Failure
+    from moevae.training.trainer import TrainingFailure
 
     def result(training, result=Population.result):
         done = result(training)
-        done.failures[0] = Failure(epoch=1, step=7, reason="the loss became nan")
+        done.failures[0] = TrainingFailure(epoch=1, step=7, reason="the loss became nan")
         return done
 
     monkeypatch.setattr(Population, "result", result)
@@ -176,17 +176,19 @@ def test_a_run_that_fails_is_told_and_the_others_are_kept(tmp_path, capsys, monk
 def test_a_long_run_that_was_stopped_goes_on(tmp_path, capsys, monkeypatch):
     from moevae.training import snapshots, trainer
 
-    def stop(training, epoch=trainer.Training.epoch):
+    def stop(training, epoch=trainer.Trainer.epoch):
         if training.epochs_done == 2:
             raise KeyboardInterrupt
         return epoch(training)
 
     monkeypatch.setattr(
-        snapshots.carry_on, "__kwdefaults__", snapshots.carry_on.__kwdefaults__ | {"seconds": 0.0}
+        snapshots.train_with_snapshots,
+        "__kwdefaults__",
+        snapshots.train_with_snapshots.__kwdefaults__ | {"seconds": 0.0},
     )
     command = ["train", *TINY, "--set", "train.epochs=4"]
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Training, "epoch", stop)
+        patch.setattr(trainer.Trainer, "epoch", stop)
         assert main([*command, "--output", str(tmp_path / "stopped")]) == 130
     told = capsys.readouterr().err
     assert told.splitlines()[-1] == "interrupted: the same command goes on from the last epochs"
@@ -211,17 +213,19 @@ def test_interrupted_training_does_not_go_on_with_other_data(here, capsys, monke
     """It starts again, says so in one line, and what was trained stays for the data that it is of."""
     from moevae.training import snapshots, trainer
 
-    def stop(training, epoch=trainer.Training.epoch):
+    def stop(training, epoch=trainer.Trainer.epoch):
         if training.epochs_done == 2:
             raise KeyboardInterrupt
         return epoch(training)
 
     monkeypatch.setattr(
-        snapshots.carry_on, "__kwdefaults__", snapshots.carry_on.__kwdefaults__ | {"seconds": 0.0}
+        snapshots.train_with_snapshots,
+        "__kwdefaults__",
+        snapshots.train_with_snapshots.__kwdefaults__ | {"seconds": 0.0},
     )
     command = ["train", *own(), *settings, "--set", "train.epochs=4", "--device", "cpu"]
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Training, "epoch", stop)
+        patch.setattr(trainer.Trainer, "epoch", stop)
         assert main([*command, "--output", "runs"]) == 130
     (kept,) = Path("runs").glob("*.snapshot")
     content = kept.read_bytes()
@@ -237,9 +241,9 @@ def test_interrupted_training_does_not_go_on_with_other_data(here, capsys, monke
     own()
     epochs = []
     monkeypatch.setattr(
-        trainer.Training,
+        trainer.Trainer,
         "epoch",
-        lambda training, epoch=trainer.Training.epoch: epochs.append(training.epochs_done) or epoch(training),
+        lambda training, epoch=trainer.Trainer.epoch: epochs.append(training.epochs_done) or epoch(training),
     )
     assert main([*command, "--output", "runs", "--force"]) == 0
     assert epochs == [2, 3]
@@ -249,17 +253,19 @@ def test_interrupted_training_does_not_go_on_with_other_data(here, capsys, monke
 def test_labels_that_change_while_they_choose_no_image_interrupt_nothing(here, capsys, monkeypatch):
     from moevae.training import snapshots, trainer
 
-    def stop(training, epoch=trainer.Training.epoch):
+    def stop(training, epoch=trainer.Trainer.epoch):
         if training.epochs_done == 1:
             raise KeyboardInterrupt
         return epoch(training)
 
     monkeypatch.setattr(
-        snapshots.carry_on, "__kwdefaults__", snapshots.carry_on.__kwdefaults__ | {"seconds": 0.0}
+        snapshots.train_with_snapshots,
+        "__kwdefaults__",
+        snapshots.train_with_snapshots.__kwdefaults__ | {"seconds": 0.0},
     )
     command = ["train", *own(), "--set", "train.epochs=2", "--output", "runs"]
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Training, "epoch", stop)
+        patch.setattr(trainer.Trainer, "epoch", stop)
         assert main(command) == 130
     own(labels=np.arange(60) % 2)
     assert main(command) == 0

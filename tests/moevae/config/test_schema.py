@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from moevae.config.objectives import MEMBERS, member
 from moevae.config.overrides import fingerprint, from_dict, keys, lookup, override, to_dict
 from moevae.config.presets import PRESETS, preset
-from moevae.config.schema import PER_RUN, ObjectiveConfig, RunConfig, shape
+from moevae.config.schema import PER_RUN, ObjectiveConfig, RunConfig, population_key
 from moevae.errors import ConfigError
 
 # python -c "from moevae.config.schema import *; print(fingerprint(RunConfig()))"
@@ -308,7 +308,7 @@ def test_naming_a_member_leaves_what_stands_beside_it():
 
 @pytest.mark.parametrize("key", OTHER)
 def test_runs_of_a_shape_differ_in_per_run_scalars_only(key):
-    same = shape(override(BASE, {key: OTHER[key]})) == shape(BASE)
+    same = population_key(override(BASE, {key: OTHER[key]})) == population_key(BASE)
     assert same == (key in PER_RUN)
 
 

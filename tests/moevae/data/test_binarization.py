@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from moevae.config.schema import DataConfig
-from moevae.data.binarization import binarize_once, evaluated, gray
+from moevae.data.binarization import binarize_once, evaluated, to_float
 
 
 def test_gray_of_bytes_and_of_gray():
-    assert gray(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0.0, 0.2, 1.0])
+    assert to_float(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0.0, 0.2, 1.0])
     already = torch.tensor([0.0, 0.3, 0.5, 1.0])
-    assert gray(already) is already
+    assert to_float(already) is already
 
 
 def test_binarized_once_is_a_draw_with_the_gray_value_as_probability():
@@ -39,7 +39,7 @@ def test_binarizing_in_pieces_changes_nothing(chunk):
 
 def test_black_and_white_pixels_stay():
     images = (torch.rand(40, 20, generator=torch.Generator().manual_seed(0)) > 0.5).to(torch.uint8) * 255
-    assert torch.equal(binarize_once(images, 0, "train"), gray(images))
+    assert torch.equal(binarize_once(images, 0, "train"), to_float(images))
 
 
 @pytest.mark.parametrize(("binarization", "binary"), [("dynamic", True), ("fixed", True), ("none", False)])

@@ -80,9 +80,9 @@ def test_the_largest_classes_are_those_with_the_most_images():
 
 def test_sentences_about_many_classes_are_few():
     collapsed = np.ones((3, 800), dtype=int) * [[10], [0], [0]]
-    (told,) = class_overlap.in_words(collapsed, [str(c) for c in range(800)])
+    (told,) = class_overlap.describe_overlap(collapsed, [str(c) for c in range(800)])
     assert told.endswith(f"and {800 - SHOWN} more")
-    divided = class_overlap.in_words(np.ones((2, 800), dtype=int), [str(c) for c in range(800)])
+    divided = class_overlap.describe_overlap(np.ones((2, 800), dtype=int), [str(c) for c in range(800)])
     assert len(divided) == SHOWN + 1
 
 

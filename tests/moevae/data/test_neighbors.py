@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
 from moevae.data import neighbors
-from moevae.data.neighbors import distances, nearest
+from moevae.data.neighbors import distances, nearest_neighbors
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
@@ -43,7 +43,7 @@ def test_the_nearest_are_those_by_hellinger_distance(dtype):
     ink = images.double() / images.double().sum(1, keepdim=True)
     apart = (1 - (ink[:, None] * ink[None]).sqrt().sum(-1)).clamp_min(0).sqrt()
     expected = apart.fill_diagonal_(2).sort(1).indices[:, :10]
-    assert torch.equal(nearest(images), expected)
+    assert torch.equal(nearest_neighbors(images), expected)
 
 
 @pytest.mark.parametrize("count", [60, 1100])
@@ -55,7 +55,7 @@ def test_large_images_have_the_nearest_too(count):
     ink = (images.double() / images.double().sum(1, keepdim=True)).sqrt()
     apart = 1 - ink @ ink.T
     expected = apart.fill_diagonal_(2).sort(1).indices[:, :10]
-    found = nearest(images)
+    found = nearest_neighbors(images)
     agreement = (found[:, :, None] == expected[:, None]).any(1).double().mean()
     assert agreement > 0.99
 
@@ -70,22 +70,22 @@ def test_no_matrix_of_pixels_by_pixels_is_made(count, monkeypatch):
             return super().fit_transform(points)
 
     monkeypatch.setattr("sklearn.decomposition.PCA", Watched)
-    nearest(torch.rand(count, 1500, generator=torch.Generator().manual_seed(8)))
-    nearest(torch.rand(count, 784, generator=torch.Generator().manual_seed(8)))
+    nearest_neighbors(torch.rand(count, 1500, generator=torch.Generator().manual_seed(8)))
+    nearest_neighbors(torch.rand(count, 784, generator=torch.Generator().manual_seed(8)))
     assert asked == ["full" if count == 60 else "randomized", "covariance_eigh"]
 
 
 def test_sixty_large_images_take_no_more_than_their_size():
     images = torch.rand(60, 300 * 300, generator=torch.Generator().manual_seed(8))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert nearest(images).shape == (60, 10)
+    assert nearest_neighbors(images).shape == (60, 10)
     grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     assert grown < 20 * images.numel() * 4
 
 
 def test_no_image_is_its_own_neighbor_even_beside_its_copy():
     images = torch.rand(12, 6, generator=torch.Generator().manual_seed(7)).repeat(2, 1)
-    found = nearest(images)
+    found = nearest_neighbors(images)
     assert found.shape == (24, 10)
     assert not (found == torch.arange(24)[:, None]).any()
     assert torch.equal(found[:, 0], (torch.arange(24) + 12) % 24)
@@ -93,9 +93,9 @@ def test_no_image_is_its_own_neighbor_even_beside_its_copy():
 
 def test_few_images_are_all_neighbors_and_one_alone_is_its_own():
     images = torch.eye(3)
-    assert [sorted(row) for row in nearest(images).tolist()] == [[1, 2], [0, 2], [0, 1]]
-    assert nearest(images[:1]).tolist() == [[0]]
-    assert nearest(torch.zeros(3, 4)).shape == (3, 2)
+    assert [sorted(row) for row in nearest_neighbors(images).tolist()] == [[1, 2], [0, 2], [0, 1]]
+    assert nearest_neighbors(images[:1]).tolist() == [[0]]
+    assert nearest_neighbors(torch.zeros(3, 4)).shape == (3, 2)
 
 
 def test_neighbors_are_the_same_however_many_threads_look_for_them():
@@ -104,5 +104,5 @@ def test_neighbors_are_the_same_however_many_threads_look_for_them():
     found = []
     for threads in (1, 2):
         with threadpool_limits(threads, user_api="blas"):
-            found.append(nearest(images.clone()))
+            found.append(nearest_neighbors(images.clone()))
     assert torch.equal(*found)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from moevae.evaluation.class_overlap import MERGED, SPLIT, in_words, merged, split
+from moevae.evaluation.class_overlap import MERGED, SPLIT, describe_overlap, merged, split
 
 COUNTS = np.array(
     [
@@ -22,7 +22,7 @@ tables = arrays(np.int64, array_shapes(min_dims=2, max_dims=2, max_side=7), elem
 def test_who_shares_what_in_counts_made_by_hand():
     assert merged(COUNTS) == {0: (0, 3)}
     assert split(COUNTS) == {2: (1, 2)}
-    assert in_words(COUNTS, ["4", "1", "2", "9"]) == [
+    assert describe_overlap(COUNTS, ["4", "1", "2", "9"]) == [
         "expert 0 draws 4 (51%) and 9 (47%)",
         "2 is split between experts 2 (70%) and 1 (30%)",
     ]
@@ -30,14 +30,14 @@ def test_who_shares_what_in_counts_made_by_hand():
 
 def test_good_clusters_share_nothing():
     assert merged(50 * np.eye(10, dtype=int)) == split(50 * np.eye(10, dtype=int)) == {}
-    assert in_words(50 * np.eye(10, dtype=int), list("0123456789")) == []
+    assert describe_overlap(50 * np.eye(10, dtype=int), list("0123456789")) == []
 
 
 def test_an_expert_that_has_all_images_has_all_classes():
     counts = np.zeros((3, 5), dtype=int)
     counts[1] = 7
     assert merged(counts) == {1: (0, 1, 2, 3, 4)}
-    assert in_words(counts, list("abcde")) == [
+    assert describe_overlap(counts, list("abcde")) == [
         "expert 1 draws a (20%), b (20%), c (20%), d (20%) and e (20%)"
     ]
 

@@ -14,7 +14,7 @@ from moevae.evaluation.evaluate import evaluate
 from moevae.evaluation.iwae import BLOCK, iwae_bound, marginal_bound
 from moevae.training import memory as training_memory
 from moevae.training.fit import fit
-from moevae.utils.rng import Streams
+from moevae.utils.rng import RunGenerators
 
 SIZE = (20, 24)
 IWAE = {"evaluation.importance_samples": 9, "objective.balance_prior": (1, 2, 3, 4, 5, 6, 7)}
@@ -71,7 +71,7 @@ def test_importance_samples_take_no_more_than_as_many_images(changes, samples):
     experts = own.model.num_experts
     model, x = mixture(own, SIZE).float(), noise(BLOCK).test
     chosen = torch.arange(experts)[None, :, None].expand(1, experts, BLOCK)
-    even, streams = torch.zeros(1, experts), Streams([0], "test")
+    even, streams = torch.zeros(1, experts), RunGenerators([0], "test")
     found = peak(lambda: iwae_bound(model.experts, x[None], chosen, even, streams, samples, chunk=samples))
     assert found < samples * BLOCK * budget.image_bytes(own, SIZE)
 
@@ -82,7 +82,7 @@ def test_marginal_samples_take_no_more_than_as_many_images(changes, blocks):
     own = config(changes)
     experts = own.model.num_experts
     model, x = mixture(own, SIZE).float(), noise(BLOCK).test
-    even, streams = torch.zeros(experts), Streams([0], "test")
+    even, streams = torch.zeros(experts), RunGenerators([0], "test")
     log_probs, room = even[:, None].expand(-1, BLOCK), blocks * BLOCK * experts
     found = peak(lambda: marginal_bound(model.experts, x, log_probs, even, streams, 9, room))
     assert found < blocks * BLOCK * budget.image_bytes(own, SIZE)

@@ -18,7 +18,7 @@ from moevae.nn.batch_norm import batch_statistics
 from moevae.nn.conv import _Gather, _gather, _Scatter, _scatter
 from moevae.nn.stacked import count_parameters
 from moevae.training.fit import fit
-from moevae.training.trainer import Training
+from moevae.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 CONV = {
@@ -106,7 +106,7 @@ def test_company_changes_no_bit(changes, kind):
 @pytest.mark.parametrize("kind", ["soft", "top-k"])
 def test_every_parameter_gets_a_gradient(changes, kind):
     run = config(changes | {"model.activation": "tanh", "routing.kind": kind, "routing.top_k": 3})
-    training = Training([run], images(), CPU)
+    training = Trainer([run], images(), CPU)
     training.step(0, next(training.batches.epoch()))
     for layer in training.model.modules():
         for name in getattr(layer, "shapes", ()):
@@ -146,7 +146,7 @@ def test_one_expert_is_a_plain_vae(changes):
 def test_bfloat16_has_float32s_gradient_but_for_rounding(changes):
     gradients = []
     for precision in ("float32", "bfloat16"):
-        training = Training([config(changes | {"train.precision": precision})], images(), CPU)
+        training = Trainer([config(changes | {"train.precision": precision})], images(), CPU)
         training.step(0, next(training.batches.epoch()))
         # The temperature has none unless it is learned.
         found = [each.grad for each in training.model.parameters() if each.grad is not None]
@@ -162,7 +162,7 @@ def test_images_of_any_size_come_back_in_their_size(size, network, hidden):
     run = config({"model.expert_network": network, "model.expert_hidden": hidden})
     model = mixture(override(run, {"model.gate_network": network, "model.gate_hidden": hidden}), size)
     pixels = size[0] * size[1]
-    assert model.draw(normal(1, 4, 2, 4)).shape == (1, 4, 2, pixels)
+    assert model.decode_prior_samples(normal(1, 4, 2, 4)).shape == (1, 4, 2, pixels)
     assert model.gate(normal(1, 2, pixels)).shape == (1, 4, 2)
     vae = plain.expert(model, 0, 1)
     x = normal(1, 2, pixels)

@@ -8,7 +8,7 @@ from small import ODD, config, mixture, normal
 from torch.nn import functional
 
 from moevae.models.dispatch import Dispatch
-from moevae.utils.rng import Streams
+from moevae.utils.rng import RunGenerators
 
 OWN = ODD | {"model.likelihood": "autoregressive"}
 
@@ -88,7 +88,7 @@ def test_each_of_several_samples_sees_its_own_image():
 
 def test_what_is_drawn_pixel_by_pixel_has_the_probabilities_of_the_whole():
     experts, z = model().experts, normal(2, 3, 4, 3)
-    logits, uniform = experts.decode(z), Streams([0], "test").uniform(30)[0].double()
+    logits, uniform = experts.decode(z), RunGenerators([0], "test").uniform(30)[0].double()
     told = experts.context.drawn(logits, uniform)
     drawn = (uniform < told).double()  # [R, K, B, D]
     for expert, image in itertools.product(range(3), range(4)):
@@ -99,6 +99,6 @@ def test_what_is_drawn_pixel_by_pixel_has_the_probabilities_of_the_whole():
 
 def test_mean_images_are_the_same_each_time_alone_as_in_company():
     both, z = model().experts, normal(2, 3, 4, 3)
-    alone = model().alone(1).experts
+    alone = model().select_run(1).experts
     assert torch.equal(both.mean(z), both.mean(z))
     torch.testing.assert_close(alone.mean(z[1:]), both.mean(z)[1:])

@@ -11,7 +11,7 @@ from moevae.data.binarization import evaluated
 from moevae.evaluation.evaluate import evaluate
 from moevae.models.gate import Gate, gate_log_probs
 from moevae.training.fit import fit
-from moevae.training.trainer import Training
+from moevae.training.trainer import Trainer
 from moevae.visualization import samples
 
 GRAY = {"model.gate_input": "gray"}
@@ -72,10 +72,10 @@ def test_a_gate_that_looks_at_gray_leaves_the_likelihood_what_it_saw(kind):
 @pytest.mark.parametrize("binarization", ["dynamic", "fixed"])
 def test_a_batch_has_the_same_images_gray_and_as_seen(binarization):
     run, data = config({"data.binarization": binarization}), images()
-    for batch in Training([run], data, torch.device("cpu")).batches.epoch():
+    for batch in Trainer([run], data, torch.device("cpu")).batches.epoch():
         assert torch.equal(batch.gray[0], data.train[batch.rows[0]])
         expected = evaluated(data.train, run.data, "train")[batch.rows[0]]
-        assert torch.equal(batch.seen[0], expected) == (binarization == "fixed")
+        assert torch.equal(batch.target[0], expected) == (binarization == "fixed")
 
 
 def test_where_pixels_stay_gray_the_gate_sees_them_either_way():

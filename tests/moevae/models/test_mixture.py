@@ -191,6 +191,6 @@ def test_the_gates_start_does_not_depend_on_the_experts():
 
 def test_drawing_is_the_decoders_mean_without_gradient():
     model, z = mixture(config(ODD), seeds=(0, 1)), normal(2, 7, 4, 3)
-    drawn = model.draw(z)
+    drawn = model.decode_prior_samples(z)
     assert not drawn.requires_grad
     torch.testing.assert_close(drawn[1, 6], plain.expert(model, 1, 6).decoder(z[1, 6]).sigmoid())

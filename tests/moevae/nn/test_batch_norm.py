@@ -11,7 +11,7 @@ from moevae.errors import ConfigError
 from moevae.evaluation.evaluate import evaluate
 from moevae.nn.batch_norm import BatchNorm, batch_statistics
 from moevae.training.fit import fit
-from moevae.training.trainer import Training
+from moevae.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 BATCH = {"model.gate_normalization": "batch", "model.gate_hidden": (29, 32)}
@@ -103,7 +103,7 @@ def test_company_changes_no_bit(batch, threads, one_thread_again):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_restored_training_goes_on_bit_for_bit(precision):
     run, data = config(BATCH | {"train.precision": precision, "train.epochs": 4}), images()
-    whole, half, rest = (Training([run], data, CPU) for _ in range(3))
+    whole, half, rest = (Trainer([run], data, CPU) for _ in range(3))
     for _ in range(2):
         half.epoch()
         evaluate(half.model, [run], data)
@@ -118,7 +118,7 @@ def test_bfloat16_works_with_the_kept_statistics_and_near_float32():
     data = images()
     kept = {}
     for precision in ("float32", "bfloat16"):
-        training = Training([config(BATCH | {"train.precision": precision})], data, CPU)
+        training = Trainer([config(BATCH | {"train.precision": precision})], data, CPU)
         training.epoch()
         own = dict(training.working.model.named_buffers())
         kept[precision] = dict(training.model.named_buffers())
@@ -131,7 +131,7 @@ def test_bfloat16_works_with_the_kept_statistics_and_near_float32():
 
 def test_only_training_moves_the_running_statistics():
     run, data = config(BATCH), images()
-    training = Training([run], data, CPU)
+    training = Trainer([run], data, CPU)
     training.epoch()
     buffers = dict(training.model.named_buffers())
     before = {name: value.clone() for name, value in buffers.items() if "running" in name}
@@ -159,7 +159,7 @@ def test_a_batch_of_one_has_no_statistics():
 @pytest.mark.parametrize("kind", ["soft", "top-k"])
 def test_every_parameter_gets_a_gradient(kind):
     learned = {"routing.kind": kind, "routing.top_k": 3, "routing.schedule": "learned"}
-    training = Training([config(EVEN | BATCH | learned)], images(), CPU)
+    training = Trainer([config(EVEN | BATCH | learned)], images(), CPU)
     training.step(0, next(training.batches.epoch()))
     for name, parameter in training.model.named_parameters():
         assert parameter.grad.abs().max() > 1e-6, name

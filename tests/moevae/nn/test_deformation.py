@@ -17,7 +17,7 @@ from moevae.models.mixture import Mixture
 from moevae.nn.deformation import Deformation, latent_size, latent_sizes
 from moevae.nn.stacked import reset
 from moevae.training.fit import fit
-from moevae.training.trainer import Training
+from moevae.training.trainer import Trainer
 
 SIZE = (9, 12)
 EVERY = ("affine", "displacement", "intensity", "thickness", "residual")
@@ -134,7 +134,7 @@ def test_deformations_begin_in_turn():
 
 def test_what_does_not_deform_keeps_its_prior():
     run = config(DEFORMABLE | {"train.deformation_starts": (0.0, 0.9)})
-    training = Training([run], images(), torch.device("cpu"))
+    training = Trainer([run], images(), torch.device("cpu"))
     training.epoch()
     mu, logvar = training.model.experts.encode(images().train[None])
     place = training.model.experts.deformation.places["displacement"]
@@ -189,10 +189,10 @@ def test_a_run_has_the_same_bits_alone_and_in_a_population():
 @pytest.mark.parametrize("epochs", [1, 2, 3])
 def test_training_goes_on_bitwise_while_experts_are_pruned(epochs):
     whole = fit(RUNS, images())
-    first = Training(RUNS, images(), torch.device("cpu"))
+    first = Trainer(RUNS, images(), torch.device("cpu"))
     for _ in range(epochs):
         first.epoch()
-    second = Training(RUNS, images(), torch.device("cpu"))
+    second = Trainer(RUNS, images(), torch.device("cpu"))
     second.restore(*first.state())
     while not second.done:
         second.epoch()

@@ -11,7 +11,7 @@ from torch import distributions
 from moevae.config.overrides import override
 from moevae.errors import ConfigError
 from moevae.training.fit import fit
-from moevae.training.trainer import Training
+from moevae.training.trainer import Trainer
 
 HEAT = torch.ones(1, dtype=torch.float64)
 CPU = torch.device("cpu")
@@ -72,9 +72,9 @@ def test_company_and_interruption_change_no_bit(kind):
     configs, data = [config(changes, seed=seed) for seed in (0, 1)], images()
     together = fit(configs, data).model
     for index, own in enumerate(configs):
-        first = Training([own], data, CPU)
+        first = Trainer([own], data, CPU)
         first.epoch()
-        second = Training([own], data, CPU)
+        second = Trainer([own], data, CPU)
         second.restore(*first.state())
         second.epoch()
         assert same(weights(second.model, 0), weights(together, index))
@@ -82,7 +82,7 @@ def test_company_and_interruption_change_no_bit(kind):
 
 def test_the_learning_rate_moves_step_by_step():
     run = config({"train.learning_rate_schedule": "cosine", "train.learning_rate": 0.1})
-    training, rates = Training([run], images(), CPU), []
+    training, rates = Trainer([run], images(), CPU), []
     step = training.optimizer.step
     training.optimizer.step = lambda rate, faster: (rates.append(rate), step(rate, faster))
     while not training.done:

@@ -10,18 +10,18 @@ from torch import distributions
 
 from moevae.config import overrides, schema
 from moevae.data.augmentation import ROTATION, SHIFT, STRETCH, jitter, stretch
-from moevae.data.neighbors import nearest
+from moevae.data.neighbors import nearest_neighbors
 from moevae.models.gate import gate_log_probs
 from moevae.objectives import consistency
 from moevae.objectives.consistency import (
+    ConsistencyLoss,
     Neighborhood,
-    Smoothness,
+    consistency_loss,
     neighbors,
-    roughness,
     stretched_neighbors,
     virtual_adversarial,
 )
-from moevae.utils.rng import Streams
+from moevae.utils.rng import RunGenerators
 
 SIDE, EXPERTS, BATCH = 10, 3, 6
 PIXELS = SIDE * SIDE
@@ -34,7 +34,7 @@ def neighborhood(weight, images, radius, seeds=(1, 2)):
     def ask(x):
         return gate_log_probs((x @ weight).transpose(1, 2), torch.ones(len(weight)))
 
-    streams = (Streams(seeds, name) for name in ("directions", "jitters"))
+    streams = (RunGenerators(seeds, name) for name in ("directions", "jitters"))
     return Neighborhood(ask, images, ask(images), radius, (SIDE, SIDE), *streams, lambda: images.flip(1))
 
 
@@ -75,7 +75,7 @@ def test_nothing_changes_where_the_ball_is_a_point_or_the_gate_does_not_look():
     assert virtual_adversarial(neighborhood(weight, images, 0 * radius)).abs().max() < 1e-6
     blind = torch.zeros_like(weight).requires_grad_()
     for name in ("virtual-adversarial", "augment", "both"):
-        change = roughness(name, neighborhood(blind, images, radius))
+        change = consistency_loss(name, neighborhood(blind, images, radius))
         assert torch.equal(change, torch.zeros(2, BATCH))
         change.sum().backward()
         assert blind.grad.isfinite().all()
@@ -86,7 +86,7 @@ def test_the_image_teaches_its_neighbor_and_not_the_other_way():
     clean = weight.detach().clone().requires_grad_()
     log_probs = gate_log_probs((images @ clean).transpose(1, 2), torch.ones(2))
     around = neighborhood(weight, images, radius)
-    roughness("both", Neighborhood(**{**vars(around), "log_probs": log_probs})).sum().backward()
+    consistency_loss("both", Neighborhood(**{**vars(around), "log_probs": log_probs})).sum().backward()
     assert clean.grad is None
     assert (weight.grad != 0).any()
 
@@ -119,7 +119,7 @@ def test_the_neighbors_that_are_looked_at_are_all_of_the_nearest_and_no_others()
         overrides.override(schema.RunConfig(seed=seed), {"objective.smoothness": "neighbors"})
         for seed in (1, 2)
     ]
-    smooth = Smoothness(runs, pixels, (SIDE, SIDE), torch.device("cpu"))
+    smooth = ConsistencyLoss(runs, pixels, (SIDE, SIDE), torch.device("cpu"))
     rows, seen = torch.stack([torch.arange(30), torch.arange(30).flip(0)]), []
 
     def look(places):
@@ -132,7 +132,7 @@ def test_the_neighbors_that_are_looked_at_are_all_of_the_nearest_and_no_others()
     for _ in range(200):
         loss = smooth(ask, look, pixels[rows], ask(pixels[rows]), rows)
     torch.testing.assert_close(loss, torch.full((2,), math.log(EXPERTS) / 2))
-    near = nearest(pixels)
+    near = nearest_neighbors(pixels)
     for run in (0, 1):
         for place in range(30):
             found = {int(places[run][rows[run] == place]) for places in seen}
@@ -142,25 +142,25 @@ def test_the_neighbors_that_are_looked_at_are_all_of_the_nearest_and_no_others()
 @pytest.mark.parametrize("name", SMOOTH)
 def test_alone_equals_in_company_bit_for_bit(name):
     weight, images, radius = random()
-    together = roughness(name, neighborhood(weight, images, radius))
+    together = consistency_loss(name, neighborhood(weight, images, radius))
     for run, seed in enumerate((1, 2)):
         own = slice(run, run + 1)
-        alone = roughness(name, neighborhood(weight[own], images[own], radius[own], (seed,)))
+        alone = consistency_loss(name, neighborhood(weight[own], images[own], radius[own], (seed,)))
         assert torch.equal(alone, together[own])
 
 
 @pytest.mark.parametrize("name", [name for name in SMOOTH if "+" in name])
 def test_what_a_plus_joins_is_added(name):
     first, second = name.split("+")
-    parts = [roughness(part, neighborhood(*random())) for part in (first, second)]
-    torch.testing.assert_close(roughness(name, neighborhood(*random())), sum(parts))
+    parts = [consistency_loss(part, neighborhood(*random())) for part in (first, second)]
+    torch.testing.assert_close(consistency_loss(name, neighborhood(*random())), sum(parts))
 
 
 def test_a_stretched_neighbor_is_the_neighbor_at_other_proportions():
     weight, images, radius = random()
     around = neighborhood(weight, images, radius)
     # The same streams once more tell which proportions were drawn.
-    draws = 2 * Streams((1, 2), "jitters").uniform(BATCH, 2) - 1
+    draws = 2 * RunGenerators((1, 2), "jitters").uniform(BATCH, 2) - 1
     made = stretch(images.flip(1), draws, (SIDE, SIDE))
     neighbor = Neighborhood(**{**vars(around), "neighbor": lambda: made})
     assert torch.equal(stretched_neighbors(around), neighbors(neighbor))

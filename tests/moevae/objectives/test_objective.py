@@ -14,7 +14,7 @@ from torch import nn
 from moevae.config.objectives import member
 from moevae.config.overrides import override
 from moevae.config.presets import seed2019
-from moevae.models.mixture import Mixture, Terms
+from moevae.models.mixture import Mixture, MixtureTerms
 from moevae.nn.linear import StackedLinear
 from moevae.objectives.bounds import log_responsibilities, mixture_elbo
 from moevae.objectives.load_balancing import BALANCINGS, kl_to_prior, log_priors
@@ -48,7 +48,7 @@ def terms(draw):
     seed, sharpness = draw(st.integers(0, 10**6)), draw(st.floats(0, 100))
     log_probs = (sharpness * normal(runs, experts, batch, seed=seed)).log_softmax(1)
     recon, kl_z = 50 * normal(runs, experts, batch, seed=seed + 1), normal(runs, experts, batch).square()
-    return Terms(log_probs, recon, kl_z)
+    return MixtureTerms(log_probs, recon, kl_z)
 
 
 @given(terms(), st.booleans())
@@ -98,8 +98,8 @@ def test_the_family_is_linear_in_its_weights():
         )
         for alpha, balance in [(0, 0), (-0.7, 0), (0, 3), (-0.7, 3)]
     ]
-    look = Terms(normal(1, 5, 9).log_softmax(1), normal(1, 5, 9, seed=1), normal(1, 5, 9, seed=2))
-    company = Terms(*(part.expand(4, -1, -1) for part in vars(look).values()))
+    look = MixtureTerms(normal(1, 5, 9).log_softmax(1), normal(1, 5, 9, seed=1), normal(1, 5, 9, seed=2))
+    company = MixtureTerms(*(part.expand(4, -1, -1) for part in vars(look).values()))
     bare, informed, balanced, both = objective(free)(company).tolist()
     q = look.gate_log_probs.exp()
     assert bare == pytest.approx(-(q * look.expert_elbo).sum(1).mean().item())
@@ -112,7 +112,7 @@ def test_the_family_is_linear_in_its_weights():
 
 def test_hard_routing_costs_the_chosen_expert():
     run = config({"model.num_experts": 5, "objective.balance_weight": 0.0, "routing.kind": "hard"})
-    look = Terms(normal(2, 5, 9).log_softmax(1), normal(2, 5, 9, seed=1), normal(2, 5, 9, seed=2))
+    look = MixtureTerms(normal(2, 5, 9).log_softmax(1), normal(2, 5, 9, seed=1), normal(2, 5, 9, seed=2))
     chosen = look.expert_elbo.gather(1, look.gate_log_probs.argmax(1, keepdim=True))
     torch.testing.assert_close(objective([run, run])(look), -chosen.mean((1, 2)))
 
@@ -121,7 +121,7 @@ def posterior_case(**changes):
     prior = {"objective.balance_prior": (1, 1, 2, 3, 5), "model.num_experts": 5}
     run = override(config(prior | changes), {"objective": "tight"})
     leaves = [normal(1, 5, 9, seed=seed).requires_grad_() for seed in range(3)]
-    return run, leaves, Terms(leaves[0].log_softmax(1), *leaves[1:])
+    return run, leaves, MixtureTerms(leaves[0].log_softmax(1), *leaves[1:])
 
 
 def test_tight_is_the_tight_bound_and_what_the_gate_misses():

@@ -5,7 +5,7 @@ import torch
 from small import config, images
 
 from moevae.training.adam import Adam
-from moevae.training.trainer import Training
+from moevae.training.trainer import Trainer
 
 RATES = [0.1, 0.03, 0.2, 1e-3, 0.05]
 
@@ -56,7 +56,7 @@ def test_a_state_is_all_that_the_next_steps_need(stop):
 
 
 def test_moments_have_torchs_names_so_that_older_snapshots_go_on():
-    training = Training([config()], images(), torch.device("cpu"))
+    training = Trainer([config()], images(), torch.device("cpu"))
     training.epoch()
     names = {name.split(".", 2)[2] for name in training.state()[0] if name.startswith("optimizer.")}
     theirs = torch.optim.Adam(weights(), fused=True)

@@ -5,21 +5,21 @@ from small import config, images, same, weights
 
 from moevae.evaluation.evaluate import evaluate
 from moevae.training.fit import fit
-from moevae.training.mixed_precision import Working
-from moevae.training.trainer import Training
+from moevae.training.mixed_precision import MasterWeights
+from moevae.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 HALF = {"train.precision": "bfloat16", "train.epochs": 4}
 
 
 def test_float32_works_on_the_kept_weights_themselves():
-    training = Training([config()], images(), CPU)
+    training = Trainer([config()], images(), CPU)
     assert training.working.model is training.model
 
 
 def test_the_kept_weights_move_by_less_than_bfloat16_can_say():
     run, data = config(HALF, **{"train.learning_rate": 1e-6}), images()
-    training = Training([run], data, CPU)
+    training = Trainer([run], data, CPU)
     before = weights(training.model, 0)
     before = {name: value.clone() for name, value in before.items()}
     training.epoch()
@@ -41,7 +41,7 @@ def test_a_step_has_float32s_gradient_but_for_rounding():
     data = images()
     gradients = []
     for precision in ("float32", "bfloat16"):
-        training = Training([config({"train.precision": precision})], data, CPU)
+        training = Trainer([config({"train.precision": precision})], data, CPU)
         training.step(0, next(training.batches.epoch()))
         own = [each.grad.flatten() for each in training.model.parameters() if each.grad is not None]
         gradients.append(torch.cat(own))
@@ -60,7 +60,7 @@ def test_results_are_near_float32s():
 
 def test_a_restored_training_goes_on_bit_for_bit():
     run, data = config(HALF, **{"routing.kind": "top-k"}), images()
-    whole, half, rest = (Training([run], data, CPU) for _ in range(3))
+    whole, half, rest = (Trainer([run], data, CPU) for _ in range(3))
     for _ in range(2):
         half.epoch()
     rest.restore(*half.state())
@@ -80,8 +80,8 @@ def test_a_temperature_is_learned_in_bfloat16_too():
 
 
 def test_what_is_done_to_the_kept_weights_is_taken_over():
-    kept = Training([config()], images(), CPU).model
-    working = Working(kept, "bfloat16")
+    kept = Trainer([config()], images(), CPU).model
+    working = MasterWeights(kept, "bfloat16")
     with torch.no_grad():
         for parameter in kept.parameters():
             parameter.fill_(2.0)

@@ -9,7 +9,7 @@ from moevae.config.presets import digits, mnist
 from moevae.errors import ConfigError
 from moevae.training.fit import fit
 from moevae.training.population import Population, automatic
-from moevae.training.trainer import Training
+from moevae.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 SHAPE = ODD | {"train.epochs": 3, "model.gate_normalization": "batch"}
@@ -31,7 +31,7 @@ def numbers(told):
 
 @pytest.fixture(scope="module")
 def together():
-    training = Training(RUNS, DATA, CPU)
+    training = Trainer(RUNS, DATA, CPU)
     return trained(training), training
 
 
@@ -70,14 +70,14 @@ def test_what_was_trained_in_chunks_goes_on_in_others(together):
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_halves_are_trained_where_memory_is_short(most, when, monkeypatch, together):
     """In the first step, in a later one, in another epoch; and in a part that is a half already."""
-    step, steps = Training.step, iter(range(1000))
+    step, steps = Trainer.step, iter(range(1000))
 
     def short_of_memory(training, *batch):
         if next(steps) >= when and len(training.configs) > most:
             raise torch.OutOfMemoryError("fake")
         return step(training, *batch)
 
-    monkeypatch.setattr(Training, "step", short_of_memory)
+    monkeypatch.setattr(Trainer, "step", short_of_memory)
     population = Population(RUNS, DATA, CPU, 5)
     with pytest.warns(UserWarning, match="side by side do not fit") as warned:
         told = trained(population)
@@ -90,7 +90,7 @@ def test_one_run_that_does_not_fit_is_told(monkeypatch):
     def never(training, *batch):
         raise torch.OutOfMemoryError("fake")
 
-    monkeypatch.setattr(Training, "step", never)
+    monkeypatch.setattr(Trainer, "step", never)
     with pytest.raises(torch.OutOfMemoryError):
         Population(RUNS[:1], DATA, CPU).epoch()
 

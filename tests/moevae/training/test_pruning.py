@@ -10,7 +10,7 @@ from moevae.config.overrides import override
 from moevae.config.presets import preset
 from moevae.training.fit import fit
 from moevae.training.pruning import kept_experts, scheduled_experts
-from studies.execution.config import Site
+from studies.execution.config import ExecutionConfig
 from studies.execution.run import run_population
 
 
@@ -72,7 +72,7 @@ def test_a_record_is_the_same_after_an_interruption(tmp_path):
         if report.epoch == 3:
             raise KeyboardInterrupt
 
-    site = Site(snapshots=str(tmp_path), snapshot_seconds=0)
+    site = ExecutionConfig(snapshots=str(tmp_path), snapshot_seconds=0)
     with pytest.raises(KeyboardInterrupt):
         run_population([run], site, stop)
     assert list(tmp_path.glob("*.snapshot"))

@@ -12,7 +12,7 @@ from moevae.config.presets import mnist
 from moevae.data.datasets import Images
 from moevae.evaluation.evaluate import evaluate
 from moevae.training.fit import fit
-from moevae.training.trainer import Training
+from moevae.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 SIZES = pytest.mark.parametrize("sizes", [EVEN, ODD], ids=["even", "odd"])
@@ -83,7 +83,7 @@ def test_company_changes_no_bit_of_what_gates_learn_beside_weights(sizes, kind, 
 def test_a_restored_training_goes_on_bit_for_bit(kind, schedule, balancing):
     changes = {"objective.balancing": balancing, "train.epochs": 4}
     configs, data = population(ODD, kind, schedule, **changes), images()
-    whole, half, rest = (Training(configs, data, CPU) for _ in range(3))
+    whole, half, rest = (Trainer(configs, data, CPU) for _ in range(3))
     for _ in range(2):
         half.epoch()
     rest.restore(*half.state())
@@ -127,7 +127,7 @@ def test_company_changes_rounding_at_most_in_bfloat16(sizes, kind):
 
 
 def test_no_two_runs_and_no_two_purposes_share_a_stream():
-    training = Training(population(EVEN), images(), CPU)
+    training = Trainer(population(EVEN), images(), CPU)
     streams = tuple(training._streams().values())
     starts = [each.initial_seed() for stream in streams for each in stream.generators]
     assert len(set(starts)) == len(starts) == len(training.configs) * len(streams) == 21

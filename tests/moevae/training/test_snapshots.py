@@ -13,10 +13,10 @@ from moevae.data.datasets import identify
 from moevae.errors import CheckpointError
 from moevae.training import snapshots
 from moevae.training.population import Population
-from moevae.training.trainer import Training
+from moevae.training.trainer import Trainer
 from moevae.utils.identity import CodeIdentity, DataIdentity
-from studies.execution.config import Site
-from studies.execution.recorder import Diary
+from studies.execution.config import ExecutionConfig
+from studies.execution.recorder import RunRecorder
 from studies.execution.run import run_population
 
 
@@ -51,7 +51,7 @@ def configs(smoothness):
 @pytest.fixture
 def training(configs):
     images = moevae.load_images(configs[0].data)
-    training = Training(configs, images, torch.device("cpu"))
+    training = Trainer(configs, images, torch.device("cpu"))
     training.epoch()
     return training
 
@@ -75,19 +75,19 @@ def stopped_at(epoch, configs, site):
 
 @pytest.mark.parametrize("smoothness", ["both", "virtual-adversarial+stretched-neighbors"])
 def test_stopped_runs_go_on_bitwise(configs, tmp_path):
-    site = Site(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
+    site = ExecutionConfig(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
     for epoch in (2, 3, 6):
         stopped_at(epoch, configs, site)
         assert list(tmp_path.glob("*.snapshot"))
     seen = []
     resumed = run_population(configs, site, lambda report: seen.append(report.epoch))
     assert seen == [6, 7]  # epoch 6 was trained, but not kept, when the last stop came
-    assert numbers(resumed) == numbers(run_population(configs, Site(device="cpu")))
+    assert numbers(resumed) == numbers(run_population(configs, ExecutionConfig(device="cpu")))
     assert not list(tmp_path.iterdir())
 
 
 def test_broken_snapshot_starts_anew_and_says_so(configs, tmp_path):
-    site = Site(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
+    site = ExecutionConfig(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
     stopped_at(4, configs, site)
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-100])
@@ -95,11 +95,11 @@ def test_broken_snapshot_starts_anew_and_says_so(configs, tmp_path):
     with pytest.warns(UserWarning, match="checksum does not fit.*start anew"):
         outcomes = run_population(configs, site, lambda report: seen.append(report.epoch))
     assert seen == list(range(1, 8))
-    assert numbers(outcomes) == numbers(run_population(configs, Site(device="cpu")))
+    assert numbers(outcomes) == numbers(run_population(configs, ExecutionConfig(device="cpu")))
 
 
 def test_snapshot_of_another_version_starts_anew_and_says_so(configs, tmp_path):
-    site = Site(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
+    site = ExecutionConfig(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
     stopped_at(4, configs, site)
     (path,) = tmp_path.iterdir()
     tensors, plain = snapshots.read(path, configs)
@@ -112,7 +112,7 @@ def test_snapshot_of_another_version_starts_anew_and_says_so(configs, tmp_path):
     with pytest.warns(UserWarning, match=r"\.snapshot: .*another version.*start anew"):
         outcomes = run_population(configs, site, lambda report: seen.append(report.epoch))
     assert seen == list(range(1, 8))
-    assert numbers(outcomes) == numbers(run_population(configs, Site(device="cpu")))
+    assert numbers(outcomes) == numbers(run_population(configs, ExecutionConfig(device="cpu")))
 
 
 def of_code(field, value):
@@ -121,7 +121,7 @@ def of_code(field, value):
 
 @pytest.mark.parametrize("field", ["source", "torch"])
 def test_a_snapshot_of_other_code_stays_and_its_runs_start_again(configs, tmp_path, monkeypatch, field):
-    site = Site(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
+    site = ExecutionConfig(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
     with monkeypatch.context() as patch:
         patch.setattr(snapshots.identity, "of_code", of_code(field, "before"))
         stopped_at(4, configs, site)
@@ -132,7 +132,7 @@ def test_a_snapshot_of_other_code_stays_and_its_runs_start_again(configs, tmp_pa
         outcomes = run_population(configs, site, lambda report: seen.append(report.epoch))
     assert len(told) == 1
     assert seen == list(range(1, 8))
-    assert numbers(outcomes) == numbers(run_population(configs, Site(device="cpu")))
+    assert numbers(outcomes) == numbers(run_population(configs, ExecutionConfig(device="cpu")))
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [kept]
     monkeypatch.setattr(snapshots.identity, "of_code", of_code(field, "before"))
     seen.clear()
@@ -149,7 +149,7 @@ def test_an_origin_holds_all_that_decides_a_number():
         snapshots.origin(DataIdentity("a", "b", (3, 2)), "cpu"),
         snapshots.origin(DataIdentity("a", "b", (2, 3)), "cuda"),
     ]
-    places = {snapshots.place(Path(), [moevae.RunConfig()], each) for each in (one, *others)}
+    places = {snapshots.snapshot_path(Path(), [moevae.RunConfig()], each) for each in (one, *others)}
     assert len(places) == 5
 
 
@@ -162,12 +162,12 @@ def test_a_snapshot_under_another_s_name_is_refused(training, tmp_path):
 
 
 def test_a_file_that_no_version_of_today_wrote_is_told_and_stays(configs, tmp_path):
-    place = snapshots.place(tmp_path, configs, {})
+    place = snapshots.snapshot_path(tmp_path, configs, {})
     old = tmp_path / f"{place.name.partition('-')[0]}.snapshot"
     for content in (b"", b"\xff" * 100, bytes(32) + (2).to_bytes(8, "little") + b"{}"):
         old.write_bytes(content)
         with pytest.warns(UserWarning, match="another version"):
-            run_population(configs[:], Site(device="cpu", snapshots=str(tmp_path)))
+            run_population(configs[:], ExecutionConfig(device="cpu", snapshots=str(tmp_path)))
         assert [path.read_bytes() for path in tmp_path.iterdir()] == [content]
 
 
@@ -216,7 +216,7 @@ def changed(tensors, plain):
 
 def test_a_snapshot_of_wrong_content_starts_anew_and_says_so(configs, tmp_path):
     """Whatever is refused has left no trace: the runs are those of a start without it."""
-    site = Site(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
+    site = ExecutionConfig(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
     stopped_at(4, configs, site)
     (path,) = tmp_path.iterdir()
     tensors, plain = snapshots.read(path, configs)
@@ -224,7 +224,7 @@ def test_a_snapshot_of_wrong_content_starts_anew_and_says_so(configs, tmp_path):
     for wrong in random.Random(0).sample([*changed(tensors, plain)], 50):
         snapshots.write(path, configs, *wrong)
         training = Population(configs, images, torch.device("cpu"), chunk=1)
-        diary = Diary(configs, images, labels, None)
+        diary = RunRecorder(configs, images, labels, None)
         before = training.state()
         with pytest.warns(UserWarning, match="start anew"):
             snapshots._resume(path, training, {}, diary)

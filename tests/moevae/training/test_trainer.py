@@ -15,7 +15,7 @@ from moevae.errors import ConfigError
 from moevae.evaluation.evaluate import evaluate
 from moevae.training.batches import Batches
 from moevae.training.fit import fit
-from moevae.training.trainer import Training
+from moevae.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 
@@ -39,7 +39,7 @@ def test_what_a_gate_learns_by_depends_on_the_experts_only_where_they_steer_it(s
 def test_what_a_gate_learns_by_is_the_loss_less_what_experts_cost():
     """The negative bound of one expert, whatever the gate says: its weight is one, and nothing steers."""
     run = config({"model.num_experts": 1, "objective.experts_steer_gate": False, "train.epochs": 1})
-    training = Training([run], images(), torch.device("cpu"))
+    training = Trainer([run], images(), torch.device("cpu"))
     batch = next(training.batches.epoch())
     losses = training.step(0, batch)
     assert float(losses.total) > 1
@@ -48,7 +48,7 @@ def test_what_a_gate_learns_by_is_the_loss_less_what_experts_cost():
 
 def test_each_run_learns_a_temperature_of_its_own():
     runs, told = population(EVEN, schedule="learned", **{"train.epochs": 3}), []
-    training = Training(runs, images(), CPU)
+    training = Trainer(runs, images(), CPU)
     starts = training.model.gate.temperature.tolist()
     assert starts == pytest.approx([1.0, 0.5, 5.0])
     found = fit(runs, images(), on_epoch=lambda progress: told.append(progress.temperatures))
@@ -67,7 +67,7 @@ def test_a_scheduled_temperature_is_not_learned():
 def test_the_loss_falls_along_the_temperatures_gradient():
     """Against a difference of losses: the gradient is of the temperature that the gate answers at."""
     run = config({"routing.schedule": "learned", "routing.temperature": 0.7}, objective="elbo")
-    training = Training([run], images(), CPU)
+    training = Trainer([run], images(), CPU)
     training.model.double()
     x = images().train[None, :32].round().double()
     noise = torch.randn(1, 4, 32, 4, generator=torch.Generator().manual_seed(0)).double()
@@ -105,7 +105,7 @@ def test_loss_free_balancing_revives_experts():
     """A gate whose biases favor one expert by far, and that cannot learn."""
     run = config({"objective.balancing": "loss-free", "objective.balance_weight": 200.0, "train.epochs": 40})
     run = override(run, {"train.learning_rate": 1e-9, "routing.kind": "hard"})
-    training, data = Training([run], images(), CPU), images()
+    training, data = Trainer([run], images(), CPU), images()
     with torch.no_grad():
         training.model.gate.network.layers[-1].stored("bias")[0, 0] += 5
     before = evaluate(training.model, [run], data, "train")[0].metrics["effective_experts"]
@@ -186,7 +186,7 @@ def test_progress_and_result_say_what_happened():
 
 def test_the_temperature_of_a_step_is_what_the_gate_sees():
     run = config({"routing.schedule": "cosine", "routing.temperature": 3.0, "routing.final_temperature": 0.5})
-    training = Training([run], images(), CPU)
+    training = Trainer([run], images(), CPU)
     seen, forward = [], training.model.forward
     training.model.forward = lambda x, noise, heat, *rest: (
         seen.append(heat.item()),
@@ -210,7 +210,9 @@ def batches(binarization="none", count=50, size=16, seeds=(0, 1)):
 
 def test_an_epoch_shows_no_image_twice_and_each_run_has_its_own_order():
     feed = batches()
-    epochs = [torch.cat([batch.seen for batch in feed.epoch()], 1)[..., 0].mul(50).round() for _ in range(2)]
+    epochs = [
+        torch.cat([batch.target for batch in feed.epoch()], 1)[..., 0].mul(50).round() for _ in range(2)
+    ]
     assert epochs[0].shape == (2, 48)
     for epoch in epochs:
         assert all(run.unique().numel() == 48 for run in epoch)
@@ -227,7 +229,7 @@ def test_a_batch_is_never_larger_than_the_data():
 def test_pixels_are_drawn_with_their_gray_value(binarization):
     feed = batches(binarization, seeds=(0,), size=50)
     order = batches("none", seeds=(0,), size=50)
-    shown = [(next(feed.epoch()).seen, next(order.epoch()).seen) for _ in range(20)]
+    shown = [(next(feed.epoch()).target, next(order.epoch()).target) for _ in range(20)]
     drawn = [x[0][gray[0, :, 0].argsort()] for x, gray in shown]
     assert all(((x == 0) | (x == 1)).all() for x in drawn)
     expected = torch.arange(50) / 50

@@ -45,11 +45,11 @@ def test_a_sweep_leaves_files_that_are_being_written_and_removes_those_of_the_de
     process = writer(tmp_path / "figures" / "a.png")
     folder = tmp_path / "figures"
     (half,) = folder.iterdir()
-    io.sweep(folder)
+    io.remove_temp_files(folder)
     assert list(folder.iterdir()) == [half]
     process.communicate()
     assert list(folder.iterdir()) == [half]
-    io.sweep(folder)
+    io.remove_temp_files(folder)
     assert list(folder.iterdir()) == []
 
 

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from moevae.utils.rng import Streams, generator
+from moevae.utils.rng import RunGenerators, generator
 
 # python -c "from moevae.utils.rng import generator as g; print([g(s, 'order').initial_seed() for s in (0, 2**62)])"  # noqa: E501
 GOLDEN = [3068321467330554126, 9142269135272310418]
@@ -23,14 +23,14 @@ def test_no_two_streams_share_a_start():
 
 
 def test_streams_do_not_follow_each_other():
-    draws = torch.cat([Streams(range(10), name).normal(10_000) for name in NAMES])
+    draws = torch.cat([RunGenerators(range(10), name).normal(10_000) for name in NAMES])
     apart = torch.corrcoef(draws) - torch.eye(len(draws))
     assert apart.abs().max() < 5 / 10_000**0.5
 
 
 @pytest.mark.parametrize("draw", ["normal", "uniform", "permutations"])
 def test_company_changes_no_draw(draw):
-    together, alone = Streams([4, 7, 4], "order"), Streams([7], "order")
+    together, alone = RunGenerators([4, 7, 4], "order"), RunGenerators([7], "order")
     for _ in range(3):
         drawn = getattr(together, draw)(50)
         assert torch.equal(drawn[1], getattr(alone, draw)(50)[0])
@@ -39,7 +39,7 @@ def test_company_changes_no_draw(draw):
 
 
 def test_shapes_and_ranges():
-    streams = Streams([0, 1], "anything")
+    streams = RunGenerators([0, 1], "anything")
     assert streams.normal(3, 4).shape == (2, 3, 4)
     uniform = streams.uniform(5000)
     assert uniform.min() >= 0
@@ -49,5 +49,5 @@ def test_shapes_and_ranges():
 
 def test_the_global_generator_is_left_alone():
     before = torch.get_rng_state()
-    Streams([0], "order").normal(10)
+    RunGenerators([0], "order").normal(10)
     assert torch.equal(torch.get_rng_state(), before)

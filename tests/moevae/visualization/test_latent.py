@@ -6,7 +6,7 @@ from small import EVEN, HEIGHT, ODD, WIDTH, config, mixture
 from torch import distributions
 
 from moevae.models.mixture import Mixture
-from moevae.visualization.latent import interpolations, latent_kl, nearest, own_pairs, traversals
+from moevae.visualization.latent import interpolations, latent_kl, nearest_images, own_pairs, traversals
 
 PIXELS = HEIGHT * WIDTH
 SEEDS = (0, 1, 2)
@@ -54,7 +54,7 @@ def test_a_way_is_straight_and_the_same_backwards(model):
 def test_a_walk_passes_the_image_of_the_priors_mean(model):
     walks = traversals(model, torch.tensor([-3.0, 0.0, 2.0]))
     assert walks.shape == (3, 7, 3, 3, PIXELS)
-    mean = model.draw(torch.zeros(3, 7, 1, 3).double())  # [R, K, 1, D]
+    mean = model.decode_prior_samples(torch.zeros(3, 7, 1, 3).double())  # [R, K, 1, D]
     torch.testing.assert_close(walks[:, :, :, 1], mean.expand(-1, -1, 3, -1))
 
 
@@ -63,7 +63,7 @@ def test_a_walk_changes_one_latent_only(model):
     for latent in range(3):
         z = torch.zeros(3, 7, 1, 3).double()
         z[..., latent] = 2.0
-        torch.testing.assert_close(walks[:, :, latent, 1], model.draw(z).squeeze(2))
+        torch.testing.assert_close(walks[:, :, latent, 1], model.decode_prior_samples(z).squeeze(2))
 
 
 @pytest.mark.parametrize("chunk", [1, 10, 64])
@@ -93,7 +93,7 @@ def test_pairs_are_an_experts_own_and_the_first_in_order():
 @pytest.mark.parametrize("chunk", [1, 7, 100])
 def test_the_nearest_image_is_that_of_brute_force(chunk):
     samples, images = pixels(9, seed=1), pixels(50, seed=2)
-    place, distance = nearest(samples, images, chunk)
+    place, distance = nearest_images(samples, images, chunk)
     slow = (samples[:, None] - images[None]).square().sum(-1).sqrt()
     assert place.tolist() == slow.argmin(1).tolist()
     torch.testing.assert_close(distance, slow.min(1).values)
@@ -103,7 +103,7 @@ def test_the_nearest_image_is_that_of_brute_force(chunk):
 def test_an_image_is_nearest_to_itself(dtype):
     images = pixels(50).to(dtype)
     images = torch.cat([images, images])  # the first of equals
-    place, distance = nearest(images[:50], images, 7)
+    place, distance = nearest_images(images[:50], images, 7)
     assert place.tolist() == list(range(50))
     assert not distance.any()
 

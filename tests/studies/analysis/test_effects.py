@@ -5,7 +5,7 @@ import pytest
 
 from moevae.config.schema import RunConfig
 from studies.analysis import effects, simultaneous
-from studies.analysis.load import load
+from studies.analysis.load import load_study
 from studies.analysis.metrics import ELBO, NMI
 from studies.analysis.study import Study
 from studies.testing import synthetic
@@ -26,7 +26,7 @@ def make(lost: set[int] = frozenset()):  # type: ignore[assignment]
 
 @pytest.fixture
 def grid(tmp_path) -> Study:
-    return load(synthetic.write(tmp_path, synthetic.plan(AXES, seeds=range(4)), make()))
+    return load_study(synthetic.write(tmp_path, synthetic.plan(AXES, seeds=range(4)), make()))
 
 
 def test_a_level_is_the_mean_over_the_other_axes_seed_by_seed(grid: Study) -> None:
@@ -63,7 +63,7 @@ def test_a_missing_run_takes_its_seed_or_its_setting_from_all_levels(
     tmp_path, lost: set[int], seeds: list[int], settings: list[int]
 ) -> None:
     # Runs are made cell by cell, so numbers 4 and 5 are the first seeds of balance 0, hard.
-    study = load(synthetic.write(tmp_path, synthetic.plan(AXES, seeds=range(4)), make(lost)))
+    study = load_study(synthetic.write(tmp_path, synthetic.plan(AXES, seeds=range(4)), make(lost)))
     found = effects.effect(study, "objective.balance_weight", NMI)
     assert found is not None
     kept = study.matrix("test.nmi").reshape(4, 3, 2)[np.ix_(seeds, range(3), settings)]
@@ -80,7 +80,7 @@ def test_one_at_a_time_compares_around_the_baseline_alone(tmp_path) -> None:
         "routing.temperature": [1.0],
     }
     tree = synthetic.plan(axes, cells=cells, baseline=base)
-    study = load(synthetic.write(tmp_path, tree, make()))
+    study = load_study(synthetic.write(tmp_path, tree, make()))
     found = effects.effect(study, "routing.kind", NMI)
     assert found is not None
     assert found.contexts.cells.tolist() == [[0, 2]]
@@ -92,6 +92,6 @@ def test_a_search_without_matching_cells_has_no_effects(tmp_path) -> None:
     cells = [{"objective.balance_weight": float(i), "routing.temperature": 1.0 + i} for i in range(4)]
     axes = {"objective.balance_weight": [], "routing.temperature": []}
     tree = synthetic.plan(axes, cells=cells, baseline=None)
-    study = load(synthetic.write(tmp_path, tree, make()))
+    study = load_study(synthetic.write(tmp_path, tree, make()))
     assert len(study.axes["routing.temperature"]) == 4
     assert effects.effect(study, "routing.temperature", NMI) is None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from studies.analysis import judging
-from studies.analysis.load import load
+from studies.analysis.load import load_study
 from studies.report.build import write_report
 from studies.testing import synthetic
 
@@ -34,11 +34,11 @@ def folder(path, axes=None, held_out=False, losses=True):
 
 
 def test_the_validation_bound_judges_where_there_is_one(tmp_path) -> None:
-    assert judging.judge(load(folder(tmp_path, held_out=True)).runs) is judging.BOUND
+    assert judging.judge(load_study(folder(tmp_path, held_out=True)).runs) is judging.BOUND
 
 
 def test_the_training_loss_judges_where_nothing_was_held_out(tmp_path) -> None:
-    runs = load(folder(tmp_path)).runs
+    runs = load_study(folder(tmp_path)).runs
     judge = judging.judge(runs)
     assert judge is judging.LOSS
     assert max(runs, key=judge.score).seed == 1
@@ -48,17 +48,17 @@ def test_the_training_loss_judges_where_nothing_was_held_out(tmp_path) -> None:
     ("axis", "levels"), [("objective.balance_weight", [0.0, 1.0]), ("data.imbalance", [0.5, 1.0])]
 )
 def test_losses_of_other_objectives_or_images_judge_nothing(tmp_path, axis, levels) -> None:
-    assert judging.judge(load(folder(tmp_path, {axis: levels})).runs) is None
+    assert judging.judge(load_study(folder(tmp_path, {axis: levels})).runs) is None
 
 
 def test_bounds_of_other_validation_images_judge_nothing(tmp_path) -> None:
-    runs = load(folder(tmp_path, {"data.split_seed": [0, 1]}, held_out=True)).runs
+    runs = load_study(folder(tmp_path, {"data.split_seed": [0, 1]}, held_out=True)).runs
     assert judging.judge(runs) is None
 
 
 @pytest.mark.parametrize("held_out", [True, False])
 def test_no_metric_of_the_test_split_moves_a_choice(tmp_path, held_out: bool) -> None:
-    runs = load(folder(tmp_path, held_out=held_out)).runs
+    runs = load_study(folder(tmp_path, held_out=held_out)).runs
     judge = judging.judge(runs)
     turned = [
         replace(run, metrics={k: -v if k.startswith("test.") else v for k, v in run.metrics.items()})

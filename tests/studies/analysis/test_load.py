@@ -8,7 +8,7 @@ import pytest
 from moevae.config import overrides
 from moevae.config.schema import RunConfig
 from moevae.errors import RecordError
-from studies.analysis.load import load
+from studies.analysis.load import load_study
 from studies.analysis.metrics import ELBO
 from studies.testing import synthetic
 
@@ -19,7 +19,7 @@ def plain(config: RunConfig):
 
 def test_numbers_of_one_value_are_one_cell_however_they_are_written(tmp_path) -> None:
     axes = {"objective.balance_weight": [0, 20], "model.expert_hidden": [[32], [64, 32]]}
-    study = load(synthetic.write(tmp_path, synthetic.plan(axes, seeds=[0]), plain))
+    study = load_study(synthetic.write(tmp_path, synthetic.plan(axes, seeds=[0]), plain))
     assert len(study.cells) == 4
     assert np.isfinite(study.matrix("test.nmi")).all()
     assert not study.missing
@@ -30,7 +30,7 @@ def test_a_run_that_was_not_planned_is_a_cell_of_its_own(tmp_path) -> None:
     folder = synthetic.write(tmp_path, tree, plain)
     stray = overrides.override(overrides.from_dict(tree["base"]), {"routing.temperature": 0.7, "seed": 9})
     synthetic.put(folder, *plain(stray))
-    study = load(folder)
+    study = load_study(folder)
     assert study.cells[2:] == ((0.7,),)
     assert study.axes["routing.temperature"] == (1.0, 2.0, 0.7)
     assert study.seeds == (0, 9)
@@ -45,7 +45,7 @@ def test_of_two_records_of_one_cell_and_seed_the_later_counts_and_the_other_is_n
     )
     later, _ = plain(other)
     synthetic.put(folder, {**later, "started": "2027-01-01T00:00:00+00:00"}, {})
-    study = load(folder)
+    study = load_study(folder)
     assert [run.record.fingerprint for run in study.runs] == [later["fingerprint"]]
     assert "another record has the same cell and seed" in study.unread[0]
 
@@ -55,7 +55,7 @@ def test_records_of_another_schema_are_named_and_not_counted(tmp_path) -> None:
         tree, files = plain(config)
         return ({**tree, "schema_version": 0} if config.seed == 1 else tree), files
 
-    study = load(synthetic.write(tmp_path, synthetic.plan({"routing.kind": ["soft", "hard"]}), make))
+    study = load_study(synthetic.write(tmp_path, synthetic.plan({"routing.kind": ["soft", "hard"]}), make))
     assert len(study.runs) == 4
     assert len(study.missing) == len(study.unread) == 2
     assert all("schema 0, this version reads 1" in reason for reason in study.unread)
@@ -64,7 +64,7 @@ def test_records_of_another_schema_are_named_and_not_counted(tmp_path) -> None:
 def test_each_data_set_is_a_study_with_the_baseline_of_its_own(tmp_path) -> None:
     axes = {"data.name": ["digits", "mnist"], "routing.kind": ["soft", "hard"]}
     tree = synthetic.plan(axes, seeds=[0], baseline={"data.name": "digits", "routing.kind": "hard"})
-    parts = load(synthetic.write(tmp_path, tree, plain)).by_data()
+    parts = load_study(synthetic.write(tmp_path, tree, plain)).by_data()
     assert list(parts) == ["digits", "mnist"]
     for study in parts.values():
         assert study.cells == (("soft",), ("hard",))
@@ -76,7 +76,7 @@ def test_each_data_set_is_a_study_with_the_baseline_of_its_own(tmp_path) -> None
 def test_bounds_of_another_likelihood_are_not_compared(tmp_path) -> None:
     axes = {"model.likelihood": ["bernoulli", "gaussian"], "routing.kind": ["soft", "hard"]}
     tree = synthetic.plan(axes, baseline={"model.likelihood": "bernoulli", "routing.kind": "soft"})
-    study = load(synthetic.write(tmp_path, tree, plain))
+    study = load_study(synthetic.write(tmp_path, tree, plain))
     assert np.isfinite(study.matrix(ELBO.key)).all()
     assert np.isfinite(study.comparable(ELBO)).all(axis=0).tolist() == [True, True, False, False]
 
@@ -88,7 +88,7 @@ def test_other_methods_are_peers_and_no_cells(tmp_path) -> None:
         config = overrides.override(overrides.from_dict(tree["base"]), {"seed": seed})
         synthetic.put(folder, *synthetic.peer(config, "k-means on pixels"))
         synthetic.put(folder, *synthetic.peer(config, "true labels", oracle=True))
-    study = load(folder)
+    study = load_study(folder)
     assert len(study.cells) == 1
     assert [peer.name for peer in study.peers] == ["k-means on pixels", "true labels (oracle)"]
     assert [run.seed for run in study.peers[0].runs] == [0, 1]
@@ -102,7 +102,7 @@ def test_a_method_fitted_in_several_settings_is_several_peers(tmp_path) -> None:
     for cell in tree["cells"]:
         config = overrides.override(overrides.from_dict(tree["base"]), {**cell, "seed": 0})
         synthetic.put(folder, *synthetic.peer(config, "k-means"))
-    study = load(folder)
+    study = load_study(folder)
     assert [peer.name for peer in study.peers] == [
         "k-means, model.num_experts 10",
         "k-means, model.num_experts 5",
@@ -113,7 +113,7 @@ def test_a_method_fitted_in_several_settings_is_several_peers(tmp_path) -> None:
 
 def test_curves_are_kept_at_the_epochs_they_were_measured(tmp_path) -> None:
     tree = synthetic.plan({"train.epochs": [7, 200]}, seeds=[0, 3])
-    study = load(synthetic.write(tmp_path, tree, plain))
+    study = load_study(synthetic.write(tmp_path, tree, plain))
     epochs, values = study.curves("nmi")
     assert (epochs[0], epochs[-1], len(epochs) <= 40) == (1, 200, True)
     for run in study.runs:
@@ -136,5 +136,5 @@ def test_curves_are_kept_at_the_epochs_they_were_measured(tmp_path) -> None:
 def test_a_broken_description_is_told_in_one_line(tmp_path, text: str, reason: str) -> None:
     (tmp_path / "study.json").write_text(text)
     with pytest.raises(RecordError, match=reason) as caught:
-        load(tmp_path)
+        load_study(tmp_path)
     assert "\n" not in str(caught.value)

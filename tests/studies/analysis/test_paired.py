@@ -84,14 +84,14 @@ def power(n: int, tests: int, shift: float, studies: int, seed: int) -> float:
 
 @pytest.mark.parametrize(("n", "tests"), [(6, 1), (7, 3), (8, 1), (8, 5)])
 def test_the_detectable_effect_is_shown_four_times_in_five(n: int, tests: int) -> None:
-    found = power(n, tests, paired.detectable(n, tests), 2000, seed=n)
+    found = power(n, tests, paired.minimum_detectable_effect(n, tests), 2000, seed=n)
     assert found == pytest.approx(0.8, abs=0.03)  # three standard errors, of both simulations
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "tests"), [(6, 1), (8, 5), (10, 1), (10, 12), (20, 4)])
 def test_the_detectable_effect_is_shown_four_times_in_five_to_the_digit(n: int, tests: int) -> None:
-    shift = paired.detectable(n, tests)
+    shift = paired.minimum_detectable_effect(n, tests)
     found = [power(n, tests, shift, 500, seed) for seed in range(20 if n <= paired.EXACT else 4)]
     assert np.mean(found) == pytest.approx(0.8, abs=0.022)
 
@@ -101,7 +101,7 @@ def test_the_detectable_effect_is_shown_four_times_in_five_to_the_digit(n: int, 
 def test_nothing_is_detectable_where_no_p_can_be_small_enough(n: int, tests: int) -> None:
     certain = paired.sign_flip(np.linspace(1.0, 1.001, n)[:, None])[0]  # all signs agree: the smallest p
     possible = certain * tests <= 0.05
-    assert np.isfinite(paired.detectable(n, tests)) == possible
+    assert np.isfinite(paired.minimum_detectable_effect(n, tests)) == possible
 
 
 def test_a_page_is_told_what_its_own_correction_can_show() -> None:
@@ -110,7 +110,7 @@ def test_a_page_is_told_what_its_own_correction_can_show() -> None:
     values[:, 2] = values[:, 0] + 1.0  # no spread at all
     comparison = paired.compare(values, 0)
     spread = np.std(values[:, 1] - values[:, 0], ddof=1)
-    assert comparison.detectable[1] == pytest.approx(paired.detectable(8, tests=3) * spread)
+    assert comparison.detectable[1] == pytest.approx(paired.minimum_detectable_effect(8, tests=3) * spread)
     assert comparison.detectable[2] == pytest.approx(0.0)
     assert np.isfinite(comparison.detectable[3])
     assert np.isnan(comparison.detectable[0])
@@ -119,11 +119,11 @@ def test_a_page_is_told_what_its_own_correction_can_show() -> None:
 
 
 def test_more_pairs_detect_smaller_effects_and_more_tests_only_larger() -> None:
-    by_n = [paired.detectable(n) for n in (6, 7, 8, 9, 10, 11)]
-    by_tests = [paired.detectable(10, tests) for tests in (1, 2, 5, 12, 25)]
+    by_n = [paired.minimum_detectable_effect(n) for n in (6, 7, 8, 9, 10, 11)]
+    by_tests = [paired.minimum_detectable_effect(10, tests) for tests in (1, 2, 5, 12, 25)]
     assert by_n == sorted(by_n, reverse=True)
     assert by_tests == sorted(by_tests)
 
 
 def test_fewer_than_two_pairs_detect_nothing() -> None:
-    assert np.isnan(paired.detectable(1))
+    assert np.isnan(paired.minimum_detectable_effect(1))

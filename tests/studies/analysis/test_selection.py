@@ -7,7 +7,7 @@ import pytest
 
 from moevae.config.schema import RunConfig
 from studies.analysis import selection
-from studies.analysis.load import load
+from studies.analysis.load import load_study
 from studies.analysis.metrics import NMI
 from studies.analysis.study import Study
 from studies.testing import synthetic
@@ -20,7 +20,7 @@ def study(tmp_path) -> Study:
     def make(config: RunConfig):
         return synthetic.record(config, pictures=False)
 
-    return load(synthetic.write(tmp_path, synthetic.plan(AXES, seeds=range(4)), make))
+    return load_study(synthetic.write(tmp_path, synthetic.plan(AXES, seeds=range(4)), make))
 
 
 def test_the_final_bound_chooses_what_a_loop_would(study: Study) -> None:
@@ -91,13 +91,13 @@ def test_losses_of_several_objectives_are_not_compared(tmp_path) -> None:
         ("routing.temperature", [0.5, 1.0], True),
     ):
         made = synthetic.plan({axis: levels})
-        study = load(synthetic.write(tmp_path / axis, made))
+        study = load_study(synthetic.write(tmp_path / axis, made))
         names = {choice.rule.name for choice in selection.choose(study, NMI)}
         assert ("training objective" in names) == compared
 
 
 def test_one_seed_has_no_cost(tmp_path) -> None:
-    study = load(synthetic.write(tmp_path, synthetic.plan(seeds=[0])))
+    study = load_study(synthetic.write(tmp_path, synthetic.plan(seeds=[0])))
     choices = selection.choose(study, NMI)
     assert choices
     assert all(np.isnan([choice.cost, choice.p]).all() for choice in choices)
@@ -138,7 +138,7 @@ def test_only_bounds_of_one_likelihood_on_the_same_images_choose(tmp_path, axis,
     def make(config: RunConfig):
         return synthetic.record(config, pictures=False)
 
-    study = load(synthetic.write(tmp_path, synthetic.plan({axis: levels}), make))
+    study = load_study(synthetic.write(tmp_path, synthetic.plan({axis: levels}), make))
     assert any(choice.rule.nats for choice in selection.choose(study, NMI)) == compare
 
 
@@ -146,5 +146,5 @@ def test_nothing_is_chosen_from_one_cell(tmp_path) -> None:
     def make(config: RunConfig):
         return synthetic.record(config, pictures=False)
 
-    study = load(synthetic.write(tmp_path, synthetic.plan({"routing.kind": ["soft"]}), make))
+    study = load_study(synthetic.write(tmp_path, synthetic.plan({"routing.kind": ["soft"]}), make))
     assert selection.choose(study, NMI) == []

@@ -102,15 +102,15 @@ def test_no_test_counts_for_none_in_holm() -> None:
 
 def test_a_whole_block_lacks_nothing_and_gives_up_what_lacks_most() -> None:
     present = np.ones((3, 4), dtype=bool)
-    rows, columns = stats.whole_block(present)
+    rows, columns = stats.complete_block(present)
     assert (rows.all(), columns.all()) == (True, True)
     present[1, 2] = False
-    rows, columns = stats.whole_block(present)
+    rows, columns = stats.complete_block(present)
     assert (rows.all(), columns.tolist()) == (True, [True, True, False, True])
     present[1, :3] = False
-    rows, columns = stats.whole_block(present)
+    rows, columns = stats.complete_block(present)
     assert (rows.tolist(), columns.all()) == ([True, False, True], True)
-    rows, columns = stats.whole_block(np.random.default_rng(0).random((9, 9)) > 0.3)
+    rows, columns = stats.complete_block(np.random.default_rng(0).random((9, 9)) > 0.3)
     assert rows.any()
 
 

@@ -25,12 +25,12 @@ from studies.design.baselines import BASELINES
 from studies.execution import baseline_fit
 from studies.execution import run as runs
 from studies.execution.baseline_fit import fit
-from studies.execution.config import Site
+from studies.execution.config import ExecutionConfig
 from studies.execution.run import run_population
 from studies.records import store
 from studies.records.schema import name_of
 
-CPU = Site(device="cpu")
+CPU = ExecutionConfig(device="cpu")
 RUN = override(
     RunConfig(),
     {
@@ -78,7 +78,7 @@ def test_every_baseline_and_the_model_leave_records_of_their_own():
 @pytest.mark.parametrize("key", OWN)
 def test_a_record_is_published_and_read_again(key, tmp_path):
     outcome = fit(BASELINES[key].method, RUN, CPU)
-    read = store.read(store.publish(tmp_path, outcome))
+    read = store.read(store.write_record(tmp_path, outcome))
     assert read == outcome.record
     assert read.status == "complete"
     assert (read.config["seed"], read.method.name) == (0, BASELINES[key].method.name)
@@ -105,14 +105,14 @@ def test_another_seed_gives_other_numbers(key):
 @pytest.fixture
 def shuffled(monkeypatch):
     """Labels that have nothing to do with the images."""
-    load = runs.load
+    load = runs.load_data
 
     def strange(data, root):
         images, labels = load(data, root)
         order = np.random.default_rng(0).permutation(len(labels.train))
         return images, type(labels)(labels.train[order], labels.validation, labels.test[::-1], labels.classes)
 
-    return lambda: monkeypatch.setattr(runs, "load", strange)
+    return lambda: monkeypatch.setattr(runs, "load_data", strange)
 
 
 @pytest.mark.parametrize("key", BLIND)
@@ -166,7 +166,9 @@ def test_clusters_that_nobody_can_miss_are_found(key, tmp_path):
 def test_kmeans_is_as_good_as_any_of_scikit_learns():
     images = load_images(RUN.data)
     inertia = [KMeans(4, n_init=1, random_state=seed).fit(images.train).inertia_ for seed in range(20)]
-    given = baseline_fit.Given(RUN, images, None, torch.device("cpu"), BASELINES["kmeans"].method.settings)
+    given = baseline_fit.BaselineContext(
+        RUN, images, None, torch.device("cpu"), BASELINES["kmeans"].method.settings
+    )
     measured = baseline_fit.pkgutil.resolve_name("studies.baselines.clustering:kmeans")(given).measure(
         "train"
     )
@@ -328,6 +330,6 @@ def test_a_baseline_computes_with_as_many_threads_as_it_is_given(monkeypatch):
         BASELINES, "kmeans", replace(BASELINES["kmeans"], function="studies.baselines.clustering:looked_at")
     )
     with threadpool_limits(2):
-        fit(BASELINES["kmeans"].method, RUN, Site(device="cpu", threads=1))
+        fit(BASELINES["kmeans"].method, RUN, ExecutionConfig(device="cpu", threads=1))
     assert seen
     assert set(seen) == {1}

@@ -8,7 +8,7 @@ from moevae.config.overrides import override
 from moevae.config.schema import RunConfig
 from studies.design.baselines import BASELINES
 from studies.execution.baseline_fit import fit
-from studies.execution.config import Site
+from studies.execution.config import ExecutionConfig
 from studies.records import store
 
 PEERS = [key for key, each in BASELINES.items() if each.package]
@@ -19,14 +19,14 @@ RUN = override(
 
 def fitted(key):
     pytest.importorskip("clustpy", reason="needs moevae[peers]")
-    return fit(BASELINES[key].method, RUN, Site(device="cpu", threads=1))
+    return fit(BASELINES[key].method, RUN, ExecutionConfig(device="cpu", threads=1))
 
 
 @pytest.mark.peers
 @pytest.mark.parametrize("key", PEERS)
 def test_a_peer_finds_digits_and_says_how_it_was_set(key, tmp_path, capfd):
     outcome = fitted(key)
-    record = store.read(store.publish(tmp_path, outcome))
+    record = store.read(store.write_record(tmp_path, outcome))
     assert record.status == "complete"
     assert record.metrics["test"]["nmi"] > 0.55  # chance is about 0.03
     assert set(record.metrics["test"]) == {

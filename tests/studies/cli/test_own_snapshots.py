@@ -15,7 +15,7 @@ from studies.testing.toys import TINY_PROFILE
 
 def put(folder, *seeds):
     configs = [replace(digits(), seed=seed) for seed in seeds]
-    path = snapshots.place(folder, configs, {"commit": "of the code"})
+    path = snapshots.snapshot_path(folder, configs, {"commit": "of the code"})
     snapshots.write(path, configs, {"x": torch.zeros(1)}, None)
     return path
 

@@ -48,7 +48,7 @@ def test_a_tilde_in_an_option_is_the_users_own_folder(tmp_path, monkeypatch):
     (tmp_path / "own.toml").write_text(
         'title = "t"\npreset = "digits"\nseeds = 1\n[axes]\nrouting.kind = ["soft"]\n'
     )
-    assert design.load("~/own.toml").name == "own"
+    assert design.load_design("~/own.toml").name == "own"
     from moevae.cli.options import parse
 
     assert parse(["evaluate", "~/a.safetensors", "b"]).checkpoints == (tmp_path / "a.safetensors", Path("b"))

@@ -5,7 +5,7 @@ from rich.console import Console
 
 from studies.cli import progress
 from studies.design import design
-from studies.execution.plan import Task, survey
+from studies.execution.plan import Task, make_plan
 from studies.testing.toys import PROFILE, Told, Toy
 
 
@@ -14,7 +14,7 @@ def ledger(tmp_path):
     """A study of four cells with three runs of two epochs each."""
     profile = tmp_path / "toy.toml"
     profile.write_text(PROFILE)
-    return survey(design.load(str(profile)), tmp_path / "toy")
+    return make_plan(design.load_design(str(profile)), tmp_path / "toy")
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def test_the_profile_runs_with_twenty_seeds(quiet, tmp_path, capsys):
     quiet.clear()
     assert cli.main(["ablate", "--profile", "best.toml", "--seeds", "20"]) == 0
     assert "s-trial-1: 20 runs trained" in capsys.readouterr().out
-    (cell,) = design.load("best.toml").cells
+    (cell,) = design.load_design("best.toml").cells
     assert quiet == [fingerprint(cell.run(seed)) for seed in range(20)]
     searched = {path.stem for path in (tmp_path / "results" / "s" / "records").glob("*.json")}
     assert set(quiet[:2]) <= searched, "the profile's cell is the trial's"

@@ -100,7 +100,7 @@ def test_the_dashboard_answers_with_notes_pictures_and_plots(folder):
 
 
 def test_a_note_says_how_the_cell_differs_and_what_it_gave(folder):
-    study = load.load(folder)
+    study = load.load_study(folder)
     with opened(folder) as (there, found):
         dress(there, folder)
         attributes = there.get_study_system_attrs(found._study_id)
@@ -157,7 +157,7 @@ def test_trials_stay_as_they_are(folder):
 
 
 def test_a_grid_shows_each_cells_mean_where_it_stands(folder):
-    study = load.load(folder)
+    study = load.load_study(folder)
     figure = plots.strength(study, NMI)
     assert [panel.text for panel in figure.layout.annotations] == ["routing kind soft", "routing kind hard"]
     for panel, kind in zip(figure.data, ("soft", "hard"), strict=True):
@@ -172,17 +172,17 @@ def test_a_grid_shows_each_cells_mean_where_it_stands(folder):
 def test_cells_of_a_search_are_points_and_one_axis_is_no_plot(tmp_path):
     cells = [{"objective.balance_weight": 1.5 * n, "routing.temperature": 0.1 * n} for n in range(1, 15)]
     axes = {key: [cell[key] for cell in cells] for key in cells[0]}
-    study = load.load(synthetic.write(tmp_path / "a", synthetic.plan(axes, cells=cells, seeds=(0,))))
+    study = load.load_study(synthetic.write(tmp_path / "a", synthetic.plan(axes, cells=cells, seeds=(0,))))
     (points,) = plots.strength(study, ELBO).data
     assert list(points.x) == axes["objective.balance_weight"]
     assert list(points.y) == axes["routing.temperature"]
     assert list(points.marker.color) == [run.metrics["test.mixture_elbo"] for run in study.runs]
     alone = synthetic.plan({"routing.temperature": [0.5, 1.0]}, seeds=(0,))
-    assert plots.strength(load.load(synthetic.write(tmp_path / "b", alone)), ELBO) is None
+    assert plots.strength(load.load_study(synthetic.write(tmp_path / "b", alone)), ELBO) is None
 
 
 def test_pruned_trials_say_so_and_oracle_searches_say_so(tmp_path):
-    search = searches.load("gate", objective="mixture_elbo", seeds="1", changes=("train.epochs=5",))
+    search = searches.load_search("gate", objective="mixture_elbo", seeds="1", changes=("train.epochs=5",))
 
     class Silent:
         begin = epoch = ended = staticmethod(lambda *_: None)
@@ -208,7 +208,7 @@ def test_pruned_trials_say_so_and_oracle_searches_say_so(tmp_path):
         if trial.state is TrialState.COMPLETE:
             note = attributes[f"dashboard:{trial._trial_id}:note_str:0"]
             assert f"--trial {trial.number}\n" in note
-    study = load.load(tmp_path)
+    study = load.load_study(tmp_path)
     assert "Oracle" not in notes.of_study(study) + notes.of_cell(study, 0, "")
     assert "Oracle" in notes.of_study(study, oracle=True)
     assert "Oracle" in notes.of_cell(study, 0, "", oracle=True)
@@ -368,7 +368,7 @@ def test_the_plot_of_variance_shows_the_numbers_of_the_report(tmp_path):
     folder = synthetic.write(tmp_path / "a", synthetic.plan(axes))
     build.write_report(folder)
     told = pd.read_csv(folder / "tables" / "variance.csv", index_col=["measure", "effect"])
-    figure = plots.shares(load.load(folder))
+    figure = plots.shares(load.load_study(folder))
     shown = {
         (bar.name.split(" ")[0], effect): (share, share - below, share + above)
         for bar in figure.data
@@ -386,4 +386,4 @@ def test_without_a_grid_there_is_no_plot_of_variance(tmp_path):
     cells = [{"objective.balance_weight": 1.5 * i, "routing.temperature": 0.3 + i} for i in range(4)]
     axes = {key: [cell[key] for cell in cells] for key in cells[0]}
     plan = synthetic.plan(axes, cells=cells, baseline=cells[0], seeds=[0, 1])
-    assert plots.shares(load.load(synthetic.write(tmp_path, plan))) is None
+    assert plots.shares(load.load_study(synthetic.write(tmp_path, plan))) is None

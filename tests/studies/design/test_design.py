@@ -27,7 +27,7 @@ def write(tmp_path: Path):
 
 
 def test_grid_is_the_product_of_the_axes_and_configs_have_their_values(write):
-    design = designs.load(write(PROFILE))
+    design = designs.load_design(write(PROFILE))
     assert design.axes == {"objective.balance_weight": (0.0, 20.0), "routing.temperature": (0.5, 1.0)}
     points = {tuple(cell.values.values()) for cell in design.cells}
     assert points == set(itertools.product([0.0, 20.0], [0.5, 1.0]))
@@ -41,7 +41,7 @@ def test_grid_is_the_product_of_the_axes_and_configs_have_their_values(write):
 def test_one_at_a_time_varies_one_axis_around_the_baseline(write):
     text = PROFILE.replace("seeds = 3", 'seeds = [4]\ndesign = "one-at-a-time"')
     text += "model.num_experts = [2, 5, 10]\n[baseline]\nobjective.balance_weight = 0\n"
-    design = designs.load(write(text))
+    design = designs.load_design(write(text))
     baseline = design.baseline
     assert dict(design.cells[0].values) == baseline
     changes = [sum(cell.values[key] != baseline[key] for key in baseline) for cell in design.cells]
@@ -53,7 +53,7 @@ def test_one_at_a_time_surrounds_a_baseline_on_each_data_set(write):
     text = PROFILE.replace("seeds = 3", 'seeds = 3\ndesign = "one-at-a-time"')
     text += 'data.name = ["mnist", "digits"]\n'
     text += '[baseline]\nobjective.balance_weight = 0\ndata.name = "digits"\n'
-    design = designs.load(write(text))
+    design = designs.load_design(write(text))
     assert dict(design.cells[0].values) == design.baseline
     stars = {name: [] for name in ("mnist", "digits")}
     for cell in design.cells:
@@ -66,14 +66,14 @@ def test_one_at_a_time_surrounds_a_baseline_on_each_data_set(write):
 def test_levels_stand_in_the_order_in_which_they_are_written(write, design):
     text = PROFILE.replace("seeds = 3", f'seeds = 3\ndesign = "{design}"')
     text += "model.num_experts = [2, 10, 5]\n[baseline]\nmodel.num_experts = 5\nrouting.temperature = 1\n"
-    axes = designs.load(write(text)).axes
+    axes = designs.load_design(write(text)).axes
     assert axes["model.num_experts"] == (2, 10, 5)
     assert axes["routing.temperature"] == (0.5, 1.0)
 
 
 @pytest.mark.parametrize("name", profile.names())
 def test_profiles_that_come_along_are_sound(name):
-    design = designs.load(name)
+    design = designs.load_design(name)
     assert design.name == name
     assert design.expected
     assert len({cell.key for cell in design.cells}) == len(design.cells)
@@ -84,7 +84,7 @@ def test_profiles_that_come_along_are_sound(name):
 
 
 def test_study_json_finds_the_runs_of_each_cell_again(write):
-    design = designs.load(
+    design = designs.load_design(
         write(PROFILE + "model.expert_hidden = [[8], [8, 8]]\nobjective.balancing = ['kl', 'none']")
     )
     tree = json.loads(json.dumps(design.to_dict()))
@@ -96,13 +96,13 @@ def test_study_json_finds_the_runs_of_each_cell_again(write):
 
 def test_settings_make_another_study_and_narrow_axes(write):
     path = write(PROFILE)
-    plain, changed = designs.load(path), designs.load(path, changes=["train.epochs=7"])
+    plain, changed = designs.load_design(path), designs.load_design(path, changes=["train.epochs=7"])
     assert changed.name.startswith("toy-")
-    assert changed.name == designs.load(path, changes=["train.epochs=7"]).name
-    assert changed.name != designs.load(path, changes=["train.epochs=8"]).name
+    assert changed.name == designs.load_design(path, changes=["train.epochs=7"]).name
+    assert changed.name != designs.load_design(path, changes=["train.epochs=8"]).name
     assert {cell.config.train.epochs for cell in changed.cells} == {7}
-    assert designs.load(path, changes=["train.epochs=7"], name="mine").name == "mine"
-    narrow = designs.load(path, changes=["routing.temperature=3"])
+    assert designs.load_design(path, changes=["train.epochs=7"], name="mine").name == "mine"
+    narrow = designs.load_design(path, changes=["routing.temperature=3"])
     assert [cell.values["routing.temperature"] for cell in narrow.cells] == [3.0, 3.0]
     assert len(narrow.cells) == len(plain.cells) / 2
 
@@ -113,27 +113,27 @@ def test_a_named_objective_is_that_of_all_cells_or_refused(write):
     with pytest.raises(
         ConfigError, match=r"in 4 of 4 cells; right would be --set objective.balance_weight=1$"
     ):
-        designs.load(path, changes=[named])
+        designs.load_design(path, changes=[named])
     with pytest.raises(
         ConfigError, match=r"right would be --set objective.balance_weight=1 --set objective.inf"
     ):
-        designs.load(
+        designs.load_design(
             path, changes=[named, "objective.information_weight=0.5", "objective.smoothness=augment"]
         )
     for changes in ([named, "objective.balance_weight=1"], ["objective=competitive"]):
-        design = designs.load(path, changes=changes)
+        design = designs.load_design(path, changes=changes)
         assert {lookup(cell.config, "objective") for cell in design.cells} == {changes[0].split("=")[1]}
 
 
 def test_objectives_can_be_an_axis(write):
     text = PROFILE.replace("objective.balance_weight = [0, 20]", 'objective = ["elbo", "competitive"]')
-    design = designs.load(write(text))
+    design = designs.load_design(write(text))
     assert {lookup(cell.config, "objective") for cell in design.cells} == {"elbo", "competitive"}
 
 
 def test_values_are_json_where_they_can_be(write):
     path = write(PROFILE)
-    changed = designs.load(
+    changed = designs.load_design(
         path, changes=["model.expert_hidden=[3,4]", "data.name=mnist", "data.train_size=null"]
     )
     assert changed.base.model.expert_hidden == (3, 4)
@@ -143,9 +143,9 @@ def test_values_are_json_where_they_can_be(write):
 
 def test_the_command_says_which_seeds(write):
     path = write(PROFILE)
-    assert designs.load(path, seeds="3").command == f"nox -s ablations -- --profile {path}"
-    assert designs.load(path, seeds="20").command.endswith("--seeds 20")
-    assert designs.load(path, seeds="5,").command.endswith("--seeds 5,")
+    assert designs.load_design(path, seeds="3").command == f"nox -s ablations -- --profile {path}"
+    assert designs.load_design(path, seeds="20").command.endswith("--seeds 20")
+    assert designs.load_design(path, seeds="5,").command.endswith("--seeds 5,")
 
 
 @given(st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=8, unique=True))
@@ -193,7 +193,7 @@ def test_wrong_seeds_are_named(text):
 def test_what_is_wrong_in_a_profile_is_named(write, old, new, told):
     assert old in PROFILE
     with pytest.raises(ConfigError, match=told) as caught:
-        designs.load(write(PROFILE.replace(old, new)))
+        designs.load_design(write(PROFILE.replace(old, new)))
     assert "\n" not in str(caught.value)
 
 
@@ -201,7 +201,7 @@ def test_axes_that_contradict_each_other_are_refused(write):
     axes = '"objective" = ["elbo", "competitive"]\n"objective.balance_weight" = [1, 5]'
     text = PROFILE.replace("objective.balance_weight = [0, 20]", axes)
     with pytest.raises(ConfigError, match=r"no run has objective = elbo, .*balance_weight = 5"):
-        designs.load(write(text))
+        designs.load_design(write(text))
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_axes_that_contradict_each_other_are_refused(write):
 )
 def test_what_is_wrong_in_the_options_is_named(arguments, told):
     with pytest.raises(ConfigError, match=told) as caught:
-        designs.load(**arguments)
+        designs.load_design(**arguments)
     assert "\n" not in str(caught.value)
 
 
@@ -231,7 +231,7 @@ values = st.one_of(leaves, st.lists(leaves, max_size=3))
 @given(key=st.sampled_from([*overrides.keys(), "objective", "routing"]), value=values)
 def test_any_setting_gives_a_design_or_one_line(key: str, value: Any):
     try:
-        design = designs.load("quick", changes=[f"{key}={json.dumps(value)}"])
+        design = designs.load_design("quick", changes=[f"{key}={json.dumps(value)}"])
     except MoevaeError as error:
         told = str(error)
     else:

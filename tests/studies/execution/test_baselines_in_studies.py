@@ -13,8 +13,8 @@ from studies.design import design as designs
 from studies.design.baselines import BASELINES, Chosen
 from studies.execution import plan
 from studies.execution.driver import run_study
-from studies.execution.executors.base import Workforce, in_process
-from studies.execution.plan import survey
+from studies.execution.executors.base import WorkerPool, in_process
+from studies.execution.plan import make_plan
 from studies.records import schema, store
 from studies.records.schema import name_of
 from studies.report.build import write_report
@@ -53,7 +53,7 @@ class Bench:
         self.fitter = Fitter(self.diary)
 
     def design(self, chosen=BOTH, **options):
-        return designs.load(str(self.profile), **options).with_baselines(chosen)
+        return designs.load_design(str(self.profile), **options).with_baselines(chosen)
 
     def run(self, design, fitter=None, **options):
         with in_process() as workforce:
@@ -103,7 +103,7 @@ def test_what_was_fitted_before_a_crash_is_kept(bench):
     design = bench.design()
     with pytest.raises(RuntimeError, match="interrupted"):
         bench.run(design, Fitter(bench.diary, refusing=BASELINES["oracle-experts"].method.name))
-    assert survey(design, bench.folder).pending == 3
+    assert make_plan(design, bench.folder).pending == 3
     bench.run(design)
     assert bench.fitter.counts() == dict.fromkeys(wanted(design), 1)
 
@@ -132,10 +132,12 @@ def test_a_baseline_whose_worker_dies_too_often_is_a_failed_record(bench):
 
     design = bench.design()
     with in_process() as plain:
-        crew = Workforce(plain.executor, plain.count, plain.relay, deaths=(DiedError,), attempts=2)
+        crew = WorkerPool(
+            plain.executor, plain.count, plain.forward_events, worker_errors=(DiedError,), attempts=2
+        )
         summary = run_study(design, bench.folder, dying, workforce=crew, watch=Listener(), lost=lost)
     assert len(summary.failures) == 6
-    assert survey(design, bench.folder).pending == 0
+    assert make_plan(design, bench.folder).pending == 0
 
 
 def test_a_baseline_has_a_cell_for_each_data_set(bench):
@@ -222,8 +224,8 @@ def test_records_from_before_that_setting_had_a_value_count(tmp_path):
         if record.method:
             old = schema.name_of(overrides.from_dict(record.config), before)
             changed = record.model_copy(update={"method": before, "fingerprint": old})
-            store.publish(bench.folder, schema.Outcome(record=changed))
+            store.write_record(bench.folder, schema.Outcome(record=changed))
             store.path_of(bench.folder, record.fingerprint).unlink()
-    assert survey(design, bench.folder).pending == 0
+    assert make_plan(design, bench.folder).pending == 0
     assert check.verify(bench.folder).problems == ()
-    assert survey(bench.design(Chosen(("pca-gmm",)), seeds="3"), bench.folder).pending == 4 + 1
+    assert make_plan(bench.design(Chosen(("pca-gmm",)), seeds="3"), bench.folder).pending == 4 + 1

@@ -20,7 +20,7 @@ from studies.storage.bulk_insert import Rows
 from studies.storage.open import StorageError
 from studies.testing.toy_studies import Bench
 from studies.testing.toys import PROFILE, Listener, Toy, bound
-from studies.utils.signals import Stopped, terminable
+from studies.utils.signals import Terminated, terminable
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_runs_published_by_a_driver_that_died_are_adopted(bench):
         bench.run(Toy(bench.diary, broken=KeyboardInterrupt()))
     for cell in bench.design().cells[2:]:
         for outcome in Toy(bench.diary)([cell.run(seed) for seed in (0, 1, 2)], on_epoch=None):
-            store.publish(bench.folder, outcome)
+            store.write_record(bench.folder, outcome)
     with storage.opened(storage.default_url(bench.folder)) as opened:
         number = opened.get_study_id_from_name("toy")
         for trial in opened.get_all_trials(number, states=(TrialState.WAITING,)):
@@ -278,7 +278,7 @@ def test_a_signal_amid_a_transaction_leaves_it_whole(bench, workers, monkeypatch
     monkeypatch.setattr(Rows, "_attach", struck)
     force = in_process() if workers is None else local([{"OMP_NUM_THREADS": "1"}] * workers)
     begin = time.monotonic()
-    with pytest.raises(Stopped), terminable(), force as workforce:
+    with pytest.raises(Terminated), terminable(), force as workforce:
         run_study(bench.design(), bench.folder, bench.toy, workforce=workforce, watch=Listener())
     assert time.monotonic() - begin < 20
     monkeypatch.undo()

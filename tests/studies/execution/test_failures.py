@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from moevae.errors import ConfigError, DataError
 from studies.execution import failures
 from studies.execution.driver import run_study
-from studies.execution.executors.base import Workforce
+from studies.execution.executors.base import WorkerPool
 from studies.execution.executors.factory import environments
 from studies.execution.executors.processes import local
 from studies.execution.failures import FailuresError, Guarded, Raised, Streak
@@ -171,7 +171,9 @@ def test_a_trial_that_raises_fails_and_the_search_goes_on(tmp_path):
             raise MemoryError
         return climb(configs, on_epoch=on_epoch)
 
-    found = go(search.load("gate", **FAST), tmp_path / "s", raising, trials=4, pruner="none", lost=lost)
+    found = go(
+        search.load_search("gate", **FAST), tmp_path / "s", raising, trials=4, pruner="none", lost=lost
+    )
     assert [trial.state for trial in found.trials].count(TrialState.FAIL) == 1
     assert [trial.state for trial in found.trials].count(TrialState.COMPLETE) == 3
     good, _ = store.read_all(tmp_path / "s")
@@ -189,7 +191,9 @@ def test_a_workforce_that_cannot_be_asked_ends_the_study(bench):
     def deliver():
         raise OSError("nobody answers")
 
-    workforce = Workforce(Silent(), count=lambda: 2, relay=lambda listener: listener, deliver=deliver)
+    workforce = WorkerPool(
+        Silent(), count=lambda: 2, forward_events=lambda listener: listener, deliver=deliver
+    )
     with pytest.raises(OSError, match="nobody answers"):
         run_study(bench.design(), bench.folder, bench.toy, workforce=workforce, watch=Listener())
     assert {trial.state for trial in bench.trials()} == {TrialState.WAITING}

@@ -18,7 +18,7 @@ from studies.cli import report
 from studies.design import design
 from studies.execution import run as runs
 from studies.execution import tasks
-from studies.execution.config import Site
+from studies.execution.config import ExecutionConfig
 from studies.execution.driver import run_study
 from studies.execution.executors.base import in_process
 from studies.execution.executors.factory import environments
@@ -59,14 +59,14 @@ def study(here, monkeypatch, one_thread_again):
     monkeypatch.setattr(report, "write_page", lambda folder: folder / "report.md")
     Path("own.toml").write_text(PROFILE)
     own()
-    runs.load.cache_clear()
+    runs.load_data.cache_clear()
     yield Path("results/own")
-    runs.load.cache_clear()
+    runs.load_data.cache_clear()
 
 
 def changed(**changes) -> None:
     own(**changes)
-    runs.load.cache_clear()  # as in another process
+    runs.load_data.cache_clear()  # as in another process
 
 
 def digests(folder: Path) -> list[tuple[str, str | None]]:
@@ -140,7 +140,7 @@ def relabeled(record: Record, **data) -> None:
     """Write the record again, as if its data had been others."""
     tree = record.model_dump(mode="json")
     tree["data"] |= data
-    store.path_of(Path("results/own"), record.fingerprint).write_bytes(store.sealed(tree))
+    store.path_of(Path("results/own"), record.fingerprint).write_bytes(store.with_digest(tree))
 
 
 def test_records_of_two_data_sets_are_told_by_verify_and_refused_by_the_plan(study, capsys):
@@ -156,10 +156,10 @@ def test_records_of_two_data_sets_are_told_by_verify_and_refused_by_the_plan(stu
 @pytest.mark.parametrize("data", [{"sha256": "0" * 64}, {"labels_sha256": "0" * 64}, {"size": [1, 16]}])
 def test_a_page_counts_the_runs_of_one_data_set_alone(study, data):
     assert cli.main([*ABLATE, "--seeds", "3"]) == 0
-    assert len(load.load(study).runs) == 3
+    assert len(load.load_study(study).runs) == 3
     good, _ = store.read_all(study)
     relabeled(good[1], **data)
-    loaded = load.load(study)
+    loaded = load.load_study(study)
     assert good[1].fingerprint not in {run.record.fingerprint for run in loaded.runs}
     assert len(loaded.runs) == 2
     (told,) = loaded.unread
@@ -174,7 +174,7 @@ def test_records_from_before_labels_had_a_digest_count(study):
     assert {origins.of_record(record).labels for record in good} == {None}
     assert cli.main([*ABLATE, "--seeds", "3"]) == 0
     assert cli.main(["verify", "own"]) == 0
-    assert len(load.load(study).runs) == 3
+    assert len(load.load_study(study).runs) == 3
 
 
 def known(config) -> DataIdentity:
@@ -212,7 +212,7 @@ def test_an_engine_publishes_no_record_of_other_data(tmp_path):
     begun = Origins(files={"digits": DataIdentity("1" * 64)})
     with in_process() as force, pytest.raises(IdentityError):
         run_study(
-            design.load(str(tmp_path / "toy.toml")),
+            design.load_design(str(tmp_path / "toy.toml")),
             tmp_path / "study",
             Toy(tmp_path / "diary"),
             workforce=force,
@@ -237,9 +237,9 @@ def expectations(name: str) -> dict[str, tuple[Origins, str | None]]:
 
 @pytest.mark.parametrize("case", ["like", "data", "source", "torch", "allowed"])
 def test_whoever_trains_compares_data_and_code_with_the_driver_s(study, case):
-    (cell,) = design.load("./own.toml").cells
+    (cell,) = design.load_design("./own.toml").cells
     expected, word = expectations(cell.config.data.name)[case]
-    place = Site(device="cpu", threads=1, origins=expected)
+    place = ExecutionConfig(device="cpu", threads=1, origins=expected)
     if word is None:
         (made,) = train([cell.run(0)], on_epoch=None, site=place)
         assert made.record.source == origins.code().source
@@ -251,10 +251,10 @@ def test_whoever_trains_compares_data_and_code_with_the_driver_s(study, case):
 
 @pytest.mark.slow
 def test_a_worker_process_refuses_as_this_one_does(study):
-    (cell,) = design.load("./own.toml").cells
+    (cell,) = design.load_design("./own.toml").cells
     with local(environments("1", "cpu")) as force:
         for expected, word in expectations(cell.config.data.name).values():
-            place = Site(device="cpu", threads=1, origins=expected)
+            place = ExecutionConfig(device="cpu", threads=1, origins=expected)
             asked = force.executor.submit(train, [cell.run(0)], on_epoch=None, site=place)
             error = asked.exception()
             assert (error is None) if word is None else (word in str(error))
@@ -263,9 +263,9 @@ def test_a_worker_process_refuses_as_this_one_does(study):
 def test_a_baseline_is_fitted_to_the_study_s_data_alone(study):
     from studies.design.baselines import BASELINES
 
-    (cell,) = design.load("./own.toml").cells
+    (cell,) = design.load_design("./own.toml").cells
     expected = Origins(files={cell.config.data.name: DataIdentity("1" * 64)})
-    place = Site(device="cpu", threads=1, origins=expected)
+    place = ExecutionConfig(device="cpu", threads=1, origins=expected)
     with pytest.raises(IdentityError):
         tasks.train([cell.run(0)], on_epoch=None, site=place, method=BASELINES["kmeans"].method)
 

@@ -18,13 +18,13 @@ from moevae.evaluation.iwae import BLOCK
 from moevae.evaluation.label_metrics import agreement
 from moevae.evaluation.memory import image_bytes
 from moevae.training.fit import fit
-from moevae.training.trainer import Training
-from studies.execution.config import Site
+from moevae.training.trainer import Trainer
+from studies.execution.config import ExecutionConfig
 from studies.execution.run import run_population
-from studies.execution.tasks import check
+from studies.execution.tasks import preflight
 from studies.records import store
 
-CPU = Site(device="cpu")
+CPU = ExecutionConfig(device="cpu")
 RUN = config(ODD | {"data.train_size": 320, "train.epochs": 3})
 RUNS = [override(RUN, {"seed": seed, "objective.balance_weight": 5.0 * seed}) for seed in (1, 2)]
 BOUNDS = {"mixture_elbo", "hard_elbo", "recon_log_prob", "kl_z", "kl_gate"}
@@ -102,7 +102,7 @@ def test_no_run_and_runs_of_different_shapes_are_refused():
 
 
 def test_chunks_of_a_population_change_no_number(outcomes):
-    chunked = run_population(RUNS, Site(device="cpu", population_chunk=1))
+    chunked = run_population(RUNS, ExecutionConfig(device="cpu", population_chunk=1))
     for one, other in zip(chunked, outcomes, strict=True):
         both = [each.record.model_dump(exclude={"seconds", "throughput", "started"}) for each in (one, other)]
         assert both[0] == both[1]
@@ -111,19 +111,21 @@ def test_chunks_of_a_population_change_no_number(outcomes):
 
 def test_a_budget_of_memory_changes_no_number_and_too_small_a_one_is_told_before_training(outcomes):
     enough = BLOCK * image_bytes(RUN, (8, 8))
-    small = run_population(RUNS, Site(device="cpu", memory=enough))  # one run after the other, by blocks
+    small = run_population(
+        RUNS, ExecutionConfig(device="cpu", memory=enough)
+    )  # one run after the other, by blocks
     for one, other in zip(small, outcomes, strict=True):
         assert one.record.metrics["test"] == pytest.approx(other.record.metrics["test"], rel=1e-6)
         found, expected = ([point.metrics for point in each.record.curve] for each in (one, other))
         assert found == [pytest.approx(metrics, rel=1e-6) for metrics in expected]
-    check(RUNS, site=Site(device="cpu", memory=enough))
+    preflight(RUNS, site=ExecutionConfig(device="cpu", memory=enough))
     with pytest.raises(ConfigError, match="too few"):
-        check(RUNS, site=Site(device="cpu", memory=enough - 1))
+        preflight(RUNS, site=ExecutionConfig(device="cpu", memory=enough - 1))
 
 
 def test_an_outcome_published_reads_back(outcomes, tmp_path):
     for outcome in outcomes:
-        store.publish(tmp_path, outcome)
+        store.write_record(tmp_path, outcome)
     good, bad = store.read_all(tmp_path)
     assert bad == []
     assert sorted(good, key=lambda record: record.config["seed"]) == [outcome.record for outcome in outcomes]
@@ -151,12 +153,12 @@ def test_a_failed_run_is_recorded_and_the_others_go_on(outcomes, told, tmp_path)
     assert failed.record.curve == []
     assert failed.files == {}
     assert whole.record.metrics == outcomes[1].record.metrics
-    store.publish(tmp_path, failed)
+    store.write_record(tmp_path, failed)
     assert store.read_all(tmp_path) == ([failed.record], [])
 
 
 def test_a_run_that_breaks_after_its_last_finite_loss_can_still_be_recorded(monkeypatch, tmp_path):
-    step = Training.step
+    step = Trainer.step
 
     def poisoned(training, *batch):
         loss = step(training, *batch)
@@ -164,13 +166,13 @@ def test_a_run_that_breaks_after_its_last_finite_loss_can_still_be_recorded(monk
             training.model.gate.network.layers[0].weight[0] = math.nan
         return loss
 
-    monkeypatch.setattr(Training, "step", poisoned)
+    monkeypatch.setattr(Trainer, "step", poisoned)
     short = [override(run, {"train.epochs": 1, "train.batch_size": 320}) for run in RUNS]
     failed, whole = run_population(short, CPU)
     assert failed.record.failure.reason.endswith(" on the validation split became nan")
     assert whole.record.status == "complete"
     for outcome in (failed, whole):
-        store.publish(tmp_path, outcome)
+        store.write_record(tmp_path, outcome)
     assert len(store.read_all(tmp_path)[0]) == 2
 
 
@@ -191,7 +193,7 @@ def test_images_without_labels_or_validation(tmp_path):
         ([override(RUN, {"data.train_size": 5000})], CPU, DataError),
         ([override(RUN, {"data.name": "npz:nothing.npz"})], CPU, DataError),
         ([RUN, override(RUN, {"train.epochs": 4})], CPU, ConfigError),
-        ([RUN], Site(device="tpu"), ConfigError),
+        ([RUN], ExecutionConfig(device="tpu"), ConfigError),
     ],
 )
 def test_what_a_person_can_mend_is_one_line(configs, site, error):

@@ -21,11 +21,11 @@ PLAN = synthetic.plan({"routing.kind": ["soft"]})
 WRITERS = {
     "record": (
         f"records/{NAME}.json",
-        lambda folder, number: store.publish(folder, outcome(RUN, failed=bool(number))),
+        lambda folder, number: store.write_record(folder, outcome(RUN, failed=bool(number))),
     ),
     "picture": (
         f"records/{NAME}-samples.png",
-        lambda folder, number: store.publish(
+        lambda folder, number: store.write_record(
             folder, outcome(RUN).model_copy(update={"files": {f"{NAME}-samples.png": b"%d" % number * 9999}})
         ),
     ),

@@ -11,7 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from moevae.config.schema import RunConfig
-from studies.analysis.load import load
+from studies.analysis.load import load_study
 from studies.dashboard import notes
 from studies.report import manifest, markdown
 from studies.report.build import write_html, write_report
@@ -95,7 +95,7 @@ def test_no_name_becomes_html_in_the_markdown(study) -> None:
 
 
 def test_no_name_becomes_html_in_the_dashboards_notes(study) -> None:
-    found = load(study)
+    found = load_study(study)
     texts = [notes.of_study(found), notes.of_cell(found, 0, FENCE), notes.of_stopped(FENCE, 1)]
     parser = MarkdownIt("commonmark", {"html": True}).enable("table")
     assert not [text for text in texts if elements(parser.render(text)) & {"script", "onerror"}]

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from studies.analysis.load import load
+from studies.analysis.load import load_study
 from studies.report.literature import published, section
 from studies.report.page import Page
 from studies.testing import synthetic
@@ -32,6 +32,6 @@ def test_purity_never_stands_in_the_column_of_acc() -> None:
 def test_only_rows_of_the_studys_data_are_shown(tmp_path, data: str, rows: int) -> None:
     page = Page()
     folder = synthetic.write(tmp_path, synthetic.plan({"data.name": [data]}, seeds=[]))
-    section(load(folder), page)
+    section(load_study(folder), page)
     assert len(re.findall(rf"\| {data} +\|", page.text())) == rows
     assert ("not re-run here" in page.text()) == bool(rows)

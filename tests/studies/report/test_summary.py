@@ -7,7 +7,7 @@ import pytest
 
 from moevae.config.schema import RunConfig
 from studies.analysis.analyze import analyze
-from studies.analysis.load import load
+from studies.analysis.load import load_study
 from studies.report import summary
 from studies.testing import synthetic
 
@@ -33,7 +33,9 @@ def say(folder, axes=AXES, seeds=range(5), effect=0.0, noise=0.02) -> list[str]:
         }
         return synthetic.record(config, pictures=False, metrics=metrics)
 
-    return summary.sentences(analyze(load(synthetic.write(folder, synthetic.plan(axes, seeds=seeds), make))))
+    return summary.sentences(
+        analyze(load_study(synthetic.write(folder, synthetic.plan(axes, seeds=seeds), make)))
+    )
 
 
 def test_a_planted_effect_is_told_with_its_size_p_and_n(tmp_path) -> None:
@@ -58,7 +60,9 @@ def test_settings_that_do_not_move_with_their_mean_are_counted(tmp_path) -> None
         nmi = 0.5 + turn * (strength == 0) + draw.normal(0, 0.01)
         return synthetic.record(config, pictures=False, metrics={"mixture_elbo": -20.0, "nmi": nmi})
 
-    told = summary.sentences(analyze(load(synthetic.write(tmp_path, synthetic.plan(axes, range(6)), make))))
+    told = summary.sentences(
+        analyze(load_study(synthetic.write(tmp_path, synthetic.plan(axes, range(6)), make)))
+    )
     found = [each for each in told if "**Balance weight** 0 in place of 20 lowers NMI" in each]
     assert len(found) == 1
     assert found[0].endswith("n = 6, over 3 settings of the other axes, 2 of which move that way).")
@@ -80,7 +84,7 @@ def test_seeds_that_all_agree_carry_no_sentence(tmp_path) -> None:
     def make(config: RunConfig):
         return synthetic.record(config, pictures=False, metrics={"mixture_elbo": -20.0, "nmi": 0.5})
 
-    study = load(synthetic.write(tmp_path, synthetic.plan(AXES), make))
+    study = load_study(synthetic.write(tmp_path, synthetic.plan(AXES), make))
     assert summary.sentences(analyze(study)) == []
 
 
@@ -116,7 +120,7 @@ def test_one_other_cell_is_spoken_of_as_one(tmp_path) -> None:
 def test_few_seeds_are_cautioned_of(tmp_path) -> None:
     for n, told in ((1, ""), (3, "p below 0.25."), (5, "p below 0.062."), (6, "")):
         plan = synthetic.plan({"routing.kind": ["soft", "hard"]}, seeds=range(n))
-        study = load(synthetic.write(tmp_path / str(n), plan))
+        study = load_study(synthetic.write(tmp_path / str(n), plan))
         caution = summary.caution(study)
         assert told in caution
         assert bool(caution) == bool(told)
@@ -128,5 +132,5 @@ def test_a_difference_too_small_to_show_is_neither_told_nor_denied(tmp_path) -> 
         return synthetic.record(config, pictures=False, metrics={"mixture_elbo": -20.0, "nmi": nmi})
 
     plan = synthetic.plan({"objective.balance_weight": [0.0, 20.0]}, range(7))
-    told = summary.sentences(analyze(load(synthetic.write(tmp_path, plan, make))))
+    told = summary.sentences(analyze(load_study(synthetic.write(tmp_path, plan, make))))
     assert not any(each.startswith("**Balance weight**") for each in told)

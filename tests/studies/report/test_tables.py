@@ -5,7 +5,7 @@ import pandas as pd
 
 from moevae.config.schema import RunConfig
 from studies.analysis import cell_stats, metrics
-from studies.analysis.load import load
+from studies.analysis.load import load_study
 from studies.report import tables
 from studies.testing import synthetic
 
@@ -21,7 +21,7 @@ def test_the_mean_and_spread_of_each_cell_are_those_of_pandas(tmp_path) -> None:
             return synthetic.failed(config), {}
         return tree, files
 
-    study = load(synthetic.write(tmp_path, synthetic.plan(), make))
+    study = load_study(synthetic.write(tmp_path, synthetic.plan(), make))
     frame = cell_stats.cell_table(study, metrics.LEADING)
     kept = pd.DataFrame(
         {

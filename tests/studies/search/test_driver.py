@@ -10,13 +10,13 @@ import pytest
 from optuna.trial import TrialState
 
 from moevae.config import overrides
-from studies.analysis.load import load
-from studies.execution.executors.base import Workforce, in_process
+from studies.analysis.load import load_study
+from studies.execution.executors.base import WorkerPool, in_process
 from studies.records import schema, store, study_file
 from studies.report.build import write_report
 from studies.search import search as searches
 from studies.search.driver import Budget
-from studies.search.trials import PRUNERS, SAMPLERS, Attempts
+from studies.search.trials import PRUNERS, SAMPLERS, SearchTrials
 from studies.storage import open as storage
 from studies.testing import synthetic, toys
 from studies.testing.toy_searches import FAST, Climb, Silent, go
@@ -34,7 +34,7 @@ def trials_of(folder: Path, name: str) -> list[optuna.trial.FrozenTrial]:
 
 
 def test_every_complete_trial_says_what_its_records_say(tmp_path, climb):
-    search = searches.load("gate", **FAST)
+    search = searches.load_search("gate", **FAST)
     found = go(search, tmp_path / "s", climb, trials=6, pruner="none")
     assert [trial.state for trial in found.trials] == [TrialState.COMPLETE] * 6
     assert found.trained == 12
@@ -55,14 +55,14 @@ def test_every_complete_trial_says_what_its_records_say(tmp_path, climb):
 
 
 def test_the_base_configuration_is_the_first_trial(tmp_path, climb):
-    search = searches.load("gate", **FAST)
+    search = searches.load_search("gate", **FAST)
     first = go(search, tmp_path / "s", climb, trials=1).trials[0]
     assert search.cell(first.params).config == search.base
-    assert load(tmp_path / "s").baseline == 0
+    assert load_study(tmp_path / "s").baseline == 0
 
 
 def test_a_search_goes_on_where_it_stopped_and_trains_nothing_twice(tmp_path, climb):
-    search = searches.load("gate", **FAST)
+    search = searches.load_search("gate", **FAST)
     watch = Silent(stop_after=5)
     with pytest.raises(KeyboardInterrupt):
         go(search, tmp_path / "s", climb, watch=watch, pruner="none")
@@ -80,18 +80,18 @@ def test_a_search_goes_on_where_it_stopped_and_trains_nothing_twice(tmp_path, cl
 
 def test_a_killed_driver_leaves_a_trial_that_the_next_one_adopts(tmp_path, climb):
     """Killed after publishing and before telling Optuna: the records count, nothing is redone."""
-    search = searches.load("gate", **FAST)
+    search = searches.load_search("gate", **FAST)
     folder = tmp_path / "s"
     go(search, folder, climb, trials=1)
     with storage.opened(storage.default_url(folder)) as opened:
-        attempts = Attempts(opened, search, folder)
+        attempts = SearchTrials(opened, search, folder)
         attempts.reconcile([], {search.cell_of(search.base).key: list(store.read_all(folder)[0])})
         attempt = attempts.ask()
         runs = [attempt.cell.run(seed) for seed in search.seeds]
         for outcome in climb(
             runs, on_epoch=lambda report: attempts.follow(attempt, report.epoch, report.metrics)
         ):
-            store.publish(folder, outcome)
+            store.write_record(folder, outcome)
     found = go(search, folder, climb, trials=2)
     assert [trial.state for trial in found.trials] == [TrialState.COMPLETE] * 2
     assert found.trained == 0
@@ -100,7 +100,7 @@ def test_a_killed_driver_leaves_a_trial_that_the_next_one_adopts(tmp_path, climb
 
 
 def test_without_its_storage_a_search_is_made_anew_from_the_records(tmp_path, climb):
-    search = searches.load("gate", **FAST)
+    search = searches.load_search("gate", **FAST)
     before = go(search, tmp_path / "s", climb, trials=5, pruner="none")
     for file in (tmp_path / "s").glob("study.db*"):
         file.unlink()
@@ -113,7 +113,7 @@ def test_without_its_storage_a_search_is_made_anew_from_the_records(tmp_path, cl
 
 
 def test_a_trial_whose_record_is_gone_goes_too(tmp_path, climb):
-    search = searches.load("gate", **FAST)
+    search = searches.load_search("gate", **FAST)
     before = go(search, tmp_path / "s", climb, trials=4, pruner="none")
     lost = overrides.fingerprint(search.cell(before.trials[2].params).run(1))
     store.path_of(tmp_path / "s", lost).unlink()
@@ -123,7 +123,7 @@ def test_a_trial_whose_record_is_gone_goes_too(tmp_path, climb):
 
 
 def test_poor_trials_stop_early_leave_no_record_and_keep_their_curve(tmp_path, climb):
-    search = searches.load("gate", **FAST)
+    search = searches.load_search("gate", **FAST)
     found = go(search, tmp_path / "s", climb, trials=24)
     pruned = [trial for trial in found.trials if trial.state is TrialState.PRUNED]
     whole = [trial for trial in found.trials if trial.state is TrialState.COMPLETE]
@@ -143,12 +143,12 @@ def test_poor_trials_stop_early_leave_no_record_and_keep_their_curve(tmp_path, c
         )
         middle = (others[(len(others) - 1) // 2] + others[len(others) // 2]) / 2
         assert max(trial.intermediate_values.values()) < middle
-    assert not load(tmp_path / "s").partial
+    assert not load_study(tmp_path / "s").partial
     assert go(search, tmp_path / "s", climb, trials=24).trained == 0
 
 
 def test_a_trial_with_a_failed_run_fails_and_does_not_lead(tmp_path, climb):
-    search = searches.load("gate", **FAST)
+    search = searches.load_search("gate", **FAST)
     found = go(search, tmp_path / "s", dataclasses.replace(climb, failing=frozenset({1})), trials=3)
     assert [trial.state for trial in found.trials] == [TrialState.FAIL] * 3
     assert found.best == ()
@@ -156,7 +156,7 @@ def test_a_trial_with_a_failed_run_fails_and_does_not_lead(tmp_path, climb):
 
 
 def test_several_objectives_give_a_front_and_prune_nothing(tmp_path, climb):
-    search = searches.load("gate", objective="mixture_elbo,effective_experts", **FAST)
+    search = searches.load_search("gate", objective="mixture_elbo,effective_experts", **FAST)
 
     def run(configs, /, *, on_epoch):
         outcomes = []
@@ -194,12 +194,14 @@ class Later(Executor):
 
 
 def test_equal_trials_in_flight_are_trained_once(tmp_path, climb):
-    search = searches.load(
+    search = searches.load_search(
         "gate", changes=("train.epochs=10", "routing.temperature=1", "objective=competitive")
     )
     assert list(search.space) == ["routing.kind"]
     later = Later()
-    crew = Workforce(executor=later, count=lambda: 4, relay=lambda listener: listener, deliver=later.deliver)
+    crew = WorkerPool(
+        executor=later, count=lambda: 4, forward_events=lambda listener: listener, deliver=later.deliver
+    )
     found = go(search, tmp_path / "s", climb, trials=8, workforce=crew)
     assert {trial.state for trial in found.trials} == {TrialState.COMPLETE}
     assert len(found.trials) == 8
@@ -225,9 +227,9 @@ def test_a_dead_workers_trial_is_begun_again_and_given_up_in_the_end(tmp_path, c
     def lost(configs, reason):
         return [toys.outcome(config, failed=True) for config in configs]
 
-    search = searches.load("gate", **FAST)
+    search = searches.load_search("gate", **FAST)
     with in_process() as here:
-        crew = dataclasses.replace(here, deaths=(DeathError,), attempts=3)
+        crew = dataclasses.replace(here, worker_errors=(DeathError,), attempts=3)
         survived = go(search, tmp_path / "a", dying(2), trials=1, workforce=crew, lost=lost)
         given_up = go(search, tmp_path / "b", dying(3), trials=1, workforce=crew, lost=lost)
     assert survived.trials[0].state is TrialState.COMPLETE
@@ -235,7 +237,7 @@ def test_a_dead_workers_trial_is_begun_again_and_given_up_in_the_end(tmp_path, c
 
 
 def test_time_ends_a_search_between_trials(tmp_path, climb):
-    search = searches.load("gate", **FAST)
+    search = searches.load_search("gate", **FAST)
     found = go(search, tmp_path / "s", climb, budget=Budget(trials=1000, seconds=0.3))
     assert 0 < len(found.trials) < 1000
     assert {trial.state for trial in found.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
@@ -243,14 +245,14 @@ def test_time_ends_a_search_between_trials(tmp_path, climb):
 
 @pytest.mark.parametrize(("sampler", "pruner"), list(zip(SAMPLERS, PRUNERS, strict=True)))
 def test_every_sampler_and_pruner_searches(sampler, pruner, tmp_path, climb):
-    search = searches.load("all", seeds="1", changes=("train.epochs=3",))
+    search = searches.load_search("all", seeds="1", changes=("train.epochs=3",))
     found = go(search, tmp_path / "s", climb, trials=13, sampler=sampler, pruner=pruner)
     assert len(found.trials) == 13
     assert len({json.dumps(trial.params) for trial in found.trials}) > 10
 
 
 def test_the_report_of_a_search_builds(tmp_path, undrawn):
-    search = searches.load("gate", objective="nmi", **FAST)
+    search = searches.load_search("gate", objective="nmi", **FAST)
 
     def run(configs, /, *, on_epoch):
         made = (synthetic.record(config) for config in configs)

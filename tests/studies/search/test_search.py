@@ -32,45 +32,45 @@ def climb(tmp_path):
     ],
 )
 def test_a_folder_holds_one_search(other, tmp_path, climb):
-    search = searches.load("gate", name="s", **FAST)
+    search = searches.load_search("gate", name="s", **FAST)
     go(search, tmp_path / "s", climb, trials=1)
-    asked = searches.load(other.pop("space", "gate"), name="s", **{**FAST, **other})
+    asked = searches.load_search(other.pop("space", "gate"), name="s", **{**FAST, **other})
     with pytest.raises(RecordError, match="another search"):
         go(asked, tmp_path / "s", climb, trials=2)
 
 
 def test_a_search_keeps_out_of_an_ablations_folder(tmp_path, climb):
     (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "study.json").write_text(json.dumps(designs.load("quick").to_dict()))
+    (tmp_path / "s" / "study.json").write_text(json.dumps(designs.load_design("quick").to_dict()))
     with pytest.raises(RecordError, match="an ablation"):
-        go(searches.load("gate"), tmp_path / "s", climb)
+        go(searches.load_search("gate"), tmp_path / "s", climb)
 
 
 def test_a_search_reads_back_as_itself(tmp_path, climb):
-    search = searches.load("all", objective="nmi", seeds="3,5", changes=("train.epochs=10",))
+    search = searches.load_search("all", objective="nmi", seeds="3,5", changes=("train.epochs=10",))
     go(search, tmp_path / "s", climb, trials=2)
     assert searches.read(tmp_path / "s") == search
 
 
 def test_the_best_becomes_a_profile_that_gives_its_very_runs(tmp_path, climb):
-    search = searches.load("all", changes=("train.epochs=10", "model.variance_floor=0.001"))
+    search = searches.load_search("all", changes=("train.epochs=10", "model.variance_floor=0.001"))
     found = go(search, tmp_path / "s", climb, trials=6, pruner="none")
     (best,) = found.best
     export.write_profile(tmp_path / "best.toml", search, search.cell(best.params), best.number)
-    design = designs.load(str(tmp_path / "best.toml"), seeds="20")
+    design = designs.load_design(str(tmp_path / "best.toml"), seeds="20")
     (cell,) = design.cells
     assert cell.config == search.cell(best.params).config
     assert len(design.seeds) == 20
     assert overrides.fingerprint(cell.run(0)) in {
         path.stem for path in (tmp_path / "s" / "records").glob("*.json")
     }
-    unseen = designs.load(str(tmp_path / "best.toml")).seeds
+    unseen = designs.load_design(str(tmp_path / "best.toml")).seeds
     assert len(unseen) == 20
     assert not set(unseen) & set(search.seeds)
 
 
 def test_labels_are_marked_wherever_they_decide(tmp_path, climb):
-    search = searches.load("gate", objective="mixture_elbo,nmi", name="mine", **FAST)
+    search = searches.load_search("gate", objective="mixture_elbo,nmi", name="mine", **FAST)
     assert search.name == "mine-oracle"
     assert search.oracle
     assert "oracle" in search.title
@@ -82,7 +82,7 @@ def test_labels_are_marked_wherever_they_decide(tmp_path, climb):
         study = optuna.load_study(study_name=search.name, storage=opened)
         assert study.user_attrs["oracle"] is True
         assert study.metric_names == ["mixture ELBO (nats per image, validation)", "NMI (validation, oracle)"]
-    free = searches.load("gate")
+    free = searches.load_search("gate")
     assert "oracle" not in free.name + free.title + json.dumps(free.to_dict([])["description"])
 
 
@@ -96,7 +96,7 @@ def test_objectives_are_named_as_the_reports_rules_are():
 @pytest.mark.parametrize("name", spaces.SPACES)
 def test_every_corner_of_a_space_is_a_configuration(name):
     """Both ends of every range, and all choices, one key at a time."""
-    search = searches.load(name)
+    search = searches.load_search(name)
     for key, kept in search.space.items():
         ends = getattr(kept, "choices", None) or (kept.low, kept.high)
         for value in ends:
@@ -123,6 +123,6 @@ def test_every_corner_of_a_space_is_a_configuration(name):
 )
 def test_what_cannot_be_searched_is_told(options, told):
     with pytest.raises(ConfigError) as error:
-        searches.load(options.pop("space", "gate"), **options)
+        searches.load_search(options.pop("space", "gate"), **options)
     assert told in str(error.value)
     assert "\n" not in str(error.value)

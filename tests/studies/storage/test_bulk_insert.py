@@ -15,7 +15,7 @@ from studies.testing.toys import PROFILE, outcome
 def design(tmp_path):
     path = tmp_path / "toy.toml"
     path.write_text(PROFILE.replace("[0.5, 1]", "[0.5, 1]\nmodel.expert_hidden = [[16], [32, 32]]"))
-    return designs.load(str(path))
+    return designs.load_design(str(path))
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def place(kind, folder):
 def test_a_search_goes_on_and_its_dashboard_opens(tmp_path, kind):
     (tmp_path / "diary").mkdir()
     climb, folder = Climb(tmp_path / "diary"), tmp_path / "s"
-    search = searches.load("gate", **FAST)
+    search = searches.load_search("gate", **FAST)
     with place(kind, tmp_path) as url:
         with pytest.raises(KeyboardInterrupt):
             go(search, folder, climb, watch=Silent(stop_after=4), storage_url=url)

@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from studies.utils import signals
-from studies.utils.signals import Stopped, terminable
+from studies.utils.signals import Terminated, terminable
 
 both = pytest.mark.parametrize(
-    ("sent", "raised"), [(signal.SIGTERM, Stopped), (signal.SIGINT, KeyboardInterrupt)]
+    ("sent", "raised"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)]
 )
 
 
@@ -39,8 +39,8 @@ def test_a_signal_ends_the_work_at_once(sent, raised):
 @both
 def test_a_held_signal_waits_for_the_end_of_the_block(sent, raised):
     def work(note):
-        with signals.held():
-            with signals.held():
+        with signals.defer_signals():
+            with signals.defer_signals():
                 send(sent)
                 note("inside")
             note("outside")
@@ -52,10 +52,10 @@ def test_a_held_signal_waits_for_the_end_of_the_block(sent, raised):
 @both
 def test_a_held_signal_waits_until_somebody_heeds_it(sent, raised):
     def work(note):
-        with signals.held():
+        with signals.defer_signals():
             send(sent)
             note("held")
-            with signals.heeding():
+            with signals.deliver_signals():
                 note("heeding")
 
     assert told_by(work, raised) == ["held"]
@@ -63,21 +63,21 @@ def test_a_held_signal_waits_until_somebody_heeds_it(sent, raised):
 
 def test_heeding_lets_a_signal_through_that_comes_then():
     def work(note):
-        with signals.held(), signals.heeding():
+        with signals.defer_signals(), signals.deliver_signals():
             send(signal.SIGTERM)
             note("after it")
 
-    assert not told_by(work, Stopped)
+    assert not told_by(work, Terminated)
 
 
 def test_an_error_is_told_before_the_signal_that_came_meanwhile():
     def work(note):
-        with signals.held():
+        with signals.defer_signals():
             send(signal.SIGTERM)
             raise OSError("the disk is full")
 
     told_by(work, OSError)
-    with terminable(), signals.held():
+    with terminable(), signals.defer_signals():
         pass  # the signal is not left over for others
 
 

@@ -84,7 +84,7 @@ def test_the_design_comes_back_from_the_folder(bench):
     design, again = bench.design(), ledger.design_of(bench.folder)
     assert again.cells == design.cells
     assert again.to_dict() == design.to_dict()
-    ledger.write_study(ledger.survey(again, bench.folder), bench.folder)
+    ledger.write_study(ledger.make_plan(again, bench.folder), bench.folder)
     assert ledger.design_of(bench.folder) == again
 
 

@@ -8,14 +8,14 @@ from moevae.config.overrides import override
 from moevae.config.presets import digits
 from studies.__main__ import main
 from studies.cli.verify import _in_words
-from studies.execution.config import Site
+from studies.execution.config import ExecutionConfig
 from studies.execution.tasks import train
 from studies.records import store
 from studies.records.schema import Record
 from studies.testing.toys import TINY_PROFILE
 from studies.verify import rerun
 
-HERE = Site(device="cpu")
+HERE = ExecutionConfig(device="cpu")
 SMALL = override(digits(), {"train.epochs": 2, "data.train_size": 128, "train.batch_size": 64})
 
 
@@ -23,12 +23,12 @@ SMALL = override(digits(), {"train.epochs": 2, "data.train_size": 128, "train.ba
 def record() -> Record:
     """Of a run that was trained beside another."""
     configs = [override(SMALL, {"seed": seed}) for seed in (0, 1)]
-    return train(configs, on_epoch=None, site=Site(device="cpu", threads=1))[1].record
+    return train(configs, on_epoch=None, site=ExecutionConfig(device="cpu", threads=1))[1].record
 
 
 def test_a_record_is_repeated_bit_for_bit_alone_as_in_company(record, one_thread_again):
     found = rerun.repeat(record, HERE)
-    assert found == rerun.Repeat(record.fingerprint, record.commit, ())
+    assert found == rerun.RerunResult(record.fingerprint, record.commit, ())
     assert not found.wrong
 
 
@@ -60,9 +60,9 @@ def test_on_another_machine_a_run_lies_where_one_more_seed_would(record, one_thr
     assert not alone.judged
 
 
-def judged(values: list[float], now: float, name: str = "mixture_elbo") -> rerun.Moved:
+def judged(values: list[float], now: float, name: str = "mixture_elbo") -> rerun.MetricShift:
     """The first of a cell's values, and what it is on this machine."""
-    moved = rerun.Moved(name, values[0], now, None, len(values))
+    moved = rerun.MetricShift(name, values[0], now, None, len(values))
     return rerun._judged(moved, values, rerun.COMPARED[name])
 
 
@@ -88,7 +88,7 @@ def test_a_judgment_that_could_not_fail_is_none(name, cell, now):
     found = judged(cell, now, name)
     assert found.vacuous
     assert not found.far
-    repeat = rerun.Repeat("0" * 16, None, ("metrics.test",), "an abacus then", (found,))
+    repeat = rerun.RerunResult("0" * 16, None, ("metrics.test",), "an abacus then", (found,))
     assert not repeat.judged
     assert not repeat.wrong
     assert found.vacuous in _in_words(repeat)
@@ -137,14 +137,14 @@ def test_the_command_trains_runs_again_and_says_what_came_of_it(tmp_path, capsys
     good, _ = store.read_all(tmp_path / "tiny")
     tree = good[0].model_dump(mode="json")
     tree["metrics"]["test"]["nmi"] += 1e-9
-    store.path_of(tmp_path / "tiny", good[0].fingerprint).write_bytes(store.sealed(tree))
+    store.path_of(tmp_path / "tiny", good[0].fingerprint).write_bytes(store.with_digest(tree))
     assert main(command) == 1
     assert capsys.readouterr().out.endswith("; 1 of 6 trained again came out otherwise\n")
     assert main([*command, "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert [each["fingerprint"] for each in told["again"] if each["differ"]] == [good[0].fingerprint]
     tree["hardware"]["device_name"] = "an abacus"
-    store.path_of(tmp_path / "tiny", good[0].fingerprint).write_bytes(store.sealed(tree))
+    store.path_of(tmp_path / "tiny", good[0].fingerprint).write_bytes(store.with_digest(tree))
     assert main(["rebuild-storage", "tiny", *place]) == 0
     assert main(command) == 0
     out = capsys.readouterr().out

@@ -16,11 +16,11 @@ import torch
 import moevae
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
-from studies.execution.config import Site
+from studies.execution.config import ExecutionConfig
 from studies.execution.executors.base import WorkersError
 from studies.execution.executors.factory import environments, workforce
 from studies.execution.executors.processes import Workers, local
-from studies.execution.plan import Task, spread
+from studies.execution.plan import Task, split_tasks
 from studies.execution.run import run_population
 from studies.testing.toys import Listener, Toy, environment_of
 
@@ -80,7 +80,7 @@ def test_work_and_reports_come_back_from_workers(tmp_path):
         found = [future.result() for future in pids]
         assert {name for _, name in found} == {"first", "second"}
         assert os.getpid() not in {pid for pid, _ in found}
-        listener = force.relay(lambda report: watch.epochs.append(report.epoch))
+        listener = force.forward_events(lambda report: watch.epochs.append(report.epoch))
         future = force.executor.submit(Toy(tmp_path), configs, on_epoch=listener)
         wait([future])
         assert [outcome.record.config["seed"] for outcome in future.result()] == [0, 1]
@@ -173,10 +173,10 @@ def test_workers_are_as_many_as_the_limit_of_open_files_allows(tmp_path):
 
 def test_tasks_are_spread_until_nobody_is_idle():
     tasks = [Task(None, tuple(range(5))), Task(None, tuple(range(10, 12)))]  # type: ignore[arg-type]
-    assert spread(tasks, 2) == tasks
-    assert [task.configs for task in spread(tasks, 4)] == [(0, 1, 2), (3, 4), (10,), (11,)]
-    assert all(len(task.configs) == 1 for task in spread(tasks, 100))
-    assert spread([], 4) == []
+    assert split_tasks(tasks, 2) == tasks
+    assert [task.configs for task in split_tasks(tasks, 4)] == [(0, 1, 2), (3, 4), (10,), (11,)]
+    assert all(len(task.configs) == 1 for task in split_tasks(tasks, 100))
+    assert split_tasks([], 4) == []
 
 
 @pytest.mark.slow
@@ -188,9 +188,9 @@ def test_numbers_are_the_same_bits_in_this_process_and_in_workers():
         told = {"metrics", "load", "importance", "confusion", "curve", "pictures"}
         return [outcome.record.model_dump(include=told) for outcome in outcomes]
 
-    here = numbers(run_population(configs, Site(device="cpu")))
+    here = numbers(run_population(configs, ExecutionConfig(device="cpu")))
     with local(environments("2", "cpu")) as force:
-        run, site = force.executor.submit, Site(device="cpu", threads=1)
+        run, site = force.executor.submit, ExecutionConfig(device="cpu", threads=1)
         split = [run(run_population, configs[:1], site), run(run_population, configs[1:], site)]
         there = [future.result() for future in split]
     assert [outcome.record.hardware.threads for outcome in there[0]] == [1]

@@ -12,7 +12,7 @@ from PIL import Image
 from moevae.config.overrides import override
 from moevae.config.presets import digits
 from moevae.config.schema import RunConfig
-from studies.analysis.load import load
+from studies.analysis.load import load_study
 from studies.report.build import write_report
 from studies.report.run_plots import confusions
 from studies.report.sections import class_overlap
@@ -71,7 +71,7 @@ def test_where_no_images_were_held_out_nothing_is_said_of_training(tmp_path, und
 
 
 def test_a_history_is_what_the_record_holds(folder: Path) -> None:
-    study = load(folder)
+    study = load_study(folder)
     for run in study.runs:
         found = class_overlap.history(study, run)
         assert list(found) == [1, 2, 3]

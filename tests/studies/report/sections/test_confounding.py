@@ -8,7 +8,7 @@ import pytest
 
 from moevae.config import overrides
 from moevae.config.schema import RunConfig
-from studies.analysis.load import load
+from studies.analysis.load import load_study
 from studies.report.page import Page
 from studies.report.sections import confounding
 from studies.testing import synthetic
@@ -25,7 +25,7 @@ def study(tmp_path, where):
         tree["hardware"] |= where(config).get("hardware", {})
         return tree, files
 
-    return load(synthetic.write(tmp_path, synthetic.plan(AXES), make))
+    return load_study(synthetic.write(tmp_path, synthetic.plan(AXES), make))
 
 
 def page_of(found) -> str:
@@ -105,7 +105,7 @@ def test_a_baseline_fitted_by_other_code_is_confounded_with_it(tmp_path) -> None
         config = overrides.override(overrides.from_dict(synthetic.plan()["base"]), {"seed": seed})
         tree, files = synthetic.peer(config, "k-means on pixels")
         synthetic.put(tmp_path, tree | {"commit": "b" * 40}, files)
-    (told,) = confounding.unbalanced(load(tmp_path))
+    (told,) = confounding.unbalanced(load_study(tmp_path))
     assert told.confounded("commit") == ["k-means on pixels"]
 
 
@@ -116,4 +116,4 @@ def test_an_axis_of_precisions_is_not_confounded_with_itself(tmp_path) -> None:
         return tree, files
 
     plan = synthetic.plan({"train.precision": ["float32", "bfloat16"]})
-    assert confounding.unbalanced(load(synthetic.write(tmp_path, plan, make))) == []
+    assert confounding.unbalanced(load_study(synthetic.write(tmp_path, plan, make))) == []

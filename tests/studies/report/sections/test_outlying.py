@@ -12,7 +12,7 @@ from moevae.config import overrides
 from moevae.config.schema import RunConfig
 from studies.analysis import metrics
 from studies.analysis.analyze import analyze
-from studies.analysis.load import load
+from studies.analysis.load import load_study
 from studies.report.page import Page
 from studies.report.sections.outlying import outlying
 from studies.report.tables import result_rows
@@ -38,7 +38,7 @@ def diverging(config: RunConfig):
 @pytest.fixture
 def analysis(tmp_path):
     plan = synthetic.plan({"routing.kind": ["soft", "hard"]}, seeds=SEEDS)
-    return analyze(load(synthetic.write(tmp_path, plan, diverging)))
+    return analyze(load_study(synthetic.write(tmp_path, plan, diverging)))
 
 
 def test_the_diverged_run_is_named_beside_numbers_that_it_does_not_move(analysis) -> None:
@@ -72,7 +72,7 @@ def test_nothing_is_said_where_no_run_is_far_from_the_others(tmp_path) -> None:
 
     plan = synthetic.plan({"routing.kind": ["soft"]}, seeds=SEEDS)
     page = Page()
-    outlying(analyze(load(synthetic.write(tmp_path, plan, make))), page)
+    outlying(analyze(load_study(synthetic.write(tmp_path, plan, make))), page)
     assert (page.blocks, page.files) == ([], {})
 
 
@@ -88,6 +88,6 @@ def test_the_front_weighs_qualities_and_no_speed(tmp_path) -> None:
         return tree, files
 
     plan = synthetic.plan({"objective.balance_weight": [1.0, 5.0, 20.0]}, seeds=SEEDS)
-    found = analyze(load(synthetic.write(tmp_path, plan, make)))
+    found = analyze(load_study(synthetic.write(tmp_path, plan, make)))
     assert found.traded == (metrics.NMI, metrics.ELBO)
     assert found.front.tolist() == [False, False, True]

@@ -38,8 +38,8 @@ def folder(path, failing=(), of_gate=()):
 
 
 def seeds_kept(path, size):
-    study = load.load(path)
-    return [run.seed for run in restarts.kept(study.of_cell(0), size, judging.BOUND.score)]
+    study = load.load_study(path)
+    return [run.seed for run in restarts.select_best(study.of_cell(0), size, judging.BOUND.score)]
 
 
 def shown(made):
@@ -58,9 +58,10 @@ def test_each_group_keeps_its_best_bound_whatever_the_labels_say(tmp_path):
 
 
 def test_a_group_may_keep_the_run_whose_gate_has_the_lowest_loss_of_its_own(tmp_path):
-    study = load.load(folder(tmp_path, failing=(2,), of_gate=range(7)))
+    study = load.load_study(folder(tmp_path, failing=(2,), of_gate=range(7)))
     seeds = [
-        [run.seed for run in restarts.kept(study.of_cell(0), size, judging.GATE.score)] for size in (2, 3)
+        [run.seed for run in restarts.select_best(study.of_cell(0), size, judging.GATE.score)]
+        for size in (2, 3)
     ]
     assert seeds == [[1, 3, 5], [1, 5]]
 
