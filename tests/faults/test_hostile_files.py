@@ -32,7 +32,7 @@ SECONDS = 20
 MEMORY = 1 << 30
 """What a case may take beside what the process has, in bytes."""
 
-SIZED = pytest.mark.parametrize("most", [5, pytest.param(300, marks=pytest.mark.faults)])
+SIZED = pytest.mark.parametrize("most", [3, pytest.param(60, marks=pytest.mark.faults)])
 """How many cases of a kind are tried, evenly from all there are."""
 FILES = "broken and hostile files"
 OUTCOME = f"each one line and exit code 2, within {SECONDS} s and {MEMORY >> 20} MiB; nothing written"

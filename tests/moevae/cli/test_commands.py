@@ -419,7 +419,7 @@ def test_a_reader_that_goes_away_gets_no_traceback(tmp_path):
 
 
 @pytest.mark.skipif(not (REAL / "MNIST" / "raw").is_dir(), reason="MOEVAE_DATA holds no MNIST")
-@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+@pytest.mark.parametrize("name", ["mnist", pytest.param("fashion-mnist", marks=pytest.mark.slow)])
 def test_real_images_are_trained_on_and_drawn(name, tmp_path, capsys):
     small = ["--set", "data.train_size=500", "--set", "train.batch_size=100", "--set", "train.epochs=2"]
     told = said(capsys, "train", "--data", name, *TINY, *small, "--output", str(tmp_path))

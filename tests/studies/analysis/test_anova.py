@@ -108,7 +108,7 @@ def test_the_estimate_lies_within_its_interval(f: float, freedom: int, residual:
     assert 0 <= low <= max(0.0, freedom * (f - 1)) <= high or (high == 0 and f < 1)
 
 
-@pytest.mark.parametrize("strength", [0.0, 0.5, 3.0])
+@pytest.mark.parametrize("strength", [0.0, pytest.param(0.5, marks=pytest.mark.slow), 3.0])
 def test_partial_eta_squared_is_unbiased_and_its_interval_covers(strength: float) -> None:
     draw, studies = np.random.default_rng(4), 300
     shift = strength * np.array([-1.0, 0.0, 1.0])
