@@ -8,12 +8,15 @@ process finds. `moevae.objectives.checks` checks an entry of your own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import AfterValidator
 
 from moevae.utils.registry import Registry
 from moevae.utils.suggest import hint
+
+if TYPE_CHECKING:
+    from moevae.config.schema import RunConfig
 
 Function = Callable[..., Any]
 
@@ -39,6 +42,13 @@ SCHEDULES: Registry[Callable[[float, float, float], float]] = Registry(
 ACTIVATIONS: Registry[Function] = Registry(
     "ACTIVATIONS", "activation", "moevae.nn.sequential", group="moevae.activations"
 )
+PRESETS: Registry[Callable[[], RunConfig]] = Registry(
+    "PRESETS", "preset", "moevae.config.presets", group="moevae.presets"
+)
+DATASETS: Registry[Any] = Registry("DATASETS", "data set", "moevae.data.sources", group="moevae.datasets")
+"""Each a `moevae.data.sources.DataSource`."""
+RELEASES: Registry[Any] = Registry("RELEASES", "data set", "moevae.data.releases", group="moevae.releases")
+"""Data sets in the format of MNIST: each a `moevae.data.releases.Release`."""
 
 
 def named_in(*registries: Registry[Any], also: tuple[str, ...] = ()) -> AfterValidator:

@@ -12,6 +12,8 @@ from moevae.config.registry import (
     ACTIVATIONS,
     BALANCINGS,
     BIAS_MOVES,
+    DATASETS,
+    RELEASES,
     ROUTINGS,
     SCHEDULES,
     check_sum,
@@ -24,9 +26,6 @@ from moevae.utils.suggest import closest_name, is_text
 SCHEMA = 1
 """Version of the configuration's meaning: part of every fingerprint."""
 
-DATASETS = ("digits", "mnist", "fashion-mnist")
-"""Data sets known by name; `npz:PATH` is a user's own."""
-
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -35,7 +34,7 @@ class DataConfig:
     """Which images, how many, and how grey pixels become what the likelihood sees."""
 
     name: str = "digits"
-    """`digits`, `mnist`, `fashion-mnist`, or `npz:PATH`."""
+    """`digits`, `mnist`, `fashion-mnist`, another data set that is registered, or `npz:PATH`."""
     train_size: Count | None = None
     """Training images kept, a subset fixed by `split_seed`; None keeps all."""
     validation_size: Annotated[int, Field(ge=0)] | None = None
@@ -55,10 +54,10 @@ class DataConfig:
             raise ConfigError("npz: names no file; right would be npz:PATH")
         if not is_text(self.name):
             raise ConfigError(f"{self.name!a}: not UTF-8, and no record can hold such a name")
-        if not self.name.startswith("npz:"):
+        if not (self.name.startswith("npz:") or self.name in DATASETS or self.name in RELEASES):
             if self.name.endswith(".npz"):
                 raise ConfigError(f"unknown data set {self.name!r}: did you mean npz:{self.name}?")
-            closest_name("data set", self.name, (*DATASETS, "npz:PATH"))
+            closest_name("data set", self.name, (*DATASETS, *RELEASES, "npz:PATH"))
         return self
 
 

@@ -4,11 +4,14 @@ import subprocess
 import sys
 from importlib import metadata
 
+import numpy as np
 import pytest
 
 from moevae.config import registry as kinds
 from moevae.config.overrides import fingerprint, override
 from moevae.config.schema import RunConfig
+from moevae.data.datasets import load_images, load_labels
+from moevae.data.sources import DataSource
 from moevae.errors import ConfigError
 from moevae.utils import registry as machinery
 from moevae.utils.registry import Registry
@@ -25,7 +28,7 @@ def test_names_read_from_the_source_are_those_that_the_modules_register(registry
     names = list(registry)
     assert len(names) == len(set(names)) == len(registry) > 0
     for name in names:
-        assert callable(registry[name])
+        assert registry[name] is registry.find(name)
     assert set(registry._entries) == set(names)
     assert getattr(kinds, registry.symbol) is registry
 
@@ -35,7 +38,8 @@ def test_valid_values_are_known_without_torch():
         "import sys\n"
         "from moevae.config import registry\n"
         "from moevae.config.overrides import from_dict\n"
-        "from_dict({'routing': {'kind': 'gumbel', 'schedule': 'linear'}, 'model': {'activation': 'tanh'},\n"
+        "from_dict({'data': {'name': 'mnist'}, 'model': {'activation': 'tanh'},\n"
+        "           'routing': {'kind': 'gumbel', 'schedule': 'linear'},\n"
         "           'objective': {'balancing': 'loss-free', 'smoothness': 'both'}})\n"
         "names = [list(each) for each in vars(registry).values() if isinstance(each, registry.Registry)]\n"
         "sys.exit('torch' in sys.modules)"
@@ -160,3 +164,20 @@ def test_a_value_that_is_not_registered(key, value, message):
 @pytest.mark.parametrize("name", ["augment+neighbors", "virtual-adversarial+augment+neighbors"])
 def test_any_sum_of_different_terms(name):
     assert override(RunConfig(), {"objective.smoothness": name}).objective.smoothness == name
+
+
+def test_a_data_set_from_outside():
+    images = np.random.default_rng(0).random((40, 5, 4)).astype(np.float32)
+    classes = ("odd", "even")
+    kinds.DATASETS.register("noise")(
+        DataSource(lambda root: images, lambda root: (np.arange(40) % 2, classes), num_test=10)
+    )
+    try:
+        config = override(RunConfig(), {"data.name": "noise"}).data
+        found, labels = load_images(config), load_labels(config)
+        assert found.size == (5, 4)
+        np.testing.assert_array_equal(found.test.numpy().reshape(10, 5, 4), images[30:])
+        assert labels.classes == classes
+        np.testing.assert_array_equal(labels.test, np.arange(30, 40) % 2)
+    finally:
+        kinds.DATASETS.unregister("noise")
