@@ -9,7 +9,8 @@ from pathlib import Path
 from moevae.cli.options import Train
 from moevae.config import parsing
 from moevae.config.overrides import fingerprint, keys, lookup, to_dict
-from moevae.config.presets import PRESETS, preset
+from moevae.config.presets import preset
+from moevae.config.registry import PRESETS
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
 
@@ -26,7 +27,7 @@ def configurations(options: Train) -> list[RunConfig]:
         raise ConfigError(f"--seed {options.seed} and --seeds {options.seeds}: give one of the two")
     else:
         seeds = parsing.parse_seeds(options.seeds)
-    base = preset(options.preset or (options.data if options.data in PRESETS else "digits"))
+    base = preset(options.preset or (options.data if options.data and options.data in PRESETS else "digits"))
     if options.data is not None:
         base = parsing.apply_settings(base, {"data.name": options.data}, "--data")
     base = parsing.apply_settings(base, parsing.parse_settings(options.set))

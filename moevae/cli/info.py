@@ -12,9 +12,8 @@ import torch
 from moevae.cli.dry_run import described
 from moevae.cli.options import Info
 from moevae.config.overrides import fingerprint, to_dict
-from moevae.config.presets import PRESETS
+from moevae.config.registry import DATASETS, PRESETS, RELEASES
 from moevae.data import idx
-from moevae.data.releases import RELEASES
 from moevae.errors import DataError
 from moevae.nn.stacked import count_parameters
 from moevae.training import checkpoint
@@ -56,7 +55,7 @@ def _installation(root: Path | None) -> dict[str, Any]:
         place = idx.data_root(root)
     except DataError as error:
         unknown = f"unknown ({error})"
-    here = {"digits": "there (comes with scikit-learn)"} | {
+    here = {name: f"there (comes with {source.comes_with})" for name, source in DATASETS.items()} | {
         name: "there" if place and idx.is_there(name, place) else "not there yet: the first use downloads it"
         for name in RELEASES
     }

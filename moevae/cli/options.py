@@ -11,7 +11,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from moevae.cli import parser
 from moevae.cli.parser import Command
-from moevae.config.presets import PRESETS
+from moevae.config.registry import DATASETS, PRESETS, RELEASES
 
 TRAIN = """Train a mixture of VAEs without labels, measure it, and keep it.
 
@@ -88,6 +88,7 @@ def _optional(metavar: str, hint: str, words: str | None = None) -> Any:
     return arg(metavar=metavar, help_behavior_hint=f"(default: {hint})", help=words)
 
 
+_DATA = f"Images: {', '.join((*DATASETS, *RELEASES))}, or npz:PATH for your own."
 _PRESETS = f"Settings to start from: {', '.join(PRESETS)}."
 
 
@@ -102,8 +103,7 @@ Root = Annotated[Path | None, _optional("DIR", "MOEVAE_DATA, else the user's cac
 class Train:
     """What the command `train` was given."""
 
-    data: Annotated[str | None, _optional("NAME", "the preset's")] = None
-    """Images: digits, mnist, fashion-mnist, or npz:PATH for your own."""
+    data: Annotated[str | None, _optional("NAME", "the preset's", _DATA)] = None
     preset: Annotated[str | None, _optional("NAME", "the one named like --data, else digits", _PRESETS)] = (
         None
     )

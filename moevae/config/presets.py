@@ -1,10 +1,10 @@
-"""Named starting points, as functions that return a configuration."""
+"""Named starting points: functions that return a configuration, registered in PRESETS."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
+from moevae.config.registry import PRESETS
 from moevae.config.schema import (
     DataConfig,
     EvaluationConfig,
@@ -14,9 +14,9 @@ from moevae.config.schema import (
     RunConfig,
     TrainConfig,
 )
-from moevae.utils.suggest import closest_name
 
 
+@PRESETS.register("digits")
 def digits() -> RunConfig:
     """scikit-learn's 8x8 digits: seconds on one core."""
     return RunConfig(
@@ -25,6 +25,7 @@ def digits() -> RunConfig:
     )
 
 
+@PRESETS.register("mnist")
 def mnist() -> RunConfig:
     """MNIST, 60,000 images: experts 784-400-20-400-784 and a gate 784-128-10."""
     return RunConfig(
@@ -34,6 +35,7 @@ def mnist() -> RunConfig:
     )
 
 
+@PRESETS.register("mnist-conv")
 def mnist_conv() -> RunConfig:
     """MNIST with convolutional experts: 16 and 32 channels, halved twice; the gate of `mnist`."""
     return RunConfig(
@@ -43,6 +45,7 @@ def mnist_conv() -> RunConfig:
     )
 
 
+@PRESETS.register("mnist-autoregressive")
 def mnist_autoregressive() -> RunConfig:
     """MNIST made likely: two deep experts whose pixels depend on pixels, and one trains on an image."""
     return RunConfig(
@@ -67,12 +70,14 @@ def mnist_autoregressive() -> RunConfig:
     )
 
 
+@PRESETS.register("fashion-mnist")
 def fashion_mnist() -> RunConfig:
     """Fashion-MNIST with the networks of `mnist`."""
     base = mnist()
     return RunConfig(data=DataConfig(name="fashion-mnist"), model=base.model, train=base.train)
 
 
+@PRESETS.register("seed2019")
 def seed2019() -> RunConfig:
     """The model of Y. Zeldes' 2019 article, setting for setting: grey pixels, Gaussian likelihood."""
     return RunConfig(
@@ -92,6 +97,7 @@ def seed2019() -> RunConfig:
     )
 
 
+@PRESETS.register("sharp")
 def sharp() -> RunConfig:
     """IMSAT's gate on MNIST, with experts that follow it.
 
@@ -119,6 +125,7 @@ def sharp() -> RunConfig:
     )
 
 
+@PRESETS.register("sharp-fashion")
 def sharp_fashion() -> RunConfig:
     """IMSAT's gate on Fashion-MNIST: one answer for stretched neighbors, more balance, a falling temperature.
 
@@ -137,22 +144,10 @@ def sharp_fashion() -> RunConfig:
     )
 
 
-PRESETS: dict[str, Callable[[], RunConfig]] = {
-    "digits": digits,
-    "mnist": mnist,
-    "mnist-conv": mnist_conv,
-    "mnist-autoregressive": mnist_autoregressive,
-    "fashion-mnist": fashion_mnist,
-    "seed2019": seed2019,
-    "sharp": sharp,
-    "sharp-fashion": sharp_fashion,
-}
-
-
 def preset(name: str) -> RunConfig:
     """Return the preset of that name.
 
     Raises:
         ConfigError: there is none; the message names the nearest.
     """
-    return PRESETS[closest_name("preset", name, PRESETS)]()
+    return PRESETS.find(name)()

@@ -5,18 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from moevae.config.registry import (
+    ACTIVATIONS,
+    BALANCINGS,
+    BIAS_MOVES,
+    DATASETS,
+    RELEASES,
+    ROUTINGS,
+    SCHEDULES,
+    check_sum,
+    named_in,
+)
 from moevae.config.types import Count, Finite, NonNegative, Positive, Share, Shares
 from moevae.errors import ConfigError
 from moevae.utils.suggest import closest_name, is_text
 
 SCHEMA = 1
 """Version of the configuration's meaning: part of every fingerprint."""
-
-DATASETS = ("digits", "mnist", "fashion-mnist")
-"""Data sets known by name; `npz:PATH` is a user's own."""
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -26,7 +34,7 @@ class DataConfig:
     """Which images, how many, and how grey pixels become what the likelihood sees."""
 
     name: str = "digits"
-    """`digits`, `mnist`, `fashion-mnist`, or `npz:PATH`."""
+    """`digits`, `mnist`, `fashion-mnist`, another data set that is registered, or `npz:PATH`."""
     train_size: Count | None = None
     """Training images kept, a subset fixed by `split_seed`; None keeps all."""
     validation_size: Annotated[int, Field(ge=0)] | None = None
@@ -46,10 +54,10 @@ class DataConfig:
             raise ConfigError("npz: names no file; right would be npz:PATH")
         if not is_text(self.name):
             raise ConfigError(f"{self.name!a}: not UTF-8, and no record can hold such a name")
-        if not self.name.startswith("npz:"):
+        if not (self.name.startswith("npz:") or self.name in DATASETS or self.name in RELEASES):
             if self.name.endswith(".npz"):
                 raise ConfigError(f"unknown data set {self.name!r}: did you mean npz:{self.name}?")
-            closest_name("data set", self.name, (*DATASETS, "npz:PATH"))
+            closest_name("data set", self.name, (*DATASETS, *RELEASES, "npz:PATH"))
         return self
 
 
@@ -77,7 +85,7 @@ class ModelConfig:
     gate_input: Literal["seen", "gray"] = "seen"
     """What the gate looks at: pixels as the likelihood sees them, or gray. Any gate is a valid variational
     distribution over the experts, so bounds on the probability of what is seen stay bounds."""
-    activation: Literal["relu", "sigmoid", "tanh"] = "relu"
+    activation: Annotated[str, named_in(ACTIVATIONS)] = "relu"
     likelihood: Literal["bernoulli", "gaussian", "autoregressive"] = "bernoulli"
     """Of pixels, given z: `bernoulli` and `gaussian` have them independent. In `autoregressive` a pixel is
     Bernoulli, too, and depends on those before it in a window of 7 x 7: a small network of each expert adds
@@ -106,7 +114,7 @@ class ModelConfig:
 class RoutingConfig:
     """How the gate's logits become the weights of the experts."""
 
-    kind: Literal["soft", "hard", "gumbel", "top-k"] = "soft"
+    kind: Annotated[str, named_in(ROUTINGS)] = "soft"
     """`soft` weighs all experts; `hard` is straight-through: one-hot at the likeliest forward, soft gradient;
     `gumbel` is straight-through at an expert drawn by the gate's probabilities (Gumbel-softmax);
     `top-k` is sparse: an image trains `top_k` experts, drawn by the gate's probabilities, and no other."""
@@ -114,7 +122,7 @@ class RoutingConfig:
     """Experts drawn for an image by `top-k` routing; unused by the others."""
     temperature: Positive = 1.0
     """Divides the gate's logits."""
-    schedule: Literal["constant", "linear", "cosine", "exponential", "learned"] = "constant"
+    schedule: Annotated[str, named_in(SCHEDULES, also=("learned",))] = "constant"
     """How the temperature moves from `temperature` to `final_temperature` over training; `learned` starts at
     `temperature` and follows the gradient."""
     final_temperature: Positive = 1.0
@@ -135,9 +143,7 @@ class ObjectiveConfig:
     """alpha: 1 for the negative ELBO, 0 for the competitive objective, negative to reward confident gates."""
     balance_weight: NonNegative = 20.0
     """lambda: strength of the balancing loss, in nats per image."""
-    balancing: Literal[
-        "kl", "importance-cv2", "switch", "sinkhorn", "loss-free", "variance-of-sum", "none"
-    ] = "kl"
+    balancing: Annotated[str, named_in(BALANCINGS, BIAS_MOVES)] = "kl"
     """`kl` is KL(q_bar || pi); moevae/objectives/load_balancing.py has the others, and the scale that all of
     them share but `variance-of-sum`, the 2019 article's, whose strength moves with the batch size."""
     balance_prior: Shares = ()
@@ -146,16 +152,7 @@ class ObjectiveConfig:
     experts_steer_gate: bool = True
     """Whether the experts' losses reach the gate; if not, it learns from information, balancing and
     smoothness alone, and the experts follow it."""
-    smoothness: Literal[
-        "none",
-        "virtual-adversarial",
-        "augment",
-        "both",
-        "neighbors",
-        "stretched-neighbors",
-        "virtual-adversarial+neighbors",
-        "virtual-adversarial+stretched-neighbors",
-    ] = "none"
+    smoothness: Annotated[str, AfterValidator(check_sum)] = "none"
     """The gate's answer must not change inside a small ball around an image (`virtual-adversarial`), or
     under a small shift, rotation and scaling (`augment`), or both; or it must be one and the same for an
     image and its nearest neighbors among the training images (`neighbors`), which may be made wider,
@@ -173,7 +170,7 @@ class TrainConfig:
     epochs: Count = 20
     batch_size: Count = 128
     learning_rate: Positive = 1e-3
-    learning_rate_schedule: Literal["constant", "linear", "cosine", "exponential"] = "constant"
+    learning_rate_schedule: Annotated[str, named_in(SCHEDULES)] = "constant"
     """How the learning rate moves from `learning_rate` to `final_learning_rate`, step by step."""
     final_learning_rate: Positive = 1e-5
     """Learning rate of the last step; unused by the constant schedule."""

@@ -18,7 +18,8 @@ import numpy as np
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from moevae.data.releases import RELEASES, File
+from moevae.config.registry import RELEASES
+from moevae.data.releases import File
 from moevae.errors import ConfigError, DataError
 from moevae.utils.content import read
 from moevae.utils.io import absent, at_home, remove_empty

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from moevae.config.registry import ACTIVATIONS
 from moevae.nn.batch_norm import BatchNorm
 from moevae.nn.layer_specs import Plan
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-}
+ACTIVATIONS.register("relu")(torch.relu)
+ACTIVATIONS.register("sigmoid")(torch.sigmoid)
+ACTIVATIONS.register("tanh")(torch.tanh)
 
 
 class StackedNetwork(nn.Module):

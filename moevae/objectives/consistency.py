@@ -1,10 +1,10 @@
 """Losses that ask the gate for the same answer nearby: zero where it does not change.
 
-A new smoothness is a function of a `Neighborhood` that returns one number an image, [R, B], in nats, and a
-line in SMOOTHNESSES, which says what it needs to know of the training images. For an x' that was made from x
-it is KL(q(k|x) || q(k|x')) with no gradient through q(k|x): what was made learns from the image (Hu, Miyato,
-Tokui, Matsumoto, Sugiyama, 2017, learning discrete representations via information maximizing self-augmented
-training). Two images learn from each other.
+A new consistency term is a function of a `Neighborhood` that returns one number an image, [R, B], in nats. It
+is registered in CONSISTENCY_TERMS with what it needs to know of the training images. For an x' that was made
+from x it is KL(q(k|x) || q(k|x')) with no gradient through q(k|x): what was made learns from the image (Hu,
+Miyato, Tokui, Matsumoto, Sugiyama, 2017, learning discrete representations via information maximizing
+self-augmented training). Two images learn from each other.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from moevae.config.registry import CONSISTENCY_TERMS, SUMS
 from moevae.config.schema import RunConfig
 from moevae.data import neighbors as nearby
 from moevae.data.augmentation import jitter, stretch
@@ -50,6 +51,7 @@ class Neighborhood:
         return kl_categorical(here.transpose(1, 2), there.transpose(1, 2))
 
 
+@CONSISTENCY_TERMS.register("virtual-adversarial", needs_radius=True)
 def virtual_adversarial(around: Neighborhood) -> Tensor:
     """Return the change at the edge of the ball, where one power iteration finds it worst, [R, B].
 
@@ -61,12 +63,14 @@ def virtual_adversarial(around: Neighborhood) -> Tensor:
     return around.change(around.images + around.radius.unsqueeze(-1) * unit(direction))
 
 
+@CONSISTENCY_TERMS.register("augment")
 def augment(around: Neighborhood) -> Tensor:
     """Return the change under a small random shift, rotation and scaling of each image, [R, B]."""
     draws = 2 * around.jitters.uniform(around.images.shape[1], 4) - 1  # [R, B, 4]
     return around.change(jitter(around.images, draws, around.size))
 
 
+@CONSISTENCY_TERMS.register("neighbors", needs_neighbors=True)
 def neighbors(around: Neighborhood) -> Tensor:
     """Return -1/2 log sum_k q(k|x) q(k|x') for one x' of the nearest, [R, B]: 0 where both are sure of one k.
 
@@ -76,6 +80,7 @@ def neighbors(around: Neighborhood) -> Tensor:
     return _agreement(around, around.neighbor())
 
 
+@CONSISTENCY_TERMS.register("stretched-neighbors", needs_neighbors=True)
 def stretched_neighbors(around: Neighborhood) -> Tensor:
     """Return what `neighbors` does for an x' that is made wider or narrower, and higher or lower, [R, B].
 
@@ -92,7 +97,7 @@ def _agreement(around: Neighborhood, other: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ConsistencyTerm:
-    """A smoothness, and what it needs to know of all training images."""
+    """A consistency term, and what it needs to know of all training images."""
 
     loss: Callable[[Neighborhood], Tensor]
     needs_radius: bool = False
@@ -101,20 +106,12 @@ class ConsistencyTerm:
     """Which images are neighbors."""
 
 
-CONSISTENCY_TERMS = {
-    "virtual-adversarial": ConsistencyTerm(virtual_adversarial, needs_radius=True),
-    "augment": ConsistencyTerm(augment),
-    "neighbors": ConsistencyTerm(neighbors, needs_neighbors=True),
-    "stretched-neighbors": ConsistencyTerm(stretched_neighbors, needs_neighbors=True),
-}
-
-SUMS = {"none": (), "both": ("virtual-adversarial", "augment")}
-"""What is added up under a name that has no + in it."""
-
-
 def consistency_terms(name: str) -> tuple[ConsistencyTerm, ...]:
     """Return what `objective.smoothness` adds up."""
-    return tuple(CONSISTENCY_TERMS[part] for part in SUMS.get(name, name.split("+")))
+    return tuple(
+        ConsistencyTerm(CONSISTENCY_TERMS[part], **CONSISTENCY_TERMS.traits(part))
+        for part in SUMS.get(name, name.split("+"))
+    )
 
 
 def consistency_loss(name: str, around: Neighborhood) -> Tensor:

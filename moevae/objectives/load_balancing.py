@@ -1,8 +1,8 @@
 """Losses that keep experts from dying: zero where the batch shares its images as the prior pi does.
 
 A new balancing loss is a function of log q(k|x), [R, K, B], and log pi, [R, K], that returns one number a
-run, [R], and a line in BALANCINGS. One without a loss is a function of the same that returns which way each
-expert's bias in the gate shall move, [R, K], and a line in BIAS_MOVES; its loss is `none`.
+run, [R], registered in BALANCINGS. One without a loss is a function of the same that returns which way each
+expert's bias in the gate shall move, [R, K], registered in BIAS_MOVES.
 
 One scale: where importance is pi_k (1 + d_k) with small d, `kl` and `importance-cv2` are
 sum_k pi_k d_k^2 / 2, and the gradient of both, and of `switch` where the gate is certain, is d_k at q_bar_k.
@@ -17,11 +17,12 @@ chance, for B images: small batches push the gate to share every one of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from moevae.config.registry import BALANCINGS, BIAS_MOVES
 from moevae.config.schema import RunConfig
 from moevae.distributions import kl_categorical
 
@@ -47,11 +48,13 @@ def log_priors(configs: Sequence[RunConfig], experts: int | None = None) -> Tens
     return torch.tensor(priors, dtype=torch.float64).log().log_softmax(-1)
 
 
+@BALANCINGS.register("kl")
 def kl_to_prior(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     """Return KL(q_bar || pi) in nats, between 0 and -ln min pi: ln K where pi is uniform."""
     return kl_categorical(log_importance(log_probs), log_prior)
 
 
+@BALANCINGS.register("importance-cv2")
 def importance_cv2(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     """Return half the squared coefficient of variation of the importance relative to the prior, CV^2 / 2.
 
@@ -62,6 +65,7 @@ def importance_cv2(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     return (log_prior.exp() * (relative - 1).square()).sum(-1) / 2
 
 
+@BALANCINGS.register("variance-of-sum")
 def variance_of_sum(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     """Return Var_k(sum over the batch of q(k|x)), biased, as the 2019 article has it.
 
@@ -71,6 +75,7 @@ def variance_of_sum(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     return 2 * even**2 * importance_cv2(log_probs, log_prior)
 
 
+@BALANCINGS.register("switch")
 def switch(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     """Return sum_k load_k q_bar_k / pi_k - 1, the load without a gradient: K sum_k f_k P_k - 1.
 
@@ -88,6 +93,7 @@ def load_of(log_probs: Tensor) -> Tensor:
     return torch.zeros_like(log_probs).scatter(1, chosen, 1.0).mean(-1)
 
 
+@BALANCINGS.register("sinkhorn")
 def sinkhorn(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     """Return E_x KL(s(k|x) || q(k|x)) in nats, s being the nearest answers that share the batch as pi does.
 
@@ -106,22 +112,13 @@ def sinkhorn(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     return kl_categorical(target.transpose(1, 2), log_probs.transpose(1, 2)).mean(-1)
 
 
+@BALANCINGS.register("none")
 def none(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     """Return zero: nothing keeps the experts alive."""
     return log_probs.new_zeros(log_probs.shape[0])
 
 
-BALANCINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "kl": kl_to_prior,
-    "importance-cv2": importance_cv2,
-    "switch": switch,
-    "sinkhorn": sinkhorn,
-    "loss-free": none,
-    "variance-of-sum": variance_of_sum,
-    "none": none,
-}
-
-
+@BIAS_MOVES.register("loss-free")
 def toward_missing_load(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     """Return which way each expert's bias moves, [R, K]: sign(pi - load), 0 within half an image.
 
@@ -132,6 +129,3 @@ def toward_missing_load(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     """
     missing = log_prior.exp() - load_of(log_probs)
     return (missing * log_probs.shape[-1]).round().sign()
-
-
-BIAS_MOVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"loss-free": toward_missing_load}

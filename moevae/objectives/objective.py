@@ -21,12 +21,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from moevae.config.registry import BALANCINGS, BIAS_MOVES, ROUTINGS
 from moevae.config.schema import RunConfig
 from moevae.distributions import kl_categorical
 from moevae.models.mixture import MixtureTerms, SparseMixtureTerms
 from moevae.objectives.bounds import log_responsibilities, tight_elbo
-from moevae.objectives.load_balancing import BALANCINGS, BIAS_MOVES, BIAS_STEP, log_importance, log_priors
-from moevae.objectives.routing import ROUTINGS, sampled_cost, soft
+from moevae.objectives.load_balancing import BIAS_STEP, log_importance, log_priors, none
+from moevae.objectives.routing import sampled_cost
 
 
 def gate_information(log_probs: Tensor) -> Tensor:
@@ -64,10 +65,9 @@ class Objective:
             device: where the terms are.
             experts: how many there are at present; None: as many as configured.
         """
-        # Terms of all experts under sparse routing come from given assignments: their weights are given too.
-        self.route = ROUTINGS.get(configs[0].routing.kind, soft)
+        self.route = ROUTINGS[configs[0].routing.kind]
         self.by_posterior = configs[0].objective.responsibilities == "posterior"
-        self.balance = BALANCINGS[configs[0].objective.balancing]
+        self.balance = BALANCINGS.get(configs[0].objective.balancing, none)
         self.bias_move = BIAS_MOVES.get(configs[0].objective.balancing)
         self.log_prior = log_priors(configs, experts).to(device, torch.float32)
         self.experts_steer_gate = configs[0].objective.experts_steer_gate

@@ -1,23 +1,25 @@
 """How the gate's probabilities become the weights of the experts in the objective.
 
-A new routing is a function of log q(k|x), [R, K, B], and of draws uniform on [0, 1), [R, K, B], that only a
-random one is given. It returns weights, [R, K, B], and has a line in ROUTINGS.
+A new routing is a function, registered in ROUTINGS, of log q(k|x), [R, K, B], and of draws uniform on [0, 1),
+[R, K, B], that it may ignore. It returns weights, [R, K, B].
 Sparse routing computes drawn experts alone, and has a cost of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
+from moevae.config.registry import ROUTINGS
 
+
+@ROUTINGS.register("soft")
 def soft(log_probs: Tensor, uniform: Tensor | None = None) -> Tensor:
     """Weigh every expert by its probability."""
     return log_probs.exp()
 
 
+@ROUTINGS.register("hard")
 def hard(log_probs: Tensor, uniform: Tensor | None = None) -> Tensor:
     """Straight-through: one-hot at the likeliest expert going forward, the soft gradient going back.
 
@@ -30,6 +32,7 @@ def hard(log_probs: Tensor, uniform: Tensor | None = None) -> Tensor:
     return chosen + (probs - probs.detach())
 
 
+@ROUTINGS.register("gumbel")
 def gumbel(log_probs: Tensor, uniform: Tensor) -> Tensor:
     """Straight-through: one-hot at an expert drawn by its probability, a relaxed draw's gradient going back.
 
@@ -41,8 +44,13 @@ def gumbel(log_probs: Tensor, uniform: Tensor) -> Tensor:
     return hard((log_probs + noise).log_softmax(1))
 
 
-ROUTINGS: dict[str, Callable[..., Tensor]] = {"soft": soft, "hard": hard, "gumbel": gumbel}
-"""Where all experts are computed."""
+@ROUTINGS.register("top-k")
+def given(log_probs: Tensor, uniform: Tensor | None = None) -> Tensor:
+    """Weigh every expert by its probability, where sparse routing computes all of them.
+
+    It does so for given assignments alone; the cost of drawn experts is `sampled_cost`.
+    """
+    return log_probs.exp()
 
 
 def sampled_cost(log_probs: Tensor, chosen: Tensor, expert_elbo: Tensor) -> Tensor:

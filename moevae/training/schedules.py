@@ -1,23 +1,44 @@
-"""How a gate's temperature and the learning rate move over training."""
+"""How a gate's temperature and the learning rate move over training.
+
+A schedule is a function of the first value, the last value and the progress in [0, 1], registered in
+SCHEDULES. The setting `routing.schedule` also takes `learned`, which is no function of progress.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
+from moevae.config.registry import SCHEDULES
 from moevae.config.schema import RoutingConfig, RunConfig, TrainConfig
 from moevae.models.gate import Gate
 from moevae.utils.devices import sent
 
-SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
-    "constant": lambda start, end, progress: start,
-    "linear": lambda start, end, progress: start + (end - start) * progress,
-    "cosine": lambda start, end, progress: end + (start - end) * (1 + math.cos(math.pi * progress)) / 2,
-    "exponential": lambda start, end, progress: start * (end / start) ** progress,
-}
-"""Each maps (first value, last value, progress in [0, 1]) to a value."""
+
+@SCHEDULES.register("constant")
+def constant(start: float, end: float, progress: float) -> float:
+    """Return `start`."""
+    return start
+
+
+@SCHEDULES.register("linear")
+def linear(start: float, end: float, progress: float) -> float:
+    """Return the value on the straight line from `start` to `end`."""
+    return start + (end - start) * progress
+
+
+@SCHEDULES.register("cosine")
+def cosine(start: float, end: float, progress: float) -> float:
+    """Return the value on half a cosine wave, level at both ends."""
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@SCHEDULES.register("exponential")
+def exponential(start: float, end: float, progress: float) -> float:
+    """Return the value that changes by the same factor in equal steps."""
+    return start * (end / start) ** progress
 
 
 def temperature(routing: RoutingConfig, progress: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from moevae.errors import ConfigError
 from moevae.utils.content import shortened
@@ -30,6 +30,10 @@ def closest_name(what: str, given: str, valid: Iterable[str]) -> str:
     options = list(valid)
     if given in options:
         return given
+    raise ConfigError(f"unknown {what} {shortened(repr(given))}: {hint(given, options)}")
+
+
+def hint(given: str, options: Sequence[str]) -> str:
+    """Return a question that names the nearest valid name, or all of them where none is near."""
     close = difflib.get_close_matches(given[:_LONGEST], options, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"valid: {', '.join(options)}"
-    raise ConfigError(f"unknown {what} {shortened(repr(given))}: {hint}")
+    return f"did you mean {close[0]}?" if close else f"valid: {', '.join(options)}"

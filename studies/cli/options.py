@@ -16,6 +16,7 @@ from moevae.config.schema import DataConfig
 from moevae.errors import ConfigError
 from studies.execution.config import ExecutionConfig
 from studies.records.origins import Origins, code, own_files
+from studies.search.registry import PRUNERS, SAMPLERS, SPACES
 
 ABLATE = """Run a study: every cell of its profile with every seed, each exactly once.
 
@@ -122,6 +123,10 @@ Folder = Annotated[Path, arg(metavar="DIR")]
 Flag = Annotated[bool, arg(help_behavior_hint="")]
 
 
+def _one_of(what: str, names: Iterable[str]) -> str:
+    return f"{what}: one of {', '.join(names)}."
+
+
 def _optional(metavar: str, hint: str) -> Any:
     return arg(metavar=metavar, help_behavior_hint=f"(default: {hint})")
 
@@ -181,8 +186,7 @@ class Ablate:
 class Search:
     """What the command `search` was given."""
 
-    space: Annotated[str, arg(metavar="NAME")] = "gate"
-    """Which settings to search: gate, training, sizes, or all."""
+    space: Annotated[str, arg(metavar="NAME", help=_one_of("Which settings to search", SPACES))] = "gate"
     preset: Annotated[str, arg(metavar="NAME")] = "digits"
     """Settings to start from, such as digits or mnist (`python -m moevae info` lists them)."""
     profile: Annotated[str | None, _optional("NAME", "the preset")] = None
@@ -195,10 +199,12 @@ class Search:
     """Begin no trial after this long, such as 90s, 30m or 2h."""
     seeds: Annotated[str, arg(metavar="N|A,B,..")] = "2"
     """Of every trial: how many (2 means 0 and 1), or which."""
-    sampler: Literal["tpe", "gp", "nsga2", "random"] = "tpe"
-    """How the next trial is picked."""
-    pruner: Literal["median", "halving", "hyperband", "none"] = "median"
-    """Which trials are stopped early."""
+    sampler: Annotated[str, arg(metavar="NAME", help=_one_of("How the next trial is picked", SAMPLERS))] = (
+        "tpe"
+    )
+    pruner: Annotated[str, arg(metavar="NAME", help=_one_of("Which trials are stopped early", PRUNERS))] = (
+        "median"
+    )
     set: Settings = ()
     """Change a setting, such as train.epochs=5; a KEY of the space is fixed at VALUE."""
     name: Annotated[str | None, _optional("STUDY", "made of the above")] = None

@@ -22,6 +22,7 @@ from moevae.data.datasets import load_labels
 from moevae.errors import ConfigError, DataError
 from moevae.training import snapshots
 from moevae.utils.io import why_unwritable
+from moevae.utils.suggest import closest_name
 from studies.cli import options as cli_options
 from studies.cli.options import Search as Options
 from studies.cli.search_progress import watching
@@ -34,6 +35,7 @@ from studies.search import export
 from studies.search import search as searches
 from studies.search.driver import Budget, Found, run_search
 from studies.search.objectives import ORACLE, describe_objectives
+from studies.search.registry import PRUNERS, SAMPLERS
 from studies.search.search import Search
 from studies.storage import open as storage
 from studies.utils.formatting import count
@@ -44,6 +46,8 @@ SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 def search(options: Options, *, again: str) -> int:
     """Run a search and write its report; `again` is the command that resumes it."""
+    closest_name("sampler", options.sampler, SAMPLERS)
+    closest_name("pruner", options.pruner, PRUNERS)
     asked = searches.load_search(
         options.space,
         preset=options.preset,

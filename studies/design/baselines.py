@@ -1,8 +1,8 @@
 """The methods that stand beside the model: same images, same seeds, same record.
 
 A new baseline is a function of `studies.execution.baseline_fit.BaselineContext` that returns a
-`studies.execution.baseline_fit.BaselineResult`, and an entry in BASELINES. Nothing heavy is imported until
-one is fitted.
+`studies.execution.baseline_fit.BaselineResult`, registered in BASELINES by its path. Nothing
+heavy is imported until one is fitted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from moevae.config.overrides import lookup
 from moevae.config.schema import DataConfig, RunConfig
 from moevae.errors import ConfigError
+from moevae.utils.registry import Registry
 from moevae.utils.suggest import closest_name
 from studies.records.schema import Method
 
@@ -38,12 +39,18 @@ class Baseline:
         return self.method.model_copy(update={"settings": self.method.settings | own}) if own else self.method
 
 
-BASELINES: dict[str, Baseline] = {
-    "kmeans": Baseline(
+BASELINES: Registry[Baseline] = Registry(
+    "BASELINES", "baseline", "studies.design.baselines", group="moevae.baselines"
+)
+
+BASELINES.register("kmeans")(
+    Baseline(
         Method(name="k-means on pixels", settings={"pixels": "gray", "n_init": 10}),
         "studies.baselines.clustering:kmeans",
-    ),
-    "pca-gmm": Baseline(
+    )
+)
+BASELINES.register("pca-gmm")(
+    Baseline(
         Method(
             name="PCA + Gaussian mixture",
             settings={
@@ -55,15 +62,19 @@ BASELINES: dict[str, Baseline] = {
         ),
         "studies.baselines.clustering:pca_gmm",
         fixed={"components": "model.latent_dim"},
-    ),
-    "vae-kmeans": Baseline(
+    )
+)
+BASELINES.register("vae-kmeans")(
+    Baseline(
         Method(
             name="one VAE + k-means",
             settings={"size": "as many parameters as the gate and all experts", "n_init": 10},
         ),
         "studies.baselines.single_vae:vae_kmeans",
-    ),
-    "vae-gmm": Baseline(
+    )
+)
+BASELINES.register("vae-gmm")(
+    Baseline(
         Method(
             name="one VAE + Gaussian mixture",
             settings={
@@ -73,14 +84,18 @@ BASELINES: dict[str, Baseline] = {
             },
         ),
         "studies.baselines.single_vae:vae_gmm",
-    ),
-    "random-gate": Baseline(
+    )
+)
+BASELINES.register("random-gate")(
+    Baseline(
         Method(
             name="random fixed gate", settings={"gate": "one expert an image, drawn once and never trained"}
         ),
         "studies.baselines.fixed_gate:random_gate",
-    ),
-    "oracle-experts": Baseline(
+    )
+)
+BASELINES.register("oracle-experts")(
+    Baseline(
         Method(
             name="experts trained on the true labels",
             settings={
@@ -91,18 +106,22 @@ BASELINES: dict[str, Baseline] = {
             oracle=True,
         ),
         "studies.baselines.fixed_gate:oracle_experts",
-    ),
-    "clustpy-vade": Baseline(
+    )
+)
+BASELINES.register("clustpy-vade")(
+    Baseline(
         Method(name="VaDE (ClustPy)", settings={"pixels": "gray", "others": "the package's defaults"}),
         "studies.baselines.clustpy:vade",
         package="clustpy",
-    ),
-    "clustpy-dec": Baseline(
+    )
+)
+BASELINES.register("clustpy-dec")(
+    Baseline(
         Method(name="DEC (ClustPy)", settings={"pixels": "gray", "others": "the package's defaults"}),
         "studies.baselines.clustpy:dec",
         package="clustpy",
-    ),
-}
+    )
+)
 
 
 def of_method(method: Method) -> Baseline:

@@ -292,8 +292,8 @@ def run_search(
         budget: how many trials, or how long.
         workforce: where trials run.
         watch: is told how it goes.
-        sampler: a name from `attempts.SAMPLERS`.
-        pruner: a name from `attempts.PRUNERS`; with several objectives nothing is pruned.
+        sampler: a name in SAMPLERS.
+        pruner: a name in PRUNERS; with several objectives nothing is pruned.
         storage_url: Optuna's storage; a SQLite file in the folder if None.
         preflight: is given the base before anything is written, and raises what a person can mend.
         lost: makes the outcomes of runs that raised or whose worker died too often; without it the search

@@ -7,7 +7,8 @@ from typing import Any
 
 import tomli_w
 
-from moevae.config import overrides, presets
+from moevae.config import overrides
+from moevae.config.registry import PRESETS
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
 from moevae.utils.io import write_atomically
@@ -48,7 +49,7 @@ def write_profile(path: Path, search: Search, cell: Cell, trial: int) -> None:
 
 def _nearest_preset(config: RunConfig) -> tuple[str, dict[str, Any]]:
     """Return the preset that a configuration differs from least, and what is different."""
-    differences = {name: _difference(config, make()) for name, make in presets.PRESETS.items()}
+    differences = {name: _difference(config, make()) for name, make in PRESETS.items()}
     name = min(differences, key=lambda name: len(differences[name]))
     return name, differences[name]
 

@@ -12,37 +12,37 @@ from optuna.trial import create_trial
 from moevae.config import overrides
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
-from moevae.utils.suggest import closest_name
+from studies.search.registry import SPACES
 
 Space = Mapping[str, BaseDistribution]
 """By dotted key. Lists are choices written as JSON, such as "[64]": Optuna keeps no lists."""
 
-GATE: Space = {
-    "routing.kind": CategoricalDistribution(["soft", "hard"]),
-    "routing.temperature": FloatDistribution(0.1, 10.0, log=True),
-    "objective.balance_weight": FloatDistribution(0.1, 100.0, log=True),
-    "objective.information_weight": FloatDistribution(-1.0, 1.0),
-}
+GATE: Space = SPACES.register("gate")(
+    {
+        "routing.kind": CategoricalDistribution(["soft", "hard"]),
+        "routing.temperature": FloatDistribution(0.1, 10.0, log=True),
+        "objective.balance_weight": FloatDistribution(0.1, 100.0, log=True),
+        "objective.information_weight": FloatDistribution(-1.0, 1.0),
+    }
+)
 
-TRAINING: Space = {
-    "train.learning_rate": FloatDistribution(1e-4, 3e-2, log=True),
-    "train.batch_size": IntDistribution(32, 512, step=32),
-}
+TRAINING: Space = SPACES.register("training")(
+    {
+        "train.learning_rate": FloatDistribution(1e-4, 3e-2, log=True),
+        "train.batch_size": IntDistribution(32, 512, step=32),
+    }
+)
 
-SIZES: Space = {
-    "model.num_experts": IntDistribution(2, 30),
-    "model.latent_dim": IntDistribution(2, 32, log=True),
-    "model.expert_hidden": CategoricalDistribution(["[32]", "[64]", "[128]", "[256]"]),
-    "model.gate_hidden": CategoricalDistribution(["[32]", "[64]", "[128]", "[256]"]),
-}
+SIZES: Space = SPACES.register("sizes")(
+    {
+        "model.num_experts": IntDistribution(2, 30),
+        "model.latent_dim": IntDistribution(2, 32, log=True),
+        "model.expert_hidden": CategoricalDistribution(["[32]", "[64]", "[128]", "[256]"]),
+        "model.gate_hidden": CategoricalDistribution(["[32]", "[64]", "[128]", "[256]"]),
+    }
+)
 
-SPACES: dict[str, Space] = {
-    "gate": GATE,
-    "training": TRAINING,
-    "sizes": SIZES,
-    "all": {**GATE, **TRAINING, **SIZES},
-}
-"""What decides the images or their likelihood is in none of them: bounds would not compare."""
+SPACES.register("all")({**GATE, **TRAINING, **SIZES})
 
 
 def space(name: str) -> Space:
@@ -51,7 +51,7 @@ def space(name: str) -> Space:
     Raises:
         ConfigError: there is none; the message names the nearest.
     """
-    return SPACES[closest_name("space", name, SPACES)]
+    return SPACES.find(name)
 
 
 def without(space: Space, fixed: Mapping[str, Any]) -> Space:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -20,26 +20,23 @@ from studies.design.design import Cell
 from studies.records.schema import Record
 from studies.search import spaces
 from studies.search.objectives import ORACLE
+from studies.search.registry import PRUNERS, SAMPLERS
 from studies.search.search import Search
 from studies.storage import ownership
 from studies.storage.open import with_retries
 from studies.storage.study_sync import curve, tally
 
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "tpe": lambda seed: TPESampler(seed=seed),
-    "gp": lambda seed: GPSampler(seed=seed, warn_independent_sampling=False),
-    "nsga2": lambda seed: NSGAIISampler(seed=seed),
-    "random": lambda seed: RandomSampler(seed=seed),
-}
-"""How the next trial is picked; each takes a seed."""
+SAMPLERS.register("tpe")(lambda seed: TPESampler(seed=seed))
+SAMPLERS.register("gp")(lambda seed: GPSampler(seed=seed, warn_independent_sampling=False))
+SAMPLERS.register("nsga2")(lambda seed: NSGAIISampler(seed=seed))
+SAMPLERS.register("random")(lambda seed: RandomSampler(seed=seed))
 
-PRUNERS: dict[str, Callable[[int], BasePruner]] = {
-    "median": lambda epochs: MedianPruner(n_startup_trials=5, n_warmup_steps=epochs // 5),
-    "halving": lambda epochs: SuccessiveHalvingPruner(min_resource=max(1, epochs // 16)),
-    "hyperband": lambda epochs: HyperbandPruner(min_resource=max(1, epochs // 16), max_resource=epochs),
-    "none": lambda epochs: NopPruner(),
-}
-"""Which trials are stopped early; each takes the number of epochs."""
+PRUNERS.register("median")(lambda epochs: MedianPruner(n_startup_trials=5, n_warmup_steps=epochs // 5))
+PRUNERS.register("halving")(lambda epochs: SuccessiveHalvingPruner(min_resource=max(1, epochs // 16)))
+PRUNERS.register("hyperband")(
+    lambda epochs: HyperbandPruner(min_resource=max(1, epochs // 16), max_resource=epochs)
+)
+PRUNERS.register("none")(lambda epochs: NopPruner())
 
 
 @dataclass(frozen=True)
@@ -74,8 +71,8 @@ class SearchTrials:
         self._storage = storage
         self._search = search
         self._folder = folder
-        self._pruner = PRUNERS[pruner](search.base.train.epochs)
-        self._sampler = SAMPLERS[sampler]
+        self._pruner = PRUNERS.find(pruner)(search.base.train.epochs)
+        self._sampler = SAMPLERS.find(sampler)
 
     def reconcile(self, listed: Sequence[Cell], recorded: Mapping[str, Sequence[Record]]) -> None:
         """Make the trials say what the records say.

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from moevae.config import overrides
-from moevae.config.presets import PRESETS
+from moevae.config.registry import PRESETS
 from studies.analysis import cell_stats
 from studies.analysis.study import Study
 from studies.report import markdown

@@ -7,8 +7,8 @@ import pytest
 
 from moevae.config.objectives import member
 from moevae.config.overrides import lookup
-from moevae.config.presets import PRESETS, preset
-from moevae.config.schema import DATASETS
+from moevae.config.presets import preset
+from moevae.config.registry import DATASETS, PRESETS, RELEASES
 from moevae.data.datasets import load_images
 from moevae.errors import ConfigError
 from moevae.models.mixture import Mixture
@@ -73,7 +73,7 @@ def _parameters(sizes):
 
 
 def test_the_presets_named_after_data_are_the_competitive_member_on_drawn_pixels():
-    for name in PRESETS.keys() & set(DATASETS):
+    for name in PRESETS.keys() & (DATASETS.keys() | RELEASES.keys()):
         config = preset(name)
         assert member(config.objective) == "competitive"
         assert (config.objective.balance_weight, config.objective.balancing) == (20.0, "kl")

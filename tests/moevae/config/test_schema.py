@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from moevae.config.objectives import MEMBERS, member
 from moevae.config.overrides import fingerprint, from_dict, keys, lookup, override, to_dict
-from moevae.config.presets import PRESETS, preset
+from moevae.config.presets import preset
+from moevae.config.registry import PRESETS
 from moevae.config.schema import PER_RUN, ObjectiveConfig, RunConfig, population_key
 from moevae.errors import ConfigError
 

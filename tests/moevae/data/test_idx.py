@@ -12,10 +12,10 @@ import pytest
 import torch
 from refusals import message_of
 
+from moevae.config.registry import RELEASES
 from moevae.config.schema import DataConfig
 from moevae.data import idx
 from moevae.data.datasets import load_images, load_labels
-from moevae.data.releases import RELEASES
 from moevae.errors import DataError
 
 IMAGES, TEST_IMAGES = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"

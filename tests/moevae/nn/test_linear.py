@@ -8,9 +8,10 @@ import torch
 from small import each_bias, normal
 from torch.nn import functional
 
+from moevae.config.registry import ACTIVATIONS
 from moevae.nn.layer_specs import perceptron
 from moevae.nn.linear import StackedLinear
-from moevae.nn.sequential import ACTIVATIONS, BranchingNetwork, StackedNetwork
+from moevae.nn.sequential import BranchingNetwork, StackedNetwork
 from moevae.nn.stacked import reset
 from moevae.utils.rng import generator
 

@@ -1,7 +1,6 @@
 """Smoothness: the gate's answer nearby, against closed forms, brute force and torch's own moves."""
 
 import math
-from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ from small import normal
 from torch import distributions
 
 from moevae.config import overrides, schema
+from moevae.config.registry import CONSISTENCY_TERMS
 from moevae.data.augmentation import ROTATION, SHIFT, STRETCH, jitter, stretch
 from moevae.data.neighbors import nearest_neighbors
 from moevae.models.gate import gate_log_probs
@@ -25,7 +25,12 @@ from moevae.utils.rng import RunGenerators
 
 SIDE, EXPERTS, BATCH = 10, 3, 6
 PIXELS = SIDE * SIDE
-SMOOTH = sorted(set(get_args(get_type_hints(schema.ObjectiveConfig)["smoothness"])) - {"none"})
+SMOOTH = [
+    *CONSISTENCY_TERMS,
+    "both",
+    "virtual-adversarial+neighbors",
+    "virtual-adversarial+stretched-neighbors",
+]
 
 
 def neighborhood(weight, images, radius, seeds=(1, 2)):
@@ -54,7 +59,7 @@ def test_between_two_experts_the_worst_direction_is_that_of_their_weights():
     weight, images, radius = random(experts=2)
     around = neighborhood(weight, images, radius)
     axis = torch.nn.functional.normalize(weight[:, :, 1] - weight[:, :, 0], dim=1).unsqueeze(1)
-    ends = [kl(around.log_probs, around.ask(images + sign * axis)) for sign in (1, -1)]
+    ends = [kl(around.log_probs, around.gate_log_probs_of(images + sign * axis)) for sign in (1, -1)]
     found = virtual_adversarial(around)
     # One of the two ends, whichever side the first guess lay on.
     nearest = torch.stack([(found - end).abs() for end in ends]).amin(0)
@@ -98,7 +103,7 @@ def test_neighbors_are_smooth_by_the_chance_that_both_get_one_expert():
     chance = (q * q.flip(1)).sum(-1)
     torch.testing.assert_close(neighbors(around).double(), -chance.log() / 2, rtol=0, atol=1e-5)
     sure = gate_log_probs(torch.eye(EXPERTS)[None, :, :1].expand(1, EXPERTS, 4) * 1e4, torch.ones(1))
-    agreed = Neighborhood(**{**vars(around), "log_probs": sure, "ask": lambda _: sure})
+    agreed = Neighborhood(**{**vars(around), "log_probs": sure, "gate_log_probs_of": lambda _: sure})
     assert torch.equal(neighbors(agreed), torch.zeros(1, 4))
 
 

@@ -14,12 +14,12 @@ from torch import nn
 from moevae.config.objectives import member
 from moevae.config.overrides import override
 from moevae.config.presets import seed2019
+from moevae.config.registry import BALANCINGS, BIAS_MOVES, ROUTINGS
 from moevae.models.mixture import Mixture, MixtureTerms
 from moevae.nn.linear import StackedLinear
 from moevae.objectives.bounds import log_responsibilities, mixture_elbo
-from moevae.objectives.load_balancing import BALANCINGS, kl_to_prior, log_priors
+from moevae.objectives.load_balancing import kl_to_prior, log_priors
 from moevae.objectives.objective import Objective, gate_information
-from moevae.objectives.routing import ROUTINGS
 
 PIXELS = HEIGHT * WIDTH
 BATCH = 12
@@ -170,7 +170,7 @@ def test_one_expert_is_a_plain_vae():
 
 
 @pytest.mark.parametrize("kind", sorted(ROUTINGS))
-@pytest.mark.parametrize("balancing", sorted(BALANCINGS))
+@pytest.mark.parametrize("balancing", sorted(BALANCINGS.keys() | BIAS_MOVES.keys()))
 def test_names_of_experts_do_not_matter(kind, balancing):
     run = config(
         ODD

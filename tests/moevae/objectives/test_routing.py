@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from small import normal
 from torch.nn import functional
 
+from moevae.config.registry import ROUTINGS
 from moevae.models.dispatch import draw_experts
-from moevae.objectives.routing import ROUTINGS, gumbel, hard, sampled_cost, soft
+from moevae.objectives.routing import gumbel, hard, sampled_cost, soft
 
 
 @given(st.integers(1, 9), st.floats(0, 200), st.integers(0, 10**6), st.sampled_from(sorted(ROUTINGS)))

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moevae.config.registry import SCHEDULES
 from moevae.config.schema import RoutingConfig
-from moevae.training.schedules import SCHEDULES, temperature
+from moevae.training.schedules import temperature
 
 POSITIVE = st.floats(1e-3, 1e3)
 MOVING = sorted(SCHEDULES.keys() - {"constant"})
@@ -44,8 +45,3 @@ def test_constant_ignores_the_final_temperature():
 )
 def test_curve(kind, progress, expected):
     assert temperature(routing(kind, 4.0, 1.0), progress) == pytest.approx(expected)
-
-
-def test_every_schedule_of_the_configuration_is_there():
-    literal = RoutingConfig.__pydantic_fields__["schedule"].annotation
-    assert set(literal.__args__) == {*SCHEDULES, "learned"}

@@ -327,7 +327,9 @@ def test_a_baseline_computes_with_as_many_threads_as_it_is_given(monkeypatch):
 
     monkeypatch.setattr("studies.baselines.clustering.looked_at", kmeans, raising=False)
     monkeypatch.setitem(
-        BASELINES, "kmeans", replace(BASELINES["kmeans"], function="studies.baselines.clustering:looked_at")
+        BASELINES._entries,
+        "kmeans",
+        replace(BASELINES["kmeans"], function="studies.baselines.clustering:looked_at"),
     )
     with threadpool_limits(2):
         fit(BASELINES["kmeans"].method, RUN, ExecutionConfig(device="cpu", threads=1))

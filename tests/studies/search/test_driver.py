@@ -16,7 +16,8 @@ from studies.records import schema, store, study_file
 from studies.report.build import write_report
 from studies.search import search as searches
 from studies.search.driver import Budget
-from studies.search.trials import PRUNERS, SAMPLERS, SearchTrials
+from studies.search.registry import PRUNERS, SAMPLERS
+from studies.search.trials import SearchTrials
 from studies.storage import open as storage
 from studies.testing import synthetic, toys
 from studies.testing.toy_searches import FAST, Climb, Silent, go

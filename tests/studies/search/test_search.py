@@ -11,6 +11,7 @@ from studies.analysis import selection
 from studies.design import design as designs
 from studies.search import export, objectives, spaces
 from studies.search import search as searches
+from studies.search.registry import SPACES
 from studies.storage import open as storage
 from studies.testing.toy_searches import FAST, Climb, go
 
@@ -93,7 +94,7 @@ def test_objectives_are_named_as_the_reports_rules_are():
     assert all(each.oracle == (each.name in ("acc", "nmi", "ari")) for each in objectives.OBJECTIVES.values())
 
 
-@pytest.mark.parametrize("name", spaces.SPACES)
+@pytest.mark.parametrize("name", SPACES)
 def test_every_corner_of_a_space_is_a_configuration(name):
     """Both ends of every range, and all choices, one key at a time."""
     search = searches.load_search(name)

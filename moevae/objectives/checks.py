@@ -1,0 +1,172 @@
+"""Checks of the laws that every routing, balancing loss, bias move and consistency term obeys.
+
+Call them on a function of your own, in a test, before you register it:
+
+    def test_my_routing():
+        check_routing(my_routing)
+
+Each check raises AssertionError with the law that is broken. Shapes: R runs, B batch, K experts, D pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from moevae.objectives.consistency import Neighborhood
+from moevae.utils.rng import RunGenerators
+
+RUNS, EXPERTS, BATCH, SIDE = 2, 5, 12, 6
+ORDER = [3, 0, 4, 1, 2]
+DEAD = -1e4
+"""Logit of an expert that no image reaches."""
+
+
+def check_routing(route: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Check that weights are shares, finite with a dead expert, and follow the order of the experts.
+
+    Args:
+        route: from log q(k|x), [R, K, B], and draws uniform on [0, 1), [R, K, B], to weights, [R, K, B].
+
+    Raises:
+        AssertionError: a law is broken; the message names it.
+    """
+    uniform, value = torch.rand(RUNS, EXPERTS, BATCH, generator=_random(1)), _normal(EXPERTS, BATCH, seed=2)
+    for logits in _gates():
+        log_probs = logits.log_softmax(1)
+        weights = route(log_probs, uniform)
+        _check_shape(weights, log_probs.shape)
+        _law(bool((weights >= 0).all()), "weights are not negative")
+        _close(weights.sum(1), torch.ones(RUNS, BATCH), "weights of an image sum to one")
+        _close(
+            route(log_probs[:, ORDER], uniform[:, ORDER]),
+            weights[:, ORDER],
+            "weights follow the experts when these change places",
+        )
+        alone = [route(log_probs[[run]], uniform[[run]]) for run in range(RUNS)]
+        _close(torch.cat(alone), weights, "a run has the weights that it has alone")
+        _check_gradient((weights * value).sum(), logits)
+
+
+def check_load_balancing(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Check that a loss is finite with a dead expert, and blind to the order of experts and to other runs.
+
+    Args:
+        loss: from log q(k|x), [R, K, B], and log pi, [R, K], to one number a run, [R].
+
+    Raises:
+        AssertionError: a law is broken; the message names it.
+    """
+    for logits in _gates():
+        log_probs = logits.log_softmax(1)
+        _check_gradient(_checked_of_runs(loss, log_probs, permuted=False).sum(), logits)
+
+
+def check_bias_move(move: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Check that a move of biases is finite with a dead expert, and follows the order of the experts.
+
+    Args:
+        move: from log q(k|x), [R, K, B], and log pi, [R, K], to the way of each bias, [R, K].
+
+    Raises:
+        AssertionError: a law is broken; the message names it.
+    """
+    for logits in _gates():
+        moved = _checked_of_runs(move, logits.log_softmax(1), permuted=True)
+        _law(not moved.requires_grad, "a move of biases has no gradient")
+
+
+def check_consistency(term: Callable[[Neighborhood], Tensor]) -> None:
+    """Check that a term is finite with a dead expert, blind to the order of experts, and has a gradient.
+
+    Args:
+        term: from a Neighborhood to one number an image, [R, B].
+
+    Raises:
+        AssertionError: a law is broken; the message names it.
+    """
+    for dead in (False, True):
+        weight = (0.3 * _normal(SIDE * SIDE, EXPERTS, seed=3)).requires_grad_()
+        bias = torch.zeros(RUNS, EXPERTS)
+        bias[:, 0] = DEAD if dead else 0.0
+        value = term(_neighborhood(weight, bias))
+        _check_shape(value, torch.Size((RUNS, BATCH)))
+        renamed = term(_neighborhood(weight[..., ORDER], bias[:, ORDER]))
+        _close(renamed, value, "the loss is the same when experts change places")
+        _check_gradient(value.sum(), weight)
+
+
+def _checked_of_runs(
+    function: Callable[[Tensor, Tensor], Tensor], log_probs: Tensor, permuted: bool
+) -> Tensor:
+    """Return what a function of log q and log pi gives; `permuted` where it gives a number an expert."""
+    shares = torch.arange(1.0, EXPERTS + 1)
+    log_prior = (shares / shares.sum()).log().expand(RUNS, EXPERTS)
+    value = function(log_probs, log_prior)
+    _check_shape(value, torch.Size((RUNS, EXPERTS) if permuted else (RUNS,)))
+    expected = value[:, ORDER] if permuted else value
+    law = "follows the experts" if permuted else "is the same"
+    found = function(log_probs[:, ORDER], log_prior[:, ORDER])
+    _close(found, expected, f"the value {law} when experts change places")
+    alone = [function(log_probs[[run]], log_prior[[run]]) for run in range(RUNS)]
+    _close(torch.cat(alone), value, "a run has the value that it has alone")
+    return value
+
+
+def _gates() -> Iterator[Tensor]:
+    """Yield logits, [R, K, B]: of a gate that is unsure, of one that is sure, and with a dead expert."""
+    for scale, dead in ((1.0, False), (30.0, False), (1.0, True)):
+        logits = scale * _normal(EXPERTS, BATCH, seed=0)
+        if dead:
+            logits[:, 0] = DEAD
+        yield logits.requires_grad_()
+
+
+def _neighborhood(weight: Tensor, bias: Tensor) -> Neighborhood:
+    """Return images around which a linear gate, [R, D, K], answers."""
+    images = torch.rand(RUNS, BATCH, SIDE * SIDE, generator=_random(4))
+
+    def gate_log_probs_of(others: Tensor) -> Tensor:
+        return ((others @ weight).transpose(1, 2) + bias.unsqueeze(-1)).log_softmax(1)
+
+    seeds = list(range(RUNS))
+    return Neighborhood(
+        gate_log_probs_of,
+        images,
+        gate_log_probs_of(images),
+        torch.ones(RUNS, BATCH),
+        (SIDE, SIDE),
+        RunGenerators(seeds, "directions of the gate's neighbors"),
+        RunGenerators(seeds, "jitter of the gate's neighbors"),
+        lambda: images.flip(1),
+    )
+
+
+def _random(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _normal(*shape: int, seed: int) -> Tensor:
+    return torch.randn(RUNS, *shape, generator=_random(seed))
+
+
+def _check_shape(value: Tensor, shape: torch.Size) -> None:
+    _law(value.shape == shape, f"the shape is {list(shape)}, not {list(value.shape)}")
+    _law(bool(value.isfinite().all()), "values are finite")
+
+
+def _check_gradient(loss: Tensor, source: Tensor) -> None:
+    if loss.requires_grad:
+        (gradient,) = torch.autograd.grad(loss, source, allow_unused=True)
+        _law(gradient is None or bool(gradient.isfinite().all()), "the gradient is finite")
+
+
+def _close(found: Tensor, expected: Tensor, law: str) -> None:
+    _law(bool(torch.isclose(found, expected, rtol=1e-3, atol=1e-4).all()), law)
+
+
+def _law(holds: bool, law: str) -> None:
+    if not holds:
+        raise AssertionError(f"broken law: {law}")
