@@ -227,15 +227,13 @@ def _cells(
             raise ConfigError(f"profile {where}: axis {key} has no values")
     for key in baseline:
         if key not in axes:
-            raise ConfigError(f"profile {where}: baseline {key} is no axis (axes: {', '.join(axes)})")
+            raise ConfigError(f"profile {where}: baseline {key} is not an axis (axes: {', '.join(axes)})")
         if baseline[key] not in axes[key]:
             raise ConfigError(
                 f"profile {where}: baseline {key} = {baseline[key]} is not on its axis {list(axes[key])}"
             )
     if (count := _count(axes, kind)) > MOST_CELLS:
-        raise ConfigError(
-            f"profile {where}: its axes make {count:,} cells; at most {MOST_CELLS:,} are allowed"
-        )
+        raise ConfigError(f"profile {where}: its axes give {count:,} cells; expected at most {MOST_CELLS:,}")
     usual = {key: plain(overrides.lookup(base, key)) for key in axes}
     start = {
         key: baseline.get(key, usual[key] if usual[key] in values else values[0])
@@ -283,8 +281,8 @@ def _check_objective(asked: str, keys: Iterable[str], cells: Sequence[Cell]) -> 
         if objectives.is_of_member(key)
     )
     raise ConfigError(
-        f"--set objective={asked}: other settings make another objective of it in {others} of {len(cells)} "
-        f"cells; right would be {' '.join(f'--set {part}' for part in parts)}"
+        f"--set objective={asked}: other settings change this objective in {others} of {len(cells)} cells; "
+        f"expected {' '.join(f'--set {part}' for part in parts)}"
     )
 
 
@@ -292,9 +290,7 @@ def _cell(base: RunConfig, values: Mapping[str, Any], where: str) -> Cell:
     config = apply_settings(base, values, f"profile {where}: {describe_settings(values)}")
     made = {key: plain(overrides.lookup(config, key)) for key in values}
     if "objective" in values and made["objective"] != values["objective"]:
-        raise ConfigError(
-            f"profile {where}: axes contradict each other: no run has {describe_settings(values)}"
-        )
+        raise ConfigError(f"profile {where}: contradictory axes: no run can have {describe_settings(values)}")
     return Cell(made, config)
 
 
@@ -309,7 +305,7 @@ def checked_name(name: str) -> str:
             f"study name {name[:20]!r}...: {len(name)} characters; expected at most {_LONGEST_NAME}"
         )
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"study name {name!r}: letters, digits, '.', '_' and '-' only, it names a folder")
+        raise ConfigError(f"study name {name!r}: expected only letters, digits, '.', '_' and '-'")
     return name
 
 

@@ -18,7 +18,7 @@ from studies.records.study_file import Value
 
 PROFILES = Path(__file__).parent.parent / "profiles"
 _RIGHT = {
-    "title": 'title = "What is asked"',
+    "title": 'title = "Balancing on MNIST"',
     "preset": 'preset = "digits"',
     "seeds": "seeds = 5, or seeds = [0, 3, 7]",
     "axes": "a list for each setting below [axes], such as routing.temperature = [1, 2]",
@@ -68,11 +68,11 @@ def read_profile(path: Path) -> Profile:
             tree = tomllib.loads(read_content(path, _LARGEST).decode())
     except FileNotFoundError as error:
         reason = (error.strerror or "").lower()
-        known = f"those that come along: {', '.join(names())}"
+        known = f"available profiles: {', '.join(names())}"
         raise ConfigError(f"profile {path}: {reason}; {known}") from None
     try:
         if depth(tree) > _DEEPEST:
-            raise ConfigError(f"tables within tables, more than {_DEEPEST} deep")
+            raise ConfigError(f"tables are nested more than {_DEEPEST} levels deep")
         for key in tree:
             closest_name("key", key, Profile.model_fields)
         tree.setdefault("name", path.stem)
@@ -86,7 +86,7 @@ def read_profile(path: Path) -> Profile:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         right = _RIGHT.get(str(first["loc"][0]))
-        hint = f"; right would be {right}" if right else ""
+        hint = f"; expected {right}" if right else ""
         raise ConfigError(f"profile {path.name}: {where}: {first['msg'].lower()}{hint}") from None
     except ConfigError as error:
         raise ConfigError(f"profile {path.name}: {error}") from None

@@ -252,11 +252,11 @@ class _Work:
         begun = self._begun[task.cell.key, task.configs]
         if begun < self.workforce.attempts:
             _log.warning(
-                "a worker died (%s): its cell is begun again: %s", type(death).__name__, task.cell.label
+                "a worker died (%s); its cell is restarted: %s", type(death).__name__, task.cell.label
             )
             self._queue.appendleft(task)
             return
-        reason = f"its worker died, {begun} times: out of memory?"
+        reason = f"its worker died {begun} times; a possible cause is a lack of memory"
         if self.lost is None:
             raise WorkersError(f"{task.cell.label}: {reason}") from death
         self._lose(task, Raised(type(death).__name__, reason))

@@ -165,8 +165,8 @@ def _foreign(folder: Path, config: RunConfig, design: Design) -> RecordError:
     differences = min((_difference(config, cell.config) for cell in design.cells), key=len)
     key, (there, here) = next(iter(differences.items()))
     return RecordError(
-        f"{folder}: holds runs of another design ({key} = {there}, here {here}): "
-        "give this study another --name, or move that folder away"
+        f"{folder}: holds runs of another design (its {key} is {there}, expected {here}): "
+        "choose another --name for this study, or move the folder"
     )
 
 
@@ -183,9 +183,9 @@ def design_of(folder: Path) -> Design:
         RecordError: there is no study, or its description is torn.
     """
     plan = study_file.read(folder)
-    with content.parsing(f"{folder / study_file.NAME}: not an ablation's description", RecordError):
+    with content.parsing(f"{folder / study_file.NAME}: not a description of an ablation", RecordError):
         if plan.search is not None or plan.baseline is None:
-            raise ValueError("a search" if plan.search is not None else "lacks baseline")
+            raise ValueError("it describes a search" if plan.search is not None else "it has no baseline")
         words = shlex.split(plan.command.partition(" -- ")[2])
     kept = tuple(key for key in plan.baselines if key in BASELINES)
     return Design(

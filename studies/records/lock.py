@@ -42,13 +42,13 @@ def hold(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{folder}: no folder can be made there ({error.strerror})") from None
+        raise ConfigError(f"{folder}: cannot create this folder ({error.strerror})") from None
     lock = FileLock(folder / _LOCK)
     try:
         lock.acquire(timeout=_LOOK)  # a look by `holder` may be taking place
     except Timeout:
         raise StudyLockedError(
-            f"{folder}: {_who(folder)} works on this study: wait for it, or stop it"
+            f"{folder}: {_who(folder)} is working on this study: wait for it, or stop it"
         ) from None
     try:
         note = {

@@ -90,14 +90,14 @@ class Origins:
             if found := differences(before, seen, ("in some", f"in {record.fingerprint}")):
                 raise IdentityError(
                     f"{folder}: records of two data sets with the name {name} ({', '.join(found)}): "
-                    "move one kind away, or give this study another --name"
+                    "move the records of one of them, or choose another --name for this study"
                 )
             recorded[name] = merged(before, seen)
         for name, seen in recorded.items():
             now = self.files.get(name, seen)
             if found := differences(seen, now, (f"in the records in {folder}", "in the file")):
                 raise IdentityError(
-                    f"{name} changed: {', '.join(found)}; restore the file, or give this study another --name"
+                    f"{name} changed: {', '.join(found)}; restore the file, or choose another --name"
                 )
             self._known[name] = merged(seen, now)
 
@@ -119,8 +119,8 @@ class Origins:
         known = self._known.get(name, loaded)
         if found := differences(known, loaded, ("in this study", f"on {socket.gethostname()}")):
             raise IdentityError(
-                f"{name} is not the same everywhere, or changed meanwhile: {', '.join(found)}; "
-                "give every worker the same file"
+                f"{name} differs between machines, or changed during the study: {', '.join(found)}; "
+                "every worker needs the same file"
             )
 
     def admit(self, record: Record) -> None:
@@ -139,14 +139,14 @@ class Origins:
             _same_code(self.code, theirs)
         elif theirs not in self._told and (found := code_differences(self.code, theirs, _SIDES)):
             self._told.add(theirs)
-            _log.warning("a worker runs other code than this driver: %s", ", ".join(found))
+            _log.warning("a worker and this driver run different code: %s", ", ".join(found))
 
 
 def _same_code(driver: CodeIdentity, worker: CodeIdentity) -> None:
     if found := code_differences(driver, worker, _SIDES):
         raise IdentityError(
-            f"a worker runs other code than this driver ({', '.join(found)}): "
-            "install the same on both, or allow it with --allow-mixed-code"
+            f"a worker and this driver run different code ({', '.join(found)}): "
+            "install the same code on both, or allow the difference with --allow-mixed-code"
         )
 
 

@@ -61,7 +61,7 @@ def _without_digest(content: bytes) -> bytes:
         raise ValueError("it has no digest")
     bare = b"\n".join((head, rest))
     if line != _DIGEST % hashlib.sha256(bare).hexdigest().encode():
-        raise ValueError("it was changed, its content has another digest than it says")
+        raise ValueError("its content does not match its digest")
     return bare
 
 
@@ -80,7 +80,7 @@ def read(path: Path) -> Record:
     Raises:
         RecordError: torn, changed or foreign, or its configuration does not hash to its name.
     """
-    refused = f"{path}: no record that counts"
+    refused = f"{path}: not a valid record"
     with parsing(refused, RecordError):
         try:
             record = Record.model_validate_json(_without_digest(read_content(path)))
@@ -88,14 +88,14 @@ def read(path: Path) -> Record:
         except ConfigError as error:
             raise ValueError(str(error)) from None
     if record.schema_version != SCHEMA:
-        raise RecordError(f"{path}: record schema {record.schema_version}, this version reads {SCHEMA}")
+        raise RecordError(f"{path}: record schema {record.schema_version}; expected schema {SCHEMA}")
     if not (name_of(config, record.method) == record.fingerprint == path.stem):
-        raise RecordError(f"{path}: the configuration does not hash to the record's name")
+        raise RecordError(f"{path}: the fingerprint of the configuration differs from the name of the record")
     if problem := next(consistency.problems(record, config), None):
         raise RecordError(f"{refused}: {shortened(problem)}")
     for picture in record.pictures.values():
         if _sha256(path.parent / picture.file) != picture.sha256:
-            raise RecordError(f"{path}: its picture {picture.file} is missing or changed")
+            raise RecordError(f"{path}: the picture {picture.file} is missing or changed")
     full = overrides.to_dict(config)
     return record if record.config == full else record.model_copy(update={"config": full})
 

@@ -86,7 +86,7 @@ class StudyFile(_Part):
             raise ValueError(str(error)) from None
         if len(self.cells) * len(self.seeds) > MOST_RUNS:
             raise ValueError(
-                f"{len(self.cells):,} cells and {len(self.seeds):,} seeds: over {MOST_RUNS:,} runs"
+                f"{len(self.cells):,} cells and {len(self.seeds):,} seeds give more than {MOST_RUNS:,} runs"
             )
         named = [("baseline", self.baseline)] if self.baseline is not None else []
         for where, values in (*named, *((f"cells.{number}", cell) for number, cell in enumerate(self.cells))):
@@ -97,11 +97,11 @@ class StudyFile(_Part):
                 raise ValueError(f"axes.{key}: no cell has {json.dumps(lost[0])}")
         if self.search is None:
             if not self.cells:
-                raise ValueError("an ablation without cells")
+                raise ValueError("an ablation has no cells")
             if self.baseline is not None and identity(self.baseline.values()) not in {
                 identity(cell[key] for key in self.baseline) for cell in self.cells
             }:
-                raise ValueError("baseline: not among the cells")
+                raise ValueError("baseline: not one of the cells")
         return self
 
 
@@ -116,13 +116,13 @@ def read(folder: Path) -> StudyFile:
         with content.parsing(f"{path}: cannot be read", RecordError, but=FileNotFoundError):
             written = content.read(path)
     except FileNotFoundError:
-        raise RecordError(f"{folder}: no study here (no study.json)") from None
+        raise RecordError(f"{folder}: no study in this folder (no study.json)") from None
     with content.parsing(f"{path}: not JSON", RecordError):
         tree = content.parse_json(written)
     if isinstance(tree, Mapping) and tree.get("schema") not in (SCHEMA, None):
         told = content.shortened(repr(tree["schema"]))
-        raise RecordError(f"{path}: schema {told}, this version reads {SCHEMA}")
-    with content.parsing(f"{path}: not a study's description", RecordError):
+        raise RecordError(f"{path}: schema {told}; expected schema {SCHEMA}")
+    with content.parsing(f"{path}: not a description of a study", RecordError):
         return StudyFile.model_validate(tree)
 
 
@@ -137,7 +137,7 @@ def _check_cell(base: RunConfig, axes: Iterable[str], values: Mapping[str, Any],
     for key, value in values.items():
         made = overrides.lookup(config, key)
         if identity([made]) != identity([value]):
-            raise ValueError(f"{where}: {key} = {json.dumps(value)}, which its run has as {made!r}")
+            raise ValueError(f"{where}: {key} = {json.dumps(value)}, but its configuration has {made!r}")
 
 
 def is_study(folder: Path) -> bool:

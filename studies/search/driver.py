@@ -225,7 +225,7 @@ class _Driver:
         if begun < self.workforce.attempts:
             self._submit(attempt)
             return
-        reason = f"its worker died, {begun} times: out of memory?"
+        reason = f"its worker died {begun} times; a possible cause is a lack of memory"
         if self.lost is None:
             raise WorkersError(f"{attempt.cell.label}: {reason}") from death
         self._lose(attempt, Raised(type(death).__name__, reason))

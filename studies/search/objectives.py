@@ -85,7 +85,7 @@ def parse(text: str) -> tuple[SearchObjective, ...]:
     for name in names:
         closest_name("objective", name, OBJECTIVES)
         if names.count(name) > 1:
-            raise ConfigError(f"--objective {text}: {name} is there twice")
+            raise ConfigError(f"--objective {text}: {name} is given twice")
     return tuple(OBJECTIVES[name] for name in names)
 
 

@@ -94,10 +94,10 @@ class Search:
     def _description(self) -> str:
         told = [f"Each cell is a trial of a search that chooses by {self.rule} on the validation split."]
         if self.oracle:
-            told.append(f"That is an {ORACLE} choice: it sees labels, which those who need clusters lack.")
+            told.append(f"This is an {ORACLE} choice: it uses labels, which are not available in clustering.")
         if len(self.objectives) == 1 and self.objectives[0].by_epoch:
-            told.append("Trials that were stopped early left no record and are not shown.")
-        told.append("The best of many trials flatters itself: run it with other seeds before you believe it.")
+            told.append("Pruned trials have no records and are not shown.")
+        told.append("The result of the best trial is optimistic: repeat it with other seeds to confirm it.")
         return " ".join(told)
 
 
@@ -134,7 +134,7 @@ def load_search(
         origin, base = design.name, overrides.override(design.base, design.baseline)
     base = apply_settings(base, fixed)
     if base.data.validation_size == 0:
-        raise ConfigError("data.validation_size = 0: a search needs validation images to choose by")
+        raise ConfigError("data.validation_size = 0: a search needs validation images to compare trials")
     left = spaces.without(chosen, fixed)
     oracle = any(each.oracle for each in wanted)
     given = name or _name(space, origin, wanted, fixed)
@@ -179,15 +179,15 @@ def read(folder: Path) -> Search:
     """
     plan, where = study_file.read(folder), folder / study_file.NAME
     if plan.search is None:
-        raise RecordError(f"{where}: an ablation, no search")
+        raise RecordError(f"{where}: expected a search, found an ablation")
     try:
-        with content.parsing(f"{where}: not a search's description", RecordError, but=ConfigError):
+        with content.parsing(f"{where}: not a description of a search", RecordError, but=ConfigError):
             space = {key: json_to_distribution(text) for key, text in plan.search.space.items()}
             wanted = objectives.parse(",".join(plan.search.objectives))
     except ConfigError as error:
-        raise RecordError(f"{where}: not a search's description ({error})") from None
+        raise RecordError(f"{where}: not a description of a search ({error})") from None
     if plan.axes.keys() != space.keys():
-        raise RecordError(f"{where}: not a search's description (its axes are not its space)")
+        raise RecordError(f"{where}: not a description of a search (its axes are not its space)")
     return Search(
         name=plan.name,
         title=plan.title,
@@ -215,7 +215,7 @@ def plan_of_search(search: Search, folder: Path) -> tuple[dict[str, Cell], dict[
         cell = search.cell_of(config)
         if cell.config != config:
             raise RecordError(
-                f"{folder}: record {record.fingerprint} is not of this search: give it another --name"
+                f"{folder}: record {record.fingerprint} belongs to another search: choose another --name"
             )
         cells[cell.key] = cell
         found.setdefault(cell.key, {})[record.fingerprint] = record
@@ -248,7 +248,7 @@ def check_same(search: Search, folder: Path) -> None:
     )
     if different:
         raise RecordError(
-            f"{folder}: holds another search (it differs in {different}): give this one another --name"
+            f"{folder}: holds another search (it differs in {different}): choose another --name"
         )
 
 

@@ -63,7 +63,9 @@ def without(space: Space, fixed: Mapping[str, Any]) -> Space:
     parts = ("objective.",) if "objective" in fixed else ()
     left = {key: kept for key, kept in space.items() if key not in fixed and not key.startswith(parts)}
     if not left:
-        raise ConfigError(f"--set fixes all of the space ({', '.join(space)}): nothing is left to search")
+        raise ConfigError(
+            f"--set fixes every setting of the space ({', '.join(space)}): nothing is left to search"
+        )
     return left
 
 

@@ -40,7 +40,7 @@ _CONNECT_SECONDS = 15
 FILES = ("study.db", "study.db-wal", "study.db-shm", "study.db-journal")
 """The SQLite file in a study's folder, and what SQLite keeps beside it."""
 
-_KEPT = "the records are kept, and the next start makes the storage follow them"
+_KEPT = "no record is lost, and the next start updates the storage from the records"
 _log = logging.getLogger(__name__)
 
 
@@ -60,12 +60,12 @@ def with_retries(operation: Callable[[], T]) -> T:
         try:
             return operation()
         except KeyError as error:
-            raise StorageError(f"the storage has lost what was in it ({error}): {_KEPT}") from error
+            raise StorageError(f"the study is missing from the storage ({error}): {_KEPT}") from error
         except (StorageInternalError, SQLAlchemyError, OSError) as error:
             reason = _reason(error)
             if time.monotonic() + pause > deadline:
-                raise StorageError(f"the storage is out of order ({reason}): {_KEPT}") from error
-            _log.warning("the storage is out of order (%s): trying again", reason)
+                raise StorageError(f"the storage is not available ({reason}): {_KEPT}") from error
+            _log.warning("the storage is not available (%s); retrying", reason)
         with signals.deliver_signals():
             time.sleep(pause)
         pause = min(2 * pause, 5.0)
@@ -79,7 +79,7 @@ def default_url(folder: Path) -> str:
     """
     database = str((folder / FILES[0]).resolve())
     if not is_text(database):
-        raise StorageError(f"{database!a}: not UTF-8; expected a folder whose path is, or a --storage")
+        raise StorageError(f"{database!a}: the path is not UTF-8; expected a UTF-8 path, or --storage URL")
     return URL.create("sqlite", database=database).render_as_string(hide_password=False)
 
 
@@ -121,7 +121,7 @@ def check(url: str) -> None:
         make_url(url).get_dialect()
     except (SQLAlchemyError, ValueError):
         raise StorageError(
-            f"--storage {_shown(url)}: no such storage; expected sqlite:///PATH, journal:///PATH or "
+            f"--storage {_shown(url)}: unknown kind of storage; expected sqlite:///PATH, journal:///PATH or "
             "postgresql+psycopg://HOST/DATABASE"
         ) from None
 
@@ -179,8 +179,8 @@ def _hint(error: BaseException) -> str:
     )
     if broken or isinstance(error, RuntimeError | ValueError | KeyError):
         return (
-            "; python -m studies rebuild-storage STUDY makes a study's own storage from its records "
-            "(with --storage URL, another one)"
+            "; `python -m studies rebuild-storage STUDY` rebuilds the storage from the records of a study "
+            "(with --storage URL, the storage at that URL)"
         )
     return ""
 

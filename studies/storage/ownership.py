@@ -55,8 +55,8 @@ def check(opened: BaseStorage, name: str, folder: Path) -> None:
     if _own(opened, attributes, folder) or _abandoned(opened, number, attributes):
         return
     raise OwnedError(
-        f"the storage has a study {name!r} of {attributes.get(_PLACE) or 'another program'}: "
-        "give this one another --name, or work in that folder"
+        f"the storage holds another study {name!r}, of {attributes.get(_PLACE) or 'another program'}: "
+        "choose another --name, or use that folder"
     )
 
 

@@ -80,18 +80,16 @@ class Trials:
         trials = self._storage.get_all_trials(self._study, deepcopy=False)
         cells = {cell.key: cell for cell in self._design.cells}
         counts = Counter(trial.user_attrs.get("cell_key") for trial in trials)
-        told = [f"{count} trials of one cell" for count in counts.values() if count > 1]
+        told = [f"{count} trials belong to one cell" for count in counts.values() if count > 1]
         for trial in trials:
             cell = cells.get(trial.user_attrs.get("cell_key", ""))
             if cell is None:
-                told.append(f"trial {trial.number} is of no cell of this study")
+                told.append(f"trial {trial.number} belongs to no cell of this study")
             elif trial.state.is_finished() and not _same(trial, self._finished(cell, recorded[cell.key])):
-                told.append(
-                    f"trial {trial.number} does not say what the records of its cell say: {cell.label}"
-                )
+                told.append(f"trial {trial.number} differs from the records of its cell: {cell.label}")
         ended = {trial.user_attrs.get("cell_key") for trial in trials if trial.state.is_finished()}
         told += [
-            f"no trial has ended for a cell whose runs are all done: {cell.label}"
+            f"no trial has ended for a cell whose runs all have records: {cell.label}"
             for cell in self._design.cells
             if len(recorded[cell.key]) >= len(self._design.seeds) and cell.key not in ended
         ]

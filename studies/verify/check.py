@@ -78,7 +78,7 @@ def verify(folder: Path, url: str | None = None) -> VerificationReport:
         complete_baselines=counts.complete_baselines,
         compared=compared,
         problems=tuple(problems),
-        notes=(f"{owner} works on this study: its storage was not compared",) if owner else (),
+        notes=(f"{owner} is working on this study: its storage was not checked",) if owner else (),
     )
 
 
@@ -94,7 +94,7 @@ def _unfitted(design: Design, folder: Path) -> Iterator[str]:
         return
     for task in tasks:
         seeds = ", ".join(str(config.seed) for config in task.configs)
-        yield f"no record of a baseline: {task.cell.label}, seed {seeds}"
+        yield f"missing record of a baseline: {task.cell.label}, seed {seeds}"
 
 
 def _storage_problems(design: Design, folder: Path, url: str | None) -> list[str]:
@@ -116,7 +116,7 @@ def _strays(folder: Path, good: Sequence[Record]) -> Iterator[str]:
     for path in sorted((folder / "records").glob("*")):
         whose = path.with_name(f"{path.name.partition('-')[0]}.json")
         if path.suffix != ".json" and path.name not in known and not whose.exists():
-            yield f"{path}: no record mentions it"
+            yield f"{path}: no record refers to this file"
 
 
 def _check_data(folder: Path, good: Sequence[Record]) -> None:

@@ -127,12 +127,12 @@ def _changes(then: Record, now: Record) -> Iterator[str]:
     for key in ("device_name", "threads"):
         old, new = getattr(then.hardware, key), getattr(now.hardware, key)
         if old != new:
-            yield f"{old}{' threads' * (key == 'threads')} then, {new} now"
+            yield f"{old}{' threads' * (key == 'threads')} recorded, {new} now"
     if then.precision != now.precision:
-        yield f"{then.precision} then, {now.precision} now"
+        yield f"{then.precision} recorded, {now.precision} now"
     old, new = then.versions.get("torch"), now.versions.get("torch")
     if old != new:
-        yield f"torch {old} then, {new} now"
+        yield f"torch {old} recorded, {new} now"
 
 
 def _moved(then: Record, now: Record, others: Sequence[Record]) -> Iterator[MetricShift]:
@@ -160,9 +160,9 @@ def _judged(moved: MetricShift, values: Sequence[float], measure: Measure) -> Me
     if moved.then not in kept:
         return replace(found, vacuous="the record is an outlier of its cell")
     if not found.spread:
-        return replace(found, vacuous="the seeds do not differ")
+        return replace(found, vacuous="all seeds have the same value")
     if found.reach >= extent:
-        return replace(found, vacuous="the seeds are so far apart that any number would pass")
+        return replace(found, vacuous="the seeds vary so much that any value would pass")
     return found
 
 

@@ -52,12 +52,12 @@ def dask(address: str) -> Iterator[WorkerPool]:
     try:
         get_address_host_port(address)
     except ValueError as error:
-        raise WorkersError(f"--dask {address}: {error}; right would be tcp://HOST:8786") from None
+        raise WorkersError(f"--dask {address}: {error}; expected tcp://HOST:8786") from None
     try:
         client = Client(address, timeout=_PATIENCE, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WorkersError(f"--dask {address}: no scheduler answers there ({reason})") from None
+        raise WorkersError(f"--dask {address}: no scheduler answers at this address ({reason})") from None
     try:
         roster, post = _Roster(client, address), _Post(client)
         yield WorkerPool(
@@ -80,7 +80,7 @@ def dask(address: str) -> Iterator[WorkerPool]:
 
 
 def _gone(address: str) -> WorkersError:
-    return WorkersError(f"--dask {address}: the scheduler is gone; what it had not given back is queued")
+    return WorkersError(f"--dask {address}: lost the scheduler; unfinished runs stay queued")
 
 
 class _Roster:
@@ -106,7 +106,7 @@ class _Roster:
             return
         if not self._lonely:
             self._lonely, self._lonely_since = True, time.monotonic()
-            _log.warning("the cluster has no workers: waiting for some, %d h at most", _LONELY / 3600)
+            _log.warning("the cluster has no workers; waiting up to %d h for one to join", _LONELY / 3600)
         if time.monotonic() - self._lonely_since > _LONELY:
             raise WorkersError(f"--dask {self._address}: no worker joined within {_LONELY / 3600:.0f} h")
 
@@ -132,7 +132,7 @@ class _Roster:
         except TimeoutError:
             raise WorkersError(
                 f"--dask {self._address}: the scheduler has not answered for {_PATIENCE:.0f} s; "
-                "what it had not given back is queued"
+                "unfinished runs stay queued"
             ) from None
         except OSError:
             raise _gone(self._address) from None

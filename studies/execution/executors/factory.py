@@ -27,7 +27,7 @@ def workforce(workers: str | None, dask: str | None, device: str) -> AbstractCon
     """
     if dask is not None:
         if workers is not None:
-            raise ConfigError("--dask and --workers: choose one, the cluster has its own workers")
+            raise ConfigError("--dask and --workers exclude each other: a cluster has its own workers")
         from studies.execution.executors.dask import dask as cluster
 
         return cluster(dask)
@@ -50,7 +50,7 @@ def environments(workers: str, device: str) -> list[dict[str, str]]:
     elif workers.isdecimal() and int(workers) > 0:
         count = int(workers)
     else:
-        raise ConfigError(f"--workers {workers!r}: give a number from 1, or auto")
+        raise ConfigError(f"--workers {workers!r}: expected a positive number or auto")
     base = dict.fromkeys(_ONE_THREAD, "1")
     if not gpus:
         return [base] * count

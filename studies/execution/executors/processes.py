@@ -78,14 +78,14 @@ class Workers(Executor):
         allowed = started + descriptors.room((wanted - started) * _DESCRIPTORS) // _DESCRIPTORS
         if allowed < 1:
             raise WorkersError(
-                f"--workers {wanted}: the limit of open files ({descriptors.limit()}) leaves room for no "
-                f"worker; expected `ulimit -n {descriptors.needed(_DESCRIPTORS * wanted)}` or more"
+                f"--workers {wanted}: the limit of open files ({descriptors.limit()}) allows no worker; "
+                f"expected `ulimit -n {descriptors.needed(_DESCRIPTORS * wanted)}` or more"
             )
         if allowed < wanted and not self._told:
             self._told = True
             _log.warning(
-                "%d of %d workers: the limit of open files (%s) leaves no room for more; "
-                "`ulimit -n %d` would",
+                "starting %d of %d workers: the limit of open files (%s) allows no more; "
+                "`ulimit -n %d` allows all",
                 *(allowed, wanted, descriptors.limit(), descriptors.needed(_DESCRIPTORS * wanted)),
             )
         return min(allowed, wanted)
@@ -109,7 +109,7 @@ class Workers(Executor):
             self._stillborn = 0 if free.ready else self._stillborn + 1
             if self._stillborn > 2 * len(self._workers) + 1:
                 raise WorkersError(
-                    f"worker processes do not start: {self._stillborn} died at once, one after the other"
+                    f"worker processes do not start: {self._stillborn} in a row died during startup"
                 ) from None
             _end([free])
             return free.submit(functools.partial(fn, *args, **kwargs))
@@ -199,7 +199,7 @@ def _end(workers: Sequence[_Worker]) -> None:
     left = _left(processes)
     for stop in (BaseProcess.terminate, BaseProcess.kill):
         if left:
-            _log.warning("%d worker processes do not answer: they are ended by force", len(left))
+            _log.warning("%d worker processes do not respond and are terminated", len(left))
         for process in left:
             stop(process)
         left = _left(left)
