@@ -1,4 +1,4 @@
-"""A study as a person writes it down: a TOML profile."""
+"""Profiles: the definition of a study as a TOML file."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _RIGHT = {
     "axes": "a list for each setting below [axes], such as routing.temperature = [1, 2]",
 }
 _LARGEST = 1 << 20
-"""Bytes of a profile."""
+"""Maximum size of a profile, in bytes."""
 _DEEPEST = 8
-"""Tables and lists within one another: `[axes.routing]` and a list of lists are four."""
+"""Maximum nesting of tables and lists; `[axes.routing]` with a list of lists has depth 4."""
 
 
 class Expected(BaseModel):
-    """How long the whole study takes, and where that was measured."""
+    """The duration of the study, and the machine on which it was measured."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,7 +39,7 @@ class Expected(BaseModel):
 
 
 class Profile(BaseModel):
-    """A study as a person writes it down. Settings and axes have dotted keys."""
+    """The definition of a study. Settings and axes have dotted keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,17 +51,18 @@ class Profile(BaseModel):
     axes: dict[str, list[Value]] = Field(min_length=1)
     seeds: StrictInt | list[StrictInt]
     baseline: dict[str, Value] = {}
-    """What other cells are compared with; left out: the preset's value, or the first of the axis."""
+    """The reference cell. Default: the value of the preset if it is on the axis, else the first value."""
     design: Literal["grid", "one-at-a-time"] = "grid"
-    """`one-at-a-time` varies one axis and keeps the others at the baseline, on each data set alike."""
+    """`one-at-a-time` varies one axis around the reference cell, on each data set."""
     expected: Expected | None = None
 
 
 def read_profile(path: Path) -> Profile:
-    """Read a profile, named like its file unless it says; nested tables in it become dotted keys.
+    """Read a profile. The default name is that of the file; nested tables become dotted keys.
 
     Raises:
-        ConfigError: not TOML, an unknown key (the nearest valid one is named), or a value of the wrong kind.
+        ConfigError: the file is missing or not TOML, a key is unknown (the message names the nearest valid
+            key), or a value has the wrong type.
     """
     try:
         with parsing(f"profile {path}", ConfigError, but=FileNotFoundError):
@@ -93,12 +94,12 @@ def read_profile(path: Path) -> Profile:
 
 
 def names() -> list[str]:
-    """Return the names of the profiles that come along."""
+    """Return the names of the built-in profiles."""
     return sorted(path.stem for path in PROFILES.glob("*.toml"))
 
 
 def depth(tree: Any) -> int:
-    """Return how deep tables and lists lie within one another: 0 for a value, 1 for a table of values."""
+    """Return the nesting depth of tables and lists: 0 for a value, 1 for a table of values."""
     deepest, level = 0, [tree]
     while level := [part for part in level if isinstance(part, dict | list)]:
         deepest += 1

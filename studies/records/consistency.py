@@ -1,4 +1,4 @@
-"""Whether the parts of a record agree: tables are whole, and have as many rows as the run has experts."""
+"""Consistency checks of a record: ranges of values and shapes of tables."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from studies.records.schema import Record
 
 LARGEST = 1e39
-"""Of a number that runs measure, in float32, by magnitude: sums of larger squares would overflow."""
+"""Maximum magnitude of a value in a record; sums of larger squares would overflow."""
 _NAME = re.compile(r"\w+")
 _COUNT = re.compile(r"\d{1,15}")
 _MOST_COUNTS = 10**15
 
 
 def problems(record: Record, config: RunConfig) -> Iterator[str]:
-    """Say what in a record contradicts itself or its configuration."""
+    """Yield the contradictions within a record, or between a record and its configuration."""
     yield from _metrics(record)
     yield from _tables(record, config)
     yield from _curve(record)
@@ -47,7 +47,7 @@ def _tables(record: Record, config: RunConfig) -> Iterator[str]:
     rows |= {f"ledger.{name}": len(values) for name, values in record.ledger.items()}
     if record.confusion is not None:
         rows["confusion"] = len(record.confusion.counts)
-    # A baseline may have found another number of clusters.
+    # The number of clusters of a baseline may differ.
     experts = config.model.num_experts if record.method is None else max(rows.values())
     if wrong := [name for name, count in rows.items() if count not in (0, experts)]:
         yield f"{wrong[0]} has {rows[wrong[0]]} rows, expected {experts}"

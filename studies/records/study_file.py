@@ -1,4 +1,4 @@
-"""`study.json`: what a study is of, read by everyone through one checked model."""
+"""The schema of `study.json`, the description of a study."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from moevae.utils import content
 
 NAME = "study.json"
 SCHEMA = 1
-"""Version of its meaning."""
+"""Version of the schema of `study.json`."""
 
 MOST_CELLS = 100_000
 MOST_RUNS = 1_000_000
-"""Planned runs, cells times seeds: a plan of more is a slip of the pen, and would fill the memory."""
+"""Maximum number of planned runs (cells times seeds); a larger plan is taken for a mistake."""
 
 Scalar = StrictBool | StrictInt | Annotated[float, Field(strict=True, allow_inf_nan=False)] | str | None
 Value = Scalar | list[Scalar]
-"""Of a setting, as JSON has it."""
+"""Value of a setting in JSON."""
 
 
 class _Part(BaseModel):
@@ -34,18 +34,18 @@ class _Part(BaseModel):
 
 
 class SearchPart(_Part):
-    """What a search looks for, and where."""
+    """The definition of a search."""
 
     space: dict[str, str]
-    """Optuna's distributions, as its JSON."""
+    """Distributions in Optuna's JSON format, by setting."""
     objectives: list[str] = Field(min_length=1)
     rule: str = ""
     oracle: StrictBool = False
-    """Whether labels decide what is found."""
+    """Whether an objective uses labels."""
 
 
 class StudyFile(_Part):
-    """All of `study.json`."""
+    """The content of `study.json`."""
 
     schema_version: Literal[1] = Field(alias="schema")
     name: str = Field(min_length=1)
@@ -58,21 +58,21 @@ class StudyFile(_Part):
     seeds: list[StrictInt]
     command: str = ""
     baselines: list[str] = []
-    """Methods that are fitted beside the cells, by their keys."""
+    """Keys of the baselines."""
     identity: str = ""
-    """A name that no other study has, by which a shared storage knows it; early studies have none."""
+    """Unique identity of the study in a shared storage; empty for early studies."""
     left_out: list[str] = []
-    """Why others are not, a sentence each."""
+    """Reasons why other baselines are left out, one sentence each."""
     search: SearchPart | None = None
 
     @cached_property
     def config(self) -> RunConfig:
-        """The configuration that all cells start from."""
+        """The base configuration of all cells."""
         return overrides.from_dict(self.base)
 
     @property
     def oracle(self) -> bool:
-        """Whether labels chose the cells."""
+        """Whether the cells were selected with labels."""
         return self.search is not None and self.search.oracle
 
     @model_validator(mode="after")
@@ -106,10 +106,10 @@ class StudyFile(_Part):
 
 
 def read(folder: Path) -> StudyFile:
-    """Return the description of the study in a folder.
+    """Return the content of `study.json` in a folder.
 
     Raises:
-        RecordError: there is none, it is torn, of another version, or contradicts itself.
+        RecordError: the file is missing, invalid, inconsistent, or of another version.
     """
     path = folder / NAME
     try:
@@ -127,7 +127,7 @@ def read(folder: Path) -> StudyFile:
 
 
 def _check_cell(base: RunConfig, axes: Iterable[str], values: Mapping[str, Any], where: str) -> None:
-    """Look that a cell has a value on each axis, in the form that its configuration has."""
+    """Check that a cell has a value on each axis, in the form of its configuration."""
     if values.keys() != {*axes}:
         raise ValueError(f"{where}: has {', '.join(values) or 'nothing'}; expected {', '.join(axes)}")
     try:
@@ -141,20 +141,20 @@ def _check_cell(base: RunConfig, axes: Iterable[str], values: Mapping[str, Any],
 
 
 def is_study(folder: Path) -> bool:
-    """Return whether a study was begun in that folder."""
+    """Return whether a folder holds a study."""
     try:
         return (folder / "study.json").is_file()
-    except OSError:  # such as a name that is too long, or a folder that may not be entered
+    except OSError:  # for example, the name is too long, or access is denied
         return False
 
 
 def studies_in(results: Path) -> list[Path]:
-    """Return the folders of the studies in a results folder, by name."""
+    """Return the folders of the studies in a results folder, sorted by name."""
     return [path.parent for path in sorted(results.glob("*/study.json")) if is_study(path.parent)]
 
 
 def identity(values: Any) -> str:
-    """Return a text that is equal for equal cells: 20 and 20.0 are one value, as are (64,) and [64]."""
+    """Return a text that is equal for equal cells; 20 equals 20.0, and (64,) equals [64]."""
     return json.dumps([_plain(value) for value in values])
 
 
