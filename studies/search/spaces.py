@@ -1,4 +1,4 @@
-"""Where a search looks: named spaces, each a range or a choice for some keys of a configuration."""
+"""Search spaces: named sets of distributions over settings of a configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from moevae.errors import ConfigError
 from moevae.utils.suggest import closest_name
 
 Space = Mapping[str, BaseDistribution]
-"""By dotted key. Lists are choices written as JSON, such as "[64]": Optuna keeps no lists."""
+"""Distributions by dotted key. Lists are encoded as JSON, such as "[64]", because Optuna stores no lists."""
 
 GATE: Space = {
     "routing.kind": CategoricalDistribution(["soft", "hard"]),
@@ -42,23 +42,23 @@ SPACES: dict[str, Space] = {
     "sizes": SIZES,
     "all": {**GATE, **TRAINING, **SIZES},
 }
-"""What decides the images or their likelihood is in none of them: bounds would not compare."""
+"""Spaces by name. None has settings of the images or their likelihood: bounds would not be comparable."""
 
 
 def space(name: str) -> Space:
-    """Return the space of that name.
+    """Return the space with a name.
 
     Raises:
-        ConfigError: there is none; the message names the nearest.
+        ConfigError: the name is unknown; the message names the nearest.
     """
     return SPACES[closest_name("space", name, SPACES)]
 
 
 def without(space: Space, fixed: Mapping[str, Any]) -> Space:
-    """Return the space without the keys that a setting fixes; `objective` fixes all its parts.
+    """Return the space without fixed settings; `objective` fixes all its parts.
 
     Raises:
-        ConfigError: nothing is left to search.
+        ConfigError: all settings of the space are fixed.
     """
     parts = ("objective.",) if "objective" in fixed else ()
     left = {key: kept for key, kept in space.items() if key not in fixed and not key.startswith(parts)}
@@ -70,7 +70,7 @@ def without(space: Space, fixed: Mapping[str, Any]) -> Space:
 
 
 def settings(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a trial's parameters as settings of a configuration."""
+    """Return the parameters of a trial as settings of a configuration."""
     return {
         key: json.loads(value) if isinstance(value, str) and value.startswith("[") else value
         for key, value in params.items()
@@ -78,7 +78,7 @@ def settings(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def params(config: RunConfig, space: Space) -> dict[str, Any] | None:
-    """Return where a configuration is in the space, as a trial's parameters; None if it is outside."""
+    """Return a configuration as parameters of a trial, or None if it is outside the space."""
     values = {key: overrides.lookup(config, key) for key in space}
     point = {key: json.dumps(value) if isinstance(value, tuple) else value for key, value in values.items()}
     try:
