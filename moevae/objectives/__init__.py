@@ -1,1 +1,1 @@
-"""The objective family and its parts: bounds, routing, load balancing, consistency."""
+"""The objective family and its terms: bounds, routing, load balancing and consistency."""

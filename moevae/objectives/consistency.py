@@ -1,4 +1,4 @@
-"""Losses that ask the gate for the same answer nearby: zero where it does not change.
+"""Consistency losses of the gate: zero if its output is the same for an image and a related image.
 
 A new consistency term is a function of a `Neighborhood` that returns one number an image, [R, B], in nats. It
 is registered in CONSISTENCY_TERMS with what it needs to know of the training images. For an x' that was made
@@ -26,36 +26,41 @@ from moevae.distributions import kl_categorical
 from moevae.utils.rng import RunGenerators
 
 PROBE = 10.0
-"""Length of the step by which the gate's sensitive direction is felt, in pixel units, as in Hu et al."""
+"""Step length of the power iteration for the adversarial direction, in pixel units, as in Hu et al."""
 
 
 @dataclass(frozen=True)
 class Neighborhood:
-    """A batch of images, what the gate says of them, and how to ask it of others."""
+    """A batch of images, the gate's output for them, and a function that applies the gate to other images."""
 
     gate_log_probs_of: Callable[[Tensor], Tensor]
-    """From images, [R, B, D], to log q(k|x), [R, K, B]."""
+    """Maps images, [R, B, D], to log q(k|x), [R, K, B]."""
     images: Tensor  # [R, B, D]
-    log_probs: Tensor  # of the images, [R, K, B]
-    radius: Tensor  # of the ball around each image, in pixel units, [R, B]
+    log_probs: Tensor  # log q(k|x) of the images, [R, K, B]
+    radius: Tensor  # radius of the ball around each image, in pixel units, [R, B]
     size: tuple[int, int]  # height and width of an image
     directions: RunGenerators
-    """Of the first guesses at a sensitive direction."""
+    """Random streams of the initial directions of the power iteration."""
     jitters: RunGenerators
     neighbor: Callable[[], Tensor]
-    """Draws one of each image's nearest, as the gate sees it, [R, B, D]."""
+    """Draws one of the nearest neighbors of each image, as input of the gate, [R, B, D]."""
 
     def change(self, made: Tensor) -> Tensor:
-        """Return KL(q(k|x) || q(k|x')) of each image and of x', which was made from it, [R, B, D]: [R, B]."""
+        """Return KL(q(k|x) || q(k|x')) of each image, [R, B].
+
+        Args:
+            made: x', generated from the images, [R, B, D].
+        """
         here, there = self.log_probs.detach(), self.gate_log_probs_of(made)
         return kl_categorical(here.transpose(1, 2), there.transpose(1, 2))
 
 
 @CONSISTENCY_TERMS.register("virtual-adversarial", needs_radius=True)
 def virtual_adversarial(around: Neighborhood) -> Tensor:
-    """Return the change at the edge of the ball, where one power iteration finds it worst, [R, B].
+    """Return the divergence at the adversarial point on the ball, found by one power iteration, [R, B].
 
-    Miyato, Maeda, Koyama, Ishii (2018), virtual adversarial training.
+    References:
+        Miyato, Maeda, Koyama, Ishii (2018), virtual adversarial training.
     """
     guess = unit(around.directions.normal(*around.images.shape[1:])).requires_grad_()  # [R, B, D]
     felt = around.change(around.images + PROBE * guess).sum()
@@ -65,26 +70,30 @@ def virtual_adversarial(around: Neighborhood) -> Tensor:
 
 @CONSISTENCY_TERMS.register("augment")
 def augment(around: Neighborhood) -> Tensor:
-    """Return the change under a small random shift, rotation and scaling of each image, [R, B]."""
+    """Return the divergence under a small random shift, rotation and scaling of each image, [R, B]."""
     draws = 2 * around.jitters.uniform(around.images.shape[1], 4) - 1  # [R, B, 4]
     return around.change(jitter(around.images, draws, around.size))
 
 
 @CONSISTENCY_TERMS.register("neighbors", needs_neighbors=True)
 def neighbors(around: Neighborhood) -> Tensor:
-    """Return -1/2 log sum_k q(k|x) q(k|x') for one x' of the nearest, [R, B]: 0 where both are sure of one k.
+    """Return -1/2 log sum_k q(k|x) q(k|x') for a random nearest neighbor x', [R, B].
 
-    Half of it, because a pair is met from either side. Van Gansbeke, Vandenhende, Georgoulis, Proesmans,
-    Van Gool (2020), SCAN: learning to classify images without labels.
+    It is zero if both images are certain of the same expert. The factor is 1/2 because a pair can be drawn
+    from either side.
+
+    References:
+        Van Gansbeke, Vandenhende, Georgoulis, Proesmans, Van Gool (2020), SCAN: learning to classify images
+        without labels.
     """
     return _agreement(around, around.neighbor())
 
 
 @CONSISTENCY_TERMS.register("stretched-neighbors", needs_neighbors=True)
 def stretched_neighbors(around: Neighborhood) -> Tensor:
-    """Return what `neighbors` does for an x' that is made wider or narrower, and higher or lower, [R, B].
+    """Return the loss of `neighbors` with random changes of the width and the height of x', [R, B].
 
-    Images of one kind, cut to their outline and scaled to one size, still differ in their proportions.
+    Images of one class that are cropped and scaled to one size still differ in their proportions.
     """
     draws = 2 * around.jitters.uniform(around.images.shape[1], 2) - 1  # [R, B, 2]
     return _agreement(around, stretch(around.neighbor(), draws, around.size))
@@ -101,9 +110,9 @@ class ConsistencyTerm:
 
     loss: Callable[[Neighborhood], Tensor]
     needs_radius: bool = False
-    """How far neighbors are."""
+    """Whether it needs the distances of neighbors."""
     needs_neighbors: bool = False
-    """Which images are neighbors."""
+    """Whether it needs the nearest neighbors."""
 
 
 def consistency_terms(name: str) -> tuple[ConsistencyTerm, ...]:
@@ -115,22 +124,29 @@ def consistency_terms(name: str) -> tuple[ConsistencyTerm, ...]:
 
 
 def consistency_loss(name: str, around: Neighborhood) -> Tensor:
-    """Return the sum that `objective.smoothness` names, [R, B]; it must not be `none`."""
+    """Return the sum of the terms of a value of `objective.smoothness` other than `none`, [R, B]."""
     return reduce(operator.add, (kind.loss(around) for kind in consistency_terms(name)))
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Return vectors, [..., D], at length 1; zero stays zero."""
+    """Return vectors, [..., D], normalized to length 1; zero vectors stay zero."""
     return functional.normalize(vectors, dim=-1, eps=torch.finfo(vectors.dtype).tiny)
 
 
 class ConsistencyLoss:
-    """The smoothness loss of a population: the kind is shared, the weights belong to each run."""
+    """The consistency loss of a population: runs share the terms and have separate weights."""
 
     def __init__(
         self, configs: Sequence[RunConfig], images: Tensor, size: tuple[int, int], device: torch.device
     ) -> None:
-        """Look at the training images, [N, D], once."""
+        """Prepare the distances and neighbors of the training images.
+
+        Args:
+            configs: one configuration per run.
+            images: the training images, [N, D].
+            size: height and width of an image, in pixels.
+            device: the device of the loss.
+        """
         objective, seeds = configs[0].objective, [config.seed for config in configs]
         self.name, self.size = objective.smoothness, size
         known = consistency_terms(self.name)
@@ -154,15 +170,14 @@ class ConsistencyLoss:
         log_probs: Tensor,
         rows: Tensor,
     ) -> Tensor:
-        """Return the weighted loss of each run, in nats per image, [R]; there must be a kind.
+        """Return the weighted loss of each run, in nats per image, [R]; there must be a term.
 
         Args:
-            gate_log_probs_of: from images, [R, B, D], to log q(k|x), [R, K, B].
-            images_at: from places among the training images, [R, B], to images as the gate sees them,
-                [R, B, D].
-            images: as the gate sees them, [R, B, D].
-            log_probs: what it says of them, [R, K, B].
-            rows: places of the images among the training images, [R, B].
+            gate_log_probs_of: maps images, [R, B, D], to log q(k|x), [R, K, B].
+            images_at: maps indices of training images, [R, B], to inputs of the gate, [R, B, D].
+            images: the batch, as input of the gate, [R, B, D].
+            log_probs: log q(k|x) of the batch, [R, K, B].
+            rows: indices of the batch among the training images, [R, B].
         """
         around = Neighborhood(
             gate_log_probs_of,
@@ -177,7 +192,7 @@ class ConsistencyLoss:
         return self.weight * consistency_loss(self.name, around).mean(-1)
 
     def _neighbors(self, rows: Tensor) -> Tensor:
-        """Draw the place of one of each image's nearest, [R, B]."""
+        """Draw the index of one of the nearest neighbors of each image, [R, B]."""
         count = self.nearest.shape[1]
         chosen = (self.choices.uniform(rows.shape[1]) * count).long().clamp_max(count - 1)
         return self.nearest[rows].gather(-1, chosen.unsqueeze(-1)).squeeze(-1)

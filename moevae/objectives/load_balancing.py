@@ -1,17 +1,17 @@
-"""Losses that keep experts from dying: zero where the batch shares its images as the prior pi does.
+"""Load balancing losses, which are zero if the batch is distributed over experts according to the prior pi.
 
 A new balancing loss is a function of log q(k|x), [R, K, B], and log pi, [R, K], that returns one number a
 run, [R], registered in BALANCINGS. One without a loss is a function of the same that returns which way each
 expert's bias in the gate shall move, [R, K], registered in BIAS_MOVES.
 
-One scale: where importance is pi_k (1 + d_k) with small d, `kl` and `importance-cv2` are
-sum_k pi_k d_k^2 / 2, and the gradient of both, and of `switch` where the gate is certain, is d_k at q_bar_k.
-`sinkhorn` has that value where all images get one answer, and more where the gate is sure of its answers.
-Where pi is uniform, sum_k pi_k d_k^2 is CV^2, the squared coefficient of variation. `variance-of-sum` alone
-has a scale of its own.
+The losses share a scale. If the importance is pi_k (1 + d_k) with small d, `kl` and `importance-cv2` equal
+sum_k pi_k d_k^2 / 2. The gradient of both with respect to q_bar_k is d_k, as is that of `switch` for a
+certain gate. `sinkhorn` has this value if the gate has the same output for all images, and a larger one if
+the gate is certain. For a uniform pi, sum_k pi_k d_k^2 is CV^2, the squared coefficient of variation. Only
+`variance-of-sum` has a different scale.
 
-All look at the minibatch alone. Even a balanced gate that is certain costs about (K - 1) / (2 B) there, by
-chance, for B images: small batches push the gate to share every one of them.
+All losses depend on the minibatch only. For a batch of B images, a balanced and certain gate has an expected
+loss of about (K - 1) / (2 B): small batches favor gates that distribute each image over all experts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from moevae.distributions import kl_categorical
 
 SINKHORN_STEPS = 10
 BIAS_STEP = 1e-3
-"""How far a bias moves in a training step at `balance_weight` 1: the paper's speed."""
+"""Change of a bias per training step at `balance_weight` 1, as in the paper."""
 
 
 def log_importance(log_probs: Tensor) -> Tensor:
@@ -40,8 +40,8 @@ def log_priors(configs: Sequence[RunConfig], experts: int | None = None) -> Tens
     """Return log pi, the prior over experts of each run, [R, K], in float64.
 
     Args:
-        configs: one a run.
-        experts: how many there are, where extra ones are not pruned yet; None: as many as configured.
+        configs: one configuration per run.
+        experts: number of experts before pruning; None uses the configured number.
     """
     uniform = (1.0,) * (experts or configs[0].model.num_experts)
     priors = [config.objective.balance_prior or uniform for config in configs]
@@ -50,16 +50,19 @@ def log_priors(configs: Sequence[RunConfig], experts: int | None = None) -> Tens
 
 @BALANCINGS.register("kl")
 def kl_to_prior(log_probs: Tensor, log_prior: Tensor) -> Tensor:
-    """Return KL(q_bar || pi) in nats, between 0 and -ln min pi: ln K where pi is uniform."""
+    """Return KL(q_bar || pi) in nats, [R], between 0 and -ln min pi, which is ln K for a uniform pi."""
     return kl_categorical(log_importance(log_probs), log_prior)
 
 
 @BALANCINGS.register("importance-cv2")
 def importance_cv2(log_probs: Tensor, log_prior: Tensor) -> Tensor:
-    """Return half the squared coefficient of variation of the importance relative to the prior, CV^2 / 2.
+    """Return CV^2 / 2, with the coefficient of variation of the importance relative to the prior, [R].
 
-    Between 0 and (1 / min pi - 1) / 2: (K - 1) / 2 where pi is uniform. Shazeer et al. (2017), the sparsely
-    gated mixture-of-experts layer, without its factor of a half.
+    It is between 0 and (1 / min pi - 1) / 2, which is (K - 1) / 2 for a uniform pi. The reference has no
+    factor 1/2.
+
+    References:
+        Shazeer et al. (2017), the sparsely-gated mixture-of-experts layer.
     """
     relative = (log_importance(log_probs) - log_prior).exp()  # [R, K]
     return (log_prior.exp() * (relative - 1).square()).sum(-1) / 2
@@ -67,9 +70,9 @@ def importance_cv2(log_probs: Tensor, log_prior: Tensor) -> Tensor:
 
 @BALANCINGS.register("variance-of-sum")
 def variance_of_sum(log_probs: Tensor, log_prior: Tensor) -> Tensor:
-    """Return Var_k(sum over the batch of q(k|x)), biased, as the 2019 article has it.
+    """Return the biased variance over k of the sum of q(k|x) over the batch, [R], as in the 2019 article.
 
-    It equals (B / K)^2 CV^2: its strength moves with the batch size B.
+    It equals (B / K)^2 CV^2, so its strength depends on the batch size B.
     """
     even = log_probs.shape[-1] / log_probs.shape[1]
     return 2 * even**2 * importance_cv2(log_probs, log_prior)
@@ -77,32 +80,38 @@ def variance_of_sum(log_probs: Tensor, log_prior: Tensor) -> Tensor:
 
 @BALANCINGS.register("switch")
 def switch(log_probs: Tensor, log_prior: Tensor) -> Tensor:
-    """Return sum_k load_k q_bar_k / pi_k - 1, the load without a gradient: K sum_k f_k P_k - 1.
+    """Return sum_k load_k q_bar_k / pi_k - 1, [R], without a gradient of the load.
 
-    The load is the share of images whose likeliest expert it is. Where it equals the importance the value is
-    CV^2, twice that of the other kinds, and the gradient theirs. Below zero where the importance favors
-    experts of little load. Fedus, Zoph, Shazeer (2021), Switch Transformers; Lepikhin et al. (2020), GShard.
+    For a uniform pi this is K sum_k f_k P_k - 1 in the notation of the references. The load of an expert is
+    the share of images for which it is the most probable expert. If the load equals the importance, the value
+    is CV^2, twice that of the other losses, with the same gradient. The value is negative if the importance
+    favors experts with a small load.
+
+    References:
+        Fedus, Zoph, Shazeer (2021), Switch Transformers; Lepikhin et al. (2020), GShard.
     """
     load = load_of(log_probs)
     return (load * (log_importance(log_probs) - log_prior).exp()).sum(-1) - 1
 
 
 def load_of(log_probs: Tensor) -> Tensor:
-    """Return the share of images whose likeliest expert each is, [R, K], without a gradient."""
+    """Return the share of images for which each expert is the most probable, [R, K], without a gradient."""
     chosen = log_probs.detach().argmax(1, keepdim=True)  # [R, 1, B]
     return torch.zeros_like(log_probs).scatter(1, chosen, 1.0).mean(-1)
 
 
 @BALANCINGS.register("sinkhorn")
 def sinkhorn(log_probs: Tensor, log_prior: Tensor) -> Tensor:
-    """Return E_x KL(s(k|x) || q(k|x)) in nats, s being the nearest answers that share the batch as pi does.
+    """Return E_x KL(s(k|x) || q(k|x)) in nats, [R], where s is the nearest assignment balanced as pi.
 
-    The Sinkhorn-Knopp algorithm scales the gate's probabilities, [K, B], by expert and by image in turn,
-    until experts sum to B pi and images to one. What it finds is least in this divergence among all that do:
-    the loss is the least price of balance, at least KL(pi || q_bar), and its gradient, with s held fixed, is
-    that of the least price. Assignments balanced so: Caron et al. (2020), SwAV; Clark et al. (2022), S-BASE;
-    after BASE layers, Lewis et al. (2021). They sharpen the probabilities first, and compare two views or
-    route by s; here the probabilities stay as they are, so that a balanced gate costs nothing.
+    The Sinkhorn-Knopp algorithm scales the probabilities of the gate, [K, B], by expert and by image in turn,
+    until experts sum to B pi and images to one. Its limit minimizes this divergence under these constraints.
+    The loss is therefore the minimum cost of balance and at least KL(pi || q_bar), and its gradient with
+    fixed s is the gradient of the minimum. The references sharpen the probabilities first, and compare two
+    views or route by s. Here the probabilities are not sharpened, so a balanced gate has zero loss.
+
+    References:
+        Caron et al. (2020), SwAV; Lewis et al. (2021), BASE layers; Clark et al. (2022), S-BASE.
     """
     target = log_probs.detach()
     least = torch.finfo(target.dtype).min
@@ -114,18 +123,21 @@ def sinkhorn(log_probs: Tensor, log_prior: Tensor) -> Tensor:
 
 @BALANCINGS.register("none")
 def none(log_probs: Tensor, log_prior: Tensor) -> Tensor:
-    """Return zero: nothing keeps the experts alive."""
+    """Return zero, [R]: no load balancing loss."""
     return log_probs.new_zeros(log_probs.shape[0])
 
 
 @BIAS_MOVES.register("loss-free")
 def toward_missing_load(log_probs: Tensor, log_prior: Tensor) -> Tensor:
-    """Return which way each expert's bias moves, [R, K]: sign(pi - load), 0 within half an image.
+    """Return the direction of each bias, sign(pi - load), or 0 within half an image, [R, K].
 
-    No gradient disturbs the experts' own. `balance_weight` is the speed, in units of BIAS_STEP logits a step.
-    The paper adds the bias to choose experts and leaves it out where their outputs are weighed; here the
-    choice is the weight, so the bias is part of the gate's answer. In evaluation it stays where training left
-    it, as in the paper. Wang et al. (2024), auxiliary-loss-free load balancing.
+    The method adds no gradient. `balance_weight` is the speed, in units of BIAS_STEP logits per step. The
+    paper uses the bias to choose experts but not to weight their outputs. Here the choice is the weight, so
+    the bias is part of the output of the gate. Evaluation uses the bias at the end of training, as in the
+    paper.
+
+    References:
+        Wang et al. (2024), auxiliary-loss-free load balancing.
     """
     missing = log_prior.exp() - load_of(log_probs)
     return (missing * log_probs.shape[-1]).round().sign()

@@ -1,17 +1,20 @@
-"""The objective family J, in nats per image; a loss, so it goes down.
+"""The objective family J, a loss in nats per image.
 
 J = mean_x sum_k w(k|x) L_k(x)  +  alpha I(x;k)  +  lambda balancing
 
-with L_k = -ELBO_k, w the routed weights of the experts, I(x;k) = mean_x KL(q(k|x) || q_bar). At alpha =
-lambda = 1 with soft routing and KL balancing, J is the negative mixture ELBO, because
-E_x KL(q || pi) = I(x;k) + KL(q_bar || pi) whatever the prior pi over experts is.
+with L_k = -ELBO_k, the weights w of the experts after routing, and I(x;k) = mean_x KL(q(k|x) || q_bar). At
+alpha = lambda = 1 with soft routing and KL balancing, J is the negative mixture ELBO, because E_x KL(q || pi)
+= I(x;k) + KL(q_bar || pi) for every prior pi over experts.
 
-Where the posterior weighs the experts, the first term is mean_x -log sum_k pi_k exp(-L_k) + KL(r || q), with
-r proportional to pi_k exp(-L_k) and held fixed in the divergence. Experts then train as in the EM of a
-mixture, each by its share r in every image, and the gate alone learns by the divergence: it predicts r, as
-the wake phase of Hinton, Dayan, Frey, Neal (1995), the wake-sleep algorithm, would have it. Alpha and lambda
-add to what the gate learns. With one sample of z this J is a stochastic objective whose negative is not a
-bound on log p(x): the log-sum-exp of noisy ELBOs leans upward.
+If the posterior weights the experts, the first term is mean_x -log sum_k pi_k exp(-L_k) + KL(r || q), with
+r proportional to pi_k exp(-L_k) and fixed in the divergence. Experts then train as in the EM algorithm of a
+mixture, with the weight r in each image. Only the gate has a gradient from the divergence: it learns to
+predict r, as in the wake phase of the wake-sleep algorithm. The terms of alpha and lambda are added to the
+loss of the gate. With one sample of z this J is a stochastic objective whose negative is not a bound on
+log p(x), because the log-sum-exp of noisy ELBOs is biased upward.
+
+References:
+    Hinton, Dayan, Frey, Neal (1995), the wake-sleep algorithm.
 """
 
 from __future__ import annotations
@@ -31,16 +34,20 @@ from moevae.objectives.routing import sampled_cost
 
 
 def gate_information(log_probs: Tensor) -> Tensor:
-    """Return I(x;k) = mean_x KL(q(k|x) || q_bar) in nats, [R], between 0 and ln K; log_probs [R, K, B]."""
+    """Return I(x;k) = mean_x KL(q(k|x) || q_bar) in nats, between 0 and ln K, [R].
+
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+    """
     mean = log_importance(log_probs).unsqueeze(1)  # [R, 1, K]
     return kl_categorical(log_probs.transpose(1, 2), mean).mean(-1)
 
 
 def tight_cost(log_probs: Tensor, expert_elbo: Tensor, log_prior: Tensor) -> Tensor:
-    """Return -tight_elbo + KL(r || q) of images, [R, B], where r has no gradient.
+    """Return -tight_elbo + KL(r || q) of images in nats, without a gradient of r, [R, B].
 
-    With one sample of z, -tight_elbo is on average below its value at the exact ELBOs: a training objective,
-    and not a bound.
+    With one sample of z, the mean of -tight_elbo is below its value for exact ELBOs: it is a training
+    objective, not a bound.
 
     Args:
         log_probs: log q(k|x), [R, K, B].
@@ -53,17 +60,17 @@ def tight_cost(log_probs: Tensor, expert_elbo: Tensor, log_prior: Tensor) -> Ten
 
 
 class Objective:
-    """J for a population: the kinds are shared, the weights belong to each run."""
+    """The objective J of a population: runs share the kinds of terms and have separate weights."""
 
     def __init__(
         self, configs: Sequence[RunConfig], device: torch.device | str = "cpu", experts: int | None = None
     ) -> None:
-        """Take the weights of each run.
+        """Set the weights of each run.
 
         Args:
-            configs: one a run.
-            device: where the terms are.
-            experts: how many there are at present; None: as many as configured.
+            configs: one configuration per run.
+            device: the device of the terms.
+            experts: current number of experts; None uses the configured number.
         """
         self.route = ROUTINGS[configs[0].routing.kind]
         self.by_posterior = configs[0].objective.responsibilities == "posterior"
@@ -79,7 +86,12 @@ class Objective:
         )
 
     def __call__(self, terms: MixtureTerms, uniform: Tensor | None = None) -> Tensor:
-        """Return J of each run, [R]; `uniform`, [R, K, B], is what a random routing draws by."""
+        """Return J of each run, in nats per image, [R].
+
+        Args:
+            terms: the terms of the mixture for a batch.
+            uniform: uniform random numbers of a random routing, [R, K, B].
+        """
         log_probs = terms.gate_log_probs
         weighing = log_probs if self.experts_steer_gate else log_probs.detach()
         if isinstance(terms, SparseMixtureTerms):
@@ -96,7 +108,7 @@ class Objective:
 
     @torch.no_grad()
     def expert_weights(self, terms: MixtureTerms, uniform: Tensor | None = None) -> Tensor:
-        """Return the weights of the experts' losses, [R, K, B], or [R, C, B] of drawn ones."""
+        """Return the weights of the losses of experts, [R, K, B], or of sampled experts, [R, C, B]."""
         if isinstance(terms, SparseMixtureTerms):
             return torch.full_like(terms.expert_elbo, 1 / terms.expert_elbo.shape[1])
         if self.by_posterior:
@@ -105,14 +117,14 @@ class Objective:
 
     @torch.no_grad()
     def gate_only_loss(self, terms: MixtureTerms) -> Tensor:
-        """Return the part of J that does not depend on the experts, of each run, [R]."""
+        """Return the part of J that does not depend on the experts, in nats per image, [R]."""
         log_probs = terms.gate_log_probs
         balance = self.balance_weight * self.balance(log_probs, self.log_prior)
         return self.information_weight * gate_information(log_probs) + balance
 
     @torch.no_grad()
     def update_expert_bias(self, bias: Tensor, terms: MixtureTerms) -> None:
-        """Move the gates' biases of experts, [R, K], after a training step, where balancing does it so."""
+        """Update the biases of experts, [R, K], in place after a training step, if balancing uses them."""
         if self.bias_move:
             speed = BIAS_STEP * self.balance_weight.unsqueeze(-1)
             bias += speed * self.bias_move(terms.gate_log_probs, self.log_prior)

@@ -1,1 +1,1 @@
-"""Other methods, fitted to the same data with the same seeds."""
+"""Baselines: other methods, fitted to the same data with the same seeds."""

@@ -1,4 +1,4 @@
-"""Clustering of features, be they pixels or what a network makes of them: k-means and Gaussian mixtures."""
+"""Clustering of features, such as pixels or latent means: k-means and Gaussian mixtures."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from moevae.data.binarization import to_float
 from studies.execution.baseline_fit import BaselineContext, BaselineResult, NotFittedError, clusters, one_hot
 
 MAX_ITER = 1000
-"""Steps of expectation-maximization at most; scikit-learn's 100 are often too few."""
+"""Maximum number of EM steps; scikit-learn's default of 100 is often too small."""
 
 Probs = Callable[[np.ndarray], np.ndarray]
-"""Features [N, F] to the probability of each cluster, [N, K]."""
+"""Maps features, [N, F], to the probabilities of clusters, [N, K]."""
 
 Clusterer = Callable[[BaselineContext, np.ndarray], tuple[Probs, dict[str, Any]]]
-"""Fits clusters to features, [N, F]; tells what came of its settings."""
+"""Fits clusters to features, [N, F]; returns their probabilities and the derived settings."""
 
 
 def kmeans(given: BaselineContext) -> BaselineResult:
-    """K-means on gray pixels: fitted to training images, test images go to the nearest center."""
+    """Fit k-means to the gray pixels of training images; test images belong to the nearest center."""
     begin = time.perf_counter()
     probs, derived = fit_kmeans(given, _pixels(given, "train"))
     return BaselineResult(
@@ -40,10 +40,10 @@ def kmeans(given: BaselineContext) -> BaselineResult:
 
 
 def pca_gmm(given: BaselineContext) -> BaselineResult:
-    """Gray pixels, reduced by PCA, and a Gaussian mixture of those components."""
+    """Fit a Gaussian mixture to the principal components of gray pixels."""
     begin = time.perf_counter()
     pixels = _pixels(given, "train")
-    told = given.settings["components"]  # in words, or a number where latent dimensions are an axis
+    told = given.settings["components"]  # text, or a number if the latent dimension is an axis
     components = told if isinstance(told, int) else given.config.model.latent_dim
     pca = PCA(min(components, *pixels.shape), random_state=given.random_state("PCA"))
     probs, derived = fit_gmm(given, pca.fit_transform(pixels))
@@ -58,7 +58,7 @@ def pca_gmm(given: BaselineContext) -> BaselineResult:
 
 
 def fit_kmeans(given: BaselineContext, features: np.ndarray) -> tuple[Probs, dict[str, Any]]:
-    """Fit a k-means of as many clusters as there are experts."""
+    """Fit k-means with as many clusters as experts; features [N, F]."""
     count = _clusters(given, features)
     model = KMeans(count, n_init=given.settings["n_init"], random_state=given.random_state("k-means"))
     with warnings.catch_warnings():
@@ -68,7 +68,7 @@ def fit_kmeans(given: BaselineContext, features: np.ndarray) -> tuple[Probs, dic
 
 
 def fit_gmm(given: BaselineContext, features: np.ndarray) -> tuple[Probs, dict[str, Any]]:
-    """Fit a Gaussian mixture of as many components as there are experts."""
+    """Fit a Gaussian mixture with as many components as experts; features [N, F]."""
     model = GaussianMixture(
         _clusters(given, features),
         covariance_type=given.settings["covariance_type"],
@@ -77,7 +77,7 @@ def fit_gmm(given: BaselineContext, features: np.ndarray) -> tuple[Probs, dict[s
         random_state=given.random_state("Gaussian mixture"),
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # told by `converged`
+        warnings.simplefilter("ignore", ConvergenceWarning)  # reported by `converged`
         model.fit(features.astype(np.float64))
     return model.predict_proba, {"iterations": int(model.n_iter_), "converged": bool(model.converged_)}
 

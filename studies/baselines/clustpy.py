@@ -1,4 +1,4 @@
-"""Peers run through their own package, ClustPy: VaDE and DEC."""
+"""Baselines of the package ClustPy: VaDE and DEC."""
 
 from __future__ import annotations
 
@@ -14,21 +14,29 @@ from studies.execution.baseline_fit import BaselineContext, BaselineResult, clus
 
 
 def vade(given: BaselineContext) -> BaselineResult:
-    """Variational deep embedding: a VAE whose prior is a Gaussian mixture (Jiang et al. 2017)."""
+    """Fit variational deep embedding, a VAE with a Gaussian mixture as prior.
+
+    References:
+        Jiang et al. (2017), variational deep embedding.
+    """
     from clustpy.deep import VaDE
 
     return _peer(given, VaDE)
 
 
 def dec(given: BaselineContext) -> BaselineResult:
-    """Deep embedded clustering: an autoencoder whose latents are drawn to centers (Xie et al. 2016)."""
+    """Fit deep embedded clustering, an autoencoder with a clustering loss on its latents.
+
+    References:
+        Xie et al. (2016), unsupervised deep embedding for clustering analysis.
+    """
     from clustpy.deep import DEC
 
     return _peer(given, DEC)
 
 
 def _peer(given: BaselineContext, method: Any) -> BaselineResult:
-    """Fit a method of ClustPy to gray pixels; clusters, latent dimension and batches are the model's."""
+    """Fit a method of ClustPy to gray pixels, with the model's clusters, latent dimension and batches."""
     model = given.config.model
     peer = method(
         n_clusters=model.num_experts,
@@ -66,7 +74,7 @@ def _peer(given: BaselineContext, method: Any) -> BaselineResult:
 
 @contextlib.contextmanager
 def _silence() -> Any:
-    """Keep what the package prints and warns about from our own lines."""
+    """Suppress the output and the warnings of the package."""
     with (
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),

@@ -1,4 +1,4 @@
-"""Mixtures whose gate is given instead of learned: by chance, or by the true labels."""
+"""Mixtures with a fixed gate: random, or given by the true labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from studies.execution.baseline_fit import BaselineContext, BaselineResult, NotF
 
 
 def random_gate(given: BaselineContext) -> BaselineResult:
-    """The mixture with each image assigned, once and for all, to an expert drawn at random."""
+    """Train the mixture with a fixed random assignment of images to experts."""
 
     def drawn(split: Split) -> Tensor:
         stream = generator(given.config.seed, f"random gate of {split}")
@@ -28,10 +28,10 @@ def random_gate(given: BaselineContext) -> BaselineResult:
 
 
 def oracle_experts(given: BaselineContext) -> BaselineResult:
-    """The mixture with an expert a class, trained on its class alone; a test image goes to its true class.
+    """Train one expert per class, on the images of the class; test images use the expert of their class.
 
-    The bounds and the load are those of this gate. The assignments are those of the responsibilities,
-    which see no label: how well experts that know one class each tell the classes apart.
+    Bounds and load are those of this gate. Assignments are those of the responsibilities, which use no label:
+    they show how well experts of single classes separate the classes.
     """
     labels = given.labels
     if labels is None:
@@ -54,9 +54,7 @@ def oracle_experts(given: BaselineContext) -> BaselineResult:
 def _trained(
     given: BaselineContext, config: RunConfig, assignments: Callable[[Split], Tensor]
 ) -> BaselineResult:
-    config = override(
-        config, {"objective.responsibilities": "gate"}
-    )  # the posterior would look past this gate
+    config = override(config, {"objective.responsibilities": "gate"})  # the posterior would ignore this gate
     trained = train(
         [config],
         given.images,

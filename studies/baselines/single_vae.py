@@ -1,4 +1,4 @@
-"""One VAE with as many parameters as the whole mixture, and clusters of its latents."""
+"""One VAE with as many parameters as the mixture, and clusters of its latents."""
 
 from __future__ import annotations
 
@@ -27,26 +27,30 @@ BOUNDS = (
     *("mixture_elbo", "marginal_elbo", "marginal_samples", "hard_elbo"),
     *("recon_log_prob", "kl_z", "kl_gate", "iwae_bound"),
 )
-"""What evaluation says of one VAE as it says it of a mixture; with one expert the three bounds are one, up to
-the samples of z that the marginal one is estimated from."""
+"""Metrics of a single VAE that also exist for a mixture. With one expert the three bounds are equal, up to
+the Monte Carlo error of the marginal one."""
 
 _CHUNK = 4096
 
 
 def vae_kmeans(given: BaselineContext) -> BaselineResult:
-    """One VAE and a k-means of its latent means."""
+    """Train one VAE and fit k-means to its latent means."""
     return _clustered(given, fit_kmeans)
 
 
 def vae_gmm(given: BaselineContext) -> BaselineResult:
-    """One VAE and a Gaussian mixture of its latent means."""
+    """Train one VAE and fit a Gaussian mixture to its latent means."""
     return _clustered(given, fit_gmm)
 
 
 def of_equal_size(config: RunConfig, size: tuple[int, int]) -> tuple[RunConfig, dict[str, Any]]:
-    """Return the configuration of one VAE with as many parameters as a mixture, and what came of that.
+    """Return the configuration of one VAE with as many parameters as a mixture, and the derived sizes.
 
-    The hidden layers grow in proportion. The gate of one expert decides nothing and is not counted.
+    Hidden layers grow in proportion. The gate of a single expert has no effect and is not counted.
+
+    Args:
+        config: the configuration of the mixture.
+        size: height and width of an image, in pixels.
     """
     first, *_ = given = config.model.expert_hidden or (1,)
 
@@ -72,7 +76,7 @@ def of_equal_size(config: RunConfig, size: tuple[int, int]) -> tuple[RunConfig, 
 
 
 def parameters(model: ModelConfig, size: tuple[int, int], *, gate: bool = True) -> int:
-    """Return how many weights and biases the experts have, with or without those of the gate."""
+    """Return the number of parameters of the experts, with or without those of the gate."""
     with torch.device("meta"):
         experts = count_parameters(Experts(model, 1, size))
         return experts + (count_parameters(Gate(model, 1, size)) if gate else 0)
@@ -106,7 +110,7 @@ def _clustered(given: BaselineContext, fit: Clusterer) -> BaselineResult:
 
 @torch.no_grad()
 def _latents(model: Mixture, config: RunConfig, images: Images, split: Split) -> np.ndarray:
-    """Return the latent means of a split's images as evaluation sees them, [N, Z]."""
+    """Return the latent means of the images of a split, as used in evaluation, [N, Z]."""
     seen = evaluated(getattr(images, split), config.data, split)
     parts = [model.experts.encode(x.to(model.device)[None])[0][0, 0].cpu() for x in seen.split(_CHUNK)]
     return torch.cat(parts).numpy()

@@ -1,1 +1,1 @@
-"""What a study is to run: profiles, axes, cells, and the registry of baselines."""
+"""The design of a study: profiles, axes, cells, and the registry of baselines."""

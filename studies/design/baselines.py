@@ -1,4 +1,4 @@
-"""The methods that stand beside the model: same images, same seeds, same record.
+"""The registry of baselines: other methods on the same images and seeds, with the same records.
 
 A new baseline is a function of `studies.execution.baseline_fit.BaselineContext` that returns a
 `studies.execution.baseline_fit.BaselineResult`, registered in BASELINES by its path. Nothing
@@ -22,19 +22,19 @@ from studies.records.schema import Method
 
 @dataclass(frozen=True)
 class Baseline:
-    """A method, and where the function is that fits it."""
+    """A method, and the function that fits it."""
 
     method: Method
     function: str
-    """`module:name`, imported where and when it is called."""
+    """The function as `module:name`, imported when it is called."""
     package: str | None = None
-    """What it needs beside the packages of moevae, in the extra moevae[peers]."""
+    """A package that it requires, from the extra moevae[peers]."""
     fixed: Mapping[str, str] = field(default_factory=dict)
-    """Settings that follow one of the model's, by its key: where that is an axis, they have a value of their
-    own, the reference cell's."""
+    """Settings that follow a setting of the model, by its key. If that setting is an axis, they are fixed to
+    the value of the reference cell."""
 
     def beside(self, reference: RunConfig, axes: Collection[str]) -> Method:
-        """Return the method as it is fitted beside the cells of a study with these axes."""
+        """Return the method with the settings for a study with these axes."""
         own = {name: lookup(reference, key) for name, key in self.fixed.items() if key in axes}
         return self.method.model_copy(update={"settings": self.method.settings | own}) if own else self.method
 
@@ -125,7 +125,7 @@ BASELINES.register("clustpy-dec")(
 
 
 def of_method(method: Method) -> Baseline:
-    """Return the baseline whose method it is, whatever value its settings have."""
+    """Return the baseline of a method, regardless of the values of its settings."""
     return next(each for each in BASELINES.values() if each.method.name == method.name)
 
 
@@ -135,19 +135,20 @@ class Chosen:
 
     keys: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    """Why others are not among them, a sentence each."""
+    """Reasons why other baselines are left out, one sentence each."""
 
 
 def choose(asked: Iterable[str] | None, data: Iterable[DataConfig], root: Path | None = None) -> Chosen:
     """Return the baselines of a study.
 
     Args:
-        asked: keys of BASELINES, perhaps joined by commas; empty for all that apply, None for no baselines.
+        asked: keys of BASELINES, optionally joined by commas. If empty, all applicable baselines are
+            returned; None returns none.
         data: the data sets of the study.
         root: folder of MNIST and Fashion-MNIST.
 
     Raises:
-        ConfigError: an unknown key (the nearest valid one is named), or a baseline that does not apply.
+        ConfigError: a key is unknown (the message names the nearest valid key), or a baseline does not apply.
     """
     if asked is None:
         return Chosen()
@@ -166,12 +167,12 @@ def choose(asked: Iterable[str] | None, data: Iterable[DataConfig], root: Path |
 
 
 def configurations(reference: RunConfig, data: Iterable[DataConfig]) -> list[RunConfig]:
-    """Return what baselines are given: the reference cell's configuration on each data set."""
+    """Return the configurations of baselines: the reference cell on each data set."""
     return [replace(reference, data=each) for each in dict.fromkeys(data)]
 
 
 def _obstacle(key: str, data: Iterable[DataConfig], root: Path | None) -> str | None:
-    """Return why a baseline does not apply."""
+    """Return the reason why a baseline does not apply, or None."""
     baseline = BASELINES[key]
     if baseline.package and importlib.util.find_spec(baseline.package) is None:
         return f"it needs the package {baseline.package}, which comes with moevae[peers]"

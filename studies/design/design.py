@@ -1,4 +1,4 @@
-"""What a study is to run: a profile, written as TOML, becomes a design of cells and seeds."""
+"""The design of a study: its cells and seeds, made from a profile."""
 
 from __future__ import annotations
 
@@ -31,41 +31,41 @@ from studies.utils.formatting import short, show
 OPTION = "--baselines"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME = 100
-"""Characters: file systems have room for 255, and a search's profile adds to the name."""
+"""Maximum length of the name of a study: file systems allow 255 characters, and suffixes are added."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A configuration whose seed is left open, and its value on each axis."""
+    """A configuration without a seed, and its value on each axis."""
 
     values: Mapping[str, Any]
     config: RunConfig
-    """With seed 0."""
+    """The configuration, with seed 0."""
     method: Method | None = None
-    """A baseline that is fitted in place of the model."""
+    """The baseline that is fitted; None is the model."""
 
     @cached_property
     def key(self) -> str:
-        """A name that no other cell has: that of its run with seed 0."""
+        """A unique key: the fingerprint of the run with seed 0."""
         return name_of(self.config, self.method)
 
     @cached_property
     def label(self) -> str:
-        """The cell in words, such as `routing.kind = hard, temperature = 2`."""
+        """The values of the cell as text, such as `routing.kind = hard, temperature = 2`."""
         return describe_settings(self.values)
 
     def run(self, seed: int) -> RunConfig:
-        """Return the cell's configuration with that seed."""
+        """Return the configuration of the cell with a seed."""
         return replace(self.config, seed=seed)
 
     def name(self, seed: int) -> str:
-        """Return the fingerprint of the cell's run with that seed."""
+        """Return the fingerprint of the run of the cell with a seed."""
         return name_of(self.run(seed), self.method) if seed != self.config.seed else self.key
 
 
 @dataclass(frozen=True)
 class Design:
-    """All that a study is to run, and what it is called."""
+    """The cells, seeds and baselines of a study, and its name."""
 
     name: str
     title: str
@@ -77,15 +77,15 @@ class Design:
     seeds: tuple[int, ...]
     expected: Expected | None
     invocation: tuple[str, ...]
-    """Arguments of `ablate` that give this design, seeds apart."""
+    """Arguments of `ablate` that define this design, without the seeds."""
     profile_seeds: tuple[int, ...]
-    """The seeds the profile asks for."""
+    """The seeds of the profile."""
     baselines: Chosen = field(default_factory=Chosen)
-    """What is fitted beside the cells, to the same data with the same seeds."""
+    """The baselines, fitted to the same data with the same seeds as the cells."""
 
     @property
     def command(self) -> str:
-        """What a person types to run this study."""
+        """The command that runs this study."""
         seeds = () if self.seeds == self.profile_seeds else ("--seeds", seeds_as_text(self.seeds))
         return f"nox -s ablations -- {shlex.join((*self.invocation, *seeds))}"
 
@@ -109,7 +109,7 @@ class Design:
 
     @cached_property
     def beside(self) -> tuple[Cell, ...]:
-        """A cell for each baseline on each data set, with all other settings of the baseline cell."""
+        """A cell for each baseline on each data set, with the other settings of the reference cell."""
         reference = next(cell for cell in self.cells if cell.values == self.baseline)
         made = []
         for data in self.data:
@@ -121,7 +121,7 @@ class Design:
         return tuple(made)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `study.json` holds."""
+        """Return the content of `study.json`."""
         tree = {
             "schema": study_file.SCHEMA,
             "name": self.name,
@@ -136,7 +136,7 @@ class Design:
         }
         if self.baselines.keys or self.baselines.left_out:
             tree |= {"baselines": list(self.baselines.keys), "left_out": list(self.baselines.left_out)}
-        plain: dict[str, Any] = json.loads(json.dumps(tree))  # values of an axis may be tuples
+        plain: dict[str, Any] = json.loads(json.dumps(tree))  # turns tuples into lists
         return plain
 
 
@@ -146,13 +146,14 @@ def load_design(
     """Return the design of a profile.
 
     Args:
-        profile: the name of one that comes along, or the path of a TOML file.
-        seeds: a count such as "5", or a list such as "0,3,7"; None takes the profile's.
-        changes: settings such as "train.epochs=5", over the profile's; one whose key is an axis narrows it.
-        name: of the study; None takes the profile's, followed by a hash of the changes if there are any.
+        profile: the name of a built-in profile, or the path of a TOML file.
+        seeds: a count such as "5", or a list such as "0,3,7"; None uses the seeds of the profile.
+        changes: settings such as "train.epochs=5", which override the profile. A setting of an axis reduces
+            the axis to its value.
+        name: name of the study; None uses the name of the profile, followed by a hash of the changes, if any.
 
     Raises:
-        ConfigError: anything in it that cannot be run; the message names the file or the option.
+        ConfigError: the profile or an option is invalid; the message names the file or the option.
     """
     path = _path(profile)
     written = read_profile(path)
@@ -196,14 +197,14 @@ def load_design(
 
 
 def seeds_as_text(seeds: Sequence[int]) -> str:
-    """Return the shortest text that `parse_seeds` reads as these seeds."""
+    """Return the shortest text that `parse_seeds` converts to these seeds."""
     if list(seeds) == list(range(len(seeds))):
         return str(len(seeds))
     return ",".join(str(seed) for seed in seeds) + ("," if len(seeds) == 1 else "")
 
 
 def describe_settings(values: Mapping[str, Any]) -> str:
-    """Return settings in words, such as `routing.kind = hard, temperature = 2`."""
+    """Return settings as text, such as `routing.kind = hard, temperature = 2`."""
     names = short(values)
     return ", ".join(f"{names[key]} = {show(value, 10)}" for key, value in values.items())
 
@@ -221,21 +222,19 @@ def _cells(
     kind: Literal["grid", "one-at-a-time"],
     where: str,
 ) -> tuple[tuple[Cell, ...], Cell]:
-    """Return all cells, and the one that the others are compared with."""
+    """Return all cells, and the reference cell."""
     for key, values in axes.items():
         if not values:
             raise ConfigError(f"profile {where}: axis {key} has no values")
     for key in baseline:
         if key not in axes:
-            raise ConfigError(f"profile {where}: baseline {key} is no axis (axes: {', '.join(axes)})")
+            raise ConfigError(f"profile {where}: baseline {key} is not an axis (axes: {', '.join(axes)})")
         if baseline[key] not in axes[key]:
             raise ConfigError(
                 f"profile {where}: baseline {key} = {baseline[key]} is not on its axis {list(axes[key])}"
             )
     if (count := _count(axes, kind)) > MOST_CELLS:
-        raise ConfigError(
-            f"profile {where}: its axes make {count:,} cells; at most {MOST_CELLS:,} are allowed"
-        )
+        raise ConfigError(f"profile {where}: its axes give {count:,} cells; expected at most {MOST_CELLS:,}")
     usual = {key: plain(overrides.lookup(base, key)) for key in axes}
     start = {
         key: baseline.get(key, usual[key] if usual[key] in values else values[0])
@@ -257,7 +256,7 @@ def _cells(
 
 
 def _count(axes: Mapping[str, Sequence[Any]], kind: str) -> int:
-    """Return how many cells the axes make, without making them."""
+    """Return the number of cells of the axes, without creating them."""
     if kind == "grid":
         return math.prod(map(len, axes.values()))
     others = sum(len(values) for key, values in axes.items() if key != "data.name")
@@ -265,14 +264,14 @@ def _count(axes: Mapping[str, Sequence[Any]], kind: str) -> int:
 
 
 def _star(center: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Return a point, and all that differ from it on one axis, the data set apart."""
+    """Return a point and all points that differ from it on one axis other than the data set."""
     others = {key: values for key, values in axes.items() if key != "data.name"}
     around = ({**center, key: value} for key, values in others.items() for value in values)
     return [dict(center), *(point for point in around if point != center)]
 
 
 def _check_objective(asked: str, keys: Iterable[str], cells: Sequence[Cell]) -> None:
-    """Refuse an objective that other settings make another one of: the study would not be what it says."""
+    """Raise an error if other settings change the requested objective into another member."""
     others = sum(overrides.lookup(cell.config, "objective") != asked for cell in cells)
     if not others:
         return
@@ -283,8 +282,8 @@ def _check_objective(asked: str, keys: Iterable[str], cells: Sequence[Cell]) -> 
         if objectives.is_of_member(key)
     )
     raise ConfigError(
-        f"--set objective={asked}: other settings make another objective of it in {others} of {len(cells)} "
-        f"cells; right would be {' '.join(f'--set {part}' for part in parts)}"
+        f"--set objective={asked}: other settings change this objective in {others} of {len(cells)} cells; "
+        f"expected {' '.join(f'--set {part}' for part in parts)}"
     )
 
 
@@ -292,32 +291,30 @@ def _cell(base: RunConfig, values: Mapping[str, Any], where: str) -> Cell:
     config = apply_settings(base, values, f"profile {where}: {describe_settings(values)}")
     made = {key: plain(overrides.lookup(config, key)) for key in values}
     if "objective" in values and made["objective"] != values["objective"]:
-        raise ConfigError(
-            f"profile {where}: axes contradict each other: no run has {describe_settings(values)}"
-        )
+        raise ConfigError(f"profile {where}: contradictory axes: no run can have {describe_settings(values)}")
     return Cell(made, config)
 
 
 def checked_name(name: str) -> str:
-    """Return the name of a study if it can be that of a folder too.
+    """Return the name of a study after checking that it is a valid name of a folder.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: the name is not valid.
     """
     if len(name) > _LONGEST_NAME:
         raise ConfigError(
             f"study name {name[:20]!r}...: {len(name)} characters; expected at most {_LONGEST_NAME}"
         )
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"study name {name!r}: letters, digits, '.', '_' and '-' only, it names a folder")
+        raise ConfigError(f"study name {name!r}: expected only letters, digits, '.', '_' and '-'")
     return name
 
 
 def plain(value: Any) -> Any:
-    """Return the value as JSON would bring it back, so that a design and its file agree."""
+    """Return the value after a round trip through JSON, so that a design and its file agree."""
     return json.loads(json.dumps(value))
 
 
 def hashable(value: Any) -> Any:
-    """Return the value with a tuple in place of a list."""
+    """Return the value, with a list converted to a tuple."""
     return tuple(value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""A study as a person writes it down: a TOML profile."""
+"""Profiles: the definition of a study as a TOML file."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from studies.records.study_file import Value
 
 PROFILES = Path(__file__).parent.parent / "profiles"
 _RIGHT = {
-    "title": 'title = "What is asked"',
+    "title": 'title = "Balancing on MNIST"',
     "preset": 'preset = "digits"',
     "seeds": "seeds = 5, or seeds = [0, 3, 7]",
     "axes": "a list for each setting below [axes], such as routing.temperature = [1, 2]",
 }
 _LARGEST = 1 << 20
-"""Bytes of a profile."""
+"""Maximum size of a profile, in bytes."""
 _DEEPEST = 8
-"""Tables and lists within one another: `[axes.routing]` and a list of lists are four."""
+"""Maximum nesting of tables and lists; `[axes.routing]` with a list of lists has depth 4."""
 
 
 class Expected(BaseModel):
-    """How long the whole study takes, and where that was measured."""
+    """The duration of the study, and the machine on which it was measured."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,7 +39,7 @@ class Expected(BaseModel):
 
 
 class Profile(BaseModel):
-    """A study as a person writes it down. Settings and axes have dotted keys."""
+    """The definition of a study. Settings and axes have dotted keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,28 +51,29 @@ class Profile(BaseModel):
     axes: dict[str, list[Value]] = Field(min_length=1)
     seeds: StrictInt | list[StrictInt]
     baseline: dict[str, Value] = {}
-    """What other cells are compared with; left out: the preset's value, or the first of the axis."""
+    """The reference cell. Default: the value of the preset if it is on the axis, else the first value."""
     design: Literal["grid", "one-at-a-time"] = "grid"
-    """`one-at-a-time` varies one axis and keeps the others at the baseline, on each data set alike."""
+    """`one-at-a-time` varies one axis around the reference cell, on each data set."""
     expected: Expected | None = None
 
 
 def read_profile(path: Path) -> Profile:
-    """Read a profile, named like its file unless it says; nested tables in it become dotted keys.
+    """Read a profile. The default name is that of the file; nested tables become dotted keys.
 
     Raises:
-        ConfigError: not TOML, an unknown key (the nearest valid one is named), or a value of the wrong kind.
+        ConfigError: the file is missing or not TOML, a key is unknown (the message names the nearest valid
+            key), or a value has the wrong type.
     """
     try:
         with parsing(f"profile {path}", ConfigError, but=FileNotFoundError):
             tree = tomllib.loads(read_content(path, _LARGEST).decode())
     except FileNotFoundError as error:
         reason = (error.strerror or "").lower()
-        known = f"those that come along: {', '.join(names())}"
+        known = f"available profiles: {', '.join(names())}"
         raise ConfigError(f"profile {path}: {reason}; {known}") from None
     try:
         if depth(tree) > _DEEPEST:
-            raise ConfigError(f"tables within tables, more than {_DEEPEST} deep")
+            raise ConfigError(f"tables are nested more than {_DEEPEST} levels deep")
         for key in tree:
             closest_name("key", key, Profile.model_fields)
         tree.setdefault("name", path.stem)
@@ -86,19 +87,19 @@ def read_profile(path: Path) -> Profile:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         right = _RIGHT.get(str(first["loc"][0]))
-        hint = f"; right would be {right}" if right else ""
+        hint = f"; expected {right}" if right else ""
         raise ConfigError(f"profile {path.name}: {where}: {first['msg'].lower()}{hint}") from None
     except ConfigError as error:
         raise ConfigError(f"profile {path.name}: {error}") from None
 
 
 def names() -> list[str]:
-    """Return the names of the profiles that come along."""
+    """Return the names of the built-in profiles."""
     return sorted(path.stem for path in PROFILES.glob("*.toml"))
 
 
 def depth(tree: Any) -> int:
-    """Return how deep tables and lists lie within one another: 0 for a value, 1 for a table of values."""
+    """Return the nesting depth of tables and lists: 0 for a value, 1 for a table of values."""
     deepest, level = 0, [tree]
     while level := [part for part in level if isinstance(part, dict | list)]:
         deepest += 1

@@ -1,1 +1,1 @@
-"""From a design to records: the plan, the driver, and how one task is run."""
+"""Execution of a design: the plan, the driver, the tasks and the executors."""

@@ -1,4 +1,4 @@
-"""Fitting a baseline: what it is given, what it gives back, and the record that comes of it."""
+"""Fitting of baselines: the context of a baseline, its result, and its record."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CPU = torch.device("cpu")
 
 
 class NotFittedError(Exception):
-    """A method that cannot be fitted to the images it was given; the reason stands in the record."""
+    """Raised when a method cannot be fitted to the given images; the record stores the reason."""
 
     def __init__(self, reason: str, epoch: int | None = None, step: int | None = None) -> None:
         super().__init__(reason)
@@ -39,46 +39,50 @@ class NotFittedError(Exception):
 
 @dataclass(frozen=True)
 class BaselineContext:
-    """What a baseline may look at."""
+    """The inputs of a baseline."""
 
     config: RunConfig
-    """The reference cell's, with the data and the seed of this run."""
+    """The configuration of the reference cell, with the data and the seed of this run."""
     images: Images
     labels: Labels | None
-    """None for all but oracles."""
+    """The labels, given to oracles only."""
     device: torch.device
     settings: Mapping[str, Any]
-    """Of the method."""
+    """The settings of the method."""
     on_epoch: Callable[[EpochReport], None] | None = None
     memory: int | None = None
-    """Bytes that a look of evaluation may take."""
+    """Memory limit, in bytes, for one forward pass of evaluation."""
 
     def note(self, progress: EpochStats) -> None:
-        """Tell who listens that an epoch is over."""
+        """Report the end of an epoch to the listener."""
         if self.on_epoch:
             self.on_epoch(EpochReport(progress.epoch, progress.epochs, progress.losses, {}))
 
     def random_state(self, purpose: str) -> np.random.RandomState:
-        """Return NumPy's legacy generator at the start of a stream of the run's seed."""
+        """Return NumPy's legacy generator for a random stream of the run.
+
+        Args:
+            purpose: name of the stream; the seed of the generator depends on it and on the run's seed.
+        """
         seeds = np.random.SeedSequence([self.config.seed, zlib.crc32(purpose.encode())])
         return np.random.RandomState(np.random.MT19937(seeds))
 
 
 @dataclass(frozen=True)
 class BaselineResult:
-    """A baseline that was fitted."""
+    """The result of fitting a baseline."""
 
     measure: Callable[[Split], Evaluation]
-    """What it is worth on a split; metrics that the method does not have are not there."""
+    """Evaluates the method on a split. Metrics that the method does not define are omitted."""
     seconds: float
-    """Wall time of fitting."""
+    """Wall time of the fit."""
     looks: int
-    """Training images looked at, every look counted."""
+    """Number of training images processed, counting repetitions."""
     num_experts: int
-    """Experts or clusters."""
+    """Number of experts or clusters."""
     device: torch.device = _CPU
     precision: str = "float32"
-    """That was trained in."""
+    """The floating-point precision of training."""
     derived: dict[str, Any] = field(default_factory=dict)
 
 
@@ -88,13 +92,19 @@ def fit(
     site: ExecutionConfig,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> Outcome:
-    """Fit a baseline and return what it left, in the format of the model's own runs.
+    """Fit a baseline and return its outcome, in the format of the model's own runs.
+
+    Args:
+        method: the baseline and its settings.
+        config: the configuration of the reference cell, with the data and the seed of this run.
+        site: where the run takes place.
+        on_epoch: called after each epoch.
 
     Raises:
-        MoevaeError: bad data, or a device that is not there.
+        MoevaeError: the data are invalid, or the device is not available.
     """
     function = pkgutil.resolve_name(of_method(method).function)
-    # NumPy and scikit-learn, loaded by now, have threads of their own, which change late digits.
+    # NumPy and scikit-learn use thread pools of their own; their size changes the last digits.
     with threadpool_limits(site.threads):
         return _fit(function, method, config, site, on_epoch)
 
@@ -140,11 +150,11 @@ def _fit(
 
 
 def clusters(probs: np.ndarray, bounds: dict[str, float] | None = None) -> Evaluation:
-    """Return the evaluation of clusters as if they were experts.
+    """Return the evaluation of clusters, treated as experts.
 
     Args:
-        probs: how likely each image is of each cluster, [N, K]; one-hot where the method does not say.
-        bounds: in nats per image, where the method has any.
+        probs: probability of each cluster, [N, K]; one-hot for methods without probabilities.
+        bounds: bounds by name, in nats per image, for methods that have any.
     """
     assignments = probs.argmax(1)
     load = np.bincount(assignments, minlength=probs.shape[1]) / len(probs)
@@ -153,5 +163,5 @@ def clusters(probs: np.ndarray, bounds: dict[str, float] | None = None) -> Evalu
 
 
 def one_hot(assignments: np.ndarray, num_experts: int) -> np.ndarray:
-    """Return assignments [N] as probabilities, [N, K]."""
+    """Return one-hot probabilities, [N, K], of assignments, [N]."""
     return np.eye(num_experts)[assignments]

@@ -1,4 +1,4 @@
-"""Where a study's runs take place, and what a driver has done there. Imports torch when work begins."""
+"""The execution settings of a study: device, threads, memory and snapshots."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from studies.records.origins import Origins
 
 @dataclass(frozen=True)
 class ExecutionConfig:
-    """Where runs take place; it decides no number but the speed."""
+    """Execution settings of runs. They affect the speed, not the results."""
 
     device: str = "auto"
     data_root: str | None = None
     threads: int | None = None
     population_chunk: int | None = None
-    """Runs of a cell trained side by side; None chooses by device and size."""
+    """Number of runs of a cell trained together; None chooses by device and model size."""
     memory: int | None = None
-    """Bytes that a look of evaluation may take; None sets no limit."""
+    """Memory limit, in bytes, for one forward pass of evaluation; None sets no limit."""
     snapshots: str | None = None
-    """Folder for populations in the middle of training; None keeps none."""
+    """Folder for snapshots of unfinished populations; None writes no snapshots."""
     snapshot_seconds: float = 10.0
-    """Training shorter than this is done again rather than kept."""
+    """Training time, in seconds, before the first snapshot. Shorter training is repeated instead."""
     origins: Origins | None = None
-    """The driver's data and code, with which a worker compares its own; None compares nothing."""
+    """Identities of the driver's data and code, which each worker checks; None disables the check."""

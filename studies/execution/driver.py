@@ -1,4 +1,4 @@
-"""The driver: it owns a study, has the runs without a record done, and publishes what comes back."""
+"""The driver of a study: it owns the study, submits the missing runs, and writes their records."""
 
 from __future__ import annotations
 
@@ -32,54 +32,54 @@ if TYPE_CHECKING:
     from studies.execution.events import EpochReport
 
 _MOMENT = 0.1
-"""Seconds between looks for progress."""
+"""Seconds between checks for progress."""
 
 _log = logging.getLogger(__name__)
 
 
 class RunFunction(Protocol):
-    """Trains runs of one cell together; gives one outcome each, in order. It must travel by pickle."""
+    """Trains the runs of one cell together. An implementation must be picklable."""
 
     def __call__(
         self, configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None, method: Method | None = None
     ) -> list[Outcome]:
-        """Train, telling of each epoch; or fit a baseline."""
+        """Train the runs, or fit a baseline, and return one outcome per run, in order."""
 
 
 class Lost(Protocol):
-    """Makes the outcomes of runs that raised, or whose workers died."""
+    """Creates the outcomes of runs that raised an exception or whose worker died."""
 
     def __call__(
         self, configs: Sequence[RunConfig], reason: str, /, *, method: Method | None = None
     ) -> list[Outcome]:
-        """Return one outcome a run, in order."""
+        """Return one outcome per run, in order."""
 
 
 class Callbacks(Protocol):
-    """Is told how the study goes."""
+    """Receives the progress of a study."""
 
     def begin(self, ledger: Ledger) -> None:
-        """The study is owned and surveyed; work starts."""
+        """Called when the driver owns the study and its plan is made, before the first task."""
 
     def epoch(self, task: Task, report: EpochReport) -> None:
-        """A task ended an epoch."""
+        """Called when a task has finished an epoch."""
 
     def done(self, task: Task, made: Sequence[Record]) -> None:
-        """The records of a task are published."""
+        """Called when the records of a task are written."""
 
 
 @dataclass(frozen=True)
 class StudySummary:
-    """What a driver found and did."""
+    """The state of a study before a driver ran, and the records it added."""
 
     before: Ledger
-    """Found."""
+    """The plan at the start."""
     trained: tuple[Record, ...]
-    """Done now."""
+    """The records of the runs trained by this driver."""
 
     @property
     def failures(self) -> list[Record]:
-        """Runs of the seeds asked for that failed, now or before."""
+        """The records of the requested seeds that failed, now or earlier."""
         again = {record.fingerprint for record in self.trained}
         earlier = [record for record in self.before.failures() if record.fingerprint not in again]
         return earlier + [record for record in self.trained if record.status == "failed"]
@@ -98,25 +98,26 @@ def run_study(
     lost: Lost | None = None,
     origins: Origins | None = None,
 ) -> StudySummary:
-    """Do every run of the design that has no record, each exactly once.
+    """Run each missing run of a design exactly once.
 
     Args:
-        design: what to run.
-        folder: the study's own, made if need be.
+        design: the cells, seeds and baselines of the study.
+        folder: the folder of the study, created if needed.
         run: trains the missing runs of one cell.
-        workforce: where tasks run.
-        watch: is told how it goes.
-        storage_url: Optuna's storage; a SQLite file in the folder if None.
-        retry_failed: also do again the runs whose record says that they failed.
-        preflight: is given all runs to do, before anything is written, and raises what a person can mend.
-        lost: makes the outcomes of runs that raised or whose worker died too often; without it the study
-            stops.
-        origins: the driver's data and code; records of others are refused.
+        workforce: the executor of the tasks.
+        watch: receives the progress.
+        storage_url: URL of Optuna's storage; None uses a SQLite file in the folder.
+        retry_failed: whether to repeat the runs whose record has the status "failed".
+        preflight: called with all missing runs before anything is written; raises errors that the user can
+            correct.
+        lost: creates the outcomes of runs that raised an exception or whose worker died too often. Without
+            it, such a run stops the study.
+        origins: identities of the driver's data and code; records with other identities are rejected.
 
     Raises:
-        MoevaeError: the study is owned by another driver, the folder or the storage holds another
-            study, the data is not there, the disk is full, or many runs in a row failed in the same way.
-            What was published stays.
+        MoevaeError: another driver owns the study, the folder or the storage holds another study, the data
+            are missing, the disk is full, or many consecutive runs failed in the same way. Records written
+            so far remain.
     """
     url = storage_url or storage.default_url(folder)
     storage.check(url)
@@ -138,7 +139,7 @@ def run_study(
 
 @dataclass
 class _Work:
-    """One driver's work on a study: tasks wait, run, and are published."""
+    """The work of one driver on a study: it submits tasks and publishes their records."""
 
     ledger: Ledger
     folder: Path
@@ -163,7 +164,7 @@ class _Work:
 
     @signals.defer_signals()
     def do(self) -> list[Record]:
-        """Keep the workforce busy until every task is published and its cell's trial has ended."""
+        """Submit tasks until all records are published and all trials have ended."""
         try:
             while self._queue or self._running:
                 self._submit()
@@ -197,7 +198,7 @@ class _Work:
         self.watch.epoch(task, report)
 
     def _gather(self) -> None:
-        """Publish what is finished, having waited for it for a moment."""
+        """Wait briefly for tasks to finish, and publish the finished ones."""
         with signals.deliver_signals():
             finished = wait(self._running, timeout=_MOMENT, return_when=FIRST_COMPLETED).done
         self.workforce.deliver()
@@ -217,7 +218,7 @@ class _Work:
         self._silence.tell(task.cell.label for task in self._running.values())
 
     def _drain(self) -> None:
-        """Publish what is in flight: no run is lost to another's mistake. End once nothing comes back."""
+        """Publish the tasks in flight after an error. Stop when no further result arrives."""
         while before := len(self._running):
             try:
                 self._gather()
@@ -226,7 +227,7 @@ class _Work:
                     return
 
     def _keep_finished(self) -> None:
-        """Publish what finished just before an interrupt."""
+        """Publish the tasks that finished just before an interrupt."""
         for future, task in self._running.items():
             if future.done() and not future.cancelled() and not future.exception():
                 outcomes = future.result()
@@ -235,7 +236,7 @@ class _Work:
                         self._publish(task, outcomes)
 
     def _after_raise(self, task: Task, raised: Raised) -> None:
-        """Record a run as failed; of several that trained together, each is first tried alone."""
+        """Record a run as failed; runs that trained together are first retried one by one."""
         if len(task.configs) > 1:
             self._queue.extendleft(Task(task.cell, (config,)) for config in reversed(task.configs))
             self._tasks_left[task.cell.key] += len(task.configs) - 1
@@ -248,15 +249,15 @@ class _Work:
         self._streak.note(raised.kind, raised.reason)
 
     def _after_death(self, task: Task, death: Exception) -> None:
-        """Put the task back to the front of the queue; give up on it after too many attempts."""
+        """Return the task to the front of the queue, or record it as failed after too many attempts."""
         begun = self._begun[task.cell.key, task.configs]
         if begun < self.workforce.attempts:
             _log.warning(
-                "a worker died (%s): its cell is begun again: %s", type(death).__name__, task.cell.label
+                "a worker died (%s); its cell is restarted: %s", type(death).__name__, task.cell.label
             )
             self._queue.appendleft(task)
             return
-        reason = f"its worker died, {begun} times: out of memory?"
+        reason = f"its worker died {begun} times; a possible cause is a lack of memory"
         if self.lost is None:
             raise WorkersError(f"{task.cell.label}: {reason}") from death
         self._lose(task, Raised(type(death).__name__, reason))
@@ -274,7 +275,7 @@ class _Work:
 
 
 def _published(task: Task, outcomes: Sequence[Outcome], folder: Path, origins: Origins) -> list[Record]:
-    """Write the records of a task, having looked that they are the ones it was to make."""
+    """Check that the outcomes belong to the task, and write their records."""
     asked = [schema.name_of(config, task.cell.method) for config in task.configs]
     if [outcome.record.fingerprint for outcome in outcomes] != asked:
         raise RuntimeError(f"{task.cell.label}: the run function did not return the runs it was given")

@@ -1,4 +1,4 @@
-"""What a population reports while it trains."""
+"""Progress events of training."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What a population tells while it trains."""
+    """The progress of a population after an epoch."""
 
     epoch: int
-    """Counts from 1."""
+    """The number of the epoch, from 1."""
     epochs: int
     losses: list[float]
-    """Mean objective, one a run, nats per image."""
+    """Mean objective of each run, in nats per image."""
     metrics: dict[str, float]
-    """On the validation split, the mean over runs that have not failed."""
+    """Metrics of the validation split, averaged over runs that have not failed."""

@@ -1,4 +1,4 @@
-"""Runs that raise: each is a failed run with a reason, until many in a row fail in the same way."""
+"""Handling of runs that raise: each is recorded as failed, unless many in a row fail in the same way."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
     from studies.records.schema import Method, Outcome
 
 LIMIT = 10
-"""Failures of one kind in a row, after which a study stops: the fault is then not in the runs."""
+"""Number of consecutive failures of one kind that stops a study: the cause is then not in the runs."""
 
 
 class FailuresError(MoevaeError):
-    """Many runs in a row that failed in the same way."""
+    """Raised when many consecutive runs failed in the same way."""
 
 
 @dataclass(frozen=True)
 class Raised:
-    """What a run raised, as a value: unlike exceptions, it always travels between processes."""
+    """An exception of a run, as a value: unlike exceptions, it can always be pickled."""
 
     kind: str
-    """Name of the exception's class."""
+    """Name of the class of the exception."""
     reason: str
-    """In one line, with the place in the code."""
+    """The message in one line, with the position in the code."""
 
     @classmethod
     def of(cls, error: Exception) -> Raised:
-        """Return what is to be recorded of an exception."""
+        """Return the description of an exception."""
         kind = type(error).__name__
         lines = str(error).strip().splitlines()
         frames = traceback.extract_tb(error.__traceback__)
@@ -45,20 +45,20 @@ class Raised:
 
 @dataclass(frozen=True)
 class Guarded:
-    """A run function that returns what it raised.
+    """A run function that returns exceptions as values.
 
-    Errors that no run can be blamed for are raised: missing data or devices, and disks that cannot be
-    written to. A `ConfigError` is the run's own.
+    Errors that the run did not cause are raised: missing data, missing devices, and disks that cannot be
+    written to. A `ConfigError` belongs to the run.
     """
 
     run: Callable[..., list[Outcome]]
     worker_errors: tuple[type[Exception], ...] = ()
-    """Raised too: the worker died, not the run."""
+    """Exceptions that mean that a worker died; they are raised."""
 
     def __call__(
         self, configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None, method: Method | None = None
     ) -> list[Outcome] | Raised:
-        """Train, and return the outcomes or what was raised."""
+        """Train the runs and return the outcomes, or the description of an exception."""
         options = {} if method is None else {"method": method}
         try:
             return self.run(configs, on_epoch=on_epoch, **options)
@@ -73,21 +73,21 @@ class Guarded:
 
 
 class Streak:
-    """Counts failures of one kind in a row."""
+    """A counter of consecutive failures of one kind."""
 
     def __init__(self) -> None:
-        """Begin at none."""
+        """Start with no failures."""
         self._kind, self._length = "", 0
 
     def end(self) -> None:
-        """Forget what failed: a run has succeeded."""
+        """Reset the counter after a run has succeeded."""
         self._kind, self._length = "", 0
 
     def note(self, kind: str, reason: str) -> None:
         """Count a failure.
 
         Raises:
-            FailuresError: the last `LIMIT` failures were of this kind.
+            FailuresError: the last `LIMIT` failures had this kind.
         """
         self._length = self._length + 1 if kind == self._kind else 1
         self._kind = kind

@@ -1,4 +1,4 @@
-"""What a study's folder holds of its design: which runs are recorded, and which are still to do."""
+"""The plan of a study: the runs of its design that have records, and the missing ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from studies.utils.gc_pause import uncollected
 
 @dataclass(frozen=True)
 class Task:
-    """Runs of one cell that train together as one population."""
+    """Runs of one cell that train together as a population."""
 
     cell: Cell
     configs: tuple[RunConfig, ...]
@@ -33,36 +33,36 @@ class Task:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The runs of a design, sorted by what became of them."""
+    """The runs of a design, divided into recorded, missing and rejected ones."""
 
     design: Design
-    """With the seeds that were asked for."""
+    """The design with the requested seeds."""
     whole: Design
-    """With the seeds and baselines too that the study had before."""
+    """The design with the requested and the earlier seeds and baselines."""
     recorded: Mapping[str, tuple[Record, ...]]
-    """By the key of the cell, every seed that has a record."""
+    """The records of each cell, of all seeds, by the key of the cell."""
     tasks: tuple[Task, ...]
-    """What is left to do of the seeds that were asked for."""
+    """The missing runs of the requested seeds."""
     refused: tuple[RecordError, ...]
-    """Files among the records that cannot be trusted, and are not counted."""
+    """Errors of the record files that are invalid and not counted."""
 
     @property
     def pending(self) -> int:
-        """Runs still to do."""
+        """Number of missing runs."""
         return sum(len(task.configs) for task in self.tasks)
 
     @property
     def asked(self) -> int:
-        """Runs of the design, with the seeds that were asked for."""
+        """Number of runs of the design with the requested seeds."""
         return len((*self.design.cells, *self.design.beside)) * len(self.design.seeds)
 
     @property
     def records(self) -> list[Record]:
-        """All that are of this design."""
+        """All records of this design."""
         return [record for group in self.recorded.values() for record in group]
 
     def failures(self) -> list[Record]:
-        """Return the records of runs that failed, of the seeds that were asked for."""
+        """Return the records of the requested seeds that failed."""
         return [
             record
             for record in self.records
@@ -72,17 +72,22 @@ class Ledger:
 
 @uncollected(keep=True)
 def make_plan(design: Design, folder: Path, *, retry_failed: bool = False) -> Ledger:
-    """Compare a design with the records in a study's folder. Writes nothing.
+    """Compare a design with the records in the folder of a study, without writing anything.
+
+    Args:
+        design: the cells, seeds and baselines of the study.
+        folder: the folder of the study.
+        retry_failed: whether failed runs count as missing.
 
     Raises:
-        RecordError: the folder holds runs that are not of this design.
+        RecordError: the folder holds runs of another design.
     """
     good, bad = store.read_all(folder)
     every = (*design.cells, *design.beside)
     owners = {cell.name(seed): cell.key for cell in every for seed in design.seeds}
     for cell in design.beside:
         if cell.method and (before := of_method(cell.method).method) != cell.method:
-            # Records from before a setting had a value of its own.
+            # Older records, written before a baseline had a separate value of this setting.
             owners |= {schema.name_of(cell.run(seed), before): cell.key for seed in design.seeds}
     recorded: dict[str, list[Record]] = {cell.key: [] for cell in every}
     for record in good:
@@ -105,7 +110,7 @@ def make_plan(design: Design, folder: Path, *, retry_failed: bool = False) -> Le
         missing = tuple(cell.run(seed) for seed in design.seeds if (cell.key, seed) not in done)
         if missing:
             tasks.append(Task(cell, missing))
-    for cell in design.beside:  # fitted one by one, so that none waits for another to be recorded
+    for cell in design.beside:  # one task per seed, so that each is recorded as soon as it is fitted
         tasks += [Task(cell, (cell.run(seed),)) for seed in design.seeds if (cell.key, seed) not in done]
     return Ledger(
         design=design,
@@ -117,7 +122,7 @@ def make_plan(design: Design, folder: Path, *, retry_failed: bool = False) -> Le
 
 
 def split_tasks(tasks: Sequence[Task], slots: int) -> list[Task]:
-    """Split tasks so that no slot is idle while another has several runs to train, each on its own."""
+    """Split tasks so that no slot is idle while another has several runs to train."""
     parts = -(-slots // len(tasks)) if tasks else 1
     return [
         Task(task.cell, task.configs[start : start + size])
@@ -128,14 +133,14 @@ def split_tasks(tasks: Sequence[Task], slots: int) -> list[Task]:
 
 
 def write_study(ledger: Ledger, folder: Path, *, shared: bool = False) -> None:
-    """Write `study.json`, unless it already says the same."""
+    """Write `study.json` if its content has changed."""
     write_tree(ledger.whole.to_dict(), folder, shared=shared)
 
 
 def write_tree(tree: Mapping[str, Any], folder: Path, *, shared: bool = False) -> None:
-    """Write the content of `study.json`, unless it is there already.
+    """Write the content of `study.json` if it has changed.
 
-    A new study gets an identity of its own, as does an old one that comes to a shared storage.
+    A new study gets an identity, as does an old study that moves to a shared storage.
     """
     there = (folder / "study.json").exists()
     if identity := study_file.read(folder).identity if there else "":
@@ -149,7 +154,7 @@ def write_tree(tree: Mapping[str, Any], folder: Path, *, shared: bool = False) -
 
 
 def _with_what_was(design: Design, folder: Path) -> Design:
-    """Return the design with the seeds and baselines that the study's folder tells of beside its own."""
+    """Return the design with the seeds and baselines of `study.json` added to its own."""
     if not (folder / "study.json").exists():
         return design
     before = study_file.read(folder)
@@ -161,12 +166,12 @@ def _with_what_was(design: Design, folder: Path) -> Design:
 
 
 def _foreign(folder: Path, config: RunConfig, design: Design) -> RecordError:
-    """Say how a run in the folder differs from the cell of the design that is nearest to it."""
+    """Return an error that names how a run in the folder differs from the nearest cell of the design."""
     differences = min((_difference(config, cell.config) for cell in design.cells), key=len)
     key, (there, here) = next(iter(differences.items()))
     return RecordError(
-        f"{folder}: holds runs of another design ({key} = {there}, here {here}): "
-        "give this study another --name, or move that folder away"
+        f"{folder}: holds runs of another design (its {key} is {there}, expected {here}): "
+        "choose another --name for this study, or move the folder"
     )
 
 
@@ -177,15 +182,15 @@ def _difference(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
 
 
 def design_of(folder: Path) -> Design:
-    """Return the design of an ablation that was begun, as its folder tells it.
+    """Return the design of an existing ablation, read from its folder.
 
     Raises:
-        RecordError: there is no study, or its description is torn.
+        RecordError: the folder has no study, or its `study.json` is invalid.
     """
     plan = study_file.read(folder)
-    with content.parsing(f"{folder / study_file.NAME}: not an ablation's description", RecordError):
+    with content.parsing(f"{folder / study_file.NAME}: not a description of an ablation", RecordError):
         if plan.search is not None or plan.baseline is None:
-            raise ValueError("a search" if plan.search is not None else "lacks baseline")
+            raise ValueError("it describes a search" if plan.search is not None else "it has no baseline")
         words = shlex.split(plan.command.partition(" -- ")[2])
     kept = tuple(key for key in plan.baselines if key in BASELINES)
     return Design(

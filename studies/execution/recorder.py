@@ -1,4 +1,4 @@
-"""What happens to each run while its population trains: learning curves, and what the experts draw."""
+"""Recording of each run during training: learning curves and samples of the experts."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from studies.execution.events import EpochReport
 from studies.records.schema import Epoch
 
 PICTURE_ROWS = 6
-"""Epochs at which the experts are drawn, spread evenly on a log scale."""
+"""Number of epochs with samples of the experts, evenly spaced on a log scale."""
 RECONSTRUCTED = 12
-"""Test images shown beside their reconstructions."""
+"""Number of test images shown with their reconstructions."""
 SHADES = 16
-"""Gray levels of the pictures kept beside a record: with 256 they took twice the room."""
+"""Number of gray levels of the stored pictures; 256 levels double the file size."""
 
 
 class RunRecorder:
-    """What happens to each run while the population trains."""
+    """Records the learning curves and samples of each run of a population."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class RunRecorder:
         self.origins = torch.arange(configs[0].model.num_experts).repeat(len(configs), 1)  # [R, K]
 
     def note(self, progress: EpochStats) -> None:
-        """Put down an epoch's curve points and drawings, and tell who listens."""
+        """Record the curve points and samples of an epoch, and call the listener."""
         evaluations = self._validation(progress)
         validation = [self._scores(each) for each in evaluations] or [{} for _ in self.configs]
-        alive = [  # weights may break in the step after the last finite loss
+        alive = [  # weights may become non-finite in the step after the last finite loss
             failure is None and all(map(math.isfinite, found.values()))
             for failure, found in zip(progress.failures, validation, strict=True)
         ]
@@ -73,7 +73,7 @@ class RunRecorder:
         if progress.epoch in self.drawn_at:
             noise = figures.prior_noise(progress.model, 1)
             drawn = progress.model.decode_prior_samples(noise).squeeze(2).cpu()  # [R, K, D]
-            everyone = drawn.new_zeros(len(drawn), self._first, drawn.shape[2])  # the pruned, too
+            everyone = drawn.new_zeros(len(drawn), self._first, drawn.shape[2])  # including pruned experts
             self.drawings[progress.epoch] = everyone.scatter(
                 1, progress.origins[..., None].expand_as(drawn), drawn
             )
@@ -84,15 +84,15 @@ class RunRecorder:
             self.on_epoch(EpochReport(progress.epoch, progress.epochs, progress.losses, means))
 
     def state(self) -> tuple[dict[str, Tensor], list[list[dict[str, Any]]]]:
-        """Return what was put down so far: drawings by epoch, and curves as plain data."""
+        """Return the recorded state: samples by epoch, and curves as plain data."""
         drawings = {str(epoch): drawing for epoch, drawing in self.drawings.items()}
         return drawings, [[point.model_dump() for point in curve] for curve in self.curves]
 
     def restore(self, drawings: Mapping[str, Tensor], curves: list[list[dict[str, Any]]]) -> None:
-        """Go on from a `state` of the same configurations.
+        """Continue from a `state` of the same configurations.
 
         Raises:
-            ValueError: it is another's; nothing is changed.
+            ValueError: the state belongs to other configurations; nothing is changed.
         """
         found = {int(epoch): drawings[epoch] for epoch in sorted(drawings, key=int)}
         size = (len(self.configs), self._first, self.images.train.shape[1])
@@ -106,7 +106,7 @@ class RunRecorder:
         self.drawings, self.curves = found, points
 
     def pictures(self, model: Mixture, run: int) -> dict[str, tuple[bytes, list[str], list[str]]]:
-        """Return a run's pictures by kind: PNG bytes, names of the rows, names of the columns."""
+        """Return the pictures of a run by kind: PNG bytes, row names and column names."""
         height, width = self.images.height, self.images.width
         experts = [str(expert) for expert in range(model.config.num_experts)]
         samples = torch.stack(  # [epochs, K, D]
@@ -127,7 +127,7 @@ class RunRecorder:
         }
 
     def _of_gate(self, progress: EpochStats, run: int) -> dict[str, float]:
-        """Return the gate's own loss, where it has one."""
+        """Return the loss of the gate if it is separate from that of the experts."""
         steered = self.configs[run].objective.experts_steer_gate
         return {} if steered else {"gate_loss": progress.gate_losses[run]}
 
@@ -150,12 +150,12 @@ class RunRecorder:
 
 
 def scores(evaluation: Evaluation, labels: Labels | None, split: Split, data: DataConfig) -> dict[str, float]:
-    """Return the metrics of a split, with those that compare with labels where there are any."""
+    """Return the metrics of a split, including label metrics if labels are available."""
     if labels is None:
         return evaluation.metrics
     return evaluation.metrics | agreement(evaluation, labels, split, data)
 
 
 def _spread(epochs: int, count: int) -> set[int]:
-    """Return up to `count` epochs from 1 to the last, dense at the beginning."""
+    """Return up to `count` epochs from 1 to the last, denser at the beginning."""
     return {round(epoch) for epoch in np.geomspace(1, epochs, count)}

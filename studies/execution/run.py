@@ -1,4 +1,4 @@
-"""From configurations to outcomes: train a population, measure it, and put down what each run left."""
+"""Execution of runs: train a population, evaluate it, and create the record of each run."""
 
 from __future__ import annotations
 
@@ -51,12 +51,18 @@ def run_population(
     site: ExecutionConfig | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> list[Outcome]:
-    """Train runs of one shape together and return one outcome each, in order.
+    """Train runs of one shape together and return one outcome per run, in order.
 
-    A run whose loss stops being a number comes back as failed; the others go on.
+    A run whose loss becomes NaN or infinite is returned as failed; the other runs continue.
+
+    Args:
+        configs: one configuration per run.
+        site: where the runs take place.
+        on_epoch: called after each epoch.
 
     Raises:
-        MoevaeError: bad data, a device that is not there, no configuration, or some of different shapes.
+        MoevaeError: the data are invalid, the device is not available, or the configurations are empty or
+            have different shapes.
     """
     check_population(configs)
     site = site or ExecutionConfig()
@@ -121,7 +127,7 @@ def run_population(
 def failed_outcomes(
     configs: Sequence[RunConfig], site: ExecutionConfig, failure: Failure, method: Method | None = None
 ) -> list[Outcome]:
-    """Return failed outcomes, in order, of runs that came to nothing where they were trained."""
+    """Return the outcomes, in order, of runs that failed on this machine."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
     images, labels = site_data(configs[0].data, site)
     precision = configs[0].train.precision if method is None else "float32"
@@ -145,21 +151,21 @@ def failed_outcomes(
 
 @functools.lru_cache(maxsize=2)
 def load_data(data: DataConfig, root: str | None) -> tuple[Images, Labels | None]:
-    """Return the images and labels of a data set, remembered for the next run.
+    """Return the images and labels of a data set, cached for the next run.
 
     Raises:
-        DataError: files missing or broken.
+        DataError: files are missing or invalid.
     """
     place = Path(root) if root else None
     return load_images(data, place), load_labels(data, place)
 
 
 def site_data(data: DataConfig, site: ExecutionConfig) -> tuple[Images, Labels | None]:
-    """Return the images and labels of a data set, compared with those that the driver knows.
+    """Return the images and labels of a data set, checked against the driver's.
 
     Raises:
-        DataError: files missing or broken.
-        IdentityError: other data than the driver's.
+        DataError: files are missing or invalid.
+        IdentityError: the data differ from the driver's.
     """
     images, labels = load_data(data, site.data_root)
     if site.origins:
@@ -170,7 +176,7 @@ def site_data(data: DataConfig, site: ExecutionConfig) -> tuple[Images, Labels |
 def origin(
     images: Images, labels: Labels | None, device: torch.device, started: str, precision: str = "float32"
 ) -> dict[str, Any]:
-    """Return the part of a record that says where its numbers come from."""
+    """Return the provenance fields of a record."""
     commit, dirty = provenance.commit()
     return {
         "hardware": Hardware.model_validate(devices.describe(device, precision)),
@@ -184,7 +190,7 @@ def origin(
 
 
 def splits(images: Images) -> list[Split]:
-    """Return the splits that a record tells of."""
+    """Return the splits that a record covers."""
     return ["validation", "test"] if len(images.validation) else ["test"]
 
 
@@ -195,7 +201,7 @@ def measured(
     experts: int,
     data: DataConfig,
 ) -> dict[str, object]:
-    """Return the part of a record that says what the evaluations of a run found."""
+    """Return the result fields of a record, from the evaluations of a run."""
     test = by_split["test"][run]
     confusion = bins = None
     if labels is not None:
@@ -217,7 +223,7 @@ def measured(
 def failure_of(
     failure: Breakdown | None, by_split: dict[Split, list[Evaluation]], run: int
 ) -> Failure | None:
-    """Return why a run has no metrics: it failed in training, or a metric is not finite."""
+    """Return the failure of a run: in training, or by a metric that is not finite; None if it is complete."""
     if failure:
         return Failure.model_validate(asdict(failure))
     for split, found in by_split.items():

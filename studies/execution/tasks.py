@@ -1,4 +1,4 @@
-"""One task of a study: training its runs, checking them first, and what is left where workers die."""
+"""The functions of a task: train its runs, check them in advance, and record lost runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,17 @@ def train(
     site: ExecutionConfig,
     method: Method | None = None,
 ) -> list[Outcome]:
-    """Train runs of one cell together, or fit a baseline to each: one outcome each, in order."""
+    """Train the runs of one cell together, or fit a baseline to each.
+
+    Args:
+        configs: one configuration per run.
+        on_epoch: called after each epoch.
+        site: where the runs take place.
+        method: the baseline; None trains the model.
+
+    Returns:
+        One outcome per run, in order.
+    """
     if site.origins:
         site.origins.check_code()
     if method is not None:
@@ -35,10 +45,10 @@ def train(
 
 
 def preflight(configs: Sequence[RunConfig], *, site: ExecutionConfig) -> None:
-    """Find what a person can mend before a study is begun.
+    """Check for errors that the user can correct before a study starts.
 
     Raises:
-        MoevaeError: no such device, data that is missing or broken, or too little memory.
+        MoevaeError: the device is not available, the data are missing or invalid, or the memory is too small.
     """
     from moevae.data.datasets import load_images
     from moevae.evaluation import memory as budget
@@ -55,7 +65,7 @@ def preflight(configs: Sequence[RunConfig], *, site: ExecutionConfig) -> None:
 def on_worker_lost(
     configs: Sequence[RunConfig], reason: str, *, site: ExecutionConfig, method: Method | None = None
 ) -> list[Outcome]:
-    """Return what is left of runs whose workers died: failed records that say why."""
+    """Return failed outcomes, with the reason, of runs whose workers died."""
     from studies.execution.run import failed_outcomes
     from studies.records.schema import Failure
 

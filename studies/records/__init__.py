@@ -1,1 +1,1 @@
-"""Records of runs: schema, store, lock and study file."""
+"""Records of runs: schema, store, lock, origins and study file."""

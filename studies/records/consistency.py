@@ -1,4 +1,4 @@
-"""Whether the parts of a record agree: tables are whole, and have as many rows as the run has experts."""
+"""Consistency checks of a record: ranges of values and shapes of tables."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from studies.records.schema import Record
 
 LARGEST = 1e39
-"""Of a number that runs measure, in float32, by magnitude: sums of larger squares would overflow."""
+"""Maximum magnitude of a value in a record; sums of larger squares would overflow."""
 _NAME = re.compile(r"\w+")
 _COUNT = re.compile(r"\d{1,15}")
 _MOST_COUNTS = 10**15
 
 
 def problems(record: Record, config: RunConfig) -> Iterator[str]:
-    """Say what in a record contradicts itself or its configuration."""
+    """Yield the contradictions within a record, or between a record and its configuration."""
     yield from _metrics(record)
     yield from _tables(record, config)
     yield from _curve(record)
@@ -27,19 +27,19 @@ def problems(record: Record, config: RunConfig) -> Iterator[str]:
 
 def _metrics(record: Record) -> Iterator[str]:
     if record.status == "complete" and not record.metrics.get("test"):
-        yield "complete, and no metrics of the test split"
+        yield "a complete run without metrics of the test split"
     every = [*record.metrics.values(), *(point.metrics for point in record.curve)]
     names = {name for part in every for name in part} | record.metrics.keys()
     if odd := next((name for name in names if not _NAME.fullmatch(name)), None):
-        yield f"a metric is called {odd!r}"
+        yield f"invalid name of a metric: {odd!r}"
     values: list[float] = [value for part in every for value in part.values()]
     values += [value for part in record.ledger.values() for value in part]
     values += [point.loss for point in record.curve]
     if any(abs(value) > LARGEST for value in values):
-        yield f"a number beyond {LARGEST:g}"
+        yield f"a number larger than {LARGEST:g} in magnitude"
     times = [part for part in (record.throughput, record.seconds) if part is not None]
     if any(not 0 <= value <= LARGEST for part in times for value in part.model_dump().values()):
-        yield "a time or a speed that is none"
+        yield "a time or a throughput is out of range"
 
 
 def _tables(record: Record, config: RunConfig) -> Iterator[str]:
@@ -47,7 +47,7 @@ def _tables(record: Record, config: RunConfig) -> Iterator[str]:
     rows |= {f"ledger.{name}": len(values) for name, values in record.ledger.items()}
     if record.confusion is not None:
         rows["confusion"] = len(record.confusion.counts)
-    # A baseline may have found another number of clusters.
+    # The number of clusters of a baseline may differ.
     experts = config.model.num_experts if record.method is None else max(rows.values())
     if wrong := [name for name, count in rows.items() if count not in (0, experts)]:
         yield f"{wrong[0]} has {rows[wrong[0]]} rows, expected {experts}"
@@ -56,14 +56,14 @@ def _tables(record: Record, config: RunConfig) -> Iterator[str]:
     if record.confusion is not None:
         classes, counts = record.confusion.classes, record.confusion.counts
         if not classes or not counts or any(len(row) != len(classes) for row in counts):
-            yield f"confusion is no table of {len(classes)} columns"
+            yield f"confusion is not a table with {len(classes)} columns"
         if not all(0 <= count < _MOST_COUNTS for row in counts for count in row):
-            yield "confusion has counts that are none"
+            yield "confusion has invalid counts"
     if (bins := record.reliability) is not None:
         if not len(bins.images) == len(bins.confidence) == len(bins.accuracy) > 0:
             yield "reliability has columns of different lengths"
         if not all(0 <= count < _MOST_COUNTS for count in bins.images):
-            yield "reliability has counts that are none"
+            yield "reliability has invalid counts"
         if not _shares((*bins.confidence, *bins.accuracy)):
             yield "reliability outside 0 to 1"
 
@@ -71,14 +71,14 @@ def _tables(record: Record, config: RunConfig) -> Iterator[str]:
 def _curve(record: Record) -> Iterator[str]:
     epochs = [point.epoch for point in record.curve]
     if epochs != sorted({*epochs}) or not all(0 < epoch < _MOST_COUNTS for epoch in epochs):
-        yield "curve has epochs that do not rise"
+        yield "the epochs of curve do not increase"
     tables = [[text.split() for text in point.confusion] for point in record.curve if point.confusion]
     wide = {len(row) for table in tables for row in table}
     wide |= {len(record.confusion.classes)} if record.confusion is not None and tables else set()
     if len(wide) > 1 or len({len(table) for table in tables}) > 1:
-        yield "curve has a confusion that is no table"
+        yield "a confusion of curve is not a table"
     if not all(_COUNT.fullmatch(text) for table in tables for row in table for text in row):
-        yield "curve has a confusion of other things than counts"
+        yield "a confusion of curve has invalid counts"
 
 
 def _shares(values: Iterable[float] | Sequence[float]) -> bool:

@@ -1,4 +1,4 @@
-"""One driver owns a study: a lock on its folder, and a note of who holds it."""
+"""The lock of a study: one driver at a time owns the folder."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from moevae.utils.io import absent, is_locked, remove_empty, remove_temp_files, 
 
 
 class StudyLockedError(MoevaeError):
-    """Another driver works on this study."""
+    """Raised when another driver owns the study."""
 
 
 _LOCK = "driver.lock"
 _HOLDER = "driver.holder.lock"
 _LOOK = 0.2
-"""Seconds that another's look at the lock takes at most."""
+"""Maximum time, in seconds, that `holder` holds the lock in another process."""
 _PATIENCE = 1.0
-"""Seconds within which a driver that has just taken the lock will have written who it is."""
+"""Seconds within which a driver that has acquired the lock writes its process ID and host."""
 
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Own the study in that folder, made if need be; if nothing is put into it, it is gone again afterwards.
+    """Hold the lock of a study. The folder is created if needed, and removed again if it stays empty.
 
     Raises:
-        StudyLockedError: another driver owns it; the message says who.
-        ConfigError: there can be no such folder.
+        StudyLockedError: another driver owns the study; the message names its process and host.
+        ConfigError: the folder cannot be created.
     """
     made = absent(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{folder}: no folder can be made there ({error.strerror})") from None
+        raise ConfigError(f"{folder}: cannot create this folder ({error.strerror})") from None
     lock = FileLock(folder / _LOCK)
     try:
-        lock.acquire(timeout=_LOOK)  # a look by `holder` may be taking place
+        lock.acquire(timeout=_LOOK)  # `holder` may be checking the lock
     except Timeout:
         raise StudyLockedError(
-            f"{folder}: {_who(folder)} works on this study: wait for it, or stop it"
+            f"{folder}: {_who(folder)} is working on this study: wait for it, or stop it"
         ) from None
     try:
         note = {
@@ -69,9 +69,9 @@ def hold(folder: Path) -> Iterator[None]:
 
 
 def holder(folder: Path) -> str | None:
-    """Return who owns the study, in words, or None if nobody does. Writes nothing."""
+    """Return a description of the process that owns the study, or None. Writes nothing."""
     try:
-        with (folder / _LOCK).open("rb") as file:  # to read is enough, also where nothing can be written
+        with (folder / _LOCK).open("rb") as file:  # reading is enough, and works on read-only file systems
             return _who(folder) if is_locked(file) else None
     except OSError:
         return None

@@ -1,4 +1,4 @@
-"""Where a study's numbers come from: which data, which code, and that both stay the same."""
+"""The origins of a study's results: the identities of its data and its code."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _SIDES = ("of the driver", "of the worker")
 
 
 def code() -> CodeIdentity:
-    """Return the identity of the code of this process, as it was when first asked."""
+    """Return the identity of the code of this process, computed once."""
     from moevae.utils import provenance
 
-    provenance.commit()  # kept from now on, so that a checkout that moves meanwhile is not named
+    provenance.commit()  # cached now, in case the checkout changes later
     return of_code("moevae", "studies")
 
 
 def own_files(names: Iterable[str]) -> dict[str, DataIdentity]:
-    """Return the identities of data sets in files of a person's own, by name, where the file is there.
+    """Return the identities of the user's own data sets, by name, for files that exist.
 
-    The others come with a package, or are checked against their publisher's checksums when they are read.
+    Other data sets are part of a package, or are verified by published checksums when they are read.
     """
     found = {}
     for name in sorted(set(names)):
@@ -44,14 +44,14 @@ def own_files(names: Iterable[str]) -> dict[str, DataIdentity]:
 
 
 def of_record(record: Record) -> DataIdentity:
-    """Return what a record tells of its data; older ones tell of the images alone."""
+    """Return the identity of the data of a record; older records identify the images only."""
     told = "labels_sha256" in record.data.model_fields_set
     labels = (record.data.labels_sha256 or "") if told else None
     return DataIdentity(record.data.sha256, labels, record.data.size)
 
 
 def strangers(records: Iterable[Record]) -> Iterator[tuple[Record, str]]:
-    """Yield the records of other data than most records of the same name, and how these differ."""
+    """Yield the records whose data differ from most records of the same data set, with the differences."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(record.data.name, []).append(record)
@@ -64,24 +64,24 @@ def strangers(records: Iterable[Record]) -> Iterator[tuple[Record, str]]:
 
 @dataclass
 class Origins:
-    """The data and the code of a study at work. It travels to workers, which compare their own with it."""
+    """The identities of the data and the code of a driver. Workers compare their own with them."""
 
     code: CodeIdentity | None = None
-    """Of the driver; None admits any."""
+    """Identity of the driver's code; None accepts any code."""
     allow_mixed_code: bool = False
-    """Whether a worker's other code is only told."""
+    """Whether different code of a worker causes a warning instead of an error."""
     files: Mapping[str, DataIdentity] = field(default_factory=dict)
-    """Data sets as the driver found them, by name."""
+    """Identities of data sets read by the driver, by name."""
 
     def __post_init__(self) -> None:
         self._known = dict(self.files)
         self._told: set[CodeIdentity] = set()
 
     def begin(self, folder: Path, records: Iterable[Record]) -> None:
-        """Compare the files with the records that are there.
+        """Compare the data files with the existing records.
 
         Raises:
-            IdentityError: they differ, or the records are of several data sets of one name.
+            IdentityError: a file differs from the records, or records with one name of a data set differ.
         """
         recorded: dict[str, DataIdentity] = {}
         for record in records:
@@ -90,44 +90,44 @@ class Origins:
             if found := differences(before, seen, ("in some", f"in {record.fingerprint}")):
                 raise IdentityError(
                     f"{folder}: records of two data sets with the name {name} ({', '.join(found)}): "
-                    "move one kind away, or give this study another --name"
+                    "move the records of one of them, or choose another --name for this study"
                 )
             recorded[name] = merged(before, seen)
         for name, seen in recorded.items():
             now = self.files.get(name, seen)
             if found := differences(seen, now, (f"in the records in {folder}", "in the file")):
                 raise IdentityError(
-                    f"{name} changed: {', '.join(found)}; restore the file, or give this study another --name"
+                    f"{name} changed: {', '.join(found)}; restore the file, or choose another --name"
                 )
             self._known[name] = merged(seen, now)
 
     def check_code(self) -> None:
-        """Compare this process's code with the driver's.
+        """Compare the code of this process with the driver's.
 
         Raises:
-            IdentityError: it is other code, and that is not allowed.
+            IdentityError: the code differs, and mixed code is not allowed.
         """
         if self.code and not self.allow_mixed_code:
             _same_code(self.code, code())
 
     def check_data(self, name: str, loaded: DataIdentity) -> None:
-        """Compare data that a worker loaded with what the driver knows of them.
+        """Compare the data loaded by a worker with the driver's.
 
         Raises:
-            IdentityError: they are other data.
+            IdentityError: the data differ.
         """
         known = self._known.get(name, loaded)
         if found := differences(known, loaded, ("in this study", f"on {socket.gethostname()}")):
             raise IdentityError(
-                f"{name} is not the same everywhere, or changed meanwhile: {', '.join(found)}; "
-                "give every worker the same file"
+                f"{name} differs between machines, or changed during the study: {', '.join(found)}; "
+                "every worker needs the same file"
             )
 
     def admit(self, record: Record) -> None:
-        """Compare a new record's data and code with the study's.
+        """Compare the data and the code of a new record with those of the study.
 
         Raises:
-            IdentityError: it is of other data, or of other code where that is not allowed.
+            IdentityError: the data differ, or the code differs and mixed code is not allowed.
         """
         name, seen = record.data.name, of_record(record)
         self.check_data(name, seen)
@@ -139,19 +139,19 @@ class Origins:
             _same_code(self.code, theirs)
         elif theirs not in self._told and (found := code_differences(self.code, theirs, _SIDES)):
             self._told.add(theirs)
-            _log.warning("a worker runs other code than this driver: %s", ", ".join(found))
+            _log.warning("a worker and this driver run different code: %s", ", ".join(found))
 
 
 def _same_code(driver: CodeIdentity, worker: CodeIdentity) -> None:
     if found := code_differences(driver, worker, _SIDES):
         raise IdentityError(
-            f"a worker runs other code than this driver ({', '.join(found)}): "
-            "install the same on both, or allow it with --allow-mixed-code"
+            f"a worker and this driver run different code ({', '.join(found)}): "
+            "install the same code on both, or allow the difference with --allow-mixed-code"
         )
 
 
 def _most_common(seen: list[DataIdentity]) -> DataIdentity:
-    """Return the data that most of them are; of as many, the one that sorts first."""
+    """Return the most common identity; among equally common ones, the first in sorted order."""
 
     def most(values: Iterable[_T | None]) -> _T | None:
         counts = Counter(value for value in values if value is not None)

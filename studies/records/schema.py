@@ -1,4 +1,4 @@
-"""What a run left: one JSON record a run, named by its fingerprint, written whole or not at all."""
+"""The schema of records: one JSON file per run, named by the fingerprint of the run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from moevae.config import schema as configs
 from moevae.config.types import Count
 
 SCHEMA = 1
-"""Version of the record's meaning."""
+"""Version of the schema of records."""
 
 PICTURE_LIMIT = 64 << 20
-"""Bytes of a picture: the largest that was ever written has 50 kB."""
+"""Maximum size of a picture, in bytes; typical pictures have less than 50 kB."""
 
 
 class _Part(BaseModel):
@@ -32,10 +32,10 @@ class Failure(_Part):
 
 
 class Epoch(_Part):
-    """One point of the learning curve; bounds in nats per image, on the validation split.
+    """One point of the learning curve; bounds are in nats per image, on the validation split.
 
-    Beside them stands `gate_loss` where experts do not steer the gate: all that it learns by, the mean of the
-    epoch's steps, in nats per image.
+    If the experts do not steer the gate, the metrics include `gate_loss`: the loss of the gate, averaged over
+    the steps of the epoch, in nats per image.
     """
 
     epoch: int
@@ -43,20 +43,20 @@ class Epoch(_Part):
     temperature: float
     metrics: dict[str, float]
     confusion: list[str] = []
-    """Validation images by expert, a text each, and class: numbers, one a line of JSON, would fill pages."""
+    """Counts of validation images, one text per expert with a count per class, which keeps the JSON short."""
 
 
 class Confusion(_Part):
-    """Test images counted by expert (rows) and class (columns)."""
+    """Counts of test images by expert (rows) and class (columns)."""
 
     classes: list[str]
     counts: list[list[int]]
 
 
 class Reliability(_Part):
-    """The gate's confidence in a class, beside how often it was right, by bins of confidence.
+    """Confidence and accuracy of the gate, by bins of confidence.
 
-    Of the half of the test images that did not name the experts.
+    Computed on the half of the test images that was not used to assign classes to experts.
     """
 
     images: list[int]
@@ -65,10 +65,10 @@ class Reliability(_Part):
 
 
 class Picture(_Part):
-    """A PNG beside the record. Samples: a grid of tiles, rows by epoch, columns by expert."""
+    """A PNG file of a record. Samples form a grid of tiles, with epochs as rows and experts as columns."""
 
     file: Annotated[str, Field(pattern=r"^[\w-][\w.-]*\.png$")]
-    """A plain name: it lies in the folder of the record."""
+    """Name of the file, in the folder of the record."""
     sha256: str
     rows: list[str] = Field(min_length=1)
     columns: list[str] = Field(min_length=1)
@@ -76,7 +76,7 @@ class Picture(_Part):
 
 
 class Throughput(_Part):
-    """Images per second of the whole population this run trained in, and of its evaluation."""
+    """Throughput of the population of this run in training and evaluation, in images per second."""
 
     train_images_per_second: float
     evaluation_images_per_second: float
@@ -84,14 +84,14 @@ class Throughput(_Part):
 
 
 class Seconds(_Part):
-    """Wall time of the whole population this run trained in."""
+    """Wall time of the population of this run."""
 
     train: float
     evaluation: float
 
 
 class Hardware(_Part):
-    """Where the run took place."""
+    """The hardware of the run."""
 
     device: str
     device_name: str
@@ -102,51 +102,52 @@ class Hardware(_Part):
 
 
 class Data(_Part):
-    """What the run saw."""
+    """The data of the run."""
 
     name: str
     sha256: str
-    """Of all pixels, before splitting."""
+    """Digest of all pixels, before splitting."""
     labels_sha256: str | None = None
-    """Of all labels and the names of the classes; None where there are none. Older records do not tell."""
+    """Digest of all labels and class names; None without labels. Older records omit it."""
     size: tuple[int, int] | None = None
-    """Height and width of an image, pixels."""
+    """Height and width of an image, in pixels."""
     train: int
     validation: int
     test: int
 
 
 class Method(_Part):
-    """What was fitted in place of the model, to the data and with the seed of the configuration."""
+    """A baseline, fitted to the data and with the seed of the configuration."""
 
     name: str
-    """Such as "k-means on pixels"."""
+    """Name of the method, such as "k-means on pixels"."""
     settings: dict[str, Any] = {}
     oracle: bool = False
-    """Whether it saw labels, so that its numbers are an upper line and no result."""
+    """Whether it used labels, so that its metrics are an upper limit, not a result."""
     derived: dict[str, Any] = {}
-    """What the settings came to on this data; no part of the run's name."""
+    """Values derived from the settings and the data; not part of the fingerprint."""
 
 
 class Record(_Part):
-    """One run: its configuration, and what came of it. Complete runs have metrics, failed ones a failure."""
+    """One run: its configuration and its results. Complete runs have metrics, failed runs a failure."""
 
     schema_version: int = SCHEMA
     fingerprint: str
     config: dict[str, Any]
     method: Method | None = None
-    """None is the model itself."""
+    """The baseline; None is the model."""
     status: Literal["complete", "failed"]
     failure: Failure | None = None
     metrics: dict[str, dict[str, float]] = {}
-    """By split (`validation`, `test`) and name; bounds in nats per image."""
+    """Metrics by split (`validation`, `test`) and name; bounds are in nats per image."""
     load: list[float] = []
-    """Share of test images won by each expert."""
+    """Share of test images assigned to each expert."""
     importance: list[float] = []
     """Mean gate probability of each expert on the test split."""
     ledger: dict[str, list[float]] = {}
-    """Each expert's part in the test split's mixture ELBO, nats per image: recon_log_prob and kl_z, weighed
-    by the gate. Their sums, less gate_information and kl_importance, are the mixture ELBO."""
+    """Contribution of each expert to the test split's mixture ELBO, in nats per image: recon_log_prob and
+    kl_z, weighted by the gate. The mixture ELBO is the sum of these terms minus gate_information and
+    kl_importance."""
     confusion: Confusion | None = None
     reliability: Reliability | None = None
     curve: list[Epoch] = []
@@ -154,26 +155,26 @@ class Record(_Part):
     throughput: Throughput | None = None
     seconds: Seconds | None = None
     energy_joules: float | None = None
-    """Of training the whole population, as the device reports it; None where it reports none."""
+    """Energy of training the population, as reported by the device; None if not reported."""
     hardware: Hardware
     versions: dict[str, str]
     commit: str | None
     dirty: bool | None
     source: str | None = None
-    """SHA-256 of the code that made the record, whatever its commit."""
+    """SHA-256 of the source code that made the record."""
     data: Data
     started: str
-    """UTC, ISO 8601."""
+    """Start time, UTC, in ISO 8601."""
 
     @property
     def precision(self) -> str:
-        """What the run was trained in; older records say float32 of all hardware."""
+        """Floating-point precision of training; float32 in older records."""
         told = self.hardware.precision
         return told if self.method else self.config["train"].get("precision", told)
 
 
 class Outcome(BaseModel):
-    """A record and the PNG bytes it names, as a value that travels between processes."""
+    """A record and its PNG files, as a picklable value."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -182,7 +183,7 @@ class Outcome(BaseModel):
 
 
 def name_of(config: configs.RunConfig, method: Method | None = None) -> str:
-    """Return the fingerprint of a run: the configuration's, and for a baseline one of both."""
+    """Return the fingerprint of a run: of the configuration, and for a baseline also of the method."""
     if method is None:
         return overrides.fingerprint(config)
     chosen = method.model_dump(exclude={"derived"})

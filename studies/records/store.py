@@ -1,4 +1,4 @@
-"""Reading and writing records: whole files, sealed by a digest."""
+"""Reading and writing of records: atomic files with a digest."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _DIGEST = b' "digest": "%s",'
 
 
 def path_of(folder: Path, fingerprint: str) -> Path:
-    """Return where the record of that fingerprint stands in a study's folder."""
+    """Return the path of the record with a fingerprint in the folder of a study."""
     return folder / "records" / f"{fingerprint}.json"
 
 
 def write_record(folder: Path, outcome: Outcome) -> Path:
-    """Write the pictures, then the record: each whole (temporary file, fsync, rename) or not at all.
+    """Write the pictures and then the record, each atomically (temporary file, fsync, rename).
 
-    A file in the record's place that is no record of this version is kept, in `refused/`.
+    An existing file that is not a valid record of this version is moved to `refused/`.
     """
     target = path_of(folder, outcome.record.fingerprint)
     if target.exists():
@@ -41,9 +41,9 @@ def write_record(folder: Path, outcome: Outcome) -> Path:
 
 
 def with_digest(tree: Mapping[str, Any]) -> bytes:
-    """Return a record's file: JSON whose second line is the SHA-256 of the file without that line.
+    """Return the content of a record's file: JSON whose second line is the SHA-256 of the other lines.
 
-    `sed 2d FILE | sha256sum` shows the same digest.
+    `sed 2d FILE | sha256sum` prints the same digest.
     """
     content = f"{json.dumps(tree, indent=1, allow_nan=False)}\n".encode()
     head, rest = content.split(b"\n", 1)
@@ -51,17 +51,17 @@ def with_digest(tree: Mapping[str, Any]) -> bytes:
 
 
 def _without_digest(content: bytes) -> bytes:
-    """Return a record's file without its digest.
+    """Return the content of a record's file without the digest.
 
     Raises:
-        ValueError: there is none, or it is another file's.
+        ValueError: the digest is missing, or does not match the content.
     """
     head, line, rest = (*content.replace(b"\r\n", b"\n").split(b"\n", 2), b"", b"")[:3]
     if not line.startswith(_DIGEST[:12]):
         raise ValueError("it has no digest")
     bare = b"\n".join((head, rest))
     if line != _DIGEST % hashlib.sha256(bare).hexdigest().encode():
-        raise ValueError("it was changed, its content has another digest than it says")
+        raise ValueError("its content does not match its digest")
     return bare
 
 
@@ -75,12 +75,13 @@ def _quarantine(path: Path, refused: Path) -> None:
 
 
 def read(path: Path) -> Record:
-    """Read and check one record.
+    """Read and validate a record.
 
     Raises:
-        RecordError: torn, changed or foreign, or its configuration does not hash to its name.
+        RecordError: the file is incomplete, changed or not a record, or its name is not the fingerprint of
+            its configuration.
     """
-    refused = f"{path}: no record that counts"
+    refused = f"{path}: not a valid record"
     with parsing(refused, RecordError):
         try:
             record = Record.model_validate_json(_without_digest(read_content(path)))
@@ -88,28 +89,28 @@ def read(path: Path) -> Record:
         except ConfigError as error:
             raise ValueError(str(error)) from None
     if record.schema_version != SCHEMA:
-        raise RecordError(f"{path}: record schema {record.schema_version}, this version reads {SCHEMA}")
+        raise RecordError(f"{path}: record schema {record.schema_version}; expected schema {SCHEMA}")
     if not (name_of(config, record.method) == record.fingerprint == path.stem):
-        raise RecordError(f"{path}: the configuration does not hash to the record's name")
+        raise RecordError(f"{path}: the fingerprint of the configuration differs from the name of the record")
     if problem := next(consistency.problems(record, config), None):
         raise RecordError(f"{refused}: {shortened(problem)}")
     for picture in record.pictures.values():
         if _sha256(path.parent / picture.file) != picture.sha256:
-            raise RecordError(f"{path}: its picture {picture.file} is missing or changed")
+            raise RecordError(f"{path}: the picture {picture.file} is missing or changed")
     full = overrides.to_dict(config)
     return record if record.config == full else record.model_copy(update={"config": full})
 
 
 @uncollected()
 def read_all(folder: Path) -> tuple[list[Record], list[RecordError]]:
-    """Read the records of a study's folder, by fingerprint; what cannot be trusted comes back as errors."""
+    """Read the records in the folder of a study; return the valid records, and errors for the others."""
     items = list(iterate(folder))
     good = [item for item in items if isinstance(item, Record)]
     return good, [item for item in items if isinstance(item, RecordError)]
 
 
 def iterate(folder: Path) -> Iterator[Record | RecordError]:
-    """Read the records of a study's folder one by one; an error stands where one cannot be trusted."""
+    """Yield the records in the folder of a study one by one, with an error for each invalid record."""
     for path in sorted((folder / "records").glob("*.json")):
         try:
             yield read(path)
@@ -118,7 +119,7 @@ def iterate(folder: Path) -> Iterator[Record | RecordError]:
 
 
 def _sha256(path: Path) -> str | None:
-    """Return the digest of a picture; None where there is no regular file of a picture's size."""
+    """Return the digest of a picture; None if the file is missing, not regular or too large."""
     try:
         return hashlib.sha256(read_content(path, PICTURE_LIMIT)).hexdigest()
     except (OSError, ValueError):

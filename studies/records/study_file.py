@@ -1,4 +1,4 @@
-"""`study.json`: what a study is of, read by everyone through one checked model."""
+"""The schema of `study.json`, the description of a study."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from moevae.utils import content
 
 NAME = "study.json"
 SCHEMA = 1
-"""Version of its meaning."""
+"""Version of the schema of `study.json`."""
 
 MOST_CELLS = 100_000
 MOST_RUNS = 1_000_000
-"""Planned runs, cells times seeds: a plan of more is a slip of the pen, and would fill the memory."""
+"""Maximum number of planned runs (cells times seeds); a larger plan is taken for a mistake."""
 
 Scalar = StrictBool | StrictInt | Annotated[float, Field(strict=True, allow_inf_nan=False)] | str | None
 Value = Scalar | list[Scalar]
-"""Of a setting, as JSON has it."""
+"""Value of a setting in JSON."""
 
 
 class _Part(BaseModel):
@@ -34,18 +34,18 @@ class _Part(BaseModel):
 
 
 class SearchPart(_Part):
-    """What a search looks for, and where."""
+    """The definition of a search."""
 
     space: dict[str, str]
-    """Optuna's distributions, as its JSON."""
+    """Distributions in Optuna's JSON format, by setting."""
     objectives: list[str] = Field(min_length=1)
     rule: str = ""
     oracle: StrictBool = False
-    """Whether labels decide what is found."""
+    """Whether an objective uses labels."""
 
 
 class StudyFile(_Part):
-    """All of `study.json`."""
+    """The content of `study.json`."""
 
     schema_version: Literal[1] = Field(alias="schema")
     name: str = Field(min_length=1)
@@ -58,21 +58,21 @@ class StudyFile(_Part):
     seeds: list[StrictInt]
     command: str = ""
     baselines: list[str] = []
-    """Methods that are fitted beside the cells, by their keys."""
+    """Keys of the baselines."""
     identity: str = ""
-    """A name that no other study has, by which a shared storage knows it; early studies have none."""
+    """Unique identity of the study in a shared storage; empty for early studies."""
     left_out: list[str] = []
-    """Why others are not, a sentence each."""
+    """Reasons why other baselines are left out, one sentence each."""
     search: SearchPart | None = None
 
     @cached_property
     def config(self) -> RunConfig:
-        """The configuration that all cells start from."""
+        """The base configuration of all cells."""
         return overrides.from_dict(self.base)
 
     @property
     def oracle(self) -> bool:
-        """Whether labels chose the cells."""
+        """Whether the cells were selected with labels."""
         return self.search is not None and self.search.oracle
 
     @model_validator(mode="after")
@@ -86,7 +86,7 @@ class StudyFile(_Part):
             raise ValueError(str(error)) from None
         if len(self.cells) * len(self.seeds) > MOST_RUNS:
             raise ValueError(
-                f"{len(self.cells):,} cells and {len(self.seeds):,} seeds: over {MOST_RUNS:,} runs"
+                f"{len(self.cells):,} cells and {len(self.seeds):,} seeds give more than {MOST_RUNS:,} runs"
             )
         named = [("baseline", self.baseline)] if self.baseline is not None else []
         for where, values in (*named, *((f"cells.{number}", cell) for number, cell in enumerate(self.cells))):
@@ -97,37 +97,37 @@ class StudyFile(_Part):
                 raise ValueError(f"axes.{key}: no cell has {json.dumps(lost[0])}")
         if self.search is None:
             if not self.cells:
-                raise ValueError("an ablation without cells")
+                raise ValueError("an ablation has no cells")
             if self.baseline is not None and identity(self.baseline.values()) not in {
                 identity(cell[key] for key in self.baseline) for cell in self.cells
             }:
-                raise ValueError("baseline: not among the cells")
+                raise ValueError("baseline: not one of the cells")
         return self
 
 
 def read(folder: Path) -> StudyFile:
-    """Return the description of the study in a folder.
+    """Return the content of `study.json` in a folder.
 
     Raises:
-        RecordError: there is none, it is torn, of another version, or contradicts itself.
+        RecordError: the file is missing, invalid, inconsistent, or of another version.
     """
     path = folder / NAME
     try:
         with content.parsing(f"{path}: cannot be read", RecordError, but=FileNotFoundError):
             written = content.read(path)
     except FileNotFoundError:
-        raise RecordError(f"{folder}: no study here (no study.json)") from None
+        raise RecordError(f"{folder}: no study in this folder (no study.json)") from None
     with content.parsing(f"{path}: not JSON", RecordError):
         tree = content.parse_json(written)
     if isinstance(tree, Mapping) and tree.get("schema") not in (SCHEMA, None):
         told = content.shortened(repr(tree["schema"]))
-        raise RecordError(f"{path}: schema {told}, this version reads {SCHEMA}")
-    with content.parsing(f"{path}: not a study's description", RecordError):
+        raise RecordError(f"{path}: schema {told}; expected schema {SCHEMA}")
+    with content.parsing(f"{path}: not a description of a study", RecordError):
         return StudyFile.model_validate(tree)
 
 
 def _check_cell(base: RunConfig, axes: Iterable[str], values: Mapping[str, Any], where: str) -> None:
-    """Look that a cell has a value on each axis, in the form that its configuration has."""
+    """Check that a cell has a value on each axis, in the form of its configuration."""
     if values.keys() != {*axes}:
         raise ValueError(f"{where}: has {', '.join(values) or 'nothing'}; expected {', '.join(axes)}")
     try:
@@ -137,24 +137,24 @@ def _check_cell(base: RunConfig, axes: Iterable[str], values: Mapping[str, Any],
     for key, value in values.items():
         made = overrides.lookup(config, key)
         if identity([made]) != identity([value]):
-            raise ValueError(f"{where}: {key} = {json.dumps(value)}, which its run has as {made!r}")
+            raise ValueError(f"{where}: {key} = {json.dumps(value)}, but its configuration has {made!r}")
 
 
 def is_study(folder: Path) -> bool:
-    """Return whether a study was begun in that folder."""
+    """Return whether a folder holds a study."""
     try:
         return (folder / "study.json").is_file()
-    except OSError:  # such as a name that is too long, or a folder that may not be entered
+    except OSError:  # for example, the name is too long, or access is denied
         return False
 
 
 def studies_in(results: Path) -> list[Path]:
-    """Return the folders of the studies in a results folder, by name."""
+    """Return the folders of the studies in a results folder, sorted by name."""
     return [path.parent for path in sorted(results.glob("*/study.json")) if is_study(path.parent)]
 
 
 def identity(values: Any) -> str:
-    """Return a text that is equal for equal cells: 20 and 20.0 are one value, as are (64,) and [64]."""
+    """Return a text that is equal for equal cells; 20 equals 20.0, and (64,) equals [64]."""
     return json.dumps([_plain(value) for value in values])
 
 

@@ -1,1 +1,1 @@
-"""Searches: spaces, objectives, trials, and the driver that runs them."""
+"""Searches: spaces, objectives, trials and the driver."""

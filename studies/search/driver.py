@@ -1,4 +1,4 @@
-"""The driver of a search: it asks for trials, has their runs done, stops poor ones, publishes the rest."""
+"""The driver of a search: it asks for trials, submits their runs, prunes trials and writes records."""
 
 from __future__ import annotations
 
@@ -39,57 +39,57 @@ if TYPE_CHECKING:
     from studies.execution.events import EpochReport
 
 _MOMENT = 0.1
-"""Seconds between looks for progress."""
+"""Seconds between checks for progress."""
 
 
 class SearchCallbacks(Protocol):
-    """Is told how the search goes."""
+    """Receives the progress of a search."""
 
     def begin(self, search: Search, ended: int, budget: int) -> None:
-        """The search is owned; so many of its trials have ended."""
+        """Called when the driver owns the search, with the number of ended trials and the budget."""
 
     def epoch(self, attempt: Attempt, report: EpochReport) -> None:
-        """A trial's runs ended an epoch."""
+        """Called when the runs of a trial have finished an epoch."""
 
     def ended(self, trial: FrozenTrial, best: Sequence[FrozenTrial]) -> None:
-        """A trial ended; these are the best so far."""
+        """Called when a trial has ended, with the best trials so far."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """When a search is over."""
+    """The limits of a search."""
 
     trials: int
-    """Ended ones, those of earlier starts included."""
+    """Number of ended trials, including those of earlier starts."""
     seconds: float | None = None
-    """After which no trial is begun; counted from this start."""
+    """Time after which no trial starts, in seconds from this start."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a search has come to."""
+    """The result of a search."""
 
     trials: tuple[FrozenTrial, ...]
-    """All that have ended, whichever way, in order."""
+    """All complete, pruned and failed trials, in order."""
     best: tuple[FrozenTrial, ...]
-    """One, or the Pareto front by its first objective; empty if no trial is complete."""
+    """The best trial, or the Pareto front sorted by the first objective; empty if no trial is complete."""
     trained: int
-    """Runs recorded by this start."""
+    """Number of runs recorded by this start."""
 
 
 @dataclass(frozen=True)
 class Stoppable:
-    """A run function that gives nothing back once a file exists: it looks after every epoch.
+    """A run function that stops after an epoch if a file exists, and then returns nothing.
 
-    It travels to other processes of this machine; on another machine the file never exists, and a
-    trial that should stop runs on to its end.
+    It works in other processes of this machine. On another machine the file never exists, and a pruned
+    trial runs to its end.
     """
 
     run: RunFunction
     flag: str
 
     def __call__(self, configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None) -> list[Outcome]:
-        """Train, telling of each epoch; an empty list if stopped."""
+        """Train the runs and return one outcome per run, or an empty list if stopped."""
 
         def told(report: EpochReport) -> None:
             if on_epoch:
@@ -104,12 +104,12 @@ class Stoppable:
 
 
 class _StoppedError(Exception):
-    """The driver has seen enough of this trial."""
+    """Raised in a run of a pruned trial."""
 
 
 @dataclass
 class _Driver:
-    """One driver's work on a search: trials are asked for, run, and end."""
+    """The work of one driver on a search: it asks for trials, runs them and ends them."""
 
     search: Search
     folder: Path
@@ -121,9 +121,9 @@ class _Driver:
     flags: Path
     origins: Origins
     recorded: dict[str, dict[str, Record]]
-    """By the key of the cell and the fingerprint."""
+    """The records, by the key of the cell and the fingerprint."""
     listed: dict[str, Cell]
-    """Cells that left records, in the order of their trials."""
+    """The cells that have records, in the order of their trials."""
 
     def __post_init__(self) -> None:
         self._running: dict[Future[list[Outcome] | Raised], Attempt] = {}
@@ -135,7 +135,7 @@ class _Driver:
 
     @signals.defer_signals()
     def work(self, budget: Budget) -> None:
-        """Keep the workforce busy until the budget is spent and every trial that was begun has ended."""
+        """Run trials until the budget is spent and all started trials have ended."""
         deadline = None if budget.seconds is None else time.monotonic() + budget.seconds
         left = budget.trials - len(self.attempts.finished())
         try:
@@ -160,7 +160,9 @@ class _Driver:
         self._open[attempt.number] = attempt
         key = attempt.cell.key
         if any(other.cell.key == key for other in self._running.values()):
-            self._duplicates.append(attempt)  # a cell is never trained twice: it ends when the other does
+            self._duplicates.append(
+                attempt
+            )  # a cell is never trained twice: a duplicate ends with the first trial
         elif self._missing(attempt):
             self._submit(attempt)
         else:
@@ -189,7 +191,7 @@ class _Driver:
             flag.touch()
 
     def _gather(self) -> None:
-        """End the trials whose runs are finished, having waited for them for a moment."""
+        """Wait briefly for runs to finish, and end their trials."""
         with signals.deliver_signals():
             finished = wait(self._running, timeout=_MOMENT, return_when=FIRST_COMPLETED).done
         self.workforce.deliver()
@@ -211,7 +213,7 @@ class _Driver:
         self._silence.tell(attempt.cell.label for attempt in self._running.values())
 
     def _keep_finished(self) -> None:
-        """Publish what finished just before an interrupt: the next start ends its trial."""
+        """Publish the runs that finished just before an interrupt; the next start ends their trials."""
         for future in self._running:
             if future.done() and not future.cancelled() and not future.exception():
                 outcomes = future.result()
@@ -225,20 +227,22 @@ class _Driver:
         if begun < self.workforce.attempts:
             self._submit(attempt)
             return
-        reason = f"its worker died, {begun} times: out of memory?"
+        reason = f"its worker died {begun} times; a possible cause is a lack of memory"
         if self.lost is None:
             raise WorkersError(f"{attempt.cell.label}: {reason}") from death
         self._lose(attempt, Raised(type(death).__name__, reason))
 
     def _lose(self, attempt: Attempt, raised: Raised) -> None:
-        """Record a trial's runs as failed."""
+        """Record the runs of a trial as failed."""
         assert self.lost is not None
         self._end(attempt, self.lost(self._missing(attempt), raised.reason))
         self._streak.note(raised.kind, raised.reason)
 
     def _end(self, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
-        """Publish what a trial gave, and end it and its duplicates; nothing at all means that it was
-        pruned."""
+        """Publish the outcomes of a trial, and end it and its duplicates.
+
+        Without outcomes the trial was pruned.
+        """
         names = [outcome.record.fingerprint for outcome in outcomes]
         if outcomes and names != [fingerprint(config) for config in self._missing(attempt)]:
             raise RuntimeError(f"{attempt.cell.label}: the run function did not return the runs it was given")
@@ -256,7 +260,7 @@ class _Driver:
                 self._close(ended, self.attempts.prune(ended))
 
     def _settle(self, attempt: Attempt) -> None:
-        """End a trial whose runs all have records; the study lists its cell first."""
+        """End a trial whose runs all have records, after adding its cell to `study.json`."""
         key = attempt.cell.key
         if key not in self.listed:
             self.listed[key] = attempt.cell
@@ -283,11 +287,11 @@ def run_search(
     lost: Lost | None = None,
     origins: Origins | None = None,
 ) -> Found:
-    """Search until the budget is spent. Every run that ends leaves a record, and none is done twice.
+    """Run trials until the budget is spent. Each finished run is recorded, and none is repeated.
 
     Args:
-        search: where to look, and for what.
-        folder: the study's own, made if need be.
+        search: the space, the objectives and the base configuration.
+        folder: the folder of the study, created if needed.
         run: trains the runs of one trial.
         budget: how many trials, or how long.
         workforce: where trials run.
@@ -301,9 +305,8 @@ def run_search(
         origins: the driver's data and code; records of others are refused.
 
     Raises:
-        MoevaeError: the study is owned by another driver, the folder or the storage holds another
-            study, the data is not there, or many trials in a row failed in the same way. What was
-            published stays.
+        MoevaeError: another driver owns the study, the folder or the storage holds another study, the data
+            are missing, or many consecutive trials failed in the same way. Records written so far remain.
     """
     url = storage_url or storage.default_url(folder)
     storage.check(url)

@@ -1,4 +1,4 @@
-"""What a search found, as a profile that `ablate` runs with more seeds."""
+"""Export of a trial as a profile that `ablate` runs with new seeds."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from studies.search.objectives import ORACLE
 from studies.search.search import Search
 
 SEEDS = 20
-"""Of the profile; the search's own saw what was chosen among, and are no evidence for it."""
+"""Number of seeds of the profile. The seeds of the search selected the trial, so they are not reused."""
 
 _SETTINGS = sorted({*overrides.keys()} - {"seed"})
 
 
 def write_profile(path: Path, search: Search, cell: Cell, trial: int) -> None:
-    """Write a trial's cell as a profile of one cell; what the preset says already is left out.
+    """Write the cell of a trial as a profile of one cell, without the settings of its preset.
 
     Raises:
-        ConfigError: a setting that TOML cannot hold.
+        ConfigError: a setting cannot be written as TOML.
     """
     name, settings = _nearest_preset(cell.config)
     mark = f", an {ORACLE} choice made with labels" if search.oracle else ""
@@ -39,7 +39,7 @@ def write_profile(path: Path, search: Search, cell: Cell, trial: int) -> None:
         "title": f"Trial {trial} of {search.name}, with other seeds",
         "description": f"Found by {search.command} and chosen by {search.rule}{mark}.",
         "preset": name,
-        # Seeds that the search has not seen: those it has seen would flatter the choice.
+        # New seeds: results on the seeds of the search are optimistic.
         "seeds": [seed for seed in range(SEEDS + len(search.seeds)) if seed not in search.seeds][:SEEDS],
         "set": left,
         "axes": {key: [value] for key, value in cell.values.items()},

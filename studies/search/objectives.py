@@ -1,4 +1,4 @@
-"""What a search looks for: numbers of the validation split, named after the rules by which reports choose."""
+"""Objectives of a search: metrics of the validation split, named after the selection rules of reports."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from moevae.utils.suggest import closest_name
 from studies.records.schema import Record
 
 ORACLE = "oracle"
-"""The mark of what was chosen with labels: nobody without labels could choose so."""
+"""The mark of a selection that uses labels, which is not possible without them."""
 
 
 @dataclass(frozen=True)
 class SearchObjective:
-    """One number to make as high, or as low, as can be."""
+    """A metric to maximize or to minimize."""
 
     name: str
     """A metric of the validation split, or `throughput`."""
     rule: str
-    """The rule of choosing that it is."""
+    """The selection rule that it corresponds to."""
     label: str
     unit: str = ""
     direction: Literal["maximize", "minimize"] = "maximize"
     oracle: bool = False
-    """Whether it sees labels."""
+    """Whether it uses labels."""
 
     @property
     def heading(self) -> str:
-        """The label with its unit, the split, and the oracle's mark."""
+        """The label with the unit, the split and the oracle mark."""
         split = "" if self.name == SPEED else "validation"
         notes = ", ".join(part for part in (self.unit, split, ORACLE if self.oracle else "") if part)
         return f"{self.label} ({notes})"
 
     @property
     def by_epoch(self) -> bool:
-        """Whether it can be followed while a run trains; many samples of z are drawn at the end alone."""
+        """Whether it is known after each epoch. Estimates with many samples of z are made at the end only."""
         return self.name not in (SPEED, "marginal_elbo")
 
     def of(self, records: Sequence[Record]) -> float | None:
-        """Return the mean over complete runs; None where one of them lacks the number."""
+        """Return the mean over complete runs; None if a run lacks the metric."""
         values = [self._of_run(record) for record in records]
         there = [value for value in values if value is not None]
         return fmean(there) if there and len(there) == len(values) else None
 
     def at_epoch(self, metrics: Mapping[str, float]) -> float | None:
-        """Return the number as it stands after an epoch, from the metrics of the validation split."""
+        """Return the value after an epoch, from the metrics of the validation split."""
         return metrics.get(self.name)
 
     def _of_run(self, record: Record) -> float | None:
@@ -76,16 +76,16 @@ OBJECTIVES = {
 
 
 def parse(text: str) -> tuple[SearchObjective, ...]:
-    """Return the objectives of a text such as "mixture_elbo" or "mixture_elbo,nmi,throughput".
+    """Return the objectives in a text such as "mixture_elbo" or "mixture_elbo,nmi,throughput".
 
     Raises:
-        ConfigError: an unknown one (the nearest is named), or one that is there twice.
+        ConfigError: an objective is unknown (the message names the nearest), or is given twice.
     """
     names = [name.strip() for name in text.split(",")]
     for name in names:
         closest_name("objective", name, OBJECTIVES)
         if names.count(name) > 1:
-            raise ConfigError(f"--objective {text}: {name} is there twice")
+            raise ConfigError(f"--objective {text}: {name} is given twice")
     return tuple(OBJECTIVES[name] for name in names)
 
 

@@ -1,4 +1,4 @@
-"""What a search is: a space around a configuration, what to look for there, and the seeds of each trial."""
+"""The definition of a search: base configuration, space, objectives, and seeds of each trial."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from studies.search.spaces import Space
 
 @dataclass(frozen=True)
 class Search:
-    """All that decides what a search's trials mean; how it picks them may change from start to start."""
+    """The definition of a search. The sampler and the pruner may differ from start to start."""
 
     name: str
     title: str
@@ -37,36 +37,36 @@ class Search:
     space: Space
     objectives: tuple[SearchObjective, ...]
     seeds: tuple[int, ...]
-    """Of every trial."""
+    """The seeds of each trial."""
     command: str
 
     @property
     def oracle(self) -> bool:
-        """Whether labels decide what is found."""
+        """Whether an objective uses labels."""
         return any(objective.oracle for objective in self.objectives)
 
     @property
     def rule(self) -> str:
-        """How the search chooses, in words."""
+        """The selection rule, as text."""
         return " and ".join(objective.rule for objective in self.objectives)
 
     @property
     def start(self) -> dict[str, Any] | None:
-        """The base configuration as the parameters of the first trial; None where the space lacks it."""
+        """The base configuration as parameters of the first trial; None if it is outside the space."""
         return spaces.params(self.base, self.space)
 
     def cell(self, params: Mapping[str, Any]) -> Cell:
-        """Return the cell of a trial's parameters."""
+        """Return the cell of the parameters of a trial."""
         values = spaces.settings({key: params[key] for key in self.space})
         return self.cell_of(overrides.override(self.base, values))
 
     def cell_of(self, config: RunConfig) -> Cell:
-        """Return this search's cell that equals a configuration in all that is searched."""
+        """Return the cell with the values of a configuration in the searched settings."""
         values = {key: designs.plain(overrides.lookup(config, key)) for key in self.space}
         return Cell(values, overrides.override(self.base, values))
 
     def to_dict(self, cells: Sequence[Cell]) -> dict[str, Any]:
-        """Return what `study.json` holds: the cells of trials that left records, and the search itself."""
+        """Return the content of `study.json`: the cells with records, and the definition of the search."""
         first = self.cell(self.start) if self.start else None
         axes = {
             key: list({_text(cell.values[key]): cell.values[key] for cell in cells}.values())
@@ -94,10 +94,10 @@ class Search:
     def _description(self) -> str:
         told = [f"Each cell is a trial of a search that chooses by {self.rule} on the validation split."]
         if self.oracle:
-            told.append(f"That is an {ORACLE} choice: it sees labels, which those who need clusters lack.")
+            told.append(f"This is an {ORACLE} choice: it uses labels, which are not available in clustering.")
         if len(self.objectives) == 1 and self.objectives[0].by_epoch:
-            told.append("Trials that were stopped early left no record and are not shown.")
-        told.append("The best of many trials flatters itself: run it with other seeds before you believe it.")
+            told.append("Pruned trials have no records and are not shown.")
+        told.append("The result of the best trial is optimistic: repeat it with other seeds to confirm it.")
         return " ".join(told)
 
 
@@ -111,19 +111,20 @@ def load_search(
     changes: Sequence[str] = (),
     name: str | None = None,
 ) -> Search:
-    """Return the search that a person asks for.
+    """Return the search that the options define.
 
     Args:
         space: a name from `spaces`.
-        preset: where the configuration starts; unused where a profile is given.
-        profile: a profile whose baseline is the start; its axes play no part.
-        objective: names from `objectives`, with commas between.
-        seeds: of each trial, as `--seeds` takes them.
-        changes: settings such as "train.epochs=5"; one whose key is in the space fixes it.
-        name: of the study; None makes one of the other arguments. Where labels decide, "-oracle" ends it.
+        preset: the base configuration; ignored if a profile is given.
+        profile: a profile whose reference cell is the base configuration; its axes are ignored.
+        objective: names from `objectives`, separated by commas.
+        seeds: seeds of each trial, in the format of `--seeds`.
+        changes: settings such as "train.epochs=5"; a setting of the space is fixed to its value.
+        name: name of the study; None derives one from the other arguments. The name of a search that uses
+            labels ends with "-oracle".
 
     Raises:
-        ConfigError: anything in it that cannot be searched; the message names the option.
+        ConfigError: an option is invalid; the message names it.
     """
     chosen, wanted = spaces.space(space), objectives.parse(objective)
     fixed = parse_settings(changes)
@@ -134,7 +135,7 @@ def load_search(
         origin, base = design.name, overrides.override(design.base, design.baseline)
     base = apply_settings(base, fixed)
     if base.data.validation_size == 0:
-        raise ConfigError("data.validation_size = 0: a search needs validation images to choose by")
+        raise ConfigError("data.validation_size = 0: a search needs validation images to compare trials")
     left = spaces.without(chosen, fixed)
     oracle = any(each.oracle for each in wanted)
     given = name or _name(space, origin, wanted, fixed)
@@ -172,22 +173,22 @@ def load_search(
 
 
 def read(folder: Path) -> Search:
-    """Return the search that a study's folder holds.
+    """Return the search in the folder of a study.
 
     Raises:
-        RecordError: there is no study, or it is no search, or its description is torn.
+        RecordError: the folder has no study, the study is not a search, or its `study.json` is invalid.
     """
     plan, where = study_file.read(folder), folder / study_file.NAME
     if plan.search is None:
-        raise RecordError(f"{where}: an ablation, no search")
+        raise RecordError(f"{where}: expected a search, found an ablation")
     try:
-        with content.parsing(f"{where}: not a search's description", RecordError, but=ConfigError):
+        with content.parsing(f"{where}: not a description of a search", RecordError, but=ConfigError):
             space = {key: json_to_distribution(text) for key, text in plan.search.space.items()}
             wanted = objectives.parse(",".join(plan.search.objectives))
     except ConfigError as error:
-        raise RecordError(f"{where}: not a search's description ({error})") from None
+        raise RecordError(f"{where}: not a description of a search ({error})") from None
     if plan.axes.keys() != space.keys():
-        raise RecordError(f"{where}: not a search's description (its axes are not its space)")
+        raise RecordError(f"{where}: not a description of a search (its axes are not its space)")
     return Search(
         name=plan.name,
         title=plan.title,
@@ -200,12 +201,13 @@ def read(folder: Path) -> Search:
 
 
 def plan_of_search(search: Search, folder: Path) -> tuple[dict[str, Cell], dict[str, dict[str, Record]]]:
-    """Return the cells of a search that left records, in the order of their trials, and those records.
+    """Return the cells of a search that have records, in the order of their trials, and the records.
 
-    Cells are by key; records by the key of the cell, then by fingerprint.
+    Returns:
+        The cells by key, and the records by the key of the cell and by fingerprint.
 
     Raises:
-        RecordError: the folder holds runs that are not of this search.
+        RecordError: the folder holds runs of another search.
     """
     good, _ = store.read_all(folder)
     found: dict[str, dict[str, Record]] = {}
@@ -215,7 +217,7 @@ def plan_of_search(search: Search, folder: Path) -> tuple[dict[str, Cell], dict[
         cell = search.cell_of(config)
         if cell.config != config:
             raise RecordError(
-                f"{folder}: record {record.fingerprint} is not of this search: give it another --name"
+                f"{folder}: record {record.fingerprint} belongs to another search: choose another --name"
             )
         cells[cell.key] = cell
         found.setdefault(cell.key, {})[record.fingerprint] = record
@@ -228,10 +230,10 @@ def plan_of_search(search: Search, folder: Path) -> tuple[dict[str, Cell], dict[
 
 
 def check_same(search: Search, folder: Path) -> None:
-    """Look that a folder is free or holds this very search.
+    """Check that a folder has no study or holds this search.
 
     Raises:
-        RecordError: it holds another; the message names the difference.
+        RecordError: the folder holds another search; the message names the difference.
     """
     if not (folder / "study.json").exists():
         return
@@ -248,7 +250,7 @@ def check_same(search: Search, folder: Path) -> None:
     )
     if different:
         raise RecordError(
-            f"{folder}: holds another search (it differs in {different}): give this one another --name"
+            f"{folder}: holds another search (it differs in {different}): choose another --name"
         )
 
 

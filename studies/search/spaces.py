@@ -1,4 +1,4 @@
-"""Where a search looks: named spaces, each a range or a choice for some keys of a configuration."""
+"""Search spaces: named sets of distributions over settings of a configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from moevae.errors import ConfigError
 from studies.search.registry import SPACES
 
 Space = Mapping[str, BaseDistribution]
-"""By dotted key. Lists are choices written as JSON, such as "[64]": Optuna keeps no lists."""
+"""Distributions by dotted key. Lists are encoded as JSON, such as "[64]", because Optuna stores no lists."""
 
 GATE: Space = SPACES.register("gate")(
     {
@@ -46,29 +46,31 @@ SPACES.register("all")({**GATE, **TRAINING, **SIZES})
 
 
 def space(name: str) -> Space:
-    """Return the space of that name.
+    """Return the space with a name.
 
     Raises:
-        ConfigError: there is none; the message names the nearest.
+        ConfigError: the name is unknown; the message names the nearest.
     """
     return SPACES.find(name)
 
 
 def without(space: Space, fixed: Mapping[str, Any]) -> Space:
-    """Return the space without the keys that a setting fixes; `objective` fixes all its parts.
+    """Return the space without fixed settings; `objective` fixes all its parts.
 
     Raises:
-        ConfigError: nothing is left to search.
+        ConfigError: all settings of the space are fixed.
     """
     parts = ("objective.",) if "objective" in fixed else ()
     left = {key: kept for key, kept in space.items() if key not in fixed and not key.startswith(parts)}
     if not left:
-        raise ConfigError(f"--set fixes all of the space ({', '.join(space)}): nothing is left to search")
+        raise ConfigError(
+            f"--set fixes every setting of the space ({', '.join(space)}): nothing is left to search"
+        )
     return left
 
 
 def settings(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a trial's parameters as settings of a configuration."""
+    """Return the parameters of a trial as settings of a configuration."""
     return {
         key: json.loads(value) if isinstance(value, str) and value.startswith("[") else value
         for key, value in params.items()
@@ -76,7 +78,7 @@ def settings(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def params(config: RunConfig, space: Space) -> dict[str, Any] | None:
-    """Return where a configuration is in the space, as a trial's parameters; None if it is outside."""
+    """Return a configuration as parameters of a trial, or None if it is outside the space."""
     values = {key: overrides.lookup(config, key) for key in space}
     point = {key: json.dumps(value) if isinstance(value, tuple) else value for key, value in values.items()}
     try:

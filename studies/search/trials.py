@@ -1,4 +1,4 @@
-"""The trials of a search in Optuna: asked for, followed epoch by epoch, ended with what their records say."""
+"""The Optuna trials of a search: ask, report after each epoch, and end with the results of records."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ PRUNERS.register("none")(lambda epochs: NopPruner())
 
 @dataclass(frozen=True)
 class Attempt:
-    """A trial that was asked for, and the cell it stands for."""
+    """A trial and its cell."""
 
     number: int
-    """Counts from 0, as the dashboard does."""
+    """Number of the trial in its study, from 0."""
     identity: int
-    """The storage's own name of the trial."""
+    """ID of the trial in the storage."""
     cell: Cell
 
 
 class SearchTrials:
-    """The trials of one search. The driver that holds the study's lock is the only one to write them.
+    """The trials of one search, written only by the driver that holds the lock of the study.
 
-    A trial left running by an earlier driver waits again, with its parameters. A trial whose records are
-    gone goes too; a cell whose records are there without a trial gets one. Pruned trials leave no record:
-    they live in this storage alone.
+    A trial left running by an earlier driver returns to the queue with its parameters. A trial whose records
+    are missing is removed, and a cell that has records but no trial gets one. Pruned trials have no records:
+    they exist in this storage only.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class SearchTrials:
         self._sampler = SAMPLERS.find(sampler)
 
     def reconcile(self, listed: Sequence[Cell], recorded: Mapping[str, Sequence[Record]]) -> None:
-        """Make the trials say what the records say.
+        """Update the trials from the records.
 
         Args:
-            listed: the cells that left records, in the order of their trials.
-            recorded: the records of each of them, by its key.
+            listed: the cells that have records, in the order of their trials.
+            recorded: the records of each cell, by the key of the cell.
 
         Raises:
             StorageError: the study in this storage belongs to another folder.
@@ -104,11 +104,11 @@ class SearchTrials:
         self.study = study
 
     def ask(self) -> Attempt:
-        """Return the next trial: one that waits, or a new one where the sampler wants it."""
+        """Return the next trial: a waiting one, or a new one from the sampler."""
         return with_retries(self._ask)
 
     def follow(self, attempt: Attempt, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Put down how a trial stands after an epoch; return whether to stop it there."""
+        """Report the value of a trial after an epoch; return whether to prune the trial."""
         (objective, *others) = self._search.objectives
         value = objective.at_epoch(metrics)
         if others or value is None:
@@ -116,27 +116,31 @@ class SearchTrials:
         return with_retries(functools.partial(self._follow, attempt, epoch, value))
 
     def end(self, attempt: Attempt, recorded: Sequence[Record]) -> FrozenTrial:
-        """End a trial with what its records say: it fails where one of its runs failed."""
+        """End a trial with the results of its records; it fails if one of its runs failed."""
         return with_retries(functools.partial(self._end, attempt, self._ended(attempt.cell, recorded)))
 
     def prune(self, attempt: Attempt) -> FrozenTrial:
-        """End a trial that was stopped: its value is that of its last epoch."""
+        """End a pruned trial with the value of its last epoch."""
         tell = functools.partial(
             self.study.tell, attempt.number, state=TrialState.PRUNED, skip_if_finished=True
         )
         return with_retries(tell)
 
     def release(self, attempt: Attempt) -> None:
-        """Let a trial that was not ended wait for the next start."""
+        """Return an unfinished trial to the queue."""
         self._storage.set_trial_state_values(attempt.identity, TrialState.WAITING)
 
     def finished(self) -> list[FrozenTrial]:
-        """Return the trials that have ended, whichever way, in order."""
+        """Return the complete, pruned and failed trials, in order."""
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
         return self.study.get_trials(deepcopy=False, states=states)
 
     def best(self) -> list[FrozenTrial]:
-        """Return the best trial, or the Pareto front by its first objective; nothing if none is complete."""
+        """Return the best trial, or the Pareto front sorted by the first objective.
+
+        Returns:
+            An empty list if no trial is complete.
+        """
         if not self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             return []
         if len(self._search.objectives) == 1:
@@ -145,7 +149,7 @@ class SearchTrials:
         return sorted(self.study.best_trials, key=lambda trial: sign * trial.values[0])
 
     def _ask(self) -> Attempt:
-        # A seed for each trial: a search that was stopped goes on as one that was not.
+        # A seed for each trial, so that an interrupted search continues like an uninterrupted one.
         self.study.sampler = self._sampler(len(self.study.get_trials(deepcopy=False)))
         trial = self.study.ask(dict(self._search.space))
         cell = self._search.cell(trial.params)
@@ -187,7 +191,7 @@ class SearchTrials:
         return study
 
     def _agrees(self, trial: FrozenTrial, recorded: Mapping[str, Sequence[Record]]) -> bool:
-        """Return whether a trial is one of this search and its records, if it ended with any, are there."""
+        """Return whether a trial belongs to this search and agrees with the records."""
         space: Mapping[str, BaseDistribution] = self._search.space
         if trial.state is TrialState.WAITING and not trial.params:
             return True

@@ -1,1 +1,1 @@
-"""Optuna's storage as a mirror of the records."""
+"""Optuna's storage, kept as a mirror of the records."""

@@ -1,7 +1,7 @@
-"""Trials written straight into a database's tables, many at a time, as Optuna itself would have written them.
+"""Bulk insertion of trials into the tables of a database, in the format of Optuna.
 
-Optuna writes each attribute of a trial by itself, some 10 ms a trial; a study of 10,000 cells would wait for
-minutes. These are the tables of its schema 12; another schema is left to Optuna.
+Optuna writes each attribute of a trial separately, which takes about 10 ms per trial and minutes for a study
+of 10,000 cells. This module supports version 12 of Optuna's tables; for other versions, Optuna writes trials.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ATTACHED = ("trial_user_attributes", "trial_values", "trial_intermediate_values
 
 
 def rows(storage: BaseStorage) -> Rows | None:
-    """Return the rows of a storage, or None if only Optuna knows how to write to it."""
+    """Return the tables of a storage, or None if this module does not support the storage."""
     if not isinstance(storage, RDBStorage):
         return None
     metadata = MetaData()
@@ -42,7 +42,7 @@ class Rows:
         self._tables = metadata.tables
 
     def outline(self, study: int, attributes: Collection[str]) -> list[FrozenTrial]:
-        """Return a study's trials by number: state, distributions, and these user attributes alone."""
+        """Return the trials of a study by number, with state, distributions and the given user attributes."""
         trials, told, params = (
             self._tables[name] for name in ("trials", "trial_user_attributes", "trial_params")
         )
@@ -82,12 +82,12 @@ class Rows:
         return list(found.values())
 
     def add(self, study: int, trials: Sequence[FrozenTrial]) -> list[int]:
-        """Add trials at the end of a study, all or, where it fails, whole chunks; return their ids."""
+        """Append trials to a study in chunks, one transaction each; return the IDs of the trials."""
         chunks = [trials[start : start + _CHUNK] for start in range(0, len(trials), _CHUNK)]
         return [number for chunk in chunks for number in self._add(study, chunk)]
 
     def end(self, number: int, trial: FrozenTrial) -> None:
-        """Give a trial the attributes, values and state of another; one that has ended stays as it is."""
+        """Copy the attributes, values and state of another trial to a trial that has not ended."""
         table = self._tables["trials"]
         with self._engine.begin() as connection:
             state = connection.scalar(select(table.c.state).where(table.c.trial_id == number))
@@ -185,7 +185,7 @@ class Rows:
 
     def _put(self, connection: Connection, table: str, content: Iterable[Mapping[str, Any]]) -> None:
         if lines := list(content):
-            # Numbers and texts need none of the processing, value by value, that SQLAlchemy would do.
+            # Numbers and texts do not need the conversion of each value by SQLAlchemy.
             statement = insert(self._tables[table]).compile(self._engine, column_keys=list(lines[0]))
             order = statement.positiontup
             rows = [tuple(line[name] for name in order) for line in lines] if order else lines

@@ -1,4 +1,4 @@
-"""Where Optuna keeps a study: a SQLite file in the study's folder, a journal file, or a database server."""
+"""Opening of Optuna's storage: a SQLite file in the folder of a study, a journal file, or a server."""
 
 from __future__ import annotations
 
@@ -28,31 +28,34 @@ from studies.utils import signals
 T = TypeVar("T")
 
 VARIABLE = "MOEVAE_STORAGE"
-"""Environment variable that names the storage where no option does: passwords are safer there."""
+"""Environment variable with the URL of the storage, used without the option; safer for passwords."""
 
 PATIENCE = 60.0
-"""Seconds that a storage may be out of order while a study runs."""
+"""Timeout, in seconds, for a storage that is not available while a study runs."""
 
 _RACES = 5
-"""How often the tables are looked for while another process is making them."""
+"""Number of attempts to open tables that another process is creating."""
 _CONNECT_SECONDS = 15
-"""Within which a database server has to answer a new connection."""
+"""Timeout, in seconds, for a new connection to a database server."""
 FILES = ("study.db", "study.db-wal", "study.db-shm", "study.db-journal")
-"""The SQLite file in a study's folder, and what SQLite keeps beside it."""
+"""The SQLite file in the folder of a study, and the auxiliary files of SQLite."""
 
-_KEPT = "the records are kept, and the next start makes the storage follow them"
+_KEPT = "no record is lost, and the next start updates the storage from the records"
 _log = logging.getLogger(__name__)
 
 
 class StorageError(MoevaeError):
-    """A storage that cannot be opened, or that holds another's study."""
+    """Raised when a storage cannot be opened, or holds the study of another folder."""
 
 
 def with_retries(operation: Callable[[], T]) -> T:
-    """Do it, again and again for a minute while the storage is out of order; it must bear repetition.
+    """Run an operation, and retry it for a minute while the storage is not available.
+
+    Args:
+        operation: a function that can safely be repeated.
 
     Raises:
-        StorageError: the storage stayed out of order, or somebody deleted the study in it.
+        StorageError: the storage remained unavailable, or the study in it was deleted.
     """
     deadline = time.monotonic() + PATIENCE
     pause = 0.1
@@ -60,35 +63,35 @@ def with_retries(operation: Callable[[], T]) -> T:
         try:
             return operation()
         except KeyError as error:
-            raise StorageError(f"the storage has lost what was in it ({error}): {_KEPT}") from error
+            raise StorageError(f"the study is missing from the storage ({error}): {_KEPT}") from error
         except (StorageInternalError, SQLAlchemyError, OSError) as error:
             reason = _reason(error)
             if time.monotonic() + pause > deadline:
-                raise StorageError(f"the storage is out of order ({reason}): {_KEPT}") from error
-            _log.warning("the storage is out of order (%s): trying again", reason)
+                raise StorageError(f"the storage is not available ({reason}): {_KEPT}") from error
+            _log.warning("the storage is not available (%s); retrying", reason)
         with signals.deliver_signals():
             time.sleep(pause)
         pause = min(2 * pause, 5.0)
 
 
 def default_url(folder: Path) -> str:
-    """Return the absolute URL of the SQLite file in a study's folder, whatever characters its path has.
+    """Return the absolute URL of the SQLite file in the folder of a study.
 
     Raises:
         StorageError: the path is not UTF-8.
     """
     database = str((folder / FILES[0]).resolve())
     if not is_text(database):
-        raise StorageError(f"{database!a}: not UTF-8; expected a folder whose path is, or a --storage")
+        raise StorageError(f"{database!a}: the path is not UTF-8; expected a UTF-8 path, or --storage URL")
     return URL.create("sqlite", database=database).render_as_string(hide_password=False)
 
 
 @contextmanager
 def copied(folder: Path) -> Iterator[Path]:
-    """Return a temporary folder with a copy of the SQLite file in a study's folder: to open one writes there.
+    """Provide a temporary folder with a copy of the SQLite file, because opening a file may modify it.
 
     Raises:
-        StorageError: it cannot be read.
+        StorageError: the file cannot be read.
     """
     with tempfile.TemporaryDirectory() as name:
         try:
@@ -101,7 +104,7 @@ def copied(folder: Path) -> Iterator[Path]:
 
 
 def given(typed: str | None) -> str | None:
-    """Return the storage that was typed, or else that the environment names, or None."""
+    """Return the URL of the option, else of the environment variable, else None."""
     url = typed or os.environ.get(VARIABLE) or None
     if url:
         redaction.learn(url)
@@ -109,10 +112,10 @@ def given(typed: str | None) -> str | None:
 
 
 def check(url: str) -> None:
-    """Look whether there is such a kind of storage, before anything is written.
+    """Check that the kind of storage is known, before anything is written.
 
     Raises:
-        StorageError: there is none; the message says which there are.
+        StorageError: the kind is unknown; the message lists the valid kinds.
     """
     scheme, _, place = url.partition("://")
     if scheme == "journal" and place:
@@ -121,7 +124,7 @@ def check(url: str) -> None:
         make_url(url).get_dialect()
     except (SQLAlchemyError, ValueError):
         raise StorageError(
-            f"--storage {_shown(url)}: no such storage; expected sqlite:///PATH, journal:///PATH or "
+            f"--storage {_shown(url)}: unknown kind of storage; expected sqlite:///PATH, journal:///PATH or "
             "postgresql+psycopg://HOST/DATABASE"
         ) from None
 
@@ -131,7 +134,7 @@ def opened(url: str) -> Iterator[BaseStorage]:
     """Open the storage at a URL: `sqlite:///PATH`, `journal:///PATH`, `postgresql+psycopg://...`.
 
     Raises:
-        StorageError: it cannot be opened; the message gives the reason.
+        StorageError: the storage cannot be opened; the message gives the reason.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     scheme, _, place = url.partition("://")
@@ -158,7 +161,7 @@ def opened(url: str) -> Iterator[BaseStorage]:
 
 
 def _tables(url: str, options: dict[str, Any]) -> RDBStorage:
-    """Open a database, and make its tables unless another process is just making them."""
+    """Open a database and create its tables, unless another process is creating them."""
     for race in range(_RACES):
         try:
             return RDBStorage(url, engine_kwargs=options)
@@ -167,26 +170,26 @@ def _tables(url: str, options: dict[str, Any]) -> RDBStorage:
             if not half:
                 raise
         except (StorageInternalError, AssertionError):
-            pass  # the tables are there, and their version is not yet
+            pass  # the tables exist, but their version is not written yet
         time.sleep(0.1 * 2**race)
     return RDBStorage(url, engine_kwargs=options)
 
 
 def _hint(error: BaseException) -> str:
-    """Return what helps against a storage that is broken, or of another version of Optuna."""
+    """Return advice for a storage that is corrupt or of another version of Optuna."""
     broken = isinstance(error.__cause__, sqlite3.DatabaseError) and not isinstance(
         error.__cause__, sqlite3.OperationalError
     )
     if broken or isinstance(error, RuntimeError | ValueError | KeyError):
         return (
-            "; python -m studies rebuild-storage STUDY makes a study's own storage from its records "
-            "(with --storage URL, another one)"
+            "; `python -m studies rebuild-storage STUDY` rebuilds the storage from the records of a study "
+            "(with --storage URL, the storage at that URL)"
         )
     return ""
 
 
 def _reason(error: BaseException) -> str:
-    """Return what the database said, beneath what Optuna and SQLAlchemy wrapped around it."""
+    """Return the message of the database, from the innermost exception."""
     while error.__cause__:
         error = error.__cause__
     text = str(error).strip()
@@ -203,7 +206,7 @@ def _engine_options(url: str) -> dict[str, Any]:
 
 
 def _pragmas(connection: Any, _: Any) -> None:
-    # The records are the truth: the index need not reach the disk at every step, it must only never tear.
+    # The storage can be rebuilt from the records: it must stay consistent, but need no sync on each write.
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
 

@@ -1,4 +1,4 @@
-"""Whose a study in a storage is: the folder's that has the same identity, on whichever machine it is."""
+"""Ownership of a study in a storage: the folder with the same identity owns it, on any machine."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from studies.storage import open as storage
 from studies.storage.open import StorageError
 
 IDENTITY = "identity"
-"""Name of the attribute of a study in a storage, and of the entry in `study.json`."""
+"""Name of the study attribute in a storage, and of the field in `study.json`."""
 _PLACE = "folder"
-"""Name of the attribute that says where the study was last worked on."""
+"""Name of the attribute with the folder that last used the study."""
 _DESCRIPTION = {"title", "description", "command", "rule", "oracle"}
 _MOMENT = 1.0
-"""Seconds within which whoever has made a study in a storage will have named its owner."""
+"""Seconds within which the creator of a study in a storage sets its owner."""
 
 
 class OwnedError(StorageError):
-    """A study of that name in the storage belongs to another folder."""
+    """Raised when a study of the same name in the storage belongs to another folder."""
 
 
 def home(folder: Path) -> str:
-    """Return how messages name the folder."""
+    """Return the name of the folder in messages, with the host."""
     return f"{platform.node()}:{folder.resolve()}"
 
 
 def identity(folder: Path) -> str:
-    """Return the identity of the study in a folder; its place where it was begun before there were any."""
+    """Return the identity of the study in a folder; for old studies without one, the path of the folder."""
     with suppress(RecordError):
         return study_file.read(folder).identity or home(folder)
     return home(folder)
 
 
 def check(opened: BaseStorage, name: str, folder: Path) -> None:
-    """Look that a study of that name, if the storage has one, is the folder's. Writes nothing.
+    """Check that a study of this name in the storage, if any, belongs to the folder. Writes nothing.
 
     Raises:
-        OwnedError: it is another's.
+        OwnedError: the study belongs to another folder.
     """
     try:
         number = opened.get_study_id_from_name(name)
@@ -55,27 +55,27 @@ def check(opened: BaseStorage, name: str, folder: Path) -> None:
     if _own(opened, attributes, folder) or _abandoned(opened, number, attributes):
         return
     raise OwnedError(
-        f"the storage has a study {name!r} of {attributes.get(_PLACE) or 'another program'}: "
-        "give this one another --name, or work in that folder"
+        f"the storage holds another study {name!r}, of {attributes.get(_PLACE) or 'another program'}: "
+        "choose another --name, or use that folder"
     )
 
 
 def take(opened: BaseStorage, number: int, name: str, folder: Path, *, made: bool) -> None:
-    """Name the folder as the owner of a study.
+    """Set the folder as the owner of a study.
 
     Args:
         opened: the storage.
-        number: of the study in the storage.
-        name: of the study.
-        folder: the study's own.
-        made: whether this process has just made it in the storage.
+        number: ID of the study in the storage.
+        name: name of the study.
+        folder: the folder of the study.
+        made: whether this process has just created the study in the storage.
 
     Raises:
-        OwnedError: it is another's.
+        OwnedError: the study belongs to another folder.
     """
     check(opened, name, folder)
     if not made and not _own(opened, opened.get_study_user_attrs(number), folder):
-        time.sleep(_MOMENT)  # another driver may have made it just now
+        time.sleep(_MOMENT)  # another driver may have created it just now
         check(opened, name, folder)
     opened.set_study_user_attr(number, IDENTITY, identity(folder))
     opened.set_study_user_attr(number, _PLACE, home(folder))
@@ -84,7 +84,7 @@ def take(opened: BaseStorage, number: int, name: str, folder: Path, *, made: boo
 
 @contextmanager
 def described(folder: Path) -> Iterator[None]:
-    """Remove a `study.json` that was written in here, if the storage turns out to have another's study."""
+    """Remove a `study.json` written in this block if the study in the storage belongs to another folder."""
     path = folder / "study.json"
     before = path.exists()
     try:
@@ -96,11 +96,11 @@ def described(folder: Path) -> Iterator[None]:
 
 
 def _own(opened: BaseStorage, attributes: Mapping[str, Any], folder: Path) -> bool:
-    """Return whether a study is the folder's: by identity, by place, or as the file beside its records."""
+    """Return whether a study belongs to the folder: by identity, by path, or by a storage in the folder."""
     private = isinstance(opened, RDBStorage) and opened.url == storage.default_url(folder)
     return private or attributes.get(IDENTITY) == identity(folder) or attributes.get(_PLACE) == home(folder)
 
 
 def _abandoned(opened: BaseStorage, number: int, attributes: Mapping[str, Any]) -> bool:
-    """Return whether whoever made a study in the storage ended before it had an owner or any trial."""
+    """Return whether the creator of a study ended before it set an owner or added a trial."""
     return attributes.keys() <= _DESCRIPTION and not opened.get_n_trials(number)

@@ -1,4 +1,4 @@
-"""A study as Optuna shows it: one trial a cell, made from the records and always able to be made anew."""
+"""Synchronization of an Optuna study with the records: one trial per cell, rebuilt when needed."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from studies.storage.open import StorageError, with_retries
 from studies.utils.gc_pause import uncollected
 
 VALUE = "mixture_elbo"
-"""The metric that is a trial's value: label-free, a bound, the higher the better."""
+"""The metric that is the value of a trial: a bound that uses no labels; higher is better."""
 
 
 class Trials:
-    """The trials of one study; the driver that holds the study's lock is the only one to write them.
+    """The trials of one study, written only by the driver that holds the lock of the study.
 
-    A trial waits until its cell starts and ends when all its runs have records. Trials left waiting or
-    running by an earlier driver are taken up again. When an ended trial no longer says what the records
-    say (seeds were added, a failed run was repeated, an axis grew), the study is made anew from the records.
+    A trial waits until its cell starts, and ends when all its runs have records. Trials left waiting or
+    running by an earlier driver are continued. When an ended trial disagrees with the records (seeds were
+    added, a failed run was repeated, an axis was extended), the study is rebuilt from the records.
     """
 
     def __init__(self, storage: BaseStorage, design: Design, folder: Path) -> None:
@@ -55,19 +55,20 @@ class Trials:
 
     @uncollected()
     def reconcile(self, recorded: Mapping[str, Sequence[Record]], pending: Iterable[str]) -> None:
-        """Make the trials say what the records say, and let one trial wait for each pending cell.
+        """Update the trials from the records, and queue one trial for each pending cell.
 
         Args:
-            recorded: the records of each cell, by its key.
-            pending: keys of the cells that still have runs to do.
+            recorded: the records of each cell, by the key of the cell.
+            pending: keys of the cells with missing runs.
 
         Raises:
-            StorageError: the study in this storage belongs to another folder, or the storage is out of order.
+            StorageError: the study in this storage belongs to another folder, or the storage is not
+                available.
         """
         self._do(lambda: self._reconcile(recorded, set(pending)))
 
     def differences(self, recorded: Mapping[str, Sequence[Record]]) -> list[str]:
-        """Say, a line each, where trials do not say what the records say. Writes nothing.
+        """Return the differences between trials and records, one line each. Writes nothing.
 
         Raises:
             StorageError: the study in this storage belongs to another folder.
@@ -80,41 +81,39 @@ class Trials:
         trials = self._storage.get_all_trials(self._study, deepcopy=False)
         cells = {cell.key: cell for cell in self._design.cells}
         counts = Counter(trial.user_attrs.get("cell_key") for trial in trials)
-        told = [f"{count} trials of one cell" for count in counts.values() if count > 1]
+        told = [f"{count} trials belong to one cell" for count in counts.values() if count > 1]
         for trial in trials:
             cell = cells.get(trial.user_attrs.get("cell_key", ""))
             if cell is None:
-                told.append(f"trial {trial.number} is of no cell of this study")
+                told.append(f"trial {trial.number} belongs to no cell of this study")
             elif trial.state.is_finished() and not _same(trial, self._finished(cell, recorded[cell.key])):
-                told.append(
-                    f"trial {trial.number} does not say what the records of its cell say: {cell.label}"
-                )
+                told.append(f"trial {trial.number} differs from the records of its cell: {cell.label}")
         ended = {trial.user_attrs.get("cell_key") for trial in trials if trial.state.is_finished()}
         told += [
-            f"no trial has ended for a cell whose runs are all done: {cell.label}"
+            f"no trial has ended for a cell whose runs all have records: {cell.label}"
             for cell in self._design.cells
             if len(recorded[cell.key]) >= len(self._design.seeds) and cell.key not in ended
         ]
         return told
 
     def start(self, cell: Cell) -> None:
-        """Say that the cell is being trained."""
+        """Mark the trial of a cell as running."""
         number = self._open[cell.key]
         self._do(lambda: self._storage.set_trial_state_values(number, TrialState.RUNNING))
 
     def release(self, cell: Cell) -> None:
-        """Put a cell that was not finished back into the queue."""
+        """Return the trial of an unfinished cell to the queue."""
         if cell.key in self._open:
             number = self._open[cell.key]
             self._do(lambda: self._storage.set_trial_state_values(number, TrialState.WAITING))
 
     def finish(self, cell: Cell, recorded: Sequence[Record]) -> None:
-        """End the cell's trial with what its records say."""
+        """End the trial of a cell with the results of its records."""
         number, end = self._open.pop(cell.key), self._finished(cell, recorded)
         self._do(lambda: self._end(number, end))
 
     def _do(self, operation: Callable[[], object]) -> None:
-        """Do it with patience, but once that is at its end, wait no more for this storage."""
+        """Run an operation with retries; after a failure, raise the same error without waiting again."""
         if self._lost:
             raise self._lost
         try:
@@ -150,13 +149,13 @@ class Trials:
                 self._open[cell.key] = number
 
     def _outlines(self) -> list[FrozenTrial]:
-        """Return the trials, with what they count at least: Optuna reads learning curves for minutes."""
+        """Return the trials without learning curves, which take Optuna minutes to read."""
         if self._rows:
             return self._rows.outline(self._study, ("cell_key", "runs"))
         return self._storage.get_all_trials(self._study, deepcopy=False)
 
     def _clear(self) -> None:
-        """Remove all trials; Optuna itself can only remove the study with them."""
+        """Remove all trials. Optuna can only remove them with their study."""
         if self._rows:
             self._rows.clear(self._study)
             return
@@ -169,7 +168,7 @@ class Trials:
         return [self._storage.create_new_trial(self._study, trial) for trial in trials]
 
     def _end(self, number: int, end: FrozenTrial) -> None:
-        """Give an open trial what another says; a trial that has ended stays as it is."""
+        """Copy the content of another trial to a trial that has not ended."""
         if self._rows:
             self._rows.end(number, end)
             return
@@ -203,7 +202,7 @@ class Trials:
     def _says(
         self, trials: Sequence[FrozenTrial], recorded: Mapping[str, Sequence[Record]], waiting: set[str]
     ) -> bool:
-        """Return whether ended trials agree with the records and the others are cells of this design."""
+        """Return whether ended trials agree with the records, and the others belong to this design."""
         if any(trial.distributions != self._distributions for trial in trials):
             return False
         cells = {cell.key for cell in self._design.cells}
@@ -249,7 +248,7 @@ class Trials:
 
 
 def tally(recorded: Sequence[Record]) -> dict[str, Any]:
-    """Return what a trial tells of its runs: how many, which, and the mean and spread of each test metric."""
+    """Return the attributes of a trial: the number and names of its runs, and statistics of test metrics."""
     complete = [record for record in recorded if record.status == "complete"]
     attributes: dict[str, Any] = {
         "n": len(complete),
@@ -265,7 +264,7 @@ def tally(recorded: Sequence[Record]) -> dict[str, Any]:
 
 
 def _same(trial: FrozenTrial, other: FrozenTrial) -> bool:
-    """Return whether both say the same; a trial may have more attributes, such as notes, and other words."""
+    """Return whether two trials agree, ignoring labels and additional attributes such as notes."""
     said = {key: value for key, value in other.user_attrs.items() if key != "cell"}
     return (
         trial.state is other.state
@@ -290,7 +289,7 @@ def _choice(value: Any) -> Any:
 
 
 def _runs(recorded: Iterable[Record]) -> list[str]:
-    """Return which runs a trial counts, and how each ended."""
+    """Return the runs of a trial with their status."""
     return sorted(f"{record.fingerprint} {record.status}" for record in recorded)
 
 
@@ -303,7 +302,7 @@ def _metrics(records: Iterable[Record], split: str) -> dict[str, list[float]]:
 
 
 def curve(records: Iterable[Record], metric: str = VALUE) -> dict[int, float]:
-    """Return the mean of a metric over the runs at each epoch, on the validation split."""
+    """Return the mean of a validation metric over runs, by epoch."""
     points: dict[int, list[float]] = defaultdict(list)
     for record in records:
         for point in record.curve:

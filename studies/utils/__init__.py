@@ -1,1 +1,1 @@
-"""Text formatting, signals, garbage collection."""
+"""Utilities: text formatting, signals, file limits, garbage collection."""

@@ -1,4 +1,4 @@
-"""How many files a process may still open."""
+"""The limit of open files of this process."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import sys
 import psutil
 
 _RESERVE = 32
-"""Files that a driver opens beside those for its workers: records, pictures, its storage."""
+"""Number of files that a driver opens for records, pictures and the storage, apart from workers."""
 
 
 def limit() -> int:
-    """Return how many files this process may have open."""
+    """Return the limit of open files of this process."""
     return _limits()[0]
 
 
 def room(wanted: int) -> int:
-    """Return how many of the wanted files may be opened; raise the limit for them where that is allowed."""
+    """Return how many of the wanted files can be opened, raising the limit for them if possible."""
     there, most = _limits()
     taken = _open() + _RESERVE
     if there < taken + wanted and there < most:
@@ -28,7 +28,7 @@ def room(wanted: int) -> int:
 
 
 def needed(files: int) -> int:
-    """Return the limit with which so many files could be opened."""
+    """Return the limit that opening this number of files requires."""
     return _open() + _RESERVE + files
 
 
@@ -37,7 +37,7 @@ def _open() -> int:
 
 
 def _limits() -> tuple[int, int]:
-    """Return the limit, and the highest that it may be raised to."""
+    """Return the soft limit and the hard limit."""
     if sys.platform == "win32":
         return sys.maxsize, sys.maxsize
     import resource

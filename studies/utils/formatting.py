@@ -1,4 +1,4 @@
-"""Values of settings and counts as short text, the same in tables, figures and on the terminal."""
+"""Formatting of settings and counts as short text, for tables, figures and the terminal."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 MOST_ITEMS = 4
-"""Numbers of a list that are spelled out."""
+"""Maximum length of a list that is shown in full."""
 
 
 DIGITS = 6
-"""Significant digits of a fraction, where they are enough."""
+"""Default number of significant digits of a fraction."""
 ALL = 17
-"""Significant digits that tell any two floating-point numbers apart."""
+"""Number of significant digits that distinguishes any two floating-point numbers."""
 
 
 def show(value: Any, digits: int = DIGITS, most: int = MOST_ITEMS) -> str:
     """Return a value as short text.
 
     Args:
-        value: of a setting.
-        digits: significant digits of a fraction; whole numbers keep all.
-        most: numbers of a list that are spelled out; of a longer one, its ends are shown.
+        value: value of a setting.
+        digits: number of significant digits of a fraction; integers keep all digits.
+        most: maximum length of a list that is shown in full; a longer list shows its ends.
     """
     if isinstance(value, bool) or value is None:
         return str(value).lower()
@@ -40,19 +40,19 @@ def show(value: Any, digits: int = DIGITS, most: int = MOST_ITEMS) -> str:
 
 
 def exact(value: Any) -> str:
-    """Return a value as text that keeps every digit."""
+    """Return a value as text with all digits."""
     return show(value, ALL, sys.maxsize)
 
 
 def distinct(values: Sequence[Any]) -> list[str]:
-    """Return different values as short texts that differ."""
+    """Return distinct short texts for distinct values."""
     apart = len(set(map(exact, values)))
     attempts = ([show(value, digits) for value in values] for digits in (*range(DIGITS, ALL, 2), ALL))
     return next((texts for texts in attempts if len(set(texts)) == apart), list(map(exact, values)))
 
 
 def short(keys: Iterable[str]) -> dict[str, str]:
-    """Return what each dotted key is called: its last word, or all of it where that says too little."""
+    """Return a short name for each dotted key: its last part, or the full key if that is ambiguous."""
     known = tuple(keys)
     last = [key.rpartition(".")[2] for key in known]
     return {
@@ -62,5 +62,5 @@ def short(keys: Iterable[str]) -> dict[str, str]:
 
 
 def count(number: int, thing: str) -> str:
-    """Return "1 cell" or "3 cells"."""
+    """Return a count with its noun, such as "1 cell" or "3 cells"."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -1,4 +1,4 @@
-"""Python's garbage collector, kept out of where thousands of records are held."""
+"""Pausing of Python's garbage collector while thousands of records are read."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected(*, keep: bool = False) -> Iterator[None]:
-    """Let the collector rest: it would scan all that was read, time and again, and find nothing.
+    """Pause the garbage collector, which would scan the records repeatedly and free nothing.
 
-    With 10,000 records it costs half of opening a study, and a quarter of its report.
+    With 10,000 records it takes half of the time to open a study, and a quarter of the time of its report.
 
     Args:
-        keep: never scan later what is there at the end: it is held for long.
+        keep: whether to exclude the objects that exist at the end from later collections.
     """
     before = gc.isenabled()
     gc.disable()

@@ -1,7 +1,7 @@
-"""How a driver is asked to end: SIGTERM and Ctrl-C become exceptions, but not amid what must stay whole.
+"""Signal handling of a driver: SIGTERM and Ctrl-C raise exceptions, except in critical sections.
 
-An exception that cuts a storage's transaction in two leaves the transaction open, and whoever writes next,
-such as the driver that puts its cells back, waits for it in vain.
+An exception within a transaction of the storage leaves the transaction open and blocks the next writer, such
+as the driver when it returns its cells to the queue.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import FrameType
 
 
 class Terminated(BaseException):
-    """The driver was asked to end, by SIGTERM."""
+    """Raised when the driver receives SIGTERM."""
 
 
 _held = False
@@ -22,13 +22,13 @@ _waiting: type[BaseException] | None = None
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM end the work the way an interrupt does: what is finished stays, the rest is queued.
+    """Let SIGTERM raise an exception, like an interrupt: finished runs remain, others stay queued.
 
-    A second signal ends the process at once, whatever it is doing: a driver survives that as it does kill -9.
+    A second signal ends the process immediately, which is as safe for a study as SIGKILL.
     """
     global _waiting
     kinds: dict[int, type[BaseException]] = {signal.SIGTERM: Terminated}
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where interrupts are ignored
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # unless interrupts are ignored
         kinds[signal.SIGINT] = KeyboardInterrupt
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -49,13 +49,13 @@ def terminable() -> Iterator[None]:
 
 
 def end_at_once() -> None:
-    """Let an interrupt end the process without a traceback from here on: its work is over."""
+    """From now on, let an interrupt end the process without a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Let signals wait until the end of this block, or until something in it is `heeding` them."""
+    """Defer signals until the end of this block, or until a `deliver_signals` block within it."""
     global _held
     before, _held = _held, True
     try:
@@ -68,7 +68,7 @@ def defer_signals() -> Iterator[None]:
 
 @contextmanager
 def deliver_signals() -> Iterator[None]:
-    """Let signals through, those that waited first: here an exception cuts nothing in two."""
+    """Deliver signals within this block, deferred ones first; an exception is safe here."""
     global _held
     before, _held = _held, False
     try:

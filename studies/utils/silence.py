@@ -1,4 +1,4 @@
-"""What a driver waits for, told whenever nothing has come back for long."""
+"""Log messages of a driver that has received no result for a long time."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from collections.abc import Iterable
 from moevae.utils.progress import seconds_in_words
 
 FIRST = 600.0
-"""Seconds of silence before the first message; each next one comes after twice as long."""
+"""Seconds before the first message; the interval doubles after each message."""
 
 _log = logging.getLogger(__name__)
 
 
 class Silence:
-    """The time since an epoch or a task ended."""
+    """The time since the last end of an epoch or a task."""
 
     def __init__(self) -> None:
         """Start the clock."""
         self.end()
 
     def end(self) -> None:
-        """Start the clock again: something came back."""
+        """Restart the clock after a result."""
         self._since, self._due = time.monotonic(), FIRST
 
     def tell(self, waiting: Iterable[str]) -> None:
-        """Log the tasks that are waited for, if the silence is long."""
+        """Log the running tasks if no result has arrived for a long time."""
         lasted = time.monotonic() - self._since
         if lasted >= self._due:
             self._due *= 2

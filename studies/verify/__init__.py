@@ -1,1 +1,1 @@
-"""Checking a study against its records, rebuilding its storage, rerunning its runs."""
+"""Verification of a study: check the records, rebuild the storage, and rerun runs."""

@@ -1,4 +1,4 @@
-"""A study's storage made anew from its records, and a look whether everything in its folder agrees."""
+"""Consistency check of the files in the folder of a study."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from studies.storage.study_sync import Trials
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """What was found in a study's folder."""
+    """The result of checking the folder of a study."""
 
     planned: int
-    """Runs of cells and of baselines."""
+    """Number of planned runs of cells and baselines."""
     complete: int
     failed: int
     baselines: int
-    """Of `planned`, runs of baselines."""
+    """Number of planned runs of baselines."""
     complete_baselines: int
     compared: bool
-    """Whether there is a storage, and it was compared with the records."""
+    """Whether a storage exists and was compared with the records."""
     problems: tuple[str, ...]
-    """One line each: what cannot be trusted, and is not counted."""
+    """Problems found, one line each; affected records are not counted."""
     notes: tuple[str, ...] = ()
-    """One line each: what was not compared, and why."""
+    """Checks that were skipped, with the reason, one line each."""
 
 
 def verify(folder: Path, url: str | None = None) -> VerificationReport:
-    """Check a study's records against their fingerprints, its plan, and its storage. Writes nothing.
+    """Check the records of a study against their fingerprints, the plan and the storage. Writes nothing.
 
     Args:
-        folder: the study's own.
-        url: Optuna's storage; the SQLite file in the folder if None.
+        folder: the folder of the study.
+        url: URL of Optuna's storage; None uses the SQLite file in the folder.
 
     Raises:
-        RecordError: there is no study in the folder, or its description is torn.
+        RecordError: the folder has no study, or its `study.json` is invalid.
     """
     plan = study_file.read(folder)
     owner = lock.holder(folder)
@@ -67,7 +67,7 @@ def verify(folder: Path, url: str | None = None) -> VerificationReport:
             compared = _has_storage(folder, url)
             problems += _storage_problems(design, folder, url) if compared else []
     problems += _in_words(lambda: _check_data(folder, good))
-    if owner is None:  # a driver at work writes pictures before the record that mentions them
+    if owner is None:  # a running driver writes the pictures of a record before the record
         problems += _strays(folder, good)
     counts = tally(plan, good)
     return VerificationReport(
@@ -78,27 +78,27 @@ def verify(folder: Path, url: str | None = None) -> VerificationReport:
         complete_baselines=counts.complete_baselines,
         compared=compared,
         problems=tuple(problems),
-        notes=(f"{owner} works on this study: its storage was not compared",) if owner else (),
+        notes=(f"{owner} is working on this study: its storage was not checked",) if owner else (),
     )
 
 
 def _has_storage(folder: Path, url: str | None) -> bool:
-    """Return whether there is a storage to compare."""
+    """Return whether a storage exists."""
     return url is not None or (folder / storage.FILES[0]).exists()
 
 
 def _unfitted(design: Design, folder: Path) -> Iterator[str]:
-    """Name the runs of baselines without a record where all cells are done: no trial would miss them."""
+    """Yield the missing runs of baselines if all cells are complete; baselines have no trials."""
     tasks = ledger.make_plan(design, folder).tasks
     if any(task.cell.method is None for task in tasks):
         return
     for task in tasks:
         seeds = ", ".join(str(config.seed) for config in task.configs)
-        yield f"no record of a baseline: {task.cell.label}, seed {seeds}"
+        yield f"missing record of a baseline: {task.cell.label}, seed {seeds}"
 
 
 def _storage_problems(design: Design, folder: Path, url: str | None) -> list[str]:
-    """Return where the storage disagrees with the records, a line each."""
+    """Return the differences between storage and records, one line each."""
     recorded = ledger.make_plan(design, folder).recorded
     try:
         with (
@@ -111,16 +111,16 @@ def _storage_problems(design: Design, folder: Path, url: str | None) -> list[str
 
 
 def _strays(folder: Path, good: Sequence[Record]) -> Iterator[str]:
-    """Name the files among the records that no record mentions; those of a refused one go with it."""
+    """Yield the files that no record refers to, except those of an invalid record."""
     known = {picture.file for record in good for picture in record.pictures.values()}
     for path in sorted((folder / "records").glob("*")):
         whose = path.with_name(f"{path.name.partition('-')[0]}.json")
         if path.suffix != ".json" and path.name not in known and not whose.exists():
-            yield f"{path}: no record mentions it"
+            yield f"{path}: no record refers to this file"
 
 
 def _check_data(folder: Path, good: Sequence[Record]) -> None:
-    """Compare the data of the records with each other, and with a person's own files that are there."""
+    """Compare the data of the records with each other and with the user's files, if they exist."""
     Origins(files=own_files(record.data.name for record in good)).begin(folder, good)
 
 

@@ -1,4 +1,4 @@
-"""Optuna's storage, made again from the records."""
+"""Rebuilding of Optuna's storage from the records."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ from studies.storage.study_sync import Trials
 
 
 def rebuild(folder: Path, url: str | None = None) -> int:
-    """Make the study in the storage anew from the records; return how many trials it has.
+    """Rebuild the study in the storage from the records; return its number of trials.
 
-    Trials that a search pruned left no record, and are gone.
+    Pruned trials of a search have no records and are lost.
+
+    Args:
+        folder: the folder of the study.
+        url: URL of Optuna's storage; None uses the SQLite file in the folder.
 
     Raises:
-        MoevaeError: no study in the folder, another driver works on it, or the storage cannot be opened.
+        MoevaeError: the folder has no study, another driver owns it, or the storage cannot be opened.
     """
     plan = study_file.read(folder)
     with lock.hold(folder):

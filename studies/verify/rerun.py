@@ -1,4 +1,4 @@
-"""Runs trained anew from their records, and whether the same came of it."""
+"""Reproduction of runs: train them again from their records and compare the results."""
 
 from __future__ import annotations
 
@@ -24,96 +24,103 @@ VOLATILE_FIELDS = {
     *("throughput", "seconds", "energy_joules"),
     *("hardware", "versions", "commit", "dirty", "source", "started"),
 }
-"""What a record says of clock, place and code, and not of its run."""
+"""Fields of a record that depend on time, machine and code, and are not compared."""
 
 
 COMPARED: dict[str, Measure] = {"mixture_elbo": ELBO, "nmi": NMI, "acc": ACC}
-"""Test metrics that are held against the spread of seeds where bits cannot be the same."""
+"""Test metrics compared with the spread over seeds when bitwise equality cannot be expected."""
 CHANCE = 0.01
-"""How seldom, a metric, another seed may lie as far away before a run on another machine counts as wrong."""
+"""Significance level, per metric, of the test that a run on another machine differs."""
 
 
 @dataclass(frozen=True)
 class MetricShift:
-    """A test metric on another machine."""
+    """A test metric of a run that was repeated on another machine."""
 
     name: str
     then: float
     now: float
     spread: float | None
-    """Standard deviation over the seeds of its cell (ddof = 1) without outliers; None for fewer than two."""
+    """Standard deviation (ddof = 1) over the seeds of the cell, without outliers; None for fewer than two."""
     n: int
-    """Those seeds."""
+    """Number of these seeds."""
     vacuous: str = ""
-    """Why the spread cannot judge; nothing where it can."""
+    """Reason why the spread cannot be used; empty if it can."""
 
     @property
     def reach(self) -> float:
-        """How far apart two seeds of that spread lie, but for a share of `CHANCE`; NaN where not known."""
+        """Difference that two seeds of this spread exceed with probability `CHANCE`; NaN if unknown."""
         if self.spread is None:
             return math.nan
         return math.sqrt(2) * self.spread * float(student_t.isf(CHANCE / 2, self.n - 1))
 
     @property
     def judges(self) -> bool:
-        """Whether the spread of seeds can tell a wrong number from a right one."""
+        """Whether the spread over seeds can detect a wrong value."""
         return self.spread is not None and not self.vacuous
 
     @property
     def far(self) -> bool:
-        """Whether two seeds of that spread would hardly lie as far apart; never where that cannot be told."""
+        """Whether the difference is larger than `reach`; False if the spread cannot be used."""
         return self.judges and abs(self.now - self.then) > self.reach
 
 
 @dataclass(frozen=True)
 class RerunResult:
-    """A run that was trained again."""
+    """The result of repeating a run."""
 
     fingerprint: str
     commit: str | None
-    """Of the code that wrote the record."""
+    """Commit of the code that wrote the record."""
     differ: tuple[str, ...]
-    """What came out otherwise, such as `metrics.test.nmi`; nothing if the record is repeated bit for bit."""
+    """Paths of the fields that differ, such as `metrics.test.nmi`; empty if all are bitwise equal."""
     elsewhere: str = ""
-    """How this machine is another than the record's, which rounds otherwise; nothing where it is not."""
+    """Differences between the machines that affect rounding; empty if there are none."""
     moved: tuple[MetricShift, ...] = ()
-    """Elsewhere, how far metrics moved."""
+    """Changes of metrics on another machine."""
 
     @property
     def judged(self) -> bool:
-        """Whether there is something to judge by: the same bits asked for, or a spread of seeds."""
+        """Whether the result can be judged, by bitwise equality or by the spread over seeds."""
         return not (self.differ and self.moved) or any(each.judges for each in self.moved)
 
     @property
     def wrong(self) -> bool:
-        """Whether it came out otherwise than rounding explains."""
+        """Whether the difference is larger than rounding explains."""
         return bool(self.differ) and (not self.moved or any(each.far for each in self.moved))
 
 
 def chosen(records: Sequence[Record], number: int) -> list[Record]:
-    """Return that many of the complete records, or all there are, by lot."""
+    """Return a random sample of complete records, of the given size or smaller."""
     complete = [record for record in records if record.status == "complete"]
     return random.sample(complete, min(number, len(complete)))
 
 
 def repeat(record: Record, site: ExecutionConfig, others: Sequence[Record] = ()) -> RerunResult:
-    """Train a record's run again, alone and with as many threads, and compare all that it keeps.
+    """Train the run of a record again, alone and with the same number of threads, and compare the results.
 
-    On the record's own data, and on its own kind of device, where the site leaves it open. Another machine
-    rounds otherwise, and training makes much of that: there metrics are held against the spread of the seeds
-    among `others`.
+    The data must equal those of the record, and an automatic device is the kind of device of the record. On
+    other hardware rounding differs, and training amplifies it: metrics are then compared with the spread over
+    seeds.
+
+    Args:
+        record: the record of the run.
+        site: where the run takes place.
+        others: records of the study, from which the spread over seeds is estimated.
 
     Raises:
-        IdentityError: the data are not those of the record.
-        MoevaeError: no such data, or no such device.
+        IdentityError: the data differ from those of the record.
+        MoevaeError: the data or the device are not available.
     """
     config = overrides.from_dict(record.config)
-    method = record.method and record.method.model_copy(update={"derived": {}})  # as it was asked for
+    method = record.method and record.method.model_copy(
+        update={"derived": {}}
+    )  # as requested, before fitting
     device = record.hardware.device if site.device == "auto" else site.device
     data = Origins(files={record.data.name: of_record(record)})
     place = replace(site, device=device, threads=record.hardware.threads, origins=data)
     (outcome,) = train([config], on_epoch=None, site=place, method=method)
-    # What a later version keeps beside it is not held against an older record.
+    # Fields that an older record lacks are not compared.
     kept = record.model_dump(mode="json", exclude_unset=True, exclude=VOLATILE_FIELDS)
     found = outcome.record.model_dump(mode="json")
     elsewhere = " and ".join(_changes(record, outcome.record))
@@ -123,20 +130,20 @@ def repeat(record: Record, site: ExecutionConfig, others: Sequence[Record] = ())
 
 
 def _changes(then: Record, now: Record) -> Iterator[str]:
-    """Tell what decides rounding and is another than it was."""
+    """Yield the differences of hardware, precision and versions that affect rounding."""
     for key in ("device_name", "threads"):
         old, new = getattr(then.hardware, key), getattr(now.hardware, key)
         if old != new:
-            yield f"{old}{' threads' * (key == 'threads')} then, {new} now"
+            yield f"{old}{' threads' * (key == 'threads')} recorded, {new} now"
     if then.precision != now.precision:
-        yield f"{then.precision} then, {now.precision} now"
+        yield f"{then.precision} recorded, {now.precision} now"
     old, new = then.versions.get("torch"), now.versions.get("torch")
     if old != new:
-        yield f"torch {old} then, {new} now"
+        yield f"torch {old} recorded, {new} now"
 
 
 def _moved(then: Record, now: Record, others: Sequence[Record]) -> Iterator[MetricShift]:
-    """Compare the metrics of a run on two machines, where it is complete on both."""
+    """Yield the changes of metrics of a run that is complete on both machines."""
     if now.status != then.status:
         return
     own = _cell(then)
@@ -149,7 +156,7 @@ def _moved(then: Record, now: Record, others: Sequence[Record]) -> Iterator[Metr
 
 
 def _judged(moved: MetricShift, values: Sequence[float], measure: Measure) -> MetricShift:
-    """Return the metric with the spread of the cell's values, and whether that can judge anything."""
+    """Return the metric with the spread of the values of its cell, and why it cannot be used, if so."""
     far = stats.outliers(np.array(values)[:, None])[:, 0] if values else np.empty(0, dtype=bool)
     kept = [value for value, out in zip(values, far, strict=True) if not out]
     if len(kept) < 2:
@@ -160,19 +167,19 @@ def _judged(moved: MetricShift, values: Sequence[float], measure: Measure) -> Me
     if moved.then not in kept:
         return replace(found, vacuous="the record is an outlier of its cell")
     if not found.spread:
-        return replace(found, vacuous="the seeds do not differ")
+        return replace(found, vacuous="all seeds have the same value")
     if found.reach >= extent:
-        return replace(found, vacuous="the seeds are so far apart that any number would pass")
+        return replace(found, vacuous="the seeds vary so much that any value would pass")
     return found
 
 
 def _cell(record: Record) -> str:
-    """Return what is the same for all seeds of a cell."""
+    """Return a name that all seeds of a cell share."""
     return name_of(replace(overrides.from_dict(record.config), seed=0), record.method)
 
 
 def differences(kept: Any, found: Any, name: str = "") -> Iterator[str]:
-    """Name what `kept` holds and `found` does not hold as it is, by its path."""
+    """Yield the paths of the values in `kept` that are missing or different in `found`."""
     if isinstance(kept, dict) and isinstance(found, dict):
         for key, value in kept.items():
             yield from differences(value, found.get(key), f"{name}.{key}" if name else str(key))

@@ -92,9 +92,9 @@ def test_a_search_on_a_cluster(tmp_path, cluster):
 def test_no_scheduler_is_told_in_one_line(monkeypatch):
     monkeypatch.setattr("studies.execution.executors.dask._PATIENCE", 0.5)
     wrong = {
-        "tcp://127.0.0.1:1": "no scheduler answers there",
+        "tcp://127.0.0.1:1": "no scheduler answers",
         "nonsense://x": "unknown address scheme 'nonsense'",
-        "127.0.0.1:notaport": "right would be tcp://HOST:8786",
+        "127.0.0.1:notaport": "expected tcp://HOST:8786",
         "nowhere": "missing port number",
     }
     for address, told in wrong.items():

@@ -33,7 +33,7 @@ def test_a_server_that_crashes_under_load_loses_nothing(tmp_path, reliability, c
             assert driver.wait(300) == 0
         study.assert_complete_once()
         assert set(study.toy.counts().values()) == {1}
-    troubles = (tmp_path / "driver.log").read_text().count("out of order")
+    troubles = (tmp_path / "driver.log").read_text().count("the storage is not available")
     reliability(
         "database",
         f"{crashes} crash restarts of PostgreSQL while {cells} toy cells run",
@@ -73,7 +73,7 @@ def test_a_server_that_stays_away_ends_the_study_in_one_line_and_keeps_its_runs(
     with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
         patch.setattr("studies.storage.bulk_insert.Rows.end", broken)
         patch.setattr("studies.storage.open.SQLAlchemyError", sqlite3.Error)
-        with pytest.raises(StorageError, match=r"out of order .disk I/O error.*records are kept"):
+        with pytest.raises(StorageError, match=r"not available .disk I/O error.*no record is lost"):
             study.run()
     assert study.published() == 4
     assert len(study.run().trained) == 2
@@ -91,7 +91,7 @@ def test_a_study_deleted_in_the_dashboard_meanwhile_comes_back(tmp_path):
             return made
 
     study.toy = Deleting(study.toy.diary)
-    with pytest.raises(StorageError, match=r"lost what was in it.*records are kept"):
+    with pytest.raises(StorageError, match=r"missing from the storage.*no record is lost"):
         study.run()
     assert study.published() == 1
     study.toy = ToyStudy(tmp_path, 4).toy

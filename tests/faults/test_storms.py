@@ -84,4 +84,4 @@ def test_a_cell_that_kills_every_worker_is_given_up_with_the_reason(tmp_path):
         assert driver.wait(20) == 1
     told = (tmp_path / "driver.log").read_text()
     assert "WorkersError" in told
-    assert "its worker died, 3 times" in told
+    assert "its worker died 3 times" in told

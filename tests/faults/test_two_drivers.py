@@ -40,7 +40,7 @@ def test_simultaneous_starts(tmp_path, reliability):
     assert words.count("ran") == 1
     who = {match[1] for word in words if (match := re.search(r"process (\d+) on \S+, since 20", word))}
     assert len(who) == 1
-    assert sum("works on this study" in word for word in words) == STARTS - 1
+    assert sum("is working on this study" in word for word in words) == STARTS - 1
     study.assert_complete_once()
     assert set(study.toy.counts().values()) == {1}
     reliability("two drivers", f"{STARTS} simultaneous starts", f"1 ran, {STARTS - 1} were told who")

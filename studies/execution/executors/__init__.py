@@ -1,1 +1,1 @@
-"""Who does the work: this process, worker processes, or a Dask cluster."""
+"""Executors of tasks: the driver's process, worker processes, or a Dask cluster."""

@@ -1,4 +1,4 @@
-"""Who does the work: executors with the interface of `concurrent.futures`, and the way back for progress."""
+"""Worker pools: an executor with the interface of `concurrent.futures`, and progress events."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ ATTEMPTS = 5
 
 
 class WorkersError(MoevaeError):
-    """Workers that cannot be had, or that die."""
+    """Raised when workers are not available or die repeatedly."""
 
 
 @dataclass(frozen=True)
 class WorkerPool:
-    """An executor, how much it takes at once, and how its tasks tell of their epochs."""
+    """An executor, its capacity, and the channel for the progress of its tasks."""
 
     executor: Executor
     count: Callable[[], int]
-    """Tells how many tasks it takes at once, now."""
+    """Returns the number of tasks that can run at the same time now."""
     forward_events: Callable[[OnEpoch], OnEpoch]
-    """Turns the driver's listener into one that a task can take along to where it runs."""
+    """Converts a listener of the driver into one that can be sent to a worker."""
     deliver: Callable[[], None] = lambda: None
-    """Calls the listeners, in the driver's thread, with what tasks have told since."""
+    """Calls the listeners, in the driver's thread, with the events received since the last call."""
     worker_errors: tuple[type[Exception], ...] = ()
-    """What a future raises when its worker died: the task is to be done by another."""
+    """Exceptions of a future whose worker died; the task is then submitted again."""
     attempts: int = ATTEMPTS
-    """How often a task is begun, if its workers die, before its runs count as failed."""
+    """Maximum number of attempts of a task whose workers die, before its runs count as failed."""
 
     @property
     def slots(self) -> int:
-        """Tasks to keep in flight, now."""
+        """Number of tasks to keep in flight now."""
         return self.count()
 
 
 class InProcess(Executor):
-    """Runs each task where and when it is submitted. An interrupt of the task reaches the submitter."""
+    """Runs each task in the submitting thread. An interrupt of the task propagates to the caller."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run the function and return its finished future."""
+        """Run the function and return a finished future."""
         future: Future[Any] = Future()
         try:
             with signals.deliver_signals():
@@ -62,6 +62,6 @@ class InProcess(Executor):
 
 @contextmanager
 def in_process() -> Iterator[WorkerPool]:
-    """The driver's own process, one task at a time."""
+    """Provide a pool that runs one task at a time in the driver's process."""
     with InProcess() as executor:
         yield WorkerPool(executor, count=lambda: 1, forward_events=lambda listener: listener)

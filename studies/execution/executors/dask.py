@@ -1,4 +1,4 @@
-"""Workers on other machines: a Dask cluster. Records come back as values; no disk needs to be shared."""
+"""Workers on a Dask cluster. Records are returned as values, so no shared disk is needed."""
 
 from __future__ import annotations
 
@@ -24,24 +24,27 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _PATIENCE = 30.0
-"""Seconds within which the scheduler has to answer."""
+"""Timeout, in seconds, for an answer of the scheduler."""
 _EVERY = 1.0
-"""Seconds between questions about the workers."""
+"""Seconds between queries for the list of workers."""
 _LONELY = 24 * 3600.0
-"""Seconds within which a first worker has to join."""
+"""Timeout, in seconds, for the first worker to join."""
 _GRACE = 5.0
-"""Seconds within which the scheduler has to take leave."""
+"""Timeout, in seconds, for closing the connection."""
 
 
 @contextmanager
 def dask(address: str) -> Iterator[WorkerPool]:
-    """The workers of the Dask cluster whose scheduler is at that address, those that join later too.
+    """Provide the workers of a Dask cluster, including workers that join later.
 
-    A task takes one thread of a worker, or one GPU where workers declare them (`--resources GPU=1`).
-    When a worker dies, Dask gives its task to another.
+    A task uses one thread of a worker, or one GPU if the workers declare GPUs (`--resources GPU=1`).
+    When a worker dies, Dask moves its task to another worker.
+
+    Args:
+        address: address of the scheduler, such as tcp://HOST:8786.
 
     Raises:
-        WorkersError: Dask is not installed, no scheduler answers there, it went away, or no worker joins.
+        WorkersError: Dask is not installed, the scheduler does not answer, or no worker joins.
     """
     try:
         from distributed import Client, KilledWorker
@@ -52,12 +55,12 @@ def dask(address: str) -> Iterator[WorkerPool]:
     try:
         get_address_host_port(address)
     except ValueError as error:
-        raise WorkersError(f"--dask {address}: {error}; right would be tcp://HOST:8786") from None
+        raise WorkersError(f"--dask {address}: {error}; expected tcp://HOST:8786") from None
     try:
         client = Client(address, timeout=_PATIENCE, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WorkersError(f"--dask {address}: no scheduler answers there ({reason})") from None
+        raise WorkersError(f"--dask {address}: no scheduler answers at this address ({reason})") from None
     try:
         roster, post = _Roster(client, address), _Post(client)
         yield WorkerPool(
@@ -66,7 +69,7 @@ def dask(address: str) -> Iterator[WorkerPool]:
             forward_events=post.forward_events,
             deliver=functools.partial(_deliver, roster, post),
             worker_errors=(KilledWorker,),
-            attempts=1,  # Dask itself has tried several workers by then
+            attempts=1,  # Dask has already retried the task on several workers
         )
     except MoevaeError:
         raise
@@ -75,16 +78,16 @@ def dask(address: str) -> Iterator[WorkerPool]:
             raise
         raise _gone(address) from None
     finally:
-        with suppress(Exception):  # a scheduler that does not answer notices by itself that the driver left
+        with suppress(Exception):  # a scheduler that does not answer detects the lost connection itself
             client.close(timeout=_GRACE)
 
 
 def _gone(address: str) -> WorkersError:
-    return WorkersError(f"--dask {address}: the scheduler is gone; what it had not given back is queued")
+    return WorkersError(f"--dask {address}: lost the scheduler; unfinished runs stay queued")
 
 
 class _Roster:
-    """The workers of a cluster, asked for at most once a second; no question waits for ever."""
+    """The workers of a cluster, queried at most once a second and with a timeout."""
 
     def __init__(self, client: Client, address: str) -> None:
         self._client, self._address = client, address
@@ -100,19 +103,19 @@ class _Roster:
         return int(sum(worker["resources"].get("GPU", 0) for worker in self._workers()))
 
     def look(self) -> None:
-        """Say that there are no workers, once; give up where none joins."""
+        """Log once that the cluster has no workers; raise an error if none joins in time."""
         if self._workers():
             self._lonely = False
             return
         if not self._lonely:
             self._lonely, self._lonely_since = True, time.monotonic()
-            _log.warning("the cluster has no workers: waiting for some, %d h at most", _LONELY / 3600)
+            _log.warning("the cluster has no workers; waiting up to %d h for one to join", _LONELY / 3600)
         if time.monotonic() - self._lonely_since > _LONELY:
             raise WorkersError(f"--dask {self._address}: no worker joined within {_LONELY / 3600:.0f} h")
 
     def _workers(self) -> list[dict[str, Any]]:
         if self._lost:
-            raise self._lost  # it is not waited for twice
+            raise self._lost  # do not wait for the scheduler a second time
         if time.monotonic() >= self._due:
             try:
                 self._known = self._asked()
@@ -124,7 +127,9 @@ class _Roster:
 
     def _asked(self) -> list[dict[str, Any]]:
         scheduler = self._client.scheduler
-        if self._client.status != "running" or scheduler is None:  # one that reconnects has lost its tasks
+        if (
+            self._client.status != "running" or scheduler is None
+        ):  # a client that reconnects has lost its tasks
             raise _gone(self._address)
         try:
             with signals.deliver_signals():
@@ -132,7 +137,7 @@ class _Roster:
         except TimeoutError:
             raise WorkersError(
                 f"--dask {self._address}: the scheduler has not answered for {_PATIENCE:.0f} s; "
-                "what it had not given back is queued"
+                "unfinished runs stay queued"
             ) from None
         except OSError:
             raise _gone(self._address) from None
@@ -140,7 +145,7 @@ class _Roster:
 
 
 class _Post:
-    """Reports from the cluster to this driver alone, kept until it has time for them."""
+    """Events from the cluster for this driver, queued until `deliver` is called."""
 
     def __init__(self, client: Client) -> None:
         self._topic = f"moevae-{uuid.uuid4().hex}"

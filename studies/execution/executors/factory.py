@@ -1,4 +1,4 @@
-"""From what a person asked for to a workforce: this process, worker processes, or a cluster."""
+"""Selection of the worker pool from the command-line options."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from moevae.errors import ConfigError
 from studies.execution.executors.base import WorkerPool, in_process
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""Read by libraries when they are loaded: each worker computes on one core."""
+"""Variables that libraries read at import; each worker computes on one core."""
 
 
 def workforce(workers: str | None, dask: str | None, device: str) -> AbstractContextManager[WorkerPool]:
-    """Return who does the work, to be entered.
+    """Return the worker pool, as a context manager.
 
     Args:
-        workers: a number of processes, or "auto"; None is this process.
+        workers: number of processes, or "auto"; None uses this process.
         dask: address of a Dask scheduler.
-        device: where tasks train.
+        device: the device of training.
 
     Raises:
-        ConfigError: no such number of workers, or both workers and a cluster.
+        ConfigError: the number of workers is invalid, or both workers and a cluster are given.
     """
     if dask is not None:
         if workers is not None:
-            raise ConfigError("--dask and --workers: choose one, the cluster has its own workers")
+            raise ConfigError("--dask and --workers exclude each other: a cluster has its own workers")
         from studies.execution.executors.dask import dask as cluster
 
         return cluster(dask)
@@ -39,18 +39,18 @@ def workforce(workers: str | None, dask: str | None, device: str) -> AbstractCon
 
 
 def environments(workers: str, device: str) -> list[dict[str, str]]:
-    """Return the environment variables of each worker; several GPUs are dealt out in turn.
+    """Return the environment variables of each worker; GPUs are assigned in turn.
 
     Raises:
-        ConfigError: no such number of workers.
+        ConfigError: the number of workers is invalid.
     """
     gpus = _gpus(device)
     if workers == "auto":
-        count = len(gpus) or joblib.cpu_count()  # heeds affinity and a container's quota
+        count = len(gpus) or joblib.cpu_count()  # respects CPU affinity and container limits
     elif workers.isdecimal() and int(workers) > 0:
         count = int(workers)
     else:
-        raise ConfigError(f"--workers {workers!r}: give a number from 1, or auto")
+        raise ConfigError(f"--workers {workers!r}: expected a positive number or auto")
     base = dict.fromkeys(_ONE_THREAD, "1")
     if not gpus:
         return [base] * count
@@ -58,7 +58,7 @@ def environments(workers: str, device: str) -> list[dict[str, str]]:
 
 
 def _gpus(device: str) -> list[str]:
-    """Return the names of the GPUs that tasks train on; none on a CPU."""
+    """Return the names of the GPUs to train on; an empty list on a CPU."""
     if device not in ("auto", "cuda"):
         return []
     from torch import cuda

@@ -1,4 +1,4 @@
-"""Worker processes on this machine: one task each, and nobody else's work is lost when one of them dies."""
+"""Worker processes on this machine. The death of a worker does not affect the others."""
 
 from __future__ import annotations
 
@@ -23,20 +23,25 @@ from studies.execution.executors.base import ATTEMPTS, OnEpoch, WorkerPool, Work
 from studies.utils import descriptors
 
 _READY = -1
-"""The ticket under which a worker says that it has started."""
+"""The ticket of the message that a worker has started."""
 
 _GRACE = 2.0
-"""Seconds that workers have to end by themselves, and again to end by SIGTERM, before they are killed."""
+"""Seconds to wait for workers to exit, first by themselves and then after SIGTERM, before SIGKILL."""
 
 _DESCRIPTORS = 10
-"""Files that the driver opens for one worker."""
+"""Number of files that the driver opens for one worker."""
 
 _log = logging.getLogger(__name__)
 
 
 @contextmanager
 def local(environments: Sequence[Mapping[str, str]], *, attempts: int = ATTEMPTS) -> Iterator[WorkerPool]:
-    """Worker processes, one for each set of environment variables, all gone at the end whatever they do."""
+    """Provide one worker process per set of environment variables. All processes end with the block.
+
+    Args:
+        environments: environment variables of each worker.
+        attempts: maximum number of attempts of a task whose worker dies.
+    """
     workers = Workers(environments)
     try:
         yield WorkerPool(
@@ -52,13 +57,13 @@ def local(environments: Sequence[Mapping[str, str]], *, attempts: int = ATTEMPTS
 
 
 class Workers(Executor):
-    """Processes that start afresh (spawn) when work first comes to them, and are replaced when they die.
+    """An executor of spawned processes that start on their first task and are replaced when they die.
 
-    A `ProcessPoolExecutor` gives up all its processes when one dies, so each worker is a pool of its own.
+    A `ProcessPoolExecutor` breaks when one of its processes dies, so each worker is a separate pool.
     """
 
     def __init__(self, environments: Sequence[Mapping[str, str]]) -> None:
-        """Plan the workers; none starts yet, and no file is opened for one."""
+        """Prepare the workers without starting a process or opening a file."""
         self._workers = [_Worker(environment) for environment in environments]
         self._tickets = itertools.count()
         self._listeners: dict[int, OnEpoch] = {}
@@ -66,10 +71,10 @@ class Workers(Executor):
         self._told = False
 
     def count(self) -> int:
-        """Return how many workers there may be, as far as the limit of open files allows.
+        """Return the number of workers that the limit of open files allows.
 
         Raises:
-            WorkersError: it allows none.
+            WorkersError: the limit allows no worker.
         """
         wanted = len(self._workers)
         started = sum(worker.started for worker in self._workers)
@@ -78,23 +83,23 @@ class Workers(Executor):
         allowed = started + descriptors.room((wanted - started) * _DESCRIPTORS) // _DESCRIPTORS
         if allowed < 1:
             raise WorkersError(
-                f"--workers {wanted}: the limit of open files ({descriptors.limit()}) leaves room for no "
-                f"worker; expected `ulimit -n {descriptors.needed(_DESCRIPTORS * wanted)}` or more"
+                f"--workers {wanted}: the limit of open files ({descriptors.limit()}) allows no worker; "
+                f"expected `ulimit -n {descriptors.needed(_DESCRIPTORS * wanted)}` or more"
             )
         if allowed < wanted and not self._told:
             self._told = True
             _log.warning(
-                "%d of %d workers: the limit of open files (%s) leaves no room for more; "
-                "`ulimit -n %d` would",
+                "starting %d of %d workers: the limit of open files (%s) allows no more; "
+                "`ulimit -n %d` allows all",
                 *(allowed, wanted, descriptors.limit(), descriptors.needed(_DESCRIPTORS * wanted)),
             )
         return min(allowed, wanted)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Hand the call to a free worker, one that has started if there is any.
+        """Submit the call to a free worker, preferably one that has started.
 
         Raises:
-            WorkersError: workers die one after the other before they have even started.
+            WorkersError: several workers in a row died during startup.
         """
         free = next(
             iter(sorted((each for each in self._workers if each.free), key=lambda each: not each.started)),
@@ -109,19 +114,19 @@ class Workers(Executor):
             self._stillborn = 0 if free.ready else self._stillborn + 1
             if self._stillborn > 2 * len(self._workers) + 1:
                 raise WorkersError(
-                    f"worker processes do not start: {self._stillborn} died at once, one after the other"
+                    f"worker processes do not start: {self._stillborn} in a row died during startup"
                 ) from None
             _end([free])
             return free.submit(functools.partial(fn, *args, **kwargs))
 
     def forward_events(self, listener: OnEpoch) -> OnEpoch:
-        """Return a function that tells the listener from within a worker, once `deliver` is called here."""
+        """Return a picklable function that forwards events from a worker to the listener via `deliver`."""
         ticket = next(self._tickets)
         self._listeners[ticket] = listener
         return functools.partial(_tell, ticket)
 
     def deliver(self) -> None:
-        """Pass on what the workers have told since."""
+        """Call the listeners with the events received from the workers."""
         for worker in self._workers:
             for ticket, report in worker.told():
                 if ticket == _READY:
@@ -130,14 +135,14 @@ class Workers(Executor):
                     self._listeners[ticket](report)
 
     def end(self) -> None:
-        """End all workers, those that do not answer too, and wait until they are gone."""
+        """Stop all workers, if necessary by force, and wait for them to exit."""
         _end(self._workers)
 
 
 class _Worker:
-    """A pool of one process, and the pipe that it tells through.
+    """A pool of one process, and the pipe for its events.
 
-    The pipe is its lifeline too: a worker ends when the driver's end closes, so it never outlives the driver.
+    The process exits when the driver's end of the pipe closes, so it never outlives the driver.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -159,8 +164,8 @@ class _Worker:
         pool = self._pool or self._begin()
         self._future = None
         self._future = pool.submit(call)
-        self.processes = list(pool._processes.values())  # the pool tells of them in no other way
-        self._far.close()  # the process has its own by now: when it dies, reading here ends
+        self.processes = list(pool._processes.values())  # the pool has no public access to its processes
+        self._far.close()  # the process holds its own copy: reading ends when the process dies
         return self._future
 
     def told(self) -> Iterator[tuple[int, Any]]:
@@ -171,13 +176,13 @@ class _Worker:
                 yield ticket, report
 
     def let_go(self) -> None:
-        """Close the pipe: the process ends, unless it is stopped or busy in code that is not Python."""
+        """Close the pipe. The process exits unless it is stopped or busy in native code."""
         if self._pool:
             self._pipe.close()
             self._far.close()
 
     def forget(self, *, wait: bool) -> None:
-        """Give the pool up, so that the next call starts another process."""
+        """Discard the pool; the next call starts a new process."""
         if self._pool:
             self._pool.shutdown(wait=wait, cancel_futures=True)
         self._pool, self._future, self.processes, self.ready = None, None, [], False
@@ -192,14 +197,14 @@ class _Worker:
 
 
 def _end(workers: Sequence[_Worker]) -> None:
-    """Let workers end; terminate, then kill those that do not."""
+    """Let workers exit; terminate, and then kill, those that do not."""
     processes = [process for worker in workers for process in worker.processes]
     for worker in workers:
         worker.let_go()
     left = _left(processes)
     for stop in (BaseProcess.terminate, BaseProcess.kill):
         if left:
-            _log.warning("%d worker processes do not answer: they are ended by force", len(left))
+            _log.warning("%d worker processes do not respond and are terminated", len(left))
         for process in left:
             stop(process)
         left = _left(left)
@@ -208,39 +213,41 @@ def _end(workers: Sequence[_Worker]) -> None:
 
 
 def _left(processes: Iterable[BaseProcess]) -> list[BaseProcess]:
-    """Return the processes that are still there after the time of grace."""
+    """Return the processes that are still running after the grace period."""
     deadline, left = time.monotonic() + _GRACE, list(processes)
     while left and (patience := deadline - time.monotonic()) > 0:
-        # The pools' own threads collect these processes: to ask for their exit codes here would be a race.
+        # The pools' threads join these processes: reading exit codes here would be a race.
         gone = connection.wait([process.sentinel for process in left], timeout=patience)
         left = [process for process in left if process.sentinel not in gone]
     return left
 
 
 _line: Connection[Any, Any]
-"""In a worker: the pipe to the driver."""
+"""The pipe to the driver, set in a worker."""
 
 
 def _settle(line: Connection[Any, Any], environment: Mapping[str, str]) -> None:
-    """Prepare a worker's process, before it imports what computes."""
+    """Initialize a worker process before it imports numerical libraries."""
     global _line
     _line = line
     os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal; the driver decides
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches every process of a terminal; the driver handles it
     _die_with_driver()
     threading.Thread(target=_leave_with, args=(line,), daemon=True).start()
     _tell(_READY, None)
 
 
 def _die_with_driver() -> None:
-    """Have the kernel kill this process when the driver's ends, even while this one is stopped."""
+    """Ask the kernel to kill this process when the driver exits, even if this process is stopped."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def _leave_with(line: Connection[Any, Any]) -> None:
-    """End this process when the driver's end of the pipe closes; nothing else ever comes through it."""
+    """Exit this process when the driver's end of the pipe closes; the driver never sends data."""
     with suppress(EOFError, OSError):
         line.recv_bytes()
     os._exit(1)

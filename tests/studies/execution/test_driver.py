@@ -92,7 +92,7 @@ def test_another_design_is_refused_and_the_folder_left_alone(bench):
     bench.run()
     before = sorted(bench.folder.rglob("*"))
     bench.profile.write_text(PROFILE.replace("train.epochs = 2", "train.epochs = 3"))
-    with pytest.raises(RecordError, match=r"train\.epochs = 2, here 3.*--name"):
+    with pytest.raises(RecordError, match=r"train\.epochs is 2, expected 3.*--name"):
         bench.run()
     assert sorted(bench.folder.rglob("*")) == before
 

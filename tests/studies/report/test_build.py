@@ -390,7 +390,7 @@ def test_one_axis_at_a_time_needs_no_heat_map(tmp_path, undrawn) -> None:
 
 
 def test_a_folder_without_a_study_is_refused_and_nothing_is_written(tmp_path) -> None:
-    with pytest.raises(RecordError, match="no study here"):
+    with pytest.raises(RecordError, match=r"study\.json"):
         write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -112,7 +112,7 @@ def test_every_corner_of_a_space_is_a_configuration(name):
     [
         ({"space": "gates"}, "did you mean gate"),
         ({"objective": "nmy"}, "did you mean nmi"),
-        ({"objective": "nmi,nmi"}, "nmi is there twice"),
+        ({"objective": "nmi,nmi"}, "--objective nmi,nmi: nmi "),
         ({"preset": "digit"}, "did you mean digits"),
         ({"profile": "quik"}, "did you mean quick"),
         ({"name": "a/b"}, "a/b"),

@@ -96,8 +96,8 @@ def test_trials_that_disagree_are_named(bench):
         second.value = 1.0
         opened.create_new_trial(study, second)
     problems = check.verify(bench.folder).problems
-    assert sum("2 trials of one cell" in problem for problem in problems) == 2
-    assert sum("trial 5 does not say what the records" in problem for problem in problems) == 1
+    assert sum("2 trials belong to one cell" in problem for problem in problems) == 2
+    assert sum("trial 5 differs from the records" in problem for problem in problems) == 1
     assert rebuild.rebuild(bench.folder) == 4
     assert not check.verify(bench.folder).problems
 
@@ -106,8 +106,8 @@ def test_a_record_that_is_gone_is_missed_by_its_trial(bench):
     sorted((bench.folder / "records").glob("*.json"))[0].unlink()
     verdict = check.verify(bench.folder)
     assert verdict.complete == 11
-    assert sum("does not say what the records" in problem for problem in verdict.problems) == 1
-    assert sum("no record mentions it" in problem for problem in verdict.problems) == 1
+    assert sum("differs from the records" in problem for problem in verdict.problems) == 1
+    assert sum("no record refers to this file" in problem for problem in verdict.problems) == 1
 
 
 def test_records_of_another_design_are_told(bench, tmp_path):
@@ -127,7 +127,7 @@ def test_a_study_at_work_is_not_compared(bench):
         verdict = check.verify(bench.folder)
         assert verdict.problems == ()
         (note,) = verdict.notes
-        assert "works on this study" in note
+        assert "is working on this study" in note
         assert cli.main(["verify", str(bench.folder)]) == 0
         with pytest.raises(lock.StudyLockedError):
             rebuild.rebuild(bench.folder)
@@ -211,7 +211,7 @@ def test_a_shared_storage_is_rebuilt_for_its_own_study_only(bench, tmp_path):
     (tmp_path / "other").mkdir()
     other = Bench(tmp_path / "other")
     other.run()
-    with pytest.raises(StorageError, match="work in that folder"):
+    with pytest.raises(StorageError, match="another study 'toy'"):
         rebuild.rebuild(other.folder, url)
     assert not check.verify(moved, url).problems
     assert rebuild.rebuild(moved) == 4
@@ -219,7 +219,7 @@ def test_a_shared_storage_is_rebuilt_for_its_own_study_only(bench, tmp_path):
 
 
 def test_no_study_is_told(tmp_path):
-    with pytest.raises(RecordError, match="no study here"):
+    with pytest.raises(RecordError, match=r"study\.json"):
         check.verify(tmp_path)
     (tmp_path / "study.json").write_text('{"name": "toy"}')
     with pytest.raises(RecordError, match="lacks schema"):

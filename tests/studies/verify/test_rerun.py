@@ -48,7 +48,7 @@ def test_on_another_machine_a_run_lies_where_one_more_seed_would(record, one_thr
     then = elsewhere(record, nmi + moved)
     others = [then, *(elsewhere(record, nmi + moved + step, seed) for seed, step in ((7, 0.02), (8, -0.02)))]
     found = rerun.repeat(then, HERE, others)
-    assert found.elsewhere.startswith("an abacus then, ")
+    assert found.elsewhere.startswith("an abacus recorded, ")
     assert found.differ == ("metrics.test.nmi",)
     (told,) = [each for each in found.moved if each.name == "nmi"]
     assert (told.then, told.now, told.n) == (nmi + moved, nmi, 3)
@@ -88,7 +88,7 @@ def test_a_judgment_that_could_not_fail_is_none(name, cell, now):
     found = judged(cell, now, name)
     assert found.vacuous
     assert not found.far
-    repeat = rerun.RerunResult("0" * 16, None, ("metrics.test",), "an abacus then", (found,))
+    repeat = rerun.RerunResult("0" * 16, None, ("metrics.test",), "an abacus recorded", (found,))
     assert not repeat.judged
     assert not repeat.wrong
     assert found.vacuous in _in_words(repeat)
@@ -148,7 +148,7 @@ def test_the_command_trains_runs_again_and_says_what_came_of_it(tmp_path, capsys
     assert main(["rebuild-storage", "tiny", *place]) == 0
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "trained again: with other rounding (an abacus then, " in out
+    assert "trained again: with other rounding (an abacus recorded, " in out
     assert out.endswith("; with other rounding, 1 of 6 trained again lie where one more seed would\n")
     assert main(["verify", "tiny", "--again", "-1", *place]) == 2
     assert "--again -1: give a number of runs, from 0" in capsys.readouterr().err
