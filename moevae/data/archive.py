@@ -43,12 +43,14 @@ class Archive:
             except ConfigError as error:
                 raise DataError(f"{what}: {error}") from None
             if name in self.headers:
-                raise DataError(f"{what}: has two arrays named {name}")
+                raise DataError(f"{what}: contains two arrays named {name}")
             with content.parsing(f"{what}: {name} is not a plain array", DataError):
                 self.headers[name] = _header(file, member)
         total, free = sum(header.bytes for header in self.headers.values()), content.available_memory()
         if 2 * total > free:  # the arrays, and what is made of them
-            raise DataError(f"{what}: its arrays have {total:,} bytes, too many for {free:,} bytes of memory")
+            raise DataError(
+                f"{what}: its arrays have {total:,} bytes; {free:,} bytes of memory are available"
+            )
 
     def read(self, name: str) -> np.ndarray:
         """Return one array.
@@ -79,15 +81,17 @@ def opened(path: Path, what: str, names: Sequence[str]) -> Iterator[Archive]:
     hint = "expected np.savez(path, images=...)"
     with ExitStack() as stack:
         try:
-            with content.parsing(f"{what}: not a whole npz file; {hint}", DataError, but=FileNotFoundError):
+            with content.parsing(
+                f"{what}: not a complete npz file; {hint}", DataError, but=FileNotFoundError
+            ):
                 file = stack.enter_context(content.opened(path.expanduser()))
                 if (begin := file.read(2)) == b"\x93N":
-                    raise DataError(f"{what}: holds one bare array; {hint}")
+                    raise DataError(f"{what}: contains a single unnamed array; {hint}")
                 if begin != b"PK":
-                    raise ValueError("it is no zip archive")
+                    raise ValueError("not a zip archive")
                 found = Archive(what, stack.enter_context(zipfile.ZipFile(file)), names)
         except FileNotFoundError:
-            raise DataError(f"{what}: no such file (looked for {path.expanduser().absolute()})") from None
+            raise DataError(f"{what}: file not found ({path.expanduser().absolute()})") from None
         yield found
 
 
@@ -98,24 +102,24 @@ def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Header:
         ValueError: no array, one of Python objects, or not as many bytes as it announces.
     """
     if not member.filename.endswith(".npy"):
-        raise ValueError("its name does not end in .npy")
+        raise ValueError("expected a name that ends in .npy")
     if member.flag_bits & 1:
-        raise ValueError("encrypted")
+        raise ValueError("it is encrypted")
     with archive.open(member) as file:
         head = io.BytesIO(file.read(_LONGEST))
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(head)
     if version not in readers:
-        raise ValueError(f"npy format {version[0]}.{version[1]}, of structured arrays")
+        raise ValueError(f"npy format {version[0]}.{version[1]}; expected 1.0 or 2.0")
     with _quiet():
         shape, _, dtype = readers[version](head)
     if dtype.hasobject:
-        raise ValueError("Python objects, which are pickled; expected numbers or strings")
+        raise ValueError("it contains pickled Python objects; expected numbers or strings")
     if dtype.names or dtype.subdtype or min(shape, default=0) < 0:
-        raise ValueError(f"shape {list(shape)}, dtype {dtype}")
+        raise ValueError(f"unsupported shape {list(shape)} or dtype {dtype}")
     size, held = math.prod(shape) * dtype.itemsize, member.file_size - head.tell()
     if size != held:
-        raise ValueError(f"shape {list(shape)} and dtype {dtype} need {size:,} bytes, and it has {held:,}")
+        raise ValueError(f"shape {list(shape)} and dtype {dtype} need {size:,} bytes; it has {held:,}")
     return Header(shape, dtype, size)
 
 

@@ -27,7 +27,7 @@ def check_classes(name: str, labels: np.ndarray, num_classes: int) -> None:
     """
     if num_classes > max(100, len(labels) / 2):
         raise DataError(
-            f"{name}: {num_classes:,} classes in {len(labels):,} labels look like ids; expected classes of "
+            f"{name}: {num_classes:,} classes in {len(labels):,} labels look like ids; expected classes with "
             "several images each, or no labels"
         )
 

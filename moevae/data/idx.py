@@ -30,8 +30,8 @@ _PATIENCE = 30.0
 """Seconds that a silent server may take: torchvision would wait for ever."""
 
 _log = logging.getLogger(__name__)
-_NAME_ONE = "name the folder that has them with --data-root or MOEVAE_DATA"
-_HELP = f"put the official files there, or {_NAME_ONE}"
+_NAME_ONE = "set the folder with --data-root or MOEVAE_DATA"
+_HELP = f"copy the official files there, or {_NAME_ONE}"
 
 
 def data_root(root: Path | None = None) -> Path:
@@ -49,7 +49,7 @@ def data_root(root: Path | None = None) -> Path:
     try:
         return at_home(user_cache_path("moevae", appauthor=False))
     except (RuntimeError, ConfigError):
-        raise DataError(f"no folder for data sets, since the home folder is not known: {_NAME_ONE}") from None
+        raise DataError(f"no folder for data sets because the home folder is unknown; {_NAME_ONE}") from None
 
 
 def is_there(name: str, root: Path | None = None) -> bool:
@@ -91,7 +91,7 @@ def _read(name: str, files: tuple[File, ...], root: Path, header: int) -> list[n
             _provide(name, root)
         return [np.frombuffer(_content(folder, file), np.uint8, offset=header) for file in files]
     except (OSError, ValueError) as error:
-        raise DataError(f"data set {name}: cannot use {folder} ({error}); {_HELP}") from None
+        raise DataError(f"data set {name}: cannot read {folder} ({error}); {_HELP}") from None
 
 
 def _present(folder: Path, file: File) -> bool:
@@ -104,21 +104,23 @@ def _content(folder: Path, file: File) -> bytes:
     if extracted.is_file():
         content = read(extracted, LIMIT)
         if hashlib.sha256(content).hexdigest() != file.sha256:
-            fault = f"{len(content)} bytes, not {file.length}" if len(content) != file.length else "changed"
+            fault = (
+                f"{len(content)} bytes; expected {file.length}" if len(content) != file.length else "modified"
+            )
             raise _broken(extracted, f"wrong sha256, {fault}")
         return content
     packed = folder / f"{file.name}.gz"
     content = read(packed, LIMIT)
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != file.md5:
-        fault = "cut short or changed" if content.startswith(b"\x1f\x8b") else "not a gzip file"
+        fault = "truncated or modified" if content.startswith(b"\x1f\x8b") else "not a gzip file"
         if content.lstrip()[:1] == b"<":
-            fault = "a web page, not a gzip file"
+            fault = "an HTML page, not a gzip file"
         raise _broken(packed, f"wrong md5, {fault}")
     return gzip.decompress(content)
 
 
 def _broken(path: Path, fault: str) -> DataError:
-    return DataError(f"{path} is not the official file ({fault}): remove it and it is downloaded anew")
+    return DataError(f"{path} is not the official file ({fault}); delete it to download it again")
 
 
 def _provide(name: str, root: Path) -> None:
@@ -147,7 +149,7 @@ def _fetch(name: str, root: Path) -> None:
         except (RuntimeError, OSError, EOFError, http.client.HTTPException) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise DataError(
-                f"data set {name}: no {missing[0].name} in {folder}, "
+                f"data set {name}: {missing[0].name} is not in {folder}, "
                 f"and the download failed ({reason}); {_HELP}"
             ) from None
         folder.mkdir(parents=True, exist_ok=True)

@@ -68,11 +68,13 @@ def read_labels(path: Path) -> tuple[np.ndarray, tuple[str, ...]] | None:
         if "labels" not in file.headers:
             return None
         if "test_images" in counts and "test_labels" not in file.headers:
-            raise DataError(f"{file.what}: images have labels, and test_images have no test_labels")
+            raise DataError(f"{file.what}: images have labels, but test_images have no test_labels")
         pairs = {"images": "labels", "test_images": "test_labels"}
         parts = [_labels(file, pairs[name], count) for name, count in counts.items()]
         if len({part.dtype.kind == "U" for part in parts}) > 1:
-            raise DataError(f"{file.what}: one of labels and test_labels has strings, the other integers")
+            raise DataError(
+                f"{file.what}: one of labels and test_labels contains strings, the other integers"
+            )
         if len({part.dtype.kind for part in parts}) > 1:  # of int64 and uint64 NumPy would make floats
             parts = [part.astype(object) for part in parts]
         found, indices = np.unique(np.concatenate(parts), return_inverse=True)
@@ -96,7 +98,7 @@ def _opened(path: Path) -> AbstractContextManager[Archive]:
 def _check_images(file: Archive) -> list[str]:
     """Return the names of the arrays that hold images, all of one form."""
     if "images" not in file.headers:
-        raise DataError(f"{file.what}: has no array named images ([N, H, W] or [N, D], {_FORM})")
+        raise DataError(f"{file.what}: expected an array named images ([N, H, W] or [N, D], {_FORM})")
     for name, needed in {"test_labels": "test_images", "class_names": "labels"}.items():
         if name in file.headers and needed not in file.headers:
             raise DataError(f"{file.what}: {name} needs {needed}")
@@ -108,7 +110,7 @@ def _check_images(file: Archive) -> list[str]:
     headers = [file.headers[name] for name in names]
     if len({(header.shape[1:], _kind(file, header.dtype)) for header in headers}) > 1:
         one, other = (f"shape {list(header.shape)}, {header.dtype}" for header in headers)
-        raise DataError(f"{file.what}: images of {one}, and test_images of {other}: expected alike")
+        raise DataError(f"{file.what}: images of {one}, but test_images of {other}; expected the same")
     return names
 
 
@@ -140,7 +142,7 @@ def _value_range(file: Archive) -> tuple[float, float] | None:
         low, high = map(float, file.read("value_range"))
         if low < high and math.isfinite(high - low):
             return low, high
-    raise DataError(f"{file.what}: value_range is not two numbers, low and high, such as [0, 16]")
+    raise DataError(f"{file.what}: invalid value_range; expected two numbers, low and high, such as [0, 16]")
 
 
 def _check_brightness(file: Archive, parts: dict[str, np.ndarray]) -> None:
@@ -148,8 +150,8 @@ def _check_brightness(file: Archive, parts: dict[str, np.ndarray]) -> None:
     highest = max(int(part.max()) for part in parts.values())
     if highest <= DARK:
         raise DataError(
-            f"{file.what}: images are uint8 with a maximum of {highest}, and uint8 counts as 0..255;"
-            f" expected a value_range beside them, such as [0, {max(1, highest)}], or [0, 255]"
+            f"{file.what}: images are uint8 with a maximum of {highest}, and uint8 means 0..255;"
+            f" expected an array value_range, such as [0, {max(1, highest)}], or [0, 255]"
         )
 
 
@@ -158,7 +160,7 @@ def _scaled(what: str, images: np.ndarray, bounds: tuple[float, float] | None) -
     low, high = bounds or (0.0, 1.0)
     lowest, highest = images.min(), images.max()  # NaN, if there is one, is both
     if not (lowest >= low and highest <= high):
-        found = "hold NaN" if np.isnan(lowest) else f"range from {lowest:g} to {highest:g}"
+        found = "contain NaN" if np.isnan(lowest) else f"range from {lowest:g} to {highest:g}"
         expected = f"value_range, {low:g} to {high:g}" if bounds else _FORM
         raise DataError(f"{what} of shape {list(images.shape)} {found}; expected {expected}")
     if bounds is None:
@@ -192,21 +194,21 @@ def _names(file: Archive, found: np.ndarray) -> tuple[str, ...]:
             " expected [C], strings"
         )
     if found.dtype.kind == "U":
-        raise DataError(f"{file.what}: labels are strings already; class_names needs integer labels")
+        raise DataError(f"{file.what}: labels are strings; class_names needs integer labels")
     names = _texts(file, "class_names", file.read("class_names"))
     if len(set(names)) < len(names):
-        raise DataError(f"{file.what}: class_names has a name twice")
+        raise DataError(f"{file.what}: class_names contains a name twice")
     if not (found.min() >= 0 and found.max() < len(names)):
         raise DataError(
             f"{file.what}: labels range from {found.min()} to {found.max()};"
-            f" expected 0 to {len(names) - 1}, places in class_names"
+            f" expected 0 to {len(names) - 1}, indices into class_names"
         )
     return tuple(names[int(label)] for label in found)
 
 
 def _texts(file: Archive, name: str, values: np.ndarray) -> tuple[str, ...]:
     """Return values as text that can be written."""
-    with content.parsing(f"{file.what}: {name} cannot be shown as text", DataError):
+    with content.parsing(f"{file.what}: {name} is not valid text", DataError):
         texts = tuple(str(value) for value in values)
         "".join(texts).encode()
         return texts

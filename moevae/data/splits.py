@@ -33,7 +33,7 @@ def halves(config: DataConfig, split: str, count: int) -> np.ndarray:
 def positions_of(config: DataConfig, count: int, root: Path | None) -> Positions:
     """Divide positions 0..count-1 of the official order into training, validation and test."""
     if count < 3:
-        raise DataError(f"{config.name}: {count} images cannot be split; right would be 3 or more")
+        raise DataError(f"{config.name}: {count} images cannot be split; expected at least 3")
     if official := official_test(config.name):
         pool, test = np.split(np.arange(count), [count - official])
     else:
@@ -44,13 +44,13 @@ def positions_of(config: DataConfig, count: int, root: Path | None) -> Positions
     left = len(pool) - held_out
     if left < 1:
         raise DataError(
-            f"data.validation_size = {held_out}: {config.name} has {len(pool)} images beside its test set,"
-            " and at least one must stay for training"
+            f"data.validation_size = {held_out}: {config.name} has {len(pool)} images outside its test set,"
+            " and training needs at least one"
         )
     if config.train_size is not None and config.train_size > left:
         raise DataError(
-            f"data.train_size = {config.train_size}: {config.name} has {left} training images"
-            f" beside {held_out} for validation and {len(test)} for test"
+            f"data.train_size = {config.train_size}: {config.name} has {left} training images,"
+            f" {held_out} for validation and {len(test)} for test"
         )
     return Positions(pool[held_out:][: config.train_size], pool[:held_out], test)
 
@@ -66,8 +66,8 @@ def _thinned(pool: np.ndarray, config: DataConfig, root: Path | None) -> np.ndar
     found = sources.read_labels(config.name, root)
     if found is None:
         raise DataError(
-            f"data.imbalance = {config.imbalance:g}: {config.name} has no labels to tell its classes by;"
-            " right would be 1"
+            f"data.imbalance = {config.imbalance:g}: {config.name} has no labels, which imbalance needs;"
+            " expected 1"
         )
     labels, classes = found
     drawn = _order(config.split_seed, "imbalance", len(pool))

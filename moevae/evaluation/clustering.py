@@ -43,7 +43,7 @@ def confusion(assignments: np.ndarray, labels: np.ndarray, num_experts: int, num
     """
     assignments, labels = _checked(assignments, labels)
     if np.any(assignments >= num_experts) or np.any(labels >= num_classes):
-        raise ValueError(f"assignments must lie below {num_experts} and labels below {num_classes}")
+        raise ValueError(f"expected assignments below {num_experts} and labels below {num_classes}")
     cells = assignments * num_classes + labels
     return np.bincount(cells, minlength=num_experts * num_classes).reshape(num_experts, num_classes)
 
@@ -63,8 +63,10 @@ def matching(counts: np.ndarray) -> np.ndarray:
 def _checked(assignments: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     assignments, labels = np.asarray(assignments), np.asarray(labels)
     if assignments.ndim != 1 or assignments.shape != labels.shape:
-        raise ValueError(f"one assignment a label, not {assignments.shape} and {labels.shape}")
+        raise ValueError(
+            f"assignments have shape {assignments.shape} and labels {labels.shape}; expected both [N]"
+        )
     for values in (assignments, labels):
         if values.dtype.kind not in "iu" or np.any(values < 0):
-            raise ValueError("assignments and labels are integers from 0")
+            raise ValueError("expected assignments and labels that are non-negative integers")
     return assignments.astype(np.int64), labels.astype(np.int64)

@@ -137,7 +137,9 @@ def evaluate(
             if step == BLOCK:
                 raise
             smaller = math.ceil(step / 2 / BLOCK) * BLOCK
-            warnings.warn(f"{step} images at once do not fit: looking at {smaller}", stacklevel=2)
+            warnings.warn(
+                f"{step} images do not fit in memory together; evaluating {smaller} at a time", stacklevel=2
+            )
             step = smaller
 
 

@@ -48,7 +48,7 @@ def images(memory: int, config: RunConfig, size: Size) -> int:
     if memory < BLOCK * each:
         least = math.ceil(BLOCK * each / 2**20)
         raise ConfigError(
-            f"{memory:,} bytes of memory are too few: evaluation looks at {BLOCK} images at once,"
-            f" which take {least}MiB with these networks"
+            f"{memory:,} bytes of memory are not enough: evaluation processes {BLOCK} images at once,"
+            f" which need {least}MiB with these networks"
         )
     return memory // each

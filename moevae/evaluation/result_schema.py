@@ -82,7 +82,9 @@ def score(
     """
     count = len(getattr(images, split))
     if not count:
-        raise DataError(f"{images.name}: the {split} split is empty (data.validation_size = 0 keeps none)")
+        raise DataError(
+            f"{images.name}: the {split} split is empty (set data.validation_size above 0 to hold out images)"
+        )
     begin = time.perf_counter()
     found = evaluate.evaluate(model, configs, images, split, memory=memory, importance=importance)
     speed = count * len(configs) / (time.perf_counter() - begin)
@@ -111,7 +113,7 @@ def about_marginal(scores: Sequence[Score]) -> str:
     key = "marginal_samples"
     counts = sorted({round(each.metrics[key]) for each in scores if key in each.metrics})
     samples = f"{' or '.join(f'{count:,}' for count in counts)} samples of z per image and expert"
-    told = f"marginal_elbo and gate_gap: {samples}, corrected for their bias by the delta method"
+    told = f"marginal_elbo and gate_gap: {samples}, bias corrected by the delta method"
     return textwrap.fill(told, width=79, subsequent_indent="  ") if counts else ""
 
 

@@ -97,7 +97,7 @@ class Mixture(nn.Module):
         if self.config.gate_input == "seen":
             return x
         if gray is None:
-            raise ValueError("this gate looks at gray images: give them, too")
+            raise ValueError("the gate reads grayscale images; expected a tensor for gray, not None")
         return gray
 
     def forward(

@@ -103,7 +103,7 @@ class Up:
             ValueError: copies.
         """
         if copies > 1:
-            raise ValueError("transposed convolutions share no input")
+            raise ValueError("a transposed convolution cannot have copies; expected copies=1")
         return Transposed(batch, self.size, self.inputs, self.outputs)
 
 
@@ -147,7 +147,7 @@ class Warp:
             ValueError: copies.
         """
         if copies > 1:
-            raise ValueError("templates share no input")
+            raise ValueError("a template cannot have copies; expected copies=1")
         return Deformation(batch, self.size, self.config)
 
 

@@ -93,12 +93,14 @@ def load(path: Path) -> Trained:
             written, or weights of another type or shape, or not finite.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint; `python -m moevae train` writes one")
+        raise CheckpointError(f"{path}: checkpoint not found; `python -m moevae train` writes one")
     with ExitStack() as stack:
-        with content.parsing(f"{path}: not a whole safetensors file", CheckpointError):
+        with content.parsing(f"{path}: not a complete safetensors file", CheckpointError):
             size, free = path.stat().st_size, content.available_memory()
             if 2 * size > free:  # the file's tensors, and the model's
-                raise CheckpointError(f"{path}: {size:,} bytes are too many for {free:,} bytes of memory")
+                raise CheckpointError(
+                    f"{path}: too large ({size:,} bytes) for the available memory ({free:,} bytes)"
+                )
             file = stack.enter_context(safe_open(path, framework="pt"))
         return _from(path, file)
 
@@ -108,18 +110,20 @@ def _from(path: Path, file: Any) -> Trained:
     metadata = file.metadata() or {}
     if metadata.get("format") != FORMAT:
         told = content.shortened(repr(metadata.get("format")))
-        raise CheckpointError(f"{path}: not a checkpoint of this version (format {told})")
+        raise CheckpointError(
+            f"{path}: not a checkpoint of this version (format {told}; expected {FORMAT!r})"
+        )
     try:
         config = from_dict(content.parse_json(metadata["config"]))
         height, width = int(metadata["height"]), int(metadata["width"])
     except (KeyError, ValueError, ConfigError) as error:
         told = content.reason(error)
-        raise CheckpointError(f"{path}: its configuration cannot be read ({told})") from None
-    changed = CheckpointError(f"{path}: changed since it was written (its checksums differ)")
+        raise CheckpointError(f"{path}: invalid configuration ({told})") from None
+    changed = CheckpointError(f"{path}: modified since it was written (checksum mismatch)")
     if fingerprint(config) != metadata.get("fingerprint"):
         raise changed
     if min(height, width) < 1:
-        raise CheckpointError(f"{path}: images of {height} x {width} pixels; expected 1 or more")
+        raise CheckpointError(f"{path}: image size {height} x {width} pixels; expected at least 1 x 1")
     names = file.keys()
     _check_shapes(path, config, (height, width), {name: _announced(file, name) for name in names})
     weights = {name: file.get_tensor(name) for name in names}
@@ -127,7 +131,7 @@ def _from(path: Path, file: Any) -> Trained:
         raise changed
     for name, value in weights.items():
         if not value.isfinite().all():
-            raise CheckpointError(f"{path}: {name} has weights that are not finite")
+            raise CheckpointError(f"{path}: {name} contains values that are not finite")
     model = Mixture(config.model, (height, width), [config.seed])
     model.load_state_dict(weights)
     digests = metadata.get("sha256", ""), metadata.get("labels_sha256", "")
@@ -145,9 +149,11 @@ def _check_shapes(
     """Compare types and shapes with those of the configuration's model, which is not built for it."""
     layers = len((*config.model.expert_hidden, *config.model.gate_hidden))
     if layers > len(found):
-        raise CheckpointError(f"{path}: {len(found)} tensors are too few for {layers} hidden layers")
+        raise CheckpointError(
+            f"{path}: {len(found)} tensors; expected at least one for each of the {layers} hidden layers"
+        )
     with (
-        content.parsing(f"{path}: no model can have its configuration", CheckpointError),
+        content.parsing(f"{path}: cannot build a model from its configuration", CheckpointError),
         torch.device("meta"),
     ):
         model = Mixture(config.model, size, [config.seed])
@@ -155,13 +161,13 @@ def _check_shapes(
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             raise CheckpointError(
-                f"{path}: {content.shortened(name)} has {_in_words(found.get(name))}, its configuration needs"
+                f"{path}: {content.shortened(name)} has {_in_words(found.get(name))}; expected"
                 f" {_in_words(expected.get(name))}"
             )
 
 
 def _in_words(tensor: tuple[str, tuple[int, ...]] | None) -> str:
-    return "no values" if tensor is None else f"shape {list(tensor[1])} of {tensor[0]}"
+    return "no tensor" if tensor is None else f"shape {list(tensor[1])} of {tensor[0]}"
 
 
 def _digest(weights: Mapping[str, Tensor]) -> str:

@@ -43,7 +43,7 @@ def check(configs: Sequence[RunConfig], size: Size, count: int, memory: int) -> 
         model, train = configs[0].model, configs[0].train
         raise ConfigError(
             f"training needs at least {least / 2**30:,.1f} GiB of memory for {len(configs)} x"
-            f" {model.num_experts:,} experts, and the device has {memory / 2**30:,.1f} GiB: lower"
+            f" {model.num_experts:,} experts; the device has {memory / 2**30:,.1f} GiB. Reduce"
             f" model.num_experts (now {model.num_experts:,}), model.expert_hidden, train.batch_size"
             f" (now {train.batch_size:,}) or train.num_samples (now {train.num_samples:,})"
         )

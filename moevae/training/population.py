@@ -135,9 +135,9 @@ class Population:
         """
         count = len(self.configs)
         if {len(value) for value in tensors.values() if value.ndim} - {count}:
-            raise CheckpointError(f"a snapshot of another number of runs than {count}")
+            raise CheckpointError(f"another number of runs; expected {count}")
         for part, runs in zip(self.parts, self._places(), strict=True):
-            with content.parsing("a snapshot of another version", CheckpointError):
+            with content.parsing("training state of another version", CheckpointError):
                 state = self._of_part(tensors, plain, runs)
             part.check(*state)
 
@@ -154,7 +154,9 @@ class Population:
         """Begin the runs of a part again, as two parts."""
         configs = self.parts[place].configs
         half = math.ceil(len(configs) / 2)
-        warnings.warn(f"{len(configs)} runs side by side do not fit: training {half}", stacklevel=3)
+        warnings.warn(
+            f"{len(configs)} runs do not fit in memory together; training {half} at a time", stacklevel=3
+        )
         self.parts[place : place + 1] = []
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

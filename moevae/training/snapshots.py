@@ -146,14 +146,14 @@ def read(
         whole = content.read(path, content.available_memory() // 3)
     digest, body = whole[:_DIGEST], whole[_DIGEST:]
     if hashlib.sha256(body).digest() != digest:
-        raise CheckpointError(f"{path}: its checksum does not fit: torn or changed")
+        raise CheckpointError(f"{path}: checksum mismatch: the file is truncated or modified")
     with parsing(f"{path}: not a snapshot of this version", CheckpointError):
         tensors, head = from_bytes(body), _head(body)
         runs, plain = content.parse_json(head["runs"]), content.parse_json(head["plain"])
     if head.get("format") != FORMAT or runs != _names(configs):
-        raise CheckpointError(f"{path}: a snapshot of other runs")
+        raise CheckpointError(f"{path}: snapshot of other runs")
     if origin is not None and (found := _unlike(content.parse_json(head["origin"]), origin)):
-        raise CheckpointError(f"{path}: a snapshot of {found}")
+        raise CheckpointError(f"{path}: snapshot with {found}")
     return tensors, plain
 
 
@@ -192,7 +192,9 @@ def _keep(
     try:
         write(path, training.configs, tensors, {"training": plain, "companion": beside}, origin)
     except OSError as error:
-        warnings.warn(f"{path}: not written ({error.strerror}); training goes on without it", stacklevel=3)
+        warnings.warn(
+            f"{path}: cannot write the snapshot ({error.strerror}); training continues", stacklevel=3
+        )
 
 
 def _resume(
@@ -209,7 +211,7 @@ def _resume(
             with parsing(f"{path}: not a snapshot of this version", CheckpointError):
                 companion.restore(more, beside)
     except CheckpointError as error:
-        warnings.warn(f"{error}; its runs start anew", stacklevel=3)
+        warnings.warn(f"{error}; training starts from epoch 1", stacklevel=3)
         return
     training.restore(tensors, own)
 
@@ -228,10 +230,10 @@ def _tell_of_others(path: Path, configs: Sequence[RunConfig], origin: Mapping[st
             head = _head_of(other)
             reason = _unlike(content.parse_json(head["origin"]), origin)
         except (OSError, ValueError, KeyError, AttributeError):
-            reason = "another version"
+            reason = "the format of another version"
         warnings.warn(
-            f"{other} is a snapshot of {reason}: its runs start again from epoch 1, and the file stays; "
-            "restore what it was trained with to continue it, or delete it",
+            f"{other}: snapshot with {reason}; training starts from epoch 1 and keeps this file. "
+            "To continue from it, restore what it was trained with; otherwise delete it",
             stacklevel=4,
         )
 
@@ -239,7 +241,7 @@ def _tell_of_others(path: Path, configs: Sequence[RunConfig], origin: Mapping[st
 def _unlike(then: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Return how an origin differs, in words; nothing if it does not."""
     return ", ".join(
-        f"other {key} ({then.get(key, '')[:SHOWN] or 'none'} then, {now[key][:SHOWN] or 'none'} now)"
+        f"different {key} ({then.get(key, '')[:SHOWN] or 'none'} then, {now[key][:SHOWN] or 'none'} now)"
         for key in now
         if then.get(key, "") != now[key]
     )

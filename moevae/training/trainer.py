@@ -184,10 +184,10 @@ class Trainer:
         """
         parts, streams = _parts(tensors), self._streams()
         if parts["stream"].keys() != streams.keys():
-            raise CheckpointError("a snapshot whose random streams are those of another version")
+            raise CheckpointError("random streams of another version")
         extra = {"origins"} if self.configs[0].train.extra_experts else set()
         if parts.keys() != {"model", "optimizer", "stream"} | extra:
-            raise CheckpointError("a snapshot whose tensors are those of another version")
+            raise CheckpointError("tensors of another version")
         model = self._model_with(tensors["origins"]) if extra else self.model
         own, there = model.state_dict(), parts["model"]
         alike = own.keys() == there.keys() and all(
@@ -199,8 +199,8 @@ class Trainer:
             and Adam(model.parameters()).fits(parts["optimizer"])
             and all(stream.fits(parts["stream"][name]) for name, stream in streams.items())
         ):
-            raise CheckpointError("a snapshot whose tensors are those of another version")
-        with content.parsing("a snapshot whose progress is that of another version", CheckpointError):
+            raise CheckpointError("tensors of another version")
+        with content.parsing("training progress of another version", CheckpointError):
             reached = _REACHED.validate_python(plain)
             if reached.epochs_done > self.epochs or len(reached.failures) != len(self.configs):
                 raise ValueError(f"{reached.epochs_done} epochs of {len(reached.failures)} runs")
@@ -225,7 +225,7 @@ class Trainer:
             and int(ordered.max()) < first
             and bool((ordered.diff() > 0).all())
         ):
-            raise CheckpointError("a snapshot of experts that are not there")
+            raise CheckpointError("invalid indices of experts")
         return self.model.keep_experts(origins.to(self.device))
 
     def _streams(self) -> dict[str, RunGenerators]:
@@ -398,12 +398,12 @@ def check_population(configs: Sequence[RunConfig]) -> None:
         raise ConfigError("a population needs at least one configuration")
     if len({population_key(config) for config in configs}) > 1:
         raise ConfigError(
-            "the configurations of a population may differ in seed, weights, prior and temperature only"
+            "the configurations of a population may differ only in seed, weights, prior and temperature"
         )
 
 
 def _check_assignments(assignments: Tensor, shape: tuple[int, int], experts: int) -> None:
     if tuple(assignments.shape) != shape:
-        raise ValueError(f"assignments [R, N] are {tuple(assignments.shape)}, right would be {shape}")
+        raise ValueError(f"assignments [R, N] have shape {tuple(assignments.shape)}; expected {shape}")
     if assignments.min() < 0 or assignments.max() >= experts:
-        raise ValueError(f"assignments must lie in 0..{experts - 1}")
+        raise ValueError(f"assignments contain values outside 0..{experts - 1}")

@@ -36,7 +36,7 @@ def resolve(name: str) -> torch.device:
         return here[0]
     if not _there(name):
         names = ", ".join(device.type for device in here)
-        raise ConfigError(f"device {name!r}: not on this machine, which has {names}")
+        raise ConfigError(f"device {name!r} is not available; expected one of: {names}")
     return torch.device(name)
 
 

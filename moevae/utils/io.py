@@ -54,7 +54,7 @@ def at_home(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError:  # neither HOME nor an entry of this user, as in a container
-        raise ConfigError(f"{path}: the home folder is not known; expected a path without ~") from None
+        raise ConfigError(f"{path}: the home folder is unknown; expected a path without ~") from None
 
 
 def absent(folder: Path) -> list[Path]:
@@ -105,5 +105,5 @@ def why_unwritable(folder: Path) -> str | None:
     """Return what keeps files from being written there, folders made as needed; None if nothing does."""
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not nearest.is_dir():
-        return f"{nearest} is a file, and a folder is needed"
-    return None if os.access(nearest, os.W_OK) else f"{nearest} cannot be written to"
+        return f"{nearest} is a file; expected a folder"
+    return None if os.access(nearest, os.W_OK) else f"{nearest} is not writable"
