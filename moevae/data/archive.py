@@ -1,4 +1,4 @@
-"""The plain arrays of an npz file, by name, checked by what each announces before it is built."""
+"""Safe reading of npz files: the header of each array is checked before the array is allocated."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from moevae.utils import content
 from moevae.utils.suggest import closest_name
 
 _LONGEST = 1 << 16
-"""Bytes within which an array's header ends."""
+"""Largest header of an array, in bytes."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an array announces before its first value."""
+    """Header of an array: its shape, its data type and its size in bytes."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -31,7 +31,16 @@ class Header:
 
 
 class Archive:
-    """An open npz file whose arrays are all of known names, and fit into memory."""
+    """An open npz file whose arrays have known names and fit into memory.
+
+    Args:
+        what: name of the file in messages.
+        file: the open file.
+        names: allowed names of arrays.
+
+    Raises:
+        DataError: an array has an unknown name, is not a plain array, or the arrays are too large.
+    """
 
     def __init__(self, what: str, file: zipfile.ZipFile, names: Sequence[str]) -> None:
         self.what, self._file = what, file
@@ -47,7 +56,7 @@ class Archive:
             with content.parsing(f"{what}: {name} is not a plain array", DataError):
                 self.headers[name] = _header(file, member)
         total, free = sum(header.bytes for header in self.headers.values()), content.available_memory()
-        if 2 * total > free:  # the arrays, and what is made of them
+        if 2 * total > free:  # the arrays and their processed copies
             raise DataError(
                 f"{what}: its arrays have {total:,} bytes; {free:,} bytes of memory are available"
             )
@@ -56,7 +65,7 @@ class Archive:
         """Return one array.
 
         Raises:
-            DataError: it is torn or changed.
+            DataError: the array is truncated or corrupt.
         """
         with (
             content.parsing(f"{self.what}: {name} cannot be read", DataError),
@@ -68,15 +77,15 @@ class Archive:
 
 @contextmanager
 def opened(path: Path, what: str, names: Sequence[str]) -> Iterator[Archive]:
-    """Open an npz file to read.
+    """Open an npz file for reading.
 
     Args:
         path: the file.
-        what: it is called in messages.
-        names: that its arrays may have.
+        what: name of the file in messages.
+        names: allowed names of arrays.
 
     Raises:
-        DataError: no such file, not an npz, or an array of another name, or one that cannot be built.
+        DataError: the file is missing or not an npz file, or an array has another name or is unsupported.
     """
     hint = "expected np.savez(path, images=...)"
     with ExitStack() as stack:
@@ -96,10 +105,11 @@ def opened(path: Path, what: str, names: Sequence[str]) -> Iterator[Archive]:
 
 
 def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Header:
-    """Return what an array announces.
+    """Return the header of an array.
 
     Raises:
-        ValueError: no array, one of Python objects, or not as many bytes as it announces.
+        ValueError: the member is not an array, contains Python objects, or has another size than its header
+            says.
     """
     if not member.filename.endswith(".npy"):
         raise ValueError("expected a name that ends in .npy")
@@ -125,6 +135,6 @@ def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Header:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Drop NumPy's hint about files that Python 2 wrote."""
+    """Suppress the warning of NumPy about files that Python 2 wrote."""
     with warnings.catch_warnings(action="ignore", category=UserWarning):
         yield

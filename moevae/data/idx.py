@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST read from their IDX files: verified at every read, downloaded on first use."""
+"""MNIST and Fashion-MNIST from IDX files, downloaded on first use and verified on every read."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from moevae.utils.io import absent, at_home, remove_empty
 
 _SIDE = 28
 LIMIT = 1 << 26
-"""Bytes of a file: the largest official one has 47 MB."""
+"""Largest file, in bytes; the largest official file has 47 MB."""
 _PATIENCE = 30.0
-"""Seconds that a silent server may take: torchvision would wait for ever."""
+"""Timeout of connections, in seconds; torchvision sets none."""
 
 _log = logging.getLogger(__name__)
 _NAME_ONE = "set the folder with --data-root or MOEVAE_DATA"
@@ -35,11 +35,11 @@ _HELP = f"copy the official files there, or {_NAME_ONE}"
 
 
 def data_root(root: Path | None = None) -> Path:
-    """Return the folder that holds data sets: `root`, else MOEVAE_DATA, else the user's cache folder.
+    """Return the folder of data sets: `root`, else MOEVAE_DATA, else the cache folder of the user.
 
     Raises:
-        ConfigError: a path begins with `~`, and the home folder is not known.
-        DataError: no folder is named, and the home folder is not known.
+        ConfigError: a path begins with `~`, and the home folder is unknown.
+        DataError: no folder is given, and the home folder is unknown.
     """
     if root is not None:
         return at_home(root)
@@ -53,31 +53,41 @@ def data_root(root: Path | None = None) -> Path:
 
 
 def is_there(name: str, root: Path | None = None) -> bool:
-    """Return whether all files of `mnist` or `fashion-mnist` are in the folder, read or not."""
+    """Return whether all files of `mnist` or `fashion-mnist` exist; their content is not checked."""
     release = RELEASES[name]
     folder = data_root(root) / release.folder / "raw"
     return all(_present(folder, file) for file in (*release.images, *release.labels))
 
 
 def read_images(name: str, root: Path | None = None) -> np.ndarray:
-    """Return all gray images in official order, training before test: [70000, 28, 28] uint8.
+    """Return all images in official order, first training, then test.
 
     Args:
         name: `mnist` or `fashion-mnist`.
-        root: folder of data sets; None as in `data_root`.
+        root: folder of data sets, as for `data_root`.
+
+    Returns:
+        Images, [70000, 28, 28] uint8.
 
     Raises:
-        DataError: a file is broken, or missing and not to be had.
+        DataError: a file is corrupt, or it is missing and the download failed.
     """
     parts = _read(name, RELEASES[name].images, data_root(root), header=16)
     return np.concatenate(parts).reshape(-1, _SIDE, _SIDE)
 
 
 def read_labels(name: str, root: Path | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return the labels [70000] int64 in the order of `read_images`, and the names of the classes.
+    """Return all labels in the order of `read_images`, and the names of the classes.
+
+    Args:
+        name: `mnist` or `fashion-mnist`.
+        root: folder of data sets, as for `data_root`.
+
+    Returns:
+        Labels, [70000] int64, and names.
 
     Raises:
-        DataError: a file is broken, or missing and not to be had.
+        DataError: a file is corrupt, or it is missing and the download failed.
     """
     release = RELEASES[name]
     parts = _read(name, release.labels, data_root(root), header=8)
@@ -99,7 +109,7 @@ def _present(folder: Path, file: File) -> bool:
 
 
 def _content(folder: Path, file: File) -> bytes:
-    """Return the extracted bytes of an official file, from whichever form is there."""
+    """Return the extracted content of an official file, from the extracted or the compressed file."""
     extracted = folder / file.name
     if extracted.is_file():
         content = read(extracted, LIMIT)
@@ -124,7 +134,7 @@ def _broken(path: Path, fault: str) -> DataError:
 
 
 def _provide(name: str, root: Path) -> None:
-    """Download what is missing into a folder of our own, then move whole, verified files to their place."""
+    """Download missing files into a temporary folder, then move the verified files to their final place."""
     made, lock = absent(root), root / f".{RELEASES[name].folder}.lock"
     root.mkdir(parents=True, exist_ok=True)
     try:
@@ -140,7 +150,7 @@ def _provide(name: str, root: Path) -> None:
 def _fetch(name: str, root: Path) -> None:
     release, folder = RELEASES[name], root / RELEASES[name].folder / "raw"
     missing = [file for file in (*release.images, *release.labels) if not _present(folder, file)]
-    if not missing:  # another process was quicker
+    if not missing:  # another process has downloaded them
         return
     _log.warning("data set %s: downloading its files into %s", name, folder)
     with tempfile.TemporaryDirectory(dir=root, prefix=f".{release.folder}-") as staging:
@@ -159,7 +169,7 @@ def _fetch(name: str, root: Path) -> None:
 
 
 def _download(folder: str, staging: str) -> None:
-    from torchvision import datasets  # seconds to import, and needed once in the life of a machine
+    from torchvision import datasets  # slow to import, and needed for a download only
 
     dataset: Any = getattr(datasets, folder)
     with _patience(_PATIENCE):
@@ -168,7 +178,7 @@ def _download(folder: str, staging: str) -> None:
 
 @contextmanager
 def _patience(seconds: float) -> Iterator[None]:
-    """Give connections without a time limit of their own this one."""
+    """Set the default timeout of connections within the context."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

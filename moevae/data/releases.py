@@ -1,4 +1,4 @@
-"""The official files of MNIST and Fashion-MNIST: names, lengths and digests."""
+"""Official files of MNIST and Fashion-MNIST: names, lengths and digests."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class File:
-    """One official IDX file: name and length in bytes when extracted, and the digests of its two forms."""
+    """One official IDX file: the name and length in bytes of the extracted file, and two digests."""
 
     name: str
     length: int
     md5: str
-    """Of the gzip file, as torchvision has it."""
+    """MD5 of the gzip file, as in torchvision."""
     sha256: str
-    """Of the extracted file."""
+    """SHA-256 of the extracted file."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """One data set: its folder (and class) in torchvision, the names of its classes, its files by split."""
+    """One data set: its folder (and class) in torchvision, the names of its classes, and its files."""
 
     folder: str
     classes: tuple[str, ...]
     images: tuple[File, File]
-    """Training and test."""
+    """Files of the training set and of the test set."""
     labels: tuple[File, File]
 
 
@@ -106,7 +106,7 @@ FASHION_MNIST = Release(
 )
 
 OFFICIAL_TEST = 10_000
-"""Images at the end of the official order that are the test set."""
+"""Number of images in the test set, which is the end of the official order."""
 
 RELEASES = {"mnist": MNIST, "fashion-mnist": FASHION_MNIST}
-"""By the name a configuration gives them."""
+"""Releases by the name of the data set in a configuration."""
