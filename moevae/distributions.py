@@ -1,4 +1,4 @@
-"""Log-densities and divergences in nats, summed over the last axis."""
+"""Log-densities and divergences, in nats, summed over the last axis."""
 
 from __future__ import annotations
 
@@ -12,15 +12,25 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-_FACTORS = 112  # of at least a half each: their product is above the smallest normal float32
-_FAR = 80  # where softplus(l) is l in float64 as well, and exp(l) still a float32
-_BLOCK = 3 << 15  # elements: a handful of such blocks fit into a core's own cache
+_FACTORS = 112  # each at least 1/2: their product exceeds the smallest normal float32
+_FAR = 80  # softplus(l) equals l even in float64, and exp(l) is still finite in float32
+_BLOCK = 3 << 15  # elements: a few such blocks fit into the cache of a core
 
 
 def bernoulli_log_prob(logits: Tensor, x: Tensor) -> Tensor:
-    """Return log Bernoulli(x; sigmoid(logits)), [...]; both [..., D], of at most four axes, x in [0, 1].
+    """Return the log-probability of pixels under independent Bernoulli distributions.
 
-    There is no gradient for x. The sums are taken in float32 or finer; the gradient has the logits' type.
+    The sums are computed in float32 or wider; the gradient has the data type of the logits.
+
+    Args:
+        logits: logits of the pixels, with at most four axes, [..., D].
+        x: pixels in [0, 1], which get no gradient; they broadcast with the logits, [..., D].
+
+    Returns:
+        log Bernoulli(x; sigmoid(logits)), [...].
+
+    Raises:
+        ValueError: x requires a gradient.
     """
     images = x.expand(logits.shape)
     added = (None,) * (4 - logits.ndim)
@@ -30,7 +40,7 @@ def bernoulli_log_prob(logits: Tensor, x: Tensor) -> Tensor:
 class _Bernoulli(torch.autograd.Function):
     """Sum of x l - softplus(l) over pixels, with softplus(l) = relu(l) - log max(s, 1 - s), s = sigmoid(l).
 
-    The gradient, x - s, is all that is kept.
+    Only the gradient, x - s, is saved for the backward pass.
     """
 
     @staticmethod
@@ -50,7 +60,7 @@ class _Bernoulli(torch.autograd.Function):
 
 
 def _at_once(logits: Tensor, x: Tensor, with_slope: bool) -> tuple[Tensor, Tensor | None]:
-    """Return the sums and, where asked for, x - s, with few looks at memory, which is what binds a GPU."""
+    """Return the sums and, if requested, x - s, with few passes over memory, which limits a GPU."""
     logit = at_least_float32(logits)
     target = x.to(logit.dtype)
     missed = functional.softplus(logit, threshold=_FAR).addcmul_(target, logit, value=-1).sum(-1)
@@ -58,9 +68,9 @@ def _at_once(logits: Tensor, x: Tensor, with_slope: bool) -> tuple[Tensor, Tenso
 
 
 def _in_blocks(logits: Tensor, x: Tensor, with_slope: bool) -> tuple[Tensor, Tensor | None]:
-    """Return the same, by blocks of rows that go through all of it while they are in a core's cache.
+    """Return the same as `_at_once`, computed in blocks of rows that stay in the cache of a core.
 
-    The maximum is at least a half, so 112 of them are multiplied before one logarithm is taken.
+    Each maximum is at least 1/2, so that the logarithm of a product of 112 of them can be taken at once.
     """
     *outer, pixels = logits.shape
     exact = at_least_float32(logits).dtype
@@ -70,7 +80,7 @@ def _in_blocks(logits: Tensor, x: Tensor, with_slope: bool) -> tuple[Tensor, Ten
     block = _block(outer, pixels)
     group = min(pixels, _FACTORS)
     shares = logits.new_empty(0 if in_place else math.prod(block) * pixels, dtype=exact)
-    # What fills up the last product is one.
+    # The last product is padded with ones.
     factors = logits.new_ones(math.prod(block), math.ceil(pixels / group) * group, dtype=exact)
     for here in _blocks(outer, block):
         logit, target = logits[here].to(exact), x[here].to(exact)
@@ -89,7 +99,7 @@ def _in_blocks(logits: Tensor, x: Tensor, with_slope: bool) -> tuple[Tensor, Ten
 
 
 def _block(shape: Sequence[int], pixels: int) -> list[int]:
-    """Return how much of each axis makes a block: whole last axes first."""
+    """Return the size of a block along each axis; it covers the last axes first."""
     block, left = [], max(1, _BLOCK // pixels)
     for size in reversed(shape):
         block.append(max(1, min(size, left)))
@@ -98,23 +108,27 @@ def _block(shape: Sequence[int], pixels: int) -> list[int]:
 
 
 def _blocks(shape: Sequence[int], block: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    """Yield the indices of all blocks."""
     starts = [range(0, size, step) for size, step in zip(shape, block, strict=True)]
     for corner in itertools.product(*starts):
         yield tuple(slice(start, start + step) for start, step in zip(corner, block, strict=True))
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Return the tensor in float32 where it is of a shorter type."""
+    """Return the tensor, converted to float32 if its data type is narrower."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def gaussian_log_prob(mean: Tensor, x: Tensor, std: float | Tensor) -> Tensor:
-    """Return log N(x; mean, std^2 I), normalizing constant included, [...].
+    """Return the log-density of pixels under a Gaussian distribution, including the normalizing constant.
 
     Args:
-        mean: [..., D].
-        x: [..., D].
-        std: one number, or one that broadcasts with [...].
+        mean: means of the pixels, [..., D].
+        x: pixels, [..., D].
+        std: standard deviation, a number or a tensor that broadcasts with [...].
+
+    Returns:
+        log N(x; mean, std^2 I), [...].
     """
     if isinstance(std, Tensor):
         normalizer = mean.shape[-1] * (std.log() + 0.5 * math.log(2 * math.pi))
@@ -124,11 +138,27 @@ def gaussian_log_prob(mean: Tensor, x: Tensor, std: float | Tensor) -> Tensor:
 
 
 def kl_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:
-    """Return KL(N(mu, exp(logvar)) || N(0, I)), [...]; both arguments [..., Z]."""
+    """Return the KL divergence of a diagonal Gaussian distribution from the standard normal distribution.
+
+    Args:
+        mu: means, [..., Z].
+        logvar: log-variances, [..., Z].
+
+    Returns:
+        KL(N(mu, exp(logvar)) || N(0, I)), [...].
+    """
     return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(-1)
 
 
 def kl_categorical(log_q: Tensor, log_p: Tensor) -> Tensor:
-    """Return KL(q || p) over the last axis, [...]; q may be one-hot (log_q of minus infinity)."""
+    """Return the KL divergence of two categorical distributions.
+
+    Args:
+        log_q: log-probabilities of q; minus infinity is allowed, [..., K].
+        log_p: log-probabilities of p, [..., K].
+
+    Returns:
+        KL(q || p), [...].
+    """
     q = log_q.exp()
     return torch.where(q > 0, q * (log_q - log_p), 0).sum(-1)

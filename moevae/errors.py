@@ -1,25 +1,25 @@
-"""Mistakes that a person can mend. Their message is one line: what is wrong, where, what would be right."""
+"""Errors that a user can correct. A message is one line: what is wrong, where, and what was expected."""
 
 
 class MoevaeError(Exception):
-    """Base of all errors that a command line shows as one line, with exit code 2."""
+    """Base class of the errors that the command line prints as one line, with exit code 2."""
 
 
 class ConfigError(MoevaeError):
-    """A key, value or preset that no run can have."""
+    """An invalid key, value or preset of a configuration."""
 
 
 class DataError(MoevaeError):
-    """A data set that is missing, broken or not of the expected form."""
+    """A data set that is missing, corrupt or of an unexpected form."""
 
 
 class CheckpointError(MoevaeError):
-    """A checkpoint that is missing, broken or of another shape."""
+    """A checkpoint or snapshot that is missing, corrupt or of other shapes."""
 
 
 class IdentityError(MoevaeError):
-    """Data or code that is not the one that a study, a driver or a snapshot has."""
+    """Data or code that differs from that of a study, a driver or a snapshot."""
 
 
 class RecordError(MoevaeError):
-    """A record or a study folder that cannot be trusted."""
+    """A record or a study folder that is corrupt or inconsistent."""

@@ -131,7 +131,7 @@ def test_runs_that_do_not_fit_are_trained_in_halves(short_of_memory):
     _, of_four = taken(lambda: trained(runs, 4))
     assert of_two < 0.8 * of_four
     short_of_memory(0.9 * of_four)
-    with pytest.warns(UserWarning, match="4 runs side by side do not fit: training 2"):
+    with pytest.warns(UserWarning, match="4 runs do not fit in memory together; training 2"):
         found = trained(runs, None)
     for losses, others in zip(found, expected, strict=True):
         assert losses == pytest.approx(others, rel=1e-4)
@@ -143,7 +143,7 @@ def test_images_that_do_not_fit_are_looked_at_in_halves(short_of_memory):
     expected = evaluate(model, [run], data, chunk=128)[0].metrics
     _, at_once = taken(lambda: evaluate(model, [run], data, chunk=8192))
     short_of_memory(0.7 * at_once)
-    with pytest.warns(UserWarning, match="8192 images at once do not fit: looking at 4096"):
+    with pytest.warns(UserWarning, match="8192 images do not fit in memory together; evaluating 4096"):
         found = evaluate(model, [run], data, chunk=8192)[0].metrics
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-5)
 

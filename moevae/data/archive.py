@@ -1,4 +1,4 @@
-"""The plain arrays of an npz file, by name, checked by what each announces before it is built."""
+"""Safe reading of npz files: the header of each array is checked before the array is allocated."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from moevae.utils import content
 from moevae.utils.suggest import closest_name
 
 _LONGEST = 1 << 16
-"""Bytes within which an array's header ends."""
+"""Largest header of an array, in bytes."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an array announces before its first value."""
+    """Header of an array: its shape, its data type and its size in bytes."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -31,7 +31,16 @@ class Header:
 
 
 class Archive:
-    """An open npz file whose arrays are all of known names, and fit into memory."""
+    """An open npz file whose arrays have known names and fit into memory.
+
+    Args:
+        what: name of the file in messages.
+        file: the open file.
+        names: allowed names of arrays.
+
+    Raises:
+        DataError: an array has an unknown name, is not a plain array, or the arrays are too large.
+    """
 
     def __init__(self, what: str, file: zipfile.ZipFile, names: Sequence[str]) -> None:
         self.what, self._file = what, file
@@ -43,18 +52,20 @@ class Archive:
             except ConfigError as error:
                 raise DataError(f"{what}: {error}") from None
             if name in self.headers:
-                raise DataError(f"{what}: has two arrays named {name}")
+                raise DataError(f"{what}: contains two arrays named {name}")
             with content.parsing(f"{what}: {name} is not a plain array", DataError):
                 self.headers[name] = _header(file, member)
         total, free = sum(header.bytes for header in self.headers.values()), content.available_memory()
-        if 2 * total > free:  # the arrays, and what is made of them
-            raise DataError(f"{what}: its arrays have {total:,} bytes, too many for {free:,} bytes of memory")
+        if 2 * total > free:  # the arrays and their processed copies
+            raise DataError(
+                f"{what}: its arrays have {total:,} bytes; {free:,} bytes of memory are available"
+            )
 
     def read(self, name: str) -> np.ndarray:
         """Return one array.
 
         Raises:
-            DataError: it is torn or changed.
+            DataError: the array is truncated or corrupt.
         """
         with (
             content.parsing(f"{self.what}: {name} cannot be read", DataError),
@@ -66,61 +77,64 @@ class Archive:
 
 @contextmanager
 def opened(path: Path, what: str, names: Sequence[str]) -> Iterator[Archive]:
-    """Open an npz file to read.
+    """Open an npz file for reading.
 
     Args:
         path: the file.
-        what: it is called in messages.
-        names: that its arrays may have.
+        what: name of the file in messages.
+        names: allowed names of arrays.
 
     Raises:
-        DataError: no such file, not an npz, or an array of another name, or one that cannot be built.
+        DataError: the file is missing or not an npz file, or an array has another name or is unsupported.
     """
     hint = "expected np.savez(path, images=...)"
     with ExitStack() as stack:
         try:
-            with content.parsing(f"{what}: not a whole npz file; {hint}", DataError, but=FileNotFoundError):
+            with content.parsing(
+                f"{what}: not a complete npz file; {hint}", DataError, but=FileNotFoundError
+            ):
                 file = stack.enter_context(content.opened(path.expanduser()))
                 if (begin := file.read(2)) == b"\x93N":
-                    raise DataError(f"{what}: holds one bare array; {hint}")
+                    raise DataError(f"{what}: contains a single unnamed array; {hint}")
                 if begin != b"PK":
-                    raise ValueError("it is no zip archive")
+                    raise ValueError("not a zip archive")
                 found = Archive(what, stack.enter_context(zipfile.ZipFile(file)), names)
         except FileNotFoundError:
-            raise DataError(f"{what}: no such file (looked for {path.expanduser().absolute()})") from None
+            raise DataError(f"{what}: file not found ({path.expanduser().absolute()})") from None
         yield found
 
 
 def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Header:
-    """Return what an array announces.
+    """Return the header of an array.
 
     Raises:
-        ValueError: no array, one of Python objects, or not as many bytes as it announces.
+        ValueError: the member is not an array, contains Python objects, or has another size than its header
+            says.
     """
     if not member.filename.endswith(".npy"):
-        raise ValueError("its name does not end in .npy")
+        raise ValueError("expected a name that ends in .npy")
     if member.flag_bits & 1:
-        raise ValueError("encrypted")
+        raise ValueError("it is encrypted")
     with archive.open(member) as file:
         head = io.BytesIO(file.read(_LONGEST))
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(head)
     if version not in readers:
-        raise ValueError(f"npy format {version[0]}.{version[1]}, of structured arrays")
+        raise ValueError(f"npy format {version[0]}.{version[1]}; expected 1.0 or 2.0")
     with _quiet():
         shape, _, dtype = readers[version](head)
     if dtype.hasobject:
-        raise ValueError("Python objects, which are pickled; expected numbers or strings")
+        raise ValueError("it contains pickled Python objects; expected numbers or strings")
     if dtype.names or dtype.subdtype or min(shape, default=0) < 0:
-        raise ValueError(f"shape {list(shape)}, dtype {dtype}")
+        raise ValueError(f"unsupported shape {list(shape)} or dtype {dtype}")
     size, held = math.prod(shape) * dtype.itemsize, member.file_size - head.tell()
     if size != held:
-        raise ValueError(f"shape {list(shape)} and dtype {dtype} need {size:,} bytes, and it has {held:,}")
+        raise ValueError(f"shape {list(shape)} and dtype {dtype} need {size:,} bytes; it has {held:,}")
     return Header(shape, dtype, size)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Drop NumPy's hint about files that Python 2 wrote."""
+    """Suppress the warning of NumPy about files that Python 2 wrote."""
     with warnings.catch_warnings(action="ignore", category=UserWarning):
         yield

@@ -1,4 +1,4 @@
-"""Images moved, turned, scaled and stretched, by draws that are given."""
+"""Augmentation of images by shifts, rotations, scaling and stretching; the random draws are arguments."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from torch import Tensor
 from torch.nn import functional
 
 SHIFT, ROTATION, SCALING = 0.07, math.radians(10), 0.1
-"""Largest jitter: a share of the side, radians, and a factor's distance from 1."""
+"""Largest jitter: fraction of the side, radians, and relative change of the size."""
 
 STRETCH = 0.8
-"""Logarithm of the largest factor by which a stretch makes an image wider or higher, or less so."""
+"""Largest absolute logarithm of the factor by which a stretch changes the width or the height."""
 
 
 def jitter(images: Tensor, draws: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return images moved, turned and scaled, [R, B, D].
+    """Shift, rotate and scale images.
 
     Args:
         images: [R, B, D].
-        draws: how far right, down, turned and grown, in [-1, 1] of the largest jitter, [R, B, 4].
-        size: height and width of an image.
+        draws: shift to the right, shift down, rotation and growth, as fractions of the largest jitter in
+            [-1, 1], [R, B, 4].
+        size: height and width of an image, in pixels.
+
+    Returns:
+        Images, [R, B, D].
     """
     right, down, turn, growth = draws.flatten(0, 1).unbind(-1)  # [R B]
     shrink = 1 / (1 + SCALING * growth)
@@ -31,12 +35,16 @@ def jitter(images: Tensor, draws: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def stretch(images: Tensor, draws: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return images made wider and higher about their center, [R, B, D].
+    """Stretch images horizontally and vertically about their center.
 
     Args:
         images: [R, B, D].
-        draws: how much wider and higher, in [-1, 1] of the largest stretch, by its logarithm, [R, B, 2].
-        size: height and width of an image.
+        draws: logarithms of the horizontal and of the vertical factor, as fractions of the largest stretch in
+            [-1, 1], [R, B, 2].
+        size: height and width of an image, in pixels.
+
+    Returns:
+        Images, [R, B, D].
     """
     across, along = (-STRETCH * draws).exp().flatten(0, 1).unbind(-1)  # [R B]
     still = torch.zeros_like(across)
@@ -44,9 +52,12 @@ def stretch(images: Tensor, draws: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _moved(images: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return images, [R, B, D], each pixel from its place: an affine map of places, [R B, 6], row by row.
+    """Return images resampled by an affine map, [R, B, D].
 
-    Places are measured in half sides from the center.
+    Args:
+        images: [R, B, D].
+        places: matrices from output to input positions, row by row, in half sides from the center, [R B, 6].
+        size: height and width of an image, in pixels.
     """
     pictures = images.reshape(-1, 1, *size)
     grid = functional.affine_grid(places.unflatten(-1, (2, 3)), list(pictures.shape), align_corners=False)

@@ -1,4 +1,4 @@
-"""How many classes there may be, where a number or a picture is kept of each."""
+"""Limits on the number of classes in records and figures."""
 
 from __future__ import annotations
 
@@ -7,31 +7,39 @@ import numpy as np
 from moevae.errors import DataError
 
 KEPT = 1000
-"""Classes up to which a record keeps images by expert and class."""
+"""Largest number of classes for which a record contains counts by expert and class."""
 FOLLOWED = 100
-"""Classes up to which a record keeps them after each epoch."""
+"""Largest number of classes for which a record contains these counts after each epoch."""
 SHOWN = 30
-"""Classes that pages and figures show, the largest."""
+"""Number of classes, the largest ones, that pages and figures show."""
 
 
 def check_classes(name: str, labels: np.ndarray, num_classes: int) -> None:
-    """Refuse labels that look like ids of images.
+    """Check that labels are classes and not ids of images.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         labels: class of each image, [N].
-        num_classes: how many classes there are.
+        num_classes: number of classes.
 
     Raises:
-        DataError: more than a hundred classes, and fewer than two images a class.
+        DataError: there are more than 100 classes with fewer than two images per class on average.
     """
     if num_classes > max(100, len(labels) / 2):
         raise DataError(
-            f"{name}: {num_classes:,} classes in {len(labels):,} labels look like ids; expected classes of "
+            f"{name}: {num_classes:,} classes in {len(labels):,} labels look like ids; expected classes with "
             "several images each, or no labels"
         )
 
 
 def largest(counts: np.ndarray, most: int = SHOWN) -> np.ndarray:
-    """Return the classes with the most images, at most so many, in ascending order; counts [K, C]."""
+    """Return the classes with the most images.
+
+    Args:
+        counts: images by expert and class, [K, classes].
+        most: largest number of classes to return.
+
+    Returns:
+        Indices of the classes in ascending order.
+    """
     return np.sort(np.argsort(-counts.sum(axis=0), kind="stable")[:most])

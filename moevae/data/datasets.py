@@ -1,4 +1,4 @@
-"""Images split for training, validation and test; labels split alike, but kept where training cannot see."""
+"""Data sets: images for training, validation and test, and their labels, which training never reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from moevae.utils.identity import DataIdentity, of_labels
 
 @dataclass(frozen=True)
 class Images:
-    """All that training may see. Pixels are gray: uint8 of 0..255, or float32 in [0, 1]."""
+    """Images of a data set in grayscale: uint8 of 0..255, or float32 in [0, 1]. They contain no labels."""
 
     name: str
     sha256: str
@@ -30,9 +30,12 @@ class Images:
     test set that is no official one, how many images it has counts too."""
     height: int
     width: int
-    train: Tensor  # [N, D]
-    validation: Tensor  # [N, D], N may be 0
-    test: Tensor  # [N, D]
+    train: Tensor
+    """[N, D]."""
+    validation: Tensor
+    """[N, D]; N may be 0."""
+    test: Tensor
+    """[N, D]."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -42,30 +45,33 @@ class Images:
 
 @dataclass(frozen=True)
 class Labels:
-    """The classes of the same images, in the same order: indices into `classes`."""
+    """Labels of a data set, in the order of its images: indices into `classes`."""
 
-    train: np.ndarray  # [N] int64
+    train: np.ndarray
+    """[N] int64."""
     validation: np.ndarray
+    """[N] int64."""
     test: np.ndarray
+    """[N] int64."""
     classes: tuple[str, ...]
     sha256: str = ""
-    """Of all labels in official order and the names of the classes, before splitting."""
+    """SHA-256 of all labels in official order and of the names of the classes."""
 
 
 def load_images(config: DataConfig, root: Path | None = None) -> Images:
-    """Return the images of a data set, split as the configuration says.
+    """Load the images of a data set and split them.
 
-    MNIST, Fashion-MNIST and an npz file with `test_images` keep their official test set; elsewhere a fifth,
-    chosen by `split_seed`, is the test set. From the rest `imbalance` takes images by their class; then
-    validation comes out of it. Smaller training sets are contained in larger ones.
+    MNIST, Fashion-MNIST and npz files with `test_images` keep their official test set. For other data, one
+    fifth of the images, selected by `split_seed`, is the test set. `imbalance` then removes images by class,
+    and the validation split is taken from the rest. Smaller training sets are subsets of larger ones.
 
     Args:
-        config: which images, how many, split how.
-        root: folder of MNIST and Fashion-MNIST; None for MOEVAE_DATA, else the user's cache folder.
+        config: name, sizes and splits of the data set.
+        root: folder of MNIST and Fashion-MNIST. None means MOEVAE_DATA, or the cache folder of the user.
 
     Raises:
-        DataError: files missing or broken, images of the wrong form, more asked for than there are, or
-            `imbalance` without labels.
+        DataError: a file is missing or corrupt, the images have an unexpected form, there are too few images,
+            or `imbalance` is set without labels.
     """
     images = sources.read_images(config.name, root)
     split = positions_of(config, len(images), root)
@@ -86,13 +92,17 @@ def load_images(config: DataConfig, root: Path | None = None) -> Images:
 
 
 def load_labels(config: DataConfig, root: Path | None = None) -> Labels | None:
-    """Return the labels of the images that `load_images` returns for the same arguments, in the same order.
+    """Load the labels of a data set, in the order of the images that `load_images` returns.
+
+    Args:
+        config: name, sizes and splits of the data set.
+        root: folder of MNIST and Fashion-MNIST, as for `load_images`.
 
     Returns:
-        None where the data set has no labels (an npz file without them).
+        The labels; None for an npz file without labels.
 
     Raises:
-        DataError: as `load_images`, for the files of labels; or labels that look like ids.
+        DataError: as for `load_images`, or the labels look like ids of images.
     """
     found = sources.read_labels(config.name, root)
     if found is None:
@@ -105,11 +115,11 @@ def load_labels(config: DataConfig, root: Path | None = None) -> Labels | None:
 
 
 def identify(images: Images, labels: Labels | None) -> DataIdentity:
-    """Return the identity of a data set that was loaded."""
+    """Return the identity of a loaded data set."""
     return DataIdentity(images.sha256, labels.sha256 if labels else "", images.size)
 
 
 def _sides(dim: int) -> tuple[int, int]:
-    """Return height and width of images that came flat: square where possible, else one row."""
+    """Return the height and width of flat images: a square if possible, otherwise one row."""
     side = isqrt(dim)
     return (side, side) if side * side == dim else (1, dim)

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST read from their IDX files: verified at every read, downloaded on first use."""
+"""MNIST and Fashion-MNIST from IDX files, downloaded on first use and verified on every read."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from moevae.utils.io import absent, at_home, remove_empty
 
 _SIDE = 28
 LIMIT = 1 << 26
-"""Bytes of a file: the largest official one has 47 MB."""
+"""Largest file, in bytes; the largest official file has 47 MB."""
 _PATIENCE = 30.0
-"""Seconds that a silent server may take: torchvision would wait for ever."""
+"""Timeout of connections, in seconds; torchvision sets none."""
 
 _log = logging.getLogger(__name__)
-_NAME_ONE = "name the folder that has them with --data-root or MOEVAE_DATA"
-_HELP = f"put the official files there, or {_NAME_ONE}"
+_NAME_ONE = "set the folder with --data-root or MOEVAE_DATA"
+_HELP = f"copy the official files there, or {_NAME_ONE}"
 
 
 def data_root(root: Path | None = None) -> Path:
-    """Return the folder that holds data sets: `root`, else MOEVAE_DATA, else the user's cache folder.
+    """Return the folder of data sets: `root`, else MOEVAE_DATA, else the cache folder of the user.
 
     Raises:
-        ConfigError: a path begins with `~`, and the home folder is not known.
-        DataError: no folder is named, and the home folder is not known.
+        ConfigError: a path begins with `~`, and the home folder is unknown.
+        DataError: no folder is given, and the home folder is unknown.
     """
     if root is not None:
         return at_home(root)
@@ -50,35 +50,45 @@ def data_root(root: Path | None = None) -> Path:
     try:
         return at_home(user_cache_path("moevae", appauthor=False))
     except (RuntimeError, ConfigError):
-        raise DataError(f"no folder for data sets, since the home folder is not known: {_NAME_ONE}") from None
+        raise DataError(f"no folder for data sets because the home folder is unknown; {_NAME_ONE}") from None
 
 
 def is_there(name: str, root: Path | None = None) -> bool:
-    """Return whether all files of `mnist` or `fashion-mnist` are in the folder, read or not."""
+    """Return whether all files of `mnist` or `fashion-mnist` exist; their content is not checked."""
     release = RELEASES[name]
     folder = data_root(root) / release.folder / "raw"
     return all(_present(folder, file) for file in (*release.images, *release.labels))
 
 
 def read_images(name: str, root: Path | None = None) -> np.ndarray:
-    """Return all gray images in official order, training before test: [70000, 28, 28] uint8.
+    """Return all images in official order, first training, then test.
 
     Args:
         name: `mnist` or `fashion-mnist`.
-        root: folder of data sets; None as in `data_root`.
+        root: folder of data sets, as for `data_root`.
+
+    Returns:
+        Images, [70000, 28, 28] uint8.
 
     Raises:
-        DataError: a file is broken, or missing and not to be had.
+        DataError: a file is corrupt, or it is missing and the download failed.
     """
     parts = _read(name, RELEASES[name].images, data_root(root), header=16)
     return np.concatenate(parts).reshape(-1, _SIDE, _SIDE)
 
 
 def read_labels(name: str, root: Path | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return the labels [70000] int64 in the order of `read_images`, and the names of the classes.
+    """Return all labels in the order of `read_images`, and the names of the classes.
+
+    Args:
+        name: `mnist` or `fashion-mnist`.
+        root: folder of data sets, as for `data_root`.
+
+    Returns:
+        Labels, [70000] int64, and names.
 
     Raises:
-        DataError: a file is broken, or missing and not to be had.
+        DataError: a file is corrupt, or it is missing and the download failed.
     """
     release = RELEASES[name]
     parts = _read(name, release.labels, data_root(root), header=8)
@@ -92,7 +102,7 @@ def _read(name: str, files: tuple[File, ...], root: Path, header: int) -> list[n
             _provide(name, root)
         return [np.frombuffer(_content(folder, file), np.uint8, offset=header) for file in files]
     except (OSError, ValueError) as error:
-        raise DataError(f"data set {name}: cannot use {folder} ({error}); {_HELP}") from None
+        raise DataError(f"data set {name}: cannot read {folder} ({error}); {_HELP}") from None
 
 
 def _present(folder: Path, file: File) -> bool:
@@ -100,30 +110,32 @@ def _present(folder: Path, file: File) -> bool:
 
 
 def _content(folder: Path, file: File) -> bytes:
-    """Return the extracted bytes of an official file, from whichever form is there."""
+    """Return the extracted content of an official file, from the extracted or the compressed file."""
     extracted = folder / file.name
     if extracted.is_file():
         content = read(extracted, LIMIT)
         if hashlib.sha256(content).hexdigest() != file.sha256:
-            fault = f"{len(content)} bytes, not {file.length}" if len(content) != file.length else "changed"
+            fault = (
+                f"{len(content)} bytes; expected {file.length}" if len(content) != file.length else "modified"
+            )
             raise _broken(extracted, f"wrong sha256, {fault}")
         return content
     packed = folder / f"{file.name}.gz"
     content = read(packed, LIMIT)
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != file.md5:
-        fault = "cut short or changed" if content.startswith(b"\x1f\x8b") else "not a gzip file"
+        fault = "truncated or modified" if content.startswith(b"\x1f\x8b") else "not a gzip file"
         if content.lstrip()[:1] == b"<":
-            fault = "a web page, not a gzip file"
+            fault = "an HTML page, not a gzip file"
         raise _broken(packed, f"wrong md5, {fault}")
     return gzip.decompress(content)
 
 
 def _broken(path: Path, fault: str) -> DataError:
-    return DataError(f"{path} is not the official file ({fault}): remove it and it is downloaded anew")
+    return DataError(f"{path} is not the official file ({fault}); delete it to download it again")
 
 
 def _provide(name: str, root: Path) -> None:
-    """Download what is missing into a folder of our own, then move whole, verified files to their place."""
+    """Download missing files into a temporary folder, then move the verified files to their final place."""
     made, lock = absent(root), root / f".{RELEASES[name].folder}.lock"
     root.mkdir(parents=True, exist_ok=True)
     try:
@@ -139,7 +151,7 @@ def _provide(name: str, root: Path) -> None:
 def _fetch(name: str, root: Path) -> None:
     release, folder = RELEASES[name], root / RELEASES[name].folder / "raw"
     missing = [file for file in (*release.images, *release.labels) if not _present(folder, file)]
-    if not missing:  # another process was quicker
+    if not missing:  # another process has downloaded them
         return
     _log.warning("data set %s: downloading its files into %s", name, folder)
     with tempfile.TemporaryDirectory(dir=root, prefix=f".{release.folder}-") as staging:
@@ -148,7 +160,7 @@ def _fetch(name: str, root: Path) -> None:
         except (RuntimeError, OSError, EOFError, http.client.HTTPException) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise DataError(
-                f"data set {name}: no {missing[0].name} in {folder}, "
+                f"data set {name}: {missing[0].name} is not in {folder}, "
                 f"and the download failed ({reason}); {_HELP}"
             ) from None
         folder.mkdir(parents=True, exist_ok=True)
@@ -158,7 +170,7 @@ def _fetch(name: str, root: Path) -> None:
 
 
 def _download(folder: str, staging: str) -> None:
-    from torchvision import datasets  # seconds to import, and needed once in the life of a machine
+    from torchvision import datasets  # slow to import, and needed for a download only
 
     dataset: Any = getattr(datasets, folder)
     with _patience(_PATIENCE):
@@ -167,7 +179,7 @@ def _download(folder: str, staging: str) -> None:
 
 @contextmanager
 def _patience(seconds: float) -> Iterator[None]:
-    """Give connections without a time limit of their own this one."""
+    """Set the default timeout of connections within the context."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

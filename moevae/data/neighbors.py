@@ -1,4 +1,4 @@
-"""Which images are near each other, and how far: what the smoothness of a gate stands on. No labels."""
+"""Nearest neighbors of images and their distances, for consistency losses. They use no labels."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from moevae.data.binarization import to_float
 from moevae.utils.rng import generator
 
 NEAREST = 10
-"""Neighbors of an image."""
+"""Number of neighbors of an image."""
 
 REFERENCE = 6000
-"""Images among which distances are measured: the tenth of 60,000 is about as far as the first of 6,000."""
+"""Largest reference sample; the tenth neighbor among 60,000 images is about as far as the first of 6,000."""
 
 COMPONENTS = 64
-"""Principal components by which neighbors are looked for."""
+"""Number of principal components in which neighbors are searched."""
 
 WIDE = 1024
-"""Pixels up to which the components come from the covariance of all pairs of pixels."""
+"""Largest number of pixels for which the components are computed from the covariance matrix."""
 
 
-@functools.lru_cache(maxsize=1)  # the parts of a population share their images
+@functools.lru_cache(maxsize=1)  # the parts of a population share the images
 def distances(images: Tensor, seed: int) -> Tensor:
-    """Return about how far each image is from its tenth neighbor, in pixel units, [N], float32.
+    """Return the approximate distance of each image from its tenth neighbor.
 
-    Where there are many images, the neighbors are looked for in a sample that `seed` fixes, and a nearer
-    one is taken in proportion.
+    Of many images, a sample is searched, and the rank of the neighbor is reduced in proportion.
 
     Args:
-        images: stored pixels, [N, D], on any device.
-        seed: of the sample.
+        images: stored pixels, on any device, [N, D].
+        seed: seed of the sample.
+
+    Returns:
+        Distances in pixel units, [N] float32.
     """
     from sklearn.neighbors import NearestNeighbors  # slow to import, and often not needed
 
@@ -42,7 +44,7 @@ def distances(images: Tensor, seed: int) -> Tensor:
     count = len(points)
     chosen = torch.randperm(count, generator=generator(seed, "neighbors"))[:REFERENCE]
     rank = max(1, round(NEAREST * len(chosen) / count))
-    # One more than the rank, because a chosen image finds itself.
+    # One more than the rank: an image of the sample finds itself.
     found = NearestNeighbors(n_neighbors=min(rank + 1, len(chosen)), algorithm="brute").fit(points[chosen])
     far = torch.from_numpy(found.kneighbors(points)[0]).float()  # [N, rank + 1]
     own = torch.zeros(count, dtype=torch.bool)
@@ -52,13 +54,16 @@ def distances(images: Tensor, seed: int) -> Tensor:
 
 @functools.lru_cache(maxsize=1)
 def nearest_neighbors(images: Tensor) -> Tensor:
-    """Return the places of the nearest other images, nearest first, [N, 10] int64; fewer where N is small.
+    """Find the nearest other images of each image.
 
-    Near is by the Hellinger distance between images as distributions of ink, sqrt(1 - sum sqrt(p p')), along
-    their leading principal components. An image alone is its own neighbor.
+    The distance is the Hellinger distance between images as distributions of ink, sqrt(1 - sum sqrt(p p')),
+    in their leading principal components. A single image is its own neighbor.
 
     Args:
-        images: stored pixels, [N, D], on any device.
+        images: stored pixels, on any device, [N, D].
+
+    Returns:
+        Indices of the neighbors, nearest first, [N, 10] int64; fewer columns if N is small.
     """
     from sklearn.decomposition import PCA  # slow to import, and often not needed
     from sklearn.neighbors import NearestNeighbors
@@ -69,8 +74,10 @@ def nearest_neighbors(images: Tensor) -> Tensor:
         return torch.zeros(1, 1, dtype=torch.int64)
     points = functional.normalize(to_float(images.cpu()).sqrt(), dim=1).numpy()
     with (
-        threadpool_limits(1, user_api="blas"),  # more would round otherwise, and so pick other neighbors
-        np.errstate(invalid="ignore"),  # equal images have no variance to explain
+        threadpool_limits(
+            1, user_api="blas"
+        ),  # more threads would round differently and find other neighbors
+        np.errstate(invalid="ignore"),  # identical images have no variance
     ):
         seen = PCA(
             min(COMPONENTS, count, pixels), svd_solver=_solver(count, pixels), random_state=0
@@ -80,9 +87,9 @@ def nearest_neighbors(images: Tensor) -> Tensor:
 
 
 def _solver(count: int, pixels: int) -> str:
-    """Return how PCA finds its components: never by the covariance of many pixels, D x D numbers.
+    """Return the solver of PCA; the covariance matrix of many pixels would be too large.
 
-    The thin SVD of few images is exact. The randomized one costs a few products with the images.
+    The full SVD is exact and used for few images. The randomized SVD needs a few products with the images.
     """
     if pixels <= WIDE:
         return "covariance_eigh"

@@ -1,4 +1,4 @@
-"""A user's own images: an npz file with `images`, and whatever else `KEYS` names."""
+"""Images of the user: an npz file with `images` and the optional arrays of `KEYS`."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ from moevae.errors import DataError
 from moevae.utils import content
 
 KEYS = ("images", "labels", "test_images", "test_labels", "class_names", "value_range")
-"""Arrays that a file may have:
+"""Names of the arrays that a file may contain:
 
 - `images` [N, H, W] or [N, D]: uint8 of 0..255, float in [0, 1], or any numbers with a `value_range`;
 - `labels` [N]: integers or strings;
-- `test_images`, `test_labels`: the test set, of the same kinds; without it a fifth is split off;
+- `test_images`, `test_labels`: the test set, in the same form; the default is one fifth of the images;
 - `class_names` [C]: strings, the name of each integer label from 0 to C - 1;
-- `value_range` [2]: the values of black and white, such as [0, 16].
+- `value_range` [2]: the values that mean black and white, such as [0, 16].
 """
 
 DARK = 16
-"""uint8 images whose maximum is no larger cannot be told from images of another range: it must be given."""
+"""Largest maximum of uint8 images for which a `value_range` is required, because the range is ambiguous."""
 
 _FORM = "uint8 of 0..255, float in [0, 1], or other numbers with a value_range"
 _BLOCK = 1 << 22
-"""Pixels that are scaled at once."""
+"""Number of pixels that are scaled at once."""
 
 
 def read_images(path: Path) -> np.ndarray:
     """Return the images of an npz file in official order, `test_images` last.
 
     Args:
-        path: the file; `KEYS` tells what it may hold.
+        path: the file; `KEYS` describes its content.
 
     Returns:
-        images [N, H, W] (or [N, D]), uint8 or float32.
+        Images, uint8 or float32 in [0, 1], [N, H, W] or [N, D].
 
     Raises:
-        DataError: no such file, not an npz, no `images`, an unknown array, or one of another form.
+        DataError: the file is missing or not an npz file, `images` is missing, or an array is unknown or has
+            an unexpected form.
     """
     with _opened(path) as file:
         names = _check_images(file)
@@ -56,34 +57,41 @@ def read_images(path: Path) -> np.ndarray:
 
 
 def read_labels(path: Path) -> tuple[np.ndarray, tuple[str, ...]] | None:
-    """Return the labels [N] as int64 indices into the class names, and these; None where there are none.
+    """Return the labels of an npz file in the order of `read_images`, and the names of the classes.
 
-    The order is that of `read_images`, and a class without images has no name.
+    Args:
+        path: the file.
+
+    Returns:
+        Labels as indices into the names, [N] int64, and the names of the classes that have images. None if
+        the file has no labels.
 
     Raises:
-        DataError: labels that are not one integer or string an image, or an unusable file.
+        DataError: the labels are not one integer or string per image, or the file is invalid.
     """
     with _opened(path) as file:
         counts = {name: file.headers[name].shape[0] for name in _check_images(file)}
         if "labels" not in file.headers:
             return None
         if "test_images" in counts and "test_labels" not in file.headers:
-            raise DataError(f"{file.what}: images have labels, and test_images have no test_labels")
+            raise DataError(f"{file.what}: images have labels, but test_images have no test_labels")
         pairs = {"images": "labels", "test_images": "test_labels"}
         parts = [_labels(file, pairs[name], count) for name, count in counts.items()]
         if len({part.dtype.kind == "U" for part in parts}) > 1:
-            raise DataError(f"{file.what}: one of labels and test_labels has strings, the other integers")
-        if len({part.dtype.kind for part in parts}) > 1:  # of int64 and uint64 NumPy would make floats
+            raise DataError(
+                f"{file.what}: one of labels and test_labels contains strings, the other integers"
+            )
+        if len({part.dtype.kind for part in parts}) > 1:  # NumPy would convert int64 and uint64 to floats
             parts = [part.astype(object) for part in parts]
         found, indices = np.unique(np.concatenate(parts), return_inverse=True)
         return indices.reshape(-1).astype(np.int64), _names(file, found)
 
 
 def test_count(path: Path) -> int | None:
-    """Return how many images, the last ones, are the file's own test set; None where it brings none.
+    """Return the number of images in the test set of an npz file; None if it has none.
 
     Raises:
-        DataError: an unusable file.
+        DataError: the file is invalid.
     """
     with _opened(path) as file:
         return file.headers["test_images"].shape[0] if "test_images" in _check_images(file) else None
@@ -94,9 +102,9 @@ def _opened(path: Path) -> AbstractContextManager[Archive]:
 
 
 def _check_images(file: Archive) -> list[str]:
-    """Return the names of the arrays that hold images, all of one form."""
+    """Check the arrays of images, and return their names."""
     if "images" not in file.headers:
-        raise DataError(f"{file.what}: has no array named images ([N, H, W] or [N, D], {_FORM})")
+        raise DataError(f"{file.what}: expected an array named images ([N, H, W] or [N, D], {_FORM})")
     for name, needed in {"test_labels": "test_images", "class_names": "labels"}.items():
         if name in file.headers and needed not in file.headers:
             raise DataError(f"{file.what}: {name} needs {needed}")
@@ -108,16 +116,17 @@ def _check_images(file: Archive) -> list[str]:
     headers = [file.headers[name] for name in names]
     if len({(header.shape[1:], _kind(file, header.dtype)) for header in headers}) > 1:
         one, other = (f"shape {list(header.shape)}, {header.dtype}" for header in headers)
-        raise DataError(f"{file.what}: images of {one}, and test_images of {other}: expected alike")
+        raise DataError(f"{file.what}: images of {one}, but test_images of {other}; expected the same")
     return names
 
 
 def _kind(file: Archive, dtype: np.dtype) -> str:
-    """Return what images must have in common: with a value_range, all numbers become the same."""
+    """Return the kind of values that all images must share; with a value_range, any kinds may be mixed."""
     return "" if "value_range" in file.headers else "float" if dtype.kind == "f" else dtype.name
 
 
 def _check_form(file: Archive, name: str) -> None:
+    """Check the shape and the data type of images."""
     shape, dtype = file.headers[name].shape, file.headers[name].dtype
     what = f"{file.what}: {name} of shape {list(shape)}"
     if len(shape) not in (2, 3):
@@ -132,7 +141,7 @@ def _check_form(file: Archive, name: str) -> None:
 
 
 def _value_range(file: Archive) -> tuple[float, float] | None:
-    """Return the values of black and white, where the file tells them."""
+    """Return the values of black and white; None if the file does not contain them."""
     if "value_range" not in file.headers:
         return None
     header = file.headers["value_range"]
@@ -140,25 +149,25 @@ def _value_range(file: Archive) -> tuple[float, float] | None:
         low, high = map(float, file.read("value_range"))
         if low < high and math.isfinite(high - low):
             return low, high
-    raise DataError(f"{file.what}: value_range is not two numbers, low and high, such as [0, 16]")
+    raise DataError(f"{file.what}: invalid value_range; expected two numbers, low and high, such as [0, 16]")
 
 
 def _check_brightness(file: Archive, parts: dict[str, np.ndarray]) -> None:
-    """Refuse bytes that are hardly of 0..255."""
+    """Check that uint8 images use the range 0..255."""
     highest = max(int(part.max()) for part in parts.values())
     if highest <= DARK:
         raise DataError(
-            f"{file.what}: images are uint8 with a maximum of {highest}, and uint8 counts as 0..255;"
-            f" expected a value_range beside them, such as [0, {max(1, highest)}], or [0, 255]"
+            f"{file.what}: images are uint8 with a maximum of {highest}, and uint8 means 0..255;"
+            f" expected an array value_range, such as [0, {max(1, highest)}], or [0, 255]"
         )
 
 
 def _scaled(what: str, images: np.ndarray, bounds: tuple[float, float] | None) -> np.ndarray:
-    """Return images as float32 in [0, 1]."""
+    """Return images scaled to [0, 1], as float32."""
     low, high = bounds or (0.0, 1.0)
-    lowest, highest = images.min(), images.max()  # NaN, if there is one, is both
+    lowest, highest = images.min(), images.max()  # both are NaN if any value is NaN
     if not (lowest >= low and highest <= high):
-        found = "hold NaN" if np.isnan(lowest) else f"range from {lowest:g} to {highest:g}"
+        found = "contain NaN" if np.isnan(lowest) else f"range from {lowest:g} to {highest:g}"
         expected = f"value_range, {low:g} to {high:g}" if bounds else _FORM
         raise DataError(f"{what} of shape {list(images.shape)} {found}; expected {expected}")
     if bounds is None:
@@ -172,6 +181,7 @@ def _scaled(what: str, images: np.ndarray, bounds: tuple[float, float] | None) -
 
 
 def _labels(file: Archive, name: str, count: int) -> np.ndarray:
+    """Return an array of labels, after a check of its shape and data type."""
     header = file.headers[name]
     if header.shape != (count,) or header.dtype.kind not in "biuU":
         raise DataError(
@@ -182,7 +192,7 @@ def _labels(file: Archive, name: str, count: int) -> np.ndarray:
 
 
 def _names(file: Archive, found: np.ndarray) -> tuple[str, ...]:
-    """Return the name of each label that was found."""
+    """Return the name of each label that occurs."""
     if "class_names" not in file.headers:
         return _texts(file, "labels", found)
     header = file.headers["class_names"]
@@ -192,21 +202,21 @@ def _names(file: Archive, found: np.ndarray) -> tuple[str, ...]:
             " expected [C], strings"
         )
     if found.dtype.kind == "U":
-        raise DataError(f"{file.what}: labels are strings already; class_names needs integer labels")
+        raise DataError(f"{file.what}: labels are strings; class_names needs integer labels")
     names = _texts(file, "class_names", file.read("class_names"))
     if len(set(names)) < len(names):
-        raise DataError(f"{file.what}: class_names has a name twice")
+        raise DataError(f"{file.what}: class_names contains a name twice")
     if not (found.min() >= 0 and found.max() < len(names)):
         raise DataError(
             f"{file.what}: labels range from {found.min()} to {found.max()};"
-            f" expected 0 to {len(names) - 1}, places in class_names"
+            f" expected 0 to {len(names) - 1}, indices into class_names"
         )
     return tuple(names[int(label)] for label in found)
 
 
 def _texts(file: Archive, name: str, values: np.ndarray) -> tuple[str, ...]:
-    """Return values as text that can be written."""
-    with content.parsing(f"{file.what}: {name} cannot be shown as text", DataError):
+    """Return values as text that can be encoded."""
+    with content.parsing(f"{file.what}: {name} is not valid text", DataError):
         texts = tuple(str(value) for value in values)
         "".join(texts).encode()
         return texts

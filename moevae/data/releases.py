@@ -13,24 +13,24 @@ from moevae.config.registry import RELEASES
 
 @dataclass(frozen=True)
 class File:
-    """One official IDX file: name and length in bytes when extracted, and the digests of its two forms."""
+    """One official IDX file: the name and length in bytes of the extracted file, and two digests."""
 
     name: str
     length: int
     md5: str
-    """Of the gzip file, as torchvision has it."""
+    """MD5 of the gzip file, as in torchvision."""
     sha256: str
-    """Of the extracted file."""
+    """SHA-256 of the extracted file."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """One data set: its folder (and class) in torchvision, the names of its classes, its files by split."""
+    """One data set: its folder (and class) in torchvision, the names of its classes, and its files."""
 
     folder: str
     classes: tuple[str, ...]
     images: tuple[File, File]
-    """Training and test."""
+    """Files of the training set and of the test set."""
     labels: tuple[File, File]
 
 

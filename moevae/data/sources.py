@@ -1,4 +1,4 @@
-"""All images and labels of a data set, in official order, before any split."""
+"""All images and labels of a data set in official order, before any split."""
 
 from __future__ import annotations
 
@@ -40,7 +40,15 @@ class DataSource:
 
 
 def read_images(name: str, root: Path | None) -> np.ndarray:
-    """Return all images in official order: [N, H, W] or, from an npz file, perhaps [N, D]."""
+    """Return all images in official order.
+
+    Args:
+        name: name of the data set in a configuration.
+        root: folder of MNIST and Fashion-MNIST.
+
+    Returns:
+        Images, [N, H, W]; an npz file may also have [N, D].
+    """
     if name.startswith("npz:"):
         return npz.read_images(npz_path(name))
     if name in RELEASES:
@@ -58,7 +66,7 @@ def read_labels(name: str, root: Path | None) -> Labels | None:
 
 
 def official_test(name: str) -> int | None:
-    """Return how many images at the end of the official order are the test set; None where none is given."""
+    """Return the number of images of the official test set, the last ones; None if there is no such set."""
     if name.startswith("npz:"):
         return npz.test_count(npz_path(name))
     return OFFICIAL_TEST if name in RELEASES else _source(name).num_test
@@ -70,7 +78,7 @@ def _source(name: str) -> DataSource:
 
 
 def _digits() -> Any:
-    from sklearn.datasets import load_digits  # slow to import, and often not needed
+    from sklearn.datasets import load_digits  # slow to import and often not needed
 
     return load_digits()
 
@@ -85,5 +93,5 @@ DATASETS.register("digits")(
 
 
 def npz_path(name: str) -> Path:
-    """Return the file that the name of a data set such as `npz:PATH` stands for."""
+    """Return the path in the name of a data set such as `npz:PATH`."""
     return Path(name.removeprefix("npz:"))

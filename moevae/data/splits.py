@@ -1,4 +1,4 @@
-"""Which images are for training, validation and test, decided by split_seed alone."""
+"""Splits into training, validation and test images, determined by `split_seed`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from moevae.errors import DataError
 
 @dataclass(frozen=True)
 class Positions:
-    """Positions in the official order."""
+    """Indices of the images of each split, in the official order."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -24,16 +24,34 @@ class Positions:
 
 
 def halves(config: DataConfig, split: str, count: int) -> np.ndarray:
-    """Return which images of a split are in its first half, [N] bool: at random, fixed by `split_seed`."""
+    """Divide a split into two random halves, determined by `split_seed`.
+
+    Args:
+        config: the data configuration.
+        split: name of the split.
+        count: number of images of the split, N.
+
+    Returns:
+        True for the images of the first half, [N] bool.
+    """
     first = np.zeros(count, dtype=bool)
     first[_order(config.split_seed, f"halves of {split}", count)[: count // 2]] = True
     return first
 
 
 def positions_of(config: DataConfig, count: int, root: Path | None) -> Positions:
-    """Divide positions 0..count-1 of the official order into training, validation and test."""
+    """Divide the images of a data set into training, validation and test images.
+
+    Args:
+        config: the data configuration.
+        count: number of images.
+        root: folder of MNIST and Fashion-MNIST; `imbalance` reads the labels there.
+
+    Raises:
+        DataError: there are too few images, or `imbalance` is set without labels.
+    """
     if count < 3:
-        raise DataError(f"{config.name}: {count} images cannot be split; right would be 3 or more")
+        raise DataError(f"{config.name}: {count} images cannot be split; expected at least 3")
     if official := official_test(config.name):
         pool, test = np.split(np.arange(count), [count - official])
     else:
@@ -44,30 +62,30 @@ def positions_of(config: DataConfig, count: int, root: Path | None) -> Positions
     left = len(pool) - held_out
     if left < 1:
         raise DataError(
-            f"data.validation_size = {held_out}: {config.name} has {len(pool)} images beside its test set,"
-            " and at least one must stay for training"
+            f"data.validation_size = {held_out}: {config.name} has {len(pool)} images outside its test set,"
+            " and training needs at least one"
         )
     if config.train_size is not None and config.train_size > left:
         raise DataError(
-            f"data.train_size = {config.train_size}: {config.name} has {left} training images"
-            f" beside {held_out} for validation and {len(test)} for test"
+            f"data.train_size = {config.train_size}: {config.name} has {left} training images,"
+            f" {held_out} for validation and {len(test)} for test"
         )
     return Positions(pool[held_out:][: config.train_size], pool[:held_out], test)
 
 
 def _thinned(pool: np.ndarray, config: DataConfig, root: Path | None) -> np.ndarray:
-    """Return what stays of the positions, in their order, where the classes are imbalanced.
+    """Return the indices that remain after the classes are imbalanced, in their order.
 
-    Of each class the first stay in an order of its own: what a smaller factor keeps, a larger one keeps too,
-    and every part of what stays has the same shares.
+    The images of each class are removed in a fixed random order. A larger factor keeps all images that a
+    smaller one keeps, and every part of the result has the same expected class shares.
     """
     if config.imbalance == 1:
         return pool
     found = sources.read_labels(config.name, root)
     if found is None:
         raise DataError(
-            f"data.imbalance = {config.imbalance:g}: {config.name} has no labels to tell its classes by;"
-            " right would be 1"
+            f"data.imbalance = {config.imbalance:g}: {config.name} has no labels, which imbalance needs;"
+            " expected 1"
         )
     labels, classes = found
     drawn = _order(config.split_seed, "imbalance", len(pool))
@@ -79,9 +97,9 @@ def _thinned(pool: np.ndarray, config: DataConfig, root: Path | None) -> np.ndar
 
 
 def _order(split_seed: int, stream: str, count: int) -> np.ndarray:
-    """Return 0..count-1 in random order, the same on every machine and with every NumPy.
+    """Return 0..count-1 in random order, the same on every machine and with every version of NumPy.
 
-    NumPy keeps the raw words of a bit generator for ever, but not what `Generator` makes of them.
+    NumPy guarantees the raw output of a bit generator, but not the methods of `Generator`.
     """
     seeds = np.random.SeedSequence([split_seed, zlib.crc32(stream.encode())])
     return np.argsort(np.random.PCG64(seeds).random_raw(count), kind="stable")

@@ -1,1 +1,1 @@
-"""Measuring trained populations: bounds, clustering scores, calibration, merged and split classes."""
+"""Evaluation of trained populations: bounds, clustering metrics, calibration, merged and split classes."""

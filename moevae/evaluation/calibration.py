@@ -1,7 +1,10 @@
-"""How far a gate's probabilities can be believed, once its experts have the names of classes.
+"""Calibration of the gate as a classifier, after its experts are matched with classes.
 
-The names come from one part of the images and the scores from another, so that no image helps to name the
-expert that it is scored with. Numbers in, numbers out.
+One part of the images determines the classes of the experts and another part is scored, so that no image is
+scored with a matching that used its label.
+
+References:
+    Guo, Pleiss, Sun, Weinberger (2017), on calibration of modern neural networks.
 """
 
 from __future__ import annotations
@@ -14,38 +17,41 @@ from moevae.data.classes import KEPT
 from moevae.evaluation.clustering import confusion, matching
 
 BINS = 15
-"""Of confidence, equally wide, as in Guo et al. 2017."""
+"""Number of confidence bins of equal width, as in Guo et al. (2017)."""
 
 
 @dataclass(frozen=True)
 class ReliabilityCurve:
-    """Images by how confident the gate was in the class it named."""
+    """Confidence and accuracy of the predicted class, by bins of confidence."""
 
     images: np.ndarray
-    """In each bin of confidence, [BINS]."""
+    """Number of images in each bin, [BINS]."""
     confidence: np.ndarray
-    """Mean confidence of the bin, [BINS]; 0 where it is empty."""
+    """Mean confidence in each bin, [BINS]; 0 for an empty bin."""
     accuracy: np.ndarray
-    """Share of the bin whose class was right, [BINS]; 0 where it is empty."""
+    """Share of correct predictions in each bin, [BINS]; 0 for an empty bin."""
 
     @property
     def ece(self) -> float:
-        """Expected calibration error, 0 to 1: the mean distance of confidence and accuracy, over images."""
+        """Expected calibration error in [0, 1]: mean absolute difference of confidence and accuracy."""
         gaps = np.abs(self.confidence - self.accuracy)
         return float((self.images * gaps).sum() / self.images.sum())
 
 
 def classes_of_experts(gate_probs: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return the class that each expert stands for, [K].
+    """Match experts with classes.
 
-    Experts are matched one-to-one with classes by the images they win, as for `acc`. Where there are more
-    experts than classes, each one left over stands for the class that gets most of its probability; where
-    there are fewer, some classes have no expert, and the gate never names them.
+    The matching is one-to-one by the images that the experts win, as for `acc`. With more experts than
+    classes, each unmatched expert is assigned the class that receives most of its probability. With fewer
+    experts, the gate never predicts the unmatched classes.
 
     Args:
         gate_probs: q(k|x), [K, N].
-        labels: class of each image [N].
-        num_classes: how many classes there are, C.
+        labels: class of each image, [N].
+        num_classes: number of classes.
+
+    Returns:
+        Class of each expert, [K].
     """
     counts = confusion(gate_probs.argmax(0), labels, len(gate_probs), num_classes)
     classes = matching(counts)
@@ -54,21 +60,29 @@ def classes_of_experts(gate_probs: np.ndarray, labels: np.ndarray, num_classes: 
 
 
 def class_probs(gate_probs: np.ndarray, classes: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return the probability of each class, [N, C]: the sum over the experts that stand for it.
+    """Return the probability of each class: the sum over its experts.
 
     Args:
         gate_probs: q(k|x), [K, N].
-        classes: the class that each expert stands for, [K].
-        num_classes: how many classes there are, C.
+        classes: class of each expert, [K].
+        num_classes: number of classes.
+
+    Returns:
+        Probabilities, [N, classes].
     """
     return gate_probs.T @ np.eye(num_classes)[classes]
 
 
 def reliability(probs: np.ndarray, labels: np.ndarray) -> ReliabilityCurve:
-    """Return confidence and accuracy by bins of confidence; probs [N, C], labels [N]."""
+    """Return confidence and accuracy by bins of confidence.
+
+    Args:
+        probs: probability of each class, [N, classes].
+        labels: class of each image, [N].
+    """
     confidence = probs.max(1)
     right = probs.argmax(1) == labels
-    # A bin holds its upper end, as in the paper.
+    # A bin includes its upper edge, as in the paper.
     bins = np.searchsorted(np.arange(1, BINS) / BINS, confidence, side="left")
     images = np.bincount(bins, minlength=BINS)
     filled = np.maximum(images, 1)
@@ -80,11 +94,14 @@ def reliability(probs: np.ndarray, labels: np.ndarray) -> ReliabilityCurve:
 
 
 def brier(probs: np.ndarray, labels: np.ndarray) -> float:
-    """Return the Brier score, 0 to 2: the mean squared distance to the true class, summed over classes.
+    """Return the Brier score in [0, 2]: the squared error of the probabilities, summed over classes.
 
     Args:
-        probs: probability of each class, [N, C].
+        probs: probability of each class, [N, classes].
         labels: class of each image, [N].
+
+    References:
+        Brier (1950), verification of forecasts expressed in terms of probability.
     """
     misses = probs - np.eye(probs.shape[1])[labels]
     return float(np.square(misses).sum(1).mean())
@@ -93,18 +110,22 @@ def brier(probs: np.ndarray, labels: np.ndarray) -> float:
 def calibrated(
     gate_probs: np.ndarray, labels: np.ndarray, num_classes: int, naming: np.ndarray
 ) -> tuple[dict[str, float], ReliabilityCurve]:
-    """Return `ece` and `brier` of a gate as a classifier that was never told a class, and the bins behind.
+    """Return the calibration metrics of a gate.
 
     Args:
         gate_probs: q(k|x), [K, N].
-        labels: class of each image [N], integers from 0.
-        num_classes: how many classes there are.
-        naming: which images name the experts, [N] bool; the others are scored, and there is at least one.
+        labels: class of each image, non-negative integers, [N].
+        num_classes: number of classes.
+        naming: True for the images that determine the classes of the experts, [N] bool. The others, at least
+            one, are scored.
+
+    Returns:
+        `ece` and `brier`, and the reliability curve.
     """
     probs = gate_probs.astype(np.float64)
     classes = classes_of_experts(probs[:, naming], labels[naming], num_classes)
     labels = labels[~naming]
-    if num_classes > KEPT:  # those that no expert stands for are never named, and count as one
+    if num_classes > KEPT:  # classes without an expert are never predicted; they are merged into one
         named, classes = np.unique(classes, return_inverse=True)
         places = np.minimum(np.searchsorted(named, labels), len(named) - 1)
         labels = np.where(named[places] == labels, places, len(named))

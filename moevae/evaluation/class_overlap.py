@@ -1,6 +1,6 @@
-"""Who shares what: experts that took several classes, and classes that several experts divide among them.
+"""Merged classes, which share an expert, and split classes, which several experts divide.
 
-Labels name what happened; they decide nothing. Counts are images by expert and class, as
+Labels are used to describe the result only. Counts are numbers of images by expert and class, as
 `moevae.evaluation.clustering.confusion` returns them.
 """
 
@@ -13,29 +13,39 @@ import numpy as np
 from moevae.data.classes import SHOWN
 
 MERGED = 0.5
-"""An expert has a class when it wins more than this share of the class's images."""
+"""An expert holds a class if it wins more than this share of the images of the class."""
 SPLIT = 0.25
-"""An expert is one of those that divide a class when it wins at least this share of the class's images."""
+"""An expert has a part of a class if it wins at least this share of the images of the class."""
 
 
 def merged(counts: np.ndarray) -> dict[int, tuple[int, ...]]:
-    """Return the experts that have two classes or more, with these classes; counts [K, C]."""
+    """Return the experts that hold at least two classes, and these classes.
+
+    Args:
+        counts: images by expert and class, [K, classes].
+    """
     has = _shares_of_classes(counts) > MERGED
     return {int(k): _places(has[k]) for k in np.flatnonzero(has.sum(1) > 1)}
 
 
 def split(counts: np.ndarray) -> dict[int, tuple[int, ...]]:
-    """Return the classes that two experts or more divide among them, with these experts; counts [K, C]."""
+    """Return the classes that at least two experts divide, and these experts.
+
+    Args:
+        counts: images by expert and class, [K, classes].
+    """
     divides = _shares_of_classes(counts) >= SPLIT
     return {int(c): _places(divides[:, c]) for c in np.flatnonzero(divides.sum(0) > 1)}
 
 
 def describe_overlap(counts: np.ndarray, classes: Sequence[str]) -> list[str]:
-    """Return a sentence a merge (shares are of the expert's images) and a split (shares are of the class's).
+    """Describe each merge and each split in one sentence.
+
+    The shares of a merge refer to the images of the expert, those of a split to the images of the class.
 
     Args:
-        counts: images by expert and class, [K, C].
-        classes: what the classes are called.
+        counts: images by expert and class, [K, classes].
+        classes: names of the classes.
     """
     loads = counts.sum(1)
     shares = _shares_of_classes(counts)
@@ -53,7 +63,7 @@ def describe_overlap(counts: np.ndarray, classes: Sequence[str]) -> list[str]:
 
 
 def _shares_of_classes(counts: np.ndarray) -> np.ndarray:
-    """Return the share of each class that each expert wins, [K, C]; 0 for a class without images."""
+    """Return the share of each class that each expert wins, [K, classes]; 0 for a class without images."""
     return counts / np.maximum(counts.sum(0), 1)
 
 

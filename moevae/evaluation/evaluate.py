@@ -1,4 +1,4 @@
-"""What a trained population is worth on a split: bounds in nats per image, and what its gates do."""
+"""Evaluation of a trained population on a split: bounds in nats per image, and statistics of the gates."""
 
 from __future__ import annotations
 
@@ -31,34 +31,34 @@ from moevae.utils.rng import RunGenerators
 Split = Literal["train", "validation", "test"]
 
 DEAD = 0.1
-"""An expert is dead when it wins less than this share of an equal load, 1/K."""
+"""An expert is dead if its load is below this fraction of an equal load, 1/K."""
 
 LEDGER = ("recon_log_prob", "kl_z")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One run on one split."""
+    """Evaluation of one run on one split."""
 
     metrics: dict[str, float]
-    """By name. mixture_elbo, hard_elbo, recon_log_prob, kl_z, kl_gate, marginal_elbo, gate_gap, and
-    iwae_bound where it is asked for, in nats per image; gate_information and kl_importance in nats;
-    effective_experts and dead_experts in experts; marginal_samples in samples of z per image and expert."""
+    """Metrics by name. In nats per image: mixture_elbo, hard_elbo, recon_log_prob, kl_z, kl_gate,
+    marginal_elbo, gate_gap, and iwae_bound if it is requested. In nats: gate_information and kl_importance.
+    In experts: effective_experts and dead_experts. In samples of z per image and expert: marginal_samples."""
     load: np.ndarray
-    """Share of images won by each expert, [K]."""
+    """Share of the images that each expert wins, [K]."""
     importance: np.ndarray
     """Mean gate probability of each expert, [K]."""
     gate_probs: np.ndarray
-    """q(k|x), how likely each expert is to own each image, [K, N]."""
+    """q(k|x), [K, N]."""
     assignments: np.ndarray
-    """The likeliest expert of each image, [N]."""
+    """Most probable expert of each image under the gate, [N]."""
     responsible: np.ndarray
-    """The likeliest expert of each image by the posterior r, [N], gate unseen; r comes of the
-    `evaluation.num_samples` draws, one by default, whose noise may decide between experts that are close."""
+    """Most probable expert of each image under the posterior r, without the gate, [N]. r is estimated from
+    `evaluation.num_samples` draws of z, one by default; their noise may decide between similar experts."""
     ledger: dict[str, np.ndarray] = field(default_factory=dict)
-    """Each expert's part in the mixture ELBO, [K], in nats per image of the split: `recon_log_prob`
-    and `kl_z`, weighed by the gate, sum to the metrics of these names, and mixture_elbo is recon_log_prob -
-    kl_z - gate_information - kl_importance."""
+    """Contribution of each expert to the mixture ELBO, in nats per image of the split, [K]. `recon_log_prob`
+    and `kl_z` are weighted by the gate and sum to the metrics of the same names. The mixture_elbo equals
+    recon_log_prob - kl_z - gate_information - kl_importance."""
 
 
 @torch.no_grad()
@@ -73,41 +73,43 @@ def evaluate(
     assignments: Tensor | None = None,
     importance: bool = True,
 ) -> list[Evaluation]:
-    """Measure each run on a split, with noise from a stream of its own: asking twice gives the same numbers.
+    """Evaluate each run on a split. The noise has its own random stream, so that results are reproducible.
 
-    Every routing is measured by the same bounds: the gate's probabilities weigh the experts, and `hard_elbo`
-    is the bound of a one-hot gate. Reconstruction and kl_z are the gate's average over the experts. A bound's
-    expectation over z is the mean of `evaluation.num_samples` draws. `kl_importance` is KL(q_bar || pi).
+    All kinds of routing are evaluated by the same bounds. The probabilities of the gate weight the experts,
+    and `hard_elbo` is the bound of a one-hot gate. `recon_log_prob` and `kl_z` are averages over the experts,
+    weighted by the gate. `kl_importance` is KL(q_bar || pi). The expectation over z is the mean of
+    `evaluation.num_samples` draws.
 
-    `marginal_elbo` is log sum_k pi_k exp(ELBO_k), the bound with the expert index marginalized, and
-    `gate_gap` is KL(q || r), its distance from the mixture ELBO. A log-sum-exp of noisy ELBOs leans upward,
-    so both are estimated from `marginal_samples` draws of their own, corrected for the lean; see
-    `likelihood.marginal_bound`.
+    `marginal_elbo` is log sum_k pi_k exp(ELBO_k), the bound with the expert index marginalized. `gate_gap` is
+    KL(q || r), its difference from the mixture ELBO. The log-sum-exp of noisy ELBOs is biased upwards;
+    therefore both are estimated from `marginal_samples` separate draws, with a bias correction. See
+    `moevae.evaluation.iwae.marginal_bound`.
 
-    Binarized pixels are drawn once, by `data.split_seed`: with `data.binarization = fixed`, so are those of
-    training, as in the literature's statically binarized MNIST; but the draw is ours, and not the file of
-    Larochelle and Murray (2011), so that numbers compare closely, and not image by image. With `dynamic`,
-    training sees many draws, which protects from overfitting: a protocol of its own.
+    Binarized pixels are sampled once, by `data.split_seed`. With `data.binarization = fixed`, training uses
+    the same kind of images, as for the statically binarized MNIST of the literature. The sample is not the
+    file of Larochelle and Murray (2011), so that results are comparable on average, but not per image. With
+    `dynamic`, training sees many samples, which reduces overfitting; it is a protocol of its own.
 
     Args:
         model: the trained population.
-        configs: its configurations, one a run.
-        images: the data.
-        split: which part of it.
-        chunk: images looked at together, rounded up to whole blocks: a matter of memory, not of numbers.
-            Where a device's memory is too small, halves are tried, with a warning.
-        memory: bytes that a look may take, see `budget.image_bytes`: fewer images than a chunk are looked at
-            together, and where that is not enough, one run after the other. None sets no limit.
-        assignments: the expert of each image of the split, [R, N] int64, in place of the gate; None asks it.
-        importance: whether the bounds that take many samples are computed: `marginal_elbo` and `gate_gap`,
-            and `iwae_bound` where `evaluation.importance_samples` asks for it.
+        configs: its configurations, one per run.
+        images: the data set.
+        split: the split to evaluate.
+        chunk: number of images per forward pass, rounded up to whole blocks. It affects memory, but no
+            number. If the memory of the device is too small, the chunk is halved, with a warning.
+        memory: memory limit for one forward pass, in bytes; see `moevae.evaluation.memory.image_bytes`. The
+            chunk is reduced as needed; if that is not enough, the runs are evaluated one after the other.
+            None sets no limit.
+        assignments: expert of each image of the split, [R, N] int64; they replace the gate. None uses it.
+        importance: whether to compute the bounds that need many samples: `marginal_elbo`, `gate_gap`, and
+            `iwae_bound` if `evaluation.importance_samples` is not 0.
 
     Returns:
-        One evaluation a run, in order.
+        One evaluation per run, in order.
 
     Raises:
         DataError: the split is empty.
-        ConfigError: less memory than a block of images takes.
+        ConfigError: the memory limit is below the memory of one block of images.
     """
     pixels: Tensor = getattr(images, split)
     if not len(pixels):
@@ -137,7 +139,9 @@ def evaluate(
             if step == BLOCK:
                 raise
             smaller = math.ceil(step / 2 / BLOCK) * BLOCK
-            warnings.warn(f"{step} images at once do not fit: looking at {smaller}", stacklevel=2)
+            warnings.warn(
+                f"{step} images do not fit in memory together; evaluating {smaller} at a time", stacklevel=2
+            )
             step = smaller
 
 
@@ -150,7 +154,7 @@ def _evaluate(
     assignments: Tensor | None,
     importance: bool,
 ) -> list[Evaluation]:
-    """Measure each run on images as they are stored, [N, D], so many at a time."""
+    """Evaluate each run on stored images, [N, D], `step` images at a time."""
     stored = images.to(model.device)
     seen = evaluated(images, configs[0].data, split).to(model.device)
     heat = temperatures(configs, 1.0, model.gate)
@@ -158,7 +162,7 @@ def _evaluate(
     noise = RunGenerators([config.seed for config in configs], f"evaluation of {split}", model.device)
     parts: dict[str, list[Tensor]] = defaultdict(list)
     samples = configs[0].evaluation.num_samples
-    width = step if samples <= TOGETHER else BLOCK  # so that an image's noise is drawn without a break
+    width = step if samples <= TOGETHER else BLOCK  # so that the noise of an image is drawn contiguously
     fixed = itertools.repeat(None) if assignments is None else assignments.to(model.device).split(width, 1)
     for x, kept, chosen in zip(seen.split(width), stored.split(width), fixed, strict=False):
         shape = len(configs), *x.shape  # [R, B, D]
@@ -198,7 +202,7 @@ def _sampled_bounds(
     split: Split,
     room: int,
 ) -> dict[str, Tensor]:
-    """Return the bounds that take many samples of z, [R] each; joint and log_probs [R, K, N]."""
+    """Return the bounds that need many samples of z, [R] each; joint and log_probs [R, K, N]."""
     found: dict[str, list[Tensor]] = defaultdict(list)
     for run, config in enumerate(configs):
         experts, prior = model.select_run(run).experts, log_prior[run]
@@ -215,7 +219,7 @@ def _sampled_bounds(
 def _look(
     model: Mixture, views: tuple[Tensor, Tensor], noise: RunGenerators, temperature: Tensor, samples: int
 ) -> MixtureTerms:
-    """Return the terms of a batch, as seen and gray, the reconstruction averaged over the samples."""
+    """Return the terms of a batch, with the reconstruction averaged over the samples of z."""
     x, shades = views
     shape = (model.config.num_experts, BLOCK, model.latent_size)
     total = torch.zeros((), device=x.device)
@@ -232,7 +236,7 @@ def _look(
 
 
 def _per_image(terms: MixtureTerms, log_prior: Tensor) -> dict[str, Tensor]:
-    """Return each quantity per image, [R, B], or per image and expert, [R, K, B]; log pi [R, K]."""
+    """Return each quantity per image, [R, B], or per expert and image, [R, K, B]; log_prior [R, K]."""
     log_q = terms.gate_log_probs
     q = log_q.exp()
     joint = log_joint(terms.expert_elbo, log_prior)
@@ -251,7 +255,11 @@ def _per_image(terms: MixtureTerms, log_prior: Tensor) -> dict[str, Tensor]:
 
 
 def usage(load: np.ndarray) -> dict[str, float]:
-    """Return how many experts are in use, `effective_experts` = exp(H(load)), and how many `dead_experts`."""
+    """Return the number of effective experts, exp(H(load)), and the number of dead experts.
+
+    Args:
+        load: share of the images that each expert wins, [K].
+    """
     won = load[load > 0]
     return {
         "effective_experts": float(np.exp(-(won * np.log(won)).sum())),
@@ -266,7 +274,7 @@ def _evaluation(
     metrics: dict[str, float],
     ledger: dict[str, np.ndarray],
 ) -> Evaluation:
-    """Add what the whole split says of one run's gate; log_probs [K, N]."""
+    """Return the evaluation of one run, with the statistics of its gate; log_probs [K, N]."""
     assignments = log_probs.argmax(0).cpu().numpy()
     load = np.bincount(assignments, minlength=len(log_probs)) / assignments.size
     gate = {

@@ -1,4 +1,4 @@
-"""Bounds on log p(x) that take many samples of z, in bounded memory: importance-weighted and marginal."""
+"""Bounds on log p(x) that need many samples of z, in bounded memory: importance-weighted and marginal."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from moevae.objectives.bounds import log_responsibilities, mixture_elbo, tight_e
 from moevae.utils.rng import RunGenerators
 
 BLOCK = 128
-"""Images whose noise is drawn together, so that an image's noise depends on its place alone."""
+"""Images whose noise is drawn together, so that the noise of an image depends on its index only."""
 
 TOGETHER = 32
-"""Samples of a look whose noise is drawn together; more are looked at in turn, in no more memory."""
+"""Samples of z whose noise is drawn together; more samples need no more memory."""
 
 MARGINAL_SAMPLES = 32
 """Least number of samples of z per image and expert behind `marginal_bounds`."""
 
 PILOT = 4
-"""Samples that find the experts whose share in an image's posterior is negligible."""
+"""Samples of z that determine which experts have a negligible posterior probability for an image."""
 
 REACH = 10.0
-"""Nats below the best expert, and twice their noise, from where on a share is negligible."""
+"""Distance from the best expert, in nats, beyond which (plus twice the noise) an expert is negligible."""
 
 _CACHED = 4 * BLOCK
-"""Images that a core decodes at once: what they decode to should stay in its cache."""
+"""Images that a core decodes at once, so that the decoded pixels stay in its cache."""
 
 
 @torch.no_grad()
@@ -44,16 +44,19 @@ def iwae_bounds(
     split: str,
     room: int,
 ) -> Tensor:
-    """Return the bound of the first images of a split in nats, [N], for one run; see `iwae_bound`.
+    """Return the importance-weighted bound of the first images of a split for one run; see `iwae_bound`.
 
     Args:
-        experts: of this run alone: what company it trained in then changes no bit.
-        config: of this run.
-        seen: the split as the likelihood sees it, [N, D].
-        log_joint: ELBO_k + log pi_k, by which the experts of an image are chosen, [K, N].
+        experts: experts of this run only, so that the result does not depend on other runs.
+        config: the configuration of this run.
+        seen: images of the split as the likelihood sees them, [N, D].
+        log_joint: ELBO_k + log pi_k; it selects the experts of an image, [K, N].
         log_prior: log pi, [K].
-        split: its name.
-        room: images that there is memory to decode at once.
+        split: name of the split.
+        room: number of images that can be decoded at once; it affects memory only.
+
+    Returns:
+        Bounds in nats, [evaluation.importance_images] or fewer.
     """
     asked = config.evaluation
     noise = RunGenerators([config.seed], f"importance samples of {split}", seen.device)
@@ -80,31 +83,38 @@ def iwae_bound(
     samples: int,
     chunk: int,
 ) -> Tensor:
-    """Return log sum_k pi_k (1/S) sum_s p_k(x, z_ks) / q_k(z_ks|x) in nats, [R, B].
+    """Return the importance-weighted bound log sum_k pi_k (1/S) sum_s p_k(x, z_ks) / q_k(z_ks|x).
 
-    Exact over the chosen experts and sampled over z: on average it is below log p(x), and it rises with S.
-    Where not all are chosen, positive terms are left out: the bound is lower, and still a bound. Burda,
-    Grosse, Salakhutdinov (2016), importance weighted autoencoders. Images are encoded once.
+    The bound is exact over the chosen experts and sampled over z. Its expectation is at most log p(x), and
+    increases with S. Without some of the experts, positive terms are omitted; the bound is then lower, and
+    still a bound. Images are encoded once.
 
     Args:
-        experts: of all runs.
+        experts: experts of all runs.
         x: images as the likelihood sees them, [R, B, D].
-        chosen: different experts of an image, [R, C, B] int64.
+        chosen: distinct experts of each image, [R, C, B] int64.
         log_prior: log pi, [R, K].
-        noise: what z comes from, a sample of whole blocks of images at a time: no chunk decides a number.
+        noise: random streams for z; each sample is drawn for whole blocks of images, so that the result does
+            not depend on `chunk`.
         samples: S.
-        chunk: samples looked at together, a matter of memory: at most R C B chunk images are decoded at once.
+        chunk: samples that are decoded at once, R C B chunk images; it affects memory only.
+
+    Returns:
+        Bounds in nats, [R, B].
+
+    References:
+        Burda, Grosse, Salakhutdinov (2016), importance weighted autoencoders.
     """
     dispatch = Dispatch.of(chosen, log_prior.shape[1])
     draw = _drawer(noise, *chosen.shape[1:])
-    # One after the other: the rounding of the sum must not depend on the chunk.
+    # Sequential: the rounding of the sum must not depend on the chunk.
     total = functools.reduce(torch.logaddexp, _weights(experts, x, dispatch, draw, samples, chunk))
     prior = log_prior.double().unsqueeze(-1).expand(-1, -1, x.shape[1]).gather(1, chosen)  # [R, C, B]
     return (dispatch.choices(total) - math.log(samples) + prior).logsumexp(1)
 
 
 def marginal_samples(config: RunConfig) -> int:
-    """Return how many samples of z per image and expert `marginal_bounds` takes."""
+    """Return the number of samples of z per image and expert for `marginal_bounds`."""
     return max(MARGINAL_SAMPLES, config.evaluation.num_samples)
 
 
@@ -118,18 +128,21 @@ def marginal_bounds(
     split: str,
     room: int,
 ) -> tuple[Tensor, Tensor]:
-    """Return the marginal bound and the gate's gap of a split's images in nats, [N] float64 each, of one run.
+    """Return the marginal bound and the gap of the gate for the images of a split and one run.
 
     See `marginal_bound`.
 
     Args:
-        experts: of this run alone: the other runs of its population then change no bit.
-        config: of this run.
-        seen: the split as the likelihood sees it, [N, D].
+        experts: experts of this run only, so that the result does not depend on other runs.
+        config: the configuration of this run.
+        seen: images of the split as the likelihood sees them, [N, D].
         log_probs: log q(k|x), [K, N].
         log_prior: log pi, [K].
-        split: its name.
-        room: images that there is memory to decode at once.
+        split: name of the split.
+        room: number of images that can be decoded at once; it affects memory only.
+
+    Returns:
+        Bounds and gaps in nats, [N] float64 each.
     """
     noise = RunGenerators([config.seed], f"samples of the marginal bound of {split}", seen.device)
     samples, room = marginal_samples(config), min(room, _CACHED) if seen.device.type == "cpu" else room
@@ -151,24 +164,28 @@ def marginal_bound(
     samples: int,
     room: int,
 ) -> tuple[Tensor, Tensor]:
-    """Estimate log sum_k pi_k exp(ELBO_k) and the gate's gap KL(q || r) in nats, [B] float64 each.
+    """Estimate the marginal bound log sum_k pi_k exp(ELBO_k) and the gap of the gate, KL(q || r).
 
     The mean of log p_k(x, z) / q_k(z|x) over S samples estimates ELBO_k. Its noise, of variance v_k, raises
     the log-sum-exp by sum_k r_k (1 - r_k) v_k / 2 to first order in 1/S. This term, estimated from the same
     samples, is subtracted (the delta method); a bias of order 1/S^2 remains. The gap is the difference from
-    the mixture ELBO of the same samples, so that the noise they share cancels.
+    the mixture ELBO of the same samples, so that their common noise cancels.
 
-    A pilot of a few samples finds the experts whose share in the posterior is negligible. They get as few
-    samples again, and all others get S: estimates that reused the pilot would depend on its choice.
+    A pilot of few samples determines the experts with a negligible posterior probability. These experts get
+    as few new samples, and all others get S. The samples of the pilot are not reused, because the estimates
+    would then depend on its selection.
 
     Args:
-        experts: of the run.
+        experts: experts of the run.
         x: images as the likelihood sees them, [B, D].
         log_probs: log q(k|x), [K, B].
         log_prior: log pi, [K].
-        noise: the source of z, of one run, as in `iwae_bound`.
+        noise: random streams for z of one run, as in `iwae_bound`.
         samples: S, at least 2.
-        room: images decoded at once; it affects memory only.
+        room: number of images that can be decoded at once; it affects memory only.
+
+    Returns:
+        Bounds and gaps in nats, [B] float64 each.
 
     References:
         Nowozin (2018), debiasing evidence approximations: on importance-weighted autoencoders and jackknife
@@ -190,11 +207,11 @@ def marginal_bound(
 
 
 Draw = Callable[[int], Tensor]
-"""From the number of latents, Z, to one standard normal draw of each choice of each image, [R, C, B, Z]."""
+"""A function from Z to one standard normal draw per chosen expert and image, [R, C, B, Z]."""
 
 
 def _drawer(noise: RunGenerators, choices: int, batch: int) -> Draw:
-    """Return draws of whole blocks, cut to the batch: no batch decides the noise of the images after it."""
+    """Return a function that draws whole blocks and truncates them to the batch."""
     drawn = math.ceil(batch / BLOCK) * BLOCK
     return lambda latents: noise.normal(choices, drawn, latents)[:, :, :batch]
 
@@ -202,7 +219,7 @@ def _drawer(noise: RunGenerators, choices: int, batch: int) -> Draw:
 def _elbos(
     experts: Experts, x: Tensor, asked: Tensor, draw: Draw, samples: int, room: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the estimates of ELBO_k that are asked for, [K, B], and their variances; of the rest, zeros."""
+    """Return the estimates of ELBO_k and their variances, [K, B] each; 0 where `asked` [K, B] is False."""
     found = torch.zeros(2, *asked.shape, dtype=torch.float64, device=asked.device)
     expert, image = asked.nonzero(as_tuple=True)  # [T]
     if not len(expert):
@@ -215,7 +232,7 @@ def _elbos(
     first = next(weights)
     total, squares = torch.zeros_like(first), torch.zeros_like(first)
     for weight in weights:
-        apart = weight - first  # of the size of the noise, so that its squares lose no digits
+        apart = weight - first  # small, so that its squares lose no digits
         total += apart
         squares += apart.square()
     mean = total / samples
@@ -228,7 +245,7 @@ def _elbos(
 def _weights(
     experts: Experts, x: Tensor, dispatch: Dispatch, draw: Draw, samples: int, chunk: int
 ) -> Iterator[Tensor]:
-    """Yield log p_k(x, z) / q_k(z|x) of dispatched images, [T] float64, sample by sample."""
+    """Yield log p_k(x, z) - log q_k(z|x) of the rows, [T] float64, one sample at a time."""
     rows = dispatch.images(x)  # [T, D]
     mu, logvar = experts.encode_rows(x, dispatch)
     context = experts.context_rows(rows, dispatch)

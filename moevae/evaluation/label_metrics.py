@@ -1,4 +1,4 @@
-"""What labels say of an evaluation: they meet what the gate did here, after training, and decide nothing."""
+"""Metrics that compare an evaluation with labels. Labels are used after training, for scoring only."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from moevae.evaluation.evaluate import Evaluation, Split
 
 
 def agreement(found: Evaluation, labels: Labels, split: Split, data: DataConfig) -> dict[str, float]:
-    """Return `acc`, `nmi`, `ari`, and the gate's `ece` and `brier`.
+    """Return `acc`, `nmi`, `ari`, `ece` and `brier` of one run.
 
-    The matching of experts with classes is part of these metrics: labels serve to score, never to choose.
-    For `ece` and `brier`, one half of the split names the experts and the other half scores them; the
-    halves are fixed by `data.split_seed`.
+    The metrics include the matching of experts with classes. For `ece` and `brier`, one half of the split
+    determines the classes of the experts and the other half is scored; `data.split_seed` fixes the halves.
+
+    Args:
+        found: the evaluation of the run.
+        labels: the labels of the data set.
+        split: the split that was evaluated.
+        data: the data configuration.
     """
     return (
         clustering.clustering(found.assignments, getattr(labels, split))
@@ -24,7 +29,7 @@ def agreement(found: Evaluation, labels: Labels, split: Split, data: DataConfig)
 
 
 def reliability(found: Evaluation, labels: Labels, split: Split, data: DataConfig) -> ReliabilityCurve:
-    """Return the gate's confidence and accuracy behind `ece`, by bins of confidence."""
+    """Return the reliability curve that defines `ece`; arguments as for `agreement`."""
     return _calibrated(found, labels, split, data)[1]
 
 

@@ -1,4 +1,4 @@
-"""How many images fit into a budget of memory: what a look at one takes, by the shapes of the networks."""
+"""Memory of a forward pass of evaluation, from the shapes of the networks."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from moevae.nn.deformation import latent_size
 from moevae.nn.layer_specs import Size
 
 _FLOAT = 4
-"""Bytes of a number: evaluation is in float32."""
+"""Bytes of a float32 value."""
 
 _PIXELS = 5
-"""Numbers a pixel that a likelihood holds at once: logits, image, and what becomes of them."""
+"""Values per pixel that a likelihood keeps: logits, image and intermediate results."""
 
 _LATENTS = 8
-"""Numbers a latent of a draw: mu, logvar, noise as drawn and as sorted, z, and what becomes of them."""
+"""Values per latent: mu, logvar, noise in two orders, z and intermediate results."""
 
 
 def image_bytes(config: RunConfig, size: Size) -> int:
-    """Return what a look at one image takes in one run at its peak; weights and stored images come to it.
+    """Return the peak memory per image of a forward pass of one run, in bytes.
 
-    It grows with K: logits of every expert, and the widest of its layers. An importance sample of an image
-    by all experts takes no more.
+    Weights and stored images are not included. The memory grows with K: it contains the logits and the widest
+    layer of every expert. An importance sample of an image needs no more.
+
+    Args:
+        config: the run.
+        size: height and width of an image, in pixels.
     """
     model, samples = config.model, min(config.evaluation.num_samples, TOGETHER)
     layers = (*architecture.encoder(model, size), *architecture.decoder(model, size))
@@ -39,16 +43,21 @@ def image_bytes(config: RunConfig, size: Size) -> int:
 
 
 def images(memory: int, config: RunConfig, size: Size) -> int:
-    """Return how many images of one run fit into so many bytes.
+    """Return the number of images of one run that fit into a memory limit.
+
+    Args:
+        memory: the limit, in bytes.
+        config: the run.
+        size: height and width of an image, in pixels.
 
     Raises:
-        ConfigError: not even one block, whose noise is drawn together.
+        ConfigError: one block of images does not fit.
     """
     each = image_bytes(config, size)
     if memory < BLOCK * each:
         least = math.ceil(BLOCK * each / 2**20)
         raise ConfigError(
-            f"{memory:,} bytes of memory are too few: evaluation looks at {BLOCK} images at once,"
-            f" which take {least}MiB with these networks"
+            f"{memory:,} bytes of memory are not enough: evaluation processes {BLOCK} images at once,"
+            f" which need {least}MiB with these networks"
         )
     return memory // each

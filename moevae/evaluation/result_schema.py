@@ -1,4 +1,4 @@
-"""What trained runs are worth on a split, with labels where there are any, and how that is shown."""
+"""Scores of trained runs on a split: all metrics, with those of labels if there are any."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from moevae.models.mixture import Mixture
 
 @dataclass(frozen=True)
 class ConfusionCounts:
-    """How many images of each class each expert won."""
+    """Number of images of each class that each expert wins."""
 
     classes: tuple[str, ...]
     counts: list[list[int]]
-    """By expert and class."""
+    """Counts by expert and class, [K, classes]."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """One run on one split."""
+    """Scores of one run on one split."""
 
     config: RunConfig
     split: Split
     metrics: dict[str, float]
     load: list[float]
-    """Share of images won by each expert."""
+    """Share of the images that each expert wins, [K]."""
     importance: list[float]
-    """Mean gate probability of each expert."""
+    """Mean gate probability of each expert, [K]."""
     confusion: ConfusionCounts | None
-    """None where there are no labels."""
+    """None if there are no labels."""
     ledger: dict[str, list[float]]
-    """Each expert's part in recon_log_prob and kl_z."""
+    """Contribution of each expert to recon_log_prob and kl_z, [K] each."""
     images_per_second: float
-    """Evaluated images of the whole population, per second."""
+    """Images evaluated per second, summed over the runs of the population."""
 
     @property
     def broken(self) -> str | None:
-        """The first metric that is not a finite number, in words; None where all are."""
+        """Description of the first metric that is not finite; None if all are finite."""
         bad = (f"{name} became {value}" for name, value in self.metrics.items() if not math.isfinite(value))
         return next(bad, None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON tells of it; a metric that is not finite is null."""
+        """Return the scores for JSON, without the configuration; a metric that is not finite is None."""
         numbers = {name: value if math.isfinite(value) else None for name, value in self.metrics.items()}
         return {
             "metrics": numbers,
@@ -74,15 +74,26 @@ def score(
     *,
     importance: bool = True,
 ) -> list[Score]:
-    """Measure each run of a population on a split, in so many bytes of memory; see `evaluation.evaluate`.
+    """Evaluate each run of a population on a split; see `moevae.evaluation.evaluate.evaluate`.
+
+    Args:
+        model: the trained population.
+        configs: its configurations, one per run.
+        images: the data set.
+        labels: its labels; None omits the metrics that need labels.
+        split: the split to evaluate.
+        memory: memory limit for one forward pass, in bytes; None sets no limit.
+        importance: whether to compute the bounds that need many samples.
 
     Raises:
         DataError: the split is empty.
-        ConfigError: too little memory.
+        ConfigError: the memory limit is too low.
     """
     count = len(getattr(images, split))
     if not count:
-        raise DataError(f"{images.name}: the {split} split is empty (data.validation_size = 0 keeps none)")
+        raise DataError(
+            f"{images.name}: the {split} split is empty (set data.validation_size above 0 to hold out images)"
+        )
     begin = time.perf_counter()
     found = evaluate.evaluate(model, configs, images, split, memory=memory, importance=importance)
     speed = count * len(configs) / (time.perf_counter() - begin)
@@ -107,11 +118,11 @@ def score(
 
 
 def about_marginal(scores: Sequence[Score]) -> str:
-    """Return what marginal_elbo and gate_gap are estimated from; nothing where they were not computed."""
+    """Describe how marginal_elbo and gate_gap are estimated; empty if they were not computed."""
     key = "marginal_samples"
     counts = sorted({round(each.metrics[key]) for each in scores if key in each.metrics})
     samples = f"{' or '.join(f'{count:,}' for count in counts)} samples of z per image and expert"
-    told = f"marginal_elbo and gate_gap: {samples}, corrected for their bias by the delta method"
+    told = f"marginal_elbo and gate_gap: {samples}, bias corrected by the delta method"
     return textwrap.fill(told, width=79, subsequent_indent="  ") if counts else ""
 
 

@@ -1,1 +1,1 @@
-"""The mixture: gate, experts, dispatch, and which layers they are made of."""
+"""The mixture model: gate, experts, dispatch, and the specifications of their layers."""

@@ -1,4 +1,7 @@
-"""Which layers the gate, encoders and decoders are made of, first to last; activations stand between."""
+"""Layer specifications of the gate, the encoders and the decoders.
+
+A plan lists the layers from first to last. The networks apply an activation between two layers.
+"""
 
 from __future__ import annotations
 
@@ -12,32 +15,32 @@ from moevae.nn.deformation import latent_size
 from moevae.nn.layer_specs import Dense, Down, Plan, Size, Up, Warp, perceptron
 
 REACH = 3
-"""Pixels that a context sees to the left, to the right and above."""
+"""Pixels that the context window extends to the left, to the right and above."""
 
 TAPS_BEFORE = REACH * (2 * REACH + 1) + REACH
-"""Pixels before a pixel that its context sees: whole rows above it, and the rest of its own."""
+"""Pixels in the context window that precede a pixel: the rows above it, and its own row to the left."""
 
 _CONTEXT = (32, 32)
-"""Widths of a context's hidden layers."""
+"""Widths of the hidden layers of a context network."""
 
 
 def gate(config: ModelConfig, size: Size) -> Plan:
-    """Return the gate's layers, from pixels to an output an expert."""
+    """Return the layers of the gate, from D pixels to K logits."""
     return _reader(config.gate_network, config.gate_hidden, size, config.num_experts)
 
 
 def encoder(config: ModelConfig, size: Size) -> Plan:
-    """Return an encoder's layers, from pixels to mu and logvar, side by side."""
+    """Return the layers of an encoder, from D pixels to 2 Z outputs: mu, then logvar."""
     return _reader(config.expert_network, config.expert_hidden, size, 2 * latent_size(config))
 
 
 def common(config: ModelConfig) -> int:
-    """Return how many of an encoder's layers the experts of a run share."""
+    """Return the number of encoder layers that the experts of a run share."""
     return len(config.expert_hidden) if config.encoder == "shared" else 0
 
 
 def decoder(config: ModelConfig, size: Size) -> Plan:
-    """Return a decoder's layers, which mirror the encoder's."""
+    """Return the layers of a decoder, from Z latents to D pixels, the mirror image of the encoder."""
     if config.decoder == "deformable":
         return [Warp(size, config)]
     hidden, latent = config.expert_hidden, config.latent_dim
@@ -50,11 +53,12 @@ def decoder(config: ModelConfig, size: Size) -> Plan:
 
 
 def context(config: ModelConfig) -> Plan:
-    """Return the layers that make logits of the pixels before a pixel; none where pixels are independent."""
+    """Return the layers of a context network; no layers if the pixels are independent."""
     return perceptron((TAPS_BEFORE, *_CONTEXT, 1)) if config.likelihood == "autoregressive" else []
 
 
 def _reader(network: str, hidden: Sequence[int], size: Size, outputs: int) -> Plan:
+    """Return layers that read an image, perceptron or convolutional."""
     if network == "mlp":
         return perceptron((math.prod(size), *hidden, outputs))
     sizes, channels = _pyramid(size, hidden)
@@ -63,6 +67,6 @@ def _reader(network: str, hidden: Sequence[int], size: Size, outputs: int) -> Pl
 
 
 def _pyramid(size: Size, hidden: Sequence[int]) -> tuple[list[Size], list[int]]:
-    """Return size and channels of the image, and of what each convolution makes of it."""
+    """Return the sizes and channels of the image and of the output of each convolution."""
     halves = itertools.accumulate(hidden, lambda larger, _: halved(larger), initial=size)
     return list(halves), [1, *hidden]

@@ -1,8 +1,11 @@
-"""What the pixels before a pixel tell of it: an expert's small network, for pixels that depend on pixels.
+"""Autoregressive pixels: a small network per expert that predicts a pixel from the preceding pixels.
 
-Before means above, or to the left in the same row. Gulrajani et al. (2017), PixelVAE, have such a network
-after a decoder; here it is added to the decoder's logits, so that it is looked at once an image however many
-latents are drawn for it.
+A pixel precedes another if it lies above it, or to its left in the same row. The output is added to the
+logits of the decoder, so that it is computed once per image, for any number of samples of z.
+
+References:
+    Gulrajani et al. (2017), PixelVAE: a latent variable model for natural images. PixelVAE applies such a
+    network after the decoder.
 """
 
 from __future__ import annotations
@@ -22,7 +25,13 @@ from moevae.nn.sequential import BranchingNetwork
 
 
 class Context(nn.Module):
-    """Logits of all pixels from those before them in a window, of the experts of all runs."""
+    """Networks, stacked over runs and experts, from the preceding pixels in a window to a logit per pixel.
+
+    Args:
+        config: the model; its `likelihood` is `autoregressive`.
+        runs: R.
+        size: height and width of an image, in pixels.
+    """
 
     def __init__(self, config: ModelConfig, runs: int, size: Size) -> None:
         super().__init__()
@@ -31,20 +40,42 @@ class Context(nn.Module):
             runs, config.num_experts, architecture.context(config), config.activation
         )
 
+    def extra_repr(self) -> str:
+        """Return the sizes that `print` shows."""
+        return f"size={self.size[0]}x{self.size[1]}"
+
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits of every expert, [R, K, B, D]; images x [R, B, D]."""
+        """Return the logits of all experts.
+
+        Args:
+            x: images as the likelihood sees them, [R, B, D].
+
+        Returns:
+            Logits, [R, K, B, D].
+        """
         return self.network(before(x, self.size)).unflatten(-2, (-1, self.pixels)).squeeze(-1)
 
     def sparse(self, x: Tensor, ends: Sequence[int]) -> Tensor:
-        """Return the logits of rows sorted by run and expert, [T, D]; images x [T, D]."""
+        """Return the logits of rows that are sorted by run and expert.
+
+        Args:
+            x: images, [T, D].
+            ends: row at which each group (run, expert) ends, R K numbers.
+
+        Returns:
+            Logits, [T, D].
+        """
         return self.network.sparse(before(x, self.size), [end * self.pixels for end in ends]).view(x.shape)
 
     def drawn(self, logits: Tensor, uniform: Tensor) -> Tensor:
-        """Return the probability of each pixel given those before it, drawn one by one, [R, K, B, D].
+        """Sample images pixel by pixel and return the probability of each pixel given the preceding ones.
 
         Args:
-            logits: what is added to them, [R, K, B, D].
-            uniform: draws on [0, 1) behind the pixels, [D].
+            logits: logits of the decoder, [R, K, B, D].
+            uniform: uniform draws on [0, 1), one per pixel, [D].
+
+        Returns:
+            Probabilities, [R, K, B, D].
         """
         runs, experts, batch, _ = logits.shape
         ends = [batch * count for count in range(1, 1 + runs * experts)]
@@ -62,7 +93,15 @@ class Context(nn.Module):
 
 
 def before(x: Tensor, size: Size) -> Tensor:
-    """Return the pixels before each pixel in its window, [..., B D, taps]; x [..., B, D]. Outside is zero."""
+    """Return the preceding pixels in the window of each pixel; pixels outside the image are zero.
+
+    Args:
+        x: images, [..., B, D].
+        size: height and width of an image, in pixels.
+
+    Returns:
+        Windows, [..., B D, `TAPS_BEFORE`].
+    """
     pictures = functional.pad(x.reshape(-1, *size), (REACH, REACH, REACH, 0))
     windows = pictures.unfold(1, REACH + 1, 1).unfold(2, 2 * REACH + 1, 1)  # [N, H, W, rows, columns]
     return windows.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1], -1)[..., : architecture.TAPS_BEFORE]

@@ -1,4 +1,7 @@
-"""Which images go to which expert where only chosen experts are computed."""
+"""Dispatch of images to the experts that are chosen for them, for sparse computation.
+
+Shapes as in `moevae.models.mixture`; T = R C B rows, one per pair of an image and a chosen expert.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,23 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Dispatch:
-    """The pairs of image and chosen expert, S choices an image, sorted by run and expert: T = R S B rows."""
+    """Pairs of an image and a chosen expert, sorted by run and expert."""
 
     order: Tensor
-    """Place of each sorted row among the choices [R, S, B], [T]."""
+    """Index of each sorted row in the flattened choices [R, C, B], [T]."""
     ends: tuple[int, ...]
-    """Where the rows of each run's experts end, R K numbers."""
+    """Row at which each group (run, expert) ends, R K numbers."""
     shape: torch.Size
-    """R, S, B."""
+    """R, C, B."""
 
     @classmethod
     def of(cls, chosen: Tensor, num_experts: int) -> Dispatch:
-        """Sort the choices, [R, S, B] int64."""
+        """Sort choices by run and expert.
+
+        Args:
+            chosen: experts of each image, [R, C, B] int64.
+            num_experts: K.
+        """
         runs = torch.arange(len(chosen), device=chosen.device)[:, None, None]
         keys, order = (chosen + num_experts * runs).flatten().sort(stable=True)
         ends = torch.searchsorted(
@@ -30,26 +38,29 @@ class Dispatch:
         return cls(order, tuple(ends.tolist()), chosen.shape)
 
     def images(self, x: Tensor) -> Tensor:
-        """Return the image of each row, [T, D]; x [R, B, D]."""
+        """Return the image of each row, [T, D]; x: images, [R, B, D]."""
         _, choices, batch = self.shape
         run = self.order.div(choices * batch, rounding_mode="floor")
         return x.flatten(0, 1)[run * batch + self.order % batch]
 
     def rows(self, values: Tensor) -> Tensor:
-        """Return values [R, S, B, ...] sorted, [T, ...]."""
+        """Return values in the order of the rows, [T, ...]; values: one per choice, [R, C, B, ...]."""
         return values.flatten(0, 2)[self.order]
 
     def choices(self, values: Tensor) -> Tensor:
-        """Return values of rows, [T], in the order of the choices, [R, S, B]."""
+        """Return values in the order of the choices, [R, C, B]; values: one per row, [T]."""
         return values[self.order.argsort()].view(self.shape)
 
 
 def draw_experts(log_probs: Tensor, uniform: Tensor) -> Tensor:
-    """Return experts drawn by their probabilities, with replacement, [R, S, B].
+    """Sample experts from their probabilities, with replacement.
 
     Args:
         log_probs: log q(k|x), [R, K, B].
-        uniform: draws on [0, 1), [R, S, B].
+        uniform: uniform draws on [0, 1), [R, C, B].
+
+    Returns:
+        Indices of experts, [R, C, B] int64.
     """
     upper = log_probs.exp().cumsum(1)  # [R, K, B]
     places = uniform.transpose(1, 2).contiguous() * upper[:, -1:].transpose(1, 2)  # [R, B, S]

@@ -1,4 +1,9 @@
-"""The K expert VAEs of all runs, as stacked tensors."""
+"""The K expert VAEs of all runs, as stacked tensors.
+
+References:
+    Kingma, Welling (2014), auto-encoding variational Bayes.
+    Burda, Grosse, Salakhutdinov (2016), importance weighted autoencoders.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +26,26 @@ from moevae.utils.devices import sent
 from moevae.utils.rng import generator
 
 STARTING_STD = 0.3
-"""Of the learned Gaussian likelihood, in pixel units."""
+"""Initial standard deviation of the learned Gaussian likelihood, in pixel units."""
 STARTING_LOGVAR = -2.0
-"""Of the latents of deformable experts."""
+"""Initial log-variance of the latents of deformable experts."""
 STD_MOMENTUM = 0.02
-"""Share of a batch in the learned variance."""
+"""Weight of a batch in the moving average of the learned variance."""
 LEAST_STD = 1 / 512
-"""Half a gray level of 256: a smaller standard deviation of pixels means nothing."""
+"""Smallest standard deviation of pixels: half of one of 256 gray levels."""
 
 
 class Experts(nn.Module):
-    """Encoders q_k(z|x), Gaussian with diagonal variance, and decoders p_k(x|z)."""
+    """Encoders q_k(z|x), Gaussian with diagonal covariance, and decoders p_k(x|z).
 
-    log_std: Tensor  # of the learned Gaussian likelihood, [R]
+    Args:
+        config: sizes and kinds of the networks.
+        runs: R.
+        size: height and width of an image, in pixels.
+    """
+
+    log_std: Tensor
+    """Log standard deviation of the learned Gaussian likelihood, [R]; absent if it is not learned."""
 
     def __init__(self, config: ModelConfig, runs: int, size: tuple[int, int]) -> None:
         super().__init__()
@@ -48,13 +60,13 @@ class Experts(nn.Module):
 
     @property
     def deformation(self) -> Deformation | None:
-        """The templates and what deforms them, where the decoder is deformable."""
+        """The templates and their deformations; None if the decoder is not deformable."""
         first = self.decoder.layers[0]
         return first if isinstance(first, Deformation) else None
 
     @torch.no_grad()
     def start_undeformed(self) -> None:
-        """Let the encoders of deformable experts answer z = 0 for every image, surely enough."""
+        """Initialize the encoders of deformable experts: mu = 0 and a small variance for every image."""
         if self.deformation is None:
             return
         last = self.encoder.rest.layers[-1] if self.encoder.rest.layers else self.encoder.first
@@ -64,22 +76,40 @@ class Experts(nn.Module):
         head.bias.unflatten(-1, (-1, 2, latents))[..., 1, :] = STARTING_LOGVAR
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mu and logvar of q_k(z|x), [R, K, B, Z] each, of images x, [R, B, D]."""
+        """Return the parameters of q_k(z|x).
+
+        Args:
+            x: images as the likelihood sees them, [R, B, D].
+
+        Returns:
+            mu and logvar, [R, K, B, Z] each.
+        """
         return self._posterior(self.encoder(x))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Return the logits of pixels, [R, K, B, D]; z [R, K, B, Z].
+        """Return the logits of the pixels, without the context of autoregressive pixels.
 
-        What a pixel owes to pixels before it is not in it. Where the likelihood is Gaussian, deformable
-        experts return the mean of the pixels in place of logits.
+        With a Gaussian likelihood, deformable experts return the means of the pixels instead.
+
+        Args:
+            z: latents, [R, K, B, Z].
+
+        Returns:
+            Logits, [R, K, B, D].
         """
         return self._output(self.decoder(z))
 
     def mean(self, z: Tensor) -> Tensor:
-        """Return the mean image E[x|z, k] in [0, 1], [R, K, B, D]; z [R, K, B, Z].
+        """Return the mean images E[x|z, k].
 
-        Where pixels depend on pixels: the probability of each, given those before it as they are drawn. The
-        draws behind them are the same for all z, so that near latents give near images.
+        With autoregressive pixels, this is the probability of each pixel given the preceding sampled ones.
+        All z share the same uniform draws, so that similar latents give similar images.
+
+        Args:
+            z: latents, [R, K, B, Z].
+
+        Returns:
+            Images with pixels in [0, 1], [R, K, B, D].
         """
         logits = self.decode(z)
         if self.context is not None:
@@ -87,15 +117,18 @@ class Experts(nn.Module):
             return self.context.drawn(logits, uniform)
         if self._draws_mean:
             return logits.clamp(0, 1)
-        # Run by run: vectorized code rounds the last few elements of a tensor in another way.
+        # Per run: vectorized code rounds the last few elements of a tensor differently.
         return torch.stack([each.sigmoid() for each in logits])
 
     def recon_log_prob(self, z: Tensor, x: Tensor) -> Tensor:
-        """Return log p_k(x|z) in nats, [R, K, B S].
+        """Return the reconstruction term log p_k(x|z).
 
         Args:
-            z: latents, [R, K, B S, Z], the S of an image side by side.
-            x: images, [R, B, D].
+            z: latents; the S samples of an image are adjacent, [R, K, B S, Z].
+            x: images as the likelihood sees them, [R, B, D].
+
+        Returns:
+            Log-probabilities in nats, [R, K, B S].
         """
         samples = z.shape[2] // x.shape[1]
         logits = self.decode(z)
@@ -104,12 +137,15 @@ class Experts(nn.Module):
         return self._log_prob(logits, x.repeat_interleave(samples, 1).unsqueeze(1), self._std())
 
     def dense(self, x: Tensor, noise: Tensor, bound: str = "elbo") -> tuple[Tensor, Tensor]:
-        """Return recon_log_prob and kl_z of every expert, [R, K, B] each; see `expert_terms`.
+        """Return recon_log_prob and kl_z of all experts; see `expert_terms`.
 
         Args:
-            x: images, [R, B, D].
-            noise: standard normal draws behind z, [R, K, B S, Z], the S of an image side by side.
+            x: images as the likelihood sees them, [R, B, D].
+            noise: standard normal draws for z; the S draws of an image are adjacent, [R, K, B S, Z].
             bound: `elbo` or `iwae`.
+
+        Returns:
+            The two terms in nats, [R, K, B] each.
         """
         mu, logvar = self.encode(x)
         draws = noise.unflatten(2, (x.shape[1], -1))  # [R, K, B, S, Z]
@@ -120,13 +156,16 @@ class Experts(nn.Module):
     def sparse(
         self, x: Tensor, noise: Tensor, dispatch: Dispatch, bound: str = "elbo"
     ) -> tuple[Tensor, Tensor]:
-        """Return recon_log_prob and kl_z of each choice, [R, C, B] each; see `expert_terms`.
+        """Return recon_log_prob and kl_z of the chosen experts; see `expert_terms`.
 
         Args:
-            x: images, [R, B, D].
-            noise: standard normal draws behind z, [R, C, B S, Z], the S of an image side by side.
-            dispatch: of the images to their chosen experts.
+            x: images as the likelihood sees them, [R, B, D].
+            noise: standard normal draws for z; the S draws of an image are adjacent, [R, C, B S, Z].
+            dispatch: the chosen experts of the images.
             bound: `elbo` or `iwae`.
+
+        Returns:
+            The two terms in nats, [R, C, B] each.
         """
         mu, logvar = self.encode_rows(x, dispatch)
         draws = dispatch.rows(noise.unflatten(2, (x.shape[1], -1)))  # [T, S, Z]
@@ -138,22 +177,38 @@ class Experts(nn.Module):
         return dispatch.choices(recon), dispatch.choices(kl_z)
 
     def encode_rows(self, x: Tensor, dispatch: Dispatch) -> tuple[Tensor, Tensor]:
-        """Return mu and logvar, [T, Z] each, of dispatched images x, [R, B, D]."""
+        """Return the parameters of q_k(z|x) for the chosen experts.
+
+        Args:
+            x: images as the likelihood sees them, [R, B, D].
+            dispatch: the chosen experts of the images.
+
+        Returns:
+            mu and logvar, [T, Z] each.
+        """
         read = dispatch.images(self.encoder.shared(x))
         return self._posterior(self.encoder.sparse(read, dispatch.ends))
 
     def context_rows(self, x: Tensor, dispatch: Dispatch) -> Tensor | None:
-        """Return the context's logits, [T, D], of dispatched images x, [T, D]; None where there is none."""
+        """Return the logits of the context network, [T, D]; None if the pixels are independent.
+
+        Args:
+            x: images of the rows, [T, D].
+            dispatch: the rows.
+        """
         return None if self.context is None else self.context.sparse(x, dispatch.ends)
 
     def recon_log_prob_rows(self, z: Tensor, x: Tensor, dispatch: Dispatch, context: Tensor | None) -> Tensor:
-        """Return log p(x|z) of S latents a dispatched row, [T, S].
+        """Return the reconstruction term log p_k(x|z) for the chosen experts.
 
         Args:
             z: latents, [T, S, Z].
-            x: images, [T, D].
-            dispatch: of the rows.
-            context: of the rows, from `context_rows`.
+            x: images of the rows, [T, D].
+            dispatch: the rows.
+            context: logits of the context network, from `context_rows`, [T, D].
+
+        Returns:
+            Log-probabilities in nats, [T, S].
         """
         samples = z.shape[1]
         drawn = self.decoder.sparse(z.flatten(0, 1), [end * samples for end in dispatch.ends])
@@ -163,10 +218,11 @@ class Experts(nn.Module):
         return self._log_prob(logits, x.unsqueeze(1), self._std(dispatch))
 
     def _posterior(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Split the output of an encoder into mu and logvar, [..., Z] each; output [..., 2 Z]."""
         mu, logvar = at_least_float32(output).chunk(2, dim=-1)
         if self.deformation is not None:
-            active = self.deformation.active[0]  # of all runs: they are trained alike
-            mu, logvar = mu * active, logvar * active  # what does not deform keeps its prior
+            active = self.deformation.active[0]  # the same for all runs
+            mu, logvar = mu * active, logvar * active  # inactive latents keep the prior
         if self.config.variance_floor > 0:
             floor = sent([math.log(self.config.variance_floor)], mu.device, mu.dtype)[0]
             logvar = torch.logaddexp(logvar, floor)
@@ -174,16 +230,17 @@ class Experts(nn.Module):
 
     @property
     def _draws_mean(self) -> bool:
+        """Whether the decoder returns the means of the pixels instead of logits."""
         return self.deformation is not None and self.config.likelihood == "gaussian"
 
     def _output(self, drawn: Tensor) -> Tensor:
-        """Return logits, or the mean itself, from what the decoder drew."""
+        """Return logits, or means, from the output of the decoder, [..., D]."""
         if self.deformation is None or self._draws_mean:
             return drawn
         return drawn.clamp(LEAST_STD, 1 - LEAST_STD).logit()
 
     def _std(self, dispatch: Dispatch | None = None) -> float | Tensor:
-        """Return the standard deviation of the Gaussian likelihood, to broadcast with log-densities."""
+        """Return the standard deviation of the Gaussian likelihood; it broadcasts with log-densities."""
         if self.config.gaussian_std != "learned":
             return self.config.gaussian_std
         std = self.log_std.exp()
@@ -194,6 +251,7 @@ class Experts(nn.Module):
         return std.repeat_interleave(rows).unsqueeze(-1)  # [T, 1]
 
     def _log_prob(self, logits: Tensor, target: Tensor, std: float | Tensor) -> Tensor:
+        """Return log p(x|z) in nats, [...]; logits and target [..., D]."""
         if self.config.likelihood == "gaussian":
             drawn = at_least_float32(logits)
             return gaussian_log_prob(drawn if self._draws_mean else drawn.sigmoid(), target, std)
@@ -201,10 +259,10 @@ class Experts(nn.Module):
 
     @torch.no_grad()
     def update_std(self, recon_log_prob: Tensor, pixels: int) -> None:
-        """Move the learned standard deviation towards the one that makes a batch likeliest.
+        """Move the learned standard deviation towards the maximum-likelihood value of a batch.
 
         Args:
-            recon_log_prob: log p(x|z) of the batch, weighed by the experts' shares, [R, B].
+            recon_log_prob: log p(x|z) of the batch, averaged over the experts, [R, B].
             pixels: D.
         """
         if self.config.gaussian_std != "learned":
@@ -213,23 +271,39 @@ class Experts(nn.Module):
         normalizer = pixels * (self.log_std + 0.5 * math.log(2 * math.pi))
         squared = -2 * variance * (recon_log_prob.mean(-1) + normalizer) / pixels
         moved = torch.lerp(variance, squared, STD_MOMENTUM).clamp_min(LEAST_STD**2)
-        # A run whose loss is no number keeps its own last one.
+        # A run whose loss is not finite keeps its last value.
         self.log_std.copy_(torch.where(moved.isfinite(), moved, variance).log() / 2)
+
+    def extra_repr(self) -> str:
+        """Return the sizes that `print` shows."""
+        return f"num_experts={self.config.num_experts}, latents={latent_size(self.config)}"
 
 
 def sampled(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
-    """Return z = mu + exp(logvar / 2) noise, [..., S, Z]; mu and logvar [..., Z], noise [..., S, Z]."""
+    """Return samples of z by reparameterization: z = mu + exp(logvar / 2) noise.
+
+    Args:
+        mu: means, [..., Z].
+        logvar: log-variances, [..., Z].
+        noise: standard normal draws, [..., S, Z].
+
+    Returns:
+        Samples, [..., S, Z].
+    """
     return mu.unsqueeze(-2) + (0.5 * logvar).exp().unsqueeze(-2) * noise
 
 
 def log_weights(recon: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
-    """Return log p(x, z) / q(z|x) of each sample, [..., S].
+    """Return the log importance weight of each sample, log p(x, z) - log q(z|x).
 
     Args:
         recon: log p(x|z), [..., S].
-        mu: of q(z|x), [..., Z].
-        logvar: of q(z|x), [..., Z].
-        noise: what z came from, [..., S, Z].
+        mu: mean of q(z|x), [..., Z].
+        logvar: log-variance of q(z|x), [..., Z].
+        noise: standard normal draws that z was computed from, [..., S, Z].
+
+    Returns:
+        Log weights in nats, [..., S].
     """
     z = sampled(mu, logvar, noise)
     return recon + 0.5 * (logvar.unsqueeze(-2) + noise.square() - z.square()).sum(-1)
@@ -238,10 +312,23 @@ def log_weights(recon: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor) -> Ten
 def expert_terms(
     recon: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor, bound: str
 ) -> tuple[Tensor, Tensor]:
-    """Return the mean of log p(x|z) over samples, and what is to be taken from it for the bound, [...] each.
+    """Return the reconstruction term and the divergence term of a bound, whose difference is the bound.
 
-    For the `elbo` that is KL(q(z|x) || p(z)). For `iwae`, the bound is log mean_s p(x, z_s) / q(z_s|x), of
-    Burda, Grosse, Salakhutdinov (2016), importance weighted autoencoders. Arguments as in `log_weights`.
+    For `elbo`, the divergence term is KL(q(z|x) || p(z)). For `iwae`, the bound is
+    log mean_s p(x, z_s) / q(z_s|x).
+
+    Args:
+        recon: log p(x|z), [..., S].
+        mu: mean of q(z|x), [..., Z].
+        logvar: log-variance of q(z|x), [..., Z].
+        noise: standard normal draws that z was computed from, [..., S, Z].
+        bound: `elbo` or `iwae`.
+
+    Returns:
+        log p(x|z), averaged over the samples, and the divergence term, in nats, [...] each.
+
+    References:
+        Burda, Grosse, Salakhutdinov (2016), importance weighted autoencoders.
     """
     mean = recon.mean(-1)
     if bound == "elbo":

@@ -1,4 +1,4 @@
-"""The gate: one network a run that answers, for an image, how likely each expert is to own it."""
+"""The gate: one network per run that predicts the probability of each expert for an image, q(k|x)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ from moevae.nn.stacked import VECTOR
 
 
 class Gate(nn.Module):
-    """q(k|x), amortized: a stacked network and a softmax at a temperature.
+    """Stacked networks from images to the logits of the experts.
 
-    The bias of experts is moved by loss-free balancing, by no gradient. It is part of the logits, that is of
-    the choice of experts and of all bounds, in training and in evaluation. Learned temperatures are used
-    where the schedule is `learned`. Batch normalization goes by its running statistics, but within
+    `expert_bias` is added to the logits. Loss-free balancing updates it, without a gradient; it affects
+    routing and all bounds, in training and in evaluation. Each run has a learned temperature, which is used
+    if `routing.schedule` is `learned`. Batch normalization uses its running statistics, except within
     `moevae.nn.batch_norm.batch_statistics`.
+
+    Args:
+        config: the model.
+        runs: R.
+        size: height and width of an image, in pixels.
     """
 
     expert_bias: Tensor  # [R, K]
@@ -31,23 +36,43 @@ class Gate(nn.Module):
         self.network = StackedNetwork((runs,), plan, config.activation, normalized)
         self.network.layers[-1].experts_beside = config.num_experts  # type: ignore[assignment]
         self.register_buffer("expert_bias", torch.zeros(runs, config.num_experts))
-        self._log_temperature = nn.Parameter(torch.zeros(runs, VECTOR))  # filled up as stacked layers are
+        self._log_temperature = nn.Parameter(torch.zeros(runs, VECTOR))  # padded, as stacked layers are
 
     @property
     def temperature(self) -> Tensor:
-        """The learned temperatures, [R]."""
+        """Learned temperature of each run, [R]."""
         return at_least_float32(self._log_temperature[:, 0]).exp()
 
     @torch.no_grad()
     def init_temperature(self, temperatures: Sequence[float]) -> None:
-        """Set where each run's learned temperature starts."""
+        """Set the initial learned temperature of each run."""
         self._log_temperature[:, 0] = torch.tensor(temperatures, dtype=torch.float64).log()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the gate_logits, [R, K, B], of images x, [R, B, D]."""
+        """Return the logits of the experts.
+
+        Args:
+            x: images as the gate reads them, [R, B, D].
+
+        Returns:
+            gate_logits, [R, K, B].
+        """
         return self.network(x).transpose(1, 2) + self.expert_bias.unsqueeze(-1)
+
+    def extra_repr(self) -> str:
+        """Return the sizes that `print` shows."""
+        runs, experts = self.expert_bias.shape
+        return f"runs={runs}, num_experts={experts}"
 
 
 def gate_log_probs(gate_logits: Tensor, temperature: Tensor) -> Tensor:
-    """Return log q(k|x), [R, K, B]; gate_logits [R, K, B], temperature [R]."""
+    """Return the log-probabilities of the experts: a log-softmax at a temperature.
+
+    Args:
+        gate_logits: logits of the gate, [R, K, B].
+        temperature: divides the logits, [R].
+
+    Returns:
+        log q(k|x), [R, K, B], in float32 or wider.
+    """
     return torch.log_softmax(at_least_float32(gate_logits) / temperature[:, None, None], dim=1)

@@ -1,7 +1,16 @@
-"""The mixture: a gate and K expert VAEs, for R runs at once.
+"""The mixture model: a gate and K expert VAEs, for R runs at once.
 
-Shapes: R runs, B batch, K experts, Z latent, D pixels, S samples of z, C experts chosen for an image.
-Units: nats per image.
+Legend of shapes, for all modules of `moevae`:
+
+    R  runs of a population         D  pixels of an image, H W
+    B  images of a batch            H  height of an image
+    N  images of a data set         W  width of an image
+    K  experts of a run             S  samples of z per image and expert
+    C  experts chosen per image     T  rows (run, image, chosen expert), sorted by run and expert
+    Z  latents of an expert         I  inputs of a layer
+                                    O  outputs of a layer
+
+Losses, bounds and divergences are in nats per image.
 """
 
 from __future__ import annotations
@@ -18,38 +27,52 @@ from moevae.models.dispatch import Dispatch, draw_experts
 from moevae.models.experts import Experts
 from moevae.models.gate import Gate, gate_log_probs
 from moevae.nn.deformation import latent_size
-from moevae.nn.stacked import Stacked, reset
+from moevae.nn.stacked import Stacked, count_parameters, reset
 from moevae.utils.rng import generator
 
 
 @dataclass(frozen=True)
 class MixtureTerms:
-    """What a look at a batch yields, per image: everything the objective and the evaluation need."""
+    """Terms of the objective for each image of a batch, in nats per image."""
 
-    gate_log_probs: Tensor  # [R, K, B]
-    recon_log_prob: Tensor  # [R, K, B]
-    kl_z: Tensor  # [R, K, B], or what makes expert_elbo an importance-weighted bound
+    gate_log_probs: Tensor
+    """log q(k|x), [R, K, B]."""
+    recon_log_prob: Tensor
+    """log p_k(x|z), averaged over the samples of z, [R, K, B]."""
+    kl_z: Tensor
+    """KL(q_k(z|x) || p(z)), [R, K, B]. For the IWAE bound: recon_log_prob minus that bound."""
 
     @property
     def expert_elbo(self) -> Tensor:
-        """ELBO_k(x) = recon_log_prob - kl_z, [R, K, B]."""
+        """Bound of each expert, ELBO_k(x) = recon_log_prob - kl_z, [R, K, B]."""
         return self.recon_log_prob - self.kl_z
 
     def assigned(self, assignments: Tensor) -> MixtureTerms:
-        """Return the terms under a one-hot gate, certain of these experts, [R, B], and out of training."""
+        """Return the terms with a one-hot gate in place of the trained one.
+
+        Args:
+            assignments: expert of each image, [R, B] int64.
+        """
         closed = torch.full_like(self.gate_log_probs, -math.inf)
         return replace(self, gate_log_probs=closed.scatter(1, assignments.unsqueeze(1), 0.0))
 
 
 @dataclass(frozen=True)
 class SparseMixtureTerms(MixtureTerms):
-    """Terms of C drawn experts an image: recon_log_prob and kl_z are [R, C, B], and so is expert_elbo."""
+    """Terms of C sampled experts per image: recon_log_prob, kl_z and expert_elbo are [R, C, B]."""
 
-    chosen: Tensor  # the drawn experts, [R, C, B]
+    chosen: Tensor
+    """Indices of the sampled experts, [R, C, B] int64."""
 
 
 class Mixture(nn.Module):
-    """R runs of a gate and K experts for images of some height and width; each run has its own start."""
+    """A gate and K expert VAEs for each of R runs; each run is initialized from its own seed.
+
+    Args:
+        config: sizes and kinds of the networks.
+        size: height and width of an image, in pixels.
+        seeds: one per run.
+    """
 
     def __init__(self, config: ModelConfig, size: tuple[int, int], seeds: Sequence[int]) -> None:
         super().__init__()
@@ -62,55 +85,59 @@ class Mixture(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.parameters()).device
 
     @property
     def latent_size(self) -> int:
-        """Z, the latents of an expert."""
+        """Number of latents of an expert, Z."""
         return latent_size(self.config)
 
     def select_run(self, run: int) -> Mixture:
-        """Return a copy of one run, as a population of one."""
+        """Return a copy of one run, as a population of one run."""
         model = Mixture(self.config, self.size, self.seeds[run : run + 1]).to(next(self.parameters()))
         model.load_state_dict({name: value[run : run + 1] for name, value in self.state_dict().items()})
         return model
 
     @torch.no_grad()
     def keep_experts(self, kept: Tensor) -> Mixture:
-        """Return a copy with some of the experts of each run, [R, C] int64, in that order."""
+        """Return a copy that keeps some experts of each run.
+
+        Args:
+            kept: indices of the experts to keep, in their new order, [R, C] int64.
+        """
         config = replace(self.config, num_experts=kept.shape[1])
         model = Mixture(config, self.size, self.seeds).to(next(self.parameters()))
         model.load_state_dict(select_experts(self, self.state_dict(), kept))
         return model
 
     def gate_input(self, x: Tensor, gray: Tensor | None) -> Tensor:
-        """Return the images as the gate sees them, [R, B, D].
+        """Return the images that the gate reads, [R, B, D].
 
         Args:
             x: images as the likelihood sees them, [R, B, D].
-            gray: the same images gray, [R, B, D]; None where the gate does not look at them.
+            gray: the same images in grayscale, [R, B, D]; required if `model.gate_input` is `gray`.
 
         Raises:
-            ValueError: the gate looks at gray images, and there are none.
+            ValueError: the gate reads grayscale images and `gray` is None.
         """
         if self.config.gate_input == "seen":
             return x
         if gray is None:
-            raise ValueError("this gate looks at gray images: give them, too")
+            raise ValueError("the gate reads grayscale images; expected a tensor for gray, not None")
         return gray
 
     def forward(
         self, x: Tensor, noise: Tensor, temperature: Tensor, gray: Tensor | None = None, bound: str = "elbo"
     ) -> MixtureTerms:
-        """Return the terms of a batch.
+        """Return the terms of a batch for all experts.
 
         Args:
             x: images as the likelihood sees them, [R, B, D].
-            noise: standard normal draws behind z, [R, K, B S, Z], S an image, side by side.
-            temperature: of the gate, [R].
-            gray: the same images gray, [R, B, D]; needed where the gate looks at them.
-            bound: of each expert, `elbo` or `iwae`.
+            noise: standard normal draws for z; the S draws of an image are adjacent, [R, K, B S, Z].
+            temperature: temperature of the gate, [R].
+            gray: the same images in grayscale, [R, B, D]; required if `model.gate_input` is `gray`.
+            bound: bound of each expert, `elbo` or `iwae`.
         """
         log_probs = gate_log_probs(self.gate(self.gate_input(x, gray)), temperature)
         return MixtureTerms(log_probs, *self.experts.dense(x, noise, bound))
@@ -124,15 +151,15 @@ class Mixture(nn.Module):
         gray: Tensor | None = None,
         bound: str = "elbo",
     ) -> SparseMixtureTerms:
-        """Return the terms of a batch where an image is seen by C experts that its gate draws.
+        """Return the terms of a batch for C experts per image, sampled from the gate.
 
         Args:
             x: images as the likelihood sees them, [R, B, D].
-            noise: standard normal draws behind z, [R, C, B S, Z], S an image and choice, side by side.
-            temperature: of the gate, [R].
-            uniform: draws on [0, 1) behind the choices, [R, C, B].
-            gray: the same images gray, [R, B, D]; needed where the gate looks at them.
-            bound: of each expert, `elbo` or `iwae`.
+            noise: standard normal draws for z; the S draws of an image are adjacent, [R, C, B S, Z].
+            temperature: temperature of the gate, [R].
+            uniform: uniform draws on [0, 1) that choose the experts, [R, C, B].
+            gray: the same images in grayscale, [R, B, D]; required if `model.gate_input` is `gray`.
+            bound: bound of each expert, `elbo` or `iwae`.
         """
         log_probs = gate_log_probs(self.gate(self.gate_input(x, gray)), temperature)
         chosen = draw_experts(log_probs.detach(), uniform)
@@ -141,17 +168,34 @@ class Mixture(nn.Module):
 
     @torch.no_grad()
     def decode_prior_samples(self, noise: Tensor) -> Tensor:
-        """Return mean images drawn from each expert's prior, [R, K, B, D]; noise is z, [R, K, B, Z]."""
+        """Decode samples of the prior of z.
+
+        Args:
+            noise: standard normal draws, used as z, [R, K, B, Z].
+
+        Returns:
+            Mean images of each expert, in [0, 1], [R, K, B, D].
+        """
         return self.experts.mean(noise)
+
+    def extra_repr(self) -> str:
+        """Return the sizes that `print` shows."""
+        return (
+            f"runs={len(self.seeds)}, num_experts={self.config.num_experts}, latents={self.latent_size},"
+            f" size={self.size[0]}x{self.size[1]}, parameters_per_run={count_parameters(self)}"
+        )
 
 
 def select_experts(model: Mixture, values: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
-    """Return values as of a model's parameters and buffers, by name, for some of its experts.
+    """Select the values of some experts from values that are laid out like a state dict.
 
     Args:
         model: the population.
-        values: [R, ...] each, laid out as the parameters and buffers of these names.
-        kept: experts of each run, [R, C] int64.
+        values: tensors by the name of a parameter or buffer, in its layout, [R, ...] each.
+        kept: indices of the experts of each run, [R, C] int64.
+
+    Returns:
+        The selected values by name.
     """
     chosen = dict(values)
     for prefix, module in model.named_modules():

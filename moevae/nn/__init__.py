@@ -1,1 +1,1 @@
-"""Layers stacked over runs and experts; nothing here knows of mixtures."""
+"""Layers stacked over runs and experts, independent of the mixture model."""

@@ -1,4 +1,9 @@
-"""Batch normalization stacked over runs (Ioffe, Szegedy, 2015)."""
+"""Batch normalization, stacked over runs.
+
+References:
+    Ioffe, Szegedy (2015), batch normalization: accelerating deep network training by reducing internal
+    covariate shift.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +17,26 @@ from moevae.distributions import at_least_float32
 from moevae.nn.stacked import Stacked
 
 MOMENTUM = 0.1
-"""Share of the batch's statistics in the new running ones."""
+"""Weight of a batch in the running statistics."""
 EPSILON = 1e-5
-"""Added to variances."""
+"""Constant that is added to variances."""
 
 
 class BatchNorm(Stacked):
-    """Units of [R, N, O] at mean 0 and variance 1 over N, and then scaled: each run has its own statistics.
+    """Batch normalization over the second axis of [R, B, O], with a scale and without a shift.
 
-    Whose mean and variance these are is never guessed: the running ones, unless `batch_statistics` says
-    otherwise. There is no shift: that is the bias of the layer before.
+    Each run has its own statistics. The layer uses the running statistics, except within `batch_statistics`.
+    A shift would be redundant: the bias of the layer is added afterwards.
+
+    Args:
+        runs: R.
+        width: O.
     """
 
-    running_mean: Tensor  # [R, O]
-    running_variance: Tensor  # [R, O]
+    running_mean: Tensor
+    """Moving average of the means, [R, O]."""
+    running_variance: Tensor
+    """Moving average of the unbiased variances, [R, O]."""
 
     def __init__(self, runs: int, width: int) -> None:
         super().__init__(scale=(runs, width))
@@ -35,13 +46,20 @@ class BatchNorm(Stacked):
 
     @torch.no_grad()
     def reset(self, generators: Sequence[torch.Generator]) -> None:
-        """Start with scales of one and no batch seen; nothing is drawn."""
+        """Set the scales to 1 and the running statistics to mean 0 and variance 1, without random numbers."""
         self.stored("scale").fill_(1)
         self.running_mean.fill_(0)
         self.running_variance.fill_(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the normalized and scaled units, [R, N, O], in the type of the scales."""
+        """Return the normalized and scaled units.
+
+        Args:
+            x: units, [R, B, O].
+
+        Returns:
+            Units in the data type of the scales, [R, B, O].
+        """
         scale, x = self.stored("scale").unsqueeze(1), at_least_float32(x)
         if not self.by_batch:
             centered = x - self.running_mean.unsqueeze(1)
@@ -54,19 +72,20 @@ class BatchNorm(Stacked):
         return (centered * (variance + EPSILON).rsqrt() * scale).to(scale.dtype)
 
     def _update(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        # In place: a copy of the model in another type shares these statistics.
+        """Update the running statistics with those of a batch of `count` images, [R, O] each."""
+        # In place: a copy of the model with another data type shares these tensors.
         self.running_mean.lerp_(mean, MOMENTUM)
         self.running_variance.lerp_(variance * (count / max(1, count - 1)), MOMENTUM)
 
 
 @contextmanager
 def batch_statistics(module: nn.Module, *, update: bool) -> Iterator[None]:
-    """Let batch normalization in a module go by the batch that it sees, and not by the running statistics.
+    """Let the batch normalization of a module use the statistics of the batch within the context.
 
     Args:
-        module: the gate, or all of the model.
-        update: whether the batch moves the running statistics, as in a training step; not where images are
-            looked at once more, or were changed.
+        module: the gate, or the whole model.
+        update: whether batches update the running statistics. True for the forward pass of a training step;
+            False if the images are processed again or augmented.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, BatchNorm)]
     before = [(layer.by_batch, layer.updates) for layer in layers]

@@ -1,9 +1,12 @@
-"""Deformable experts: each draws one learned template, and its latent z says how the template is deformed.
+"""Deformable experts: a decoder that deforms one learned template as its latents z specify.
 
-Experts that can draw anything have no reason to specialize. An expert that can only deform one template owns
-the images that this template explains. This is transformation-invariant clustering (Frey, Jojic, 2003;
-Monnier, Groueix, Aubry, 2020, deep transformation-invariant clustering) as a mixture of VAEs. The prior of z
-is standard normal; how far one unit of z deforms is learned.
+An expert that can decode any image has no reason to specialize. An expert that can only deform one template
+wins the images that this template explains. This is transformation-invariant clustering as a mixture of VAEs.
+The prior of z is standard normal; the effect of one unit of z is learned.
+
+References:
+    Frey, Jojic (2003), transformation-invariant clustering using the EM algorithm.
+    Monnier, Groueix, Aubry (2020), deep transformation-invariant clustering.
 """
 
 from __future__ import annotations
@@ -24,14 +27,14 @@ Size = tuple[int, int]
 
 AFFINE, DISPLACEMENT = "affine", "displacement"
 LINEAR = (AFFINE, DISPLACEMENT)
-"""Deformations that move pixels: their displacements add up."""
+"""Deformations that displace pixels; their displacements add up."""
 
 STARTING_SCALE = {AFFINE: 0.15, DISPLACEMENT: 0.08, "intensity": 0.2, "thickness": 0.5, "residual": 0.1}
-"""Effect of one unit of z at the start: positions in half sides of the image, pixels in [0, 1]."""
+"""Initial effect of one unit of z: displacements in half sides of the image, intensities in [0, 1]."""
 
 
 def latent_sizes(config: ModelConfig) -> dict[str, int]:
-    """Return how many latents each deformation has, in their order in z."""
+    """Return the number of latents of each deformation, in their order in z."""
     own = {
         AFFINE: 6,
         DISPLACEMENT: 2 * config.displacement_grid**2,
@@ -50,17 +53,20 @@ def latent_size(config: ModelConfig) -> int:
 class Deformation(Stacked):
     """Templates stacked over (R, K), deformed by latents: z [R, K, B, Z] -> intensities [R, K, B, D].
 
-    A deformation that is not `active` leaves the template as it is; see `activate`.
+    A deformation that is not `active` has no effect; see `activate`.
 
     Args:
-        batch: (R, K).
+        batch: axes of the stack, (R, K).
         size: height and width of an image, in pixels.
-        config: the kinds of deformation.
+        config: the model; it names the deformations.
     """
 
-    basis: Tensor  # displacements of all pixels by each moving latent, [moving latents, H W 2]
-    identity: Tensor  # where each pixel is, [H W 2]
-    active: Tensor  # 1 where a latent deforms, else 0, [R, Z]
+    basis: Tensor
+    """Displacements of all pixels by one unit of each latent that displaces, [latents, H W 2]."""
+    identity: Tensor
+    """Positions of the pixels, [H W 2]."""
+    active: Tensor
+    """1 for an active latent and 0 for an inactive one, [R, Z]."""
 
     def __init__(self, batch: Sequence[int], size: Size, config: ModelConfig) -> None:
         self.sizes = latent_sizes(config)
@@ -88,7 +94,7 @@ class Deformation(Stacked):
 
     @torch.no_grad()
     def reset(self, generators: Sequence[torch.Generator]) -> None:
-        """Start with empty templates, all deformations active; nothing is drawn."""
+        """Set the templates to zero and activate all deformations; use no random numbers."""
         self.stored("template").zero_()
         for kind, place in self.places.items():
             self.stored("log_scale")[:, place] = math.log(STARTING_SCALE[kind])
@@ -97,22 +103,34 @@ class Deformation(Stacked):
 
     @torch.no_grad()
     def start_from(self, templates: Tensor) -> None:
-        """Set the templates, [R, K, D], intensities in [0, 1]."""
+        """Set the templates.
+
+        Args:
+            templates: intensities in [0, 1], [R, K, D].
+        """
         self.stored("template").copy_(templates)
 
     @torch.no_grad()
     def activate(self, progress: float, starts: Sequence[float]) -> None:
-        """Switch each deformation on from its share of training.
+        """Activate the deformations that have started.
 
         Args:
-            progress: 0 at the first step of training and 1 at the last.
-            starts: one for each deformation; empty switches all of them on.
+            progress: fraction of training, 0 at the first step and 1 at the last.
+            starts: fraction at which each deformation starts; empty activates all of them.
         """
         for (_, place), start in zip(self.places.items(), starts or [0.0] * len(self.places), strict=True):
             self.active[:, place] = float(progress >= start)
 
     def forward(self, z: Tensor, normalize: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Return the deformed templates, [R, K, B, D]; z [R, K, B, Z]."""
+        """Return the deformed templates.
+
+        Args:
+            z: latents, [R, K, B, Z].
+            normalize: not supported; None.
+
+        Returns:
+            Intensities, [R, K, B, D].
+        """
         scale = self._scale().repeat_interleave(self.batch[1], 0)  # [R K, Z]
         residual = self.stored("residual").flatten(0, 1) if "residual" in self.sizes else None
         drawn = self._drawn(
@@ -121,7 +139,15 @@ class Deformation(Stacked):
         return drawn.view(*z.shape[:3], -1)
 
     def sparse(self, z: Tensor, ends: Sequence[int]) -> Tensor:
-        """Return the deformed templates of rows sorted by run and expert, [T, D]; z [T, Z]."""
+        """Return the deformed templates of rows that are sorted by run and expert.
+
+        Args:
+            z: latents, [T, Z].
+            ends: row at which each group (run, expert) ends, R K numbers.
+
+        Returns:
+            Intensities, [T, D].
+        """
         scale, templates, parts = self._scale(), self._templates(), []
         for group, (start, end) in enumerate(itertools.pairwise([0, *ends])):
             run, expert = divmod(group, self.batch[1])
@@ -131,15 +157,15 @@ class Deformation(Stacked):
         return torch.cat(parts)
 
     def extra_repr(self) -> str:
-        """Tell the sizes."""
+        """Return the sizes that `print` shows."""
         return f"batch={self.batch}, size={self.size}, latents={self.sizes}"
 
     def _scale(self) -> Tensor:
-        """Return what a unit of each latent does, [R, Z]; nothing where it is not active."""
+        """Return the effect of one unit of each latent, [R, Z]; 0 for an inactive latent."""
         return at_least_float32(self.stored("log_scale")).exp() * self.active
 
     def _templates(self) -> Tensor:
-        """Return the templates, and their changes to thicker and thinner ones where asked, [R K, C, H, W]."""
+        """Return the templates, and their changes to thicker and thinner, [R K, channels, H, W]."""
         template = at_least_float32(self.stored("template")).reshape(-1, 1, *self.size)
         if "thickness" not in self.sizes:
             return template
@@ -151,15 +177,15 @@ class Deformation(Stacked):
         """Return deformed templates, [G, B, D].
 
         Args:
-            templates: from `_templates`, [G, C, H, W].
+            templates: from `_templates`, [G, channels, H, W].
             amounts: scaled latents, [G, B, Z].
-            residual: what the residual's latents add, [G, latents, D]; None adds nothing.
+            residual: image that each residual latent adds, [G, latents, D]; None adds nothing.
         """
         groups, batch, _ = amounts.shape
-        # Split at once: slices that are added up going back would each fill a whole gradient.
+        # One split: in the backward pass, each separate slice would allocate a full gradient.
         by_kind = dict(zip(self.sizes, amounts.split(list(self.sizes.values()), -1), strict=True))
         moving = torch.cat([by_kind[kind] for kind in self.sizes if kind in LINEAR], -1)
-        moved = torch.baddbmm(  # batched: how many runs there are must not change a bit
+        moved = torch.baddbmm(  # batched: the result must not depend on the number of runs
             self.identity.expand(groups, 1, -1), moving, self.basis.expand(groups, -1, -1)
         )
         height, width = self.size
@@ -179,7 +205,7 @@ class Deformation(Stacked):
 
 
 def pixel_positions(size: Size) -> Tensor:
-    """Return x and y of each pixel's center, [H, W, 2]; the image reaches from -1 to 1."""
+    """Return x and y of the center of each pixel, [H, W, 2]; the image spans -1 to 1."""
     height, width = size
     across = torch.linspace(-1 + 1 / width, 1 - 1 / width, width)
     down = torch.linspace(-1 + 1 / height, 1 - 1 / height, height)
@@ -188,7 +214,15 @@ def pixel_positions(size: Size) -> Tensor:
 
 
 def blurred(images: Tensor, size: Size) -> Tensor:
-    """Return images [N, D] smoothed by the kernel (1, 2, 1) / 4 in both directions, [N, D]."""
+    """Blur images with the kernel (1, 2, 1) / 4 in both directions.
+
+    Args:
+        images: [N, D].
+        size: height and width of an image, in pixels.
+
+    Returns:
+        Images, [N, D].
+    """
     kernel = torch.tensor([0.25, 0.5, 0.25], dtype=images.dtype, device=images.device)
     pictures = functional.pad(images.view(-1, 1, *size), (1, 1, 1, 1), mode="replicate")
     across = functional.conv2d(pictures, kernel.view(1, 1, 1, 3))
@@ -196,7 +230,7 @@ def blurred(images: Tensor, size: Size) -> Tensor:
 
 
 def _affine_fields(positions: Tensor) -> Tensor:
-    """Return the displacements of an affine map's six parameters, [6, H, W, 2]."""
+    """Return the displacement fields of the six parameters of an affine map, [6, H, W, 2]."""
     x, y = positions.unbind(-1)
     one, zero = torch.ones_like(x), torch.zeros_like(x)
     of_x = [torch.stack([field, zero], -1) for field in (x, y, one)]
@@ -205,7 +239,7 @@ def _affine_fields(positions: Tensor) -> Tensor:
 
 
 def _smooth_fields(grid: int, size: Size) -> Tensor:
-    """Return displacements of one grid point each, cubically interpolated to pixels, [2 grid^2, H, W, 2]."""
+    """Return the displacement field of each grid point, by bicubic interpolation, [2 grid^2, H, W, 2]."""
     points = torch.eye(grid**2).view(-1, 1, grid, grid)
     fields = functional.interpolate(points, size=size, mode="bicubic", align_corners=True).squeeze(1)
     zero = torch.zeros_like(fields)

@@ -1,4 +1,4 @@
-"""Linear maps of rows sorted by group: each group's rows meet that group's weights alone."""
+"""Linear maps of rows that are sorted by group; each group has its own weights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ _FULL = 64  # rows
 
 
 def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor, ends: Sequence[int]) -> Tensor:
-    """Return x @ weight[g] + bias[g] for the rows of each group g, [T, O].
+    """Return x @ weight[g] + bias[g] for the rows of each group g = (run, expert).
 
     Args:
-        x: rows sorted by group, [T, I], taken in the weights' type.
-        weight: of each group, [R, K, I, O]; group g = (run, expert) counts experts first.
-        bias: [R, K, O].
-        ends: where each group's rows end, R K numbers that rise to T.
+        x: rows sorted by group, converted to the data type of the weights, [T, I].
+        weight: weights of each group; the expert is the faster index of g, [R, K, I, O].
+        bias: biases of each group, [R, K, O].
+        ends: row at which each group ends, R K ascending numbers; the last is T.
+
+    Returns:
+        Rows, [T, O].
     """
     x = x.to(weight.dtype)
     if x.device.type == "cpu":
@@ -31,9 +34,9 @@ def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor, ends: Sequence[int])
 
 
 def padded_linear(x: Tensor, weight: Tensor, bias: Tensor, ends: Sequence[int]) -> Tensor:
-    """Return what `grouped_linear` does, by one product of all groups, each filled up to the largest.
+    """Return the same as `grouped_linear`, by one batched product of groups padded to the largest.
 
-    A GPU is faster so: a kernel for each group would take longer to launch than to run.
+    This is faster on a GPU, where one kernel per group would take longer to launch than to run.
     """
     starts = sent([0, *ends], x.device)
     counts, largest = starts.diff(), max(end - start for start, end in itertools.pairwise([0, *ends]))
@@ -47,7 +50,7 @@ def padded_linear(x: Tensor, weight: Tensor, bias: Tensor, ends: Sequence[int]) 
 
 
 class _GroupedLinear(torch.autograd.Function):
-    """A product a group, written in its place: indexing weights in autograd would allocate all gradients."""
+    """One product per group, written in place; autograd would allocate a full gradient per indexed weight."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, ends: tuple[int, ...]) -> Tensor:
@@ -63,7 +66,7 @@ class _GroupedLinear(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         x, weight = ctx.saved_tensors
         to_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        to_weight = torch.empty_like(weight)  # strided as the weight is, so that no copy follows
+        to_weight = torch.empty_like(weight)  # with the strides of the weight, to avoid a copy
         to_bias = weight.new_empty(*weight.shape[:2], weight.shape[-1])
         for group, rows in _groups(weight, ctx.ends):
             slope = _rows(gradient, rows)
@@ -75,7 +78,7 @@ class _GroupedLinear(torch.autograd.Function):
 
 
 def _rows(x: Tensor, rows: slice) -> Tensor:
-    """Return a group's rows, filled up with zeros where each new number of rows would be a new kernel."""
+    """Return the rows of a group, padded with zeros if each new number of rows would compile a new kernel."""
     if not _filled_up(x):
         return x[rows]
     count = rows.stop - rows.start
@@ -85,7 +88,7 @@ def _rows(x: Tensor, rows: slice) -> Tensor:
 
 
 def _put(result: Tensor, rows: slice, product: Callable[..., Tensor], *factors: Tensor) -> None:
-    """Write a group's product to its rows, without a copy where nothing was filled up."""
+    """Write the product of a group to its rows, without a copy if the rows are not padded."""
     if _filled_up(result):
         result[rows] = product(*factors)[: rows.stop - rows.start]
     else:
@@ -93,10 +96,12 @@ def _put(result: Tensor, rows: slice, product: Callable[..., Tensor], *factors: 
 
 
 def _filled_up(x: Tensor) -> bool:
+    """Return whether rows are padded: bfloat16 on a CPU."""
     return x.dtype == torch.bfloat16 and x.device.type == "cpu"
 
 
 def _groups(weight: Tensor, ends: Sequence[int]) -> Iterator[tuple[tuple[int, int], slice]]:
+    """Yield each group (run, expert) and its rows."""
     places = itertools.product(range(weight.shape[0]), range(weight.shape[1]))
     for group, (start, end) in zip(places, itertools.pairwise([0, *ends]), strict=True):
         yield group, slice(start, end)

@@ -1,4 +1,7 @@
-"""Layers as values: what each reads and gives, costs and holds, and how it is built."""
+"""Specifications of layers: their sizes, their cost in compute and memory, and how to build them.
+
+`held` is an upper bound on the values that the forward pass keeps for one image at the same time.
+"""
 
 from __future__ import annotations
 
@@ -18,34 +21,34 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Dense:
-    """A linear map."""
+    """A linear layer."""
 
     inputs: int
     outputs: int
 
     @property
     def products(self) -> int:
-        """Multiplications for an image."""
+        """Multiplications per image."""
         return self.inputs * self.outputs
 
     @property
     def weights(self) -> int:
-        """Weights, biases left out."""
+        """Number of weights, without biases."""
         return self.inputs * self.outputs
 
     @property
     def held(self) -> int:
-        """Numbers held at once for an image: what is read, by expert and activated, and what is given."""
+        """Values in memory per image: the input, its copies by expert and activated, and the output."""
         return 3 * self.inputs + 2 * self.outputs
 
     def layer(self, batch: Sequence[int], copies: int = 1) -> StackedLinear:
-        """Return it stacked over `batch`, with copies that read one input side by side."""
+        """Build the layer, stacked over `batch`, with `copies` that read the same input."""
         return StackedLinear(batch, self.inputs, copies * self.outputs, fan_out=self.outputs)
 
 
 @dataclass(frozen=True)
 class Down:
-    """A convolution that halves pictures of a size, from so many channels to so many."""
+    """A convolution that halves the size of a feature map; `size` is that of its input."""
 
     size: Size
     inputs: int
@@ -53,28 +56,28 @@ class Down:
 
     @property
     def products(self) -> int:
-        """Multiplications for an image, those with the border's zeros too."""
+        """Multiplications per image, including those with the zero padding."""
         return math.prod(halved(self.size)) * TAPS * self.inputs * self.outputs
 
     @property
     def weights(self) -> int:
-        """Weights, biases left out."""
+        """Number of weights, without biases."""
         return TAPS * self.inputs * self.outputs
 
     @property
     def held(self) -> int:
-        """Numbers held at once for an image, the patches that the kernel sees among them."""
+        """Values in memory per image, including the patches."""
         read = 3 * math.prod(self.size) * self.inputs
         return read + math.prod(halved(self.size)) * (TAPS * self.inputs + 2 * self.outputs)
 
     def layer(self, batch: Sequence[int], copies: int = 1) -> Convolution:
-        """Return it stacked over `batch`, with copies that read one input side by side."""
+        """Build the layer, stacked over `batch`, with `copies` that read the same input."""
         return Convolution(batch, self.size, self.inputs, copies * self.outputs, fan_out=self.outputs)
 
 
 @dataclass(frozen=True)
 class Up:
-    """A transposed convolution that doubles pictures to a size, from so many channels to so many."""
+    """A transposed convolution that doubles the size of a feature map; `size` is that of its output."""
 
     size: Size
     inputs: int
@@ -82,72 +85,72 @@ class Up:
 
     @property
     def products(self) -> int:
-        """Multiplications for an image, those with what falls outside too."""
+        """Multiplications per image, including those that fall outside the output."""
         return math.prod(halved(self.size)) * TAPS * self.inputs * self.outputs
 
     @property
     def weights(self) -> int:
-        """Weights, biases left out."""
+        """Number of weights, without biases."""
         return TAPS * self.inputs * self.outputs
 
     @property
     def held(self) -> int:
-        """Numbers held at once for an image, the patches before they are added up among them."""
+        """Values in memory per image, including the patches."""
         given = 2 * math.prod(self.size) * self.outputs
         return given + math.prod(halved(self.size)) * (2 * self.inputs + TAPS * self.outputs)
 
     def layer(self, batch: Sequence[int], copies: int = 1) -> Transposed:
-        """Return it stacked over `batch`; it stands in decoders, where no two read one input.
+        """Build the layer, stacked over `batch`.
 
         Raises:
-            ValueError: copies.
+            ValueError: `copies` is not 1; decoders never share an input.
         """
         if copies > 1:
-            raise ValueError("transposed convolutions share no input")
+            raise ValueError("a transposed convolution cannot have copies; expected copies=1")
         return Transposed(batch, self.size, self.inputs, self.outputs)
 
 
 @dataclass(frozen=True)
 class Warp:
-    """A template that latents deform."""
+    """A learned template that latents deform."""
 
     size: Size
     config: ModelConfig
 
     @property
     def inputs(self) -> int:
-        """Latents."""
+        """Number of latents, Z."""
         return latent_size(self.config)
 
     @property
     def outputs(self) -> int:
-        """Pixels."""
+        """Number of pixels, D."""
         return math.prod(self.size)
 
     @property
     def products(self) -> int:
-        """Multiplications for an image: two coordinates a pixel from every latent, and four neighbors."""
+        """Multiplications per image: two coordinates per pixel and latent, and bilinear interpolation."""
         return self.outputs * (2 * self.inputs + 8)
 
     @property
     def weights(self) -> int:
-        """Numbers learned: the template, the scales of the latents, and the residual's templates."""
+        """Learned values: the template, the scales of the latents, and the residual images."""
         residual = self.config.latent_dim * self.outputs if "residual" in self.config.deformations else 0
         return self.outputs + self.inputs + residual
 
     @property
     def held(self) -> int:
-        """Numbers held at once for an image: coordinates, and what is sampled there."""
+        """Values in memory per image: the coordinates and the sampled pixels."""
         return 10 * self.outputs + 2 * self.inputs
 
     def layer(self, batch: Sequence[int], copies: int = 1) -> Deformation:
-        """Return it stacked over `batch`, which is (R, K).
+        """Build the layer, stacked over `batch`, which is (R, K).
 
         Raises:
-            ValueError: copies.
+            ValueError: `copies` is not 1; decoders never share an input.
         """
         if copies > 1:
-            raise ValueError("templates share no input")
+            raise ValueError("a template cannot have copies; expected copies=1")
         return Deformation(batch, self.size, self.config)
 
 
@@ -155,5 +158,5 @@ Plan = list[Dense | Down | Up | Warp]
 
 
 def perceptron(sizes: Sequence[int]) -> Plan:
-    """Return linear layers from each width to the next."""
+    """Return the linear layers of a perceptron with the given widths, from input to output."""
     return [Dense(*pair) for pair in itertools.pairwise(sizes)]

@@ -1,4 +1,4 @@
-"""Linear maps stacked over runs, and over experts: one batched product serves all of them."""
+"""Linear layers stacked over runs and experts, computed by one batched product."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from moevae.nn.stacked import Stacked
 
 
 class Affine(Stacked):
-    """A layer of weights, which start Glorot-uniform, and of biases, which start at zero.
+    """A stacked layer with weights and biases.
+
+    The weights are initialized Glorot-uniform and the biases with zero.
 
     Args:
-        batch: (R,) or (R, K).
-        shape: of one map's weights.
-        biases: of one map.
-        fans: numbers that one output is made from, and that one input goes into, together.
+        batch: axes of the stack, (R,) or (R, K).
+        shape: shape of the weights of one map.
+        biases: number of biases of one map.
+        fans: sum of fan-in and fan-out.
+
+    References:
+        Glorot, Bengio (2010), understanding the difficulty of training deep feedforward neural networks.
     """
 
     def __init__(self, batch: Sequence[int], shape: tuple[int, int], biases: int, fans: int) -> None:
@@ -29,26 +34,30 @@ class Affine(Stacked):
 
     @property
     def weight(self) -> Tensor:
-        """The weights, [*batch, *shape]."""
+        """Weights, [*batch, *shape]."""
         return self.stored("weight")
 
     @property
     def bias(self) -> Tensor:
-        """The biases, [*batch, biases]."""
+        """Biases, [*batch, biases]."""
         return self.stored("bias")
 
     @torch.no_grad()
     def reset(self, generators: Sequence[torch.Generator]) -> None:
-        """Draw each run's weights from its own generator."""
+        """Initialize the weights of each run from its own generator."""
         for run, generator in zip(self.weight, generators, strict=True):
             run.uniform_(-self.bound, self.bound, generator=generator)
         self.bias.zero_()
 
 
 class StackedLinear(Affine):
-    """Linear maps stacked over `batch`, which is (R,) or (R, K): x [*batch, B, I] -> [*batch, B, O].
+    """Linear maps: [*batch, B, I] -> [*batch, B, O], with weights [*batch, I, O].
 
-    Weights are [*batch, I, O]; `fan_out` is the width of one map where the output holds several side by side.
+    Args:
+        batch: axes of the stack, (R,) or (R, K).
+        inputs: I.
+        outputs: O.
+        fan_out: outputs of one map, if the output concatenates several; None means `outputs`.
     """
 
     def __init__(self, batch: Sequence[int], inputs: int, outputs: int, fan_out: int | None = None) -> None:
@@ -56,7 +65,15 @@ class StackedLinear(Affine):
         self.inputs, self.outputs = inputs, outputs
 
     def forward(self, x: Tensor, normalize: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Return x @ weight + bias; `normalize` is applied to the product, before the bias."""
+        """Return x @ weight + bias.
+
+        Args:
+            x: inputs, [*batch, B, I].
+            normalize: applied to the product before the bias; None applies nothing.
+
+        Returns:
+            Outputs, [*batch, B, O].
+        """
         bias = self.bias.reshape(-1, 1, self.outputs)
         weight = self.weight.flatten(0, -3)
         flat = x.flatten(0, -3).to(weight.dtype)
@@ -64,12 +81,15 @@ class StackedLinear(Affine):
         return product.view(*self.batch, x.shape[-2], self.outputs)
 
     def sparse(self, x: Tensor, ends: Sequence[int], experts: int | None = None) -> Tensor:
-        """Return the output of rows sorted by run and expert, [T, O].
+        """Return x @ weight + bias for rows that are sorted by run and expert.
 
         Args:
-            x: [T, I].
-            ends: where each expert's rows end, R K numbers.
-            experts: how many stand side by side in the output; None where `batch` has them.
+            x: rows, [T, I].
+            ends: row at which each group (run, expert) ends, R K numbers.
+            experts: number of experts concatenated in the output; None if `batch` has an expert axis.
+
+        Returns:
+            Rows, [T, outputs of one expert].
         """
         weight, bias = self.weight, self.bias
         if experts is not None:

@@ -1,4 +1,4 @@
-"""Layers one after another, stacked over runs, and over experts."""
+"""Sequences of layers, stacked over runs and experts."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ ACTIVATIONS.register("tanh")(torch.tanh)
 
 
 class StackedNetwork(nn.Module):
-    """Networks stacked over `batch`: x [*batch, B, I] -> [*batch, B, O].
+    """A feedforward network stacked over runs and experts: [*batch, B, I] -> [*batch, B, O].
 
-    Where `normalized`, the batch is (R,) and hidden layers are batch-normalized before their activation.
+    Args:
+        batch: axes of the stack, (R,) or (R, K).
+        plan: specifications of the layers.
+        activation: key of `ACTIVATIONS`, applied between two layers.
+        normalized: whether hidden layers are batch-normalized before the activation; requires batch (R,).
     """
 
     def __init__(self, batch: Sequence[int], plan: Plan, activation: str, normalized: bool = False) -> None:
@@ -30,24 +34,50 @@ class StackedNetwork(nn.Module):
         self.normalizations = nn.ModuleList(BatchNorm(batch[0], each.outputs) for each in hidden)
         self.activation = ACTIVATIONS[activation]
 
+    def extra_repr(self) -> str:
+        """Return the activation, which `print` shows."""
+        return f"activation={self.activation.__name__}" if len(self.layers) else ""
+
     def forward(self, x: Tensor) -> Tensor:
-        """Return the last layer's output, without an activation on it."""
+        """Return the output of the last layer, without an activation.
+
+        Args:
+            x: inputs, [*batch, B, I].
+
+        Returns:
+            Outputs, [*batch, B, O].
+        """
         for index, (layer, normalize) in enumerate(itertools.zip_longest(self.layers, self.normalizations)):
             x = layer(self.activation(x) if index else x, normalize)
         return x
 
     def sparse(self, x: Tensor, ends: Sequence[int]) -> Tensor:
-        """Return the last layer's output of rows sorted by run and expert, [T, O]; x [T, I]."""
+        """Return the output of the last layer for rows that are sorted by run and expert.
+
+        Args:
+            x: rows, [T, I].
+            ends: row at which each group (run, expert) ends, R K numbers.
+
+        Returns:
+            Rows, [T, O].
+        """
         for index, layer in enumerate(self.layers):
             x = layer.sparse(self.activation(x) if index else x, ends)  # type: ignore[operator]
         return x
 
 
 class BranchingNetwork(nn.Module):
-    """K networks a run over one input: x [R, B, I] -> [R, K, B, O].
+    """K networks per run that read the same input: [R, B, I] -> [R, K, B, O].
 
-    The first `common` layers are one network a run. The next one of all experts is one product, because they
-    read the same numbers; from there on each expert goes its own way.
+    The experts of a run share the first `common` layers. The next layer of all experts is computed by one
+    product, because the experts read the same values. The remaining layers are stacked over the experts.
+
+    Args:
+        runs: R.
+        experts: K.
+        plan: specifications of the layers.
+        activation: key of `ACTIVATIONS`, applied between two layers.
+        common: number of shared layers.
     """
 
     def __init__(self, runs: int, experts: int, plan: Plan, activation: str, common: int = 0) -> None:
@@ -58,18 +88,37 @@ class BranchingNetwork(nn.Module):
         self.first.experts_beside = experts
         self.rest = StackedNetwork((runs, experts), plan[common + 1 :], activation)
 
+    def extra_repr(self) -> str:
+        """Return the sizes that `print` shows."""
+        return f"experts={self.experts}, shared_layers={len(self.trunk.layers)}"
+
     def forward(self, x: Tensor) -> Tensor:
-        """Return the last layer's output, without an activation on it."""
-        # What the experts' layers give stands side by side, once for each place of a picture.
+        """Return the output of the last layer, without an activation.
+
+        Args:
+            x: inputs, [R, B, I].
+
+        Returns:
+            Outputs, [R, K, B, O].
+        """
+        # The outputs of the experts are concatenated, separately for each position of a feature map.
         together = self.first(self.shared(x)).unflatten(-1, (-1, self.experts, self.width))
         hidden = together.permute(0, 3, 1, 2, 4).flatten(-2)  # [R, K, B, H]
         return self.rest(self.rest.activation(hidden)) if self.rest.layers else hidden
 
     def shared(self, x: Tensor) -> Tensor:
-        """Return what all experts of a run read, [R, B, H]; x [R, B, I]."""
+        """Return the output of the shared layers, which all experts read, [R, B, H]; x: inputs, [R, B, I]."""
         return self.trunk.activation(self.trunk(x)) if self.trunk.layers else x
 
     def sparse(self, shared: Tensor, ends: Sequence[int]) -> Tensor:
-        """Return the last layer's output of rows sorted by run and expert, [T, O]; `shared` [T, H]."""
+        """Return the output of the last layer for rows that are sorted by run and expert.
+
+        Args:
+            shared: output of the shared layers for each row, [T, H].
+            ends: row at which each group (run, expert) ends, R K numbers.
+
+        Returns:
+            Rows, [T, O].
+        """
         hidden = self.first.sparse(shared, ends, self.experts)  # type: ignore[call-arg]
         return self.rest.sparse(self.rest.activation(hidden), ends) if self.rest.layers else hidden

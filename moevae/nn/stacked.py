@@ -1,4 +1,7 @@
-"""What all stacked layers share: parameters whose first axis is the run."""
+"""Base class of stacked layers: the first axis of their parameters is the run.
+
+`moevae.models.mixture` has the legend of shapes.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Fused Adam rounds the vector body and the tail of a tensor differently: a run's share of a tensor must fill
-# whole vectors, or a run in company is updated with other rounding than alone.
+# Fused Adam rounds the vectorized body and the tail of a tensor differently. The parameters of a run must
+# fill whole vectors; otherwise the rounding of its updates would depend on the other runs of the population.
 VECTOR = 16
 
 
 class Stacked(nn.Module, ABC):
-    """A layer of parameters [R, ...], by name; each is kept as [R, N], filled up to whole vectors."""
+    """A layer whose parameters have the shape [R, ...]; each is stored flat and padded to whole vectors.
+
+    Args:
+        shapes: shape of each parameter by name, the run axis first.
+    """
 
     over_experts: Collection[str] = ()
-    """Parameters whose second axis is the expert."""
+    """Names of the parameters whose second axis is the expert."""
     experts_beside: int | None = None
-    """How many experts stand side by side along the last axis of each parameter; None: they do not."""
+    """Number of experts concatenated along the last axis of each parameter; None if there is no such axis."""
 
     def __init__(self, **shapes: Sequence[int]) -> None:
         super().__init__()
@@ -31,14 +38,23 @@ class Stacked(nn.Module, ABC):
             self.register_parameter(f"_{name}", nn.Parameter(torch.zeros(runs, size)))
 
     def stored(self, name: str) -> Tensor:
-        """Return a parameter in its shape, [R, ...]."""
+        """Return a parameter in its shape, [R, ...], without padding."""
         runs, *shape = self.shapes[name]
         kept, size = getattr(self, f"_{name}"), math.prod(shape)
-        # A slice of everything would still cost a copy in the backward pass.
+        # Even a slice of the whole tensor would cost a copy in the backward pass.
         return (kept if kept.shape[1] == size else kept[:, :size]).reshape(runs, *shape)
 
     def selected(self, name: str, values: Tensor, kept: Tensor) -> Tensor:
-        """Return values laid out as a parameter is, [R, N], for some experts, [R, C]; all of it if shared."""
+        """Select the values of some experts, in the padded layout of a parameter.
+
+        Args:
+            name: the parameter.
+            values: padded values of all experts, [R, padded size].
+            kept: indices of the experts of each run, [R, C] int64.
+
+        Returns:
+            Padded values of the kept experts; all values if the experts share the parameter.
+        """
         runs, *shape = self.shapes[name]
         whole = values[:, : math.prod(shape)].view(runs, *shape)
         each = torch.arange(runs, device=values.device).unsqueeze(1)
@@ -54,17 +70,30 @@ class Stacked(nn.Module, ABC):
 
     @abstractmethod
     def reset(self, generators: Sequence[torch.Generator]) -> None:
-        """Start anew, each run from its own generator."""
+        """Initialize the parameters.
+
+        Args:
+            generators: one per run.
+        """
+
+    def extra_repr(self) -> str:
+        """Return the shapes of the parameters, which `print` shows."""
+        return ", ".join(f"{name}={list(shape)}" for name, shape in self.shapes.items())
 
 
 def reset(module: nn.Module, generators: Sequence[torch.Generator]) -> None:
-    """Initialize all stacked layers of a module, each run from its own generator."""
+    """Initialize all stacked layers of a module.
+
+    Args:
+        module: the module.
+        generators: one per run.
+    """
     for layer in _layers(module):
         layer.reset(generators)
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Return how many numbers one run learns in a module, padding left out."""
+    """Return the number of learned parameters of one run in a module, without padding."""
     return sum(math.prod(shape[1:]) for layer in _layers(module) for shape in layer.shapes.values())
 
 

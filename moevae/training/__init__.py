@@ -1,1 +1,1 @@
-"""Training of populations: the loop, optimizer, schedules, precision, snapshots and checkpoints."""
+"""Training: the loop, the trainer, populations, the optimizer, schedules, snapshots and checkpoints."""

@@ -1,4 +1,4 @@
-"""Adam, by torch's fused kernel."""
+"""The Adam optimizer, by the fused kernel of torch."""
 
 from __future__ import annotations
 
@@ -10,38 +10,45 @@ from torch.optim.adam import adam
 
 
 class Adam:
-    """`torch.optim.Adam(parameters, fused=True)`, step for step and bit for bit.
+    """Adam with the same results as `torch.optim.Adam(parameters, fused=True)`, bit for bit.
 
-    Torch's class loads torch's compiler, which takes a process seconds before its first step; the function
-    beneath it does not.
+    The class of torch loads the compiler of torch, which delays the first step of a process by seconds. The
+    function that this class calls does not.
+
+    Args:
+        parameters: all trained parameters, on one device or several.
+        faster: those among them that have their own learning rate.
+
+    References:
+        Kingma, Ba (2015), Adam: a method for stochastic optimization.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], faster: Collection[nn.Parameter] = ()) -> None:
-        """Take parameters on one device or several.
-
-        Args:
-            parameters: all that learn.
-            faster: those among them that have a learning rate of their own.
-        """
         self._parameters = list(parameters)
         apart = {id(parameter) for parameter in faster}
         self._faster = {index for index, each in enumerate(self._parameters) if id(each) in apart}
         self._moments: dict[int, dict[str, Tensor]] = {}
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Set all gradients to None."""
         for parameter in self._parameters:
             parameter.grad = None
 
     @torch.no_grad()
     def step(self, learning_rate: float, faster: float = 0.0) -> None:
-        """Change every parameter that has a gradient; those of `faster` have that learning rate."""
+        """Update every parameter that has a gradient.
+
+        Args:
+            learning_rate: learning rate of the parameters that are not in `faster`.
+            faster: learning rate of the parameters in `faster`.
+        """
         moved = [index for index, parameter in enumerate(self._parameters) if parameter.grad is not None]
         self._step([index for index in moved if index not in self._faster], learning_rate)
         if self._faster:
             self._step([index for index in moved if index in self._faster], faster)
 
     def _step(self, moved: list[int], learning_rate: float) -> None:
+        """Update the parameters with the given indices."""
         parameters: list[Tensor] = [self._parameters[index] for index in moved]
         moments = [self._moments_of(index) for index in moved]
         adam(
@@ -62,13 +69,13 @@ class Adam:
         )
 
     def state(self) -> dict[str, Tensor]:
-        """Return the moments, by a parameter's place and their names in torch."""
+        """Return the moments; a key is the index of a parameter and the name of the moment in torch."""
         return {
             f"{index}.{name}": value for index, own in self._moments.items() for name, value in own.items()
         }
 
     def fits(self, state: Mapping[str, Tensor]) -> bool:
-        """Return whether this can be a `state` of these parameters."""
+        """Return whether a state has valid names, shapes and data types for these parameters."""
         groups: dict[str, dict[str, tuple[int, ...]]] = {}
         for key, value in state.items():
             index, _, name = key.partition(".")
@@ -82,7 +89,7 @@ class Adam:
         )
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a `state`."""
+        """Replace the moments by those of a `state`."""
         self._moments = {}
         for key, value in state.items():
             index, _, name = key.partition(".")
@@ -90,7 +97,11 @@ class Adam:
             self._moments.setdefault(int(index), {})[name] = value.to(place, copy=True)
 
     def moments(self, names: Sequence[str]) -> dict[str, dict[str, Tensor]]:
-        """Return the moments by their names in torch, and by the parameters' names."""
+        """Return the moments by their name in torch, then by the name of the parameter.
+
+        Args:
+            names: names of the parameters, in order.
+        """
         found: dict[str, dict[str, Tensor]] = {}
         for index, own in self._moments.items():
             for kind, value in own.items():
@@ -98,13 +109,19 @@ class Adam:
         return found
 
     def set_moments(self, names: Sequence[str], moments: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Go on from `moments` of parameters with these names."""
+        """Replace the moments.
+
+        Args:
+            names: names of the parameters, in order.
+            moments: the moments, as `moments` returns them.
+        """
         place = {name: index for index, name in enumerate(names)}
         self.restore(
             {f"{place[name]}.{kind}": value for kind, each in moments.items() for name, value in each.items()}
         )
 
     def _moments_of(self, index: int) -> dict[str, Tensor]:
+        """Return the moments of a parameter; they are zero before its first update."""
         if index not in self._moments:
             parameter = self._parameters[index]
             self._moments[index] = {

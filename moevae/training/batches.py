@@ -1,4 +1,4 @@
-"""The training images of all runs, in each run's own order."""
+"""Batches of the training images; each run has its own order."""
 
 from __future__ import annotations
 
@@ -15,15 +15,24 @@ from moevae.utils.rng import RunGenerators
 
 @dataclass(frozen=True)
 class Batch:
-    """Training images of all runs."""
+    """One batch of training images for each run."""
 
-    rows: Tensor  # places of the images in the training split, [R, B]
-    target: Tensor  # as the likelihood sees them, [R, B, D]
-    gray: Tensor  # [R, B, D]
+    rows: Tensor
+    """Indices of the images in the training split, [R, B]."""
+    target: Tensor
+    """Images as the likelihood sees them, [R, B, D]."""
+    gray: Tensor
+    """The same images in grayscale, [R, B, D]."""
 
 
 class Batches:
-    """The training images of all runs, in each run's own order."""
+    """Batches of the training images of a population.
+
+    Args:
+        configs: one per run, with the same data and batch size.
+        images: stored pixels of the training split, [N, D].
+        device: where the batches are created.
+    """
 
     def __init__(self, configs: Sequence[RunConfig], images: Tensor, device: torch.device) -> None:
         data, seeds = configs[0].data, [config.seed for config in configs]
@@ -37,23 +46,39 @@ class Batches:
         self.threshold = RunGenerators(seeds, "binarization", device)
 
     def epoch(self) -> Iterator[Batch]:
-        """Yield the batches of one epoch; what does not fill a batch waits for another epoch."""
+        """Yield the batches of one epoch in a new random order; the last, incomplete batch is left out."""
         order = self.order.permutations(len(self.images))  # [R, N]
         for step in range(self.steps):
             rows = order[:, step * self.size : (step + 1) * self.size]
             yield Batch(rows, *self.images_at(rows))
 
     def images_at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return images by their places in the training split, as the likelihood sees them and gray."""
+        """Return images by their index.
+
+        Args:
+            rows: indices in the training split, [R, B].
+
+        Returns:
+            The images as the likelihood sees them and in grayscale, [R, B, D] each.
+        """
         shades = to_float(rows_of(self.images, rows))
         return self._seen(rows, shades), shades
 
     def _seen(self, rows: Tensor, shades: Tensor) -> Tensor:
+        """Return the images as the likelihood sees them: binarized, if so configured, [R, B, D]."""
         if self.dynamic:
             return self.threshold.uniform(*shades.shape[1:]).lt_(shades)
         return shades if self.binarized is None else rows_of(self.binarized, rows)
 
 
 def rows_of(images: Tensor, rows: Tensor) -> Tensor:
-    """Return images[rows], [R, B, D], seven times faster on a CPU; images [N, D], rows [R, B]."""
+    """Return images[rows], seven times faster on a CPU than by indexing.
+
+    Args:
+        images: [N, D].
+        rows: indices of images, [R, B].
+
+    Returns:
+        Images, [R, B, D].
+    """
     return images.index_select(0, rows.flatten()).view(*rows.shape, -1)

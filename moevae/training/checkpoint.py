@@ -1,4 +1,4 @@
-"""A trained run as a safetensors file: its weights, and its configuration as metadata."""
+"""Checkpoints: a trained run as a safetensors file with the weights, and the configuration as metadata."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from moevae.config.overrides import fingerprint, from_dict, to_dict
 from moevae.config.schema import RunConfig
 from moevae.errors import CheckpointError, ConfigError
 from moevae.models.mixture import Mixture
-from moevae.training.trainer import FitResult
+from moevae.training.results import FitResult
 from moevae.utils import content
 from moevae.utils.identity import DataIdentity
 from moevae.utils.io import write_atomically
@@ -29,20 +29,20 @@ FORMAT = "moevae-run-1"
 
 @dataclass(frozen=True)
 class Trained:
-    """One trained run, as a population of one."""
+    """One trained run, as a population of one run."""
 
     model: Mixture
     config: RunConfig
     height: int
     width: int
     sha256: str
-    """Of the images it was trained on; empty where it was not told."""
+    """SHA-256 of the images that the run was trained on; empty if unknown."""
     labels_sha256: str = ""
-    """Of the labels that were beside them; empty where there were none, or it was not told."""
+    """SHA-256 of the labels of these images; empty if there are none, or if unknown."""
 
     @property
     def identity(self) -> DataIdentity | None:
-        """What it was trained on, as far as the file tells."""
+        """Identity of the training data; None if the file does not contain it."""
         if not self.sha256:
             return None
         return DataIdentity(self.sha256, self.labels_sha256 or None, (self.height, self.width))
@@ -57,16 +57,19 @@ def save(
     sha256: str = "",
     labels_sha256: str = "",
 ) -> None:
-    """Write run number `run` of a population, whole or not at all.
+    """Write one run of a population to a file, atomically.
 
     Args:
-        path: a safetensors file; folders are made.
+        path: the safetensors file; missing folders are created.
         fit: the population.
-        run: its position in it.
-        height: of the images, pixels.
-        width: of the images, pixels.
-        sha256: of the images, as `Images` has it.
-        labels_sha256: of the labels, as `Labels` has it; empty where there are none.
+        run: index of the run.
+        height: height of an image, in pixels.
+        width: width of an image, in pixels.
+        sha256: SHA-256 of the images, from `Images`.
+        labels_sha256: SHA-256 of the labels, from `Labels`; empty if there are none.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     weights = {
         name: value[run : run + 1].cpu().contiguous() for name, value in fit.model.state_dict().items()
@@ -86,40 +89,47 @@ def save(
 
 
 def load(path: Path) -> Trained:
-    """Read a trained run back.
+    """Read a trained run from a file.
+
+    Args:
+        path: a file that `save` wrote.
 
     Raises:
-        CheckpointError: no such file, not a checkpoint of this version, one that was changed since it was
-            written, or weights of another type or shape, or not finite.
+        CheckpointError: the file is missing, not a checkpoint of this version, modified or too large, or its
+            weights have another data type or shape or are not finite.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint; `python -m moevae train` writes one")
+        raise CheckpointError(f"{path}: checkpoint not found; `python -m moevae train` writes one")
     with ExitStack() as stack:
-        with content.parsing(f"{path}: not a whole safetensors file", CheckpointError):
+        with content.parsing(f"{path}: not a complete safetensors file", CheckpointError):
             size, free = path.stat().st_size, content.available_memory()
-            if 2 * size > free:  # the file's tensors, and the model's
-                raise CheckpointError(f"{path}: {size:,} bytes are too many for {free:,} bytes of memory")
+            if 2 * size > free:  # the tensors of the file and those of the model
+                raise CheckpointError(
+                    f"{path}: too large ({size:,} bytes) for the available memory ({free:,} bytes)"
+                )
             file = stack.enter_context(safe_open(path, framework="pt"))
         return _from(path, file)
 
 
 def _from(path: Path, file: Any) -> Trained:
-    """Return the run of an open file, whose tensors are looked at only if their shapes are what it needs."""
+    """Return the run of an open file; its tensors are read after their shapes are checked."""
     metadata = file.metadata() or {}
     if metadata.get("format") != FORMAT:
         told = content.shortened(repr(metadata.get("format")))
-        raise CheckpointError(f"{path}: not a checkpoint of this version (format {told})")
+        raise CheckpointError(
+            f"{path}: not a checkpoint of this version (format {told}; expected {FORMAT!r})"
+        )
     try:
         config = from_dict(content.parse_json(metadata["config"]))
         height, width = int(metadata["height"]), int(metadata["width"])
     except (KeyError, ValueError, ConfigError) as error:
         told = content.reason(error)
-        raise CheckpointError(f"{path}: its configuration cannot be read ({told})") from None
-    changed = CheckpointError(f"{path}: changed since it was written (its checksums differ)")
+        raise CheckpointError(f"{path}: invalid configuration ({told})") from None
+    changed = CheckpointError(f"{path}: modified since it was written (checksum mismatch)")
     if fingerprint(config) != metadata.get("fingerprint"):
         raise changed
     if min(height, width) < 1:
-        raise CheckpointError(f"{path}: images of {height} x {width} pixels; expected 1 or more")
+        raise CheckpointError(f"{path}: image size {height} x {width} pixels; expected at least 1 x 1")
     names = file.keys()
     _check_shapes(path, config, (height, width), {name: _announced(file, name) for name in names})
     weights = {name: file.get_tensor(name) for name in names}
@@ -127,7 +137,7 @@ def _from(path: Path, file: Any) -> Trained:
         raise changed
     for name, value in weights.items():
         if not value.isfinite().all():
-            raise CheckpointError(f"{path}: {name} has weights that are not finite")
+            raise CheckpointError(f"{path}: {name} contains values that are not finite")
     model = Mixture(config.model, (height, width), [config.seed])
     model.load_state_dict(weights)
     digests = metadata.get("sha256", ""), metadata.get("labels_sha256", "")
@@ -135,6 +145,7 @@ def _from(path: Path, file: Any) -> Trained:
 
 
 def _announced(file: Any, name: str) -> tuple[str, tuple[int, ...]]:
+    """Return the data type and the shape of a tensor, without reading it."""
     part = file.get_slice(name)
     return str(part.get_dtype()), tuple(part.get_shape())
 
@@ -142,12 +153,14 @@ def _announced(file: Any, name: str) -> tuple[str, tuple[int, ...]]:
 def _check_shapes(
     path: Path, config: RunConfig, size: tuple[int, int], found: Mapping[str, tuple[str, tuple[int, ...]]]
 ) -> None:
-    """Compare types and shapes with those of the configuration's model, which is not built for it."""
+    """Compare data types and shapes with those of the configured model, without allocating its weights."""
     layers = len((*config.model.expert_hidden, *config.model.gate_hidden))
     if layers > len(found):
-        raise CheckpointError(f"{path}: {len(found)} tensors are too few for {layers} hidden layers")
+        raise CheckpointError(
+            f"{path}: {len(found)} tensors; expected at least one for each of the {layers} hidden layers"
+        )
     with (
-        content.parsing(f"{path}: no model can have its configuration", CheckpointError),
+        content.parsing(f"{path}: cannot build a model from its configuration", CheckpointError),
         torch.device("meta"),
     ):
         model = Mixture(config.model, size, [config.seed])
@@ -155,17 +168,18 @@ def _check_shapes(
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             raise CheckpointError(
-                f"{path}: {content.shortened(name)} has {_in_words(found.get(name))}, its configuration needs"
+                f"{path}: {content.shortened(name)} has {_in_words(found.get(name))}; expected"
                 f" {_in_words(expected.get(name))}"
             )
 
 
 def _in_words(tensor: tuple[str, tuple[int, ...]] | None) -> str:
-    return "no values" if tensor is None else f"shape {list(tensor[1])} of {tensor[0]}"
+    """Return the shape and the data type of a tensor as text."""
+    return "no tensor" if tensor is None else f"shape {list(tensor[1])} of {tensor[0]}"
 
 
 def _digest(weights: Mapping[str, Tensor]) -> str:
-    """Return a SHA-256 over names and values."""
+    """Return the SHA-256 of names and values."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         digest.update(name.encode())

@@ -1,16 +1,31 @@
-"""Training of a population from start to end."""
+"""The training loop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from moevae.config.schema import RunConfig
 from moevae.data.datasets import Images
-from moevae.training.trainer import EpochStats, FitResult, Trainer
+from moevae.training.population import Population
+from moevae.training.results import EpochStats, FitResult
+from moevae.training.trainer import Trainer
 from moevae.utils import devices
+
+
+class Snapshots(Protocol):
+    """Storage for the state of a population during training."""
+
+    def restore(self, trainer: Trainer | Population) -> None:
+        """Restore the last state, if there is one."""
+        ...
+
+    def save(self, trainer: Trainer | Population) -> None:
+        """Save the current state, if a snapshot is due."""
+        ...
 
 
 def fit(
@@ -21,23 +36,49 @@ def fit(
     on_epoch: Callable[[EpochStats], None] | None = None,
     assignments: Tensor | None = None,
 ) -> FitResult:
-    """Train runs of one shape together; each gets the numbers that it would get alone.
+    """Train a population; each run gets the same numbers as if it were trained alone.
 
     Args:
-        configs: one a run; they may differ in `moevae.config.schema.PER_RUN` only.
-        images: the data; only its training split is looked at.
+        configs: one per run; they may differ in `moevae.config.schema.PER_RUN` only.
+        images: the data set; training reads its training split only.
         device: `auto`, `cpu`, `cuda`, `mps` or a torch device.
-        on_epoch: called after each epoch; its time does not count as training.
-        assignments: the expert of each training image, [R, N] int64, in place of a gate, which then stays
-            untrained; None trains the gate. For baselines.
+        on_epoch: called after each epoch; its time does not count as training time.
+        assignments: expert of each training image, [R, N] int64. It replaces the gate, which is then not
+            trained; baselines use it. None trains the gate.
+
+    Returns:
+        The trained population.
 
     Raises:
-        ConfigError: no configuration, or configurations of different shapes.
-        ValueError: assignments of another shape, or of experts that are not there.
+        ConfigError: there is no configuration, their shapes differ, or the device has too little memory.
+        ValueError: the assignments have another shape or invalid values.
     """
-    training = Trainer(configs, images, devices.resolve(str(device)), assignments)
-    while not training.done:
-        progress = training.epoch()
+    trainer = Trainer(configs, images, devices.resolve(str(device)), assignments)  # initialize
+    return train(trainer, on_epoch=on_epoch)
+
+
+def train(
+    trainer: Trainer | Population,
+    *,
+    snapshots: Snapshots | None = None,
+    on_epoch: Callable[[EpochStats], None] | None = None,
+) -> FitResult:
+    """Train an initialized population up to its last epoch.
+
+    Args:
+        trainer: the population.
+        snapshots: where to restore the population from, and save it to; None does neither.
+        on_epoch: called after each epoch; its time does not count as training time.
+
+    Returns:
+        The trained population.
+    """
+    if snapshots:
+        snapshots.restore(trainer)
+    while not trainer.done:
+        stats = trainer.epoch()  # one `Trainer.step` per batch
         if on_epoch:
-            on_epoch(progress)
-    return training.result()
+            on_epoch(stats)  # evaluate, report, or stop by raising
+        if snapshots and not trainer.done:
+            snapshots.save(trainer)
+    return trainer.result()

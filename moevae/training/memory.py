@@ -1,4 +1,4 @@
-"""How much memory training takes, at least: refused where the device has less."""
+"""Memory that training needs at least, compared with the memory of the device."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from moevae.nn.deformation import latent_size
 from moevae.nn.layer_specs import Size
 
 _FLOAT = 4
-"""Bytes of a number: evaluation is in float32."""
+"""Bytes of a float32 value."""
 
 
 def training_bytes(config: RunConfig, size: Size, count: int) -> int:
-    """Return a lower bound on the bytes that training one run on `count` images takes.
+    """Return a lower bound on the memory for training one run, in bytes.
 
-    It counts weights, their gradients and two moments, and of a batch the latents and logits of the chosen
-    experts.
+    The bound counts the weights, their gradients and two moments, and for one batch the latents and the
+    logits of the chosen experts.
+
+    Args:
+        config: the run.
+        size: height and width of an image, in pixels.
+        count: number of training images.
     """
     model, train, routing = config.model, config.train, config.routing
     encoder, shared = architecture.encoder(model, size), architecture.common(model)
@@ -33,17 +38,23 @@ def training_bytes(config: RunConfig, size: Size, count: int) -> int:
 
 
 def check(configs: Sequence[RunConfig], size: Size, count: int, memory: int) -> None:
-    """Refuse runs that cannot be trained together on `count` images in so many bytes.
+    """Check that a population can train in the memory of a device.
+
+    Args:
+        configs: one per run.
+        size: height and width of an image, in pixels.
+        count: number of training images.
+        memory: memory of the device, in bytes.
 
     Raises:
-        ConfigError: the message names the settings that decide it.
+        ConfigError: the lower bound exceeds the memory.
     """
     least = sum(training_bytes(config, size, count) for config in configs)
     if least > memory:
         model, train = configs[0].model, configs[0].train
         raise ConfigError(
             f"training needs at least {least / 2**30:,.1f} GiB of memory for {len(configs)} x"
-            f" {model.num_experts:,} experts, and the device has {memory / 2**30:,.1f} GiB: lower"
+            f" {model.num_experts:,} experts; the device has {memory / 2**30:,.1f} GiB. Reduce"
             f" model.num_experts (now {model.num_experts:,}), model.expert_hidden, train.batch_size"
             f" (now {train.batch_size:,}) or train.num_samples (now {train.num_samples:,})"
         )

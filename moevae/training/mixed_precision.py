@@ -1,4 +1,4 @@
-"""Training in a shorter type than the weights are kept in."""
+"""Mixed precision: training computes in bfloat16 while the weights stay in float32."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class MasterWeights:
-    """The model that does the work of a step: the kept one, or a copy of it in bfloat16.
+    """The float32 model that is trained, and the model that computes a step: itself, or a bfloat16 copy.
 
-    Running statistics are the kept ones, shared: they stay in float32.
+    Both models share their buffers, such as running statistics, which stay in float32.
+
+    Args:
+        kept: the model with the master weights.
+        precision: key of `DTYPES`.
+
+    References:
+        Micikevicius et al. (2018), mixed precision training.
     """
 
     def __init__(self, kept: Mixture, precision: str) -> None:
@@ -27,14 +34,14 @@ class MasterWeights:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Take over the kept weights."""
+        """Copy the master weights to the computing model."""
         if self.model is not self.kept:
             for kept, own in self._pairs:
                 own.copy_(kept)
 
     @torch.no_grad()
     def hand_over(self) -> None:
-        """Give the gradients to the kept weights, and forget them."""
+        """Move the gradients of the computing model to the master weights."""
         if self.model is not self.kept:
             for kept, own in self._pairs:
                 kept.grad = None if own.grad is None else own.grad.to(kept.dtype)

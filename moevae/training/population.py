@@ -1,4 +1,4 @@
-"""Runs of one shape, so many trained side by side at a time: a matter of speed and memory, not of numbers."""
+"""Populations that train in parts. The size of a part affects speed and memory, but no number."""
 
 from __future__ import annotations
 
@@ -14,15 +14,23 @@ from moevae.config.schema import RunConfig
 from moevae.data.datasets import Images
 from moevae.errors import CheckpointError
 from moevae.models.mixture import Mixture
-from moevae.training.trainer import EpochStats, FitResult, Trainer, TrainingFailure, check_population
+from moevae.training.results import EpochStats, FitResult, TrainingFailure
+from moevae.training.trainer import Trainer, check_population
 from moevae.utils import content
 
 ON_CPU = 1 << 22
-"""Logits, R K B D, of a step at most: on a CPU, digits gain a half from company, MNIST's sizes 8 %."""
+"""Largest number of logits of a step, R K B D, on a CPU; training together saves half the time on digits
+and 8 % on MNIST."""
 
 
 def automatic(configs: Sequence[RunConfig], pixels: int, device: torch.device) -> int:
-    """Return how many of these runs to train side by side: on a GPU all, or as many as fit."""
+    """Choose the number of runs that train together: all on a GPU, and as many as `ON_CPU` allows on a CPU.
+
+    Args:
+        configs: one per run.
+        pixels: D.
+        device: where to train.
+    """
     if device.type == "cuda":
         return len(configs)
     logits = configs[0].model.num_experts * configs[0].train.batch_size * pixels
@@ -30,10 +38,19 @@ def automatic(configs: Sequence[RunConfig], pixels: int, device: torch.device) -
 
 
 class Population:
-    """Runs that advance together by epochs, so many of them side by side: to others, one `Trainer`.
+    """A population that trains in parts, with the interface of one `Trainer`.
 
-    Where a device's memory is too small, halves are trained, with a warning. They begin again, unseen, and
-    catch up: their own streams give the runs the same numbers.
+    If the memory of the device is too small for a part, the part is divided into halves, with a warning. The
+    halves restart and catch up; they get the same numbers, because each run has its own random streams.
+
+    Args:
+        configs: one per run.
+        images: the data set; training reads its training split only.
+        device: where to train.
+        chunk: number of runs of a part; None chooses it.
+
+    Raises:
+        ConfigError: there is no configuration, their shapes differ, or the device has too little memory.
     """
 
     def __init__(
@@ -43,17 +60,6 @@ class Population:
         device: torch.device,
         chunk: int | None = None,
     ) -> None:
-        """Begin.
-
-        Args:
-            configs: one a run.
-            images: the data; only its training split is looked at.
-            device: where to train.
-            chunk: how many runs are trained side by side; None chooses.
-
-        Raises:
-            ConfigError: no configuration, or configurations of different shapes.
-        """
         check_population(configs)
         self.configs, self.images, self.device = tuple(configs), images, device
         size = chunk or automatic(configs, images.train.shape[1], device)
@@ -64,11 +70,11 @@ class Population:
 
     @property
     def done(self) -> bool:
-        """Whether all epochs are trained, or no run is left to train."""
+        """Whether all epochs are done, or all runs have failed."""
         return all(part.done for part in self.parts)
 
     def epoch(self) -> EpochStats:
-        """Train one epoch and tell how it went."""
+        """Train one epoch and return the statistics of all runs."""
         epoch = 1 + max(part.epochs_done for part in self.parts)
         told: list[EpochStats | None] = []
         while len(told) < len(self.parts):
@@ -79,7 +85,7 @@ class Population:
             except torch.OutOfMemoryError:
                 if len(self.parts[place].configs) == 1:
                     raise
-            self._halve(place)  # not where the error is still at hand: it holds what fills the memory
+            self._halve(place)  # outside the handler: the exception refers to the tensors in memory
         losses, of_gate, temperatures = [], [], []
         for part, progress in zip(self.parts, told, strict=True):
             nothing = [math.nan] * len(part.configs)
@@ -98,7 +104,7 @@ class Population:
         )
 
     def result(self) -> FitResult:
-        """Return the population as it stands."""
+        """Return the population in its current state."""
         parts = [part.result() for part in self.parts]
         seconds = sum(part.seconds for part in parts)
         seen = sum(part.images_per_second * part.seconds for part in parts)
@@ -106,7 +112,7 @@ class Population:
         return FitResult(self._model(), self.configs, self._failures(), seconds, speed, self._origins())
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return what one `Trainer` of all runs would: it may go on in parts of another size."""
+        """Return the state of one `Trainer` of all runs; parts of another size can restore it."""
         states = [part.state() for part in self.parts]
         longest = max(range(len(states)), key=lambda place: states[place][1]["epochs_done"])
         tensors = {
@@ -121,23 +127,27 @@ class Population:
         }
 
     def restore(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
-        """Go on from a `state` of the same configurations."""
+        """Restore a `state` of the same configurations; see `Trainer.restore`.
+
+        Raises:
+            CheckpointError: the state belongs to another version. The population is unchanged.
+        """
         self.check(tensors, plain)
         for part, runs in zip(self.parts, self._places(), strict=True):
             own, shared = self._of_part(tensors, plain, runs)
             part.restore({name: value.clone() for name, value in own.items()}, shared)
 
     def check(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
-        """Look whether these can be a `state` of the same configurations. Changes nothing.
+        """Check whether `restore` would accept a state, without changing anything.
 
         Raises:
-            CheckpointError: they are another version's.
+            CheckpointError: the state belongs to another version or to other configurations.
         """
         count = len(self.configs)
         if {len(value) for value in tensors.values() if value.ndim} - {count}:
-            raise CheckpointError(f"a snapshot of another number of runs than {count}")
+            raise CheckpointError(f"another number of runs; expected {count}")
         for part, runs in zip(self.parts, self._places(), strict=True):
-            with content.parsing("a snapshot of another version", CheckpointError):
+            with content.parsing("training state of another version", CheckpointError):
                 state = self._of_part(tensors, plain, runs)
             part.check(*state)
 
@@ -145,40 +155,45 @@ class Population:
     def _of_part(
         tensors: Mapping[str, Tensor], plain: Mapping[str, Any], runs: slice
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the part of a state that is of some of the runs."""
+        """Return the state of some of the runs."""
         own = {name: value[runs] if value.ndim else value for name, value in tensors.items()}
         shared = {"seconds": 0.0 if runs.start else plain["seconds"]}
         return own, {**plain, **shared, "failures": plain["failures"][runs]}
 
     def _halve(self, place: int) -> None:
-        """Begin the runs of a part again, as two parts."""
+        """Restart the runs of a part as two parts."""
         configs = self.parts[place].configs
         half = math.ceil(len(configs) / 2)
-        warnings.warn(f"{len(configs)} runs side by side do not fit: training {half}", stacklevel=3)
+        warnings.warn(
+            f"{len(configs)} runs do not fit in memory together; training {half} at a time", stacklevel=3
+        )
         self.parts[place : place + 1] = []
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         self.parts[place:place] = [self._begin(configs[:half]), self._begin(configs[half:])]
 
     def _begin(self, configs: Sequence[RunConfig]) -> Trainer:
+        """Return a new part."""
         return Trainer(configs, self.images, self.device)
 
     def _places(self) -> Iterator[slice]:
-        """Yield where the runs of each part stand among all."""
+        """Yield the indices of the runs of each part."""
         first = 0
         for part in self.parts:
             yield slice(first, first + len(part.configs))
             first += len(part.configs)
 
     def _origins(self) -> Tensor:
+        """Return the original indices of the experts of all runs, [R, K]."""
         return torch.cat([part.origins for part in self.parts])
 
     def _failures(self) -> list[TrainingFailure | None]:
+        """Return the failures of all runs."""
         return [failure for part in self.parts for failure in part.failures]
 
     @torch.no_grad()
     def _model(self) -> Mixture:
-        """Return one model of all runs."""
+        """Return one model with all runs."""
         first = self.parts[0].model
         if len(self.parts) == 1:
             return first
@@ -193,7 +208,7 @@ class Population:
 
 
 def _train(part: Trainer, epoch: int) -> EpochStats | None:
-    """Train up to the end of an epoch; None if no run was left to train before."""
+    """Train a part up to the end of an epoch; return None if all its runs failed before."""
     progress = None
     while part.epochs_done < epoch and not part.done:
         progress = part.epoch()

@@ -1,7 +1,6 @@
-"""Pruning of extra experts: training starts with more experts than asked for and drops the least useful.
+"""Pruning of extra experts: training starts with more experts than requested and removes the least useful.
 
-A mixture explains images less well without one of its experts. Pruning removes the expert whose absence
-lowers the marginal bound least. It sees no labels.
+Pruning removes the expert whose removal lowers the marginal bound least. It uses no labels.
 """
 
 from __future__ import annotations
@@ -15,13 +14,18 @@ from moevae.config.schema import RunConfig
 from moevae.models.mixture import Mixture
 
 IMAGES = 4096
-"""Training images that judge the experts."""
+"""Number of training images that the marginal bound is computed on."""
 
 _CHUNK = 256
 
 
 def scheduled_experts(config: RunConfig, progress: float) -> int:
-    """Return how many experts are left after that share of training: fewer in equal steps."""
+    """Return the number of experts that remain at a point of training; it falls in equal steps.
+
+    Args:
+        config: the run.
+        progress: fraction of training, from 0 to 1.
+    """
     train = config.train
     length = train.pruning_end - train.pruning_start
     left = (train.pruning_end - progress) / length if length else float(progress < train.pruning_end)
@@ -30,15 +34,18 @@ def scheduled_experts(config: RunConfig, progress: float) -> int:
 
 @torch.no_grad()
 def kept_experts(model: Mixture, images: Tensor, count: int) -> Tensor:
-    """Return the experts of each run to keep, in order, [R, count].
+    """Choose the experts of each run to keep.
 
-    Experts are removed one by one: each time the one without which the mean of log sum_k exp(ELBO_k), at the
-    mean latent, falls least.
+    Experts are removed one by one. Each time, the expert is removed whose removal lowers the mean of
+    log sum_k exp(ELBO_k) least; ELBO_k is computed at the mean latent.
 
     Args:
         model: the population.
-        images: gray, [N, D], N at most `IMAGES`.
-        count: experts to keep.
+        images: images in grayscale, N at most `IMAGES`, [N, D].
+        count: number of experts to keep.
+
+    Returns:
+        Indices of the kept experts in ascending order, [R, count].
     """
     runs, experts = len(model.seeds), model.config.num_experts
     parts = []
@@ -51,7 +58,7 @@ def kept_experts(model: Mixture, images: Tensor, count: int) -> Tensor:
 
 
 def _greedy(bounds: Tensor, count: int) -> Tensor:
-    """Return the experts to keep, [count]; bounds [K, N]."""
+    """Return the indices of the experts to keep, [count]; bounds: ELBO_k of each image, [K, N]."""
     kept = list(range(len(bounds)))
     while len(kept) > count:
         without = [

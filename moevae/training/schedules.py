@@ -42,17 +42,25 @@ def exponential(start: float, end: float, progress: float) -> float:
 
 
 def temperature(routing: RoutingConfig, progress: float) -> float:
-    """Return the temperature at that share of training, 0 at the first step and 1 at the last."""
+    """Return the gate temperature at a point of training.
+
+    Args:
+        routing: the schedule with its initial and final value.
+        progress: fraction of training, 0 at the first step and 1 at the last.
+    """
     return SCHEDULES[routing.schedule](routing.temperature, routing.final_temperature, progress)
 
 
 def temperatures(configs: Sequence[RunConfig], progress: float, gate: Gate) -> Tensor:
-    """Return the temperature of each run at that share of training, [R].
+    """Return the gate temperature of each run at a point of training.
 
     Args:
-        configs: one a run, of one schedule.
-        progress: 0 at the first step and 1 at the last.
-        gate: of these runs: what it has learned is the answer where the schedule is `learned`.
+        configs: one per run, with the same schedule.
+        progress: fraction of training, 0 at the first step and 1 at the last.
+        gate: the gate of the runs; it has the temperatures if the schedule is `learned`.
+
+    Returns:
+        Temperatures, [R].
     """
     if configs[0].routing.schedule == "learned":
         return gate.temperature
@@ -60,6 +68,11 @@ def temperatures(configs: Sequence[RunConfig], progress: float, gate: Gate) -> T
 
 
 def learning_rate(train: TrainConfig, progress: float) -> float:
-    """Return the learning rate at that share of training, 0 at the first step and 1 at the last."""
+    """Return the learning rate at a point of training.
+
+    Args:
+        train: the schedule with its initial and final value.
+        progress: fraction of training, 0 at the first step and 1 at the last.
+    """
     move = SCHEDULES[train.learning_rate_schedule]
     return move(train.learning_rate, train.final_learning_rate, progress)

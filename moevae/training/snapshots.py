@@ -1,8 +1,8 @@
-"""A population in the middle of training, as one checksummed safetensors file.
+"""Snapshots: the state of a population during training, as a safetensors file with a checksum.
 
-A snapshot is continued only if it is whole and of the same configurations, data, code and kind of device.
-Its name holds a digest of all of these: one of other data or code stays beside it, untouched, and is
-continued when they come back.
+Training continues from a snapshot only if the file is intact and the configurations, the data, the code and
+the kind of device are the same. The file name contains a digest of all of these. A snapshot of other data or
+code is therefore kept, and training can continue from it after the data or the code are restored.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from torch import Tensor
 from moevae.config.overrides import fingerprint
 from moevae.config.schema import RunConfig
 from moevae.errors import CheckpointError
+from moevae.training.fit import train
 from moevae.training.population import Population
-from moevae.training.trainer import EpochStats, FitResult, Trainer
+from moevae.training.results import EpochStats, FitResult
+from moevae.training.trainer import Trainer
 from moevae.utils import content, identity
 from moevae.utils.content import parsing
 from moevae.utils.identity import SHOWN, DataIdentity
@@ -33,28 +35,28 @@ FORMAT = "moevae-snapshot-2"
 _COMPANION = "companion."
 _DIGEST = hashlib.sha256().digest_size
 _LONGEST = 1 << 26
-"""Bytes of a header at most."""
+"""Largest header, in bytes."""
 
 
 class StatefulCallback(Protocol):
-    """What goes through training beside the weights, and must be there again when it goes on."""
+    """A callback whose state is saved and restored together with the population."""
 
     def state(self) -> tuple[dict[str, Tensor], Any]:
-        """Return tensors by name, and plain data for JSON."""
+        """Return tensors by name, and plain data that JSON can represent."""
         ...
 
     def restore(self, tensors: Mapping[str, Tensor], plain: Any) -> None:
-        """Go on from a `state`; whatever is raised has changed nothing."""
+        """Restore a `state`; if this raises, the callback is unchanged."""
         ...
 
 
 def origin(data: DataIdentity, device: str, *packages: str) -> dict[str, str]:
-    """Return all that decides the numbers of a training beside its configurations.
+    """Return everything besides the configurations that determines the numbers of training.
 
     Args:
-        data: what is trained on; labels count where they are known.
+        data: identity of the training data; the labels count if they are known.
         device: kind of device, such as `cpu`.
-        packages: whose code decides; `moevae` if none is given.
+        packages: packages whose source code counts; the default is `moevae`.
     """
     code = identity.of_code(*(packages or ("moevae",)))
     return {
@@ -68,7 +70,13 @@ def origin(data: DataIdentity, device: str, *packages: str) -> dict[str, str]:
 
 
 def snapshot_path(folder: Path, configs: Sequence[RunConfig], origin: Mapping[str, str]) -> Path:
-    """Return where the snapshot of these runs, in this order and of this origin, stands in a folder."""
+    """Return the path of a snapshot.
+
+    Args:
+        folder: folder of the snapshots.
+        configs: one per run; their order counts.
+        origin: what determines the numbers, from `origin`.
+    """
     return folder / f"{_stem(configs)}-{_hash(json.dumps(origin, sort_keys=True))}.snapshot"
 
 
@@ -81,34 +89,57 @@ def train_with_snapshots(
     on_epoch: Callable[[EpochStats], None] | None = None,
     companion: StatefulCallback | None = None,
 ) -> FitResult:
-    """Train to the end, from the snapshot where there is a good one.
+    """Train a population to the end; continue from its snapshot if there is a valid one.
 
-    A snapshot of the same runs and another origin is told by a warning, and stays.
-
-    The snapshot stays when training ends: what is made of the runs must be safe before it goes.
+    A snapshot of the same runs with another origin causes a warning and is kept. The snapshot is also kept
+    when training ends, until the caller has saved the results; see `remove`.
 
     Args:
-        training: the population at its beginning.
-        folder: of snapshots; None keeps none.
-        origin: of the numbers, as `origin` returns it.
-        seconds: an epoch that ends this long after the last snapshot, or the start, leaves a new one.
+        training: the initialized population.
+        folder: folder of the snapshots; None writes none.
+        origin: what determines the numbers, from `origin`.
+        seconds: least time between two snapshots, in seconds.
         on_epoch: called after each epoch.
-        companion: kept and restored with the weights.
+        companion: saved and restored with the population.
+
+    Returns:
+        The trained population.
     """
-    path = snapshot_path(folder, training.configs, origin) if folder else None
-    if path and path.exists():
-        _resume(path, training, origin, companion)
-    elif path:
-        _tell_of_others(path, training.configs, origin)
-    kept = time.perf_counter()
-    while not training.done:
-        progress = training.epoch()
-        if on_epoch:
-            on_epoch(progress)
-        if path and not training.done and time.perf_counter() - kept >= seconds:
-            _keep(path, training, origin, companion)
-            kept = time.perf_counter()
-    return training.result()
+    file = None
+    if folder:
+        file = SnapshotFile(snapshot_path(folder, training.configs, origin), origin, seconds, companion)
+    return train(training, snapshots=file, on_epoch=on_epoch)
+
+
+class SnapshotFile:
+    """The snapshot of one population; it is written at the end of an epoch if enough time has passed.
+
+    Args:
+        path: the file.
+        origin: what determines the numbers, from `origin`.
+        seconds: least time between two snapshots, in seconds.
+        companion: saved and restored with the population; None saves the population only.
+    """
+
+    def __init__(
+        self, path: Path, origin: Mapping[str, str], seconds: float, companion: StatefulCallback | None
+    ) -> None:
+        self.path, self.origin, self.seconds, self.companion = path, origin, seconds, companion
+        self._saved = time.perf_counter()
+
+    def restore(self, trainer: Trainer | Population) -> None:
+        """Restore the population from the file, or warn about other snapshots of the same runs."""
+        if self.path.exists():
+            _resume(self.path, trainer, self.origin, self.companion)
+        else:
+            _warn_about_others(self.path, trainer.configs, self.origin)
+        self._saved = time.perf_counter()
+
+    def save(self, trainer: Trainer | Population) -> None:
+        """Write the file if the last snapshot is old enough."""
+        if time.perf_counter() - self._saved >= self.seconds:
+            _save(self.path, trainer, self.origin, self.companion)
+            self._saved = time.perf_counter()
 
 
 def write(
@@ -118,7 +149,18 @@ def write(
     plain: Any,
     origin: Mapping[str, str] | None = None,
 ) -> None:
-    """Write tensors and plain data (JSON) of these configurations, whole or not at all."""
+    """Write a snapshot, atomically.
+
+    Args:
+        path: the file.
+        configs: one per run.
+        tensors: tensors by name.
+        plain: plain data that JSON can represent.
+        origin: what determines the numbers, from `origin`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     head = {
         "format": FORMAT,
         "runs": json.dumps(_names(configs)),
@@ -132,37 +174,41 @@ def write(
 def read(
     path: Path, configs: Sequence[RunConfig], origin: Mapping[str, str] | None = None
 ) -> tuple[dict[str, Tensor], Any]:
-    """Return the tensors and the plain data written for these configurations.
+    """Read a snapshot.
 
     Args:
-        path: the snapshot.
-        configs: whose it has to be.
-        origin: that it has to have; None accepts any.
+        path: the file.
+        configs: the configurations that the snapshot must have.
+        origin: the origin that the snapshot must have; None accepts any.
+
+    Returns:
+        The tensors by name, and the plain data.
 
     Raises:
-        CheckpointError: no such file, torn, bits flipped, or of other configurations, data or code.
+        CheckpointError: the file is missing, truncated or modified, or has other configurations or another
+            origin.
     """
     with parsing(f"{path}: cannot be read", CheckpointError):
         whole = content.read(path, content.available_memory() // 3)
     digest, body = whole[:_DIGEST], whole[_DIGEST:]
     if hashlib.sha256(body).digest() != digest:
-        raise CheckpointError(f"{path}: its checksum does not fit: torn or changed")
+        raise CheckpointError(f"{path}: checksum mismatch: the file is truncated or modified")
     with parsing(f"{path}: not a snapshot of this version", CheckpointError):
         tensors, head = from_bytes(body), _head(body)
         runs, plain = content.parse_json(head["runs"]), content.parse_json(head["plain"])
     if head.get("format") != FORMAT or runs != _names(configs):
-        raise CheckpointError(f"{path}: a snapshot of other runs")
+        raise CheckpointError(f"{path}: snapshot of other runs")
     if origin is not None and (found := _unlike(content.parse_json(head["origin"]), origin)):
-        raise CheckpointError(f"{path}: a snapshot of {found}")
+        raise CheckpointError(f"{path}: snapshot with {found}")
     return tensors, plain
 
 
 def remove(folder: Path, done: Collection[str]) -> None:
-    """Remove the snapshots whose runs are all done, and the folder where that leaves it empty.
+    """Remove the snapshots whose runs are all done, and the folder if it is then empty.
 
     Args:
-        folder: of the snapshots; any other file in it stays.
-        done: fingerprints of runs.
+        folder: folder of the snapshots; other files are kept.
+        done: fingerprints of the runs that are done.
     """
     for path in folder.glob("*.snapshot"):
         runs = _runs(path)
@@ -172,7 +218,7 @@ def remove(folder: Path, done: Collection[str]) -> None:
 
 
 def _runs(path: Path) -> list[str]:
-    """Return the fingerprints of a snapshot's runs, by its head alone; none where it is no snapshot."""
+    """Return the fingerprints of the runs of a snapshot from its header; none if it is not a snapshot."""
     try:
         if path.is_symlink() or not path.is_file():
             return []
@@ -183,21 +229,25 @@ def _runs(path: Path) -> list[str]:
         return []
 
 
-def _keep(
+def _save(
     path: Path, training: Trainer | Population, origin: Mapping[str, str], companion: StatefulCallback | None
 ) -> None:
+    """Write the state of a population and of its companion; a failure causes a warning only."""
     tensors, plain = training.state()
     more, beside = companion.state() if companion else ({}, None)
     tensors |= {f"{_COMPANION}{name}": value for name, value in more.items()}
     try:
         write(path, training.configs, tensors, {"training": plain, "companion": beside}, origin)
     except OSError as error:
-        warnings.warn(f"{path}: not written ({error.strerror}); training goes on without it", stacklevel=3)
+        warnings.warn(
+            f"{path}: cannot write the snapshot ({error.strerror}); training continues", stacklevel=5
+        )
 
 
 def _resume(
     path: Path, training: Trainer | Population, origin: Mapping[str, str], companion: StatefulCallback | None
 ) -> None:
+    """Restore a population and its companion; an invalid snapshot causes a warning and changes nothing."""
     try:
         tensors, plain = read(path, training.configs, origin)
         names = [name for name in tensors if name.startswith(_COMPANION)]
@@ -209,7 +259,7 @@ def _resume(
             with parsing(f"{path}: not a snapshot of this version", CheckpointError):
                 companion.restore(more, beside)
     except CheckpointError as error:
-        warnings.warn(f"{error}; its runs start anew", stacklevel=3)
+        warnings.warn(f"{error}; training starts from epoch 1", stacklevel=5)
         return
     training.restore(tensors, own)
 
@@ -221,31 +271,32 @@ def _check(path: Path, training: Trainer | Population, tensors: dict[str, Tensor
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def _tell_of_others(path: Path, configs: Sequence[RunConfig], origin: Mapping[str, str]) -> None:
-    """Warn of snapshots of the same runs whose training was on other data, or by other code."""
+def _warn_about_others(path: Path, configs: Sequence[RunConfig], origin: Mapping[str, str]) -> None:
+    """Warn about snapshots of the same runs that have another origin."""
     for other in sorted(path.parent.glob(f"{_stem(configs)}*.snapshot")):
         try:
             head = _head_of(other)
             reason = _unlike(content.parse_json(head["origin"]), origin)
         except (OSError, ValueError, KeyError, AttributeError):
-            reason = "another version"
+            reason = "the format of another version"
         warnings.warn(
-            f"{other} is a snapshot of {reason}: its runs start again from epoch 1, and the file stays; "
-            "restore what it was trained with to continue it, or delete it",
-            stacklevel=4,
+            f"{other}: snapshot with {reason}; training starts from epoch 1 and keeps this file. "
+            "To continue from it, restore what it was trained with; otherwise delete it",
+            stacklevel=5,
         )
 
 
 def _unlike(then: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Return how an origin differs, in words; nothing if it does not."""
+    """Return the differences of two origins as text; empty if there are none."""
     return ", ".join(
-        f"other {key} ({then.get(key, '')[:SHOWN] or 'none'} then, {now[key][:SHOWN] or 'none'} now)"
+        f"different {key} ({then.get(key, '')[:SHOWN] or 'none'} then, {now[key][:SHOWN] or 'none'} now)"
         for key in now
         if then.get(key, "") != now[key]
     )
 
 
 def _stem(configs: Sequence[RunConfig]) -> str:
+    """Return the part of a file name that the configurations determine."""
     return _hash("-".join(_names(configs)))
 
 
@@ -254,17 +305,18 @@ def _hash(text: str) -> str:
 
 
 def _names(configs: Sequence[RunConfig]) -> list[str]:
+    """Return the fingerprints of the configurations."""
     return [fingerprint(config) for config in configs]
 
 
 def _head(body: bytes) -> dict[str, str]:
-    """Return a safetensors file's metadata: a length, 8 bytes, and JSON (the format's specification)."""
+    """Return the metadata of a safetensors file, which begins with a length of 8 bytes and JSON."""
     length = int.from_bytes(body[:8], "little")
     return content.parse_json(body[8 : 8 + length]).get("__metadata__", {})
 
 
 def _head_of(path: Path) -> dict[str, str]:
-    """Return the metadata of a snapshot's file, without its tensors."""
+    """Return the metadata of a snapshot without reading its tensors."""
     with path.open("rb") as file:
         length = file.read(_DIGEST + 8)[_DIGEST:]
         return _head(length + file.read(min(int.from_bytes(length, "little"), _LONGEST)))

@@ -1,14 +1,17 @@
-"""Training of a population: runs of one shape, side by side, each with its own streams and scalars."""
+"""The trainer: the state of a population in training, and one step of it.
+
+A population is a set of runs with the same shapes. The runs train together; each has its own random streams
+and scalar settings. `moevae.training.fit` contains the loop.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any
+from dataclasses import asdict, replace
+from typing import Any
 
 import torch
-from pydantic import Field, TypeAdapter
 from torch import Tensor
 
 from moevae.config.schema import RunConfig, population_key
@@ -26,58 +29,28 @@ from moevae.training.adam import Adam
 from moevae.training.batches import Batch, Batches
 from moevae.training.mixed_precision import MasterWeights
 from moevae.training.pruning import kept_experts, scheduled_experts
+from moevae.training.results import EpochStats, FitResult, Losses, TrainingFailure
 from moevae.training.schedules import learning_rate as learning_rate_at
 from moevae.training.schedules import temperatures
-from moevae.utils import content, devices
+from moevae.training.state import check_origins, check_progress, group_tensors, same_layout
+from moevae.utils import devices
 from moevae.utils.rng import RunGenerators, generator
 
 
-@dataclass(frozen=True)
-class TrainingFailure:
-    """Where a run's loss stopped being a number; epoch and step count from 1, steps over all epochs."""
-
-    epoch: int
-    step: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class EpochStats:
-    """What `fit` tells at the end of an epoch."""
-
-    epoch: int
-    """Counts from 1."""
-    epochs: int
-    model: Mixture
-    losses: list[float]
-    """Mean objective of the epoch, one a run, nats per image; NaN for a failed run."""
-    gate_losses: list[float]
-    """Likewise of the part that the gate learns by: all of the objective where experts steer the gate."""
-    temperatures: list[float]
-    """At the end of the epoch, one a run."""
-    failures: list[TrainingFailure | None]
-    origins: Tensor
-    """Which of the experts at the start of training each one is, [R, K]: others were pruned."""
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """A trained population."""
-
-    model: Mixture
-    configs: tuple[RunConfig, ...]
-    failures: list[TrainingFailure | None]
-    """One a run; None where the run ended well."""
-    seconds: float
-    """Wall time of the training steps of all runs, evaluation left out."""
-    images_per_second: float
-    """Training images of all runs together, per second."""
-    origins: Tensor
-    """Which of the experts at the start of training each one is, [R, K]: others were pruned."""
-
-
 class Trainer:
-    """A population on its way: advances by epochs. Of the images, only the training split is looked at."""
+    """Train a population epoch by epoch.
+
+    Args:
+        configs: one per run; they may differ in `moevae.config.schema.PER_RUN` only.
+        images: the data set; training reads its training split only.
+        device: where to train.
+        assignments: expert of each training image, [R, N] int64. It replaces the gate, which is then not
+            trained. None trains the gate.
+
+    Raises:
+        ConfigError: there is no configuration, their shapes differ, or the device has too little memory.
+        ValueError: the assignments have another shape or invalid values.
+    """
 
     def __init__(
         self,
@@ -106,7 +79,7 @@ class Trainer:
         self.latent = RunGenerators(seeds, "latent noise", device)
         self.choice = RunGenerators(seeds, "choice of experts", device)
         self.consistency = ConsistencyLoss(configs, images.train, images.size, device)
-        self._take(self.model)
+        self._set_model(self.model)
         self.epochs = configs[0].train.epochs
         self.epochs_done = 0
         self.seconds = 0.0
@@ -114,18 +87,18 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """Whether all epochs are trained, or no run is left to train."""
+        """Whether all epochs are done, or all runs have failed."""
         return self.epochs_done == self.epochs or all(self.failures)
 
     def epoch(self) -> EpochStats:
-        """Train one epoch and tell how it went."""
+        """Train one epoch, prune experts if that is scheduled, and return the statistics."""
         start = time.perf_counter()
         first = self.epochs_done * self.batches.steps
-        losses, of_gate = torch.zeros(2, self.batches.steps, len(self.configs), device=self.device)
-        self.working.refresh()  # the kept weights may have been restored, or changed by a listener
+        losses, gate_losses = torch.zeros(2, self.batches.steps, len(self.configs), device=self.device)
+        self.working.refresh()  # a restore or a callback may have changed the master weights
         for index, batch in enumerate(self.batches.epoch()):
             found = self.step(first + index, batch)
-            losses[index], of_gate[index] = found.total, found.gate
+            losses[index], gate_losses[index] = found.total, found.gate
         devices.synchronize(self.device)
         self.seconds += time.perf_counter() - start
         self.epochs_done += 1
@@ -136,20 +109,24 @@ class Trainer:
             epochs=self.epochs,
             model=self.model,
             losses=_means(losses),
-            gate_losses=_means(of_gate),
+            gate_losses=_means(gate_losses),
             temperatures=self._temperatures(first + self.batches.steps - 1, self.model).tolist(),
             failures=list(self.failures),
             origins=self.origins,
         )
 
     def result(self) -> FitResult:
-        """Return the population as it stands."""
+        """Return the population in its current state."""
         seen = self.epochs_done * self.batches.steps * self.batches.size * len(self.configs)
         speed = seen / self.seconds if self.seconds else 0.0
         return FitResult(self.model, self.configs, list(self.failures), self.seconds, speed, self.origins)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return all that the next epochs depend on: tensors by name, and plain data for JSON."""
+        """Return everything that the remaining epochs depend on.
+
+        Returns:
+            Tensors by name, and plain data that JSON can represent.
+        """
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
         if self.configs[0].train.extra_experts:
@@ -159,76 +136,62 @@ class Trainer:
         return tensors, {"epochs_done": self.epochs_done, "seconds": self.seconds, "failures": failures}
 
     def restore(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
-        """Go on from a `state` of the same configurations: the rest is bitwise what it would have been.
+        """Restore a `state` of the same configurations.
+
+        Training then continues bitwise as it would have without the interruption.
+
+        Args:
+            tensors: tensors of the state, by name.
+            plain: plain data of the state.
 
         Raises:
-            CheckpointError: the state is another version's; nothing is changed.
+            CheckpointError: the state belongs to another version. The trainer is unchanged.
         """
         self.check(tensors, plain)
-        parts = _parts(tensors)
+        groups = group_tensors(tensors)
         if "origins" in tensors:
-            self._take(self._model_with(tensors["origins"]))
+            self._set_model(self._model_with(tensors["origins"]))
             self.origins = tensors["origins"]
-        self.model.load_state_dict(parts["model"])
-        self.optimizer.restore(parts["optimizer"])
+        self.model.load_state_dict(groups["model"])
+        self.optimizer.restore(groups["optimizer"])
         for name, stream in self._streams().items():
-            stream.restore(parts["stream"][name])
+            stream.restore(groups["stream"][name])
         self.epochs_done, self.seconds = plain["epochs_done"], plain["seconds"]
         self.failures = [TrainingFailure(**failure) if failure else None for failure in plain["failures"]]
 
     def check(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
-        """Look whether these can be a `state` of the same configurations. Changes nothing.
+        """Check whether `restore` would accept a state, without changing anything.
 
         Raises:
-            CheckpointError: they are another version's.
+            CheckpointError: the state belongs to another version or to other configurations.
         """
-        parts, streams = _parts(tensors), self._streams()
-        if parts["stream"].keys() != streams.keys():
-            raise CheckpointError("a snapshot whose random streams are those of another version")
-        extra = {"origins"} if self.configs[0].train.extra_experts else set()
-        if parts.keys() != {"model", "optimizer", "stream"} | extra:
-            raise CheckpointError("a snapshot whose tensors are those of another version")
-        model = self._model_with(tensors["origins"]) if extra else self.model
-        own, there = model.state_dict(), parts["model"]
-        alike = own.keys() == there.keys() and all(
-            (value.shape, value.dtype) == (there[name].shape, there[name].dtype)
-            for name, value in own.items()
-        )
+        groups, streams = group_tensors(tensors), self._streams()
+        if groups["stream"].keys() != streams.keys():
+            raise CheckpointError("random streams of another version")
+        pruned = {"origins"} if self.configs[0].train.extra_experts else set()
+        if groups.keys() != {"model", "optimizer", "stream"} | pruned:
+            raise CheckpointError("tensors of another version")
+        model = self._model_with(tensors["origins"]) if pruned else self.model
         if not (
-            alike
-            and Adam(model.parameters()).fits(parts["optimizer"])
-            and all(stream.fits(parts["stream"][name]) for name, stream in streams.items())
+            same_layout(model.state_dict(), groups["model"])
+            and Adam(model.parameters()).fits(groups["optimizer"])
+            and all(stream.fits(groups["stream"][name]) for name, stream in streams.items())
         ):
-            raise CheckpointError("a snapshot whose tensors are those of another version")
-        with content.parsing("a snapshot whose progress is that of another version", CheckpointError):
-            reached = _REACHED.validate_python(plain)
-            if reached.epochs_done > self.epochs or len(reached.failures) != len(self.configs):
-                raise ValueError(f"{reached.epochs_done} epochs of {len(reached.failures)} runs")
+            raise CheckpointError("tensors of another version")
+        check_progress(plain, self.epochs, len(self.configs))
 
     def _model_with(self, origins: Tensor) -> Mixture:
-        """Return a model of these experts of those at the start, [R, K].
+        """Return a copy of the model with the given experts; origins [R, K].
 
         Raises:
-            CheckpointError: there are no such experts.
+            CheckpointError: the indices are invalid.
         """
-        runs, first = self.origins.shape
-        wanted, ordered = (
-            self.configs[0].model.num_experts,
-            origins.sort(1).values if origins.ndim == 2 else origins,
-        )
-        if not (
-            origins.dtype == torch.int64
-            and origins.ndim == 2
-            and len(origins) == runs
-            and wanted <= origins.shape[1] <= first
-            and int(ordered.min()) >= 0
-            and int(ordered.max()) < first
-            and bool((ordered.diff() > 0).all())
-        ):
-            raise CheckpointError("a snapshot of experts that are not there")
+        runs, most = self.origins.shape
+        check_origins(origins, runs, most, self.configs[0].model.num_experts)
         return self.model.keep_experts(origins.to(self.device))
 
     def _streams(self) -> dict[str, RunGenerators]:
+        """Return the random streams of training by their names in a state."""
         return {
             "order": self.batches.order,
             "binarization": self.batches.threshold,
@@ -240,12 +203,20 @@ class Trainer:
         }
 
     def step(self, index: int, batch: Batch) -> Losses:
-        """Train on one batch and return the losses; `index` counts from 0 over all epochs."""
+        """Train on one batch.
+
+        Args:
+            index: number of the step, from 0, over all epochs.
+            batch: one batch of images for each run.
+
+        Returns:
+            The losses before the step.
+        """
         progress, train = self._progress(index), self.configs[0].train
         if self.working.model.experts.deformation is not None:
             self.working.model.experts.deformation.activate(progress, train.deformation_starts)
         temperature = self._temperatures(index, self.working.model)
-        # A gate that assignments stand in for stays as it was.
+        # With assignments the gate is not trained, so its running statistics must not change.
         with batch_statistics(self.working.model, update=self.assignments is None):
             terms = self._terms(temperature, batch)
         random = self.configs[0].routing.kind == "gumbel"
@@ -270,6 +241,7 @@ class Trainer:
         )
 
     def _terms(self, temperature: Tensor, batch: Batch) -> MixtureTerms:
+        """Return the terms of the objective for a batch, of all experts or of sampled experts only."""
         model, routing, size = self.model, self.configs[0].routing, self.batches.size
         draws, bound = size * self.configs[0].train.num_samples, self.configs[0].objective.bound
         if routing.kind == "top-k" and self.assignments is None:
@@ -283,11 +255,11 @@ class Trainer:
         return terms.assigned(self.assignments.gather(1, batch.rows))
 
     def _consistency_loss(self, temperature: Tensor, batch: Batch, terms: MixtureTerms) -> Tensor:
-        """Return the weighted smoothness loss of each run, [R]; a gate that is not trained has none."""
+        """Return the weighted consistency loss of the gate, [R]; zero if the gate is not trained."""
         if self.consistency.name == "none" or self.assignments is not None:
             return torch.zeros_like(self.consistency.weight)
         model = self.working.model
-        # Changed images are looked at once more: they must not move the running statistics.
+        # The consistency loss evaluates the gate again; this must not update the running statistics.
         with batch_statistics(model, update=False):
             return self.consistency(
                 lambda images: gate_log_probs(model.gate(images), temperature),
@@ -298,13 +270,15 @@ class Trainer:
             )
 
     def _temperatures(self, step: int, model: Mixture) -> Tensor:
+        """Return the gate temperature of each run at a step, [R]."""
         return temperatures(self.configs, self._progress(step), model.gate)
 
     def _progress(self, step: int) -> float:
+        """Return the fraction of training at a step: 0 at the first step and 1 at the last."""
         return step / max(1, self.epochs * self.batches.steps - 1)
 
-    def _take(self, model: Mixture) -> None:
-        """Train that model from here on; the optimizer begins anew."""
+    def _set_model(self, model: Mixture) -> None:
+        """Train the given model from now on, with a new optimizer."""
         self.model = model
         self.working = MasterWeights(model, self.configs[0].train.precision)
         deformation = model.experts.deformation
@@ -314,7 +288,7 @@ class Trainer:
 
     @torch.no_grad()
     def _start_templates(self, images: Images) -> None:
-        """Start the templates of deformable experts from training images, smoothed."""
+        """Initialize the templates of deformable experts with blurred training images."""
         deformation = self.model.experts.deformation
         if deformation is None:
             return
@@ -328,7 +302,7 @@ class Trainer:
         deformation.start_from(templates.view(*rows.shape, -1).to(self.device))
 
     def _prune(self) -> None:
-        """Drop extra experts as scheduled, and what the optimizer knows of them."""
+        """Remove the experts whose removal is due, and their moments in the optimizer."""
         count = scheduled_experts(self.configs[0], self.epochs_done / self.epochs)
         if count >= self.model.config.num_experts:
             return
@@ -339,12 +313,12 @@ class Trainer:
             kind: select_experts(self.model, values, kept) if kind != "step" else values
             for kind, values in moments.items()
         }
-        self._take(self.model.keep_experts(kept))
+        self._set_model(self.model.keep_experts(kept))
         self.optimizer.set_moments(names, selected)
         self.origins = self.origins.gather(1, kept.cpu())
 
     def _note_failures(self, losses: Tensor, first: int) -> None:
-        """Write down the first step whose loss is not finite, for runs that had not failed yet."""
+        """Record the first step with a loss that is not finite, for runs that have not failed before."""
         bad = ~losses.isfinite()  # [steps, R]
         for run in bad.any(0).nonzero().flatten().tolist():
             if self.failures[run] is None:
@@ -353,57 +327,32 @@ class Trainer:
                 self.failures[run] = TrainingFailure(self.epochs_done, first + index + 1, reason)
 
 
-def _parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Return the tensors of a state by the part of training that they are of."""
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "stream": {}}
-    for name, value in tensors.items():
-        part, _, rest = name.partition(".")
-        parts.setdefault(part, {})[rest] = value
-    return parts
-
-
-@dataclass(frozen=True)
-class _Reached:
-    """How far training is, as a state tells it in plain data."""
-
-    epochs_done: Annotated[int, Field(ge=0)]
-    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    failures: list[TrainingFailure | None]
-
-
-_REACHED = TypeAdapter(_Reached)
-
-
-@dataclass(frozen=True)
-class Losses:
-    """Of one step, in nats per image."""
-
-    total: Tensor  # the objective and the weighted smoothness, [R]
-    gate: Tensor  # the part that the gate learns by, [R]: all of it where experts steer the gate
-
-
 def _means(losses: Tensor) -> list[float]:
-    """Return the mean of each run over the steps; losses [steps, R]."""
-    # Run by run in memory: a mean over columns would round by the number of runs.
+    """Return the mean over the steps, one per run; losses [steps, R]."""
+    # Contiguous by run: the rounding of a mean over columns would depend on the number of runs.
     return losses.T.contiguous().mean(1).tolist()
 
 
 def check_population(configs: Sequence[RunConfig]) -> None:
-    """Look that these configurations can train together.
+    """Check that configurations can train as one population.
+
+    Args:
+        configs: one per run.
 
     Raises:
-        ConfigError: there is none, or they have different shapes.
+        ConfigError: there is no configuration, or their shapes differ.
     """
     if not configs:
         raise ConfigError("a population needs at least one configuration")
     if len({population_key(config) for config in configs}) > 1:
         raise ConfigError(
-            "the configurations of a population may differ in seed, weights, prior and temperature only"
+            "the configurations of a population may differ only in seed, weights, prior and temperature"
         )
 
 
 def _check_assignments(assignments: Tensor, shape: tuple[int, int], experts: int) -> None:
+    """Check the shape and the values of assignments, [R, N]."""
     if tuple(assignments.shape) != shape:
-        raise ValueError(f"assignments [R, N] are {tuple(assignments.shape)}, right would be {shape}")
+        raise ValueError(f"assignments [R, N] have shape {tuple(assignments.shape)}; expected {shape}")
     if assignments.min() < 0 or assignments.max() >= experts:
-        raise ValueError(f"assignments must lie in 0..{experts - 1}")
+        raise ValueError(f"assignments contain values outside 0..{experts - 1}")

@@ -1,4 +1,4 @@
-"""Content of files that anybody may have written: regular files only, of bounded size, parsed or refused."""
+"""Safe reading of untrusted files: regular files only, of bounded size, with errors as one line."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from moevae.errors import MoevaeError
 
 try:
     import resource
-except ImportError:  # Windows has no limits to ask for
+except ImportError:  # Windows has no resource limits
     resource = None  # type: ignore[assignment]
 
 LIMIT = 16 << 20
-"""Bytes of a text file, such as a record: the largest that was ever written has 40 kB."""
+"""Largest text file, such as a record, in bytes; records have up to about 40 kB."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file to read. A pipe or a device, which might never end, is refused.
+    """Open a regular file for reading; pipes and devices, which may be endless, are refused.
 
     Raises:
-        OSError: it cannot be opened.
-        ValueError: it is not a regular file.
+        OSError: the file cannot be opened.
+        ValueError: the path is not a regular file.
     """
-    # A pipe that nobody writes to would block already in `open`.
+    # Without O_NONBLOCK, `open` blocks on a pipe without a writer.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -42,9 +42,13 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 def read(path: Path, limit: int = LIMIT) -> bytes:
     """Return the content of a regular file.
 
+    Args:
+        path: the file.
+        limit: largest size, in bytes.
+
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is not a regular file, or has more bytes than the limit.
+        OSError: the file cannot be read.
+        ValueError: the path is not a regular file, or the file is larger than the limit.
     """
     with opened(path) as file:
         content = file.read(limit + 1)
@@ -54,22 +58,22 @@ def read(path: Path, limit: int = LIMIT) -> bytes:
 
 
 def parse_json(content: bytes | str) -> Any:
-    """Return JSON, or what Python makes of NaN and infinity, as plain data.
+    """Parse JSON; NaN and infinity are allowed.
 
     Raises:
-        ValueError: not JSON, or nested without end.
+        ValueError: the content is not JSON, or nested too deeply.
     """
     return from_json(content)
 
 
 @contextmanager
 def parsing(what: str, error: type[MoevaeError], *, but: type[Exception] = MoevaeError) -> Iterator[None]:
-    """Turn whatever a parser raises into one line: a library may fail in any way on a hostile file.
+    """Convert any exception of a parser to an error with one line; on bad files, libraries may raise any.
 
     Args:
-        what: is being read, and what was expected; begins the line.
-        error: to raise.
-        but: what goes through as it is, as our own errors do.
+        what: start of the message: what is read, and what was expected.
+        error: type of the error to raise.
+        but: type of exceptions that pass unchanged, like the errors of `moevae`.
     """
     try:
         yield
@@ -82,7 +86,7 @@ def parsing(what: str, error: type[MoevaeError], *, but: type[Exception] = Moeva
 
 
 def reason(fault: Exception) -> str:
-    """Return an exception's message in one line of readable length; of a model's complaints, the first."""
+    """Return the message of an exception in one short line; of validation errors, the first one."""
     if isinstance(fault, ValidationError):
         first = fault.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
@@ -96,14 +100,17 @@ def reason(fault: Exception) -> str:
 
 
 def shortened(text: str, length: int = 200) -> str:
-    """Return the text, its middle left out where it is longer; what cannot be printed is escaped."""
+    """Return a text without its middle part if it is longer than `length`.
+
+    Characters that cannot be encoded are escaped.
+    """
     text = text.encode("utf-8", "backslashreplace").decode()
     half = (length - 5) // 2
     return text if len(text) <= length else f"{text[:half]} ... {text[-half:]}"
 
 
 def available_memory() -> int:
-    """Return the bytes that this process can still take: of the machine, within its own limit."""
+    """Return the memory that this process can still allocate, in bytes."""
     free = int(psutil.virtual_memory().available)
     if resource is None:
         return free

@@ -1,4 +1,4 @@
-"""Where the work is done: choosing a device, preparing it, and describing it for the record."""
+"""Devices: their choice, preparation, memory, energy and description."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ _POWER = Path("/sys/class/powercap")
 
 
 def available() -> list[torch.device]:
-    """Return the devices of this machine, the one that `auto` takes first."""
+    """Return the devices of this machine; the first one is the choice of `auto`."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return [torch.device(kind) for kind in there if there[kind]]
 
 
 def resolve(name: str) -> torch.device:
-    """Return the device of that name; `auto` takes the first accelerator there is.
+    """Return the device with the given name.
+
+    Args:
+        name: `auto`, which chooses an accelerator if there is one, or the name of a torch device.
 
     Raises:
         ConfigError: this machine has no such device.
@@ -36,12 +39,12 @@ def resolve(name: str) -> torch.device:
         return here[0]
     if not _there(name):
         names = ", ".join(device.type for device in here)
-        raise ConfigError(f"device {name!r}: not on this machine, which has {names}")
+        raise ConfigError(f"device {name!r} is not available; expected one of: {names}")
     return torch.device(name)
 
 
 def _there(name: str) -> bool:
-    """Return whether this machine has the device, number and all."""
+    """Return whether this machine has the device with its index."""
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -51,7 +54,13 @@ def _there(name: str) -> bool:
 
 
 def prepare(threads: int | None = None) -> None:
-    """Make arithmetic on this process's CPU fast and steady: no denormals, that many threads."""
+    """Set up fast and reproducible arithmetic on the CPU, for this process.
+
+    Denormal numbers are flushed to zero, and freed memory is kept.
+
+    Args:
+        threads: number of threads; None keeps the current number.
+    """
     torch.set_flush_denormal(True)
     _keep_freed_memory()
     if threads is not None and threads != torch.get_num_threads():
@@ -60,7 +69,7 @@ def prepare(threads: int | None = None) -> None:
 
 @functools.cache
 def _keep_freed_memory() -> None:
-    """Tell glibc to keep large freed blocks: giving them back cost a training step up to a fifth."""
+    """Let glibc keep large freed blocks; returning them costs up to a fifth of a training step."""
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
@@ -68,12 +77,12 @@ def _keep_freed_memory() -> None:
 
 
 def sent(values: Sequence[float], device: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """Return numbers as a tensor on a device, [N], without waiting for the work that the device has yet."""
+    """Return numbers as a tensor on a device, [N], without waiting for pending work of the device."""
     return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given, so that a clock can be read."""
+    """Wait until the device has finished its pending work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -81,16 +90,17 @@ def synchronize(device: torch.device) -> None:
 
 
 def memory(device: torch.device) -> int:
-    """Return the bytes of memory that a device has, in use or not."""
+    """Return the total memory of a device, in bytes."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     return psutil.virtual_memory().total
 
 
 def energy(device: torch.device) -> float | None:
-    """Return the device's energy counter in joules, from an arbitrary zero; None where it has none to read.
+    """Return the energy counter of a device, in joules with an arbitrary zero; None if it cannot be read.
 
-    GPUs: NVML, where its Python package is installed. CPUs: RAPL, whose counters Linux lets root read.
+    For a GPU, NVML is read if its Python package is installed. For a CPU, the counters of RAPL are read;
+    Linux allows this to root only.
     """
     if device.type == "cuda":
         return _gpu_energy(device)
@@ -102,6 +112,7 @@ def energy(device: torch.device) -> float | None:
 
 
 def _gpu_energy(device: torch.device) -> float | None:
+    """Return the energy counter of a GPU, in joules; None if it cannot be read."""
     try:
         import pynvml
     except ImportError:
@@ -115,7 +126,15 @@ def _gpu_energy(device: torch.device) -> float | None:
 
 
 def describe(device: torch.device, precision: str = "float32") -> dict[str, str | int | float]:
-    """Return what a record says of the hardware, and of the precision that was computed in; memory in GiB."""
+    """Describe the hardware for a record.
+
+    Args:
+        device: the device that was used.
+        precision: the floating-point type that was used.
+
+    Returns:
+        Names and values; memory in GiB.
+    """
     return {
         "device": device.type,
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
@@ -127,6 +146,7 @@ def describe(device: torch.device, precision: str = "float32") -> dict[str, str 
 
 
 def _processor() -> str:
+    """Return the name of the CPU."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

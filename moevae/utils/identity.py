@@ -1,4 +1,4 @@
-"""What data and code are, by their content: digests that do not change with a path, a name or a commit."""
+"""Identity of data and code by their content; paths, names and commits do not affect it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pathlib import Path
 import numpy as np
 
 SHOWN = 12
-"""Digits of a digest that a message shows."""
+"""Number of digits of a digest in messages."""
 
 
 @dataclass(frozen=True)
 class DataIdentity:
-    """The images and the labels of a data set, whole and before splitting. What is not known is None."""
+    """Identity of the images and labels of a data set before splitting; None stands for unknown."""
 
     images: str
     """SHA-256 of all pixels."""
     labels: str | None = None
-    """SHA-256 of all labels and the names of the classes; empty where there are no labels."""
+    """SHA-256 of all labels and of the names of the classes; empty if there are no labels."""
     size: tuple[int, int] | None = None
-    """Height and width of an image, pixels."""
+    """Height and width of an image, in pixels."""
 
 
 @dataclass(frozen=True)
 class CodeIdentity:
-    """The code that decides numbers."""
+    """Identity of the code that determines the numbers."""
 
     source: str
     """SHA-256 of the Python files."""
@@ -41,7 +41,13 @@ class CodeIdentity:
 def differences(
     one: DataIdentity, other: DataIdentity, words: tuple[str, str] = ("then", "now")
 ) -> list[str]:
-    """Return how two data sets differ, in words; what one of them does not know is compatible."""
+    """Describe the differences of two data sets; an unknown part differs from nothing.
+
+    Args:
+        one: the first data set.
+        other: the second data set.
+        words: labels of the two in the descriptions.
+    """
     found = []
     if one.images != other.images:
         found.append(_pair("images", one.images, other.images, words))
@@ -55,13 +61,13 @@ def differences(
 def code_differences(
     one: CodeIdentity, other: CodeIdentity, words: tuple[str, str] = ("then", "now")
 ) -> list[str]:
-    """Return how two codes differ, in words."""
+    """Describe the differences of two identities of code; arguments as for `differences`."""
     pairs = {"source code": (one.source, other.source), "torch": (one.torch, other.torch)}
     return [_pair(key, *pair, words) for key, pair in pairs.items() if pair[0] != pair[1]]
 
 
 def merged(one: DataIdentity, other: DataIdentity) -> DataIdentity:
-    """Return what two compatible identities know together."""
+    """Return the union of two compatible identities."""
     labels = other.labels if one.labels is None else one.labels
     return DataIdentity(one.images, labels, one.size or other.size)
 
@@ -70,8 +76,8 @@ def of_labels(labels: np.ndarray, classes: Iterable[str]) -> str:
     """Return the SHA-256 of labels and class names.
 
     Args:
-        labels: indices into the classes, [N] int64, in official order.
-        classes: their names.
+        labels: indices into the classes in official order, [N] int64.
+        classes: names of the classes.
     """
     digest = hashlib.sha256("\0".join(classes).encode("utf-8", "surrogatepass"))
     digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
@@ -80,9 +86,9 @@ def of_labels(labels: np.ndarray, classes: Iterable[str]) -> str:
 
 @functools.cache
 def of_code(*packages: str) -> CodeIdentity:
-    """Return the identity of installed packages, as they were when this process first asked.
+    """Return the identity of installed packages; it is computed once per process.
 
-    Two installations with the same files are the same code, in a checkout, a wheel or a dirty tree.
+    Installations with the same files have the same identity, in a checkout, a wheel or a modified tree.
     """
     digest = hashlib.sha256()
     for package in packages:
@@ -92,7 +98,7 @@ def of_code(*packages: str) -> CodeIdentity:
 
 
 def _files(package: str) -> Iterator[tuple[str, Path]]:
-    """Yield the Python files of a package, by their names below it."""
+    """Yield the name and the path of each Python file of a package."""
     spec = importlib.util.find_spec(package)
     for folder in sorted((spec and spec.submodule_search_locations) or ()):
         for path in sorted(Path(folder).rglob("*.py")):

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writing of files, locks, and paths."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from moevae.errors import ConfigError
 
 try:
     import fcntl
-except ImportError:  # Windows, which does not remove a file that is open
+except ImportError:  # Windows does not remove an open file
     fcntl = None  # type: ignore[assignment]
 
 _TEMPORARY = ".moevae.tmp"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, never meets half of it; folders are made.
+    """Write a file atomically; readers and crashes never see a partial file. Missing folders are created.
+
+    Args:
+        path: the file.
+        content: its content.
 
     Raises:
-        OSError: it could not be written, and what was there before stays; `filename` says which file.
+        OSError: the file cannot be written; its `filename` is the path. The previous file is kept.
     """
-    # The name is short and unique: it fits beside a target of any length, and no other process has it.
+    # The name is short and unique: it is valid for a path of any length, and no other process uses it.
     temporary = path.with_name(f".{secrets.token_hex(8)}{_TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,9 +40,9 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
             if fcntl is None:
                 file.close()
-            temporary.replace(path)  # still locked, so that no sweep comes between
+            temporary.replace(path)  # still locked, so that `remove_temp_files` keeps it
     except OSError as error:
-        error.filename, error.filename2 = str(path), None  # a full disk names none, the temporary one puzzles
+        error.filename, error.filename2 = str(path), None  # instead of the temporary file, or none
         raise
     finally:
         with suppress(OSError):
@@ -46,31 +50,31 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def at_home(path: Path) -> Path:
-    """Return the path with `~` at its beginning made the user's own folder.
+    """Replace `~` at the beginning of a path by the home folder.
 
     Raises:
-        ConfigError: there is no such folder.
+        ConfigError: the home folder is unknown.
     """
     try:
         return path.expanduser()
     except RuntimeError:  # neither HOME nor an entry of this user, as in a container
-        raise ConfigError(f"{path}: the home folder is not known; expected a path without ~") from None
+        raise ConfigError(f"{path}: the home folder is unknown; expected a path without ~") from None
 
 
 def absent(folder: Path) -> list[Path]:
-    """Return the folder and its parents as far as they are not there, innermost first."""
+    """Return those of a folder and its parents that do not exist, innermost first."""
     return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove those of the folders that are empty, in this order."""
+    """Remove the empty ones among folders, in the given order."""
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
 
 
 def remove_temp_files(folder: Path) -> None:
-    """Remove the temporary files of `write_atomically` whose process was killed; those in use stay."""
+    """Remove the temporary files of `write_atomically` that killed processes left; keep those in use."""
     for path in folder.glob(f".{'?' * 16}{_TEMPORARY}"):
         with suppress(OSError), path.open("rb") as file:
             if _lock(file):
@@ -78,10 +82,10 @@ def remove_temp_files(folder: Path) -> None:
 
 
 def is_locked(file: BinaryIO) -> bool:
-    """Return whether somebody holds a lock on a file that is open for reading. Writes nothing."""
+    """Return whether a process holds a lock on a file that is open for reading, without writing to it."""
     try:
         if fcntl is None:
-            file.read(1)  # Windows refuses to read what is locked
+            file.read(1)  # Windows does not read a locked file
         else:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             fcntl.flock(file, fcntl.LOCK_UN)
@@ -91,7 +95,7 @@ def is_locked(file: BinaryIO) -> bool:
 
 
 def _lock(file: BinaryIO) -> bool:
-    """Lock a file until it is closed or its process ends; return whether nobody else has locked it."""
+    """Lock a file until it is closed; return False if another process has locked it."""
     if fcntl is None:
         return True
     try:
@@ -102,8 +106,8 @@ def _lock(file: BinaryIO) -> bool:
 
 
 def why_unwritable(folder: Path) -> str | None:
-    """Return what keeps files from being written there, folders made as needed; None if nothing does."""
+    """Return why files cannot be written to a folder, which may not exist yet; None if they can."""
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not nearest.is_dir():
-        return f"{nearest} is a file, and a folder is needed"
-    return None if os.access(nearest, os.W_OK) else f"{nearest} cannot be written to"
+        return f"{nearest} is a file; expected a folder"
+    return None if os.access(nearest, os.W_OK) else f"{nearest} is not writable"

@@ -1,4 +1,4 @@
-"""How training tells a person that it goes on: a live bar on a terminal, plain lines anywhere else."""
+"""Progress of training: a live bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 Note = Callable[[int, int, Mapping[str, float]], None]
-"""Told after each epoch: its number from 1, the number of epochs, and what to show by name."""
+"""A function that is called after each epoch, with its number from 1, the number of epochs, and metrics."""
 
 _EVERY = 10.0
 """Seconds between plain lines."""
 
 
 class Bar(Progress):
-    """A bar with a line of text below it."""
+    """A progress bar with a line of text below it."""
 
     below = ""
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """Return the bar and its line."""
+        """Return the bar and the line of text."""
         yield from super().get_renderables()
         yield Text(self.below, overflow="ellipsis", no_wrap=True, style="dim")
 
 
 @contextmanager
 def watching(console: Console) -> Iterator[Note]:
-    """Show progress on a console: the bar if it is a terminal, lines if it is not."""
+    """Show progress on a console: as a bar if it is a terminal, otherwise as lines."""
     if not console.is_terminal:
         yield _lines(console)
         return
@@ -46,17 +46,17 @@ def watching(console: Console) -> Iterator[Note]:
 
 
 def metrics_in_words(numbers: Mapping[str, float]) -> str:
-    """Return numbers with their names, such as `loss 27.66, NMI 0.7123`."""
+    """Return metrics as text, such as `loss 27.66, NMI 0.7123`."""
     return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
 
 
 def seconds_in_words(seconds: float) -> str:
-    """Return a time such as `45 s` or `12 min`."""
+    """Return a time as text, such as `45 s` or `12 min`."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _lines(console: Console) -> Note:
-    """Write the first and the last epoch, and one now and then between them."""
+    """Return a function that prints the first and the last epoch, and one every few seconds."""
     start = last = time.monotonic()
 
     def note(epoch: int, epochs: int, numbers: Mapping[str, float]) -> None:
@@ -65,7 +65,7 @@ def _lines(console: Console) -> Note:
         if epoch not in (1, epochs) and now - last < _EVERY:
             return
         last = now
-        # The first epoch is slower than the others and would mislead.
+        # No estimate after the first epoch, which is slower than the others.
         left = f", {seconds_in_words((now - start) * (epochs - epoch) / epoch)} left" if epoch > 1 else ""
         line = f"[epoch {epoch}/{epochs}{left}] {metrics_in_words(numbers)}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What a number must be able to say of its origin: versions, and the commit of the code."""
+"""Provenance of results: versions of packages and the commit of the code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PACKAGES = ("moevae", "torch", "torchvision", "numpy", "scipy", "scikit-learn",
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages behind the numbers."""
+    """Return the versions of Python and of the packages that determine the numbers."""
     return {"python": platform.python_version()} | {
         name: importlib.metadata.version(name) for name in _PACKAGES
     }
@@ -24,10 +24,10 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def commit() -> tuple[str | None, bool | None]:
-    """Return the commit of the code and whether the tree differs from it; None outside a checkout.
+    """Return the commit of the code, and whether tracked files differ from it; None outside a checkout.
 
-    What lies under results/ does not count, a study writes there while it runs; nor do files of one's own.
-    An installation inside another repository, which does not track it, has no commit.
+    Files under results/ are ignored, because a running study writes there; so are untracked files. An
+    installation inside another repository, which does not track it, has no commit.
     """
     here = _PACKAGE.parent
     if _git(here, "ls-files", "--error-unmatch", "--", str(_PACKAGE / "__init__.py")) is None:
@@ -38,7 +38,8 @@ def commit() -> tuple[str | None, bool | None]:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    # A hook of another repository sets these, and git would look there.
+    """Return the output of a git command; None if it fails."""
+    # A hook of another repository sets these variables, which would redirect git.
     own = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
     try:
         done = subprocess.run(

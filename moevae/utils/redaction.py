@@ -1,4 +1,4 @@
-"""Passwords are taken out of all that a command line writes, whoever made the message."""
+"""Redaction of passwords in everything that a command line writes."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _NAMED = re.compile(r"(?i)\b(\w*(?:password|passwd|pwd|secret|token)\s*=\s*)([^\
 _PLACE = re.compile(rf"(?s)({_SCHEME})(.*)@(.*)")
 
 _known: dict[str, str] = {}
-"""What stands in place of what was typed, and of what a driver may make of it."""
+"""Replacements of known URLs, as typed and as a driver may rewrite them."""
 
 
 def redact(text: str) -> str:
-    """Return the text with `***` in place of passwords."""
+    """Replace passwords in a text by `***`."""
     for secret, shown in _known.items():
         text = text.replace(secret, shown)
     return _NAMED.sub(rf"\1{HIDDEN}", _LOGIN.sub(rf"\1{HIDDEN}@", text))
 
 
 def learn(url: str) -> None:
-    """Know a URL from here on, so that `redact` finds it whatever its password is made of."""
+    """Register a URL, so that `redact` finds it for any characters of its password."""
     shown = _shown(url)
     if shown != url:
         for form in (url, unquote(url), repr(url)[1:-1]):
@@ -39,7 +39,7 @@ def learn(url: str) -> None:
 
 
 def without_secrets(message: str, url: str) -> str:
-    """Return a message about a URL, such as a driver's, that may hold any part of its password."""
+    """Redact a message about a URL, such as an error of a driver; it may contain any part of the password."""
     for secret in sorted(_secrets(url), key=len, reverse=True):
         message = message.replace(secret, HIDDEN)
     return redact(message)
@@ -47,13 +47,13 @@ def without_secrets(message: str, url: str) -> str:
 
 @contextmanager
 def redacting() -> Iterator[None]:
-    """Take passwords out of what is written to standard output and standard error."""
+    """Redact what is written to standard output and standard error within the context."""
     with redirect_stdout(_stream(sys.stdout)), redirect_stderr(_stream(sys.stderr)):
         yield
 
 
 class _Redacted:
-    """A stream that takes passwords out of what is written to it."""
+    """A stream that redacts what is written to it."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -75,7 +75,7 @@ def _stream(stream: TextIO) -> TextIO:
 
 
 def _shown(url: str) -> str:
-    """Return a URL without its password, which may hold any character."""
+    """Return a URL without its password, which may contain any character."""
     if found := _PLACE.fullmatch(url):
         scheme, login, rest = found.groups()
         user, colon, password = login.partition(":")
@@ -84,7 +84,7 @@ def _shown(url: str) -> str:
 
 
 def _secrets(url: str) -> set[str]:
-    """Return the passwords of a URL, and the parts that a URL read in another way may break them into."""
+    """Return the passwords of a URL, and their parts under other interpretations of the URL."""
     found = {match[2] for match in _NAMED.finditer(url)}
     if place := _PLACE.fullmatch(url):
         found.add(place[2].partition(":")[2])

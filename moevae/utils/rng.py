@@ -1,4 +1,4 @@
-"""Random streams: each run has its own, one a purpose, so that company never changes a run's numbers."""
+"""Random streams: one per run and purpose, so that the numbers of a run do not depend on other runs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,26 @@ from torch import Tensor
 
 
 def generator(seed: int, stream: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a torch generator at the start of the named stream of a seed."""
+    """Return a torch generator for a named stream.
+
+    Args:
+        seed: seed of a run or of a split.
+        stream: name of the stream; it is hashed, so that a change of the name changes all draws.
+        device: device of the draws.
+    """
     words = np.random.SeedSequence([seed, zlib.crc32(stream.encode())]).generate_state(2, np.uint32)
     state = int(words[0]) << 31 ^ int(words[1])
     return torch.Generator(device).manual_seed(state)
 
 
 class RunGenerators:
-    """One generator a run for one purpose, and draws stacked over the runs, [R, ...]."""
+    """Random generators of one stream, one per run, with draws stacked over the runs.
+
+    Args:
+        seeds: one per run.
+        stream: name of the stream.
+        device: device of the draws.
+    """
 
     def __init__(self, seeds: Sequence[int], stream: str, device: torch.device | str = "cpu") -> None:
         self.generators = [generator(seed, stream, device) for seed in seeds]
@@ -34,15 +46,15 @@ class RunGenerators:
         return self._stack(torch.rand, *shape)
 
     def permutations(self, size: int) -> Tensor:
-        """Return one permutation of range(size) a run, [R, size]."""
+        """Return one random permutation of range(size) per run, [R, size]."""
         return self._stack(torch.randperm, size)
 
     def state(self) -> Tensor:
-        """Return where each stream stands, [R, bytes]."""
+        """Return the state of each generator, [R, bytes]."""
         return torch.stack([stream.get_state() for stream in self.generators])
 
     def fits(self, state: Tensor) -> bool:
-        """Return whether this can be a `state` of these streams."""
+        """Return whether these generators can restore a state."""
         own = self.state()
         if (state.shape, state.dtype) != (own.shape, own.dtype):
             return False
@@ -50,14 +62,14 @@ class RunGenerators:
         try:
             for place in state:
                 trial.set_state(place.clone())
-        except RuntimeError:  # torch knows some that no generator has
+        except RuntimeError:  # torch detects some invalid states
             return False
         return True
 
     def restore(self, state: Tensor) -> None:
-        """Put each stream where `state` found it."""
+        """Restore a `state`; state [R, bytes]."""
         for stream, place in zip(self.generators, state, strict=True):
-            # A row of a larger tensor may start anywhere, and torch crashes on a state that is not aligned.
+            # A row of a larger tensor may be unaligned, and torch crashes on an unaligned state.
             stream.set_state(place.clone())
 
     def _stack(self, draw: Any, *shape: int) -> Tensor:

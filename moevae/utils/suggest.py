@@ -1,4 +1,4 @@
-"""Names that a person types, and what was meant where there is no such name."""
+"""Validation of names that a user types, with suggestions."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from moevae.errors import ConfigError
 from moevae.utils.content import shortened
 
 _LONGEST = 200
-"""Characters that are compared with valid names: the time grows with their number."""
+"""Number of characters that are compared with valid names; it limits the time."""
 
 
 def is_text(name: str) -> bool:
-    """Return whether a name has a place in UTF-8; bytes of a file's name may have none."""
+    """Return whether a name can be encoded as UTF-8; the name of a file may contain other bytes."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -22,10 +22,15 @@ def is_text(name: str) -> bool:
 
 
 def closest_name(what: str, given: str, valid: Iterable[str]) -> str:
-    """Return `given` if it is valid.
+    """Check that a name is valid, and return it.
+
+    Args:
+        what: kind of the name, for the message.
+        given: the name.
+        valid: all valid names.
 
     Raises:
-        ConfigError: it is not; the message names the nearest valid one, or all of them.
+        ConfigError: the name is invalid; the message contains the closest valid name, or all of them.
     """
     options = list(valid)
     if given in options:

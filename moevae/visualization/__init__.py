@@ -1,1 +1,1 @@
-"""Images of what experts draw, and the style of all figures."""
+"""Images of decoded samples and latents, and the style of all figures."""

@@ -1,6 +1,6 @@
-"""What the experts know, as images: ways between two images, walks along latents, and what they copied.
+"""Images of the latent space: interpolations, traversals, and nearest training images.
 
-Shapes: R runs, K experts, Z latent, D pixels, N images. No randomness: what is asked for twice comes twice.
+`moevae.models.mixture` has the legend of shapes. Nothing here is random.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from moevae.models.mixture import Mixture
 
 
 def own_pairs(assignments: Tensor, num_experts: int, order: Tensor) -> Tensor:
-    """Return two images of each expert's own, [R, K, 2] places; -1 twice where it has fewer than two.
+    """Select two images that are assigned to each expert.
 
     Args:
-        assignments: the expert of each image, [R, N].
-        num_experts: how many experts there are.
-        order: places of the images, [R, N], the first to be taken first.
+        assignments: expert of each image, [R, N].
+        num_experts: K.
+        order: indices of the images, in order of preference, [R, N].
+
+    Returns:
+        Indices of the images, [R, K, 2]; -1 for an expert with fewer than two images.
     """
     ranked = assignments.gather(1, order)
     pairs = torch.full((len(assignments), num_experts, 2), -1)
@@ -31,16 +34,19 @@ def own_pairs(assignments: Tensor, num_experts: int, order: Tensor) -> Tensor:
 
 @torch.no_grad()
 def interpolations(model: Mixture, first: Tensor, second: Tensor, steps: int) -> Tensor:
-    """Return the way from one image to another inside each expert, [R, K, steps, D], both ends included.
+    """Interpolate between two images in the latent space of each expert.
 
-    The way is straight in the expert's latent space, between the images' mean latents; its ends are the
+    The interpolation is linear between the mean latents of the images. The first and the last image are the
     reconstructions of the two images.
 
     Args:
         model: the population.
-        first: an image for each expert, as the likelihood sees it, [R, K, D].
-        second: another one, [R, K, D].
-        steps: images on the way, at least two.
+        first: first image of each expert, as the likelihood sees it, [R, K, D].
+        second: second image of each expert, [R, K, D].
+        steps: number of images, at least 2.
+
+    Returns:
+        Images with pixels in [0, 1], [R, K, steps, D].
     """
     start, end = (_own_latents(model, images.to(model.device)) for images in (first, second))  # [R, K, Z]
     share = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device)[:, None]  # [steps, 1]
@@ -49,11 +55,14 @@ def interpolations(model: Mixture, first: Tensor, second: Tensor, steps: int) ->
 
 @torch.no_grad()
 def traversals(model: Mixture, values: Tensor) -> Tensor:
-    """Return each expert's walk along each latent, the others at the prior's mean, [R, K, Z, V, D].
+    """Decode latents in which one latent changes and the others are at the mean of the prior.
 
     Args:
         model: the population.
-        values: of the latent that changes, in standard deviations of the prior, [V].
+        values: values of the changing latent, in standard deviations of the prior, [V].
+
+    Returns:
+        Images with pixels in [0, 1], [R, K, Z, V, D].
     """
     runs, experts, latent = len(model.seeds), model.config.num_experts, model.latent_size
     dtype = next(model.parameters()).dtype
@@ -65,15 +74,16 @@ def traversals(model: Mixture, values: Tensor) -> Tensor:
 
 @torch.no_grad()
 def latent_kl(model: Mixture, x: Tensor, assignments: Tensor, chunk: int = 1024) -> Tensor:
-    """Return what each latent tells of an expert's own images, in nats an image, [R, K, Z].
-
-    The divergence of q(z|x) from the prior, dimension by dimension; 0 for an expert without images.
+    """Return the KL divergence of q(z|x) from the prior per latent, averaged over the images of an expert.
 
     Args:
         model: the population.
         x: images as the likelihood sees them, [N, D].
-        assignments: the expert of each image, [R, N].
-        chunk: images looked at together.
+        assignments: expert of each image, [R, N].
+        chunk: number of images per forward pass.
+
+    Returns:
+        Divergences in nats per image, [R, K, Z]; 0 for an expert without images.
     """
     runs, experts = len(model.seeds), model.config.num_experts
     total = torch.zeros(runs, experts, model.latent_size, dtype=torch.float64, device=model.device)
@@ -86,14 +96,18 @@ def latent_kl(model: Mixture, x: Tensor, assignments: Tensor, chunk: int = 1024)
 
 
 def nearest_images(samples: Tensor, images: Tensor, chunk: int = 4096) -> tuple[Tensor, Tensor]:
-    """Return the place of the image nearest to each sample, and how far it is: [M] each, the first of equals.
+    """Find the nearest image of each sample.
 
-    Distances are Euclidean, on gray pixels in [0, 1], and exact: an image is at distance 0 from itself.
+    Distances are Euclidean and exact: the distance of an image from itself is 0. The first of several nearest
+    images is returned.
 
     Args:
-        samples: [M, D].
-        images: [N, D].
-        chunk: images looked at together.
+        samples: samples with pixels in [0, 1], [M, D].
+        images: images in grayscale, in [0, 1], [N, D].
+        chunk: number of images that are compared at once.
+
+    Returns:
+        Indices of the nearest images and their distances, [M] each.
     """
     best = samples.new_full((len(samples),), torch.inf)
     place = torch.zeros(len(samples), dtype=torch.int64, device=samples.device)
@@ -107,7 +121,7 @@ def nearest_images(samples: Tensor, images: Tensor, chunk: int = 4096) -> tuple[
 
 
 def _own_latents(model: Mixture, images: Tensor) -> Tensor:
-    """Return the mean latent of each expert's own image, [R, K, Z]; images [R, K, D]."""
+    """Return the mean latent of the image of each expert, [R, K, Z]; images [R, K, D]."""
     mu, _ = model.experts.encode(images)  # [R, K, K, Z]: by expert, then image
-    # Contiguous: the layout in memory, and with it rounding, must not depend on the number of runs.
+    # Contiguous: the memory layout, which affects rounding, must not depend on the number of runs.
     return mu.diagonal(dim1=1, dim2=2).transpose(1, 2).contiguous()

@@ -1,4 +1,4 @@
-"""Pictures of what the experts draw, as PNG bytes."""
+"""Decoded samples and reconstructions, as PNG images."""
 
 from __future__ import annotations
 
@@ -14,19 +14,30 @@ from moevae.utils.rng import RunGenerators
 
 
 def prior_noise(model: Mixture, count: int) -> Tensor:
-    """Return latents for `count` images of each expert, [R, K, count, Z]: each run's own, always the same."""
+    """Return standard normal latents for images of each expert; they depend on the seeds only.
+
+    Args:
+        model: the population.
+        count: number of images per expert.
+
+    Returns:
+        Latents, [R, K, count, Z].
+    """
     shape = (model.config.num_experts, count, model.latent_size)
     return RunGenerators(model.seeds, "pictures", model.device).normal(*shape)
 
 
 @torch.no_grad()
 def reconstructions(model: Mixture, x: Tensor, gray: Tensor | None = None) -> Tensor:
-    """Return each image as its likeliest expert sees it, at the mean latent, [R, B, D].
+    """Reconstruct images by their most probable expert, at the mean latent.
 
     Args:
         model: the population.
         x: images as the likelihood sees them, [B, D].
-        gray: the same images gray, [B, D]; needed where the gate looks at them.
+        gray: the same images in grayscale, [B, D]; required if `model.gate_input` is `gray`.
+
+    Returns:
+        Images with pixels in [0, 1], [R, B, D].
     """
     runs = len(model.seeds)
     seen = model.gate_input(x, gray).to(model.device).expand(runs, *x.shape)
@@ -39,19 +50,23 @@ def reconstructions(model: Mixture, x: Tensor, gray: Tensor | None = None) -> Te
 def tiles(
     images: Tensor | np.ndarray, height: int, width: int, scale: int = 1, gap: int = 0, shades: int = 256
 ) -> bytes:
-    """Return a PNG of images laid side by side.
+    """Arrange images in a grid and encode it as a PNG.
 
     Args:
         images: gray values in [0, 1], [rows, columns, height * width].
-        height: of one image, pixels.
-        width: of one image, pixels.
-        scale: pixels of the picture for one of the image.
-        gap: pixels of the picture between images, gray.
-        shades: gray levels, black and white among them: 256, 16 or 4; fewer make a smaller file.
+        height: height of one image, in pixels.
+        width: width of one image, in pixels.
+        scale: side of the square that shows one pixel, in pixels of the grid.
+        gap: gray space between images, in pixels of the grid.
+        shades: number of gray levels, including black and white: 256, 16 or 4. Fewer levels make the file
+            smaller.
+
+    Returns:
+        The content of the PNG file.
     """
     array = np.asarray(torch.as_tensor(images).detach().cpu(), dtype=np.float64)
     step = 255 // (shades - 1)
-    # By way of 256 shades, so that a picture drawn with them rounds to the very same.
+    # By way of 256 levels, so that an image that already has these levels gives the same result.
     fine = np.rint(array.clip(0, 1) * 255)
     pixels = (np.rint(fine / step) * step).astype(np.uint8).reshape(*array.shape[:2], height, width)
     tiles = pixels.repeat(scale, 2).repeat(scale, 3)

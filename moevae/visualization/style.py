@@ -1,4 +1,4 @@
-"""Figures with words: how all of them look, PNG bytes that are the same every time, and labeled grids."""
+"""Style of all figures, reproducible PNG files, and labeled grids of images."""
 
 from __future__ import annotations
 
@@ -22,41 +22,48 @@ STYLE: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.formatter.useoffset": False,
-    "text.parse_math": False,  # names are the user's: a dollar sign is one
+    "text.parse_math": False,  # names come from users and may contain a dollar sign
     "image.cmap": "cividis",
 }
-"""White behind all, so that a dark theme changes nothing; large enough for a phone."""
+"""A white background, so that figures look the same in a dark theme; text that is legible on a phone."""
 
 LONGEST = 20.0
-"""Inches of a figure's side, at most."""
+"""Largest side of a figure, in inches."""
 SLIM = 4.0
-"""How much longer one side of a small image may be drawn than the other."""
+"""Largest ratio of the sides of a small image in a grid."""
 
 
 def style() -> AbstractContextManager[None]:
-    """Return the context for making and saving a figure: the defaults and `STYLE`, no user's settings."""
+    """Return a context with the defaults of matplotlib and `STYLE`, without the settings of the user."""
     return matplotlib.style.context(["default", STYLE], after_reset=True)
 
 
 def canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
-    """Return a figure of that many inches with one place to draw."""
+    """Return a figure with one pair of axes.
+
+    Args:
+        size: width and height, in inches.
+    """
     figure = Figure(figsize=size, layout="constrained")
     return figure, figure.subplots()
 
 
 def png(figure: Figure) -> bytes:
-    """Return the figure as a PNG of at most 256 colors that names neither program nor time.
+    """Encode a figure as a PNG with at most 256 colors, without the name of a program and without a time.
 
-    A side longer than `LONGEST` is cut down to it, whatever was to be drawn.
+    A side longer than `LONGEST` is reduced to it.
+
+    Returns:
+        The content of the PNG file.
     """
     figure.set_size_inches(np.minimum(figure.get_size_inches(), LONGEST))
-    # Laid out here, once: saving would do it again.
+    # The layout is computed once, here; saving would compute it again.
     if engine := figure.get_layout_engine():
         engine.execute(figure)
     figure.set_layout_engine(None)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    # Half the size: a page of results is kept for good, and its figures have few colors.
+    # This halves the size: result pages are kept permanently, and their figures have few colors.
     few = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     content = io.BytesIO()
     few.save(content, format="PNG")
@@ -64,7 +71,7 @@ def png(figure: Figure) -> bytes:
 
 
 def bare(place: Axes) -> None:
-    """Take away the frame and the ticks, but not their words."""
+    """Remove the frame and the ticks, but keep the tick labels."""
     place.spines[:].set_visible(False)
     place.tick_params(length=0)
 
@@ -72,7 +79,18 @@ def bare(place: Axes) -> None:
 def labeled(
     content: bytes, rows: Sequence[str], columns: Sequence[str], names: tuple[str, str], title: str = ""
 ) -> bytes:
-    """Return a grid of small images, a PNG, with its labels; `names` say what rows and columns are."""
+    """Add labels to a grid of small images.
+
+    Args:
+        content: the grid, a PNG file.
+        rows: labels of the rows.
+        columns: labels of the columns.
+        names: names of the vertical and of the horizontal axis.
+        title: title of the figure.
+
+    Returns:
+        The content of a PNG file.
+    """
     image = np.asarray(Image.open(io.BytesIO(content)).convert("L"))
     height, width = image.shape[0] / len(rows), image.shape[1] / len(columns)
     side = min(0.55, 5.4 / len(columns))

@@ -33,7 +33,7 @@ def run(tmp_path_factory):
         ("train extra", "'extra': nothing more is expected here"),
         ("train --data own.npz", "did you mean npz:own.npz?"),
         ("train --data npz:", "npz: names no file"),
-        ("train --data npz:a-file", "npz:a-file: not a whole npz file; expected np.savez"),
+        ("train --data npz:a-file", "npz:a-file: not a complete npz file; expected np.savez"),
         ("train --data mnits", "unknown data set 'mnits': did you mean mnist?"),
         ("train --preset dgits", "unknown preset 'dgits': did you mean digits?"),
         ("train --set train.epoch=3", "unknown key 'train.epoch': did you mean train.epochs?"),
@@ -52,25 +52,25 @@ def run(tmp_path_factory):
         ("train --seed -1", "seed -1 is not in"),
         ("train --seed x", "--seed 'x': a whole number is needed"),
         ("train --seed 1 --seeds 2", "give one of the two"),
-        ("train --data npz:absent.npz", "no such file"),
+        ("train --data npz:absent.npz", "file not found"),
         ("train --device tpu", "invalid choice 'tpu'"),
         ("train --output a-file", "a-file is a file"),
         ("evaluate", "no CHECKPOINT"),
-        ("evaluate absent.safetensors", "absent.safetensors: no such checkpoint"),
-        ("evaluate a-file", "a-file: not a whole safetensors file"),
+        ("evaluate absent.safetensors", "absent.safetensors: checkpoint not found"),
+        ("evaluate a-file", "a-file: not a complete safetensors file"),
         ("evaluate RUN --set model.num_experts=4", "a trained run keeps it"),
         ("evaluate RUN --set evaluation.num_samples=0", "evaluation.num_samples = 0"),
         ("evaluate RUN --set data.train_size=9 --set data.name=npz:own.npz", "8 x 8 pixels, and npz:own.npz"),
         ("evaluate RUN --set data.validation_size=0 --split validation", "validation split is empty"),
         ("evaluate RUN --memory much", "--memory 'much': give a size, such as 2GiB"),
-        ("evaluate RUN --memory 1kB", "1,000 bytes of memory are too few"),
+        ("evaluate RUN --memory 1kB", "1,000 bytes of memory are not enough"),
         ("sample RUN --expert 3", "--expert 3: this run has experts 0 to 2"),
         ("sample RUN --expert -1", "--expert -1: this run has experts 0 to 2"),
         ("sample RUN --count 0", "--count 0"),
         ("sample RUN --scale 99", "--scale 99"),
         ("sample RUN --output picture.jpg", "ends in .png"),
         ("sample RUN --output a-file/picture.png", "a-file is a file"),
-        ("info absent", "absent: no such checkpoint"),
+        ("info absent", "absent: checkpoint not found"),
     ],
 )
 def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, told, run, here, capsys):
@@ -85,9 +85,9 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, tol
 @pytest.mark.parametrize(
     ("images", "told"),
     [
-        (None, "no array named images"),
+        (None, "expected an array named images"),
         (np.zeros((9, 2, 2, 2), np.uint8), "have 4 axes"),
-        (np.full((9, 4, 4), np.nan), "hold NaN"),
+        (np.full((9, 4, 4), np.nan), "contain NaN"),
         (np.full((9, 4, 4), 2.0), "expected uint8 of 0..255, float in [0, 1]"),
         (np.zeros((2, 4, 4)), "2 images cannot be split"),
     ],
@@ -99,7 +99,7 @@ def test_images_of_the_wrong_form_are_refused(images, told, here, capsys):
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(b"\x1f\x8b torn", "cut short or changed"), (b"<html>", "a web page"), (b"PK", "not a gzip file")],
+    [(b"\x1f\x8b torn", "truncated or modified"), (b"<html>", "an HTML page"), (b"PK", "not a gzip file")],
 )
 def test_a_broken_file_of_mnist_is_named(content, told, tmp_path, capsys):
     folder = tmp_path / "MNIST" / "raw"
@@ -118,7 +118,7 @@ def test_a_mistake_in_a_process_of_its_own_is_the_same_line(here):
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: npz:own.npz: images of shape [9, 4, 4] hold NaN; "
+        "error: npz:own.npz: images of shape [9, 4, 4] contain NaN; "
         "expected uint8 of 0..255, float in [0, 1], or other numbers with a value_range\n"
     )
 

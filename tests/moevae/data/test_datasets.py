@@ -121,11 +121,11 @@ def test_npz_labels_may_be_words(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "complaint"),
     [
-        ({"labels": np.zeros(9, int)}, "no array named images"),
+        ({"labels": np.zeros(9, int)}, "expected an array named images"),
         ({"images": np.zeros(9)}, "1 axes; expected [N, H, W] or [N, D]"),
         ({"images": np.zeros((9, 2, 2, 1))}, "4 axes; expected [N, H, W] or [N, D]"),
         ({"images": np.zeros((0, 4))}, "empty"),
-        ({"images": np.full((9, 4), np.nan)}, "hold NaN"),
+        ({"images": np.full((9, 4), np.nan)}, "contain NaN"),
         ({"images": np.full((9, 4), np.inf)}, "range from inf to inf"),
         (
             {"images": np.full((9, 4), 255.0)},
@@ -134,7 +134,7 @@ def test_npz_labels_may_be_words(tmp_path):
         ({"images": np.full((9, 4), -0.1)}, "range from -0.1"),
         ({"images": np.zeros((9, 4), np.int64)}, "dtype int64; expected uint8 of 0..255, float"),
         ({"images": np.full((9, 4), "x")}, "dtype <U1"),
-        ({"images": np.full((9, 4), None)}, "Python objects, which are pickled"),
+        ({"images": np.full((9, 4), None)}, "pickled Python objects"),
         ({"images": np.zeros((2, 4))}, "2 images cannot be split"),
     ],
 )
@@ -149,18 +149,18 @@ def test_npz_of_another_form_is_refused(tmp_path, arrays, complaint):
 def test_npz_file_that_is_none_is_refused(tmp_path):
     path = tmp_path / "own.npz"
     config = DataConfig(name=f"npz:{path}")
-    assert "no such file" in message_of(config)
+    assert "file not found" in message_of(config)
     np.savez(path, images=np.zeros((50, 50)))
     whole = path.read_bytes()
     for content in (b"", b"<html>\nno\n</html>", whole[: len(whole) // 2]):
         path.write_bytes(content)
-        assert "not a whole npz file" in message_of(config)
+        assert "not a complete npz file" in message_of(config)
     path.write_bytes(whole[:300] + b"!!" + whole[302:])
     assert "Bad CRC-32" in message_of(config)
     with path.open("wb") as file:
         np.save(file, np.zeros((9, 4)))
-    assert "one bare array" in message_of(config)
-    assert "not a whole npz file" in message_of(DataConfig(name=f"npz:{tmp_path}"))
+    assert "a single unnamed array" in message_of(config)
+    assert "not a complete npz file" in message_of(DataConfig(name=f"npz:{tmp_path}"))
 
 
 @pytest.mark.parametrize("labels", [np.zeros(8, int), np.zeros((9, 1), int), np.zeros(9)])
@@ -174,7 +174,7 @@ def test_labels_of_another_form_leave_the_images_usable(tmp_path, labels):
 
 def test_more_images_than_there_are_is_refused():
     assert message_of(DataConfig(train_size=1296)) == (
-        "data.train_size = 1296: digits has 1295 training images beside 143 for validation and 359 for test"
+        "data.train_size = 1296: digits has 1295 training images, 143 for validation and 359 for test"
     )
     assert len(load_images(DataConfig(train_size=1295)).train) == 1295
     assert "data.validation_size = 1438: digits has 1438" in message_of(DataConfig(validation_size=1438))
@@ -237,4 +237,4 @@ def test_imbalance_needs_labels(tmp_path):
     np.savez(path, images=np.zeros((20, 2, 2)))
     message = message_of(DataConfig(name=f"npz:{path}", imbalance=0.5))
     assert message.startswith("data.imbalance = 0.5: npz:")
-    assert message.endswith("has no labels to tell its classes by; right would be 1")
+    assert message.endswith("has no labels, which imbalance needs; expected 1")

@@ -84,9 +84,9 @@ def official(request):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (gzip.compress(bytes(5000))[:20], "cut short or changed"),
-        (gzip.compress(bytes(5000)), "cut short or changed"),
-        (b"\n<!DOCTYPE html>\n<p>404</p>", "a web page, not a gzip file"),
+        (gzip.compress(bytes(5000))[:20], "truncated or modified"),
+        (gzip.compress(bytes(5000)), "truncated or modified"),
+        (b"\n<!DOCTYPE html>\n<p>404</p>", "an HTML page, not a gzip file"),
         (b"", "not a gzip file"),
     ],
     ids=["truncated", "other", "page", "empty"],
@@ -97,12 +97,12 @@ def test_broken_gz_is_named_and_left_alone(raw, content, complaint):
     (raw / f"{TEST_IMAGES}.gz").touch()
     message = message_of(DataConfig(name="mnist"), raw.parents[1])
     fault = f"is not the official file (wrong md5, {complaint})"
-    assert message == f"{path} {fault}: remove it and it is downloaded anew"
+    assert message == f"{path} {fault}; delete it to download it again"
     assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize(
-    ("length", "complaint"), [(1000, "1000 bytes, not 47040016"), (47_040_016, "changed")]
+    ("length", "complaint"), [(1000, "1000 bytes; expected 47040016"), (47_040_016, "modified")]
 )
 def test_broken_extracted_file_is_named(raw, length, complaint):
     with (raw / IMAGES).open("wb") as file:
@@ -116,12 +116,12 @@ def test_missing_files_without_a_network(tmp_path, offline, monkeypatch):
     config = DataConfig(name="fashion-mnist")
     monkeypatch.setenv("MOEVAE_DATA", str(tmp_path / "named"))
     message = message_of(config)
-    assert f"no {IMAGES} in {tmp_path / 'named' / 'FashionMNIST' / 'raw'}" in message
+    assert f"{IMAGES} is not in {tmp_path / 'named' / 'FashionMNIST' / 'raw'}" in message
     assert "no network" in message
     assert "--data-root or MOEVAE_DATA" in message
     assert str(tmp_path / "given") in message_of(config, tmp_path / "given")
     assert not list(tmp_path.rglob("*-ubyte*"))
-    with pytest.raises(DataError, match="no train-images"):
+    with pytest.raises(DataError, match="train-images-idx3-ubyte is not in"):
         load_labels(config)
 
 
@@ -136,7 +136,7 @@ def test_root_is_argument_then_variable_then_cache(tmp_path, monkeypatch):
 def test_root_that_is_a_file_is_refused(tmp_path, offline):
     (tmp_path / "file").write_text("")
     message = message_of(DataConfig(name="mnist"), tmp_path / "file")
-    assert f"cannot use {tmp_path / 'file' / 'MNIST' / 'raw'}" in message
+    assert f"cannot read {tmp_path / 'file' / 'MNIST' / 'raw'}" in message
 
 
 def test_web_page_in_place_of_a_download(tmp_path, serve, caplog):
@@ -211,6 +211,6 @@ def test_two_that_start_at_once_download_once_and_see_what_torchvision_sees(
     damaged = tmp_path / RELEASES[name].folder / "raw" / IMAGES
     with damaged.open("r+b") as file:
         file.truncate(40_000_000)
-    assert "40000000 bytes, not 47040016" in message_of(config, tmp_path)
+    assert "40000000 bytes; expected 47040016" in message_of(config, tmp_path)
     damaged.unlink()
     assert load_images(config, tmp_path).sha256 == loaded[0].sha256

@@ -141,7 +141,7 @@ def test_training_takes_at_least_what_is_counted_and_not_a_hundred_times_more():
 def test_what_no_memory_holds_is_refused_before_it_is_made(changes):
     own = config(changes)
     with pytest.raises(
-        ConfigError, match=r"^training needs at least [\d,.]+ GiB of memory .* lower model"
+        ConfigError, match=r"^training needs at least [\d,.]+ GiB of memory .* Reduce model"
     ) as told:
         fit([own], images())
     assert "\n" not in str(told.value)
@@ -159,9 +159,9 @@ def test_assignments_stay_with_their_runs():
 
 def test_too_small_a_budget_is_told_with_one_that_is_enough():
     own = config(ODD)
-    with pytest.raises(ConfigError, match=r"^1,000 bytes .* 128 images at once, which take \d+MiB") as told:
+    with pytest.raises(ConfigError, match=r"^1,000 bytes .* 128 images at once, which need \d+MiB") as told:
         budget.images(1000, own, SIZE)
-    enough = str(told.value).split("which take ")[1].split()[0]
+    enough = str(told.value).split("which need ")[1].split()[0]
     assert budget.images(parsing.parse_memory(enough), own, SIZE) >= BLOCK
 
 

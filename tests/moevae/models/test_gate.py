@@ -65,7 +65,7 @@ def test_a_gate_that_looks_at_gray_leaves_the_likelihood_what_it_saw(kind):
     for run in range(2):
         q = distributions.Categorical(logits=plain.gate(model, run)(shades[run]))
         torch.testing.assert_close(terms.gate_log_probs[run].T, q.logits)
-    with pytest.raises(ValueError, match="looks at gray images"):
+    with pytest.raises(ValueError, match="reads grayscale images"):
         model(x, noise, heat)
 
 

@@ -13,7 +13,9 @@ from small import HEIGHT, ODD, WIDTH, config, mixture, normal, same, weights
 from torch import distributions
 from torch.nn import functional
 
+import moevae
 from moevae.models.mixture import Mixture
+from moevae.nn.stacked import Stacked, count_parameters
 from moevae.objectives.bounds import hard_elbo, log_responsibilities, mixture_elbo, tight_elbo
 
 PIXELS = HEIGHT * WIDTH
@@ -194,3 +196,26 @@ def test_drawing_is_the_decoders_mean_without_gradient():
     drawn = model.decode_prior_samples(z)
     assert not drawn.requires_grad
     torch.testing.assert_close(drawn[1, 6], plain.expert(model, 1, 6).decoder(z[1, 6]).sigmoid())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model.gate_normalization": "batch", "train.batch_size": 8},
+        {"model.expert_network": "conv", "model.expert_hidden": [3, 5], "model.gate_network": "conv"},
+        {"model.decoder": "deformable"},
+        {"model.likelihood": "autoregressive", "model.encoder": "shared"},
+    ],
+)
+def test_print_shows_the_sizes_of_every_module(settings):
+    model = Mixture(moevae.override(moevae.RunConfig(), settings).model, (9, 7), [0, 1])
+    shown = repr(model)
+    assert f"latents={model.latent_size}" in shown
+    assert f"parameters_per_run={count_parameters(model)}" in shown
+    for module in model.modules():
+        if isinstance(module, Stacked):
+            assert module.extra_repr() in shown
+            assert any(character.isdigit() for character in module.extra_repr())
+        elif type(module).__module__.startswith("moevae") and next(module.parameters(), None) is not None:
+            assert module.extra_repr() in shown
+            assert module.extra_repr()

@@ -80,8 +80,8 @@ def test_the_chunk_decides_no_number(chunk):
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (assigned(95), r"assignments \[R, N\] are \(1, 95\), right would be \(1, 96\)"),
-        (assigned(96) + 1, r"assignments must lie in 0\.\.3"),
+        (assigned(95), r"assignments \[R, N\] have shape \(1, 95\); expected \(1, 96\)"),
+        (assigned(96) + 1, r"outside 0\.\.3"),
     ],
 )
 def test_assignments_that_do_not_fit_are_refused(given, reason):

@@ -79,9 +79,9 @@ def test_halves_are_trained_where_memory_is_short(most, when, monkeypatch, toget
 
     monkeypatch.setattr(Trainer, "step", short_of_memory)
     population = Population(RUNS, DATA, CPU, 5)
-    with pytest.warns(UserWarning, match="side by side do not fit") as warned:
+    with pytest.warns(UserWarning, match="do not fit in memory together") as warned:
         told = trained(population)
-    assert str(warned[0].message) == "5 runs side by side do not fit: training 3"
+    assert str(warned[0].message) == "5 runs do not fit in memory together; training 3 at a time"
     assert max(len(part.configs) for part in population.parts) <= most
     agree(population, told, together)
 

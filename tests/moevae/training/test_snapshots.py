@@ -92,7 +92,7 @@ def test_broken_snapshot_starts_anew_and_says_so(configs, tmp_path):
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-100])
     seen = []
-    with pytest.warns(UserWarning, match="checksum does not fit.*start anew"):
+    with pytest.warns(UserWarning, match="checksum mismatch.*starts from epoch 1"):
         outcomes = run_population(configs, site, lambda report: seen.append(report.epoch))
     assert seen == list(range(1, 8))
     assert numbers(outcomes) == numbers(run_population(configs, ExecutionConfig(device="cpu")))
@@ -109,7 +109,7 @@ def test_snapshot_of_another_version_starts_anew_and_says_so(configs, tmp_path):
     origin = snapshots.origin(identify(images, labels), "cpu", "moevae", "studies")
     snapshots.write(path, configs, lacking, plain, origin)
     seen = []
-    with pytest.warns(UserWarning, match=r"\.snapshot: .*another version.*start anew"):
+    with pytest.warns(UserWarning, match=r"\.snapshot: .*another version.*starts from epoch 1"):
         outcomes = run_population(configs, site, lambda report: seen.append(report.epoch))
     assert seen == list(range(1, 8))
     assert numbers(outcomes) == numbers(run_population(configs, ExecutionConfig(device="cpu")))
@@ -157,7 +157,7 @@ def test_a_snapshot_under_another_s_name_is_refused(training, tmp_path):
     path = tmp_path / "a.snapshot"
     snapshots.write(path, training.configs, *training.state(), {"images": "a"})
     assert snapshots.read(path, training.configs, {"images": "a"})
-    with pytest.raises(CheckpointError, match="other images"):
+    with pytest.raises(CheckpointError, match="different images"):
         snapshots.read(path, training.configs, {"images": "b"})
 
 
@@ -180,7 +180,7 @@ def test_any_flipped_bit_is_found(training, tmp_path):
         broken = bytearray(whole)
         broken[position] ^= 1 << chance.randrange(8)
         path.write_bytes(broken)
-        with pytest.raises(CheckpointError, match="checksum does not fit"):
+        with pytest.raises(CheckpointError, match="checksum mismatch"):
             snapshots.read(path, training.configs)
 
 
@@ -226,7 +226,7 @@ def test_a_snapshot_of_wrong_content_starts_anew_and_says_so(configs, tmp_path):
         training = Population(configs, images, torch.device("cpu"), chunk=1)
         diary = RunRecorder(configs, images, labels, None)
         before = training.state()
-        with pytest.warns(UserWarning, match="start anew"):
+        with pytest.warns(UserWarning, match="starts from epoch 1"):
             snapshots._resume(path, training, {}, diary)
         after = training.state()
         assert before[1] == after[1]

@@ -169,7 +169,9 @@ def test_an_absurd_learning_rate_ends_in_a_failure_and_training_stops():
 def test_no_configurations_and_different_shapes_are_named():
     with pytest.raises(ConfigError, match=r"^a population needs at least one configuration$"):
         fit([], images())
-    with pytest.raises(ConfigError, match=r"^the configurations of a population may differ in seed, [^\n]*$"):
+    with pytest.raises(
+        ConfigError, match=r"^the configurations of a population may differ only in seed, [^\n]*$"
+    ):
         fit([config(), config({"model.latent_dim": 5})], images())
 
 

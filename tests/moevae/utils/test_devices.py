@@ -24,7 +24,7 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(name):
     with pytest.raises(ConfigError) as caught:
         devices.resolve(name)
     message = str(caught.value)
-    assert message.startswith(f"device {name!r}: not on this machine, which has ")
+    assert message.startswith(f"device {name!r} is not available; expected one of: ")
     assert "cpu" in message
     assert "\n" not in message
 

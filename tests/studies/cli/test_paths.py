@@ -71,8 +71,8 @@ sys.exit(main(sys.argv[1:]))
     [
         (["moevae", "info"], 0, "unknown"),
         (["moevae", "train", "--data", "mnist"], 2, "--data-root or MOEVAE_DATA"),
-        (["moevae", "info", "--data-root=~/x"], 2, "the home folder is not known"),
-        (["studies", "ablate", "--profile=~/x.toml"], 2, "the home folder is not known"),
+        (["moevae", "info", "--data-root=~/x"], 2, "the home folder is unknown"),
+        (["studies", "ablate", "--profile=~/x.toml"], 2, "the home folder is unknown"),
         (["studies", "list"], 0, ""),
     ],
 )
