@@ -73,9 +73,9 @@ def test_training_keeps_runs_whose_numbers_the_library_gives_too(kept, run, caps
 def test_what_is_there_is_measured_and_not_trained_again(kept, capsys, monkeypatch):
     from moevae.training import population
 
-    asked, begin = [], population.Training
+    asked, begin = [], population.Trainer
     monkeypatch.setattr(
-        population, "Training", lambda configs, *rest: asked.extend(configs) or begin(configs, *rest)
+        population, "Trainer", lambda configs, *rest: asked.extend(configs) or begin(configs, *rest)
     )
     before = files(kept)
     told = said(capsys, "train", *TINY, "--seeds", "1,4", "--output", str(kept))
