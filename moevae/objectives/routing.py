@@ -1,7 +1,7 @@
 """How the gate's probabilities become the weights of the experts in the objective.
 
 A new routing is a function, registered in ROUTINGS, of log q(k|x), [R, K, B], and of draws uniform on [0, 1),
-[R, K, B], that it may ignore. It returns weights, [R, K, B].
+[R, K, B]: given where it is registered as `random=True`, else None. It returns weights, [R, K, B].
 Sparse routing computes drawn experts alone, and has a cost of its own.
 """
 
@@ -32,7 +32,7 @@ def hard(log_probs: Tensor, uniform: Tensor | None = None) -> Tensor:
     return chosen + (probs - probs.detach())
 
 
-@ROUTINGS.register("gumbel")
+@ROUTINGS.register("gumbel", random=True)
 def gumbel(log_probs: Tensor, uniform: Tensor) -> Tensor:
     """Straight-through: one-hot at an expert drawn by its probability, a relaxed draw's gradient going back.
 
