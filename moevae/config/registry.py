@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Function = Callable[..., Any]
 
 ROUTINGS: Registry[Function] = Registry(
-    "ROUTINGS", "routing", "moevae.objectives.routing", group="moevae.routings"
+    "ROUTINGS", "routing", "moevae.objectives.routing", group="moevae.routings", traits=("random",)
 )
 BALANCINGS: Registry[Function] = Registry(
     "BALANCINGS", "balancing loss", "moevae.objectives.load_balancing", group="moevae.balancings"

@@ -1,7 +1,7 @@
 """Routing: the weights of the experts in the objective, from the probabilities of the gate.
 
 A new routing is a function, registered in ROUTINGS, of log q(k|x), [R, K, B], and of draws uniform on [0, 1),
-[R, K, B], that it may ignore. It returns weights, [R, K, B].
+[R, K, B]: given where it is registered as `random=True`, else None. It returns weights, [R, K, B].
 Sparse routing computes drawn experts alone, and has a cost of its own.
 """
 
@@ -33,7 +33,7 @@ def hard(log_probs: Tensor, uniform: Tensor | None = None) -> Tensor:
     return chosen + (probs - probs.detach())
 
 
-@ROUTINGS.register("gumbel")
+@ROUTINGS.register("gumbel", random=True)
 def gumbel(log_probs: Tensor, uniform: Tensor) -> Tensor:
     """Return one-hot weights of a random expert, with the gradient of a relaxed sample, [R, K, B].
 

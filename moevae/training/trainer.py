@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moevae.config.registry import ROUTINGS
 from moevae.config.schema import RunConfig, population_key
 from moevae.data.binarization import to_float
 from moevae.data.datasets import Images
@@ -219,7 +220,7 @@ class Trainer:
         # With assignments the gate is not trained, so its running statistics must not change.
         with batch_statistics(self.working.model, update=self.assignments is None):
             terms = self._terms(temperature, batch)
-        random = self.configs[0].routing.kind == "gumbel"
+        random = ROUTINGS.traits(self.configs[0].routing.kind).get("random", False)
         uniform = self.choice.uniform(*terms.gate_log_probs.shape[1:]) if random else None
         consistency = self._consistency_loss(temperature, batch, terms)
         loss = self.objective(terms, uniform) + consistency  # [R]
