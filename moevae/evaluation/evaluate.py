@@ -157,7 +157,7 @@ def _evaluate(
     """Evaluate each run on stored images, [N, D], `step` images at a time."""
     stored = images.to(model.device)
     seen = evaluated(images, configs[0].data, split).to(model.device)
-    heat = temperatures(configs, 1.0, model.gate)
+    temperature = temperatures(configs, 1.0, model.gate)
     log_prior = log_priors(configs, model.config.num_experts).to(next(model.parameters()))
     noise = RunGenerators([config.seed for config in configs], f"evaluation of {split}", model.device)
     parts: dict[str, list[Tensor]] = defaultdict(list)
@@ -167,7 +167,7 @@ def _evaluate(
     for x, kept, chosen in zip(seen.split(width), stored.split(width), fixed, strict=False):
         shape = len(configs), *x.shape  # [R, B, D]
         views = x.expand(shape), to_float(kept).expand(shape)
-        terms = _look(model, views, noise, heat, samples)
+        terms = _sampled_terms(model, views, noise, temperature, samples)
         terms = terms if chosen is None else terms.assigned(chosen)
         for name, value in _per_image(terms, log_prior).items():
             parts[name].append(value)
@@ -176,7 +176,7 @@ def _evaluate(
     ledger = {name: torch.cat(parts.pop(f"expert_{name}"), -1).double().mean(-1) for name in LEDGER}  # [R, K]
     joint = torch.cat(parts.pop("log_joint"), -1)  # [R, K, N]
     means = {name: torch.cat(values, -1).double().mean(-1) for name, values in parts.items()}  # [R]
-    means["temperature"] = heat
+    means["temperature"] = temperature
     if importance:
         room = step * len(configs) * joint.shape[1]
         means |= _sampled_bounds(model, configs, seen, joint, log_probs, log_prior, split, room)
@@ -216,7 +216,7 @@ def _sampled_bounds(
     return {name: torch.stack(values) for name, values in found.items()}
 
 
-def _look(
+def _sampled_terms(
     model: Mixture, views: tuple[Tensor, Tensor], noise: RunGenerators, temperature: Tensor, samples: int
 ) -> MixtureTerms:
     """Return the terms of a batch, with the reconstruction averaged over the samples of z."""

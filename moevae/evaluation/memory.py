@@ -34,12 +34,12 @@ def image_bytes(config: RunConfig, size: Size) -> int:
     model, samples = config.model, min(config.evaluation.num_samples, TOGETHER)
     layers = (*architecture.encoder(model, size), *architecture.decoder(model, size))
     pixels = math.prod(size)
-    looked = pixels + max(_PIXELS * pixels, *(layer.held for layer in layers))
+    values = pixels + max(_PIXELS * pixels, *(layer.held for layer in layers))
     context = [layer.held for layer in architecture.context(model)]
-    looked += pixels * max(context, default=0)
+    values += pixels * max(context, default=0)
     drawn = (2 * samples + _LATENTS) * latent_size(model) + samples
     gate = max(layer.held for layer in architecture.gate(model, size))
-    return _FLOAT * max(model.num_experts * (looked + drawn), gate)
+    return _FLOAT * max(model.num_experts * (values + drawn), gate)
 
 
 def images(memory: int, config: RunConfig, size: Size) -> int:

@@ -122,8 +122,8 @@ def about_marginal(scores: Sequence[Score]) -> str:
     key = "marginal_samples"
     counts = sorted({round(each.metrics[key]) for each in scores if key in each.metrics})
     samples = f"{' or '.join(f'{count:,}' for count in counts)} samples of z per image and expert"
-    told = f"marginal_elbo and gate_gap: {samples}, bias corrected by the delta method"
-    return textwrap.fill(told, width=79, subsequent_indent="  ") if counts else ""
+    text = f"marginal_elbo and gate_gap: {samples}, bias corrected by the delta method"
+    return textwrap.fill(text, width=79, subsequent_indent="  ") if counts else ""
 
 
 def _confusion(run: Evaluation, labels: Labels, split: Split) -> ConfusionCounts:

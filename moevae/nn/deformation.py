@@ -190,8 +190,8 @@ class Deformation(Stacked):
         )
         height, width = self.size
         grid = moved.view(groups, batch * height, width, 2)
-        looked = functional.grid_sample(templates, grid, padding_mode="border", align_corners=False)
-        drawn, *changes = looked.view(groups, templates.shape[1], batch, height * width).unbind(1)
+        sampled = functional.grid_sample(templates, grid, padding_mode="border", align_corners=False)
+        drawn, *changes = sampled.view(groups, templates.shape[1], batch, height * width).unbind(1)
         if "thickness" in by_kind:
             thicker, thinner = changes
             amount = by_kind["thickness"]

@@ -115,16 +115,16 @@ def _from(path: Path, file: Any) -> Trained:
     """Return the run of an open file; its tensors are read after their shapes are checked."""
     metadata = file.metadata() or {}
     if metadata.get("format") != FORMAT:
-        told = content.shortened(repr(metadata.get("format")))
+        shown = content.shortened(repr(metadata.get("format")))
         raise CheckpointError(
-            f"{path}: not a checkpoint of this version (format {told}; expected {FORMAT!r})"
+            f"{path}: not a checkpoint of this version (format {shown}; expected {FORMAT!r})"
         )
     try:
         config = from_dict(content.parse_json(metadata["config"]))
         height, width = int(metadata["height"]), int(metadata["width"])
     except (KeyError, ValueError, ConfigError) as error:
-        told = content.reason(error)
-        raise CheckpointError(f"{path}: invalid configuration ({told})") from None
+        fault = content.reason(error)
+        raise CheckpointError(f"{path}: invalid configuration ({fault})") from None
     changed = CheckpointError(f"{path}: modified since it was written (checksum mismatch)")
     if fingerprint(config) != metadata.get("fingerprint"):
         raise changed

@@ -33,8 +33,8 @@ def training_bytes(config: RunConfig, size: Size, count: int) -> int:
     experts = model.num_experts + train.extra_experts
     weights = experts * sum(layer.weights for layer in own) + sum(layer.weights for layer in once)
     chosen = routing.top_k if routing.kind == "top-k" else experts
-    looks = chosen * min(train.batch_size, count) * train.num_samples
-    return _FLOAT * (4 * weights + looks * (latent_size(model) + math.prod(size)))
+    rows = chosen * min(train.batch_size, count) * train.num_samples
+    return _FLOAT * (4 * weights + rows * (latent_size(model) + math.prod(size)))
 
 
 def check(configs: Sequence[RunConfig], size: Size, count: int, memory: int) -> None:

@@ -76,28 +76,28 @@ class Population:
     def epoch(self) -> EpochStats:
         """Train one epoch and return the statistics of all runs."""
         epoch = 1 + max(part.epochs_done for part in self.parts)
-        told: list[EpochStats | None] = []
-        while len(told) < len(self.parts):
-            place = len(told)
+        stats: list[EpochStats | None] = []
+        while len(stats) < len(self.parts):
+            place = len(stats)
             try:
-                told.append(_train(self.parts[place], epoch))
+                stats.append(_train(self.parts[place], epoch))
                 continue
             except torch.OutOfMemoryError:
                 if len(self.parts[place].configs) == 1:
                     raise
             self._halve(place)  # outside the handler: the exception refers to the tensors in memory
-        losses, of_gate, temperatures = [], [], []
-        for part, progress in zip(self.parts, told, strict=True):
-            nothing = [math.nan] * len(part.configs)
-            losses += progress.losses if progress else nothing
-            of_gate += progress.gate_losses if progress else nothing
-            temperatures += progress.temperatures if progress else nothing
+        losses, gate_losses, temperatures = [], [], []
+        for part, each in zip(self.parts, stats, strict=True):
+            missing = [math.nan] * len(part.configs)
+            losses += each.losses if each else missing
+            gate_losses += each.gate_losses if each else missing
+            temperatures += each.temperatures if each else missing
         return EpochStats(
             epoch=epoch,
             epochs=self.configs[0].train.epochs,
             model=self._model(),
             losses=losses,
-            gate_losses=of_gate,
+            gate_losses=gate_losses,
             temperatures=temperatures,
             failures=self._failures(),
             origins=self._origins(),

@@ -234,10 +234,10 @@ def _save(
 ) -> None:
     """Write the state of a population and of its companion; a failure causes a warning only."""
     tensors, plain = training.state()
-    more, beside = companion.state() if companion else ({}, None)
-    tensors |= {f"{_COMPANION}{name}": value for name, value in more.items()}
+    companion_tensors, companion_plain = companion.state() if companion else ({}, None)
+    tensors |= {f"{_COMPANION}{name}": value for name, value in companion_tensors.items()}
     try:
-        write(path, training.configs, tensors, {"training": plain, "companion": beside}, origin)
+        write(path, training.configs, tensors, {"training": plain, "companion": companion_plain}, origin)
     except OSError as error:
         warnings.warn(
             f"{path}: cannot write the snapshot ({error.strerror}); training continues", stacklevel=5
@@ -251,13 +251,13 @@ def _resume(
     try:
         tensors, plain = read(path, training.configs, origin)
         names = [name for name in tensors if name.startswith(_COMPANION)]
-        more = {name.removeprefix(_COMPANION): tensors.pop(name) for name in names}
+        companion_tensors = {name.removeprefix(_COMPANION): tensors.pop(name) for name in names}
         with parsing(f"{path}: not a snapshot of this version", CheckpointError):
-            own, beside = plain["training"], plain["companion"]
+            own, companion_plain = plain["training"], plain["companion"]
         _check(path, training, tensors, own)
         if companion:
             with parsing(f"{path}: not a snapshot of this version", CheckpointError):
-                companion.restore(more, beside)
+                companion.restore(companion_tensors, companion_plain)
     except CheckpointError as error:
         warnings.warn(f"{error}; training starts from epoch 1", stacklevel=5)
         return
