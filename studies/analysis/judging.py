@@ -39,8 +39,8 @@ class Judge:
 
 
 REFUSAL = (
-    "No run is chosen here: the runs have no validation images in common, and no training losses of one "
-    "objective. The test split must not choose what it then reports on."
+    "No run is selected: the runs share neither validation images nor one training objective. The test split "
+    "must not select runs that it then evaluates."
 )
 
 

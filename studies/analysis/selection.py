@@ -79,12 +79,12 @@ RULES = (
     Rule("training objective", "lowest loss of the last epoch", _last_loss, nats=True, of_training=True),
     Rule(
         "gate agreement",
-        "smallest KL from the gate to the responsibilities",
+        "smallest KL divergence of gate and posterior",
         lambda study: -study.matrix("validation.gate_gap"),
     ),
     Rule("gate information", "most informative gate", _metric("validation.gate_information")),
     Rule("effective experts", "most experts in use", _metric("validation.effective_experts")),
-    Rule("no choice", "always the baseline cell", _baseline),
+    Rule("no choice", "always the reference cell", _baseline),
 )
 """None of them sees a label. Metrics are those of the validation split, and the loss is that of training."""
 

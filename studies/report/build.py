@@ -69,7 +69,7 @@ def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = Fa
     failures.losses(study, page)
     reproduce.reproduce(study, page)
     link = page.keep("runs", tables.run_table(study), exact=True)
-    page.add(f"Every cell and every measure: [table.csv](table.csv). Every run: {link}.")
+    page.add(f"All cells and measures: [table.csv](table.csv). All runs: {link}.")
     page.files["table.csv"] = csv(_all_cells(study, analyses))
     content = {**page.files, manifest.PAGE: encoded(page.text())}
     written.check(content, overwrite=overwrite)
@@ -100,6 +100,6 @@ def _check_runs(written: Manifest, study: Study) -> None:
     now = sum(run.complete for run in made)
     if now < before:
         raise RecordError(
-            f"{written.folder / manifest.PAGE}: made of {before} complete runs, and now there are {now}: it "
-            f"is kept; `report {written.folder.resolve().name} --fewer-runs` replaces it"
+            f"{written.folder / manifest.PAGE}: covers {before} complete runs, but the folder now has {now}: "
+            f"not replaced; `report {written.folder.resolve().name} --fewer-runs` replaces it"
         )

@@ -70,11 +70,11 @@ def section(study: Study, page: Page) -> None:
     likelihood = [row for row in published().likelihood if row.data in names]
     if not clustering:
         return
-    page.head("Published, not re-run here")
+    page.head("Literature values, not reproduced")
     page.add(
-        "For context only: other code, other splits, other seeds. ACC is one-to-one; purity is many-to-one, "
-        "higher, and not comparable with it. A collapsed gate can have the better bound: likelihood alone "
-        "never shows clustering, and clustering alone never shows likelihood."
+        "These values come from other code, splits and seeds, and are listed for context. ACC is one-to-one. "
+        "Purity is many-to-one and therefore higher; the two are not comparable. A collapsed gate can have "
+        "the better bound, so neither likelihood nor clustering implies the other."
     )
     page.rows(
         [

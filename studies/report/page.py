@@ -85,7 +85,7 @@ class Page:
         total = len(rows) if total is None else total
         self.add(table(rows[:shown]))
         if rest := rows[shown : shown + FOLDED]:
-            self.fold(f"{'the next' if shown else 'the first'} {len(rest)} of {total}", table(rest))
+            self.fold(f"{'Next' if shown else 'First'} {len(rest)} of {total} rows", table(rest))
         if total > shown + FOLDED:
             self.add(f"All {total} rows: {link}.")
 

@@ -47,8 +47,8 @@ def caution(study: Study) -> str:
     if n < 2 or least <= ERROR:
         return ""
     return (
-        f"With n = {n} no sentence can tell two cells, or the two levels of an axis, apart: no permutation "
-        f"test of {n} pairs can have p below {least:.2g}. More cells or levels have more arrangements."
+        f"With n = {n}, two cells, or the two levels of an axis, cannot differ significantly: a permutation "
+        f"test of {n} pairs has no p below {least:.2g}. More cells or levels have more permutations."
     )
 
 
@@ -187,8 +187,8 @@ def _selection(analysis: Analysis) -> str:
         if choice.rule.nats and choice.p <= ERROR and choice.cost >= 10.0**-measure.digits:
             return escape(
                 f"Choosing a cell without labels, by the {choice.rule.name}, costs "
-                f"{measure.show(choice.cost)} {measure.label} against the cell that labels of other seeds "
-                f"choose (adjusted p {_p(choice.p)}; n = {choice.n})."
+                f"{measure.show(choice.cost)} {measure.label} compared with the cell that labels of other "
+                f"seeds select (adjusted p {_p(choice.p)}; n = {choice.n})."
             )
     return ""
 

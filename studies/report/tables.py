@@ -69,7 +69,7 @@ def result_rows(
     rows = []
     for cell in np.argsort(-order, kind="stable")[:most]:
         row = frame.iloc[int(cell)]
-        shown = {"cell": row["cell"] + (" (baseline)" if cell == study.baseline else "")}
+        shown = {"cell": row["cell"] + (" (reference)" if cell == study.baseline else "")}
         own = cell < len(study.cells)
         shown |= {names[axis]: study.text(cell, axis) if own else row[axis] for axis in study.axes}
         shown["n"] = _n(int(row["complete"]), int(row["failed"]), int(row["missing"]))
@@ -133,7 +133,7 @@ def level_rows(effects: Sequence[AxisEffect], levels: Sequence[str], baseline: i
     """Return one row a level of an axis: the mean of each measure over the contexts, with its interval."""
     rows = []
     for place, level in enumerate(levels):
-        row = {what: level + (" (baseline)" if place == baseline else "")}
+        row = {what: level + (" (reference)" if place == baseline else "")}
         for effect in effects:
             summary = effect.summary
             row[effect.measure.heading] = spread(

@@ -33,19 +33,20 @@ def sharing(analysis: Analysis, page: Page) -> None:
     if not ends:
         return
     n, looked = len(ends), sum(bool(epochs) for epochs in histories)
-    page.head("Which classes share an expert, and which are split")
+    page.head("Merged and split classes")
     page.add(
-        f"In {sum(not found for found in ends)} of the {n} runs of cell {cell_stats.label(study, cell)} "
-        "there is "
-        "neither at the end. Two classes share an expert that wins more than "
-        f"{merging.MERGED:.0%} of each; a class is split where two experts or more win at least "
-        f"{merging.SPLIT:.0%} of it. At the end: on the test split. "
+        "Two classes share an expert if it wins more than "
+        f"{merging.MERGED:.0%} of each. A class is split if at least two experts win at least "
+        f"{merging.SPLIT:.0%} of it each. {sum(not found for found in ends)} of the {n} runs of cell "
+        f"{cell_stats.label(study, cell)} end with neither. The column *at the end* counts on the test "
+        "split. "
         + (
-            "While it trained: after any epoch, on validation images."
+            "The column *while it trained* counts runs in which this holds after any epoch, on validation "
+            "images."
             if looked
-            else "No run held out images."
+            else "No run held out validation images."
         )
-        + (f" Only the {LARGEST} largest of {most:,} classes." if most > LARGEST else "")
+        + (f" The table covers the {LARGEST} largest of {most:,} classes." if most > LARGEST else "")
     )
     told = Counter(event for found in ends for event in found)
     passed = Counter(event for epochs in histories for event in set().union(*epochs))

@@ -11,7 +11,7 @@ from studies.analysis.study import DATA, Study, StudyRun
 from studies.report import tables
 from studies.report.markdown import escape
 from studies.report.page import Page
-from studies.utils.formatting import show
+from studies.utils.formatting import count, show
 
 NAMED = 3
 """Values of a factor that are named for a level; the rest is counted."""
@@ -113,16 +113,16 @@ def origins(study: Study, page: Page) -> None:
                 for factor in factors
             }
             rows.append({"axis": each.axis, "level": level} | told)
-    page.add("Runs by machine and code, for the axes whose levels differ in them:")
+    page.add("Levels of these axes were run on different machines, commits or precisions (number of runs):")
     page.rows(rows, SHOWN, total=len(rows))
     for each in found:
         for factor in each.counts:
             if levels := each.confounded(factor):
                 names = escape(f"{each.axis} {_listed(levels)}")
                 page.add(
-                    f"**Confounded with the {factor}**: {names}. No run of "
-                    f"theirs shares a {factor} with {escape(each.reference)}, so that a difference from it "
-                    f"may be one between {PLURALS[factor]}."
+                    f"**Confounded with the {factor}**: {names}. No run of these levels shares a {factor} "
+                    f"with {escape(each.reference)}, so a difference from it may be caused by different "
+                    f"{PLURALS[factor]}."
                 )
 
 
@@ -130,11 +130,11 @@ def _words(counts: Counter[str]) -> str:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     words = [f"{value} ({number})" for value, number in ordered[:NAMED]]
     if rest := ordered[NAMED:]:
-        words.append(f"{len(rest)} others ({sum(number for _, number in rest)})")
+        words.append(f"{count(len(rest), 'other')} ({sum(number for _, number in rest)})")
     return ", ".join(words) or "–"
 
 
 def _listed(words: list[str]) -> str:
     if len(words) > LISTED:
-        words = [*words[:LISTED], f"{len(words) - LISTED} others"]
+        words = [*words[:LISTED], count(len(words) - LISTED, "other")]
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -47,10 +47,10 @@ def effect_of_each(analysis: Analysis, page: Page) -> None:
         settings = len(where.cells)
         some = "some of " if settings > plots.MOST_LINES else ""
         page.add(
-            f"Each level averaged over the same {formatting.count(settings, 'setting')} of the other axes"
-            + (f" ({where.left_out} left out: runs are missing there)" if where.left_out else "")
-            + ", seed by seed"
-            + (f"; gray lines are {some}the settings." if settings > 1 else ".")
+            f"The table averages each level over {formatting.count(settings, 'setting')} of the other axes, "
+            "seed by seed"
+            + (f"; {where.left_out} settings with missing runs are excluded" if where.left_out else "")
+            + (f". Gray lines show {some}the settings." if settings > 1 else ".")
         )
         ordered = in_order(study.axes[axis])
         drawn = [measure for measure in (*analysis.compared, *metrics.ROUTING) if measure in along]
@@ -65,7 +65,7 @@ def effect_of_each(analysis: Analysis, page: Page) -> None:
             if measure in along:
                 comparison, baseline = along[measure].comparison, along[measure].contexts.baseline
                 reference = escape(f"{names[axis]} {ticks[baseline]}")
-                page.add(f"{measure.label} against {reference}, paired by seed:")
+                page.add(f"Differences in {measure.label} from {reference}, paired by seed:")
                 page.add(
                     markdown.table(tables.comparison_rows(measure, comparison, ticks, baseline, names[axis]))
                 )
@@ -84,8 +84,9 @@ def _adjusted(
     ]
     if any(np.isfinite(row).any() for row in moved.values()):
         page.add(
-            f"p adjusted over these levels and measures (max-T, Westfall & Young 1993), against "
-            f"{escape(f'{name} {ticks[baseline]}')}: the summary's sentences about the axis rest on them.",
+            f"The sentences of the summary use the p-values below. They compare each level with "
+            f"{escape(f'{name} {ticks[baseline]}')} and are adjusted over these levels and measures (max-T, "
+            "Westfall & Young 1993).",
             markdown.table(rows),
         )
 
@@ -110,9 +111,13 @@ def heat_maps(analysis: Analysis, page: Page) -> None:
     }
     if not any(grids.values()):
         return
-    page.head("Strength against temperature")
+    page.head("Balance weight and temperature")
     held = ", ".join(f"{names[axis]} {study.texts[axis][level]}" for axis, level in fixed)
-    page.add(f"Drawn where {escape(held)}; all cells are in [table.csv](table.csv)." if held else "")
+    page.add(
+        f"Heat maps show the cells with {escape(held)}. [table.csv](table.csv) contains all cells."
+        if held
+        else ""
+    )
     for measure, drawn in grids.items():
         if drawn:
             page.show(

@@ -20,7 +20,7 @@ from studies.report.sections.setup import Tree
 
 def reproduce(study: Study, page: Page) -> None:
     """The commands that make the study, this page and each of its rows anew."""
-    page.head("Make it anew")
+    page.head("Reproduce")
     steps = [(study.command, "the runs"), (f"nox -s report -- {shlex.quote(study.name)}", "this page")]
     width = max(len(typed) for typed, _ in steps)
     page.add(markdown.code([f"{typed:<{width}}  # {words}" for typed, words in steps if typed]))
@@ -29,8 +29,8 @@ def reproduce(study: Study, page: Page) -> None:
     if rows:
         lines = [f"{words}  # cell {cell}" for cell, words in rows[:FOLDED]]
         link = page.keep("commands", pd.DataFrame(rows, columns=["cell", "command"]))
-        words = "One run of each cell; other seeds take another --seed"
-        page.fold(words, markdown.code(lines), f"All {len(rows)} of them: {link}.")
+        words = "Commands for one run of each cell; change --seed for other seeds"
+        page.fold(words, markdown.code(lines), f"All {len(rows)} commands: {link}.")
 
 
 def command(config: Tree) -> str:

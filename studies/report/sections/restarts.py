@@ -15,7 +15,7 @@ from studies.analysis.study import StudyRun
 from studies.report import markdown, tables
 from studies.report.page import Page
 
-HEAD = "What restarts without labels give"
+HEADING = "Best of n restarts, selected without labels"
 
 
 def restarting(analysis: Analysis, page: Page) -> None:
@@ -28,26 +28,25 @@ def restarting(analysis: Analysis, page: Page) -> None:
     if not alive or len(sizes) < 2:
         return
     if first is None:
-        page.head(HEAD)
+        page.head(HEADING)
         page.add(judging.REFUSAL)
         return
     judges = [first, *([judging.GATE] if all(map(judging.GATE.has, alive)) else [])]
-    page.head(HEAD)
+    page.head(HEADING)
     page.add(
-        f"Runs of cell {cell_stats.label(study, cell)} in groups of consecutive seeds, no run in two of "
-        "them; of "
-        f"each group one is kept, without labels and without the test split: the run with "
-        f"{', or with '.join(judge.words for judge in judges)}. n counts groups, and a row tells of as many "
-        "runs as its groups hold."
+        f"The runs of cell {cell_stats.label(study, cell)} form disjoint groups of consecutive seeds. From "
+        "each group one run is selected without labels and without the test split: the run with "
+        f"{', or with '.join(judge.words for judge in judges)}. n counts groups. Incomplete groups are not "
+        "used."
     )
     shown = cell_stats.measured(study, (metrics.NMI, metrics.ARI, metrics.ACC, metrics.ELBO))
-    rows = [_row("1 run, as it comes", select_best(runs, 1, first.score), shown)]
+    rows = [_row("1 run, no selection", select_best(runs, 1, first.score), shown)]
     rows += [
         _row(f"{size} runs, by {judge.label}", select_best(runs, size, judge.score), shown)
         for judge in judges
         for size in sizes[1:]
     ]
-    page.add(markdown.table(rows), f"As CSV: {page.keep('restarts', pd.DataFrame(rows))}.")
+    page.add(markdown.table(rows), f"CSV file: {page.keep('restarts', pd.DataFrame(rows))}.")
 
 
 def _row(name: str, runs: Sequence[StudyRun], shown: Sequence[Measure]) -> dict[str, str]:

@@ -25,8 +25,8 @@ def head(study: Study, page: Page) -> None:
         others = len(study.missing_peers)
         page.add(
             f"> **Partial.** {total - len(study.missing)} of {total} planned runs have ended"
-            + (f", and {others} of the baselines have not" if others else "")
-            + "; the numbers below are of those that have."
+            + (f", and {others} runs of baselines have not" if others else "")
+            + ". This page covers only runs that have ended."
         )
 
 
@@ -42,10 +42,10 @@ def provenance(study: Study, page: Page) -> None:
     rows = [
         ("cells", f"{len(study.cells)}{grid}"),
         *((f"· {names[axis]}", ", ".join(texts)) for axis, texts in study.texts.items()),
-        ("baseline", "none" if study.baseline is None else tables.describe(study, study.baseline)),
+        ("reference cell", "none" if study.baseline is None else tables.describe(study, study.baseline)),
         ("seeds", ", ".join(map(str, study.seeds))),
         ("runs", f"{complete} complete, {len(study.failed)} failed, {len(study.missing)} missing"),
-        *([("baselines' runs", f"{sum(run.complete for run in others)} complete")] if others else []),
+        *([("runs of baselines", f"{sum(run.complete for run in others)} complete")] if others else []),
         ("data", _distinct(map(_data, made))),
         ("likelihood", _distinct(run.likelihood for run in study.runs)),
         ("hardware", _distinct(map(_hardware, made))),
@@ -54,7 +54,7 @@ def provenance(study: Study, page: Page) -> None:
         ("versions", _distinct(map(_versions, made))),
         ("commit", _distinct(map(_commit, made))),
     ]
-    page.head("What was run, and where")
+    page.head("Setup")
     shown = f"{study.name} "  # no other column has that name, whatever the study is called
     page.add(markdown.table([{"study": key, shown: value} for key, value in rows]))
     confounding.origins(study, page)
@@ -98,7 +98,7 @@ def _time(runs: Iterable[StudyRun]) -> str:
         for run in runs
         if run.record.seconds and run.record.throughput
     )
-    return f"{total:,.0f} s of training and evaluation, all runs together"
+    return f"{total:,.0f} s of training and evaluation over all runs"
 
 
 def _energy(study: Study) -> list[str]:
@@ -109,7 +109,7 @@ def _energy(study: Study) -> list[str]:
     total = sum(
         (record.energy_joules or 0) / record.throughput.population for record in told if record.throughput
     )
-    return [f"{total / 1000:,.1f} kJ of training, as the device reports it, {len(told)} runs together"]
+    return [f"{total / 1000:,.1f} kJ of training over {len(told)} runs, as reported by the device"]
 
 
 def _distinct(values: Iterable[str]) -> str:

@@ -130,7 +130,7 @@ def test_a_page_of_more_runs_is_kept_until_fewer_are_asked_for(tmp_path, capsys,
     command = ["report", "s", "--results", str(tmp_path)]
     assert cli.main(command) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "4 complete runs, and now there are 3" in line
+    assert "covers 4 complete runs, but the folder now has 3" in line
     assert "--fewer-runs" in line
     assert (folder / "report.md").read_bytes() == page
     assert cli.main([*command, "--fewer-runs"]) == 0
