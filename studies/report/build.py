@@ -1,4 +1,4 @@
-"""A study's page, tables and figures: a pure function of `study.json` and the records beside it."""
+"""Building of a report: page, tables and figures as a pure function of `study.json` and the records."""
 
 from __future__ import annotations
 
@@ -28,18 +28,20 @@ __all__ = ["write_html", "write_index", "write_report"]
 
 @uncollected()
 def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = False) -> Path:
-    """Write `report.md`, `table.csv`, `tables/` and `figures/` into a study's folder; return the page's path.
+    """Write `report.md`, `table.csv`, `tables/` and `figures/` into the folder of a study.
 
-    The same records give the same bytes. Neither torch nor optuna is needed.
+    The same records give the same bytes. The report requires neither torch nor Optuna.
 
     Args:
-        folder: the study's own.
-        overwrite: replace files in the way that were changed, or that no report wrote.
-        fewer_runs: replace a page that was made of more runs than there are now.
+        folder: the folder of the study.
+        overwrite: whether to replace files that were edited or that no report wrote.
+        fewer_runs: whether to replace a page that covers more complete runs than the folder has now.
+
+    Returns:
+        The path of the page.
 
     Raises:
-        RecordError: there is no study in the folder, its description is torn, or the page would replace what
-            it may not.
+        RecordError: the folder has no study, its description is invalid, or a file must not be replaced.
     """
     study = load_study(folder)
     written = manifest.read(folder)
@@ -90,7 +92,7 @@ def _all_cells(study: Study, analyses: Mapping[str, Analysis]) -> pd.DataFrame:
 
 
 def _check_runs(written: Manifest, study: Study) -> None:
-    """Check that the page in place was not made of more complete runs than there are records of."""
+    """Check that the existing page does not cover more complete runs than there are records."""
     path = written.folder / RUNS
     if RUNS not in written.files or not path.is_file():
         return

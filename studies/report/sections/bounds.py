@@ -1,4 +1,4 @@
-"""The page's section about the bound: what it is made of, how far it is from tighter ones, who earns it."""
+"""Section: ELBO decomposition, by cell and by expert."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from studies.report.markdown import escape
 from studies.report.page import FOLDED, Page
 
 SHOWN_ROWS = 12
-"""Rows of a table that are shown without a click."""
+"""Number of table rows that are not collapsed."""
 
 
 def ledger(analysis: Analysis, page: Page) -> None:
-    """What the mixture ELBO of each cell is the sum of, and the parts of each expert in one run."""
+    """Add the terms of the mixture ELBO by cell, and by expert for the best run of the reference cell."""
     study, table = analysis.study, analysis.table
     if metrics.KL_IMPORTANCE.key not in study.keys:
         return
     chosen = cell_stats.measured(study, (*metrics.LEDGER, *metrics.BOUNDS))
-    told = int(table[f"{metrics.ELBO.key} mean"].notna().sum())
+    known = int(table[f"{metrics.ELBO.key} mean"].notna().sum())
     page.head("ELBO decomposition")
     page.add(
         "ELBO = reconstruction - kl_z - gate information - kl_importance. kl_z is the KL divergence of the "
@@ -32,8 +32,8 @@ def ledger(analysis: Analysis, page: Page) -> None:
         + (f" {_marginal(study)}" if metrics.MARGINAL in chosen else "")
         + (f" {_importance_weighted(study)}" if metrics.IWAE in chosen else "")
     )
-    rows = tables.result_rows(study, table, chosen, most=min(told, SHOWN_ROWS + FOLDED))
-    page.rows(rows, SHOWN_ROWS, "[table.csv](table.csv)", total=told)
+    rows = tables.result_rows(study, table, chosen, most=min(known, SHOWN_ROWS + FOLDED))
+    page.rows(rows, SHOWN_ROWS, "[table.csv](table.csv)", total=known)
     found = [run for run in study.of_cell(study.baseline or 0) if run.record.ledger]
     if judge := judging.judge(found):
         _by_expert(study, max(filter(judge.has, found), key=judge.score), judge, page)
@@ -42,7 +42,7 @@ def ledger(analysis: Analysis, page: Page) -> None:
 
 
 def _marginal(study: Study) -> str:
-    """Say what the marginal bounds of a study are estimated from, and how."""
+    """Describe how the marginal ELBO and the gate gap are estimated."""
     key = metrics.MARGINAL_SAMPLES
     counts = sorted({round(run.metrics[key]) for run in study.runs if key in run.metrics})
     return (
@@ -56,7 +56,7 @@ def _marginal(study: Study) -> str:
 
 
 def _importance_weighted(study: Study) -> str:
-    """Say what the IWAE bounds of a study are made of."""
+    """Describe the samples of the IWAE bounds."""
     asked = {
         (each["importance_samples"], each["importance_experts"])
         for run in study.runs

@@ -1,4 +1,4 @@
-"""The page's sections about what the experts know: how far their gate can be believed, who shares what."""
+"""Section: calibration of the gate."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from studies.report import run_plots, tables
 from studies.report.page import FOLDED, Page
 
 SHOWN_ROWS = 10
-"""Rows of a table that are shown without a click."""
+"""Number of table rows that are not collapsed."""
 
 
 def calibration(analysis: Analysis, page: Page) -> None:
-    """Whether the baseline cell's gate is as often right as it is sure."""
+    """Add calibration metrics by cell and the reliability diagram of the reference cell."""
     study, cell = analysis.study, analysis.study.baseline or 0
     bins = [run.record.reliability for run in study.of_cell(cell) if run.record.reliability is not None]
     bins = [each for each in bins if len(each.images) == len(bins[0].images)]

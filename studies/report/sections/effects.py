@@ -1,4 +1,4 @@
-"""The page's sections about the axes: what each does, and the map of two of them."""
+"""Sections: the effect of each axis, and heat maps of balance weight and temperature."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from studies.utils import formatting
 STRENGTH, TEMPERATURE = "objective.balance_weight", "routing.temperature"
 
 MOST_PANELS = 8
-"""Of a figure."""
+"""Largest number of panels of a figure."""
 
 Setting = tuple[tuple[str, int], ...]
-"""Axes and their levels."""
+"""Pairs of an axis and the index of its level."""
 
 
 def in_order(levels: Sequence[Any]) -> bool:
-    """Return whether levels are numbers that rise, or fall: a line may join what they give."""
+    """Return whether levels are ascending or descending numbers, so that a line may connect them."""
     numbers = all(isinstance(level, int | float) and not isinstance(level, bool) for level in levels)
     return numbers and list(levels) in (sorted(levels), sorted(levels, reverse=True))
 
 
 def effect_of_each(analysis: Analysis, page: Page) -> None:
-    """A section an axis: its levels, paired tests, what it does to the experts, and learning curves."""
+    """Add a section per axis: means by level, paired comparisons, adjusted p-values and learning curves."""
     study = analysis.study
     names = tables.words(study.axes)
     for axis, along in analysis.effects.items():
@@ -76,7 +76,7 @@ def effect_of_each(analysis: Analysis, page: Page) -> None:
 def _adjusted(
     moved: Mapping[Measure, Row], ticks: Sequence[str], baseline: int, name: str, page: Page
 ) -> None:
-    """The p-values that sentences about the axis rest on."""
+    """Add the p-values of the sentences about the axis."""
     rows = [
         {name: tick} | {measure.label: markdown.p_value(row[place]) for measure, row in moved.items()}
         for place, tick in enumerate(ticks)
@@ -92,9 +92,9 @@ def _adjusted(
 
 
 def heat_maps(analysis: Analysis, page: Page) -> None:
-    """Strength against temperature for each routing: clustering and bound.
+    """Add heat maps of the compared measures by balance weight and temperature.
 
-    Not where one axis at a time was varied: the sections before tell all of that.
+    Designs that vary one axis at a time have none, since the sections of the axes show all their cells.
     """
     study = analysis.study
     if any(len(study.axes.get(axis, ())) < 2 for axis in (STRENGTH, TEMPERATURE)):
@@ -134,9 +134,9 @@ def heat_maps(analysis: Analysis, page: Page) -> None:
 
 
 def _panels(study: Study) -> tuple[Setting, list[Setting]]:
-    """Return what all heat maps share and what each has of its own, so that there are few enough to read.
+    """Return the settings that all heat maps share and the settings of each, at most `MOST_PANELS`.
 
-    The longest of the other axes are held at the baseline's level.
+    The longest of the other axes are fixed at the level of the reference cell.
     """
     varied = [axis for axis in study.axes if axis not in (STRENGTH, TEMPERATURE)]
     fixed = []
@@ -178,7 +178,7 @@ def _curves(study: Study, axis: str, where: effects.Contexts, ticks: list[str], 
 
 
 def _more_than_a_cross(grid: np.ndarray) -> bool:
-    """Return whether more is known than fits into one row and one column."""
+    """Return whether the known cells are more than one row and one column."""
     return bool(np.isfinite(grid).sum() >= sum(grid.shape))
 
 

@@ -1,4 +1,4 @@
-"""The sections about the runs of one data set, in the order of the page."""
+"""Order of the sections about one data set."""
 
 from __future__ import annotations
 
@@ -31,4 +31,4 @@ SECTIONS: tuple[Callable[[Analysis, Page], None], ...] = (
     calibration.calibration,
     class_overlap.sharing,
 )
-"""In the order of the page."""
+"""Sections in the order of the page."""

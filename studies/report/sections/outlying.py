@@ -1,4 +1,4 @@
-"""The page's section about runs that lie far from the others of their cell."""
+"""Section: outliers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from studies.analysis.analyze import Analysis
 from studies.report.page import Page
 
 SHOWN = 10
-"""Rows of the table that are shown without a click."""
+"""Number of table rows that are not collapsed."""
 
 
 def outlying(analysis: Analysis, page: Page) -> None:
-    """Name the outliers of the main table, and show the median and the interquartile mean of their cells."""
+    """Add the outliers of the main table, with median and interquartile mean of their cells."""
     study = analysis.study
     rows = []
     for measure in (measure for measure in analysis.leading if measure.spread):

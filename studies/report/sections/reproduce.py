@@ -1,4 +1,4 @@
-"""Section: the commands that make the study, its page and its rows again."""
+"""Section: commands that reproduce the study, its page and its runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from studies.report.sections.setup import Tree
 
 
 def reproduce(study: Study, page: Page) -> None:
-    """The commands that make the study, this page and each of its rows anew."""
+    """Add the commands that reproduce the study, the page and one run of each cell."""
     page.head("Reproduce")
     steps = [(study.command, "the runs"), (f"nox -s report -- {shlex.quote(study.name)}", "this page")]
     width = max(len(typed) for typed, _ in steps)
@@ -34,7 +34,7 @@ def reproduce(study: Study, page: Page) -> None:
 
 
 def command(config: Tree) -> str:
-    """Return what trains this configuration alone: the preset that it is nearest to, and what differs."""
+    """Return the command that trains a configuration: the nearest preset and the changes to it."""
     wanted = dict(overrides.leaves(config))
     changes = {
         name: {key: value for key, value in wanted.items() if preset.get(key) != value and key != "seed"}

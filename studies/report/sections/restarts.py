@@ -1,4 +1,4 @@
-"""What restarts without labels give: of some runs of a cell, a named criterion keeps one."""
+"""Section: best of n restarts, selected without labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEADING = "Best of n restarts, selected without labels"
 
 
 def restarting(analysis: Analysis, page: Page) -> None:
-    """What the baseline cell gives where each result is the best of several runs."""
+    """Add the results of the reference cell if the best of several runs is selected."""
     study, cell = analysis.study, analysis.study.baseline or 0
     runs = study.of_cell(cell)
     sizes = [size for size in range(1, MOST_RESTARTS + 1) if len(runs) >= GROUPS * size]

@@ -1,4 +1,4 @@
-"""The page's numbers: the sections about the runs of one data set."""
+"""Section: table of results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from studies.report import tables
 from studies.report.page import FOLDED, Page
 
 LONG = 40
-"""Rows of a table that are shown without a click."""
+"""Number of table rows that are not collapsed."""
 
 
 def results(analysis: Analysis, page: Page) -> None:
@@ -27,7 +27,7 @@ def results(analysis: Analysis, page: Page) -> None:
         "seeds."
     )
     page.rows(rows, LONG, "[table.csv](table.csv)", total=len(analysis.table))
-    _beside_best(analysis, page)
+    _compare_with_best(analysis, page)
     for cells in _identical_cells(study):
         *most, last = (cell_stats.label(study, cell) for cell in cells)
         page.add(
@@ -36,8 +36,8 @@ def results(analysis: Analysis, page: Page) -> None:
         )
 
 
-def _beside_best(analysis: Analysis, page: Page) -> None:
-    """Which cells are told from the one with the highest mean, as a table for programs."""
+def _compare_with_best(analysis: Analysis, page: Page) -> None:
+    """Add a CSV file that compares each cell with the cell of highest mean."""
     study = analysis.study
     rows = [
         {

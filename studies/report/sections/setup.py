@@ -1,4 +1,4 @@
-"""The page's frame: what was run and where, what to know to read it, what was lost, how to make it anew."""
+"""Sections: title and setup."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Tree = Mapping[str, Any]
 
 
 def head(study: Study, page: Page) -> None:
-    """Title, description, and whether the study is still running."""
+    """Add title and description, and a notice if runs are missing."""
     page.add(f"# {escape(study.title)}", prose(study.description))
     if study.partial:
         total = study.planned_cells * len(study.planned_seeds)
@@ -31,7 +31,7 @@ def head(study: Study, page: Page) -> None:
 
 
 def provenance(study: Study, page: Page) -> None:
-    """What was run and where."""
+    """Add the setup: design, data, hardware, versions and commits."""
     complete = sum(run.complete for run in study.runs)
     others = [run for peer in study.peers for run in peer.runs]
     made = [*study.runs, *others]
@@ -61,7 +61,7 @@ def provenance(study: Study, page: Page) -> None:
 
 
 def cell_in_words(study: Study, cell: int) -> str:
-    """Return a cell's number and its values."""
+    """Return the number and the settings of a cell as text."""
     return f"{cell_stats.label(study, cell)} ({tables.describe(study, cell)})"
 
 
@@ -92,7 +92,7 @@ def _commit(run: StudyRun) -> str:
 
 
 def _time(runs: Iterable[StudyRun]) -> str:
-    """Return the time of all populations: a run's seconds are those of the population it shared."""
+    """Return the total time; the seconds of a run are those of its population."""
     total = sum(
         (run.record.seconds.train + run.record.seconds.evaluation) / run.record.throughput.population
         for run in runs
@@ -102,14 +102,14 @@ def _time(runs: Iterable[StudyRun]) -> str:
 
 
 def _energy(study: Study) -> list[str]:
-    """Return the energy of all populations, where their devices reported it."""
-    told = [run.record for run in study.runs if run.record.energy_joules is not None]
-    if not told:
+    """Return the total energy of populations whose devices report it."""
+    reported = [run.record for run in study.runs if run.record.energy_joules is not None]
+    if not reported:
         return []
     total = sum(
-        (record.energy_joules or 0) / record.throughput.population for record in told if record.throughput
+        (record.energy_joules or 0) / record.throughput.population for record in reported if record.throughput
     )
-    return [f"{total / 1000:,.1f} kJ of training over {len(told)} runs, as reported by the device"]
+    return [f"{total / 1000:,.1f} kJ of training over {len(reported)} runs, as reported by the device"]
 
 
 def _distinct(values: Iterable[str]) -> str:
