@@ -110,9 +110,9 @@ def test_a_note_says_how_the_cell_differs_and_what_it_gave(folder):
         note = attributes[f"dashboard:{trials[number]._trial_id}:note_str:0"]
         assert f"{np.mean(runs):.3f} ± {np.std(runs, ddof=1):.3f}" in note
         assert "n = 2 (seeds 0, 1)" in note
-        assert ("This is the baseline." in note) == (number == study.baseline)
+        assert ("This is the reference cell." in note) == (number == study.baseline)
         if number != study.baseline:
-            (changed,) = re.findall("Differs from the baseline in (.*)", note)
+            (changed,) = re.findall("Differs from the reference cell in (.*)", note)
             assert changed.count("(not ") == sum(
                 a != b for a, b in zip(cell, study.cells[study.baseline], strict=True)
             )
@@ -352,7 +352,7 @@ def test_pages_render_in_a_browser_without_errors(folder, browser):
         page.goto(f"{home}/note")
         page.get_by_role("heading", name="Balancing, temperature and routing on digits").wait_for()
         page.goto(f"{home}/trials?numbers=3")
-        page.get_by_text("Differs from the baseline in").wait_for()
+        page.get_by_text("Differs from the reference cell in").wait_for()
         page.get_by_role("cell", name="NMI").wait_for()
         pictures = page.locator("img[src*='/artifacts/']")
         assert pictures.count() >= 4, "two in the note, and the same two as artifacts"
