@@ -33,7 +33,7 @@ _OURS = "moevae:note:"
 _TRIAL = re.compile(rf"(?:dashboard|dashboard:artifacts|{_OURS[:-1]}):(\d+)(?::|$)")
 
 
-def dress(storage: BaseStorage, folder: Path) -> int:
+def write_annotations(storage: BaseStorage, folder: Path) -> int:
     """Write annotations that are missing or outdated, without changing trials.
 
     Args:

@@ -24,7 +24,7 @@ UPLOADS = "artifacts"
 """Folder within the study's folder for files that users upload in the dashboard."""
 
 
-class Gallery(FileSystemArtifactStore):
+class PictureStore(FileSystemArtifactStore):
     """Artifact store that draws pictures of runs on request and keeps files uploaded by users."""
 
     def __init__(self, folder: Path) -> None:

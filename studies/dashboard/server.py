@@ -17,8 +17,8 @@ import optuna_dashboard
 from optuna.storages import BaseStorage
 
 from moevae.errors import MoevaeError
-from studies.dashboard.annotate import dress
-from studies.dashboard.artifacts import Gallery
+from studies.dashboard.annotate import write_annotations
+from studies.dashboard.artifacts import PictureStore
 
 HOST = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -54,7 +54,7 @@ def serving(storage: BaseStorage, folder: Path, port: int) -> Iterator[WSGIServe
     Raises:
         PortError: the port is in use or not permitted.
     """
-    app = _local(optuna_dashboard.wsgi(storage, artifact_store=Gallery(folder)))
+    app = _local(optuna_dashboard.wsgi(storage, artifact_store=PictureStore(folder)))
     try:
         server = make_server(HOST, port, app, server_class=_Server, handler_class=_Handler)
     except (OSError, OverflowError) as error:
@@ -81,7 +81,7 @@ def _keep_annotated(
         now, begin = _state(folder), time.monotonic()
         if now != seen:
             try:
-                dress(storage, folder)
+                write_annotations(storage, folder)
                 seen = now
             except Exception as error:  # the driver may be rewriting the storage; the next check retries
                 _log.warning("notes and pictures are outdated: %s", error)

@@ -49,7 +49,7 @@ def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = Fa
         _check_runs(written, study)
     analyses = {name: analyze(part) for name, part in study.by_data().items()}
     page = Page()
-    setup.head(study, page)
+    setup.title(study, page)
     page.head("Summary")
     said = False
     for name, analysis in analyses.items():
@@ -59,7 +59,7 @@ def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = Fa
         nothing = "No effect is significant." if len(analysis.study.cells) > 1 else "The study has one cell."
         page.add("\n".join(f"- {sentence}" for sentence in found) or nothing)
     page.add(summary.caution(study) if said else "")
-    setup.provenance(study, page)
+    setup.setup(study, page)
     for name, analysis in analyses.items():
         if len(analyses) == 1:
             _add(analysis, page)
@@ -68,7 +68,7 @@ def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = Fa
                 _add(analysis, page)
     literature.section(study, page)
     reading.reading(study, page)
-    failures.losses(study, page)
+    failures.failures(study, page)
     reproduce.reproduce(study, page)
     link = page.keep("runs", tables.run_table(study), exact=True)
     page.add(f"All cells and measures: [table.csv](table.csv). All runs: {link}.")

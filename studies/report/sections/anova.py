@@ -10,7 +10,7 @@ from studies.report import markdown, tables
 from studies.report.page import Page
 
 
-def variance(analysis: Analysis, page: Page) -> None:
+def analysis_of_variance(analysis: Analysis, page: Page) -> None:
     """Add the analysis of variance of a balanced grid."""
     if not analysis.variance:
         return

@@ -16,7 +16,7 @@ SHOWN_ROWS = 12
 """Number of table rows that are not collapsed."""
 
 
-def ledger(analysis: Analysis, page: Page) -> None:
+def elbo_decomposition(analysis: Analysis, page: Page) -> None:
     """Add the terms of the mixture ELBO by cell, and by expert for the best run of the reference cell."""
     study, table = analysis.study, analysis.table
     if metrics.KL_IMPORTANCE.key not in study.keys:

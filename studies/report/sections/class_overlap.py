@@ -19,7 +19,7 @@ from studies.records import store
 from studies.report.page import Page
 
 
-def sharing(analysis: Analysis, page: Page) -> None:
+def merged_and_split(analysis: Analysis, page: Page) -> None:
     """Count the runs of the reference cell in which classes share an expert or are split."""
     study, cell = analysis.study, analysis.study.baseline or 0
     ends, histories, most = [], [], 0

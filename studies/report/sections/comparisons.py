@@ -10,7 +10,7 @@ from studies.report.markdown import escape
 from studies.report.page import FOLDED, Page
 
 
-def against_baseline(analysis: Analysis, page: Page) -> None:
+def paired_differences(analysis: Analysis, page: Page) -> None:
     """Add the paired difference of each cell from the reference cell."""
     study = analysis.study
     if not analysis.contrasts or study.baseline is None:
@@ -33,7 +33,7 @@ def against_baseline(analysis: Analysis, page: Page) -> None:
     page.add(f"CSV file: {link}.")
 
 
-def beside_peers(analysis: Analysis, page: Page) -> None:
+def baseline_comparison(analysis: Analysis, page: Page) -> None:
     """Compare the reference cell with baselines on the same data and seeds."""
     study, baseline = analysis.study, analysis.study.baseline
     if not (study.peers or study.left_out):
@@ -59,8 +59,8 @@ def beside_peers(analysis: Analysis, page: Page) -> None:
 
 def _settings(method: Method) -> str:
     """Return the settings and derived values of a method as text."""
-    told = {**method.settings, **method.derived}
+    values = {**method.settings, **method.derived}
     return "; ".join(
         f"{key.replace('_', ' ')}: {f'{value:.4g}' if isinstance(value, float) else value}"
-        for key, value in told.items()
+        for key, value in values.items()
     )

@@ -108,11 +108,11 @@ def origins(study: Study, page: Page) -> None:
     rows = []
     for each in found:
         for level in next(iter(each.counts.values())):
-            told = {
+            values = {
                 factor: _words(each.counts[factor][level]) if factor in each.counts else "same"
                 for factor in factors
             }
-            rows.append({"axis": each.axis, "level": level} | told)
+            rows.append({"axis": each.axis, "level": level} | values)
     page.add("Levels of these axes were run on different machines, commits or precisions (number of runs):")
     page.rows(rows, SHOWN, total=len(rows))
     for each in found:

@@ -34,7 +34,7 @@ def in_order(levels: Sequence[Any]) -> bool:
     return numbers and list(levels) in (sorted(levels), sorted(levels, reverse=True))
 
 
-def effect_of_each(analysis: Analysis, page: Page) -> None:
+def axis_effects(analysis: Analysis, page: Page) -> None:
     """Add a section per axis: means by level, paired comparisons, adjusted p-values and learning curves."""
     study = analysis.study
     names = tables.words(study.axes)

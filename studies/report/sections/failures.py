@@ -5,13 +5,13 @@ from __future__ import annotations
 from studies.analysis.study import Study, StudyRun
 from studies.report.markdown import escape
 from studies.report.page import FOLDED, Page
-from studies.report.sections.setup import cell_in_words
+from studies.report.sections.setup import cell_text
 
 
-def losses(study: Study, page: Page) -> None:
+def failures(study: Study, page: Page) -> None:
     """List runs that failed or are missing, and files that cannot be read."""
     rows = [
-        {"cell": cell_in_words(study, run.cell), "seed": str(run.seed), "what": f"failed{_when(run)}"}
+        {"cell": cell_text(study, run.cell), "seed": str(run.seed), "what": f"failed{_when(run)}"}
         for run in study.failed
     ]
     rows += [
@@ -21,7 +21,7 @@ def losses(study: Study, page: Page) -> None:
         if not run.complete
     ]
     rows += [
-        {"cell": cell_in_words(study, cell), "seed": str(seed), "what": "missing: no record"}
+        {"cell": cell_text(study, cell), "seed": str(seed), "what": "missing: no record"}
         for cell, seed in study.missing
     ]
     rows += [

@@ -18,7 +18,7 @@ from studies.report.page import Page
 HEADING = "Best of n restarts, selected without labels"
 
 
-def restarting(analysis: Analysis, page: Page) -> None:
+def best_of_restarts(analysis: Analysis, page: Page) -> None:
     """Add the results of the reference cell if the best of several runs is selected."""
     study, cell = analysis.study, analysis.study.baseline or 0
     runs = study.of_cell(cell)

@@ -11,7 +11,7 @@ from studies.report import markdown
 from studies.report.page import Page
 
 
-def choosing(analysis: Analysis, page: Page) -> None:
+def model_selection(analysis: Analysis, page: Page) -> None:
     """Add the choices of rules that use no labels, and their costs."""
     if not analysis.choices:
         return

@@ -17,7 +17,7 @@ from studies.report.sections import confounding
 Tree = Mapping[str, Any]
 
 
-def head(study: Study, page: Page) -> None:
+def title(study: Study, page: Page) -> None:
     """Add title and description, and a notice if runs are missing."""
     page.add(f"# {escape(study.title)}", prose(study.description))
     if study.partial:
@@ -30,7 +30,7 @@ def head(study: Study, page: Page) -> None:
         )
 
 
-def provenance(study: Study, page: Page) -> None:
+def setup(study: Study, page: Page) -> None:
     """Add the setup: design, data, hardware, versions and commits."""
     complete = sum(run.complete for run in study.runs)
     others = [run for peer in study.peers for run in peer.runs]
@@ -60,7 +60,7 @@ def provenance(study: Study, page: Page) -> None:
     confounding.origins(study, page)
 
 
-def cell_in_words(study: Study, cell: int) -> str:
+def cell_text(study: Study, cell: int) -> str:
     """Return the number and the settings of a cell as text."""
     return f"{cell_stats.label(study, cell)} ({tables.describe(study, cell)})"
 

@@ -12,7 +12,7 @@ from studies.report.sections.results import LONG
 from studies.utils import formatting
 
 
-def trades(analysis: Analysis, page: Page) -> None:
+def pareto_front(analysis: Analysis, page: Page) -> None:
     """Add the Pareto front of the measures that are traded off."""
     study, traded = analysis.study, analysis.traded
     if len(traded) < 2 or not analysis.front.any() or len(study.cells) < 3:
