@@ -1,1 +1,1 @@
-"""What is computed of a study's records: needs neither torch nor Optuna."""
+"""Statistics of a study, computed from its records without torch or Optuna."""

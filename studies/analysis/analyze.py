@@ -1,4 +1,4 @@
-"""All that is computed of the runs of one data set, once, for the sections of the page to show."""
+"""All statistics of the runs on one data set, computed once for all sections of a report."""
 
 from __future__ import annotations
 
@@ -17,44 +17,48 @@ from studies.analysis.stats import Row
 from studies.analysis.study import Study
 
 SPOKEN = (metrics.NMI, metrics.ELBO, metrics.DEAD)
-"""Measures that sentences about an axis are made of."""
+"""Measures tested for the sentences about an axis."""
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """A study of one data set and its numbers."""
+    """A study of one data set and its statistics."""
 
     study: Study
     leading: tuple[Measure, ...]
-    """Those of the main table that the study has."""
+    """Measures of the main table that the study has."""
     compared: tuple[Measure, ...]
-    """Those that comparisons are made of: NMI, where there are labels, and the bound."""
+    """Measures that are compared: NMI, if there are labels, and the ELBO."""
     table: pd.DataFrame
-    """One row a cell, see `tables.cell_table`."""
+    """One row per cell, see `cell_stats.cell_table`."""
     contrasts: dict[Measure, Comparison]
-    """Every cell against the baseline cell; empty without one that has runs."""
+    """Each cell compared with the reference cell; empty if that has no complete run."""
     peers: dict[Measure, Comparison]
-    """The baseline cell (first) against other methods on the same data; empty without either."""
+    """Baselines compared with the reference cell, which comes first; empty without either."""
     effects: dict[str, dict[Measure, AxisEffect]]
-    """By axis with several levels and measure; empty where the design has no matching cells."""
+    """Effects by axis and measure; empty for an axis without settings that have all levels."""
     variance: dict[Measure, Anova]
-    """Only of full grids."""
+    """Analysis of variance by measure, for full grids only."""
     below: dict[Measure, Row]
-    """p-values of each cell against the one with the highest mean, adjusted over cells and these measures."""
+    """p-values of each cell compared with the cell of highest mean, adjusted over cells and measures."""
     moved: dict[str, dict[Measure, Row]]
-    """By axis, p-values of each level against the baseline's, adjusted over levels and `SPOKEN` measures."""
+    """By axis, p-values of each level against the reference level, adjusted over levels and `SPOKEN`."""
     depends: dict[Measure, dict[tuple[int, ...], float]]
-    """p-values of each pair of axes in `variance`, adjusted over pairs and measures."""
+    """p-values of the interaction of each pair of axes, adjusted over pairs and measures."""
     choices: list[Choice]
-    """Of the rules that see no labels; empty without labels to count their cost with."""
+    """Choices of rules that use no labels; empty without labels to compute their cost."""
     traded: tuple[Measure, ...]
-    """What the Pareto front weighs against each other."""
+    """Measures of the Pareto front."""
     front: np.ndarray
-    """Which cells no other surely beats."""
+    """Mask of cells on the Pareto front, [cells]."""
 
 
 def analyze(study: Study) -> Analysis:
-    """Compute everything that the page says of one data set."""
+    """Compute all statistics that a report shows of one data set.
+
+    Args:
+        study: a study of one data set, see `Study.by_data`.
+    """
     compared = cell_stats.measured(study, (metrics.NMI, metrics.ELBO))
     traded = cell_stats.measured(study, (metrics.NMI, metrics.ELBO))
     along = {

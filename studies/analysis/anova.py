@@ -1,4 +1,4 @@
-"""How much of a balanced grid's variance each axis explains, alone and with others."""
+"""Analysis of variance of a balanced grid: main effects and interactions of the axes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ HUGE = 1e6
 
 @dataclass(frozen=True)
 class AnovaEffect:
-    """One line of the table: an axis, several together, the seeds, or the residual."""
+    """One row of the table: a main effect of an axis or an interaction of several."""
 
     axes: tuple[int, ...]
-    """Which axes of the grid; one is a main effect, two an interaction."""
+    """Indices of axes; one is a main effect, two or more an interaction."""
     squares: float
     """Sum of squares."""
     freedom: int
@@ -26,32 +26,35 @@ class AnovaEffect:
     f: float
     p: float
     partial_eta_squared: float
-    """Share of the variance of this effect's means and of the runs' own that is the former, estimated without
-    the upward bias of the sample's share (partial omega squared, Hays 1963); 0 where that is negative."""
+    """Share of variance explained after other effects are removed, by partial omega squared (Hays 1963),
+    which corrects the upward bias of the sample share; 0 where the estimate is negative."""
     low: float
-    """Lower end of its 95 % interval, from that of the noncentrality of F (Steiger 2004)."""
+    """Lower end of the 95 % interval, from the interval of the noncentrality of F (Steiger 2004)."""
     high: float
 
 
 @dataclass(frozen=True)
 class Anova:
-    """Effects of the axes by order, then what is left."""
+    """Effects by order of interaction, and the sums of squares of seeds and residual."""
 
     effects: tuple[AnovaEffect, ...]
     seeds_squares: float
     residual_squares: float
     residual_freedom: int
     n: int
-    """Seeds in which the whole grid is there."""
+    """Number of seeds with all cells."""
 
 
 def analyze(grid: np.ndarray) -> Anova | None:
-    """Return the analysis of variance of a full grid, [levels of axis 1, ..., levels of axis k, seeds].
-
-    Seeds are blocks: each has one run in every cell. A seed in which any cell has no number is left out
-    whole; None where fewer than two seeds remain, or an axis has a single level.
+    """Compute the analysis of variance of a full grid, with seeds as blocks.
 
     Effects are orthogonal in a balanced grid, so the order of the axes does not matter.
+
+    Args:
+        grid: values, [levels of axis 1, ..., levels of axis k, seeds]. A seed with a NaN is excluded.
+
+    Returns:
+        The analysis; None if fewer than two seeds remain, an axis has a single level, or the residual is 0.
 
     References:
         Steiger, Beyond the F Test: Effect Size Confidence Intervals, Psychological Methods, 2004.
@@ -106,16 +109,16 @@ def _effect(
 
 
 def noncentralities(f: float, freedom: int, residual_freedom: int) -> tuple[float, float]:
-    """Return the ends of the 95 % interval of the noncentrality of F; 0 where no noncentrality is so low."""
+    """Return the ends of the 95 % interval of the noncentrality of F; an end is 0 if it has no solution."""
     return _noncentrality(f, freedom, residual_freedom, 0.975), _noncentrality(
         f, freedom, residual_freedom, 0.025
     )
 
 
 def _noncentrality(f: float, freedom: int, residual_freedom: int, share: float) -> float:
-    """Return with which noncentrality F lies below f that often; scipy's `ncfdtrinc` fails for large f."""
+    """Return the noncentrality at which P(F < f) = share; `scipy.special.ncfdtrinc` fails for large f."""
 
-    if f > HUGE:  # the effect's own noise is nothing beside that of the residual
+    if f > HUGE:  # the noise of the effect is negligible compared with the residual's
         return float(freedom * f * scipy.stats.chi2.isf(share, residual_freedom) / residual_freedom)
 
     def excess(noncentral: float) -> float:

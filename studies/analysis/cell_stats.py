@@ -1,4 +1,4 @@
-"""A study's numbers by cell, and which measures it has."""
+"""Statistics of a study by cell."""
 
 from __future__ import annotations
 
@@ -16,18 +16,26 @@ from studies.utils.formatting import exact
 
 
 def label(study: Study, cell: int) -> str:
-    """Return the short name that tables and figures share: the cell's number."""
+    """Return the label of a cell in tables and figures, which is its number."""
     return f"{study.numbers[cell]}"
 
 
 def measured(study: Study, candidates: Sequence[Measure]) -> tuple[Measure, ...]:
-    """Return the measures that at least one run has: without labels there is no NMI."""
+    """Return the measures that at least one run has; for example, there is no NMI without labels."""
     return tuple(measure for measure in candidates if measure.key in study.keys)
 
 
 def cell_table(study: Study, chosen: Sequence[Measure]) -> pd.DataFrame:
-    """Return one row a cell, then one a peer: values on the axes, runs by what became of them, and of each
-    measure mean, standard deviation (ddof = 1), median, interquartile mean, 95 % interval, n and outliers."""
+    """Summarize each cell, then each baseline method, in one row.
+
+    Args:
+        study: a study of one data set.
+        chosen: measures to summarize.
+
+    Returns:
+        Values on the axes; complete, failed and missing runs; and for each measure mean, standard deviation
+        (ddof = 1), median, interquartile mean, ends of the 95 % interval, n and number of outliers.
+    """
     peers = [peer.name for peer in study.peers]
     columns: dict[str, Any] = {"cell": [*(label(study, cell) for cell in range(len(study.cells))), *peers]}
     for place, axis in enumerate(study.axes):
@@ -48,7 +56,7 @@ def cell_table(study: Study, chosen: Sequence[Measure]) -> pd.DataFrame:
 
 
 def all_measures(study: Study) -> tuple[Measure, ...]:
-    """Return every measure of the catalog that the study has."""
+    """Return all known measures that the study has."""
     return measured(study, (*metrics.LEADING, *metrics.DIAGNOSTICS))
 
 

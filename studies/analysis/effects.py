@@ -1,4 +1,4 @@
-"""What an axis does: its levels, each averaged over the same settings of the other axes, seed by seed."""
+"""Effects of axes: each level is averaged over the same settings of the other axes, seed by seed."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from studies.analysis.study import Study
 
 @dataclass(frozen=True)
 class Contexts:
-    """Cells of a study arranged by what they share with each other."""
+    """Cells of a study, arranged by the levels of one axis and the settings of the others."""
 
     cells: np.ndarray
-    """[settings of the other axes, levels of the axis]."""
+    """Cell indices, [settings of the other axes, levels of the axis]."""
     baseline: int
-    """The level that the others are compared with."""
+    """Index of the reference level."""
     left_out: int
-    """Settings that lack runs of some level: they would compare unlike with unlike."""
+    """Number of excluded settings, which lack runs of some level."""
     seeds: np.ndarray
-    """Which seeds have all of these runs."""
+    """Mask of the seeds that have all of these runs."""
 
 
 @dataclass(frozen=True)
 class AxisEffect:
-    """One measure along one axis; arrays of one entry a level."""
+    """Effect of one axis on one measure; arrays have one entry per level."""
 
     measure: Measure
     contexts: Contexts
     means: Matrix
     """Mean over seeds, [contexts, levels]."""
     summary: Summary
-    """Of the averages over contexts, one a seed."""
+    """Summary over seeds of the averages over contexts."""
     comparison: Comparison
-    """With the baseline level."""
+    """Paired comparison with the reference level."""
     levels: Matrix
     """Averages over contexts, [seeds, levels]; NaN in seeds that lack a run."""
 
@@ -50,9 +50,16 @@ class AxisEffect:
 def contexts(study: Study, axis: str, values: Matrix) -> Contexts | None:
     """Return the settings of the other axes in which every level of the axis has its runs.
 
-    In a full grid these are all settings, in a one-at-a-time design the baseline's alone. Where runs are
-    missing, settings or seeds are left out, whichever lack more. None where no setting is left, or the
-    axis has one level.
+    In a full grid these are all settings; in a one-at-a-time design, only that of the reference cell. If runs
+    are missing, settings or seeds are excluded, whichever lack more.
+
+    Args:
+        study: a study of one data set.
+        axis: key of the axis.
+        values: values of the measure, [seeds, cells].
+
+    Returns:
+        The settings; None if no setting remains or the axis has one level.
     """
     place = tuple(study.axes).index(axis)
     _, first, setting = np.unique(
@@ -69,7 +76,7 @@ def contexts(study: Study, axis: str, values: Matrix) -> Contexts | None:
 
 
 def effect(study: Study, axis: str, measure: Measure) -> AxisEffect | None:
-    """Return what the axis does to a measure; None where no setting has runs of all its levels."""
+    """Compute the effect of an axis on a measure; None if no setting has runs of all levels."""
     runs = study.comparable(measure)
     where = contexts(study, axis, runs)
     if where is None:
@@ -87,9 +94,11 @@ def effect(study: Study, axis: str, measure: Measure) -> AxisEffect | None:
 
 
 def adjusted(along: Mapping[Measure, AxisEffect]) -> dict[Measure, Row]:
-    """Return p-values of all levels of one axis against the baseline, adjusted over levels and measures.
+    """Test all levels of one axis against the reference level, adjusted over levels and measures.
 
-    One entry a level; NaN for the baseline's, and where fewer than two seeds have all runs.
+    Returns:
+        By measure, one p-value per level; NaN for the reference level, and if fewer than two seeds have all
+        runs.
     """
     found = list(along.values())
     rows = simultaneous.from_reference(
@@ -99,9 +108,10 @@ def adjusted(along: Mapping[Measure, AxisEffect]) -> dict[Measure, Row]:
 
 
 def interactions(study: Study, chosen: Sequence[Measure]) -> dict[Measure, dict[tuple[int, ...], float]]:
-    """Return p-values of all pairs of axes of a full grid, adjusted over pairs and measures.
+    """Test the interactions of all pairs of axes of a full grid, adjusted over pairs and measures.
 
-    Axes are counted among those that vary, as in `variance`.
+    Returns:
+        By measure and pair, the p-value. Indices count the axes with several levels, as in `variance`.
     """
     shape = [len(study.axes[axis]) for axis in varied(study)]
     order = np.argsort(_codes(study).sum(axis=1))
@@ -114,7 +124,7 @@ def interactions(study: Study, chosen: Sequence[Measure]) -> dict[Measure, dict[
 
 
 def variance(study: Study, measure: Measure) -> Anova | None:
-    """Return the analysis of variance over the axes with several levels; None without a full grid."""
+    """Compute the analysis of variance over the axes with several levels; None without a full grid."""
     axes = varied(study)
     shape = [len(study.axes[axis]) for axis in axes]
     if not axes or int(np.prod(shape)) != len(study.cells):
@@ -124,7 +134,7 @@ def variance(study: Study, measure: Measure) -> Anova | None:
 
 
 def _codes(study: Study) -> np.ndarray:
-    """Return the levels of each cell, each times its axis's stride in the full grid, [cells, axes]."""
+    """Return the level of each cell times the stride of its axis in the full grid, [cells, axes]."""
     sizes = [len(values) for values in study.axes.values()]
     return study.levels * [math.prod(sizes[place + 1 :]) for place in range(len(sizes))]
 

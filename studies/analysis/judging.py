@@ -1,4 +1,4 @@
-"""How runs are ranked without labels: never by the split that their numbers are reported on."""
+"""Criteria that rank runs without labels and without the split on which results are reported."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from studies.analysis.metrics import ELBO
 from studies.analysis.study import StudyRun
 
 Score = Callable[[StudyRun], float]
-"""Run to number; NaN where a run has none."""
+"""Function of a run; NaN if the run has no value."""
 
 
 @dataclass(frozen=True)
 class Judge:
-    """One number of a run, in nats, that ranks runs without labels."""
+    """A criterion in nats that ranks runs without labels."""
 
     label: str
     words: str
-    """What the best run has."""
+    """Description of the best run, such as `the lowest training loss`."""
     number: Score
     sign: int = 1
-    """-1 where lower is better."""
+    """1 if higher is better, -1 if lower is better."""
 
     def score(self, run: StudyRun) -> float:
-        """Return the number so that higher is better; NaN where the run has none."""
+        """Return the criterion with the sign that makes higher better; NaN if the run has none."""
         return self.sign * self.number(run)
 
     def show(self, run: StudyRun) -> str:
-        """Return the number with its name and unit."""
+        """Return the criterion as text with its name and unit."""
         return f"{self.label} {ELBO.show(self.number(run))} nats"
 
     def has(self, run: StudyRun) -> bool:
-        """Return whether the run can be ranked."""
+        """Return whether the run has a finite value."""
         return bool(np.isfinite(self.number(run)))
 
 
 REFUSAL = (
-    "No run is chosen here: the runs have no validation images in common, and no training losses of one "
-    "objective. The test split must not choose what it then reports on."
+    "No run is selected: the runs share neither validation images nor one training objective. The test split "
+    "must not select runs that it then evaluates."
 )
 
 
@@ -60,14 +60,20 @@ GATE = Judge(
     _last("gate_loss"),
     sign=-1,
 )
-"""What the gate learns by where experts do not steer it."""
+"""Loss of the gate, if the losses of experts do not reach it."""
 
 
 def judge(runs: Sequence[StudyRun]) -> Judge | None:
-    """Return what ranks the runs: the validation ELBO, or else the training loss.
+    """Select the criterion that ranks runs: the validation ELBO, or else the training loss.
 
-    The former needs one set of validation images, the latter one objective. None where neither serves: the
-    test split must not choose what it then reports on.
+    The validation ELBO requires that all runs have the same validation images, the training loss that they
+    have the same objective.
+
+    Args:
+        runs: the runs to rank.
+
+    Returns:
+        The criterion; None if neither applies, since the test split must not select runs that it evaluates.
     """
     complete = [run for run in runs if run.complete]
     if len({run.held_out for run in complete}) == 1 and any(map(BOUND.has, complete)):

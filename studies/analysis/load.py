@@ -1,4 +1,4 @@
-"""From a study's folder to a study: the plan read, the records sorted into its cells."""
+"""Loading of a study: reads `study.json` and assigns the records to cells."""
 
 from __future__ import annotations
 
@@ -21,15 +21,18 @@ from studies.records.study_file import identity
 from studies.utils.gc_pause import uncollected
 
 CURVES = ("mixture_elbo", "nmi", "gate_loss")
-"""Metrics of the validation split that are drawn by epoch."""
+"""Metrics by epoch that are kept, of the validation split."""
 
 
 @uncollected()
 def load_study(folder: Path) -> Study:
-    """Read `study.json` and the records beside it.
+    """Load a study from `study.json` and its records.
+
+    Args:
+        folder: the folder of the study.
 
     Raises:
-        RecordError: there is no study in the folder, or its description cannot be used.
+        RecordError: the folder has no study, or its description is invalid.
     """
     plan = study_file.read(folder)
     axes = {key: tuple(values) for key, values in plan.axes.items()}
@@ -65,7 +68,7 @@ def load_study(folder: Path) -> Study:
 def _sorted(
     folder: Path, axes: Mapping[str, Any], cells: list[CellValues], index: dict[str, int]
 ) -> tuple[tuple[StudyRun, ...], tuple[Peer, ...], tuple[str, ...]]:
-    """Sort the records into cells and peers; a cell that was not planned joins `cells` and `index`."""
+    """Assign records to cells and baselines; an unplanned cell is appended to `cells` and `index`."""
     found: dict[tuple[str, str, int], tuple[StudyRun, CellValues]] = {}
     unread: list[str] = []
     for item in store.iterate(folder):
@@ -89,11 +92,14 @@ def _sorted(
             old, run = sorted((found[key][0], run), key=_age)
             unread.append(
                 f"records/{old.record.fingerprint}.json: another record has the same cell and seed "
-                f"({run.record.fingerprint}, started later) and is counted instead"
+                f"({run.record.fingerprint}, started later) and is used instead"
             )
         found[key] = (run, cell)
     foreign = {one.fingerprint: why for one, why in strangers(run.record for run, _ in found.values())}
-    unread += [f"records/{name}.json: its data set is another one ({why})" for name, why in foreign.items()]
+    unread += [
+        f"records/{name}.json: its data set differs from that of the other runs ({why})"
+        for name, why in foreign.items()
+    ]
     found = {key: pair for key, pair in found.items() if pair[0].record.fingerprint not in foreign}
     own = (run for (name, _, _), (run, _) in found.items() if not name)
     others = {key: pair for key, pair in found.items() if key[0]}
@@ -108,7 +114,7 @@ def _peer(method: Method) -> str:
 def _peers(
     axes: Sequence[str], found: Mapping[tuple[str, str, int], tuple[StudyRun, CellValues]]
 ) -> tuple[Peer, ...]:
-    """Gather the runs of each method; one that was fitted in several settings is several peers."""
+    """Group runs by method; a method fitted with several settings becomes several baselines."""
     settings = [place for place, axis in enumerate(axes) if axis != DATA]
     groups: dict[str, dict[str, tuple[CellValues, list[StudyRun]]]] = {}
     for (name, _, _), (run, cell) in sorted(found.items()):
@@ -140,7 +146,7 @@ def _metrics(record: Record) -> dict[str, float]:
     if record.load:
         load = np.array(record.load)
         flat["load.largest"] = float(load.max())
-        # Ten digits: the logarithm's last ones tell machines apart.
+        # Ten digits: the last digits of the logarithm differ between machines.
         flat["load.entropy"] = float(f"{scipy.special.entr(load).sum():.10g}")
     if record.throughput is not None:
         flat["throughput.train"] = record.throughput.train_images_per_second
@@ -162,7 +168,7 @@ def _curve(record: Record) -> dict[str, np.ndarray]:
 
 
 def _levels(planned: Sequence[Any], found: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the values of an axis in the order of the plan, then any others, numbers first, ascending."""
+    """Return the planned values of an axis in order, then unplanned values, numbers first, ascending."""
     seen = {identity([value]): value for value in planned}
     extra = {identity([value]): value for value in found if identity([value]) not in seen}
     return (*seen.values(), *(extra[key] for key in sorted(extra, key=lambda key: _order(extra[key]))))

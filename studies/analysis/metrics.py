@@ -1,4 +1,4 @@
-"""What is measured of a run: names, words, units and directions, shared by tables and figures."""
+"""Measures of a run: keys, labels, units and directions, shared by tables and figures."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Measure:
-    """One number of a run, and how people are shown it."""
+    """One number of a run and its presentation."""
 
     key: str
-    """Where it stands: `split.metric` of a record, or `throughput.*`, `seconds.*`."""
+    """Key among the metrics of a run: `split.metric`, `load.*`, `throughput.*` or `seconds.*`."""
     label: str
     unit: str = ""
     better: Literal[1, -1, 0] = 1
@@ -20,11 +20,11 @@ class Measure:
     digits: int = 3
     """Decimal places in tables."""
     spread: bool = True
-    """Whether seeds measure it apart: a population has one speed, whatever its seeds."""
+    """Whether it varies between seeds; all runs of a population have the same speed."""
     nats: bool = False
-    """Whether it measures the data's likelihood: comparable only between cells of one likelihood."""
+    """Whether it is a bound on the likelihood, comparable only between cells of the same likelihood."""
     ends: tuple[float, float] = (-math.inf, math.inf)
-    """Between which all of its values, and so its means, lie."""
+    """Lower and upper limit of its values."""
 
     @property
     def heading(self) -> str:
@@ -32,14 +32,14 @@ class Measure:
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     def show(self, value: float) -> str:
-        """Return the number as text, with a dash where there is none."""
+        """Return the number as text; a dash for NaN."""
         if value != value:
             return "–"
         return f"{value:.2e}" if abs(value) >= HUGE else f"{value:z,.{self.digits}f}"
 
 
 HUGE = 1e7
-"""Numbers from here on are shown by their powers of ten."""
+"""Numbers from this size on are shown in scientific notation."""
 
 NMI = Measure("test.nmi", "NMI", ends=(0.0, 1.0))
 ARI = Measure("test.ari", "ARI", ends=(-1.0, 1.0))
@@ -67,19 +67,19 @@ LEADING = (NMI, ARI, ACC, ELBO, SPEED)
 """The columns of the main table."""
 
 ROUTING = (EFFECTIVE, DEAD, LARGEST, ENTROPY, GATE_INFORMATION)
-"""What became of the experts and of the gate."""
+"""Use of the experts and information of the gate."""
 
 LEDGER = (ELBO, RECONSTRUCTION, KL_Z, GATE_INFORMATION, KL_IMPORTANCE)
-"""The mixture ELBO, and what it is the sum of."""
+"""The mixture ELBO and its terms."""
 
 BOUNDS = (MARGINAL, GAP, IWAE)
-"""Other bounds on log p(x), and the distance of the first from the mixture ELBO."""
+"""Other bounds on log p(x), and the gap between the marginal ELBO and the mixture ELBO."""
 
 MARGINAL_SAMPLES = "test.marginal_samples"
-"""Samples of z per image and expert behind the marginal ELBO and the gate gap."""
+"""Number of samples of z per image and expert for the marginal ELBO and the gate gap."""
 
 RETIRED = frozenset({"tight_elbo", "amortization_gap"})
-"""Metrics of older records that no page shows: nonlinear in an ELBO of one sample, they were no bounds."""
+"""Metrics of older records that are not shown: computed from one sample of z, they are not bounds."""
 
 DIAGNOSTICS = (ECE, BRIER, *BOUNDS, RECONSTRUCTION, KL_Z, KL_GATE, KL_IMPORTANCE, *ROUTING)
-"""Kept in `table.csv`, beside the leading ones."""
+"""Further columns of `table.csv`."""

@@ -1,4 +1,4 @@
-"""Each cell against a baseline over the seeds they share."""
+"""Paired comparison of cells with a reference cell over shared seeds."""
 
 from __future__ import annotations
 
@@ -13,41 +13,47 @@ from studies.analysis import stats
 from studies.analysis.stats import Matrix, Row
 
 EXACT = 14
-"""Up to this many pairs, all 2^n sign flips are counted; beyond it, `DRAWN` random ones."""
+"""Largest number of pairs with all 2^n sign flips; for more pairs, `DRAWN` random ones are used."""
 DRAWN = 19_999
 POWER = 0.8
 SAMPLES = 2000
-"""Samples of n normal pairs that the power of the test is computed from."""
+"""Number of simulated samples of n normal pairs for the power of the test."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Arrays of one entry a cell; the baseline itself has NaN, and n = 0."""
+    """Comparison with the reference cell, one entry per cell; the reference itself has NaN and n = 0."""
 
     n: Row
-    """Seeds that both the cell and the baseline have."""
+    """Number of seeds that both the cell and the reference have."""
     difference: Row
-    """Mean of cell minus baseline over those seeds."""
+    """Mean of cell minus reference over those seeds."""
     std: Row
     """Of the differences, with ddof = 1."""
     low: Row
-    """Lower end of the 95 % interval of the difference (Student's t), one at a time."""
+    """Lower end of the 95 % interval of the difference (Student's t), not simultaneous."""
     high: Row
     p: Row
     """Two-sided sign-flip permutation test of no difference."""
     holm: Row
-    """The same, corrected for the number of cells compared."""
+    """`p` with Holm's correction for the number of compared cells."""
     improvement: Row
-    """Chance that a run of the cell is better than one of the baseline; a tie counts half."""
+    """Probability that a run of the cell is better than a run of the reference; a tie counts half."""
     effect: Row
     """Difference in units of the runs' own spread (Hedges' g with the average variance)."""
     detectable: Row
-    """Smallest true difference of normal pairs of this spread whose `holm` is at most 0.05 with probability
-    0.8, where no other difference shows; infinite where no difference of n pairs can do that."""
+    """Minimum detectable effect: the smallest true difference of normal pairs of this spread for which `holm`
+    is at most 0.05 with probability 0.8, if no other cell differs; infinite if no difference suffices."""
 
 
 def compare(values: Matrix, baseline: int, better: int = 1) -> Comparison:
-    """Compare the columns of [seeds, cells] with one of them; `better` is -1 where lower is better."""
+    """Compare each cell with the reference cell, paired by seed.
+
+    Args:
+        values: [seeds, cells]; NaN for missing runs.
+        baseline: column of the reference cell.
+        better: 1 if higher is better, -1 if lower is better.
+    """
     differences = values - values[:, [baseline]]
     differences[:, baseline] = np.nan
     n = stats.counts(differences)
@@ -71,9 +77,16 @@ def compare(values: Matrix, baseline: int, better: int = 1) -> Comparison:
 
 
 def sign_flip(differences: Matrix) -> Row:
-    """Return the two-sided p-value of each column's mean under random signs; NaN for fewer than two pairs.
+    """Test whether the mean of each column is zero, two-sided, by flips of signs.
 
-    Exact up to `EXACT` pairs, else drawn with a fixed seed and counting the observed signs too.
+    The test is exact up to `EXACT` pairs. For more, it uses random flips with a fixed seed and includes the
+    observed signs.
+
+    Args:
+        differences: [pairs, columns]; NaN for missing pairs.
+
+    Returns:
+        One p-value per column; NaN for fewer than two pairs.
     """
     p = np.full(differences.shape[1], np.nan)
     for columns, block in stats.blocks(differences, least=2):
@@ -92,16 +105,22 @@ def sign_flip(differences: Matrix) -> Row:
 
 
 def smallest_p(n: int) -> float:
-    """Return the smallest two-sided p-value that n pairs can reach."""
+    """Return the smallest possible two-sided p-value of n pairs."""
     return min(1.0, 2 / _patterns(n))
 
 
 def minimum_detectable_effect(n: int, tests: int = 1) -> float:
-    """Return the minimum detectable effect of the sign-flip test, in standard deviations of the differences.
+    """Compute the minimum detectable effect of the sign-flip test, in standard deviations of the differences.
 
-    The smallest mean of n normal differences that the test shows with probability `POWER` at 0.05, with
-    Holm's correction for `tests` of which no other shows. NaN for fewer than two pairs; infinite where even
-    the smallest p-value is above the corrected level.
+    It is the smallest mean of normal differences that the test detects at level 0.05 with probability
+    `POWER`, under Holm's correction, if no other test detects a difference.
+
+    Args:
+        n: number of pairs.
+        tests: number of tests in Holm's correction.
+
+    Returns:
+        The effect; NaN for fewer than two pairs, infinite if the smallest p exceeds the corrected level.
     """
     if n < 2 or not tests:
         return float("nan")
@@ -112,17 +131,17 @@ def minimum_detectable_effect(n: int, tests: int = 1) -> float:
 
 
 def _patterns(n: int) -> int:
-    """Return how many sign patterns the test counts, the observed one included."""
+    """Return the number of sign patterns of the test, including the observed one."""
     return 2**n if n <= EXACT else DRAWN + 1
 
 
 @functools.lru_cache(maxsize=8)
 def _hidden(n: int) -> np.ndarray:
-    """Return the shift with which the test rejects normal samples, by the rank it needs, [ranks, samples].
+    """Return the shift at which the test rejects normal samples, by the required rank, [ranks, samples].
 
-    A shifted sample's mean is reached by a pattern that flips the set F unless the mean of F is above 0. So
-    at most r patterns, the observed one included, reach it once the shift is the r-th largest of all means of
-    sets of -z; z and -z are alike.
+    A pattern that flips the set F reaches the mean of the shifted sample unless the mean of F is positive. So
+    at most r patterns, including the observed one, reach it if the shift is the r-th largest of the means of
+    all sets of -z; z and -z have the same distribution.
     """
     draw = np.random.default_rng(stats.SEED)
     if n <= EXACT:
@@ -139,7 +158,7 @@ def _hidden(n: int) -> np.ndarray:
 
 
 def _improvement(values: Matrix, baseline: int, better: int) -> Row:
-    """Mann-Whitney's U over the number of pairs, all runs of the cell against all of the baseline."""
+    """Return Mann-Whitney's U of cell against reference, divided by the number of pairs of runs."""
     reference = values[:, baseline]
     reference = reference[np.isfinite(reference)]
     chance = np.full(values.shape[1], np.nan)

@@ -1,4 +1,4 @@
-"""The best of several runs, chosen by a criterion that sees no labels."""
+"""Best of several restarts, selected by a criterion without labels."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from studies.analysis.judging import Score
 from studies.analysis.study import StudyRun
 
 MOST_RESTARTS = 5
-"""Runs of a group that one is kept of, at most."""
+"""Largest number of runs in a group."""
 GROUPS = 3
-"""Fewer groups than these say nothing."""
+"""Smallest number of groups."""
 
 
 def select_best(runs: Sequence[StudyRun], restarts: int, criterion: Score) -> list[StudyRun]:
-    """Return the best run of each whole group of consecutive seeds.
+    """Return the best run of each complete group of consecutive seeds.
 
     Args:
-        runs: of one cell, by seed; one that failed cannot be judged, and a group of those keeps none.
-        restarts: runs of a group.
-        criterion: what decides.
+        runs: runs of one cell, ordered by seed. Runs without a criterion, such as failed ones, are skipped; a
+            group of only such runs has no result.
+        restarts: number of runs in a group.
+        criterion: score of a run; higher is better.
     """
     groups = [runs[start : start + restarts] for start in range(0, len(runs) - restarts + 1, restarts)]
     alive = [[run for run in group if not np.isnan(criterion(run))] for group in groups]

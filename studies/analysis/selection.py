@@ -1,7 +1,7 @@
-"""Choosing a cell without labels: named rules, what each chooses, and what that costs.
+"""Unsupervised model selection: rules that select a cell without labels, and their costs.
 
-A cost counts from the cell that labels of the *other* seeds choose (a cross-fitted oracle). The best cell of
-the same seed would be best by luck: among alike cells, the highest of their numbers is above their mean.
+A cost is the difference to the cell that labels of the *other* seeds select (a cross-fitted oracle). The best
+cell of the same seed would be biased upward: the maximum of equal cells exceeds their mean.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from studies.analysis.stats import Matrix
 from studies.analysis.study import Study
 
 Criterion = Callable[[Study], Matrix]
-"""Study to [seeds, cells], the higher the better; NaN where it cannot be told."""
+"""Function of a study that returns scores, [seeds, cells]; higher is better, NaN if undefined."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A way to choose among cells."""
+    """A rule that selects among cells."""
 
     name: str
     words: str
     criterion: Criterion
     nats: bool = False
-    """Whether it compares bounds on the data's likelihood, or what is made of them."""
+    """Whether it compares bounds on the likelihood or values derived from them."""
     of_training: bool = False
-    """Whether it compares losses of training: the cells must share one objective."""
+    """Whether it compares training losses, which requires that all cells have the same objective."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a rule chooses, seed by seed, and what that gives."""
+    """The selections of a rule over seeds, and their cost."""
 
     rule: Rule
     cell: int
-    """Chosen most often; the first of the plan among equals."""
+    """The cell selected most often; the first one in case of ties."""
     times: int
     n: int
-    """Seeds."""
+    """Number of seeds."""
     value: float
-    """Mean of the measure over what was chosen."""
+    """Mean of the measure over the selected cells."""
     cost: float
-    """Mean of how much more the cell has that labels of the other seeds choose; NaN of one seed."""
+    """Mean difference to the cell that labels of the other seeds select; NaN for one seed."""
     p: float
-    """One-sided test that no fixed cell has more than what is chosen, adjusted over cells and over the rules
-    that compare bounds (`simultaneous.positive`); NaN for other rules."""
+    """One-sided test of whether a fixed cell exceeds the selection, adjusted over cells and over rules that
+    compare bounds (`simultaneous.positive`); NaN for other rules."""
 
 
 def _metric(key: str) -> Criterion:
@@ -79,22 +79,27 @@ RULES = (
     Rule("training objective", "lowest loss of the last epoch", _last_loss, nats=True, of_training=True),
     Rule(
         "gate agreement",
-        "smallest KL from the gate to the responsibilities",
+        "smallest KL divergence of gate and posterior",
         lambda study: -study.matrix("validation.gate_gap"),
     ),
     Rule("gate information", "most informative gate", _metric("validation.gate_information")),
     Rule("effective experts", "most experts in use", _metric("validation.effective_experts")),
-    Rule("no choice", "always the baseline cell", _baseline),
+    Rule("no choice", "always the reference cell", _baseline),
 )
-"""None of them sees a label. Metrics are those of the validation split, and the loss is that of training."""
+"""Rules without labels, based on metrics of the validation split or the training loss."""
 
 
 def choose(study: Study, measure: Measure, rules: tuple[Rule, ...] = RULES) -> list[Choice]:
-    """Return what each rule chooses among the cells, seed by seed: what one run a cell would let one choose.
+    """Apply each rule to the cells, seed by seed, as with one run per cell.
 
-    Cells or seeds that lack numbers are left out, whichever lack more. Rules that compare bounds are left out
-    where cells have different likelihoods, or bounds of different images; the one that compares losses, where
-    cells have different objectives.
+    Cells or seeds without values are excluded, whichever lack more. Rules that compare bounds are excluded if
+    cells have different likelihoods or validation images. The rule that compares losses is excluded if cells
+    have different objectives.
+
+    Args:
+        study: a study of one data set.
+        measure: the measure in which costs are computed.
+        rules: the rules to apply.
     """
     values = study.matrix(measure.key)
     complete = [run for run in study.runs if run.complete]
@@ -110,18 +115,18 @@ def choose(study: Study, measure: Measure, rules: tuple[Rule, ...] = RULES) -> l
 
 @dataclass(frozen=True)
 class _Chosen:
-    """What a rule chooses among the seeds and cells that lack nothing."""
+    """The selections of a rule among seeds and cells with all values."""
 
     rule: Rule
     values: Matrix
-    """The measure, [seeds, cells], NaN outside these seeds and cells."""
+    """Values of the measure, [seeds, cells]; NaN outside these seeds and cells."""
     seeds: np.ndarray
     cells: np.ndarray
-    """Chosen in each of these seeds."""
+    """The selected cell of each of these seeds."""
 
     @property
     def missed(self) -> Matrix:
-        """How much more each cell has than what is chosen."""
+        """Difference of each cell to the selected one, [seeds, cells]."""
         given = np.full((len(self.values), 1), np.nan)
         given[self.seeds, 0] = self.values[self.seeds, self.cells]
         return self.values - given
@@ -154,5 +159,5 @@ def _choice(chosen: _Chosen, p: float) -> Choice:
 
 
 def cross_fitted(values: Matrix) -> np.ndarray:
-    """Return for each seed the cell with the highest mean over the other seeds; NaN columns are no cells."""
+    """Return for each seed the cell with the highest mean over the other seeds; NaN columns are excluded."""
     return np.nan_to_num(values.sum(axis=0) - values, nan=-np.inf).argmax(axis=1)

@@ -1,9 +1,9 @@
-"""Tests of many claims at once, adjusted by max-T over rearrangements of the cells within each seed.
+"""Simultaneous tests, adjusted by max-T over permutations of the cells within each seed.
 
-Seeds are blocks. Where cells do not differ, the numbers of one seed may change places among its cells without
-changing their joint distribution, whatever that distribution is. The share of such rearrangements whose
-largest statistic reaches an observed one is therefore an exact p-value, adjusted for the number of claims:
-normal, skewed and tied numbers alike, at every number of seeds. All measures of a seed move together.
+Seeds are blocks. If cells do not differ, permuting the values of a seed among its cells does not change their
+joint distribution, whatever it is. The share of permutations whose largest statistic reaches an observed one
+is therefore an exact p-value, adjusted for the number of tests. This holds for normal, skewed and tied values
+and for any number of seeds. All measures of a seed are permuted together.
 
 References:
     Westfall & Young (1993), Resampling-Based Multiple Testing (max-T).
@@ -26,38 +26,39 @@ from studies.analysis import stats
 from studies.analysis.stats import Matrix, Row
 
 DRAWN = 1999
-"""Rearrangements that are drawn where there are more than these."""
+"""Number of random permutations, used if there are more than these."""
 LEAST = 199
-"""Rearrangements that are drawn of the largest studies."""
+"""Smallest number of random permutations, for large studies."""
 WORK = 20_000_000
-"""Numbers that may be rearranged for one family of claims."""
+"""Largest number of permuted values for one family of tests."""
 CHUNK = 2_000_000
-"""Numbers that are rearranged at a time."""
+"""Number of values permuted at a time."""
 TINY = 1e-12
-"""Share of squares below which a variance, or a mean's square, is rounding."""
+"""Relative size below which a variance or a squared mean is rounding error."""
 SAME = 1e-9
-"""Statistics that differ by less, relatively, are ties: rounding must not decide them."""
+"""Relative difference below which statistics are ties, so that rounding does not decide."""
 
 Stack = np.ndarray
-"""Any number of matrices, [..., seeds, cells]."""
+"""Stack of matrices, [..., seeds, cells]."""
 Statistic = Callable[[Stack], np.ndarray]
-"""Of [parts, rearrangements, seeds, cells] to [rearrangements, claims]; NaN where there is no test."""
+"""Maps [parts, permutations, seeds, cells] to [permutations, tests]; NaN if there is no test."""
 
 
 def below_best(families: Sequence[Matrix]) -> list[Row]:
-    """Test each cell against the one with the highest mean, which is selected anew in every rearrangement.
+    """Test each cell against the cell with the highest mean, which each permutation selects again.
 
-    Multiple comparisons with the sample's best (Hsu 1984), with the distribution of the largest statistic by
-    rearrangement in place of a normal one. Where all cells are alike, the chance that any cell of any family
-    has p <= 0.05 is at most 0.05. Where some cells differ, that is approximate: of cells tied for the best
-    that spread 10 times as much as the rest, one was called lower in up to 15 % of simulated studies.
+    These are multiple comparisons with the best of the sample (Hsu 1984), with a permutation distribution of
+    the largest statistic in place of a normal one. If all cells have the same distribution, some cell of some
+    family has p <= 0.05 with probability at most 0.05. If some cells differ, this is approximate: among cells
+    tied for the best whose spread was 10 times that of the rest, one was significantly lower in up to 15 % of
+    simulated studies.
 
     Args:
-        families: one matrix [seeds, cells] a measure, all of the same cells; higher is better.
+        families: one matrix [seeds, cells] per measure, all of the same cells; higher is better.
 
     Returns:
-        One row of adjusted p-values a measure: small where a cell is below the best. NaN for the best itself
-        and for cells that share fewer than two seeds with it.
+        One row of adjusted p-values per measure; a small p means that a cell is below the best. NaN for the
+        best cell and for cells that share fewer than two seeds with it.
     """
     return _max_t(
         [values[None] for values in families], [lambda stack: _behind_best(stack[0])] * len(families)
@@ -67,16 +68,16 @@ def below_best(families: Sequence[Matrix]) -> list[Row]:
 def from_reference(families: Sequence[Matrix], references: Sequence[int]) -> list[Row]:
     """Test each level of an axis against the reference level, two-sided.
 
-    Many-to-one comparisons (Dunnett 1955), with the distribution of the largest statistic over levels and
-    measures by rearrangement. A seed's levels change places as a whole, in all settings of the other axes at
-    once: what a seed does to a level is not independent between settings.
+    These are many-to-one comparisons (Dunnett 1955), with a permutation distribution of the largest statistic
+    over levels and measures. A permutation moves the levels of a seed in all settings of the other axes
+    together, since values of a seed are not independent between settings.
 
     Args:
-        families: one matrix [seeds, levels] a measure.
-        references: column of each that the others are compared with.
+        families: one matrix [seeds, levels] per measure.
+        references: column of the reference level, one per family.
 
     Returns:
-        One row of adjusted p-values a measure; NaN for the reference.
+        One row of adjusted p-values per measure; NaN for the reference.
     """
     statistics = [_against(reference) for reference in references]
     return _max_t([values[None] for values in families], statistics)
@@ -85,17 +86,17 @@ def from_reference(families: Sequence[Matrix], references: Sequence[int]) -> lis
 def interactions(families: Sequence[Matrix], shape: Sequence[int]) -> list[Row]:
     """Test the interaction of each pair of axes of a full grid.
 
-    A p-value is the larger of two: that of the smallest p of all F tests by rearrangement, exact where all
-    cells are alike, and that of the F test with Bonferroni's correction, exact for normal numbers of equal
-    spread whatever the axes do by themselves.
+    A p-value is the larger of two. The first is the permutation p-value of the smallest p of all F tests,
+    which is exact if all cells have the same distribution. The second is the p-value of the F test with
+    Bonferroni's correction, which is exact for normal values of equal variance with any main effects.
 
     Args:
-        families: one matrix [seeds, cells] a measure, cells in the order of the grid; seeds that lack a
-            number are left out.
-        shape: levels of each axis.
+        families: one matrix [seeds, cells] per measure, cells in the order of the grid; seeds with a NaN are
+            excluded.
+        shape: number of levels of each axis.
 
     Returns:
-        One row of adjusted p-values a measure, pairs in the order of `itertools.combinations`.
+        One row of adjusted p-values per measure, pairs in the order of `itertools.combinations`.
     """
     families = [np.where(np.isfinite(each).all(axis=1, keepdims=True), each, np.nan) for each in families]
     pairs = list(itertools.combinations(range(len(shape)), 2))
@@ -109,13 +110,13 @@ def interactions(families: Sequence[Matrix], shape: Sequence[int]) -> list[Row]:
 
 
 def positive(families: Sequence[Matrix]) -> list[Row]:
-    """Test whether the mean of each column is above zero, one-sided, by max-T over flips of the seeds' signs.
+    """Test whether the mean of each column is positive, one-sided, by max-T over sign flips of seeds.
 
     Args:
-        families: any number of matrices [seeds, columns], of the same seeds; NaN where there is no number.
+        families: matrices [seeds, columns] with the same seeds; NaN for missing values.
 
     Returns:
-        One row of p-values a matrix, adjusted over all columns; NaN for fewer than two seeds.
+        One row of p-values per matrix, adjusted over all columns; NaN for fewer than two seeds.
     """
     if not families:
         return []
@@ -139,10 +140,10 @@ def positive(families: Sequence[Matrix]) -> list[Row]:
 
 
 def _max_t(families: Sequence[Stack], statistics: Sequence[Statistic]) -> list[Row]:
-    """Return p-values adjusted over all claims of all families, [parts, seeds, cells] each.
+    """Return p-values adjusted over all tests of all families, [parts, seeds, cells] each.
 
-    Families can be rearranged together where each seed has numbers for the same cells in all of them, or for
-    none. Sets of families that cannot share the level by Bonferroni's correction.
+    Families are permuted together if each seed has values for the same cells in all of them, or for none.
+    Groups of families that cannot be permuted together share the level by Bonferroni's correction.
     """
     observed = [statistic(each[:, None])[0] for each, statistic in zip(families, statistics, strict=True)]
     adjusted = [np.full(each.shape, np.nan) for each in observed]
@@ -171,7 +172,7 @@ def _max_t(families: Sequence[Stack], statistics: Sequence[Statistic]) -> list[R
 
 
 def _together(present: Sequence[np.ndarray]) -> list[tuple[list[int], np.ndarray]]:
-    """Group masks [seeds, cells] that agree in all rows in which neither is empty; with their union."""
+    """Group masks [seeds, cells] that agree in all rows in which neither is empty, with their unions."""
     groups: list[tuple[list[int], np.ndarray]] = []
     for place, mask in enumerate(present):
         for number, (members, union) in enumerate(groups):
@@ -184,12 +185,12 @@ def _together(present: Sequence[np.ndarray]) -> list[tuple[list[int], np.ndarray
 
 
 def _number(present: np.ndarray) -> float:
-    """Return how many rearrangements there are."""
+    """Return the number of permutations."""
     return math.prod(float(math.factorial(min(int(size), 100))) for size in present.sum(axis=1))
 
 
 def _orders(present: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Yield rearrangements of the cells within seeds, [rearrangements, seeds, cells]: all, or drawn ones."""
+    """Yield permutations of the cells within seeds, [permutations, seeds, cells]: all, or random ones."""
     number = _number(present)
     every = number <= DRAWN
     left = int(number) if every else max(LEAST, min(DRAWN, WORK // max(size, 1)))
@@ -206,7 +207,7 @@ def _orders(present: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 @functools.lru_cache(maxsize=4)
 def _kept(mask: bytes, shape: tuple[int, int], number: int, every: bool) -> np.ndarray:
-    """Return rearrangements that several families of one study, and many small studies, share."""
+    """Return permutations from a cache that families of a study, and small studies, share."""
     present = np.frombuffer(mask, dtype=bool).reshape(shape)
     order = _every(present) if every else _drawn(present, number, np.random.default_rng(stats.SEED))
     order.setflags(write=False)
@@ -232,10 +233,10 @@ def _drawn(present: np.ndarray, number: int, rng: np.random.Generator) -> np.nda
 
 
 def _studentized(differences: Stack, values: Stack) -> np.ndarray:
-    """Return the means of paired differences over their standard errors, [..., cells].
+    """Return the means of paired differences divided by their standard errors, [..., cells].
 
-    The spread is the larger of the differences' own and that of all cells pooled after seeds and cells: few
-    seeds make the former small by luck, and pooling alone would trust a cell that spreads more than others.
+    The variance is the larger of that of the differences and that of the residual pooled over cells. With few
+    seeds the former can be small by chance, and the latter alone is too small for cells with larger variance.
     """
     there = np.isfinite(differences)
     n = there.sum(axis=-2)
@@ -251,7 +252,7 @@ def _studentized(differences: Stack, values: Stack) -> np.ndarray:
 
 
 def _residual(values: Stack) -> np.ndarray:
-    """Return the variance that is left after seeds and cells."""
+    """Return the residual variance after the effects of seeds and cells."""
     there = np.isfinite(values)
     if there.all():
         n, cells = values.shape[-2:]

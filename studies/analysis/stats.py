@@ -1,4 +1,4 @@
-"""Statistics of a matrix of runs, [seeds, cells]. NaN is a run that is not there: it lowers n alone."""
+"""Statistics of a matrix of runs, [seeds, cells]. NaN is a missing run, which reduces n."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import scipy.stats
 
 Matrix = np.ndarray
 Row = np.ndarray
-"""One number a cell."""
+"""One number per cell."""
 
 LEVEL = 0.95
 SEED = 2019
-"""Of every drawn permutation and every simulation, so that a page is the same each time."""
+"""Seed of all random permutations and simulations, so that reports are reproducible."""
 
 COVERAGE = {
     2: (0.91, 0.74),
@@ -27,16 +27,16 @@ COVERAGE = {
     20: (0.92, 0.92),
     50: (0.94, 0.94),
 }
-"""Simulated share of intervals that hold the mean of n exponential values (skewness 2), and of n values of
-which one in five lies far from the others; of n normal values it is 0.95."""
+"""Simulated coverage of intervals for n exponential values (skewness 2), and for n values of which one in
+five lies far from the others; for n normal values it is 0.95."""
 
 CUTOFFS = {3: 103.0, 4: 16.1, 5: 18.7, 6: 10.3, 7: 10.6, 8: 7.9, 9: 8.0, 10: 6.9, 15: 6.0, 20: 5.2, 50: 4.5}
-"""Modified z-score that 1 % of samples of n normal values exceed: the usual 3.5 is exceeded by 8 to 29 %."""
+"""Modified z-score that 1 % of samples of n normal values exceed; 8 to 29 % exceed the usual 3.5."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What is said of each cell; arrays of one entry a cell."""
+    """Summary of each cell; arrays have one entry per cell."""
 
     n: Row
     mean: Row
@@ -44,14 +44,19 @@ class Summary:
     """With ddof = 1; NaN where n < 2."""
     median: Row
     iqm: Row
-    """Interquartile mean: of the middle half (Agarwal et al. 2021)."""
+    """Interquartile mean, the mean of the middle half (Agarwal et al. 2021)."""
     low: Row
     """Lower end of the 95 % interval of the mean (Student's t)."""
     high: Row
 
 
 def summarize(values: Matrix, ends: tuple[float, float] = (-np.inf, np.inf)) -> Summary:
-    """Return what is said of each column of [seeds, cells]; `ends` bound the values, and so their means."""
+    """Summarize each cell.
+
+    Args:
+        values: [seeds, cells]; NaN for missing runs.
+        ends: lower and upper limit of all values.
+    """
     n = counts(values)
     low, high = intervals(values, ends=ends)
     return Summary(
@@ -66,32 +71,34 @@ def summarize(values: Matrix, ends: tuple[float, float] = (-np.inf, np.inf)) -> 
 
 
 def counts(values: Matrix) -> Row:
-    """Return how many runs each cell has."""
+    """Return the number of runs of each cell."""
     return np.isfinite(values).sum(axis=0)
 
 
 def means(values: Matrix) -> Row:
-    """Return the mean of each cell over the runs it has; NaN where it has none."""
+    """Return the mean of each cell over its runs; NaN if it has none."""
     return _by_count(values, lambda column: column.mean(axis=0))
 
 
 def deviations(values: Matrix) -> Row:
-    """Return the standard deviation of each cell with ddof = 1; NaN where n < 2."""
+    """Return the standard deviation of each cell with ddof = 1; NaN if n < 2."""
     return _by_count(values, lambda column: column.std(axis=0, ddof=1), least=2)
 
 
 def intervals(
     values: Matrix, comparisons: int = 1, ends: tuple[float, float] = (-np.inf, np.inf)
 ) -> tuple[Row, Row]:
-    """Return Student's t interval of each cell's mean, the one interval of summaries, tables and figures.
+    """Compute Student's t interval of the mean of each cell, used in summaries, tables and figures.
 
-    Its coverage is exact for normal values at every n, and simulated in `COVERAGE` for others. NaN where
-    n < 2 or all runs are equal: without spread there is nothing to infer from.
+    Its coverage is exact for normal values at every n; `COVERAGE` has simulated values for others.
 
     Args:
-        values: [seeds, cells].
-        comparisons: intervals that hold together at the level (Bonferroni).
-        ends: between which all values, and so their means, lie.
+        values: [seeds, cells]; NaN for missing runs.
+        comparisons: number of intervals that hold simultaneously (Bonferroni).
+        ends: lower and upper limit of all values, to which intervals are clipped.
+
+    Returns:
+        Lower and upper ends, [cells] each; NaN if n < 2 or all runs have the same value.
     """
     low, high = np.full((2, values.shape[1]), np.nan)
     for columns, block in blocks(values, least=2):
@@ -105,19 +112,25 @@ def intervals(
 
 
 conservative_intervals = intervals
-"""The same interval, under the name that sentences ask for it."""
+"""Alias of `intervals`."""
 
 
 def simulated(n: int) -> int:
-    """Return the largest number of runs up to n, from 2, whose coverage was simulated."""
+    """Return the largest number of runs up to n (at least 2) with a simulated coverage."""
     return max(size for size in COVERAGE if size <= n)
 
 
 def outliers(values: Matrix) -> np.ndarray:
-    """Return which runs lie far from the others of their cell, [seeds, cells] of booleans.
+    """Return which runs are outliers of their cell.
 
-    A run is an outlier where its modified z-score, 0.6745 |x - median| / MAD, exceeds `CUTOFFS` of its n.
-    Nothing is one where n < 3 or more than half of the runs agree.
+    A run is an outlier if its modified z-score, 0.6745 |x - median| / MAD, exceeds `CUTOFFS` for its n. There
+    is no outlier if n < 3 or more than half of the runs have the same value.
+
+    Args:
+        values: [seeds, cells]; NaN for missing runs.
+
+    Returns:
+        Mask of outliers, [seeds, cells].
 
     References:
         Iglewicz & Hoaglin, How to Detect and Handle Outliers, 1993.
@@ -133,7 +146,7 @@ def outliers(values: Matrix) -> np.ndarray:
 
 
 def holm(p: Row) -> Row:
-    """Return p-values corrected for being many (Holm 1979); NaN is no test and counts for none."""
+    """Correct p-values for multiple tests (Holm 1979); NaN is not counted as a test."""
     corrected = np.full(p.shape, np.nan)
     order = np.argsort(p)[: np.isfinite(p).sum()]
     steps = p[order] * np.arange(len(order), 0, -1)
@@ -142,9 +155,16 @@ def holm(p: Row) -> Row:
 
 
 def complete_block(present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and columns (as masks) between which nothing is absent, from [rows, columns] of booleans.
+    """Remove rows and columns until no value is missing.
 
-    What lacks the largest share goes first; a column before a row, since rows are seeds and make n.
+    The row or column with the largest missing share is removed first. In case of ties a column is removed,
+    since rows are seeds, which determine n.
+
+    Args:
+        present: mask of existing values, [rows, columns].
+
+    Returns:
+        Masks of the remaining rows and columns.
     """
     rows, columns = np.ones(present.shape[0], dtype=bool), np.ones(present.shape[1], dtype=bool)
     while rows.any() and columns.any() and not present[np.ix_(rows, columns)].all():
@@ -162,7 +182,7 @@ def _median(block: Matrix) -> Row:
 
 
 def _middle_half(block: Matrix) -> Row:
-    """Weigh each sorted value by how much of its share lies between the quartiles, whatever n is."""
+    """Return the mean of sorted values, weighted by how much of each lies between the quartiles."""
     edges = np.clip(np.linspace(0, 1, len(block) + 1), 0.25, 0.75)
     return 2 * np.diff(edges) @ block
 
@@ -175,7 +195,7 @@ def _by_count(values: Matrix, statistic: Callable[[Matrix], Row], least: int = 1
 
 
 def blocks(values: Matrix, least: int) -> list[tuple[np.ndarray, Matrix]]:
-    """Return the columns of equally many runs: indices and [n, columns], sorted so that order is nothing."""
+    """Group columns by number of runs: indices and sorted values, [n, columns]."""
     n = counts(values)
     ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=0)
     sizes = [size for size in np.unique(n) if size >= least]
@@ -183,5 +203,5 @@ def blocks(values: Matrix, least: int) -> list[tuple[np.ndarray, Matrix]]:
 
 
 def constant(block: Matrix) -> np.ndarray:
-    """Return which columns have no spread beyond rounding."""
+    """Return which columns are constant up to rounding."""
     return np.ptp(block, axis=0) <= 1e-12 * np.maximum(1.0, np.abs(block).max(axis=0))

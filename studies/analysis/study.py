@@ -1,4 +1,4 @@
-"""A study as its folder tells it: the cells and seeds that were planned, and the runs that were made."""
+"""A study: its planned cells and seeds, and its runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from studies.utils import formatting
 
 DATA = "data.name"
 CURVE_POINTS = 40
-"""Epochs at which learning curves are kept, at most."""
+"""Largest number of epochs in a learning curve."""
 
 CellValues = tuple[Any, ...]
 """One value per axis, in the order of the axes."""
@@ -26,20 +26,20 @@ CellValues = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class StudyRun:
-    """What the report needs of one record."""
+    """A run, with the content of its record that reports need."""
 
     record: Record
     cell: int
-    """Index into `Study.cells`; -1 for a peer's run."""
+    """Index into `Study.cells`; -1 for a run of a baseline."""
     seed: int
     metrics: Mapping[str, float]
-    """By `split.metric`, `load.*`, `throughput.*` and `seconds.*`; empty where the run failed."""
+    """Metrics by `split.metric`, `load.*`, `throughput.*` and `seconds.*`; empty if the run failed."""
     curve: Mapping[str, np.ndarray]
-    """By name, one value an epoch; `epoch` counts them. The record's own curve is left out."""
+    """Curves by name, [epochs] each; `epoch` holds the epoch numbers."""
 
     @property
     def likelihood(self) -> str:
-        """What the bounds are bounds of: only runs that agree on it have comparable nats."""
+        """Likelihood model; bounds are comparable only between runs of the same likelihood."""
         model, data = self.record.config["model"], self.record.config["data"]
         pixels = "gray" if data["binarization"] == "none" else "binarized"
         gaussian = model["likelihood"] == "gaussian"
@@ -48,49 +48,49 @@ class StudyRun:
 
     @property
     def held_out(self) -> tuple[object, ...]:
-        """Which images the validation split has: only runs that agree on it have comparable bounds there."""
+        """Identity of the validation split; validation bounds are comparable only on the same images."""
         data = self.record.config["data"]
         return data["name"], data["split_seed"], data["imbalance"], self.record.data.validation
 
     @property
     def objective(self) -> tuple[object, ...]:
-        """What training minimized, and on which images: only runs that agree on it have comparable losses."""
+        """Identity of the training objective and images; only with the same are losses comparable."""
         config, data = self.record.config, self.record.data
         terms = tuple(sorted((name, str(value)) for name, value in config["objective"].items()))
         return self.likelihood, terms, config["train"].get("num_samples"), self.held_out, data.train
 
     @property
     def complete(self) -> bool:
-        """Whether the run reached its end and left metrics."""
+        """Whether the run ended successfully and has metrics."""
         return self.record.status == "complete"
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A baseline method, fitted to the same data with the same seeds."""
+    """A baseline: another method, fitted to the same data with the same seeds."""
 
     name: str
-    """Says so where the method saw labels."""
+    """Ends with `(oracle)` if the method uses labels."""
     runs: tuple[StudyRun, ...]
 
     @property
     def seeds(self) -> set[int]:
-        """Those that have a record."""
+        """Seeds that have a record."""
         return {run.seed for run in self.runs}
 
     def is_a(self, name: str) -> bool:
-        """Return whether this is the method of that name, perhaps in one of several settings."""
+        """Return whether the method has this name, possibly followed by settings."""
         return f"{self.name}, ".startswith(f"{name}, ")
 
     def on(self, data: str) -> Peer:
-        """Return the peer with its runs on one data set."""
+        """Return the baseline with only its runs on one data set."""
         kept = (run for run in self.runs if run.record.config["data"]["name"] == data)
         return replace(self, runs=tuple(kept))
 
 
 @dataclass(frozen=True)
 class Study:
-    """The plan of `study.json` and the runs found beside it."""
+    """The plan in `study.json` and the runs in the records."""
 
     folder: Path
     name: str
@@ -99,47 +99,47 @@ class Study:
     command: str
     axes: Mapping[str, tuple[Any, ...]]
     cells: tuple[CellValues, ...]
-    """The planned ones first, then those found only among the records."""
+    """Planned cells, then unplanned cells found in the records."""
     baseline: int | None
-    """Index of the cell that others are compared with."""
+    """Index of the reference cell."""
     planned_seeds: tuple[int, ...]
     planned_cells: int
     runs: tuple[StudyRun, ...]
-    """By cell, then seed; one a cell and seed. Those of peers are not among them."""
+    """Runs ordered by cell and seed, without runs of baselines."""
     peers: tuple[Peer, ...] = ()
     planned_peers: tuple[str, ...] = ()
-    """Names of the baselines that were asked for."""
+    """Names of the planned baselines."""
     left_out: tuple[str, ...] = ()
-    """Why other baselines were not fitted, a sentence each."""
+    """Sentences on why other baselines were not fitted."""
     unread: tuple[str, ...] = ()
-    """Why a file among the records was not counted, one line each."""
+    """Reasons why files of records were excluded, one line each."""
     oracle: bool = False
-    """Whether labels chose the cells, as in a search that clusters well by looking."""
+    """Whether labels selected the cells, as in a search with a supervised objective."""
     base: Mapping[str, Any] = field(default_factory=dict)
     numbers: tuple[int, ...] = ()
-    """What each cell is called: its place in the plan, from 1, also in a study of one data set of several."""
+    """Number of each cell in the plan, from 1; kept when a study is restricted to one data set."""
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
-        """Planned and found seeds, ascending: the rows of `matrix`."""
+        """Planned and found seeds, ascending; the rows of `matrix`."""
         made = (*self.runs, *(run for peer in self.peers for run in peer.runs))
         return tuple(sorted({*self.planned_seeds, *(run.seed for run in made)}))
 
     @cached_property
     def failed(self) -> tuple[StudyRun, ...]:
-        """The runs that ended without metrics."""
+        """Failed runs."""
         return tuple(run for run in self.runs if not run.complete)
 
     @cached_property
     def missing(self) -> tuple[tuple[int, int], ...]:
-        """Cell and seed of the planned runs that have no record."""
+        """Cell and seed of planned runs without a record."""
         found = {(run.cell, run.seed) for run in self.runs}
         plan = ((cell, seed) for cell in range(self.planned_cells) for seed in self.planned_seeds)
         return tuple(pair for pair in plan if pair not in found)
 
     @cached_property
     def missing_peers(self) -> tuple[tuple[str, int], ...]:
-        """Name and seed of the planned runs of baselines that have no record."""
+        """Name and seed of planned runs of baselines without a record."""
         if DATA in self.axes:
             parts = self.by_data().items()
             return tuple(
@@ -159,22 +159,26 @@ class Study:
 
     @property
     def partial(self) -> bool:
-        """Whether planned runs are still to come."""
+        """Whether planned runs are missing."""
         return bool(self.missing or self.missing_peers)
 
     def matrix(self, key: str) -> np.ndarray:
-        """Return the metric of every run, [seeds, cells]; NaN where there is no number."""
+        """Return the metric of every run, [seeds, cells]; NaN for missing values."""
         return self._matrices[key].copy() if key in self._matrices else self._blank()
 
     @property
     def keys(self) -> Collection[str]:
-        """The metrics that at least one run has."""
+        """Keys of metrics that at least one run has."""
         return self._matrices.keys()
 
     def curves(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return epochs [E], dense at the beginning, and what a curve is there, [seeds, cells, E].
+        """Return learning curves at log-spaced epochs.
 
-        NaN where there is no run, or it had ended.
+        Args:
+            name: name of the curve.
+
+        Returns:
+            Epochs [E] and values [seeds, cells, E]; NaN for missing runs and after the end of a run.
         """
         return self._curves.get(
             name, (np.empty(0, dtype=int), np.empty((len(self.seeds), len(self.cells), 0)))
@@ -198,7 +202,7 @@ class Study:
         return found
 
     def peer_matrix(self, key: str) -> np.ndarray:
-        """Return the metric of every peer's run, [seeds, peers]; NaN where there is no number."""
+        """Return the metric of the runs of baselines, [seeds, baselines]; NaN for missing values."""
         values = np.full((len(self.seeds), len(self.peers)), np.nan)
         for column, peer in enumerate(self.peers):
             for run in peer.runs:
@@ -220,7 +224,7 @@ class Study:
         return np.full((len(self.seeds), len(self.cells)), np.nan)
 
     def comparable(self, measure: Measure) -> np.ndarray:
-        """Return `matrix` without the cells whose bounds are of another likelihood than the baseline's."""
+        """Return `matrix`, with NaN for bounds of another likelihood than that of the reference cell."""
         values = self.matrix(measure.key)
         if measure.nats:
             values[:, [likelihood != self.likelihood for likelihood in self._likelihoods]] = np.nan
@@ -228,21 +232,21 @@ class Study:
 
     @cached_property
     def likelihood(self) -> str:
-        """The baseline cell's, or else the most frequent."""
+        """Likelihood of the reference cell, or else the most frequent one."""
         if self.baseline is not None and self._likelihoods[self.baseline]:
             return self._likelihoods[self.baseline]
         return Counter(filter(None, self._likelihoods)).most_common(1)[0][0] if self.runs else ""
 
     @cached_property
     def _likelihoods(self) -> tuple[str, ...]:
-        """One a cell; empty where it has no run."""
+        """Likelihood of each cell; empty if it has no run."""
         return tuple(
             runs[0].likelihood if (runs := self.of_cell(cell)) else "" for cell in range(len(self.cells))
         )
 
     @cached_property
     def levels(self) -> np.ndarray:
-        """Which level each cell has on each axis, [cells, axes]."""
+        """Level of each cell on each axis, [cells, axes]."""
         found = np.zeros((len(self.cells), len(self.axes)), dtype=int)
         for place, values in enumerate(self.axes.values()):
             known = {identity([value]): level for level, value in enumerate(values)}
@@ -251,23 +255,23 @@ class Study:
 
     @cached_property
     def texts(self) -> Mapping[str, list[str]]:
-        """The levels of each axis as texts that differ."""
+        """Levels of each axis as distinct texts."""
         return {axis: formatting.distinct(values) for axis, values in self.axes.items()}
 
     def text(self, cell: int, axis: str) -> str:
-        """Return what the cell has on an axis, as text that no other level has."""
+        """Return the level of a cell on an axis as a distinct text."""
         return self.texts[axis][self.levels[cell, tuple(self.axes).index(axis)]]
 
     def value(self, cell: int, axis: str) -> Any:
-        """Return what the cell has on an axis."""
+        """Return the value of a cell on an axis."""
         return self.cells[cell][tuple(self.axes).index(axis)]
 
     def of_cell(self, cell: int) -> tuple[StudyRun, ...]:
-        """Return the runs of a cell, by seed."""
+        """Return the runs of a cell, ordered by seed."""
         return self._by_cell.get(cell, ())
 
     def by_data(self) -> dict[str, Study]:
-        """Return one study a data set, without that axis: numbers of different images are never compared."""
+        """Split the study by data set, since metrics of different images are not comparable."""
         if DATA not in self.axes:
             return {str(self.base.get("data", {}).get("name", "")): self}
         return {str(name): self._restricted(name) for name in self.axes[DATA]}

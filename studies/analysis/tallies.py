@@ -1,4 +1,4 @@
-"""How many runs a study plans and has, its cells' and its baselines'."""
+"""Numbers of planned and recorded runs of a study, of cells and of baselines."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ class Tally:
     cells: int
     seeds: int
     baselines: int
-    """Methods beside the cells, once for each data set."""
+    """Number of baselines, counted once per data set."""
     complete: int
     failed: int
     complete_baselines: int
-    """Of `complete`, runs of baselines."""
+    """Runs of baselines in `complete`."""
     failed_baselines: int
 
     @property
     def planned(self) -> int:
-        """Runs of cells and of baselines."""
+        """Number of planned runs of cells and baselines."""
         return (self.cells + self.baselines) * self.seeds
 
     @property
     def planned_baselines(self) -> int:
-        """Of `planned`, runs of baselines."""
+        """Runs of baselines in `planned`."""
         return self.baselines * self.seeds
 
 
@@ -40,8 +40,8 @@ def tally(plan: StudyFile, records: Iterable[Record]) -> Tally:
     """Count the runs of a study.
 
     Args:
-        plan: the study's description.
-        records: those found beside it that can be trusted.
+        plan: the description of the study.
+        records: the valid records of the study.
     """
     data = {
         json.dumps([value for key, value in sorted(cell.items()) if key.startswith("data.")])

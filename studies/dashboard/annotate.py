@@ -1,6 +1,6 @@
-"""What makes a study readable in the dashboard: notes, pictures and a plot, written into its storage.
+"""Annotations of a study in the dashboard: notes, pictures and plots, written into its Optuna storage.
 
-All of it comes from the records, when the dashboard is opened: training waits for none of it.
+They are derived from the records when the dashboard is open. Training does not write them.
 """
 
 from __future__ import annotations
@@ -28,17 +28,24 @@ from studies.dashboard import artifacts, notes, plots
 from studies.records import study_file
 
 _OURS = "moevae:note:"
-"""Attributes that remember what was written, so that a note which a person changed is left alone."""
+"""Prefix of attributes that store digests of written notes, so that notes edited by a user are kept."""
 
 _TRIAL = re.compile(rf"(?:dashboard|dashboard:artifacts|{_OURS[:-1]}):(\d+)(?::|$)")
 
 
-def dress(storage: BaseStorage, folder: Path) -> int:
-    """Write what is not there yet, or no longer true; return how much that was. Trials are not touched.
+def write_annotations(storage: BaseStorage, folder: Path) -> int:
+    """Write annotations that are missing or outdated, without changing trials.
+
+    Args:
+        storage: the Optuna storage of the study.
+        folder: the folder of the study, with `study.json` and the records.
+
+    Returns:
+        The number of attributes and plots written.
 
     Raises:
-        MoevaeError: there is no study in the folder, or its description is torn.
-        KeyError: the storage does not have it.
+        MoevaeError: the folder has no study, or its description is invalid.
+        KeyError: the storage does not contain the study.
     """
     study = load.load_study(folder)
     searched = study_file.read(folder).search is not None
@@ -63,7 +70,7 @@ def dress(storage: BaseStorage, folder: Path) -> int:
 
 
 def _by_trial(there: dict[str, Any]) -> dict[int | None, dict[str, Any]]:
-    """Return the attributes of each trial, by its identity; None has those of the study itself."""
+    """Group attributes by trial ID; None holds the attributes of the study."""
     found: dict[int | None, dict[str, Any]] = defaultdict(dict)
     for key, value in there.items():
         number = _TRIAL.match(key)
@@ -72,7 +79,7 @@ def _by_trial(there: dict[str, Any]) -> dict[int | None, dict[str, Any]]:
 
 
 def _cells(study: Study) -> dict[str, int]:
-    """Return the index of each cell that has a run, by the name that its trial has."""
+    """Map the key of each trial to the index of its cell, for cells with a run."""
     keys = {}
     for cell in range(len(study.cells)):
         for run in study.of_cell(cell)[:1]:
@@ -89,7 +96,7 @@ def _trial(
     searched: bool,
     oracle: bool,
 ) -> dict[str, Any]:
-    """Return the attributes that a trial is to have: its note, and the pictures of its first seed."""
+    """Return the attributes of a trial: its note and the pictures of its first complete seed."""
     run = next((run for run in study.of_cell(cell) if run.complete), None)
     pictures = (
         {
@@ -114,7 +121,7 @@ def _trial(
 
 
 def _note(there: dict[str, Any], trial: int | None, text: str) -> Iterator[tuple[str, Any]]:
-    """Give the attributes of a note, unless a person wrote or changed it."""
+    """Yield the attributes of a note, unless a user wrote or edited it."""
     mark = f"{_OURS}{'study' if trial is None else trial}"
     now = get_note_from_system_attrs(there, trial)
     if now["body"] == text or (now["body"] and there.get(mark) != _digest(now["body"])):
@@ -128,7 +135,7 @@ def _note(there: dict[str, Any], trial: int | None, text: str) -> Iterator[tuple
 
 
 def _plots(opened: optuna.Study, study: Study, there: dict[str, Any]) -> int:
-    """Save the plots that changed; return how many."""
+    """Save the plots that changed and return their number."""
     written = 0
     for number, part in enumerate(study.by_data().values()):
         figures = {f"shares-{number}": plots.shares(part)} | {

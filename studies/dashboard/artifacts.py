@@ -1,4 +1,4 @@
-"""The pictures of a study as the dashboard's artifacts: drawn from the records when they are looked at."""
+"""Pictures of a study as dashboard artifacts, drawn from the records on request."""
 
 from __future__ import annotations
 
@@ -18,41 +18,44 @@ from studies.records.schema import Record
 from studies.report import run_plots
 
 KINDS = ("samples", "reconstructions", "confusion")
-"""A picture's place here is part of its name: add new ones at the end."""
+"""Kinds of pictures. The index is part of an artifact's name, so new kinds go at the end."""
 
 UPLOADS = "artifacts"
-"""Folder beside the records for what a person uploads in the dashboard."""
+"""Folder within the study's folder for files that users upload in the dashboard."""
 
 
-class Gallery(FileSystemArtifactStore):
-    """Pictures of runs by name, and a person's uploads. A picture is no file: it cannot be lost."""
+class PictureStore(FileSystemArtifactStore):
+    """Artifact store that draws pictures of runs on request and keeps files uploaded by users."""
 
     def __init__(self, folder: Path) -> None:
-        """Show the runs of a study's folder."""
+        """Serve the runs in the folder of a study."""
         super().__init__(folder / UPLOADS)
         self._folder = folder
         self._drawn = functools.lru_cache(maxsize=256)(self._draw)
-        self._alone = threading.Lock()
+        self._draw_lock = threading.Lock()
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        """Return a picture's PNG, or what was uploaded.
+        """Open a picture as PNG, or an uploaded file.
+
+        Args:
+            artifact_id: name of a picture (see `name_of`) or of an upload.
 
         Raises:
-            ArtifactNotFound: there is neither.
+            ArtifactNotFound: neither a picture nor an upload has this name.
         """
         run, _, place = artifact_id.partition("-")
         if not (store.path_of(self._folder, run).exists() and place in _PLACES):
             return super().open_reader(artifact_id)
-        with self._alone:  # matplotlib's settings belong to the whole process
+        with self._draw_lock:  # the settings of matplotlib are global to the process
             return io.BytesIO(self._drawn(run, KINDS[int(place)]))
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Keep what a person uploads."""
+        """Store an uploaded file."""
         (self._folder / UPLOADS).mkdir(exist_ok=True)
         super().write(artifact_id, content_body)
 
     def remove(self, artifact_id: str) -> None:
-        """Remove an upload; a picture stays, since its run does."""
+        """Remove an uploaded file; pictures of runs are not removed."""
         if artifact_id.partition("-")[2] not in _PLACES:
             super().remove(artifact_id)
 
@@ -67,20 +70,25 @@ _PLACES = tuple(str(place) for place in range(len(KINDS)))
 
 
 def name_of(record: Record, kind: str) -> str:
-    """Return the name of a run's picture, of hexadecimal digits and a hyphen, as the dashboard wants it."""
+    """Return the artifact name of a picture: hexadecimal digits and a hyphen, as the dashboard requires."""
     return f"{record.fingerprint}-{KINDS.index(kind)}"
 
 
 def kinds(record: Record) -> list[str]:
-    """Return which pictures there are of a run."""
+    """Return the kinds of pictures that a run has."""
     return [kind for kind in KINDS if kind in record.pictures or (kind == "confusion" and record.confusion)]
 
 
 def drawn(record: Record, kind: str, folder: Path) -> bytes:
-    """Return a run's picture as PNG, enlarged, with what rows and columns are.
+    """Draw a picture of a run as PNG, enlarged and with labels of rows and columns.
+
+    Args:
+        record: the record of the run.
+        kind: one of `KINDS`.
+        folder: the folder of the study.
 
     Raises:
-        RecordError: it is no such picture.
+        RecordError: the file is not the grid of tiles that the record describes.
     """
     if kind == "confusion" and record.confusion:
         return run_plots.confusion(np.array(record.confusion.counts), record.confusion.classes)
@@ -89,5 +97,5 @@ def drawn(record: Record, kind: str, folder: Path) -> bytes:
     names = ("epoch", "expert") if kind == "samples" else ("", "test image")
     content = run_plots.grid(place, picture, names)
     if content is None:
-        raise RecordError(f"{place / picture.file}: not the grid of tiles that its record tells of")
+        raise RecordError(f"{place / picture.file}: expected the grid of tiles that its record describes")
     return content

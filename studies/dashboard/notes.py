@@ -1,4 +1,4 @@
-"""What the dashboard says of a study and of its cells, in Markdown."""
+"""Notes of the dashboard about a study and its cells, in Markdown."""
 
 from __future__ import annotations
 
@@ -20,33 +20,34 @@ from studies.utils import formatting
 VALUE = Measure("validation.mixture_elbo", "ELBO, validation", "nats", digits=2, nats=True)
 SHOWN_MEASURES = (VALUE, ELBO, MARGINAL, NMI, ARI, ACC, EFFECTIVE, DEAD, SPEED)
 
-ORACLE_NOTE = "**Oracle**: the search that asked for this trial sees labels."
+ORACLE_NOTE = "**Oracle**: the search that created this trial uses labels."
 
 
 def of_study(study: Study, *, oracle: bool = False) -> str:
-    """Return what a reader must know of the whole study."""
+    """Return the note of a study: counts, terms, metrics and commands."""
     complete = sum(run.complete for run in study.runs)
     counts = [formatting.count(len(study.cells), "cell"), f"{formatting.count(complete, 'run')} complete"]
     counts += [f"{len(study.failed)} failed"] if study.failed else []
-    counts += [f"{len(study.missing)} still to do"] if study.missing else []
+    counts += [f"{len(study.missing)} missing"] if study.missing else []
     parts = [
         f"## {escape(study.title)}",
-        "**Oracle: labels decided what was chosen here.**" if oracle else "",
+        "**Oracle: labels selected the cells of this study.**" if oracle else "",
         prose(study.description),
-        f"{', '.join(counts)}. A trial is a cell: one setting, trained once for each of its seeds; its "
-        "numbers are means over them, and ± is the standard deviation between them (ddof = 1).",
-        f"Baseline: {escape(tables.describe(study, study.baseline))}." if study.baseline is not None else "",
-        "Bounds are in nats per image, the higher the better. NMI, ARI and ACC are on test images and use "
-        "labels for scoring only.",
-        f"Run it, or go on with it:\n{markdown.code([_lines(study.command)])}",
-        "The whole report, with intervals and tests, is `report.md` in the study's folder. Its cells count "
-        "from 1, trials from 0.",
-        "Which settings matter: where all settings are crossed, the plot *Analysis of variance* shows the "
-        "report's shares of variance of each setting and of their interactions, from all runs. The "
-        "dashboard's *Hyperparameter Importance* answers another question with another method, PED-ANOVA "
-        "(Watanabe et al., 2023): how "
-        "differently the best trials are distributed over a setting's values, computed from the means of "
-        "trials. The two need not agree; the report uses the former alone.",
+        f"{', '.join(counts)}. A trial is a cell: one configuration, trained once for each seed. Metrics "
+        "are means over seeds; ± is the standard deviation over seeds (ddof = 1).",
+        f"Reference cell: {escape(tables.describe(study, study.baseline))}."
+        if study.baseline is not None
+        else "",
+        "Bounds are in nats per image; higher is better. NMI, ARI and ACC compare test assignments with "
+        "labels, which are used for scoring only.",
+        f"Run or resume the study:\n{markdown.code([_lines(study.command)])}",
+        "The report with intervals and tests is `report.md` in the study's folder. It numbers cells from 1; "
+        "the dashboard numbers trials from 0.",
+        "Importance of settings: if the study is a full grid, the plot *Analysis of variance* shows the "
+        "share of variance explained by each setting and by interactions, computed from all runs as in the "
+        "report. The dashboard's *Hyperparameter Importance* uses PED-ANOVA (Watanabe et al., 2023), which "
+        "measures how the values of a setting are distributed among the best trials, computed from means of "
+        "trials. The two may disagree; the report uses only the analysis of variance.",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -54,14 +55,14 @@ def of_study(study: Study, *, oracle: bool = False) -> str:
 def of_cell(
     study: Study, cell: int, command: str, pictures: Sequence[str] = (), *, oracle: bool = False
 ) -> str:
-    """Return what a reader wants to know of a cell: how it differs, what it gave, how to run it.
+    """Return the note of a cell: settings, metrics and the command that runs it.
 
     Args:
-        study: the cell's.
-        cell: its index.
-        command: runs this cell.
-        pictures: URLs, shown at the end.
-        oracle: whether labels decided that there is such a cell.
+        study: the study of the cell.
+        cell: index of the cell.
+        command: the command that runs this cell.
+        pictures: URLs of pictures, shown at the end.
+        oracle: whether labels selected the cell.
     """
     runs = study.of_cell(cell)
     seeds = ", ".join(str(run.seed) for run in runs if run.complete)
@@ -80,25 +81,25 @@ def of_cell(
 
 
 def of_stopped(cell: str, epoch: int | None, *, oracle: bool = False) -> str:
-    """Return what is to be said of a trial that was stopped early, after that epoch."""
+    """Return the note of a trial that was pruned after an epoch; None is before the end of the first."""
     when = "before its first epoch ended" if epoch is None else f"after epoch {epoch}"
     parts = [
         escape(cell),
-        f"Stopped {when}, behind the trials before it: it left no record, and its curve is all there is.",
+        f"Pruned {when}, because earlier trials were better. The trial has a curve but no record.",
         ORACLE_NOTE if oracle else "",
     ]
     return "\n\n".join(part for part in parts if part)
 
 
 def command_of(study: Study, cell: int) -> str:
-    """Return the command that runs one cell of an ablation by itself."""
+    """Return the command that runs one cell of an ablation."""
     pairs = zip(study.axes, study.cells[cell], strict=True)
     words = (f"--set {shlex.quote(f'{axis}={_typed(value)}')}" for axis, value in pairs)
     return " ".join((study.command, *words))
 
 
 def _lines(command: str) -> str:
-    """Return a command on several short lines: a wide one would push the page aside."""
+    """Break a command into short lines, so that it does not widen the page."""
     return re.sub(r"(?<! --) (?=--\w)", " \\\\\n  ", command)
 
 
@@ -106,14 +107,14 @@ def _difference(study: Study, cell: int) -> str:
     if study.baseline is None:
         return ""
     if cell == study.baseline:
-        return "This is the baseline."
+        return "This is the reference cell."
     names = tables.words(study.axes)
     changed = [
         f"{names[axis]} {study.text(cell, axis)} (not {study.text(study.baseline, axis)})"
         for axis in study.axes
         if study.value(cell, axis) != study.value(study.baseline, axis)
     ]
-    return f"Differs from the baseline in {escape(', '.join(changed))}"
+    return f"Differs from the reference cell in {escape(', '.join(changed))}"
 
 
 def _table(study: Study, cell: int) -> str:
@@ -123,7 +124,7 @@ def _table(study: Study, cell: int) -> str:
         if np.isfinite(values[:, cell]).any():
             row = {"mean ± std": measure.heading, "this cell": _spread(measure, values[:, [cell]])}
             if study.baseline not in (None, cell):
-                row["baseline"] = _spread(measure, values[:, [study.baseline]])
+                row["reference cell"] = _spread(measure, values[:, [study.baseline]])
             rows.append(row)
     return markdown.table(rows)
 

@@ -1,4 +1,4 @@
-"""The plots that the dashboard is given: what explains the variance, and strength against temperature."""
+"""Plots of the dashboard: analysis of variance, and balance weight against temperature."""
 
 from __future__ import annotations
 
@@ -18,13 +18,20 @@ STRENGTH, TEMPERATURE = "objective.balance_weight", "routing.temperature"
 
 MOST_PANELS = 4
 MOST_LEVELS = 10
-"""Of an axis drawn as a grid; with more, as in a search, each cell is a point."""
+"""Levels of an axis drawn as a grid; with more levels, as in a search, each cell is a point."""
 
 
 def strength(study: Study, measure: Measure) -> go.Figure | None:
-    """Return a cell's mean by balancing strength and gate temperature, a panel for each setting of the rest.
+    """Plot the mean of each cell by balance weight and temperature, one panel per setting of the other axes.
 
-    Axes of a study without these two are its first two that are numbers; None where there are no two.
+    A study without these two axes uses its first two numeric axes.
+
+    Args:
+        study: a study of one data set.
+        measure: what is plotted.
+
+    Returns:
+        The figure; None if the study has fewer than two numeric axes or no values.
     """
     axes = _axes(study)
     mean = stats.means(study.matrix(measure.key))
@@ -55,7 +62,7 @@ def strength(study: Study, measure: Measure) -> go.Figure | None:
 
 
 def shares(study: Study) -> go.Figure | None:
-    """Return the report's analysis of variance, partial η² with 95 % intervals; None without a full grid."""
+    """Plot the analysis of variance: partial η² with 95 % intervals; None without a full grid."""
     found = {measure: effects.variance(study, measure) for measure in cell_stats.measured(study, (NMI, ELBO))}
     known = {measure: result for measure, result in found.items() if result is not None}
     if not known:
@@ -95,7 +102,7 @@ def _axes(study: Study) -> tuple[str, str] | None:
 
 
 def _panels(study: Study, axes: tuple[str, str]) -> Mapping[str, list[int]]:
-    """Return the cells by their setting of the other axes, in words."""
+    """Group cells by a text of their values on the other axes."""
     names = tables.words(study.axes)
     others = [axis for axis in study.axes if axis not in axes and len(study.axes[axis]) > 1]
     found: dict[str, list[int]] = {}

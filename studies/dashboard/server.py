@@ -1,4 +1,4 @@
-"""The dashboard's server: this machine alone may ask it, and it keeps the study dressed while it runs."""
+"""Server of the dashboard: accepts local requests only and keeps annotations up to date."""
 
 from __future__ import annotations
 
@@ -17,70 +17,76 @@ import optuna_dashboard
 from optuna.storages import BaseStorage
 
 from moevae.errors import MoevaeError
-from studies.dashboard.annotate import dress
-from studies.dashboard.artifacts import Gallery
+from studies.dashboard.annotate import write_annotations
+from studies.dashboard.artifacts import PictureStore
 
 HOST = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost", "[::1]")
-"""What a browser may call this machine; any other name is a page elsewhere that points here."""
+"""Accepted host names; requests with any other may come from a foreign page (DNS rebinding)."""
 
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d+)?")
-_ALONE = (("Content-Security-Policy", "frame-ancestors 'none'"), ("X-Frame-Options", "DENY"))
-"""No other page may show this one within itself, and lead clicks to it."""
+_NO_EMBEDDING = (("Content-Security-Policy", "frame-ancestors 'none'"), ("X-Frame-Options", "DENY"))
+"""Headers that prevent other pages from embedding the dashboard (clickjacking)."""
 
 EVERY = 5.0
-"""Seconds between looks for new records."""
-MOMENT = 5.0
-"""Seconds that a person would wait for a page."""
+"""Seconds between checks for new records."""
+FIRST_WAIT = 5.0
+"""Seconds to wait for the first annotations before serving."""
 
 _log = logging.getLogger(__name__)
 
 
 class PortError(MoevaeError):
-    """A port that cannot be listened on."""
+    """The server cannot listen on the port."""
 
 
 @contextmanager
 def serving(storage: BaseStorage, folder: Path, port: int) -> Iterator[WSGIServer]:
-    """Return a server of the dashboard, not yet serving, on that port of this machine; 0 takes a free one.
+    """Create a server of the dashboard on a local port; the caller starts it.
 
-    The study is dressed first, then again whenever its records change; what takes longer than a moment
-    goes on while the pages are looked at.
+    A thread annotates the study first, and again whenever its records change.
+
+    Args:
+        storage: the Optuna storage of the study.
+        folder: the folder of the study.
+        port: the port on 127.0.0.1; 0 selects a free one.
 
     Raises:
-        PortError: the port is taken, or not to be had.
+        PortError: the port is in use or not permitted.
     """
-    app = _local(optuna_dashboard.wsgi(storage, artifact_store=Gallery(folder)))
+    app = _local(optuna_dashboard.wsgi(storage, artifact_store=PictureStore(folder)))
     try:
         server = make_server(HOST, port, app, server_class=_Server, handler_class=_Handler)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise PortError(f"--port {port}: {reason}; --port 0 takes a free one") from None
+        raise PortError(f"--port {port}: {reason}; --port 0 selects a free one") from None
     ready, over = threading.Event(), threading.Event()
-    dresser = threading.Thread(target=_keep_dressed, args=(storage, folder, ready, over), daemon=True)
-    dresser.start()
-    ready.wait(MOMENT)
+    annotator = threading.Thread(target=_keep_annotated, args=(storage, folder, ready, over), daemon=True)
+    annotator.start()
+    ready.wait(FIRST_WAIT)
     try:
         yield server
     finally:
         over.set()
         server.server_close()
-        dresser.join(MOMENT)
+        annotator.join(FIRST_WAIT)
 
 
-def _keep_dressed(storage: BaseStorage, folder: Path, ready: threading.Event, over: threading.Event) -> None:
-    """Dress the study, and again whenever its records have changed."""
+def _keep_annotated(
+    storage: BaseStorage, folder: Path, ready: threading.Event, over: threading.Event
+) -> None:
+    """Annotate the study now and whenever its records change."""
     seen: list[int] = []
     while True:
         now, begin = _state(folder), time.monotonic()
         if now != seen:
             try:
-                dress(storage, folder)
+                write_annotations(storage, folder)
                 seen = now
-            except Exception as error:  # the driver may be writing all of it anew: the next look will do
-                _log.warning("notes and pictures are not up to date: %s", error)
+            except Exception as error:  # the driver may be rewriting the storage; the next check retries
+                _log.warning("notes and pictures are outdated: %s", error)
         ready.set()
-        # A tenth of one core at most: a driver may be training beside it.
+        # At most a tenth of one core: a driver may be training on this machine.
         if over.wait(max(EVERY, 9 * (time.monotonic() - begin))):
             return
 
@@ -98,21 +104,21 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Handler(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: a line for each request would bury the address."""
+        """Log nothing: request lines would hide the address of the dashboard."""
 
 
 def _local(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
-    """Answer only those who call this machine by its own name: the dashboard has no password."""
+    """Reject requests from other hosts or origins, since the dashboard has no authentication."""
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         host, origin = environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
         named = _HOST.fullmatch(host)
         if not named or named[1].lower() not in NAMES or origin not in (None, f"http://{host}"):
             start_response("403 Forbidden", [("Content-Type", "text/plain")])
-            return [b"This dashboard answers to 127.0.0.1 and localhost only.\n"]
+            return [b"This dashboard accepts requests to 127.0.0.1 and localhost only.\n"]
 
         def begin(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            return start_response(status, [*headers, *_ALONE], *more)
+            return start_response(status, [*headers, *_NO_EMBEDDING], *more)
 
         return app(environ, begin)
 

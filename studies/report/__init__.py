@@ -1,1 +1,1 @@
-"""A study's report: a pure function of its records."""
+"""Reports: pages, tables and figures as a pure function of a study's records."""

@@ -1,4 +1,4 @@
-"""A study's page, tables and figures: a pure function of `study.json` and the records beside it."""
+"""Building of a report: page, tables and figures as a pure function of `study.json` and the records."""
 
 from __future__ import annotations
 
@@ -28,18 +28,20 @@ __all__ = ["write_html", "write_index", "write_report"]
 
 @uncollected()
 def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = False) -> Path:
-    """Write `report.md`, `table.csv`, `tables/` and `figures/` into a study's folder; return the page's path.
+    """Write `report.md`, `table.csv`, `tables/` and `figures/` into the folder of a study.
 
-    The same records give the same bytes. Neither torch nor optuna is needed.
+    The same records give the same bytes. The report requires neither torch nor Optuna.
 
     Args:
-        folder: the study's own.
-        overwrite: replace files in the way that were changed, or that no report wrote.
-        fewer_runs: replace a page that was made of more runs than there are now.
+        folder: the folder of the study.
+        overwrite: whether to replace files that were edited or that no report wrote.
+        fewer_runs: whether to replace a page that covers more complete runs than the folder has now.
+
+    Returns:
+        The path of the page.
 
     Raises:
-        RecordError: there is no study in the folder, its description is torn, or the page would replace what
-            it may not.
+        RecordError: the folder has no study, its description is invalid, or a file must not be replaced.
     """
     study = load_study(folder)
     written = manifest.read(folder)
@@ -47,7 +49,7 @@ def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = Fa
         _check_runs(written, study)
     analyses = {name: analyze(part) for name, part in study.by_data().items()}
     page = Page()
-    setup.head(study, page)
+    setup.title(study, page)
     page.head("Summary")
     said = False
     for name, analysis in analyses.items():
@@ -57,7 +59,7 @@ def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = Fa
         nothing = "No effect is significant." if len(analysis.study.cells) > 1 else "The study has one cell."
         page.add("\n".join(f"- {sentence}" for sentence in found) or nothing)
     page.add(summary.caution(study) if said else "")
-    setup.provenance(study, page)
+    setup.setup(study, page)
     for name, analysis in analyses.items():
         if len(analyses) == 1:
             _add(analysis, page)
@@ -66,10 +68,10 @@ def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = Fa
                 _add(analysis, page)
     literature.section(study, page)
     reading.reading(study, page)
-    failures.losses(study, page)
+    failures.failures(study, page)
     reproduce.reproduce(study, page)
     link = page.keep("runs", tables.run_table(study), exact=True)
-    page.add(f"Every cell and every measure: [table.csv](table.csv). Every run: {link}.")
+    page.add(f"All cells and measures: [table.csv](table.csv). All runs: {link}.")
     page.files["table.csv"] = csv(_all_cells(study, analyses))
     content = {**page.files, manifest.PAGE: encoded(page.text())}
     written.check(content, overwrite=overwrite)
@@ -90,7 +92,7 @@ def _all_cells(study: Study, analyses: Mapping[str, Analysis]) -> pd.DataFrame:
 
 
 def _check_runs(written: Manifest, study: Study) -> None:
-    """Check that the page in place was not made of more complete runs than there are records of."""
+    """Check that the existing page does not cover more complete runs than there are records."""
     path = written.folder / RUNS
     if RUNS not in written.files or not path.is_file():
         return
@@ -100,6 +102,6 @@ def _check_runs(written: Manifest, study: Study) -> None:
     now = sum(run.complete for run in made)
     if now < before:
         raise RecordError(
-            f"{written.folder / manifest.PAGE}: made of {before} complete runs, and now there are {now}: it "
-            f"is kept; `report {written.folder.resolve().name} --fewer-runs` replaces it"
+            f"{written.folder / manifest.PAGE}: covers {before} complete runs, but the folder now has {now}: "
+            f"not replaced; `report {written.folder.resolve().name} --fewer-runs` replaces it"
         )

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs no other: figures and tables are within it."""
+"""A report as a single HTML file with embedded figures and tables."""
 
 from __future__ import annotations
 
@@ -20,14 +20,21 @@ from studies.report.page import slug
 
 TYPES = {".png": "image/png", ".csv": "text/csv"}
 _FOLD = re.compile(r"<details>|</details>|<summary>[^<>]*</summary>")
-"""The only lines of HTML that a page is made of; any other HTML is shown as text."""
+"""The only HTML that a page may contain; other HTML is shown as text."""
 
 
 def write_html(report: Path, *, overwrite: bool = False) -> Path:
-    """Write the page beside `report`, a Markdown file, with the ending `.html`; return its path.
+    """Write a Markdown report as HTML into the same folder.
+
+    Args:
+        report: path of the Markdown file.
+        overwrite: whether to replace a file that was edited or that no report wrote.
+
+    Returns:
+        The path of the HTML file.
 
     Raises:
-        RecordError: there is another file in its place.
+        RecordError: the HTML file exists and must not be replaced.
     """
     parser = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable("table")
     parser.block.ruler.before("paragraph", "fold", _fold)
@@ -53,7 +60,7 @@ def write_html(report: Path, *, overwrite: bool = False) -> Path:
 
 
 def _fold(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Read a line that opens, names or closes what is shown at a click."""
+    """Parse a line of `_FOLD`, a block rule of markdown-it."""
     line = state.getLines(start, start + 1, state.blkIndent, False).strip()
     if not _FOLD.fullmatch(line):
         return False
@@ -64,7 +71,7 @@ def _fold(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _break(state: StateInline, silent: bool) -> bool:
-    """Read `<br>`, a new line within a cell of a table."""
+    """Parse `<br>`, a line break within a table cell, an inline rule of markdown-it."""
     if not state.src.startswith("<br>", state.pos):
         return False
     if not silent:
@@ -74,18 +81,18 @@ def _break(state: StateInline, silent: bool) -> bool:
 
 
 class _Renderer(RendererHTML):
-    """Puts tables into boxes that scroll by themselves on a narrow screen."""
+    """Renderer that wraps tables in boxes that scroll on narrow screens."""
 
     def table_open(self, tokens: Sequence[Token], index: int, *_: object) -> str:
-        """Open the box before the table."""
+        """Open the box and the table."""
         return '<div class="table"><table>\n'
 
     def fold(self, tokens: Sequence[Token], index: int, *_: object) -> str:
-        """Return a line of `_FOLD` as it is."""
+        """Return a line of `_FOLD` unchanged."""
         return f"{tokens[index].content}\n"
 
     def table_close(self, tokens: Sequence[Token], index: int, *_: object) -> str:
-        """Close the box after the table."""
+        """Close the table and the box."""
         return "</table></div>\n"
 
 
@@ -96,7 +103,7 @@ def _all(tokens: Iterable[Token]) -> Iterable[Token]:
 
 
 def _name_headings(tokens: Sequence[Token]) -> list[tuple[str, str, str]]:
-    """Give every heading a name to link to; return tag, words and name of each."""
+    """Give every heading a unique ID; return tag, text and ID of each."""
     found: list[tuple[str, str, str]] = []
     for token, content in pairwise(tokens):
         if token.type == "heading_open":
@@ -110,7 +117,7 @@ def _name_headings(tokens: Sequence[Token]) -> list[tuple[str, str, str]]:
 
 
 def _embed(token: Token, attribute: str, folder: Path) -> None:
-    """Replace a reference to a file of the study by what is in it; no other file is read."""
+    """Replace a reference to a file of the report with its content; other files are not read."""
     place = str(token.attrGet(attribute) or "")
     file = folder / place
     if not manifest.FILE.fullmatch(place) or file.is_symlink() or not file.is_file():

@@ -1,4 +1,4 @@
-"""`results/README.md`: what studies there are, and how far each is."""
+"""Index of studies, `results/README.md`, with the state of each."""
 
 from __future__ import annotations
 
@@ -18,35 +18,37 @@ from studies.report.page import encoded
 from studies.utils.formatting import count
 
 BEGIN, END = "<!-- index of studies: begin -->", "<!-- index of studies: end -->"
-ABOUT = "Each page is made from the records beside it by `nox -s report`; nothing here is edited by hand."
+ABOUT = "`nox -s report` generates each page from the records in its folder. Do not edit these files by hand."
+FORMER_ABOUT = (
+    "Each page is made from the records beside it by `nox -s report`; nothing here is edited by hand."
+)
 
 _BLOCK = re.compile(rf"{BEGIN}\n.*?{END}", re.DOTALL)
-_BEFORE = re.compile(
-    rf"# Studies\n\n{re.escape(ABOUT)}\n\n(?:\|[^\n]*\n)+|# Studies\n\n{re.escape(ABOUT)}\n\nNone yet.\n"
-)
-"""All of an index that was written before it had marks."""
+_BEFORE = re.compile(rf"# Studies\n\n{re.escape(FORMER_ABOUT)}\n\n(?:(?:\|[^\n]*\n)+|None yet.\n)")
+"""An index of an earlier version, which had no marks."""
 
 
 def write_index(results: Path, *, asked: bool = False) -> Path | None:
-    """Write the index of the studies in a folder, a row each by name, where there was one or it is asked for.
+    """Update the index of the studies in a folder, or create it if `asked`.
 
-    What else stands in the file stays. In a git repository, studies that git ignores are left out.
+    The index has one row per study, ordered by name. Other text of the file is kept. In a git repository,
+    studies that git ignores are omitted.
 
     Args:
         results: the folder of the studies.
-        asked: write an index where there was none.
+        asked: whether to create an index if there is none.
 
     Returns:
-        The path of the index; None where there was none and none was asked for.
+        The path of the index; None if there is none.
 
     Raises:
-        RecordError: an index is asked for, and there is another file in its place.
+        RecordError: an index is to be created, but another file has its name.
     """
     target = results / "README.md"
     around = _around(target)
     if around is None and target.exists():
         if asked:
-            raise RecordError(f"{target}: not an index of studies, so it is kept: move it away")
+            raise RecordError(f"{target}: not an index of studies; move the file to create one")
         return None
     if around is None and not asked:
         return None
@@ -67,7 +69,7 @@ def write_index(results: Path, *, asked: bool = False) -> Path | None:
 
 
 def _around(target: Path) -> tuple[str, str] | None:
-    """Return what stands before and after the index in a file; None where there is no index in it."""
+    """Return the text before and after the index in a file; None if the file has no index."""
     if target.is_symlink() or not target.is_file():
         return None
     text = target.read_bytes().decode(errors="surrogateescape").replace("\r\n", "\n")
@@ -78,7 +80,7 @@ def _around(target: Path) -> tuple[str, str] | None:
 
 
 def _public(results: Path, folders: list[Path]) -> list[Path]:
-    """Return the folders that may be named: of the results folder itself, and not ignored by git."""
+    """Return the folders to list: directly within the results folder and not ignored by git."""
     own = [folder for folder in folders if folder.resolve().parent == results.resolve()]
     if _git(results, "check-ignore", "--quiet", "README.md") == 0:
         return own  # an index that git does not keep
@@ -88,7 +90,7 @@ def _public(results: Path, folders: list[Path]) -> list[Path]:
 
 
 def _git(folder: Path, *arguments: str) -> int | None:
-    """Return git's exit code in a folder, which is 0 where `check-ignore` names an ignored file."""
+    """Run git in a folder and return its exit code; for `check-ignore`, 0 means ignored."""
     try:
         return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False).returncode
     except OSError:
@@ -118,5 +120,5 @@ def _row(folder: Path) -> list[str]:
 
 
 def _data(name: str) -> str:
-    """Return the name of a data set without the folder of its file, which is the user's own matter."""
+    """Return the name of a data set without the folder of its file, which may be private."""
     return f"npz:{Path(name).name}" if name.startswith("npz:") else name

@@ -1,4 +1,4 @@
-"""Numbers that others published: read from `published.toml`, shown apart from measured ones."""
+"""Literature values, read from `literature.toml` and shown apart from measured values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Row(BaseModel):
 
 
 class Clustering(_Row):
-    """Agreement with labels, in the words of the source; empty where it says nothing."""
+    """Clustering metrics as printed in the source; empty if the source does not report them."""
 
     acc: str = ""
     """One-to-one (Hungarian)."""
@@ -37,14 +37,14 @@ class Clustering(_Row):
 
 
 class Likelihood(_Row):
-    """Nats per image, in the words of the source."""
+    """Log-likelihood in nats per image, as printed in the source."""
 
     pixels: str
     value: str
 
 
 class Published(BaseModel):
-    """All of the file."""
+    """Content of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,27 +54,27 @@ class Published(BaseModel):
 
 @functools.cache
 def published(path: Path = PATH) -> Published:
-    """Return the published numbers.
+    """Return the literature values.
 
     Raises:
-        RecordError: the file is broken.
+        RecordError: the file is invalid.
     """
     with content.parsing(f"{path}: cannot be read", RecordError):
         return Published.model_validate(tomllib.loads(content.read(path).decode()))
 
 
 def section(study: Study, page: Page) -> None:
-    """Add the published numbers for the study's data sets, if there are any."""
+    """Add the literature values for the data sets of the study, if any."""
     names = set(study.by_data())
     clustering = [row for row in published().clustering if row.data in names]
     likelihood = [row for row in published().likelihood if row.data in names]
     if not clustering:
         return
-    page.head("Published, not re-run here")
+    page.head("Literature values, not reproduced")
     page.add(
-        "For context only: other code, other splits, other seeds. ACC is one-to-one; purity is many-to-one, "
-        "higher, and not comparable with it. A collapsed gate can have the better bound: likelihood alone "
-        "never shows clustering, and clustering alone never shows likelihood."
+        "These values come from other code, splits and seeds, and are listed for context. ACC is one-to-one. "
+        "Purity is many-to-one and therefore higher; the two are not comparable. A collapsed gate can have "
+        "the better bound, so neither likelihood nor clustering implies the other."
     )
     page.rows(
         [

@@ -1,4 +1,4 @@
-"""Which files of a study's folder reports wrote: the next report replaces and removes those alone."""
+"""Manifest of the files that reports wrote; a new report replaces and removes only those."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ FORMAT = "moevae-report-1"
 PAGE, TABLE = "report.md", "table.csv"
 FOLDERS = ("figures", "tables")
 FILE = re.compile(r"(?:figures|tables)/[\w-]+\.(?:png|csv)|table\.csv")
-"""What a page may show of its study: nothing in other folders."""
+"""Names of files that a page may show; files in other folders are excluded."""
 
 _LINK = re.compile(rf"\]\(({FILE.pattern})\)")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The files that reports wrote into a study's folder."""
+    """The files that reports wrote into the folder of a study."""
 
     folder: Path
     files: Mapping[str, tuple[str, ...]]
-    """SHA-256 by name; two where a report may have been interrupted between an old and a new content."""
+    """SHA-256 digests by name; two if a report may have been interrupted while replacing a file."""
 
     def check(self, content: Mapping[str, bytes | None], *, overwrite: bool = False) -> None:
-        """Check that writing these files replaces nothing but what reports wrote.
+        """Check that writing these files replaces only files that reports wrote.
 
         Args:
-            content: by name; None where it is not known yet.
-            overwrite: allow to replace files that were changed, or that somebody else wrote.
+            content: content by name; None if it is not yet known.
+            overwrite: whether to allow replacing files that were edited or that no report wrote.
 
         Raises:
-            RecordError: a file is in the way, or is behind a link.
+            RecordError: a file must not be replaced, or a path is a symbolic link.
         """
         for name in (NAME, *FOLDERS, *content):
             path = self.folder / name
             if path.is_symlink():
-                raise RecordError(f"{path}: a link; expected a file or folder of the study itself")
+                raise RecordError(f"{path}: a symbolic link; expected a file or folder of the study itself")
         for name, new in content.items():
             path = self.folder / name
             if path.exists() and not overwrite and not self._is_ours(name, new):
                 state = "changed since a report wrote it" if name in self.files else "not written by a report"
                 raise RecordError(
-                    f"{path}: {state}, so it is kept: move it away, or replace it with "
+                    f"{path}: {state}, not replaced: move the file, or replace it with "
                     f"`report {self.folder.resolve().name} --overwrite`"
                 )
 
@@ -74,7 +74,7 @@ class Manifest:
         self._write({**self.files, **new})
 
     def _is_ours(self, name: str, new: bytes | None = None) -> bool:
-        """Return whether a file is as a report wrote it, or already as it is to be."""
+        """Return whether a file has the content that a report wrote, or already the new content."""
         path = self.folder / name
         if path.is_symlink() or not path.is_file():
             return False
@@ -90,12 +90,12 @@ class Manifest:
 
 
 def read(folder: Path) -> Manifest:
-    """Return the manifest of a study's folder.
+    """Read the manifest of a study's folder.
 
-    Where there is none, as beside pages of earlier versions, it lists what the page links to, as it is now.
+    Without a manifest, as for pages of earlier versions, it lists the current files that the page links to.
 
     Raises:
-        RecordError: the file in its place is no manifest.
+        RecordError: the file is not a manifest.
     """
     path = folder / NAME
     if not path.exists():
@@ -106,7 +106,7 @@ def read(folder: Path) -> Manifest:
             raise ValueError
         files = {str(name): tuple(map(str, digests)) for name, digests in tree["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise RecordError(f"{path}: not the list of a report's files: move it away") from None
+        raise RecordError(f"{path}: not a manifest of report files; move the file") from None
     return Manifest(folder, {name: digests for name, digests in files.items() if _is_name(name)})
 
 
@@ -126,5 +126,5 @@ def _linked(folder: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _digest(content: bytes) -> str:
-    """Return the SHA-256 of a content, the same after git changed the ends of its lines."""
+    """Return the SHA-256 of a content, independent of line endings that git may convert."""
     return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()

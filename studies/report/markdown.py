@@ -1,4 +1,4 @@
-"""Text and numbers as Markdown that shows them letter for letter."""
+"""Text and numbers as escaped Markdown."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ _SPECIAL = re.compile(r"([\\`*_<>|~$&]|(?<=\])[(\[:]|^#)")
 
 
 def escape(text: str) -> str:
-    """Return the text so that Markdown shows it letter for letter, in a table too."""
+    """Escape a text so that Markdown shows it literally, also in a table."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
 def prose(text: str) -> str:
-    """Return the text as `escape` does, but for words between backticks, which are shown as code."""
+    """Escape a text except for words between backticks, which are shown as code."""
     parts = _CODE.split(" ".join(text.split()))
     return "".join(part if _CODE.fullmatch(part) else _SPECIAL.sub(r"\\\1", part) for part in parts)
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:
-    """Return rows of text as a Markdown table; all is escaped, columns of numbers stand to the right.
+    """Format rows of text as a Markdown table, escaped, with columns of numbers aligned to the right.
 
-    A line break within a text becomes one within the cell.
+    Args:
+        rows: texts by column; a line break becomes `<br>`.
     """
     if not rows:
         return ""
@@ -38,19 +39,19 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def code(lines: Sequence[str], language: str = "sh") -> str:
-    """Return lines as a block of code, between fences longer than any run of backticks in it."""
+    """Format lines as a code block, with fences longer than any run of backticks in it."""
     runs = re.findall("`+", "\n".join(lines))
     fence = "`" * max(3, 1 + max(map(len, runs), default=0))
     return "\n".join([f"{fence}{language}", *lines, fence])
 
 
 def interval(low: str, high: str) -> str:
-    """Return `[low, high]`; nothing where there is no interval."""
+    """Return `[low, high]`, or "" if there is no interval."""
     return "" if "–" in (low, high) else f"[{low}, {high}]"
 
 
 def p_value(p: float) -> str:
-    """Return a p-value with what it can bear: three decimals, or that it is smaller."""
+    """Return a p-value with three decimals, or `< 0.001`; a dash for NaN."""
     if p != p:
         return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,4 +1,4 @@
-"""A page under construction: Markdown blocks in order, and the files that they show."""
+"""A page under construction: Markdown blocks and the files that they show."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import pandas as pd
 from studies.report.markdown import escape, table
 
 FOLDED = 100
-"""Rows that a page holds beyond those it shows: GitHub does not render pages of half a megabyte."""
+"""Largest number of folded rows of a table; GitHub does not render pages of half a megabyte."""
 
 LONGEST = 60
-"""Characters of words that become part of a file's name."""
+"""Largest number of characters of a text in a file name."""
 
 
 @dataclass
 class Page:
-    """Blocks of Markdown, PNG figures and CSV tables, each file by its path in the study's folder."""
+    """Blocks of Markdown, and PNG figures and CSV tables by their path in the study's folder."""
 
     blocks: list[str] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -31,16 +31,16 @@ class Page:
     _parts: set[str] = field(default_factory=set)
 
     def add(self, *blocks: str) -> None:
-        """Append blocks; empty ones are left out."""
+        """Append blocks; empty ones are skipped."""
         self.blocks.extend(block for block in blocks if block)
 
     def head(self, words: str) -> None:
-        """Append the heading of a section."""
+        """Append a section heading."""
         self.add(f"{'#' * self._depth} {escape(words)}")
 
     @contextmanager
     def part(self, words: str) -> Iterator[None]:
-        """Put what is added within under a heading of its own; its files' names begin with it."""
+        """Add a heading for everything added within the context; file names get it as a prefix."""
         self.head(words)
         name = _part(words)
         if name in self._parts:
@@ -53,65 +53,76 @@ class Page:
             self._depth, self._prefix = self._depth - 1, ""
 
     def show(self, name: str, content: bytes, words: str) -> None:
-        """Append a PNG figure with the words that stand for it where it cannot be seen."""
+        """Append a PNG figure.
+
+        Args:
+            name: name of the file, without folder and ending.
+            content: PNG bytes.
+            words: alternative text.
+        """
         path = self._place("figures", name, "png")
         self.files[path] = content
         self.add(f"![{escape(words)}]({path})")
 
     def keep(self, name: str, frame: pd.DataFrame, *, exact: bool = False) -> str:
-        """Write a table as CSV, see `csv`, and return a link to it."""
+        """Add a table as a CSV file (see `csv`) and return a Markdown link to it."""
         path = self._place("tables", name, "csv")
         self.files[path] = csv(frame, exact=exact)
         return f"[{path}]({path})"
 
     def _place(self, folder: str, name: str, kind: str) -> str:
-        """Return a path that no other file of this page has."""
+        """Return an unused path for a file of this page."""
         path = f"{folder}/{self._prefix}{_part(name)}.{kind}"
         if path in self.files:
             path = f"{folder}/{self._prefix}{_part(name)}-{_digest(f'{self._prefix}/{name}')}.{kind}"
         return path
 
     def fold(self, words: str, *blocks: str) -> None:
-        """Append blocks that open at a click."""
+        """Append blocks within a collapsed section."""
         self.add(f"<details>\n<summary>{html.escape(words)}</summary>", *blocks, "</details>")
 
     def rows(
         self, rows: Sequence[Mapping[str, str]], shown: int, link: str = "", total: int | None = None
     ) -> None:
-        """Append a table: the first rows are shown, some more are folded, and all are behind the link.
+        """Append a table: the first rows are shown, up to `FOLDED` more are collapsed, the link has all.
 
-        Of a long table, `shown + FOLDED` rows are enough where `total` says how many there are.
+        Args:
+            rows: rows of the table; `shown + FOLDED` of them suffice.
+            shown: number of rows that are not collapsed.
+            link: Markdown link to a file with all rows.
+            total: number of all rows, if `rows` does not have all.
         """
         total = len(rows) if total is None else total
         self.add(table(rows[:shown]))
         if rest := rows[shown : shown + FOLDED]:
-            self.fold(f"{'the next' if shown else 'the first'} {len(rest)} of {total}", table(rest))
+            self.fold(f"{'Next' if shown else 'First'} {len(rest)} of {total} rows", table(rest))
         if total > shown + FOLDED:
             self.add(f"All {total} rows: {link}.")
 
     def text(self) -> str:
-        """Return the whole page."""
+        """Return the page as Markdown."""
         return "\n\n".join(self.blocks) + "\n"
 
 
 def csv(frame: pd.DataFrame, *, exact: bool = False) -> bytes:
-    """Return a table as CSV: of what was computed ten digits, since more would tell machines apart.
+    """Format a table as CSV.
 
     Args:
         frame: the table.
-        exact: keep every digit, where the numbers are those of the records.
+        exact: whether to write all digits, as for values of records. Computed values have ten digits, since
+            further ones differ between machines.
     """
     digits = None if exact else "%.10g"
     return encoded(frame.to_csv(index=False, lineterminator="\n", float_format=digits))
 
 
 def encoded(text: str) -> bytes:
-    """Return the text as UTF-8; what has no place there, as bytes of a file's name may, is escaped."""
+    """Encode a text as UTF-8; surrogates, as from file names, are escaped."""
     return text.encode(errors="backslashreplace")
 
 
 def _part(words: str) -> str:
-    """Return the words as part of a file's name that is short enough for any file system."""
+    """Return a text as part of a file name, shortened to `LONGEST` characters and a digest."""
     name = slug(words)
     return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{_digest(words)}"
 
@@ -121,5 +132,5 @@ def _digest(words: str) -> str:
 
 
 def slug(words: str) -> str:
-    """Return the words as part of a file's name."""
+    """Return a text in lower case with hyphens, for file names and IDs."""
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-") or "x"

@@ -1,4 +1,4 @@
-"""Figures of many runs: numbers in, PNG bytes out, the same bytes every time."""
+"""Figures of many runs as PNG bytes; the same input gives the same bytes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from studies.analysis.metrics import Measure
 from studies.analysis.stats import Row
 
 BLUE, ORANGE, GRAY, PALE = "#0072B2", "#D55E00", "#767676", "#d9d9d9"
-"""Okabe and Ito's colors, which color-blind people tell apart."""
+"""Colors of Okabe and Ito, suitable for color-blind readers."""
 MARKERS = "osD^vPX*<>"
 MINUS = "\N{MINUS SIGN}"
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MOST_TICKS = 12
-"""Levels named below an effect, of those drawn."""
+"""Largest number of tick labels of an effect."""
 MOST_LINES = 200
-"""Settings drawn behind an effect: more are one gray."""
+"""Largest number of gray lines of settings behind an effect."""
 
 
 def annotate(place: Axes, row: int, column: int, text: str, shade: float) -> None:
-    """Write into a cell of an image whose shade is a share of its color scale."""
+    """Write text into a cell of an image; `shade` in [0, 1] is its position on the color scale."""
     place.text(
         column, row, text, ha="center", va="center", fontsize=9.5, color="white" if shade < 0.55 else "black"
     )
@@ -43,14 +43,24 @@ def heat_maps(
     columns: Sequence[str],
     names: tuple[str, str],
 ) -> bytes:
-    """Draw [rows, columns] means on one scale, a panel each; a cell without runs is gray and crossed out."""
+    """Draw heat maps of means on a common color scale; cells without runs are gray and crossed out.
+
+    Args:
+        panels: means by title, [rows, columns] each.
+        measure: the measure.
+        rows: labels of rows.
+        columns: labels of columns.
+        names: labels of the vertical and the horizontal axis.
+    """
     values = np.concatenate([panel.ravel() for panel in panels.values()])
     present = values[np.isfinite(values)]
     low, high = (present.min(), present.max()) if present.size else (0.0, 1.0)
     wide = min(len(panels), 2 if len(columns) <= 4 else 1)
     tall = -(-len(panels) // wide)
     dense = values.size > 200
-    across, down = (0.3, 0.22) if dense else (0.72, 0.42)  # inches of a cell, with room for its number or not
+    across, down = (
+        (0.3, 0.22) if dense else (0.72, 0.42)
+    )  # size of a cell in inches, with or without its number
     with style():
         size = (1.6 + wide * (0.5 + across * len(columns)), 0.4 + tall * (0.9 + down * len(rows)))
         figure = Figure(figsize=size, layout="constrained")
@@ -77,15 +87,21 @@ def heat_maps(
 
 
 def levels(effects: Sequence[AxisEffect], ticks: Sequence[str], name: str, *, ordered: bool) -> bytes:
-    """Draw what each level of an axis gives: mean and interval over seeds, and in gray each setting of the
-    other axes; a line joins the means of levels that have an order."""
+    """Draw mean and interval over seeds by level of an axis, and each setting of the other axes in gray.
+
+    Args:
+        effects: effects of the axis, one per measure and panel.
+        ticks: labels of the levels.
+        name: label of the axis.
+        ordered: whether a line connects the means.
+    """
     wide = min(2, len(effects))
     tall = -(-len(effects) // wide)
     if len(ticks) <= 4:  # there is room for names of two lines
         ticks = [tick.replace("+", "+\n") for tick in ticks]
     longest = max(len(line) for tick in ticks for line in tick.split("\n"))
-    words = 0.06 * max(0, longest - 10)  # inches that long names, turned, take from a panel
-    once = longest > 20  # such names stand below the lowest panels alone
+    words = 0.06 * max(0, longest - 10)  # height of rotated long names in inches
+    once = longest > 20  # such names are shown below the lowest panels only
     with style():
         high = 0.35 + 2.25 * tall + words * (1 if once else tall)
         figure = Figure(figsize=(3.25 * wide + 0.2, high), layout="constrained")
@@ -103,7 +119,7 @@ def levels(effects: Sequence[AxisEffect], ticks: Sequence[str], name: str, *, or
             _bars(place, x, summary.mean, summary.low, summary.high)
             drawn = np.unique(np.concatenate([effect.means.ravel(), summary.low, summary.high]))
             if np.isfinite(drawn).sum() == 1:
-                place.set_yticks(drawn[:1])  # fractions around one number would be noise
+                place.set_yticks(drawn[:1])  # a single value needs no other tick
             _decades(place, "y", drawn)
             place.set_title(effect.measure.heading)
             every = -(-len(ticks) // MOST_TICKS)
@@ -122,7 +138,13 @@ def levels(effects: Sequence[AxisEffect], ticks: Sequence[str], name: str, *, or
 def curves(
     panels: Mapping[str, tuple[Row, Sequence[tuple[Row, Row, Row]]]], names: Sequence[str], title: str
 ) -> bytes:
-    """Draw learning curves with bands: by panel the epochs and, a level each, mean and both ends [E]."""
+    """Draw learning curves with bands.
+
+    Args:
+        panels: by title, the epochs [E] and, per level, mean, lower and upper end [E].
+        names: labels of the levels.
+        title: title of the legend.
+    """
     with style():
         figure = Figure(figsize=(3.25 * len(panels) + 0.2, 3.3), layout="constrained")
         places = figure.subplots(1, len(panels), squeeze=False)
@@ -161,7 +183,14 @@ def curves(
 def trade(
     points: Sequence[tuple[Row, Row, Row]], chosen: Sequence[Measure], names: Sequence[str], front: np.ndarray
 ) -> bytes:
-    """Draw the first measure against each of the others; the front in orange with its cells' names."""
+    """Draw the first measure against each of the others, with the Pareto front in orange.
+
+    Args:
+        points: per measure, mean, lower and upper end [cells].
+        chosen: the measures.
+        names: labels of cells.
+        front: mask of the front, [cells].
+    """
     y, *others = points
     with style():
         figure = Figure(figsize=(3.25 * len(others) + 0.2, 3.3), layout="constrained")
@@ -183,7 +212,7 @@ def trade(
             if not _decades(place, "x", np.concatenate(x)):
                 place.locator_params(axis="x", nbins=4)
         places.flat[0].set_ylabel(chosen[0].heading)
-        figure.draw_without_rendering()  # now points have their places
+        figure.draw_without_rendering()  # determines the positions of points
         named = np.flatnonzero(front)[:25]
         for place, x in zip(places.flat, others, strict=True):
             _name(place, x[0][named], y[0][named], [names[cell] for cell in named])
@@ -191,7 +220,7 @@ def trade(
 
 
 def _name(place: Axes, x: Row, y: Row, names: Sequence[str]) -> None:
-    """Write names beside points, the highest first, each below those that are in its way."""
+    """Write labels next to points from top to bottom, moved down where they would overlap."""
     pixel = place.figure.dpi / 72
     points = place.transData.transform(np.stack([x, y], axis=1)) / pixel
     taken: list[tuple[float, float]] = []
@@ -211,7 +240,7 @@ def _bars(place: Axes, x: Row, mean: Row, low: Row, high: Row) -> None:
 
 
 def _decades(place: Axes, axis: Literal["x", "y"], values: Row) -> bool:
-    """Show numbers that are an order of magnitude apart by powers of ten, and return whether they are."""
+    """Use a symmetric log scale if values differ by orders of magnitude; return whether they do."""
     finite = values[np.isfinite(values)]
     sizes = np.abs(finite)
     apart = bool(sizes.size) and sizes.max() >= max(1e3, 10 * np.median(sizes)) and np.median(sizes) >= 1
@@ -230,7 +259,7 @@ def _decades(place: Axes, axis: Literal["x", "y"], values: Row) -> bool:
 
 
 def _power(value: float, _: object = None) -> str:
-    """Return a tick of a logarithmic axis as a power of ten."""
+    """Format a tick of a logarithmic axis as a power of ten."""
     if value == 0:
         return "0"
     exponent = round(np.log10(abs(value)))
@@ -238,6 +267,6 @@ def _power(value: float, _: object = None) -> str:
 
 
 def _reach(point: tuple[Row, Row, Row]) -> np.ndarray:
-    """Return how far the interval reaches below and above the mean, 0 where there is none."""
+    """Return the distances from the mean to the ends of the interval, [2, cells]; 0 without an interval."""
     mean, low, high = point
     return np.nan_to_num(np.stack([np.maximum(mean - low, 0), np.maximum(high - mean, 0)]))

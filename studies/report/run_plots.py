@@ -1,4 +1,4 @@
-"""Figures of one run: which classes its experts take, and how far its gate can be believed."""
+"""Figures of one run: pictures, confusion of experts and classes, and calibration of the gate."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ from studies.records.schema import PICTURE_LIMIT, Picture
 from studies.report.plots import BLUE, GRAY, annotate
 
 LONGEST_LABEL = 100
-"""Characters beside a row or below a column of a picture."""
+"""Largest number of characters in a label of a row or column."""
 MOST_PIXELS = 1 << 26
 
 
 def grid(folder: Path, picture: Picture, names: tuple[str, str]) -> bytes | None:
-    """Draw a picture of a record with what rows and columns are; None where it is no such grid of tiles.
+    """Draw a picture of a record with labels of rows and columns.
 
     Args:
-        folder: of the records.
-        picture: what the record says of it.
-        names: say what rows and columns are.
+        folder: folder of the records.
+        picture: description of the picture in the record.
+        names: names of the row and the column axis.
+
+    Returns:
+        PNG bytes; None if the file is not a grid of tiles as described.
     """
     size = (len(picture.columns) * picture.tile[1], len(picture.rows) * picture.tile[0])
     if max(map(len, (*picture.rows, *picture.columns))) > LONGEST_LABEL or math.prod(size) > MOST_PIXELS:
@@ -49,14 +52,21 @@ def grid(folder: Path, picture: Picture, names: tuple[str, str]) -> bytes | None
 
 
 MOST_TICKS = 50
-"""Experts that have their number beside their row, of those drawn."""
+"""Largest number of tick labels of experts."""
 MOST_LETTERS = 16
-"""Of the name of a class."""
+"""Largest number of characters of a class name."""
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
-    """Draw [experts, classes] counts of test images; each row is colored by its shares and stands where its
-    largest class does, so that good clusters make a diagonal. Of many classes, the largest are drawn."""
+    """Draw the confusion of experts and classes.
+
+    Rows are colored by their shares and ordered by their largest class, so that good clusters form a
+    diagonal. Only the largest of many classes are drawn.
+
+    Args:
+        counts: number of test images, [experts, classes].
+        classes: names of classes.
+    """
     kept = largest(counts)
     words = f"class (the {len(kept)} largest of {len(classes):,})" if len(kept) < len(classes) else "class"
     classes = _names(classes, kept)
@@ -78,11 +88,16 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
 
 
 def confusions(by_epoch: Mapping[int, np.ndarray], classes: Sequence[str]) -> bytes:
-    """Draw [experts, classes] counts, a panel an epoch, experts in the order of the last."""
+    """Draw confusions over training, one panel per epoch, with experts ordered as in the last.
+
+    Args:
+        by_epoch: counts by epoch, [experts, classes] each.
+        classes: names of classes.
+    """
     last = list(by_epoch.values())[-1]
     order, kept = _diagonal(last), largest(last)
     classes = _names(classes, kept)
-    words = 0.075 * max(map(len, classes), default=0)  # inches that names take, turned
+    words = 0.075 * max(map(len, classes), default=0)  # height of rotated names in inches
     wide = min(3, len(by_epoch))
     tall = -(-len(by_epoch) // wide)
     with style():
@@ -106,25 +121,31 @@ def confusions(by_epoch: Mapping[int, np.ndarray], classes: Sequence[str]) -> by
 
 
 def _names(classes: Sequence[str], kept: np.ndarray) -> list[str]:
-    """Return the names of the classes that are drawn, long ones cut."""
+    """Return the names of the drawn classes, truncated to `MOST_LETTERS`."""
     names = (classes[place] for place in kept)
     return [name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…" for name in names]
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:
-    """Return the share of each class in what each expert won, [K, C]; 0 for an expert without images."""
+    """Return the share of each class among the images of each expert, [K, C]; 0 without images."""
     totals = counts.sum(axis=1, keepdims=True)
     return np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
 
 
 def _diagonal(counts: np.ndarray) -> np.ndarray:
-    """Return the experts by their largest class, those without images last."""
+    """Return the order of experts by their largest class, with experts without images last, [K]."""
     largest = np.where(counts.sum(axis=1) > 0, counts.argmax(axis=1), counts.shape[1])
     return np.lexsort((-_shares(counts).max(axis=1), largest))
 
 
 def reliability(images: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray) -> bytes:
-    """Draw how often a gate is right beside how sure it is, a point a bin; its area grows with the images."""
+    """Draw a reliability diagram with one point per bin, whose area grows with the number of images.
+
+    Args:
+        images: number of images, [bins].
+        confidence: mean confidence, [bins].
+        accuracy: accuracy, [bins].
+    """
     there = images > 0
     with style():
         figure, place = canvas((4.2, 4.0))

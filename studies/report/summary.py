@@ -1,9 +1,9 @@
-"""What a study shows, in plain sentences. Each kind of sentence has a family-wise error of at most 5 %.
+"""Summary of a study in sentences. Each kind of sentence has a family-wise error rate of at most 5 %.
 
-The best cell: over all cells and measures together. An axis: over its levels and the `SPOKEN` measures.
-Interactions: over all pairs of axes and measures. Choosing without labels: over cells and rules. The tests
-are those of `studies.analysis.simultaneous`. Where no test finds anything, a sentence says so or is not
-written.
+The families are: the best cell (over cells and measures), each axis (over its levels and the `SPOKEN`
+measures), interactions (over pairs of axes and measures), and selection without labels (over cells and
+rules). The tests are those of `studies.analysis.simultaneous`. If no test is significant, a sentence says so
+or is omitted.
 """
 
 from __future__ import annotations
@@ -23,15 +23,19 @@ from studies.report.markdown import escape, p_value
 from studies.utils import formatting
 
 ERROR = 1 - stats.LEVEL
-"""Of each kind of sentence, family-wise."""
+"""Family-wise error rate of each kind of sentence."""
 MATERIAL = 0.1
-"""An interaction is worth saying where its partial η² is surely above this share."""
+"""An interaction is reported if the lower end of its partial η² exceeds this share."""
 LISTED = 12
-"""Cells that a sentence names, at most."""
+"""Largest number of cells named in a sentence."""
 
 
 def sentences(analysis: Analysis) -> list[str]:
-    """Return the sentences about one data set, in Markdown."""
+    """Return the sentences about one data set, as Markdown.
+
+    Args:
+        analysis: statistics of a study of one data set.
+    """
     found = [_best(analysis, measure) for measure in analysis.compared]
     for axis in analysis.moved:
         found += _axis(analysis, axis)
@@ -41,19 +45,19 @@ def sentences(analysis: Analysis) -> list[str]:
 
 
 def caution(study: Study) -> str:
-    """Return what so few seeds cannot show, or ""."""
+    """Return a caution if the number of seeds does not allow a significant difference of a pair, or ""."""
     n = len(study.seeds)
     least = paired.smallest_p(n)
     if n < 2 or least <= ERROR:
         return ""
     return (
-        f"With n = {n} no sentence can tell two cells, or the two levels of an axis, apart: no permutation "
-        f"test of {n} pairs can have p below {least:.2g}. More cells or levels have more arrangements."
+        f"With n = {n}, two cells, or the two levels of an axis, cannot differ significantly: a permutation "
+        f"test of {n} pairs has no p below {least:.2g}. More cells or levels have more permutations."
     )
 
 
 def _best(analysis: Analysis, measure: Measure) -> str:
-    """The cell with the highest mean, and which others are not told from it."""
+    """Name the cell with the highest mean, and the cells that do not differ significantly from it."""
     study, p = analysis.study, analysis.below[measure]
     values = study.comparable(measure)
     mean = stats.means(values)
@@ -66,12 +70,12 @@ def _best(analysis: Analysis, measure: Measure) -> str:
         f"The highest mean {measure.label} is that of cell {cell_stats.label(study, best)} "
         f"({tables.describe(study, best)}): {measure.show(mean[best])}{_unit(measure)} "
         f"(n = {stats.counts(values)[best]}; the highest of {len(others) + 1} means, so biased upward). "
-        + _beside(study, [cell for cell in others if not below[cell]], int(below.sum()))
+        + _compared_with_best(study, [cell for cell in others if not below[cell]], int(below.sum()))
     )
 
 
-def _beside(study: Study, level: list[int], below: int) -> str:
-    """Say which cells are not told from the best, and how many are."""
+def _compared_with_best(study: Study, level: list[int], below: int) -> str:
+    """Name the cells that do not differ significantly from the best, and count those that do."""
     if not below:
         return (
             "No other cell differs significantly from it."
@@ -91,7 +95,7 @@ def _beside(study: Study, level: list[int], below: int) -> str:
 
 
 def _axis(analysis: Analysis, axis: str) -> list[str]:
-    """What the axis does to each measure, then the measures in which nothing was found."""
+    """State the significant effects of an axis, then the measures without one."""
     found, silent = [], []
     for measure, p in analysis.moved[axis].items():
         effect = analysis.effects[axis][measure]
@@ -108,7 +112,7 @@ def _axis(analysis: Analysis, axis: str) -> list[str]:
 
 
 def _moved(analysis: Analysis, axis: str, effect: AxisEffect, p: Row) -> str:
-    """The largest of the differences along an axis that are significant."""
+    """State the largest significant difference along an axis."""
     measure, study = effect.measure, analysis.study
     name, levels, reference = _names(study, axis, effect)
     difference = np.where(np.isnan(p), 0.0, effect.comparison.difference)
@@ -127,7 +131,7 @@ def _moved(analysis: Analysis, axis: str, effect: AxisEffect, p: Row) -> str:
 
 
 def _still(analysis: Analysis, axis: str, reach: tuple[int, int], silent: list[tuple[Measure, float]]) -> str:
-    """The measures in which no level differs significantly from the baseline's."""
+    """Name the measures in which no level differs significantly from the reference level."""
     name, levels, reference = _names(analysis.study, axis, analysis.effects[axis][silent[0][0]])
     *most, last = (measure.label for measure, _ in silent)
     words = f"{', '.join(most)} or {last}" if most else last
@@ -148,12 +152,12 @@ def _names(study: Study, axis: str, effect: AxisEffect) -> tuple[str, list[str],
 
 
 def _reach(effect: AxisEffect) -> tuple[int, int]:
-    """Return how many seeds and settings of the other axes the effect is of."""
+    """Return the numbers of seeds and of settings of the other axes."""
     return int(effect.contexts.seeds.sum()), len(effect.contexts.cells)
 
 
 def _over(n: int, settings: int, moved: int) -> str:
-    """Say how many seeds, and how many settings of the other axes, some of which may not move that way."""
+    """State the numbers of seeds and settings, and of settings that move in the same direction if not all."""
     if settings == 1:
         return f"n = {n}"
     some = f", {moved} of which move that way" if moved < settings else ""
@@ -161,7 +165,7 @@ def _over(n: int, settings: int, moved: int) -> str:
 
 
 def _interaction(analysis: Analysis, measure: Measure) -> str:
-    """The largest interaction of two axes, where it is significant and large."""
+    """State the largest interaction of two axes that is significant and exceeds `MATERIAL`."""
     found, p = analysis.variance[measure], analysis.depends[measure]
     pairs = [
         effect
@@ -181,14 +185,14 @@ def _interaction(analysis: Analysis, measure: Measure) -> str:
 
 
 def _selection(analysis: Analysis) -> str:
-    """What choosing by a bound costs, where that is beyond luck."""
+    """State the cost of selection by a bound, if it is significant."""
     for choice in analysis.choices:
         measure = analysis.compared[0]
         if choice.rule.nats and choice.p <= ERROR and choice.cost >= 10.0**-measure.digits:
             return escape(
                 f"Choosing a cell without labels, by the {choice.rule.name}, costs "
-                f"{measure.show(choice.cost)} {measure.label} against the cell that labels of other seeds "
-                f"choose (adjusted p {_p(choice.p)}; n = {choice.n})."
+                f"{measure.show(choice.cost)} {measure.label} compared with the cell that labels of other "
+                f"seeds select (adjusted p {_p(choice.p)}; n = {choice.n})."
             )
     return ""
 

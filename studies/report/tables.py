@@ -1,4 +1,4 @@
-"""A study's numbers as tables: data frames for programs, rows of text for people."""
+"""Tables of a study: data frames for CSV files and rows of text for pages."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Rows = list[dict[str, str]]
 
 
 def words(axes: Iterable[str]) -> dict[str, str]:
-    """Return what each axis is called: its last word, or its whole key where that says too little."""
+    """Return the name of each axis in words: the end of its key, or all of it if ambiguous."""
     return {axis: name.replace(".", " ").replace("_", " ") for axis, name in short(axes).items()}
 
 
 def describe(study: Study, cell: int) -> str:
-    """Return the cell in words, such as `balance weight 20, temperature 1`."""
+    """Return the settings of a cell as text, such as `balance weight 20, temperature 1`."""
     names = words(study.axes)
     return ", ".join(f"{names[axis]} {study.text(cell, axis)}" for axis in study.axes) or "the only cell"
 
 
 def run_table(study: Study) -> pd.DataFrame:
-    """Return one row a run: fingerprint, cell, seed, status, values on the axes and every metric.
+    """Return one row per run: fingerprint, cell, seed, status, values on the axes and all metrics.
 
-    The runs of peers come last, and are named by their method.
+    Runs of baselines come last; the name of the method replaces the cell.
     """
     rows = [
         {
@@ -63,13 +63,20 @@ def run_table(study: Study) -> pd.DataFrame:
 def result_rows(
     study: Study, frame: pd.DataFrame, chosen: Sequence[Measure], most: int | None = None
 ) -> Rows:
-    """Return the rows of the main table from `cell_table`, the best mean of the first measure first."""
+    """Format `cell_table` as rows of text, ordered by the mean of the first measure.
+
+    Args:
+        study: a study of one data set.
+        frame: the table of `cell_stats.cell_table`.
+        chosen: measures that are shown.
+        most: largest number of rows; None for all.
+    """
     names = words(study.axes)
     order = frame[f"{chosen[0].key} mean"].to_numpy() if chosen else np.zeros(len(frame))
     rows = []
     for cell in np.argsort(-order, kind="stable")[:most]:
         row = frame.iloc[int(cell)]
-        shown = {"cell": row["cell"] + (" (baseline)" if cell == study.baseline else "")}
+        shown = {"cell": row["cell"] + (" (reference)" if cell == study.baseline else "")}
         own = cell < len(study.cells)
         shown |= {names[axis]: study.text(cell, axis) if own else row[axis] for axis in study.axes}
         shown["n"] = _n(int(row["complete"]), int(row["failed"]), int(row["missing"]))
@@ -85,7 +92,7 @@ def result_rows(
 
 
 def spread(measure: Measure, mean: float, std: float, low: float = np.nan, high: float = np.nan) -> str:
-    """Return `mean ± std` and the interval below it, of which what there is; else a dash."""
+    """Format `mean ± std` with the interval below; missing parts are omitted, and NaN is a dash."""
     if not measure.spread:
         return measure.show(mean)
     first = f"{measure.show(mean)} ± {measure.show(std)}" if std == std else measure.show(mean)
@@ -96,7 +103,7 @@ def spread(measure: Measure, mean: float, std: float, low: float = np.nan, high:
 def comparison_table(
     study: Study, chosen: Sequence[Measure], comparisons: Sequence[Comparison]
 ) -> pd.DataFrame:
-    """Return one row a cell and measure: the cell against the baseline cell."""
+    """Return one row per cell and measure, which compares the cell with the reference cell."""
     rows = []
     for measure, comparison in zip(chosen, comparisons, strict=True):
         for cell in range(len(study.cells)):
@@ -112,7 +119,15 @@ def comparison_table(
 def comparison_rows(
     measure: Measure, comparison: Comparison, names: Sequence[str], baseline: int, what: str
 ) -> Rows:
-    """Return one row of text for each name but the baseline's: difference, tests and what n could show."""
+    """Format a comparison as rows of text, one per name except the reference.
+
+    Args:
+        measure: the compared measure.
+        comparison: the comparison; entries correspond to `names`.
+        names: names of the compared cells, levels or methods.
+        baseline: index of the reference.
+        what: heading of the column of names.
+    """
     return [
         {
             what: name,
@@ -130,10 +145,10 @@ def comparison_rows(
 
 
 def level_rows(effects: Sequence[AxisEffect], levels: Sequence[str], baseline: int, what: str) -> Rows:
-    """Return one row a level of an axis: the mean of each measure over the contexts, with its interval."""
+    """Format effects as rows of text, one per level: mean of each measure with its interval."""
     rows = []
     for place, level in enumerate(levels):
-        row = {what: level + (" (baseline)" if place == baseline else "")}
+        row = {what: level + (" (reference)" if place == baseline else "")}
         for effect in effects:
             summary = effect.summary
             row[effect.measure.heading] = spread(

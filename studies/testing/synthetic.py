@@ -1,4 +1,4 @@
-"""Studies made up for tests: real records of runs that never were, with numbers that look like real ones."""
+"""Synthetic studies for tests: valid records of runs that were not trained, with plausible metrics."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def plan(
     base: RunConfig | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
-    """The content of `study.json`: the full grid of the axes unless cells are given."""
+    """Return the content of `study.json`, with the full grid of the axes unless `cells` are given."""
     grid = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     return {
         "schema": 1,
@@ -56,7 +56,10 @@ def plan(
 
 
 def numbers(config: RunConfig, noise: np.random.Generator) -> dict[str, float]:
-    """Metrics of one run: balancing helps clusters, cold gates cost bound, hard routing spreads more."""
+    """Return metrics of one run.
+
+    Balancing raises NMI, temperatures other than 1 lower the ELBO, and hard routing has more variance.
+    """
     strength, temperature = config.objective.balance_weight, config.routing.temperature
     hard = config.routing.kind == "hard"
     used = 1 + 8.5 * strength / (strength + 1.5)
@@ -97,7 +100,7 @@ def record(
     labels: bool = True,
     metrics: Mapping[str, float] | None = None,
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """A complete record, as JSON data, and the PNG files it names."""
+    """Return a complete record as JSON data, and the content of its PNG files by name."""
     name = overrides.fingerprint(config)
     noise = np.random.default_rng(int(name, 16))
     test = dict(numbers(config, noise) if metrics is None else metrics)
@@ -175,7 +178,7 @@ def record(
 
 
 def peer(config: RunConfig, name: str, *, oracle: bool = False) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """A complete record of another method, which has clusters and no bounds."""
+    """Return a complete record of a baseline, which has clustering metrics and no bounds."""
     method = schema.Method(name=name, oracle=oracle)
     tree, _ = record(config, pictures=False)
     level = 0.9 if oracle else 0.4
@@ -190,7 +193,7 @@ def peer(config: RunConfig, name: str, *, oracle: bool = False) -> tuple[dict[st
 
 
 def failed(config: RunConfig, reason: str = "the loss became NaN") -> dict[str, Any]:
-    """A record of a run that ended early."""
+    """Return a record of a failed run."""
     tree, _ = record(config, pictures=False)
     return {
         **tree,
@@ -210,7 +213,16 @@ def write(
     tree: Mapping[str, Any],
     make: Callable[[RunConfig], tuple[dict[str, Any], dict[str, bytes]] | None] = record,
 ) -> Path:
-    """Write a study's folder: `study.json` and what `make` gives for each planned run (None: no record)."""
+    """Write the folder of a study.
+
+    Args:
+        folder: the folder to write.
+        tree: content of `study.json`.
+        make: returns record and files of a configuration; None for a missing run.
+
+    Returns:
+        The folder.
+    """
     (folder / "records").mkdir(parents=True, exist_ok=True)
     (folder / "study.json").write_text(json.dumps(tree))
     base = overrides.from_dict(tree["base"])
@@ -223,7 +235,7 @@ def write(
 
 
 def put(folder: Path, tree: Mapping[str, Any], files: Mapping[str, bytes]) -> Path:
-    """Write one record and its pictures."""
+    """Write one record and its pictures; return the path of the record."""
     path = folder / "records" / f"{tree['fingerprint']}.json"
     path.write_bytes(store.with_digest(tree))
     for name, content in files.items():
@@ -232,7 +244,7 @@ def put(folder: Path, tree: Mapping[str, Any], files: Mapping[str, bytes]) -> Pa
 
 
 def change(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    """Edit a record, past what a record may say, and give it the digest of that."""
+    """Edit a record without validation and update its digest."""
     tree = json.loads(path.read_bytes())
     del tree["digest"]
     edit(tree)
@@ -242,7 +254,7 @@ def change(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 
 
 def samples(experts: int, noise: np.random.Generator, rows: int = 4, side: int = 8) -> bytes:
-    """A grid of blurred blobs, one column an expert, that grow clearer from row to row."""
+    """Return a PNG grid of blobs, one column per expert, with less noise in later rows."""
     y, x = np.mgrid[0:side, 0:side] / side
     canvas = np.zeros((rows * side, experts * side))
     for k, row in itertools.product(range(experts), range(rows)):
@@ -256,7 +268,7 @@ def samples(experts: int, noise: np.random.Generator, rows: int = 4, side: int =
 
 
 def _texts(counts: np.ndarray, epoch: int) -> list[str]:
-    """Counts at an epoch: experts start alike, and part."""
+    """Return counts at an epoch as text; experts start equal and then specialize."""
     mixed = counts.mean(0) / epoch + counts * (1 - 1 / epoch)
     return [" ".join(map(str, row)) for row in mixed.astype(int).tolist()]
 

@@ -1,4 +1,4 @@
-"""A driver of a toy study, to be started as a process of its own, and killed."""
+"""Driver of a toy study, started as a separate process that tests may kill."""
 
 import argparse
 import sys
@@ -6,13 +6,14 @@ from pathlib import Path
 
 
 def main() -> int:
+    """Run the toy study of a folder and return the exit code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=0.0, help="how long each toy run takes")
+    parser.add_argument("--seconds", type=float, default=0.0, help="duration of each toy run")
     parser.add_argument("--storage")
     parser.add_argument("--attempts", type=int, default=5)
-    parser.add_argument("--dask", help="address of a scheduler; no worker processes then")
+    parser.add_argument("--dask", help="address of a scheduler, used in place of worker processes")
     options = parser.parse_args()
 
     from studies.design import design

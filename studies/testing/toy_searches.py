@@ -1,4 +1,4 @@
-"""Searches whose runs train nothing: made, driven, and stopped after some trials."""
+"""Toy searches, whose runs train nothing and which can stop after some trials."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ FAST = {"changes": ("train.epochs=10",)}
 
 @dataclass(frozen=True)
 class Climb:
-    """A run function that trains nothing: its bound climbs to the toy's, and a note is left of each run."""
+    """Run function that trains nothing: its ELBO rises to that of the toy, and a file records each run."""
 
     diary: Path
     failing: frozenset[int] = frozenset()
@@ -35,15 +35,17 @@ class Climb:
         return [toys.outcome(config, failed=config.seed in self.failing) for config in configs]
 
     def counts(self) -> dict[str, int]:
+        """Return how often each run was executed, by fingerprint."""
         return {path.name: len(path.read_text().splitlines()) for path in self.diary.iterdir()}
 
 
 def configs_name(config: configs.RunConfig) -> str:
+    """Return the fingerprint of a configuration."""
     return overrides.fingerprint(config)
 
 
 class Silent:
-    """A watch that stops the search after so many trials have ended."""
+    """Callbacks without output that interrupt the search after a number of ended trials."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.ends: list[Any] = []
@@ -61,6 +63,7 @@ class Silent:
 
 
 def go(search, folder, run, *, trials=12, watch=None, workforce=None, **options):
+    """Run a search in this process, unless executors are given."""
     with in_process() as here:
         return run_search(
             search,

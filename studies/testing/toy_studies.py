@@ -1,4 +1,4 @@
-"""Toy studies for fault tests: made, driven by processes that may be killed, and looked at afterwards."""
+"""Toy studies for fault tests, run by processes that tests may kill."""
 
 import contextlib
 import multiprocessing
@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 
 @dataclass
 class ToyStudy:
-    """A folder with a toy profile of some cells, one seed each."""
+    """A folder with a toy profile of a number of cells, with one seed."""
 
     root: Path
     cells: int
@@ -46,7 +46,7 @@ class ToyStudy:
         self.toy = Toy(self.root / "diary")
 
     def run(self, **options):
-        """Run it to its end in this process."""
+        """Run the study to its end in this process."""
         with in_process() as workforce:
             return run_study(
                 self.design,
@@ -62,7 +62,7 @@ class ToyStudy:
     def driver(
         self, *, workers: int = 4, seconds: float = 0.0, attempts: int = 5, dask: str | None = None
     ) -> Iterator[psutil.Popen]:
-        """Start a driver as a process; it is killed at the end if it is still there."""
+        """Start a driver as a process and kill it on exit if it still runs."""
         command = [sys.executable, str(HERE / "toy_driver.py"), str(self.root), "--workers", str(workers)]
         command += ["--seconds", str(seconds), "--attempts", str(attempts)]
         command += ["--storage", self.url] if self.url else []
@@ -79,10 +79,11 @@ class ToyStudy:
             process.wait()
 
     def published(self) -> int:
+        """Return the number of written records."""
         return len(list((self.folder / "records").glob("*.json")))
 
     def assert_complete_once(self) -> None:
-        """All runs have a good record with a quiet run's values, and each cell one trial that says so."""
+        """Check that every run has the expected record, and every cell one complete trial with its value."""
         wanted = {fingerprint(cell.run(0)): cell for cell in self.design.cells}
         good, bad = store.read_all(self.folder)
         assert not bad
@@ -102,7 +103,7 @@ class ToyStudy:
 
 
 def workers_of(driver: psutil.Process) -> list[psutil.Process]:
-    """Return a driver's worker processes."""
+    """Return the worker processes of a driver."""
     found = []
     for child in driver.children():
         with contextlib.suppress(psutil.Error):
@@ -112,7 +113,7 @@ def workers_of(driver: psutil.Process) -> list[psutil.Process]:
 
 
 def kill_one_worker(driver: psutil.Process, chance: random.Random) -> bool:
-    """Kill a worker with SIGKILL; tell whether there was one."""
+    """Kill a worker with SIGKILL; return whether there was one."""
     with contextlib.suppress(psutil.Error):
         if workers := workers_of(driver):
             chance.choice(workers).kill()
@@ -121,9 +122,10 @@ def kill_one_worker(driver: psutil.Process, chance: random.Random) -> bool:
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until a condition holds; fail after a number of seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"condition still false after {seconds} s"
         time.sleep(0.02)
 
 
@@ -136,11 +138,12 @@ def in_child(function: Callable[[], object]) -> int | None:
 
 
 def die(*_: object) -> None:
+    """Kill this process with SIGKILL."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Bench:
-    """A toy study in a folder of its own."""
+    """A toy study in its own folder, run in this process."""
 
     def __init__(self, root: Path) -> None:
         self.folder = root / "results" / "toy"
@@ -171,13 +174,17 @@ class Bench:
 
 
 ATTEMPTS = 50
-"""Of a cell in a storm: with the usual 5, one that is hit that often would be given up as it should be."""
+"""Attempts per cell in a storm; with the default of 5, a cell whose workers are killed often would fail."""
 
 
 def storm(
     study: ToyStudy, worker_kills: int, driver_kills: int, seed: int, *, seconds: float = 0.25
 ) -> tuple[int, int]:
-    """Start drivers, killing them and their workers at random, and then let one come to its end."""
+    """Start drivers and kill them and their workers at random, then run one driver to its end.
+
+    Returns:
+        The numbers of killed workers and of killed drivers.
+    """
     chance = random.Random(seed)
     killed, starts = 0, 0
     while killed < worker_kills or starts < driver_kills:
@@ -194,7 +201,7 @@ def storm(
             else:
                 assert driver.wait(200) == 0
         if driver.returncode == 0 and killed < worker_kills:
-            raise AssertionError("the study was over before the storm: give it more cells")
+            raise AssertionError("the study ended before all workers were killed; expected more cells")
     with study.driver() as driver:
         assert driver.wait(200) == 0
     return killed, min(starts, driver_kills)

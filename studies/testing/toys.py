@@ -1,4 +1,4 @@
-"""A run function for the engine that trains nothing: fast, deterministic, and able to travel by pickle."""
+"""Toy run function that trains nothing: fast, deterministic and picklable."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ routing.temperature = [0.5, 1]
 
 @dataclass(frozen=True)
 class Told:
-    """An epoch's report."""
+    """Statistics of an epoch."""
 
     epoch: int
     epochs: int
@@ -39,12 +39,12 @@ class Told:
 
 
 def bound(config: RunConfig) -> float:
-    """The toy's validation bound, another for each run."""
+    """Return the validation ELBO of a toy run, which is different for each run."""
     return -100.0 + config.objective.balance_weight / 10 - config.routing.temperature - config.seed / 100
 
 
 def outcome(config: RunConfig, *, failed: bool = False) -> Outcome:
-    """What a toy run leaves."""
+    """Return the outcome of a toy run."""
     value = bound(config)
     picture = b"picture of " + fingerprint(config).encode()
     tree: dict[str, Any] = {
@@ -98,16 +98,16 @@ def outcome(config: RunConfig, *, failed: bool = False) -> Outcome:
 
 @dataclass(frozen=True)
 class Toy:
-    """Notes each run in a folder, so that a run that is done twice shows."""
+    """Run function that records each run in a folder, so that repeated runs can be detected."""
 
     diary: Path
     failing: frozenset[int] = frozenset()
     """Seeds whose runs fail."""
     broken: BaseException | None = None
-    """Raised where runs of `broken_weight` would start."""
+    """Error raised at the start of runs with `broken_weight`."""
     broken_weight: float = 20.0
     seconds: float = 0.0
-    """How long each run takes."""
+    """Duration of each run in seconds."""
 
     def __call__(
         self, configs: Sequence[RunConfig], /, *, on_epoch: Any, method: Any = None
@@ -126,17 +126,17 @@ class Toy:
         return [outcome(config, failed=config.seed in self.failing) for config in configs]
 
     def counts(self) -> dict[str, int]:
-        """How often each run was done."""
+        """Return how often each run was executed, by fingerprint."""
         return {path.name: len(path.read_text().splitlines()) for path in self.diary.iterdir()}
 
 
 def environment_of(name: str) -> tuple[int, str | None]:
-    """Which process this is, and what an environment variable says there."""
+    """Return the process ID and the value of an environment variable."""
     return os.getpid(), os.environ.get(name)
 
 
 class Listener:
-    """A watch that remembers what it was told."""
+    """Callbacks that record their calls."""
 
     def __init__(self) -> None:
         self.begun: list[Ledger] = []
@@ -164,4 +164,4 @@ data.train_size = 100
 [axes]
 routing.kind = ["soft", "hard"]
 """
-"""Runs that train for real, in a second or two."""
+"""Profile whose runs are trained, in one or two seconds."""

@@ -1,1 +1,1 @@
-"""The sections of a report, one idea a module."""
+"""Sections of a report, one module each."""

@@ -10,19 +10,19 @@ from studies.report import markdown, tables
 from studies.report.page import Page
 
 
-def variance(analysis: Analysis, page: Page) -> None:
-    """How much each axis explains, in balanced grids."""
+def analysis_of_variance(analysis: Analysis, page: Page) -> None:
+    """Add the analysis of variance of a balanced grid."""
     if not analysis.variance:
         return
     study = analysis.study
     names = [tables.words(study.axes)[axis] for axis in effects.varied(study)]
-    page.head("How much each axis explains")
+    page.head("Analysis of variance")
     page.add(
-        "Analysis of variance of the balanced grid with seeds as blocks. Partial η² is the share of the "
-        "variance, seeds and other effects set aside, that goes with an effect, estimated by partial ω² "
-        "(Hays, 1963), which corrects the upward bias of small studies, with the 95 % interval that inverts "
-        "the noncentral F distribution (Steiger, 2004). F tests take equal spread in all cells for granted, "
-        "which collapsed cells do not have."
+        "The analysis covers the balanced grid, with seeds as blocks. Partial η² is the share of variance "
+        "explained by an effect after seeds and all other effects are removed. It is estimated by partial ω² "
+        "(Hays, 1963), which corrects the upward bias in small studies. Its 95 % interval inverts the "
+        "noncentral F distribution (Steiger, 2004). F tests assume equal variance in all cells; collapsed "
+        "cells violate this assumption."
     )
     rows, lines = [], []
     for measure, found in analysis.variance.items():
@@ -39,4 +39,4 @@ def variance(analysis: Analysis, page: Page) -> None:
             rows.append(row)
             exact = {"partial η²": effect.partial_eta_squared, "low": effect.low, "high": effect.high}
             lines.append(row | exact | {"F": effect.f, "p": effect.p})
-    page.add(markdown.table(rows), f"As CSV: {page.keep('variance', pd.DataFrame(lines))}.")
+    page.add(markdown.table(rows), f"CSV file: {page.keep('variance', pd.DataFrame(lines))}.")

@@ -1,4 +1,4 @@
-"""The page's section about the bound: what it is made of, how far it is from tighter ones, who earns it."""
+"""Section: ELBO decomposition, by cell and by expert."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from studies.report.markdown import escape
 from studies.report.page import FOLDED, Page
 
 SHOWN_ROWS = 12
-"""Rows of a table that are shown without a click."""
+"""Number of table rows that are not collapsed."""
 
 
-def ledger(analysis: Analysis, page: Page) -> None:
-    """What the mixture ELBO of each cell is the sum of, and the parts of each expert in one run."""
+def elbo_decomposition(analysis: Analysis, page: Page) -> None:
+    """Add the terms of the mixture ELBO by cell, and by expert for the best run of the reference cell."""
     study, table = analysis.study, analysis.table
     if metrics.KL_IMPORTANCE.key not in study.keys:
         return
     chosen = cell_stats.measured(study, (*metrics.LEDGER, *metrics.BOUNDS))
-    told = int(table[f"{metrics.ELBO.key} mean"].notna().sum())
-    page.head("ELBO ledger")
+    known = int(table[f"{metrics.ELBO.key} mean"].notna().sum())
+    page.head("ELBO decomposition")
     page.add(
-        "ELBO = reconstruction - kl_z - gate information - kl_importance. kl_z is what latents tell of an "
-        "image, gate information what the choice of its expert tells, kl_importance the distance of the "
-        "gate's mean from the prior over experts."
+        "ELBO = reconstruction - kl_z - gate information - kl_importance. kl_z is the KL divergence of the "
+        "latent posterior from its prior. Gate information is the mutual information between image and "
+        "expert. kl_importance is the KL divergence of the mean gate probabilities from the prior over "
+        "experts."
         + (f" {_marginal(study)}" if metrics.MARGINAL in chosen else "")
         + (f" {_importance_weighted(study)}" if metrics.IWAE in chosen else "")
     )
-    rows = tables.result_rows(study, table, chosen, most=min(told, SHOWN_ROWS + FOLDED))
-    page.rows(rows, SHOWN_ROWS, "[table.csv](table.csv)", total=told)
+    rows = tables.result_rows(study, table, chosen, most=min(known, SHOWN_ROWS + FOLDED))
+    page.rows(rows, SHOWN_ROWS, "[table.csv](table.csv)", total=known)
     found = [run for run in study.of_cell(study.baseline or 0) if run.record.ledger]
     if judge := judging.judge(found):
         _by_expert(study, max(filter(judge.has, found), key=judge.score), judge, page)
@@ -41,7 +42,7 @@ def ledger(analysis: Analysis, page: Page) -> None:
 
 
 def _marginal(study: Study) -> str:
-    """Say what the marginal bounds of a study are estimated from, and how."""
+    """Describe how the marginal ELBO and the gate gap are estimated."""
     key = metrics.MARGINAL_SAMPLES
     counts = sorted({round(run.metrics[key]) for run in study.runs if key in run.metrics})
     return (
@@ -49,24 +50,24 @@ def _marginal(study: Study) -> str:
         "gate gap KL(q || r) is its distance from the ELBO of the gate q, where r is the posterior over "
         f"experts. Both are estimated from {' or '.join(f'{count:,}' for count in counts)} samples of z per "
         "image and expert (fewer where r is negligible), and the delta method corrects the upward bias of "
-        "the log-sum-exp. The other columns use other samples, so differences between columns carry sampling "
-        "noise."
+        "the log-sum-exp. Other columns use different samples, so differences between columns include "
+        "sampling noise."
     )
 
 
 def _importance_weighted(study: Study) -> str:
-    """Say what the IWAE bounds of a study are made of."""
+    """Describe the samples of the IWAE bounds."""
     asked = {
         (each["importance_samples"], each["importance_experts"])
         for run in study.runs
         if metrics.IWAE.key in run.metrics and (each := run.record.config["evaluation"])
     }
-    from_which = {None: "each expert", 1: "an image's likeliest expert"}
+    from_which = {None: "each expert", 1: "the most probable expert of an image"}
     parts = [
-        f"{samples:,} samples of z from {from_which.get(experts, f'its {experts} likeliest experts')}"
+        f"{samples:,} samples of z from {from_which.get(experts, f'its {experts} most probable experts')}"
         for samples, experts in sorted(asked, key=str)
     ]
-    return f"The IWAE bound weighs {' or '.join(parts)}; of the same images it is tighter on average."
+    return f"The IWAE bound uses {' or '.join(parts)}; on the same images it is tighter on average."
 
 
 def _by_expert(study: Study, best: StudyRun, judge: Judge, page: Page) -> None:
@@ -89,9 +90,9 @@ def _by_expert(study: Study, best: StudyRun, judge: Judge, page: Page) -> None:
     ]
     link = page.keep("ledger", frame.rename_axis("expert").reset_index())
     page.add(
-        f"By expert, in the run of cell {cell_stats.label(study, best.cell)} "
-        f"({escape(tables.describe(study, best.cell))}) with {judge.words}, seed {best.seed}. Parts are "
-        "weighed by the gate, and add up to the run's numbers; the last column is the mean of the images "
-        f"that the gate gives the expert. As CSV: {link}."
+        f"The table splits the ELBO by expert for the run of cell {cell_stats.label(study, best.cell)} "
+        f"({escape(tables.describe(study, best.cell))}) with {judge.words}, seed {best.seed}. The gate "
+        "probabilities weight the parts, which sum to the values of the run. The last column is the mean "
+        f"over the images that the gate assigns to the expert. CSV file: {link}."
     )
     page.rows(rows, SHOWN_ROWS, link)

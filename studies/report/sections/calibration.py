@@ -1,4 +1,4 @@
-"""The page's sections about what the experts know: how far their gate can be believed, who shares what."""
+"""Section: calibration of the gate."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from studies.report import run_plots, tables
 from studies.report.page import FOLDED, Page
 
 SHOWN_ROWS = 10
-"""Rows of a table that are shown without a click."""
+"""Number of table rows that are not collapsed."""
 
 
 def calibration(analysis: Analysis, page: Page) -> None:
-    """Whether the baseline cell's gate is as often right as it is sure."""
+    """Add calibration metrics by cell and the reliability diagram of the reference cell."""
     study, cell = analysis.study, analysis.study.baseline or 0
     bins = [run.record.reliability for run in study.of_cell(cell) if run.record.reliability is not None]
     bins = [each for each in bins if len(each.images) == len(bins[0].images)]
@@ -26,13 +26,14 @@ def calibration(analysis: Analysis, page: Page) -> None:
         (images * np.array([getattr(each, name) for each in bins])).sum(0) / total
         for name in ("confidence", "accuracy")
     )
-    page.head("Is the gate as often right as it is sure?")
+    page.head("Calibration of the gate")
     page.add(
-        "The gate as a classifier that was never told a class: one half of the test images gives the experts "
-        "their classes (Hungarian; an expert left over joins the class that gets most of its probability), "
-        "the other half is scored. ECE is the mean distance between confidence and accuracy in "
-        f"{len(total)} bins of confidence (0 is calibrated); Brier is the mean squared distance to the true "
-        "class (0 to 2). A method that only assigns counts as certain."
+        "The gate is scored as a classifier, although it was trained without labels. One half of the test "
+        "images matches experts with classes (Hungarian; an unmatched expert takes the class that receives "
+        "most of its probability). The other half is scored. ECE is the mean absolute difference between "
+        f"confidence and accuracy over {len(total)} bins of confidence (0 means calibrated). Brier is the "
+        "mean squared distance to the true class (0 to 2). A method that only assigns clusters has "
+        "confidence 1."
     )
     chosen = cell_stats.measured(study, (metrics.ACC, metrics.ECE, metrics.BRIER))
     rows = tables.result_rows(study, analysis.table, chosen, most=SHOWN_ROWS + FOLDED)
@@ -40,5 +41,5 @@ def calibration(analysis: Analysis, page: Page) -> None:
     page.show(
         "reliability",
         run_plots.reliability(images.sum(0), confidence, accuracy),
-        f"Accuracy by confidence: all {len(bins)} runs of cell {cell_stats.label(study, cell)} together",
+        f"Accuracy by confidence, pooled over all {len(bins)} runs of cell {cell_stats.label(study, cell)}",
     )

@@ -19,8 +19,8 @@ from studies.records import store
 from studies.report.page import Page
 
 
-def sharing(analysis: Analysis, page: Page) -> None:
-    """Which classes share an expert, and which are split, and how many runs of the baseline cell do that."""
+def merged_and_split(analysis: Analysis, page: Page) -> None:
+    """Count the runs of the reference cell in which classes share an expert or are split."""
     study, cell = analysis.study, analysis.study.baseline or 0
     ends, histories, most = [], [], 0
     for run in study.of_cell(cell):
@@ -33,42 +33,43 @@ def sharing(analysis: Analysis, page: Page) -> None:
     if not ends:
         return
     n, looked = len(ends), sum(bool(epochs) for epochs in histories)
-    page.head("Which classes share an expert, and which are split")
+    page.head("Merged and split classes")
     page.add(
-        f"In {sum(not found for found in ends)} of the {n} runs of cell {cell_stats.label(study, cell)} "
-        "there is "
-        "neither at the end. Two classes share an expert that wins more than "
-        f"{merging.MERGED:.0%} of each; a class is split where two experts or more win at least "
-        f"{merging.SPLIT:.0%} of it. At the end: on the test split. "
+        "Two classes share an expert if it wins more than "
+        f"{merging.MERGED:.0%} of each. A class is split if at least two experts win at least "
+        f"{merging.SPLIT:.0%} of it each. {sum(not found for found in ends)} of the {n} runs of cell "
+        f"{cell_stats.label(study, cell)} end with neither. The column *at the end* counts on the test "
+        "split. "
         + (
-            "While it trained: after any epoch, on validation images."
+            "The column *while it trained* counts runs in which this holds after any epoch, on validation "
+            "images."
             if looked
-            else "No run held out images."
+            else "No run held out validation images."
         )
-        + (f" Only the {LARGEST} largest of {most:,} classes." if most > LARGEST else "")
+        + (f" The table covers the {LARGEST} largest of {most:,} classes." if most > LARGEST else "")
     )
-    told = Counter(event for found in ends for event in found)
-    passed = Counter(event for epochs in histories for event in set().union(*epochs))
+    final = Counter(event for found in ends for event in found)
+    ever = Counter(event for epochs in histories for event in set().union(*epochs))
     rows = [
         {
             "what": event,
-            "at the end": f"{told[event]} of {n} runs",
+            "at the end": f"{final[event]} of {n} runs",
         }
         | (
             {
-                "while it trained": f"{passed[event]} of {looked} runs",
-                "since epoch (median)": _since(event, histories) if told[event] else "–",
+                "while it trained": f"{ever[event]} of {looked} runs",
+                "since epoch (median)": _since(event, histories) if final[event] else "–",
             }
             if looked
             else {}
         )
-        for event in sorted(told | passed, key=lambda event: (-told[event], -passed[event], event))
+        for event in sorted(final | ever, key=lambda event: (-final[event], -ever[event], event))
     ]
     page.rows(rows, 10, page.keep("sharing", pd.DataFrame(rows)) if rows else "")
 
 
 def history(study: Study, run: StudyRun) -> dict[int, np.ndarray]:
-    """Return validation images by expert and class, [K, C], by epoch; empty where the record tells none."""
+    """Return counts of validation images by epoch, [experts, classes] each; empty if not recorded."""
     record = store.read(store.path_of(study.folder, run.record.fingerprint))
     return {
         point.epoch: np.array([row.split() for row in point.confusion], dtype=int)
@@ -78,7 +79,7 @@ def history(study: Study, run: StudyRun) -> dict[int, np.ndarray]:
 
 
 def _events(counts: np.ndarray, classes: Sequence[str]) -> set[str]:
-    """Return what is shared, in words that are the same in every run: experts have other numbers in each."""
+    """Return descriptions of merges and splits without indices of experts, which differ between runs."""
     pairs = (pair for together in merging.merged(counts).values() for pair in combinations(together, 2))
     return {f"{classes[a]} and {classes[b]} share an expert" for a, b in pairs} | {
         f"{classes[c]} is split" for c in merging.split(counts)
@@ -86,7 +87,7 @@ def _events(counts: np.ndarray, classes: Sequence[str]) -> set[str]:
 
 
 def _since(event: str, histories: Sequence[Sequence[set[str]]]) -> str:
-    """Return the median epoch from which on runs had it to their end, over the runs that ended with it."""
+    """Return the median first epoch from which an event held until the end of a run."""
     begun = []
     for epochs in histories:
         without = [number for number, found in enumerate(epochs, 1) if event not in found]

@@ -10,15 +10,15 @@ from studies.report.markdown import escape
 from studies.report.page import FOLDED, Page
 
 
-def against_baseline(analysis: Analysis, page: Page) -> None:
-    """Every cell's paired difference from the baseline cell."""
+def paired_differences(analysis: Analysis, page: Page) -> None:
+    """Add the paired difference of each cell from the reference cell."""
     study = analysis.study
     if not analysis.contrasts or study.baseline is None:
         return
-    page.head("Against the baseline cell")
+    page.head("Paired differences from the reference cell")
     page.add(
-        f"Paired differences from cell {cell_stats.label(study, study.baseline)} "
-        f"({escape(tables.describe(study, study.baseline))}) over shared seeds."
+        f"The reference cell is cell {cell_stats.label(study, study.baseline)} "
+        f"({escape(tables.describe(study, study.baseline))}). Differences are paired by seed."
     )
     frame = tables.comparison_table(study, list(analysis.contrasts), list(analysis.contrasts.values()))
     link = page.keep("comparisons", frame)
@@ -30,21 +30,21 @@ def against_baseline(analysis: Analysis, page: Page) -> None:
         page.add(f"**{measure.heading}**")
         rows = tables.comparison_rows(measure, comparison, names, study.baseline, "cell")
         page.rows(rows[:FOLDED], 0, link, total=len(study.cells) - 1)
-    page.add(f"As CSV: {link}.")
+    page.add(f"CSV file: {link}.")
 
 
-def beside_peers(analysis: Analysis, page: Page) -> None:
-    """Other methods on the same data with the same seeds, against the baseline cell."""
+def baseline_comparison(analysis: Analysis, page: Page) -> None:
+    """Compare the reference cell with baselines on the same data and seeds."""
     study, baseline = analysis.study, analysis.study.baseline
     if not (study.peers or study.left_out):
         return
-    page.head("Beside other methods")
+    page.head("Comparison with baselines")
     page.add(*map(escape, study.left_out))
     if not study.peers:
         return
     page.add(
-        "Fitted to the same images with the same seeds; their rows stand in the table above. "
-        "An oracle saw labels: an upper line, not a result."
+        "Baselines are other methods, fitted to the same images with the same seeds. The table of results "
+        "contains their rows. An oracle uses labels: it is an upper reference, not a result."
     )
     if analysis.peers and baseline is not None:
         cell = f"cell {cell_stats.label(study, baseline)} ({tables.describe(study, baseline)})"
@@ -54,13 +54,13 @@ def beside_peers(analysis: Analysis, page: Page) -> None:
             page.add(markdown.table(tables.comparison_rows(measure, comparison, names, 0, "method")))
     methods = [(peer.name, peer.runs[0].record.method) for peer in study.peers]
     lines = [f"- {escape(name)}: {escape(_settings(method))}" for name, method in methods if method]
-    page.fold("Their settings, and what came of those in the first run", "\n".join(lines))
+    page.fold("Settings of the baselines, and values derived from them in the first run", "\n".join(lines))
 
 
 def _settings(method: Method) -> str:
-    """Return the settings of a method in words."""
-    told = {**method.settings, **method.derived}
+    """Return the settings and derived values of a method as text."""
+    values = {**method.settings, **method.derived}
     return "; ".join(
         f"{key.replace('_', ' ')}: {f'{value:.4g}' if isinstance(value, float) else value}"
-        for key, value in told.items()
+        for key, value in values.items()
     )

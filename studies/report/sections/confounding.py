@@ -1,4 +1,4 @@
-"""Where and by which code the runs of each level were made, and which levels that is confounded with."""
+"""Section: machines, commits and precisions that are confounded with levels of an axis."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from studies.analysis.study import DATA, Study, StudyRun
 from studies.report import tables
 from studies.report.markdown import escape
 from studies.report.page import Page
-from studies.utils.formatting import show
+from studies.utils.formatting import count, show
 
 NAMED = 3
-"""Values of a factor that are named for a level; the rest is counted."""
+"""Number of values of a factor that are named for a level; others are counted."""
 LISTED = 6
-"""Confounded levels that are named; the rest is counted."""
+"""Number of confounded levels that are named; others are counted."""
 SHOWN = 12
-"""Rows of the table that are shown without a click."""
+"""Number of table rows that are not collapsed."""
 
 
 def _machine(run: StudyRun) -> str:
@@ -39,21 +39,21 @@ FACTORS: Mapping[str, Callable[[StudyRun], str]] = {
     "commit": _commit,
     "precision": _precision,
 }
-"""What numbers may depend on beside the configuration."""
+"""Factors other than the configuration that may affect results."""
 
 PLURALS = {"machine": "machines", "commit": "commits", "precision": "precisions"}
 
 
 @dataclass(frozen=True)
 class Origins:
-    """Which values of the factors the runs of an axis's levels have."""
+    """Values of the factors in the runs of each level of an axis."""
 
     axis: str
-    """In words."""
+    """Name of the axis, in words."""
     reference: str
-    """The level that others are compared with."""
+    """The reference level."""
     counts: Mapping[str, Mapping[str, Counter[str]]]
-    """Runs by factor, level and value; only factors whose shares differ between levels."""
+    """Number of runs by factor, level and value, for factors whose shares differ between levels."""
 
     def confounded(self, factor: str) -> list[str]:
         """Return the levels that share no value of the factor with the reference level."""
@@ -65,13 +65,13 @@ class Origins:
 
 
 def unbalanced(study: Study) -> list[Origins]:
-    """Return the axes, and the other methods, whose levels do not have the same shares of all factors."""
+    """Return the axes, and the baselines, whose levels differ in their shares of some factor."""
     return [origins for origins in _each(study) if origins.counts]
 
 
 def _each(study: Study) -> Iterator[Origins]:
     for axis in effects.varied(study):
-        if axis == DATA:  # numbers of different images are never compared
+        if axis == DATA:  # metrics of different images are not comparable
             continue
         place = tuple(study.axes).index(axis)
         names = [show(value) for value in study.axes[axis]]
@@ -100,7 +100,7 @@ def _shares(counts: Counter[str]) -> frozenset[tuple[str, float]]:
 
 
 def origins(study: Study, page: Page) -> None:
-    """Add a table of the levels that differ in machine, commit or precision, and warn of confounded ones."""
+    """Add a table of levels that differ in machine, commit or precision, and warnings if confounded."""
     found = unbalanced(study)
     if not found:
         return
@@ -108,21 +108,21 @@ def origins(study: Study, page: Page) -> None:
     rows = []
     for each in found:
         for level in next(iter(each.counts.values())):
-            told = {
+            values = {
                 factor: _words(each.counts[factor][level]) if factor in each.counts else "same"
                 for factor in factors
             }
-            rows.append({"axis": each.axis, "level": level} | told)
-    page.add("Runs by machine and code, for the axes whose levels differ in them:")
+            rows.append({"axis": each.axis, "level": level} | values)
+    page.add("Levels of these axes were run on different machines, commits or precisions (number of runs):")
     page.rows(rows, SHOWN, total=len(rows))
     for each in found:
         for factor in each.counts:
             if levels := each.confounded(factor):
                 names = escape(f"{each.axis} {_listed(levels)}")
                 page.add(
-                    f"**Confounded with the {factor}**: {names}. No run of "
-                    f"theirs shares a {factor} with {escape(each.reference)}, so that a difference from it "
-                    f"may be one between {PLURALS[factor]}."
+                    f"**Confounded with the {factor}**: {names}. No run of these levels shares a {factor} "
+                    f"with {escape(each.reference)}, so a difference from it may be caused by different "
+                    f"{PLURALS[factor]}."
                 )
 
 
@@ -130,11 +130,11 @@ def _words(counts: Counter[str]) -> str:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     words = [f"{value} ({number})" for value, number in ordered[:NAMED]]
     if rest := ordered[NAMED:]:
-        words.append(f"{len(rest)} others ({sum(number for _, number in rest)})")
+        words.append(f"{count(len(rest), 'other')} ({sum(number for _, number in rest)})")
     return ", ".join(words) or "–"
 
 
 def _listed(words: list[str]) -> str:
     if len(words) > LISTED:
-        words = [*words[:LISTED], f"{len(words) - LISTED} others"]
+        words = [*words[:LISTED], count(len(words) - LISTED, "other")]
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -1,4 +1,4 @@
-"""The page's sections about the axes: what each does, and the map of two of them."""
+"""Sections: the effect of each axis, and heat maps of balance weight and temperature."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from studies.utils import formatting
 STRENGTH, TEMPERATURE = "objective.balance_weight", "routing.temperature"
 
 MOST_PANELS = 8
-"""Of a figure."""
+"""Largest number of panels of a figure."""
 
 Setting = tuple[tuple[str, int], ...]
-"""Axes and their levels."""
+"""Pairs of an axis and the index of its level."""
 
 
 def in_order(levels: Sequence[Any]) -> bool:
-    """Return whether levels are numbers that rise, or fall: a line may join what they give."""
+    """Return whether levels are ascending or descending numbers, so that a line may connect them."""
     numbers = all(isinstance(level, int | float) and not isinstance(level, bool) for level in levels)
     return numbers and list(levels) in (sorted(levels), sorted(levels, reverse=True))
 
 
-def effect_of_each(analysis: Analysis, page: Page) -> None:
-    """A section an axis: its levels, paired tests, what it does to the experts, and learning curves."""
+def axis_effects(analysis: Analysis, page: Page) -> None:
+    """Add a section per axis: means by level, paired comparisons, adjusted p-values and learning curves."""
     study = analysis.study
     names = tables.words(study.axes)
     for axis, along in analysis.effects.items():
@@ -47,10 +47,10 @@ def effect_of_each(analysis: Analysis, page: Page) -> None:
         settings = len(where.cells)
         some = "some of " if settings > plots.MOST_LINES else ""
         page.add(
-            f"Each level averaged over the same {formatting.count(settings, 'setting')} of the other axes"
-            + (f" ({where.left_out} left out: runs are missing there)" if where.left_out else "")
-            + ", seed by seed"
-            + (f"; gray lines are {some}the settings." if settings > 1 else ".")
+            f"The table averages each level over {formatting.count(settings, 'setting')} of the other axes, "
+            "seed by seed"
+            + (f"; {where.left_out} settings with missing runs are excluded" if where.left_out else "")
+            + (f". Gray lines show {some}the settings." if settings > 1 else ".")
         )
         ordered = in_order(study.axes[axis])
         drawn = [measure for measure in (*analysis.compared, *metrics.ROUTING) if measure in along]
@@ -65,7 +65,7 @@ def effect_of_each(analysis: Analysis, page: Page) -> None:
             if measure in along:
                 comparison, baseline = along[measure].comparison, along[measure].contexts.baseline
                 reference = escape(f"{names[axis]} {ticks[baseline]}")
-                page.add(f"{measure.label} against {reference}, paired by seed:")
+                page.add(f"Differences in {measure.label} from {reference}, paired by seed:")
                 page.add(
                     markdown.table(tables.comparison_rows(measure, comparison, ticks, baseline, names[axis]))
                 )
@@ -76,7 +76,7 @@ def effect_of_each(analysis: Analysis, page: Page) -> None:
 def _adjusted(
     moved: Mapping[Measure, Row], ticks: Sequence[str], baseline: int, name: str, page: Page
 ) -> None:
-    """The p-values that sentences about the axis rest on."""
+    """Add the p-values of the sentences about the axis."""
     rows = [
         {name: tick} | {measure.label: markdown.p_value(row[place]) for measure, row in moved.items()}
         for place, tick in enumerate(ticks)
@@ -84,16 +84,17 @@ def _adjusted(
     ]
     if any(np.isfinite(row).any() for row in moved.values()):
         page.add(
-            f"p adjusted over these levels and measures (max-T, Westfall & Young 1993), against "
-            f"{escape(f'{name} {ticks[baseline]}')}: the summary's sentences about the axis rest on them.",
+            f"The sentences of the summary use the p-values below. They compare each level with "
+            f"{escape(f'{name} {ticks[baseline]}')} and are adjusted over these levels and measures (max-T, "
+            "Westfall & Young 1993).",
             markdown.table(rows),
         )
 
 
 def heat_maps(analysis: Analysis, page: Page) -> None:
-    """Strength against temperature for each routing: clustering and bound.
+    """Add heat maps of the compared measures by balance weight and temperature.
 
-    Not where one axis at a time was varied: the sections before tell all of that.
+    Designs that vary one axis at a time have none, since the sections of the axes show all their cells.
     """
     study = analysis.study
     if any(len(study.axes.get(axis, ())) < 2 for axis in (STRENGTH, TEMPERATURE)):
@@ -110,9 +111,13 @@ def heat_maps(analysis: Analysis, page: Page) -> None:
     }
     if not any(grids.values()):
         return
-    page.head("Strength against temperature")
+    page.head("Balance weight and temperature")
     held = ", ".join(f"{names[axis]} {study.texts[axis][level]}" for axis, level in fixed)
-    page.add(f"Drawn where {escape(held)}; all cells are in [table.csv](table.csv)." if held else "")
+    page.add(
+        f"Heat maps show the cells with {escape(held)}. [table.csv](table.csv) contains all cells."
+        if held
+        else ""
+    )
     for measure, drawn in grids.items():
         if drawn:
             page.show(
@@ -129,9 +134,9 @@ def heat_maps(analysis: Analysis, page: Page) -> None:
 
 
 def _panels(study: Study) -> tuple[Setting, list[Setting]]:
-    """Return what all heat maps share and what each has of its own, so that there are few enough to read.
+    """Return the settings that all heat maps share and the settings of each, at most `MOST_PANELS`.
 
-    The longest of the other axes are held at the baseline's level.
+    The longest of the other axes are fixed at the level of the reference cell.
     """
     varied = [axis for axis in study.axes if axis not in (STRENGTH, TEMPERATURE)]
     fixed = []
@@ -173,7 +178,7 @@ def _curves(study: Study, axis: str, where: effects.Contexts, ticks: list[str], 
 
 
 def _more_than_a_cross(grid: np.ndarray) -> bool:
-    """Return whether more is known than fits into one row and one column."""
+    """Return whether the known cells are more than one row and one column."""
     return bool(np.isfinite(grid).sum() >= sum(grid.shape))
 
 

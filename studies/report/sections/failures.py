@@ -5,13 +5,13 @@ from __future__ import annotations
 from studies.analysis.study import Study, StudyRun
 from studies.report.markdown import escape
 from studies.report.page import FOLDED, Page
-from studies.report.sections.setup import cell_in_words
+from studies.report.sections.setup import cell_text
 
 
-def losses(study: Study, page: Page) -> None:
-    """The runs that failed or are missing, and the files that could not be read."""
+def failures(study: Study, page: Page) -> None:
+    """List runs that failed or are missing, and files that cannot be read."""
     rows = [
-        {"cell": cell_in_words(study, run.cell), "seed": str(run.seed), "what": f"failed{_when(run)}"}
+        {"cell": cell_text(study, run.cell), "seed": str(run.seed), "what": f"failed{_when(run)}"}
         for run in study.failed
     ]
     rows += [
@@ -21,7 +21,7 @@ def losses(study: Study, page: Page) -> None:
         if not run.complete
     ]
     rows += [
-        {"cell": cell_in_words(study, cell), "seed": str(seed), "what": "missing: no record"}
+        {"cell": cell_text(study, cell), "seed": str(seed), "what": "missing: no record"}
         for cell, seed in study.missing
     ]
     rows += [
@@ -29,15 +29,15 @@ def losses(study: Study, page: Page) -> None:
     ]
     if not (rows or study.unread):
         return
-    page.head("Failed, missing, unread")
+    page.head("Failed, missing and unreadable runs")
     page.rows(rows, 20, "[tables/runs.csv](tables/runs.csv)")
-    page.add("\n".join(f"- not counted: {escape(reason)}" for reason in study.unread[:FOLDED]))
+    page.add("\n".join(f"- excluded: {escape(reason)}" for reason in study.unread[:FOLDED]))
     if len(study.unread) > FOLDED:
-        page.add(f"And {len(study.unread) - FOLDED} more files.")
+        page.add(f"{len(study.unread) - FOLDED} more files are excluded.")
 
 
 def _when(run: StudyRun) -> str:
     failure = run.record.failure
     if failure is None:
-        return ", no reason left"
+        return ": no reason recorded"
     return f"{'' if failure.epoch is None else f' in epoch {failure.epoch}'}: {failure.reason}"

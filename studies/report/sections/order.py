@@ -1,4 +1,4 @@
-"""The sections about the runs of one data set, in the order of the page."""
+"""Order of the sections about one data set."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from studies.analysis.analyze import Analysis
 from studies.report.page import Page
 from studies.report.sections import bounds, calibration, class_overlap, outlying, restarts
 from studies.report.sections import effects as axes
-from studies.report.sections.anova import variance
-from studies.report.sections.comparisons import against_baseline, beside_peers
+from studies.report.sections.anova import analysis_of_variance
+from studies.report.sections.comparisons import baseline_comparison, paired_differences
 from studies.report.sections.results import results
 from studies.report.sections.runs import runs
-from studies.report.sections.selection import choosing
-from studies.report.sections.tradeoffs import trades
+from studies.report.sections.selection import model_selection
+from studies.report.sections.tradeoffs import pareto_front
 
 SECTIONS: tuple[Callable[[Analysis, Page], None], ...] = (
     results,
     outlying.outlying,
-    beside_peers,
-    axes.effect_of_each,
+    baseline_comparison,
+    axes.axis_effects,
     axes.heat_maps,
-    variance,
-    trades,
-    choosing,
-    restarts.restarting,
-    against_baseline,
-    bounds.ledger,
+    analysis_of_variance,
+    pareto_front,
+    model_selection,
+    restarts.best_of_restarts,
+    paired_differences,
+    bounds.elbo_decomposition,
     runs,
     calibration.calibration,
-    class_overlap.sharing,
+    class_overlap.merged_and_split,
 )
-"""In the order of the page."""
+"""Sections in the order of the page."""

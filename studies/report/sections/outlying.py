@@ -1,4 +1,4 @@
-"""The page's section about runs that lie far from the others of their cell."""
+"""Section: outliers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from studies.analysis.analyze import Analysis
 from studies.report.page import Page
 
 SHOWN = 10
-"""Rows of the table that are shown without a click."""
+"""Number of table rows that are not collapsed."""
 
 
 def outlying(analysis: Analysis, page: Page) -> None:
-    """Name the outliers of the main table, and show the median and the interquartile mean of their cells."""
+    """Add the outliers of the main table, with median and interquartile mean of their cells."""
     study = analysis.study
     rows = []
     for measure in (measure for measure in analysis.leading if measure.spread):
@@ -41,12 +41,12 @@ def outlying(analysis: Analysis, page: Page) -> None:
         return
     page.head("Outliers")
     page.add(
-        "Runs far from the others of their cell (such cells are marked † in all tables): their modified "
-        "z-score, 0.6745 times the distance from the median over the median absolute deviation (Iglewicz and "
-        "Hoaglin, 1993), exceeds what 1 % of cells of n normal runs exceed. No other number on this page "
-        "leaves a run out. The median and the interquartile mean (IQM, Agarwal et al., 2021) resist "
-        "outliers; the mean, its interval and its standard deviation do not."
+        "An outlier is a run whose modified z-score is too large: 0.6745 times its distance from the median "
+        "of the cell, divided by the median absolute deviation (Iglewicz and Hoaglin, 1993). In cells of n "
+        "normal runs, 1 % have an outlier by this threshold. The sign † marks cells with outliers. Only the "
+        "column *mean of the others* excludes them. The median and the interquartile mean (IQM, Agarwal et "
+        "al., 2021) are robust to outliers; the mean, its interval and its standard deviation are not."
     )
     link = page.keep("outliers", pd.DataFrame(rows))
     page.rows(rows, SHOWN, link)
-    page.add(f"As CSV: {link}.")
+    page.add(f"CSV file: {link}.")

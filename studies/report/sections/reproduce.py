@@ -1,4 +1,4 @@
-"""Section: the commands that make the study, its page and its rows again."""
+"""Section: commands that reproduce the study, its page and its runs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from studies.report.sections.setup import Tree
 
 
 def reproduce(study: Study, page: Page) -> None:
-    """The commands that make the study, this page and each of its rows anew."""
-    page.head("Make it anew")
+    """Add the commands that reproduce the study, the page and one run of each cell."""
+    page.head("Reproduce")
     steps = [(study.command, "the runs"), (f"nox -s report -- {shlex.quote(study.name)}", "this page")]
     width = max(len(typed) for typed, _ in steps)
     page.add(markdown.code([f"{typed:<{width}}  # {words}" for typed, words in steps if typed]))
@@ -29,12 +29,12 @@ def reproduce(study: Study, page: Page) -> None:
     if rows:
         lines = [f"{words}  # cell {cell}" for cell, words in rows[:FOLDED]]
         link = page.keep("commands", pd.DataFrame(rows, columns=["cell", "command"]))
-        words = "One run of each cell; other seeds take another --seed"
-        page.fold(words, markdown.code(lines), f"All {len(rows)} of them: {link}.")
+        words = "Commands for one run of each cell; change --seed for other seeds"
+        page.fold(words, markdown.code(lines), f"All {len(rows)} commands: {link}.")
 
 
 def command(config: Tree) -> str:
-    """Return what trains this configuration alone: the preset that it is nearest to, and what differs."""
+    """Return the command that trains a configuration: the nearest preset and the changes to it."""
     wanted = dict(overrides.leaves(config))
     changes = {
         name: {key: value for key, value in wanted.items() if preset.get(key) != value and key != "seed"}

@@ -1,4 +1,4 @@
-"""What restarts without labels give: of some runs of a cell, a named criterion keeps one."""
+"""Section: best of n restarts, selected without labels."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from studies.analysis.study import StudyRun
 from studies.report import markdown, tables
 from studies.report.page import Page
 
-HEAD = "What restarts without labels give"
+HEADING = "Best of n restarts, selected without labels"
 
 
-def restarting(analysis: Analysis, page: Page) -> None:
-    """What the baseline cell gives where each result is the best of several runs."""
+def best_of_restarts(analysis: Analysis, page: Page) -> None:
+    """Add the results of the reference cell if the best of several runs is selected."""
     study, cell = analysis.study, analysis.study.baseline or 0
     runs = study.of_cell(cell)
     sizes = [size for size in range(1, MOST_RESTARTS + 1) if len(runs) >= GROUPS * size]
@@ -28,26 +28,25 @@ def restarting(analysis: Analysis, page: Page) -> None:
     if not alive or len(sizes) < 2:
         return
     if first is None:
-        page.head(HEAD)
+        page.head(HEADING)
         page.add(judging.REFUSAL)
         return
     judges = [first, *([judging.GATE] if all(map(judging.GATE.has, alive)) else [])]
-    page.head(HEAD)
+    page.head(HEADING)
     page.add(
-        f"Runs of cell {cell_stats.label(study, cell)} in groups of consecutive seeds, no run in two of "
-        "them; of "
-        f"each group one is kept, without labels and without the test split: the run with "
-        f"{', or with '.join(judge.words for judge in judges)}. n counts groups, and a row tells of as many "
-        "runs as its groups hold."
+        f"The runs of cell {cell_stats.label(study, cell)} form disjoint groups of consecutive seeds. From "
+        "each group one run is selected without labels and without the test split: the run with "
+        f"{', or with '.join(judge.words for judge in judges)}. n counts groups. Incomplete groups are not "
+        "used."
     )
     shown = cell_stats.measured(study, (metrics.NMI, metrics.ARI, metrics.ACC, metrics.ELBO))
-    rows = [_row("1 run, as it comes", select_best(runs, 1, first.score), shown)]
+    rows = [_row("1 run, no selection", select_best(runs, 1, first.score), shown)]
     rows += [
         _row(f"{size} runs, by {judge.label}", select_best(runs, size, judge.score), shown)
         for judge in judges
         for size in sizes[1:]
     ]
-    page.add(markdown.table(rows), f"As CSV: {page.keep('restarts', pd.DataFrame(rows))}.")
+    page.add(markdown.table(rows), f"CSV file: {page.keep('restarts', pd.DataFrame(rows))}.")
 
 
 def _row(name: str, runs: Sequence[StudyRun], shown: Sequence[Measure]) -> dict[str, str]:

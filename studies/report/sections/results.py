@@ -1,4 +1,4 @@
-"""The page's numbers: the sections about the runs of one data set."""
+"""Section: table of results."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from studies.report import tables
 from studies.report.page import FOLDED, Page
 
 LONG = 40
-"""Rows of a table that are shown without a click."""
+"""Number of table rows that are not collapsed."""
 
 
 def results(analysis: Analysis, page: Page) -> None:
-    """The full table, the best cell first."""
+    """Add the table of results, ordered by the first measure."""
     study = analysis.study
     rows = tables.result_rows(study, analysis.table, analysis.leading, most=LONG + FOLDED)
     page.head("Results")
-    first = analysis.leading[0].label if analysis.leading else "nothing yet"
+    first = analysis.leading[0].label if analysis.leading else "cell number"
     page.add(
-        f"One row a cell, by {first}: mean ± standard deviation [95 % interval of the mean] over n seeds."
+        f"One row per cell, ordered by {first}: mean ± standard deviation [95 % interval of the mean] over n "
+        "seeds."
     )
     page.rows(rows, LONG, "[table.csv](table.csv)", total=len(analysis.table))
-    _beside_best(analysis, page)
+    _compare_with_best(analysis, page)
     for cells in _identical_cells(study):
         *most, last = (cell_stats.label(study, cell) for cell in cells)
         page.add(
-            f"Cells {', '.join(most)} and {last} have the same test metrics, seed by seed, in every digit: "
-            "what they differ in did nothing there."
+            f"Cells {', '.join(most)} and {last} have the same test metrics for every seed, in every digit: "
+            "the settings in which they differ have no effect."
         )
 
 
-def _beside_best(analysis: Analysis, page: Page) -> None:
-    """Which cells are told from the one with the highest mean, as a table for programs."""
+def _compare_with_best(analysis: Analysis, page: Page) -> None:
+    """Add a CSV file that compares each cell with the cell of highest mean."""
     study = analysis.study
     rows = [
         {
@@ -52,7 +53,8 @@ def _beside_best(analysis: Analysis, page: Page) -> None:
     if any(row["p"] == row["p"] for row in rows):
         link = page.keep("best", pd.DataFrame(rows))
         page.add(
-            f"Each cell against the one with the highest mean, p adjusted over cells and measures: {link}."
+            "Comparison of each cell with the cell of highest mean, with p adjusted over cells and measures: "
+            f"{link}."
         )
 
 

@@ -1,4 +1,4 @@
-"""Section: what the experts of the best and the worst run draw."""
+"""Section: samples, reconstructions and confusion of the best and the worst run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from studies.report.sections import class_overlap
 
 
 def runs(analysis: Analysis, page: Page) -> None:
-    """What the experts of the best and the worst run draw, and which classes they take."""
+    """Show samples, reconstructions and confusion of the best and the worst run."""
     study = analysis.study
     alike = [run for run in study.runs if run.likelihood == study.likelihood and run.complete]
     judge, some = judging.judge(alike), ""
@@ -22,19 +22,21 @@ def runs(analysis: Analysis, page: Page) -> None:
         alike = [run for run in alike if run.objective == own[0].objective]
         judge = judging.judge(alike)
         some = (
-            ", among the runs of its objective" if judge is judging.LOSS else ", among the runs of its images"
+            " among runs with the objective of the reference cell"
+            if judge is judging.LOSS
+            else " among runs with the validation images of the reference cell"
         )
     found = [run for run in alike if judge is not None and judge.has(run)]
     if not alike:
         return
-    page.head("The experts of the best and the worst run")
+    page.head("Experts of the best and the worst run")
     if judge is None:
         page.add(judging.REFUSAL)
         return
     best, worst = max(found, key=judge.score), min(found, key=judge.score)
     page.add(
-        f"The best run has {judge.words}{some}: chosen without labels and without the test split. The worst "
-        "run is the other end of the same order."
+        f"The best run has {judge.words}{some}. This selection uses neither labels nor the test split. The "
+        "worst run is last by the same criterion."
     )
     for name, run in (("best", best), ("worst", worst))[: 1 + (best is not worst)]:
         numbers = ", ".join(
@@ -51,13 +53,15 @@ def runs(analysis: Analysis, page: Page) -> None:
 def _pictures(study: Study, page: Page, run: StudyRun, name: str) -> None:
     names = {"samples": ("epoch", "expert"), "reconstructions": ("", "test image")}
     words = {
-        "samples": f"What each expert of the {name} run draws, by epoch",
+        "samples": f"Samples from each expert of the {name} run, by epoch",
         "reconstructions": f"Test images and their reconstructions by the {name} run",
     }
     for kind, picture in sorted(run.record.pictures.items(), reverse=True):
         drawn = run_plots.grid(study.folder / "records", picture, names.get(kind, ("", "")))
         if drawn is None:
-            page.add(f"The {escape(kind)} of the {name} run cannot be shown: the file is no such picture.")
+            page.add(
+                f"The {escape(kind)} of the {name} run cannot be shown: the file is not the recorded picture."
+            )
             continue
         page.show(f"{name} {kind}", drawn, words.get(kind, f"{kind} of the {name} run"))
     table = run.record.confusion
@@ -65,7 +69,7 @@ def _pictures(study: Study, page: Page, run: StudyRun, name: str) -> None:
         page.show(
             f"{name} confusion",
             run_plots.confusion(np.array(table.counts), table.classes),
-            f"Test images of the {name} run by expert (rows) and class (columns)",
+            f"Test images by expert (rows) and class (columns) for the {name} run",
         )
         by_epoch = class_overlap.history(study, run)
         if len(by_epoch) > 1:
@@ -74,5 +78,5 @@ def _pictures(study: Study, page: Page, run: StudyRun, name: str) -> None:
             page.show(
                 f"{name} confusion by epoch",
                 run_plots.confusions({epoch: by_epoch[epoch] for epoch in epochs}, table.classes),
-                f"Validation images of the {name} run by expert (rows) and class (columns), over training",
+                f"Validation images by expert (rows) and class (columns) for the {name} run, over epochs",
             )

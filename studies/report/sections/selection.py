@@ -11,20 +11,20 @@ from studies.report import markdown
 from studies.report.page import Page
 
 
-def choosing(analysis: Analysis, page: Page) -> None:
-    """What rules that see no labels choose, and what that costs."""
+def model_selection(analysis: Analysis, page: Page) -> None:
+    """Add the choices of rules that use no labels, and their costs."""
     if not analysis.choices:
         return
     study, measure = analysis.study, analysis.compared[0]
-    page.head("Choosing without labels")
+    page.head("Unsupervised model selection")
     held_out = any(run.record.data.validation for run in study.runs)
     page.add(
-        "Each rule chooses a cell in every seed, by numbers of "
-        + ("training or of the validation split" if held_out else "training: no images were held out")
-        + f". Its cost is counted from the cell with the highest mean test {measure.label} over the *other* "
-        "seeds (a cross-fitted oracle): the best cell of the same seed is best by luck, too. A cost below "
-        "zero is a gain from choosing within the seed. p: one-sided test that no fixed cell has more than "
-        "what is chosen, by sign flips of seeds, adjusted over cells and over the rules that compare bounds "
+        "Each rule selects one cell per seed without labels, from metrics of "
+        + ("training or of the validation split" if held_out else "training (no images were held out)")
+        + f". Its cost is the difference to the cell with the highest mean test {measure.label} over the "
+        "*other* seeds (a cross-fitted oracle); the best cell of the same seed would be biased upward. A "
+        "negative cost means that selection within the seed gains. p: one-sided sign-flip test of whether a "
+        "fixed cell exceeds the selection, adjusted over cells and over the rules that compare bounds "
         "(max-T, Westfall & Young 1993)."
     )
     rows = [
@@ -39,4 +39,4 @@ def choosing(analysis: Analysis, page: Page) -> None:
         for choice in sorted(analysis.choices, key=lambda choice: np.nan_to_num(choice.cost))
     ]
     frame = pd.DataFrame(rows)
-    page.add(markdown.table(rows), f"As CSV: {page.keep('selection', frame)}.")
+    page.add(markdown.table(rows), f"CSV file: {page.keep('selection', frame)}.")

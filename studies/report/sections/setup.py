@@ -1,4 +1,4 @@
-"""The page's frame: what was run and where, what to know to read it, what was lost, how to make it anew."""
+"""Sections: title and setup."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from studies.report.sections import confounding
 Tree = Mapping[str, Any]
 
 
-def head(study: Study, page: Page) -> None:
-    """Title, description, and whether the study is still running."""
+def title(study: Study, page: Page) -> None:
+    """Add title and description, and a notice if runs are missing."""
     page.add(f"# {escape(study.title)}", prose(study.description))
     if study.partial:
         total = study.planned_cells * len(study.planned_seeds)
         others = len(study.missing_peers)
         page.add(
             f"> **Partial.** {total - len(study.missing)} of {total} planned runs have ended"
-            + (f", and {others} of the baselines have not" if others else "")
-            + "; the numbers below are of those that have."
+            + (f", and {others} runs of baselines have not" if others else "")
+            + ". This page covers only runs that have ended."
         )
 
 
-def provenance(study: Study, page: Page) -> None:
-    """What was run and where."""
+def setup(study: Study, page: Page) -> None:
+    """Add the setup: design, data, hardware, versions and commits."""
     complete = sum(run.complete for run in study.runs)
     others = [run for peer in study.peers for run in peer.runs]
     made = [*study.runs, *others]
@@ -42,10 +42,10 @@ def provenance(study: Study, page: Page) -> None:
     rows = [
         ("cells", f"{len(study.cells)}{grid}"),
         *((f"· {names[axis]}", ", ".join(texts)) for axis, texts in study.texts.items()),
-        ("baseline", "none" if study.baseline is None else tables.describe(study, study.baseline)),
+        ("reference cell", "none" if study.baseline is None else tables.describe(study, study.baseline)),
         ("seeds", ", ".join(map(str, study.seeds))),
         ("runs", f"{complete} complete, {len(study.failed)} failed, {len(study.missing)} missing"),
-        *([("baselines' runs", f"{sum(run.complete for run in others)} complete")] if others else []),
+        *([("runs of baselines", f"{sum(run.complete for run in others)} complete")] if others else []),
         ("data", _distinct(map(_data, made))),
         ("likelihood", _distinct(run.likelihood for run in study.runs)),
         ("hardware", _distinct(map(_hardware, made))),
@@ -54,14 +54,14 @@ def provenance(study: Study, page: Page) -> None:
         ("versions", _distinct(map(_versions, made))),
         ("commit", _distinct(map(_commit, made))),
     ]
-    page.head("What was run, and where")
+    page.head("Setup")
     shown = f"{study.name} "  # no other column has that name, whatever the study is called
     page.add(markdown.table([{"study": key, shown: value} for key, value in rows]))
     confounding.origins(study, page)
 
 
-def cell_in_words(study: Study, cell: int) -> str:
-    """Return a cell's number and its values."""
+def cell_text(study: Study, cell: int) -> str:
+    """Return the number and the settings of a cell as text."""
     return f"{cell_stats.label(study, cell)} ({tables.describe(study, cell)})"
 
 
@@ -92,24 +92,24 @@ def _commit(run: StudyRun) -> str:
 
 
 def _time(runs: Iterable[StudyRun]) -> str:
-    """Return the time of all populations: a run's seconds are those of the population it shared."""
+    """Return the total time; the seconds of a run are those of its population."""
     total = sum(
         (run.record.seconds.train + run.record.seconds.evaluation) / run.record.throughput.population
         for run in runs
         if run.record.seconds and run.record.throughput
     )
-    return f"{total:,.0f} s of training and evaluation, all runs together"
+    return f"{total:,.0f} s of training and evaluation over all runs"
 
 
 def _energy(study: Study) -> list[str]:
-    """Return the energy of all populations, where their devices reported it."""
-    told = [run.record for run in study.runs if run.record.energy_joules is not None]
-    if not told:
+    """Return the total energy of populations whose devices report it."""
+    reported = [run.record for run in study.runs if run.record.energy_joules is not None]
+    if not reported:
         return []
     total = sum(
-        (record.energy_joules or 0) / record.throughput.population for record in told if record.throughput
+        (record.energy_joules or 0) / record.throughput.population for record in reported if record.throughput
     )
-    return [f"{total / 1000:,.1f} kJ of training, as the device reports it, {len(told)} runs together"]
+    return [f"{total / 1000:,.1f} kJ of training over {len(reported)} runs, as reported by the device"]
 
 
 def _distinct(values: Iterable[str]) -> str:

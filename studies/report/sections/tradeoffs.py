@@ -9,10 +9,11 @@ from studies.analysis.analyze import Analysis
 from studies.report import plots, tables
 from studies.report.page import Page
 from studies.report.sections.results import LONG
+from studies.utils import formatting
 
 
-def trades(analysis: Analysis, page: Page) -> None:
-    """What cannot be had together: the Pareto front."""
+def pareto_front(analysis: Analysis, page: Page) -> None:
+    """Add the Pareto front of the measures that are traded off."""
     study, traded = analysis.study, analysis.traded
     if len(traded) < 2 or not analysis.front.any() or len(study.cells) < 3:
         return
@@ -24,14 +25,14 @@ def trades(analysis: Analysis, page: Page) -> None:
         points.append((stats.means(values), *stats.intervals(values, ends=measure.ends)))
     labels = [measure.label for measure in traded]
     page.add(
-        f"Orange: the {int(analysis.front.sum())} cells that no other surely beats on {', '.join(labels)} "
-        "together. A cell is off the front where another's mean is at least as high on all of them and its "
-        "95 % interval lies wholly above on one."
+        f"The Pareto front of {' and '.join(labels)} (orange) has "
+        f"{formatting.count(int(analysis.front.sum()), 'cell')}. A cell is not on the front if another cell "
+        "has a mean at least as high on every measure and a 95 % interval entirely above on at least one."
     )
     page.show(
         "trade",
         plots.trade(points, traded, names, analysis.front),
-        f"{labels[0]} against {' and '.join(labels[1:])}, a point a cell",
+        f"{labels[0]} against {' and '.join(labels[1:])}, one point per cell",
     )
     rows = [
         {"cell": f"{names[cell]} ({tables.describe(study, int(cell))})"}

@@ -102,7 +102,7 @@ def test_a_page_of_many_classes_shows_the_largest(tmp_path):
     short = override(digits(), {"train.epochs": 3})
     plan = synthetic.plan({"routing.kind": ["soft"]}, seeds=(0, 1), base=short)
     page = write_report(synthetic.write(tmp_path, plan, with_many_classes)).read_text()
-    section = page.split("## Which classes share an expert, and which are split")[1].split("\n## ")[0]
+    section = page.split("## Merged and split classes")[1].split("\n## ")[0]
     assert f"{SHOWN} largest of 800 classes" in section
     named = {int(number) for number in re.findall(r"class (\d+)", section)}
     assert named == set(range(800 - SHOWN, 800))

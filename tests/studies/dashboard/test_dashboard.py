@@ -35,7 +35,7 @@ pytest.importorskip("plotly", reason="plotly is not installed (moevae[dashboard]
 
 from studies.analysis.metrics import ELBO, NMI
 from studies.dashboard import plots
-from studies.dashboard.annotate import dress
+from studies.dashboard.annotate import write_annotations
 from studies.dashboard.server import PortError, serving
 
 AXES = {
@@ -102,7 +102,7 @@ def test_the_dashboard_answers_with_notes_pictures_and_plots(folder):
 def test_a_note_says_how_the_cell_differs_and_what_it_gave(folder):
     study = load.load_study(folder)
     with opened(folder) as (there, found):
-        dress(there, folder)
+        write_annotations(there, folder)
         attributes = there.get_study_system_attrs(found._study_id)
     trials = found.get_trials()
     for number, cell in enumerate(study.cells):
@@ -110,9 +110,9 @@ def test_a_note_says_how_the_cell_differs_and_what_it_gave(folder):
         note = attributes[f"dashboard:{trials[number]._trial_id}:note_str:0"]
         assert f"{np.mean(runs):.3f} ± {np.std(runs, ddof=1):.3f}" in note
         assert "n = 2 (seeds 0, 1)" in note
-        assert ("This is the baseline." in note) == (number == study.baseline)
+        assert ("This is the reference cell." in note) == (number == study.baseline)
         if number != study.baseline:
-            (changed,) = re.findall("Differs from the baseline in (.*)", note)
+            (changed,) = re.findall("Differs from the reference cell in (.*)", note)
             assert changed.count("(not ") == sum(
                 a != b for a, b in zip(cell, study.cells[study.baseline], strict=True)
             )
@@ -123,16 +123,16 @@ def test_a_note_says_how_the_cell_differs_and_what_it_gave(folder):
 
 def test_dressing_twice_changes_nothing_and_new_records_are_shown(folder):
     with opened(folder) as (there, study):
-        assert dress(there, folder) > 8
-        assert dress(there, folder) == 0
+        assert write_annotations(there, folder) > 8
+        assert write_annotations(there, folder) == 0
         config = overrides.override(
             synthetic.digits(), {"train.epochs": 4, "objective.balance_weight": 20, "seed": 7}
         )
         synthetic.put(folder, *synthetic.record(config))
-        assert 0 < dress(there, folder) < 12
+        assert 0 < write_annotations(there, folder) < 12
         attributes = there.get_study_system_attrs(study._study_id)
         assert sum("seeds 0, 1, 7" in str(value) for value in attributes.values()) == 1
-        assert dress(there, folder) == 0
+        assert write_annotations(there, folder) == 0
 
 
 def test_what_a_person_wrote_stays(folder):
@@ -140,19 +140,19 @@ def test_what_a_person_wrote_stays(folder):
 
     with opened(folder) as (there, study):
         save_note(study, "mine")
-        dress(there, folder)
+        write_annotations(there, folder)
         assert get_note(study) == "mine"
         trial = study.get_trials()[0]
         key = f"dashboard:{trial._trial_id}:note_str:0"
         there.set_study_system_attr(study._study_id, key, "changed")
-        assert dress(there, folder) == 0
+        assert write_annotations(there, folder) == 0
         assert there.get_study_system_attrs(study._study_id)[key] == "changed"
 
 
 def test_trials_stay_as_they_are(folder):
     with opened(folder) as (there, study):
         before = study.get_trials()
-        dress(there, folder)
+        write_annotations(there, folder)
         assert study.get_trials() == before
 
 
@@ -200,7 +200,7 @@ def test_pruned_trials_say_so_and_oracle_searches_say_so(tmp_path):
     pruned = [trial for trial in found.trials if trial.state is TrialState.PRUNED]
     assert pruned
     with opened(tmp_path) as (there, study):
-        dress(there, tmp_path)
+        write_annotations(there, tmp_path)
         attributes = there.get_study_system_attrs(study._study_id)
     for trial in pruned:
         assert f"after epoch {trial.last_step}" in attributes[f"dashboard:{trial._trial_id}:note_str:0"]
@@ -219,11 +219,11 @@ def test_pruned_trials_say_so_and_oracle_searches_say_so(tmp_path):
 def test_there_are_no_other_pictures(name, folder):
     run = next((folder / "records").glob("*.json")).stem
     with pytest.raises((ArtifactNotFound, ValueError)):
-        artifacts.Gallery(folder).open_reader(name.format(run=run))
+        artifacts.PictureStore(folder).open_reader(name.format(run=run))
 
 
 def test_uploads_are_kept_and_pictures_cannot_be_removed(folder):
-    shown = artifacts.Gallery(folder)
+    shown = artifacts.PictureStore(folder)
     shown.write("12-34", io.BytesIO(b"mine"))
     with shown.open_reader("12-34") as kept:
         assert kept.read() == b"mine"
@@ -352,7 +352,7 @@ def test_pages_render_in_a_browser_without_errors(folder, browser):
         page.goto(f"{home}/note")
         page.get_by_role("heading", name="Balancing, temperature and routing on digits").wait_for()
         page.goto(f"{home}/trials?numbers=3")
-        page.get_by_text("Differs from the baseline in").wait_for()
+        page.get_by_text("Differs from the reference cell in").wait_for()
         page.get_by_role("cell", name="NMI").wait_for()
         pictures = page.locator("img[src*='/artifacts/']")
         assert pictures.count() >= 4, "two in the note, and the same two as artifacts"

@@ -156,7 +156,7 @@ def test_a_report_says_which_baselines_are_still_to_come(bench, undrawn):
     with pytest.raises(RuntimeError):
         bench.run(design, Fitter(bench.diary, refusing=BASELINES["oracle-experts"].method.name))
     page = write_report(bench.folder).read_text()
-    assert "12 of 12 planned runs have ended, and 3 of the baselines have not" in page
+    assert "12 of 12 planned runs have ended, and 3 runs of baselines have not" in page
     assert page.count("experts trained on the true labels (oracle)") == 3  # missing, seed by seed
     bench.run(design)
     page = write_report(bench.folder).read_text()

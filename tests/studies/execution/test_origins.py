@@ -285,7 +285,7 @@ def test_a_record_that_said_float32_of_all_hardware_is_shown_as_configured(tmp_p
     folder = synthetic.write(tmp_path, plan, lambda config: synthetic.record(config, pictures=False))
     ((record,), _) = store.read_all(folder)
     assert (record.hardware.precision, record.precision) == ("float32", "bfloat16")
-    section = write_report(folder).read_text().split("## What was run, and where")[1].split("\n## ")[0]
+    section = write_report(folder).read_text().split("## Setup")[1].split("\n## ")[0]
     assert "bfloat16, " in section
     assert "float32, " not in section
 

@@ -85,7 +85,7 @@ def test_failed_missing_and_unread_runs_lower_n_and_are_listed(whole: Path) -> N
     assert "2 (1 failed)" in page
     assert "2 (1 missing)" in page
     assert "the loss became NaN \\| at once" in page
-    assert "not counted: records/0123456789abcdef.json" in page
+    assert "excluded: records/0123456789abcdef.json" in page
     assert "**Partial.** 71 of 72" in page
 
 
@@ -98,7 +98,7 @@ def test_other_methods_stand_in_the_table_and_an_oracle_says_so(whole: Path) -> 
 
 def test_no_oracle_number_without_the_word(whole: Path) -> None:
     page = (whole / "report.md").read_text()
-    section = page.split("## Choosing without labels")[1].split("\n## ")[0]
+    section = page.split("## Unsupervised model selection")[1].split("\n## ")[0]
     assert "cost against the oracle of other seeds" in section
 
 
@@ -216,7 +216,7 @@ def cells(line: str) -> list[str]:
 
 def ledgers(page: str) -> list[list[dict[str, str]]]:
     """The tables of the ledger's section, each row by its headings."""
-    section = page.split("## ELBO ledger")[1].split("\n## ")[0].replace("\\", "")
+    section = page.split("## ELBO decomposition")[1].split("\n## ")[0].replace("\\", "")
     blocks = [block.splitlines() for block in section.split("\n\n") if block.startswith("|")]
     return [[dict(zip(cells(head), cells(line), strict=True)) for line in rest] for head, _, *rest in blocks]
 
@@ -228,10 +228,10 @@ def mean(text: str) -> float:
 def test_a_page_says_what_its_importance_weighted_bounds_weigh(tmp_path, undrawn) -> None:
     axes = {"evaluation.importance_samples": [50, 5000], "evaluation.importance_experts": [None, 1, 3]}
     page = write_report(synthetic.write(tmp_path, synthetic.plan(axes, seeds=[0]), bounded)).read_text()
-    (told,) = re.findall(r"The IWAE bound weighs (.*?);", page)
+    (told,) = re.findall(r"The IWAE bound uses (.*?);", page)
     sizes = {words.split(" samples")[0] for words in told.split(" or ")}
     assert sizes == {"50", "5,000"}
-    for which in ("each expert", "an image's likeliest expert", "its 3 likeliest experts"):
+    for which in ("each expert", "the most probable expert of an image", "its 3 most probable experts"):
         assert told.count(which) == 2
 
 
@@ -289,7 +289,7 @@ def test_a_page_says_from_how_many_samples_its_marginal_bounds_are(tmp_path, und
 
 def test_records_without_ledgers_have_no_section(tmp_path, undrawn) -> None:
     page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), without_ledgers)).read_text()
-    assert "ELBO ledger" not in page
+    assert "## ELBO decomposition" not in page
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_cells_of_a_search_that_match_nothing_are_shown(tmp_path, undrawn) -> No
     )
     page = write_report(folder).read_text()
     assert "## Effect of" not in page
-    assert "## How much each axis explains" not in page
+    assert "## Analysis of variance" not in page
     assert "0.3" in page
 
 
@@ -331,12 +331,12 @@ def test_a_section_with_nothing_to_show_is_left_out(tmp_path, undrawn) -> None:
     axes = {key: [cell[key] for cell in cells] for key in keys}
     plan = synthetic.plan(axes, cells=cells, baseline=cells[0], seeds=[0, 1])
     page = write_report(synthetic.write(tmp_path, plan, bare)).read_text()
-    assert "## Strength against temperature" not in page
+    assert "## Balance weight and temperature" not in page
 
 
 def test_a_search_by_labels_says_that_labels_chose_its_cells(tmp_path, undrawn) -> None:
-    seen = "labels of the validation split chose these cells (oracle)"
-    never = "training and the choice of runs never see labels"
+    seen = "labels of the validation split selected these cells (oracle)"
+    never = "training and the selection of runs use no labels"
     axes = {"routing.kind": ["soft", "hard"]}
     search = {"space": {}, "objectives": ["nmi"]}
     plans = [synthetic.plan(axes, search={**search, "oracle": oracle}) for oracle in (False, True)]
@@ -371,10 +371,10 @@ def test_heat_maps_are_few_enough_to_read_and_say_what_they_hold(tmp_path, undra
         "train.learning_rate": [1e-4 * level for level in range(1, 10)],
     }
     page = write_report(synthetic.write(tmp_path, synthetic.plan(axes, seeds=(0, 1)))).read_text()
-    assert "Drawn where learning rate 0.0009; all cells are in [table.csv](table.csv)." in page
+    assert "with learning rate 0.0009. [table.csv](table.csv) contains all cells." in page
     assert len(set(re.findall(r"figures/heat-[a-z0-9-]+\.png", page))) == 2
     assert "All 71 rows" not in page
-    assert "the first 71 of 71" in page
+    assert "First 71 of 71" in page
 
 
 def test_one_axis_at_a_time_needs_no_heat_map(tmp_path, undrawn) -> None:
@@ -386,7 +386,7 @@ def test_one_axis_at_a_time_needs_no_heat_map(tmp_path, undrawn) -> None:
         for name, cells in (("star", star), ("grid", plan["cells"]))
     ]
     assert all("Effect of temperature" in page for page in pages)
-    assert ["Strength against temperature" in page for page in pages] == [False, True]
+    assert ["Balance weight and temperature" in page for page in pages] == [False, True]
 
 
 def test_a_folder_without_a_study_is_refused_and_nothing_is_written(tmp_path) -> None:
@@ -397,6 +397,6 @@ def test_a_folder_without_a_study_is_refused_and_nothing_is_written(tmp_path) ->
 
 def test_the_page_says_how_far_the_gate_can_be_believed(whole: Path) -> None:
     page = (whole / "report.md").read_text()
-    section = page.split("## Is the gate as often right as it is sure?")[1].split("\n## ")[0]
+    section = page.split("## Calibration of the gate")[1].split("\n## ")[0]
     assert "all 3 runs of cell" in section
     assert re.search(r"\| +ECE \| +Brier \|", section)

@@ -225,7 +225,7 @@ def test_a_study_may_have_the_name_of_a_file_or_column(tmp_path, undrawn, name, 
     assert f"{name}: complete, 2 of 2 runs" in capsys.readouterr().out
     assert cli.main(["report", name, "--results", str(tmp_path)]) == 0
     page = (tmp_path / name / "report.md").read_text()
-    section = page.split("## What was run, and where")[1]
+    section = page.split("## Setup")[1]
     header = next(line for line in section.splitlines() if line.startswith("|"))
     assert [cell.strip() for cell in header.strip("|").split("|")] == ["study", markdown.escape(name)]
 

@@ -69,7 +69,7 @@ def test_a_file_that_no_report_wrote_is_kept_and_the_report_refused(tmp_path, na
     folder = study(tmp_path / "s")
     write_atomically(folder / name, b"mine\n")
     before = contents(folder)
-    with pytest.raises(RecordError, match="move it away") as caught:
+    with pytest.raises(RecordError, match="move the file") as caught:
         write_report(folder)
     assert str(folder / name) in str(caught.value)
     assert contents(folder) == before
@@ -112,7 +112,7 @@ def test_nothing_is_written_or_removed_through_a_link(tmp_path, name) -> None:
         path.unlink()
         break
     for options in ({}, {"overwrite": True}):
-        with pytest.raises(RecordError, match="a link"):
+        with pytest.raises(RecordError, match="symbolic link"):
             write_report(folder, fewer_runs=True, **options)
     assert contents(elsewhere) == {
         key.removeprefix("elsewhere/"): value for key, value in before.items() if key.startswith("elsewhere/")
@@ -130,7 +130,7 @@ def test_a_page_of_more_runs_is_kept_until_fewer_are_asked_for(tmp_path, capsys,
     command = ["report", "s", "--results", str(tmp_path)]
     assert cli.main(command) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "4 complete runs, and now there are 3" in line
+    assert "covers 4 complete runs, but the folder now has 3" in line
     assert "--fewer-runs" in line
     assert (folder / "report.md").read_bytes() == page
     assert cli.main([*command, "--fewer-runs"]) == 0

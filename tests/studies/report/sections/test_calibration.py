@@ -45,8 +45,8 @@ def folder(tmp_path_factory) -> Path:
 
 def test_the_page_counts_who_shares_what(folder: Path, undrawn) -> None:
     page = write_report(folder).read_text()
-    section = page.split("## Which classes share an expert, and which are split")[1].split("\n## ")[0]
-    assert "In 1 of the 3 runs of cell 1 there is neither at the end" in section
+    section = page.split("## Merged and split classes")[1].split("\n## ")[0]
+    assert "1 of the 3 runs of cell 1 end with neither" in section
     lines = [line for line in section.splitlines() if "of 3 runs" in line and line.startswith("|")]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert rows == [
@@ -63,10 +63,10 @@ def test_where_no_images_were_held_out_nothing_is_said_of_training(tmp_path, und
         return {**tree, "curve": [{**point, "confusion": []} for point in tree["curve"]]}, files
 
     page = write_report(synthetic.write(tmp_path, PLAN, unseen)).read_text()
-    section = page.split("## Which classes share an expert, and which are split")[1].split("\n## ")[0]
+    section = page.split("## Merged and split classes")[1].split("\n## ")[0]
     assert "| 7 is split" in section
     assert "2 of 3 runs" in section
-    assert "hile it trained" not in section
+    assert "while it trained" not in section
     assert "since epoch" not in section
 
 

@@ -59,7 +59,7 @@ def test_the_diverged_run_is_named_beside_numbers_that_it_does_not_move(analysis
 def test_only_its_cell_is_marked(analysis) -> None:
     rows = result_rows(analysis.study, analysis.table, analysis.leading)
     marked = {(row["cell"], key) for row in rows for key, text in row.items() if "†" in text}
-    assert marked == {("2 (baseline)", metrics.ELBO.heading)}
+    assert marked == {("2 (reference)", metrics.ELBO.heading)}
 
 
 def test_nothing_is_said_where_no_run_is_far_from_the_others(tmp_path) -> None:

@@ -45,7 +45,7 @@ def seeds_kept(path, size):
 def shown(made):
     """The cells of the page's table of restarts, row by row, heads first."""
     write_report(made)
-    section = (made / "report.md").read_text().split("## What restarts without labels give")[1]
+    section = (made / "report.md").read_text().split("## Best of n restarts, selected without labels")[1]
     rows = [line.split("|") for line in section.split("\n## ")[0].splitlines() if line.startswith("| ")]
     return [[part.strip() for part in row[1:-1]] for row in rows]
 
@@ -68,7 +68,7 @@ def test_a_group_may_keep_the_run_whose_gate_has_the_lowest_loss_of_its_own(tmp_
 
 def test_the_page_tells_of_both_criteria_where_gates_have_losses_of_their_own(tmp_path):
     names = [row[0] for row in shown(folder(tmp_path, of_gate=range(7)))[1:]]
-    assert names == ["1 run, as it comes", "2 runs, by validation ELBO", "2 runs, by gate's training loss"]
+    assert names == ["1 run, no selection", "2 runs, by validation ELBO", "2 runs, by gate's training loss"]
 
 
 def test_gates_judge_only_where_each_of_the_runs_kept_its_gates_loss(tmp_path):
@@ -87,7 +87,7 @@ def test_a_failed_run_is_never_kept_and_a_group_of_them_keeps_none(tmp_path):
 
 def test_the_page_tells_of_groups_of_one_and_two_of_seven_seeds(tmp_path):
     heads, *told = shown(folder(tmp_path))
-    assert [row[:2] for row in told] == [["1 run, as it comes", "7"], ["2 runs, by validation ELBO", "3"]]
+    assert [row[:2] for row in told] == [["1 run, no selection", "7"], ["2 runs, by validation ELBO", "3"]]
     column = heads.index("NMI")
     assert told[0][column].startswith("0.514 ± 0.313")
     assert told[1][column].startswith("0.633 ± 0.379")
