@@ -1,4 +1,4 @@
-"""What a person may type after `python -m moevae`."""
+"""The options of each command of the core."""
 
 from __future__ import annotations
 
@@ -10,77 +10,8 @@ from typing import Annotated, Any, Literal, cast
 from tyro.conf import Positional, UseAppendAction, arg
 
 from moevae.cli import parser
-from moevae.cli.parser import Command
+from moevae.cli.commands import CORE
 from moevae.config.presets import PRESETS
-
-TRAIN = """Train a mixture of VAEs without labels, measure it, and keep it.
-
-What to expect:
-- Several seeds train side by side, as one population; each gives the
-  numbers that it would give alone.
-- DIR/FINGERPRINT.safetensors keeps each run: its weights and all of its
-  settings. A run that is there is measured and not trained again.
-- Labels, where the data set has them, are used for scoring only.
-- A run whose loss stops being a number is told, and not kept.
-- Exit code: 0 done, 1 a run failed, 2 a mistake in what was asked,
-  130 interrupted: the same command goes on where long training stopped.
-
-Examples:
-  python -m moevae train
-  python -m moevae train --data mnist --seeds 3
-  python -m moevae train --data npz:mine.npz    (an array named images,
-      [N, H, W], uint8 or float in [0, 1]; labels are not needed)
-  python -m moevae train --set objective=elbo --set train.epochs=5"""
-
-EVALUATE = """Measure trained runs: bounds, what the gate does, agreement with labels.
-
-What to expect:
-- The same checkpoint gives the same numbers each time.
-- Labels, where the data set has them, are used for scoring only.
-
-Examples:
-  python -m moevae evaluate runs/*.safetensors
-  python -m moevae evaluate RUN.safetensors --set evaluation.num_samples=50
-  python -m moevae evaluate RUN.safetensors --memory 512MiB"""
-
-SAMPLE = """Draw images from the experts of a trained run, into a PNG file.
-
-What to expect:
-- Mean images, drawn from an expert's prior; neither labels nor data are
-  needed. The same seed draws the same images. Where pixels depend on
-  pixels: how likely each was, given those drawn before it.
-- A column an expert, or the one expert asked for in rows and columns.
-
-Examples:
-  python -m moevae sample RUN.safetensors
-  python -m moevae sample RUN.safetensors --expert 3 --count 64"""
-
-EXPLORE = """Draw what the experts of a trained run know, into a folder of PNG files.
-
-What to expect:
-- neighbors.png: samples of each expert, as `sample` draws them, and below
-  each the nearest training image (Euclidean, gray pixels): what was learned
-  by heart shows.
-- interpolations.png: from one test image to another, inside the expert that
-  the gate gives both.
-- traversals-expert-K.png: expert K along each of its latents from -3 to 3,
-  those that tell most (KL to the prior, nats an image) first.
-- The images are needed, labels are not. The same seed gives the same files.
-
-Examples:
-  python -m moevae explore RUN.safetensors
-  python -m moevae explore RUN.safetensors --expert 3 --seed 1"""
-
-INFO = """Tell what is installed, or what a checkpoint holds.
-
-What to expect:
-- Without a checkpoint: versions, devices, presets, and which data sets
-  are there.
-- With one: its settings, fingerprint and sizes.
-
-Examples:
-  python -m moevae info
-  python -m moevae info RUN.safetensors"""
 
 
 def _optional(metavar: str, hint: str, words: str | None = None) -> Any:
@@ -125,10 +56,6 @@ class Train:
     """Print the settings and fingerprints, and stop."""
     json: Flag = False
     """Print one JSON document on standard output, for other programs."""
-
-
-OF_EVALUATION = ("data.", "evaluation.")
-"""How settings begin that can change once a run is trained."""
 
 
 @dataclass(frozen=True)
@@ -201,21 +128,8 @@ class Info:
     """Print one JSON document on standard output, for other programs."""
 
 
-COMMANDS = (
-    Command("train", Train, TRAIN),
-    Command("evaluate", Evaluate, EVALUATE, OF_EVALUATION),
-    Command("sample", Sample, SAMPLE),
-    Command("explore", Explore, EXPLORE),
-    Command("info", Info, INFO),
-)
-
-
-def parse(arguments: Sequence[str] | None = None) -> Train | Evaluate | Sample | Explore | Info:
-    """Return what was typed; `--help` prints and exits, a mistake is told in one line, with exit code 2."""
-    typed = parser.parse(
-        COMMANDS,
-        arguments,
-        prog="python -m moevae",
-        description="Unsupervised mixtures of variational autoencoders: train, measure, draw.",
-    )
-    return cast(Train | Evaluate | Sample | Explore | Info, typed)
+def parse(
+    arguments: Sequence[str] | None = None, prog: str = "moevae"
+) -> Train | Evaluate | Sample | Explore | Info:
+    """Return what was typed; `--help` prints and exits, a mistake is one line, with exit code 2."""
+    return cast(Train | Evaluate | Sample | Explore | Info, parser.parse(CORE.commands, arguments, prog=prog))

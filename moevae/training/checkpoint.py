@@ -93,7 +93,7 @@ def load(path: Path) -> Trained:
             written, or weights of another type or shape, or not finite.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint; `python -m moevae train` writes one")
+        raise CheckpointError(f"{path}: no such checkpoint; `moevae train` writes one")
     with ExitStack() as stack:
         with content.parsing(f"{path}: not a whole safetensors file", CheckpointError):
             size, free = path.stat().st_size, content.available_memory()

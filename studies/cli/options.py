@@ -1,4 +1,4 @@
-"""What a person may type after `python -m studies`; a mistake in it is told in one line, with exit code 2."""
+"""The options of each command of the studies."""
 
 from __future__ import annotations
 
@@ -10,113 +10,12 @@ from typing import Annotated, Any, Literal, cast
 from tyro.conf import Positional, UseAppendAction, arg
 
 from moevae.cli import parser
-from moevae.cli.parser import Command
 from moevae.config import parsing
 from moevae.config.schema import DataConfig
 from moevae.errors import ConfigError
+from studies.cli.commands import STUDIES
 from studies.execution.config import ExecutionConfig
 from studies.records.origins import Origins, code, own_files
-
-ABLATE = """Run a study: every cell of its profile with every seed, each exactly once.
-
-What to expect:
-- A run that has a record is not trained again: the same command
-  resumes a study that was stopped, and trains seeds that are missing.
-- results/STUDY/report.md tells at the end what came of it.
-- --set makes another study, named PROFILE-HASH or by --name, so that
-  its records never mix with the profile's.
-- A run that fails, whatever it raises, is recorded with the reason, and
-  the others go on; --retry-failed trains it again. Ten failures of one
-  kind in a row stop the study.
-- Ctrl-C ends it and keeps finished runs; a second Ctrl-C does so at once.
-- MOEVAE_STORAGE names the storage where --storage does not: a password
-  in the environment is not seen in the list of processes.
-- --baselines adds rows to the report's tables: kmeans, pca-gmm,
-  vae-kmeans, vae-gmm, random-gate, oracle-experts (trained on the
-  labels), and with moevae[peers] clustpy-vade and clustpy-dec.
-- Exit code: 0 done, 1 every run failed, 2 a mistake in what was asked,
-  130 or 143 interrupted.
-
-Examples:
-  python -m studies ablate --profile mnist-quick --seeds 5
-  python -m studies ablate --set model.num_experts=20 --dry-run
-  python -m studies ablate --baselines kmeans,pca-gmm"""
-
-LIST = "List the profiles that can be run, and the studies that were."
-
-REPORT = """Make the report of a study from its records: page, tables, figures.
-
-What to expect:
-- Only files that a report wrote are replaced or removed; a file that was
-  changed since is kept, and the report refused (--overwrite replaces it).
-- A page is not replaced by one of fewer complete runs, unless --fewer-runs
-  allows it.
-- An index of the studies, README.md beside them, is kept up to date; it is
-  written first with --index. Studies that git ignores are not in it.
-
-Examples:
-  python -m studies report quick
-  python -m studies report --html"""
-
-SEARCH = """Search a space for good settings with Optuna, trial by trial.
-
-What to expect:
-- Spaces: gate, training, sizes, all. --set fixes a setting, and takes it
-  out of the space. --dry-run shows the ranges.
-- Trials are judged on validation images: without labels by default, by
-  the mixture ELBO. nmi, ari and acc see labels: such a search is marked
-  "oracle" wherever it shows.
-- A trial that falls behind is stopped, and leaves no record; --pruner
-  none lets all of them end.
-- Several objectives, such as mixture_elbo,throughput, give a Pareto
-  front; nothing is stopped early then.
-- The same command goes on where a search stopped; --trials counts all.
-- Exit code: 0 done, 1 no trial is complete, 2 a mistake in what was
-  asked, 130 or 143 interrupted.
-
-Examples:
-  python -m studies search --trials 40
-  python -m studies search --space all --timeout 30m --workers auto
-  python -m studies search --write-profile best.toml
-  python -m studies ablate --profile best.toml --seeds 20"""
-
-VERIFY = """Check a study's records against digests, fingerprints, plan and storage.
-
-What to expect:
-- Nothing is written. Each file that cannot be trusted, and is therefore
-  not counted, is named.
-- Exit code: 0 all agree, 1 something does not, 2 there is no such study.
-- --again trains runs anew. On the machine that made the records, and with
-  the same torch, each comes out bit for bit. Another machine rounds
-  otherwise, and training makes much of that: there a run has to lie where
-  one more seed would, and how far it moved is told.
-
-Examples:
-  python -m studies verify quick
-  python -m studies verify reference --again 5
-  python -m studies verify results/quick --json"""
-
-REBUILD = """Make a study's Optuna storage anew from its records.
-
-What to expect:
-- The records are the truth: nothing is lost with a storage that is gone
-  or broken, but for trials that a search pruned, which left no record.
-
-Examples:
-  python -m studies rebuild-storage quick
-  python -m studies rebuild-storage quick --storage journal:///PATH"""
-
-DASHBOARD = """Open a study in optuna-dashboard, in the browser of this machine.
-
-What to expect:
-- The page is at 127.0.0.1 alone: it has no password, and can delete.
-- A study whose storage is not there, such as one that was cloned, is
-  made anew from its records.
-- Ctrl-C ends it.
-
-Examples:
-  python -m studies dashboard quick
-  python -m studies dashboard quick --port 9000"""
 
 Folder = Annotated[Path, arg(metavar="DIR")]
 Flag = Annotated[bool, arg(help_behavior_hint="")]
@@ -305,29 +204,12 @@ class RebuildStorage:
     """Optuna's storage, if it is elsewhere."""
 
 
-COMMANDS = (
-    Command("ablate", Ablate, ABLATE),
-    Command("search", Search, SEARCH),
-    Command("dashboard", Dashboard, DASHBOARD),
-    Command("list", List, LIST),
-    Command("report", Report, REPORT),
-    Command("verify", Verify, VERIFY),
-    Command("rebuild-storage", RebuildStorage, REBUILD),
-)
-
-
 Options = Ablate | Search | Dashboard | List | Report | Verify | RebuildStorage
 
 
-def parse(arguments: Sequence[str] | None = None) -> Options:
-    """Return what was typed; `--help` prints and exits, a mistake is told in one line, with exit code 2."""
-    typed = parser.parse(
-        COMMANDS,
-        arguments,
-        prog="python -m studies",
-        description="Ablation studies of mixtures of VAEs: run them, list them, report on them.",
-    )
-    return cast(Options, typed)
+def parse(arguments: Sequence[str] | None = None, prog: str = "python -m studies") -> Options:
+    """Return what was typed; `--help` prints and exits, a mistake is one line, with exit code 2."""
+    return cast(Options, parser.parse(STUDIES.commands, arguments, prog=prog))
 
 
 def of_options(options: Ablate | Search, folder: Path, sets: Iterable[DataConfig]) -> ExecutionConfig:

@@ -179,7 +179,7 @@ def _hint(error: BaseException) -> str:
     )
     if broken or isinstance(error, RuntimeError | ValueError | KeyError):
         return (
-            "; python -m studies rebuild-storage STUDY makes a study's own storage from its records "
+            "; moevae rebuild-storage STUDY makes a study's own storage from its records "
             "(with --storage URL, another one)"
         )
     return ""

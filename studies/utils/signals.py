@@ -48,11 +48,6 @@ def terminable() -> Iterator[None]:
             signal.signal(signum, handler)
 
 
-def end_at_once() -> None:
-    """Let an interrupt end the process without a traceback from here on: its work is over."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @contextmanager
 def defer_signals() -> Iterator[None]:
     """Let signals wait until the end of this block, or until something in it is `heeding` them."""

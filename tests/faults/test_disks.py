@@ -55,7 +55,7 @@ def run(monkeypatch, capsys):
         monkeypatch.setattr(
             ablate, "train", lambda configs, /, *, on_epoch, site: study.toy(configs, on_epoch=None)
         )
-        monkeypatch.setattr("studies.execution.config.code", lambda: None)  # toys are of no code
+        monkeypatch.setattr("studies.cli.options.code", lambda: None)  # toys are of no code
         monkeypatch.setattr(ablate, "check", lambda configs, site: None)
         monkeypatch.setattr(storage, "PATIENCE", 0.3)
         code = cli.main(
