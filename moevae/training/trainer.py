@@ -79,6 +79,7 @@ class FitResult:
 class Trainer:
     """A population on its way: advances by epochs. Of the images, only the training split is looked at."""
 
+    @devices.steady_cpu()
     def __init__(
         self,
         configs: Sequence[RunConfig],
@@ -91,7 +92,6 @@ class Trainer:
             _check_assignments(assignments, (len(configs), len(images.train)), configs[0].model.num_experts)
             assignments = assignments.to(device)
         memory.check(configs, images.size, len(images.train), devices.memory(device))
-        devices.prepare()
         self.assignments, self.images = assignments, images.train
         seeds = [config.seed for config in configs]
         self.configs, self.device = tuple(configs), device
@@ -117,6 +117,7 @@ class Trainer:
         """Whether all epochs are trained, or no run is left to train."""
         return self.epochs_done == self.epochs or all(self.failures)
 
+    @devices.steady_cpu()
     def epoch(self) -> EpochStats:
         """Train one epoch and tell how it went."""
         start = time.perf_counter()

@@ -95,7 +95,8 @@ def fit(
     """
     function = pkgutil.resolve_name(of_method(method).function)
     # NumPy and scikit-learn, loaded by now, have threads of their own, which change late digits.
-    with threadpool_limits(site.threads):
+    devices.keep_freed_memory()
+    with threadpool_limits(site.threads), devices.steady_cpu(site.threads):
         return _fit(function, method, config, site, on_epoch)
 
 
@@ -107,7 +108,6 @@ def _fit(
     on_epoch: Callable[[EpochReport], None] | None,
 ) -> Outcome:
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    devices.prepare(site.threads)
     images, labels = run.site_data(config.data, site)
     seen = labels if method.oracle else None
     device = devices.resolve(site.device)

@@ -53,15 +53,23 @@ def run_population(
 ) -> list[Outcome]:
     """Train runs of one shape together and return one outcome each, in order.
 
-    A run whose loss stops being a number comes back as failed; the others go on.
+    A run whose loss stops being a number comes back as failed; the others go on. The number of torch's
+    threads is restored at the end; that glibc keeps freed memory (`devices.keep_freed_memory`) stays.
 
     Raises:
         MoevaeError: bad data, a device that is not there, no configuration, or some of different shapes.
     """
     check_population(configs)
     site = site or ExecutionConfig()
+    devices.keep_freed_memory()
+    with devices.steady_cpu(site.threads):
+        return _run(configs, site, on_epoch)
+
+
+def _run(
+    configs: Sequence[RunConfig], site: ExecutionConfig, on_epoch: Callable[[EpochReport], None] | None
+) -> list[Outcome]:
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    devices.prepare(site.threads)
     images, labels = site_data(configs[0].data, site)
     diary = RunRecorder(configs, images, labels, on_epoch, site.memory)
     device = devices.resolve(site.device)
