@@ -24,8 +24,8 @@ _VARIABLES = {"OMP_WAIT_POLICY": "PASSIVE", "MKL_CBWR": "AUTO,STRICT"}
 
 if "torch" in sys.modules and (_unset := [name for name in _VARIABLES if name not in os.environ]):
     warnings.warn(
-        f"torch was imported before moevae, so {' and '.join(_unset)} cannot take effect: rounding may depend "
-        "on the number of runs that train together, and idle threads may slow down other work; "
+        f"torch was imported before moevae, so {' and '.join(_unset)} cannot take effect: rounding may "
+        "depend on the number of runs that train together, and idle threads may slow other work down; "
         "import moevae first",
         stacklevel=2,
     )
