@@ -14,48 +14,62 @@ from moevae.cli.commands import CORE
 from moevae.config.presets import PRESETS
 
 
-def _optional(metavar: str, hint: str, words: str | None = None) -> Any:
+def optional(metavar: str, hint: str, words: str | None = None) -> Any:
     """Say what is meant where nothing is given; `words` stand in place of the docstring."""
     return arg(metavar=metavar, help_behavior_hint=f"(default: {hint})", help=words)
 
 
 _PRESETS = f"Settings to start from: {', '.join(PRESETS)}."
 
-
+# What several commands take is stated here once, with its help.
 Flag = Annotated[bool, arg(help_behavior_hint="")]
+Json = Annotated[
+    bool,
+    arg(help_behavior_hint="", help="Print one JSON document on standard output, for other programs."),
+]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+TrainDevice = Annotated[Device, arg(help="Where to train; auto takes an accelerator if there is one.")]
 Settings = Annotated[tuple[str, ...], UseAppendAction, arg(metavar="KEY=VALUE")]
-Memory = Annotated[str | None, _optional("SIZE", "no limit")]
-Root = Annotated[Path | None, _optional("DIR", "MOEVAE_DATA, else the user's cache")]
+Memory = Annotated[
+    str | None,
+    optional(
+        "SIZE",
+        "no limit",
+        "Memory limit for one forward pass of evaluation, such as 2GiB, without the weights; "
+        "changes no number.",
+    ),
+]
+Root = Annotated[
+    Path | None, optional("DIR", "MOEVAE_DATA, else the user's cache", "Where the data sets are.")
+]
+Checkpoint = Positional[Annotated[Path, arg(metavar="CHECKPOINT", help="A file that `train` wrote.")]]
+OneExpert = Annotated[
+    int | None, optional("K", "all experts", "Draw this expert only; experts count from 0.")
+]
 
 
 @dataclass(frozen=True)
 class Train:
     """What the command `train` was given."""
 
-    data: Annotated[str | None, _optional("NAME", "the preset's")] = None
+    data: Annotated[str | None, optional("NAME", "the preset's")] = None
     """Images: digits, mnist, fashion-mnist, or npz:PATH for your own."""
-    preset: Annotated[str | None, _optional("NAME", "the one named like --data, else digits", _PRESETS)] = (
-        None
-    )
+    preset: Annotated[str | None, optional("NAME", "the one named like --data, else digits", _PRESETS)] = None
     set: Settings = ()
     """Change a setting, such as objective.balance_weight=5; --dry-run shows all there are."""
     seed: Annotated[int, arg(metavar="N")] = 0
     """Seed of the one run."""
-    seeds: Annotated[str | None, _optional("N|A,B,..", "one run")] = None
+    seeds: Annotated[str | None, optional("N|A,B,..", "one run")] = None
     """Several runs: how many (3 means seeds 0 to 2), or which seeds (0,3,7)."""
-    device: Device = "auto"
-    """Where to train; auto takes an accelerator if there is one."""
+    device: TrainDevice = "auto"
     data_root: Root = None
-    """Where the data sets are."""
     output: Annotated[Path, arg(metavar="DIR")] = Path("runs")
     """Where checkpoints are kept."""
     force: Flag = False
     """Train again what is there already."""
     dry_run: Flag = False
     """Print the settings and fingerprints, and stop."""
-    json: Flag = False
-    """Print one JSON document on standard output, for other programs."""
+    json: Json = False
 
 
 @dataclass(frozen=True)
@@ -73,28 +87,23 @@ class Evaluate:
     device: Device = "auto"
     """Where to compute."""
     memory: Memory = None
-    """What a look at images may take, such as 2GiB, weights apart: a matter of memory, not of numbers."""
     data_root: Root = None
-    """Where the data sets are."""
-    json: Flag = False
-    """Print one JSON document on standard output, for other programs."""
+    json: Json = False
 
 
 @dataclass(frozen=True)
 class Sample:
     """What the command `sample` was given."""
 
-    checkpoint: Positional[Annotated[Path, arg(metavar="CHECKPOINT")]]
-    """A file that `train` wrote."""
-    expert: Annotated[int | None, _optional("K", "all experts, a column each")] = None
-    """Draw this expert only; experts count from 0."""
+    checkpoint: Checkpoint
+    expert: OneExpert = None
     count: Annotated[int, arg(metavar="N")] = 16
     """How many images of each expert."""
-    seed: Annotated[int | None, _optional("N", "the run's")] = None
+    seed: Annotated[int | None, optional("N", "the run's")] = None
     """Seed of the drawing."""
-    scale: Annotated[int | None, _optional("N", "so that an image is about 56 wide")] = None
+    scale: Annotated[int | None, optional("N", "so that an image is about 56 wide")] = None
     """Pixels of the picture for one pixel of an image."""
-    output: Annotated[Path | None, _optional("PICTURE.png", "beside the checkpoint")] = None
+    output: Annotated[Path | None, optional("PICTURE.png", "beside the checkpoint")] = None
     """The picture; one that is there is replaced."""
 
 
@@ -102,17 +111,14 @@ class Sample:
 class Explore:
     """What the command `explore` was given."""
 
-    checkpoint: Positional[Annotated[Path, arg(metavar="CHECKPOINT")]]
-    """A file that `train` wrote."""
-    expert: Annotated[int | None, _optional("K", "all experts")] = None
-    """Draw this expert only; experts count from 0."""
+    checkpoint: Checkpoint
+    expert: OneExpert = None
     count: Annotated[int, arg(metavar="N")] = 10
     """How many samples of each expert."""
-    seed: Annotated[int | None, _optional("N", "the run's")] = None
+    seed: Annotated[int | None, optional("N", "the run's")] = None
     """Seed of the samples, and of the choice of test images."""
     data_root: Root = None
-    """Where the data sets are."""
-    output: Annotated[Path | None, _optional("FOLDER", "beside the checkpoint")] = None
+    output: Annotated[Path | None, optional("FOLDER", "beside the checkpoint")] = None
     """Folder of the pictures; those that are there are replaced."""
 
 
@@ -120,12 +126,10 @@ class Explore:
 class Info:
     """What the command `info` was given."""
 
-    checkpoint: Positional[Annotated[Path | None, _optional("[CHECKPOINT]", "this installation")]] = None
+    checkpoint: Positional[Annotated[Path | None, optional("[CHECKPOINT]", "this installation")]] = None
     """A file that `train` wrote."""
     data_root: Root = None
-    """Where the data sets are."""
-    json: Flag = False
-    """Print one JSON document on standard output, for other programs."""
+    json: Json = False
 
 
 def parse(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import Positional, arg
 
 from moevae.cli import parser
+from moevae.cli.options import Device, Flag, Json, Memory, Root, Settings, TrainDevice, optional
 from moevae.config import parsing
 from moevae.config.schema import DataConfig
 from moevae.errors import ConfigError
@@ -17,80 +18,79 @@ from studies.cli.commands import STUDIES
 from studies.execution.config import ExecutionConfig
 from studies.records.origins import Origins, code, own_files
 
-Folder = Annotated[Path, arg(metavar="DIR")]
-Flag = Annotated[bool, arg(help_behavior_hint="")]
-
-
-def _optional(metavar: str, hint: str) -> Any:
-    return arg(metavar=metavar, help_behavior_hint=f"(default: {hint})")
-
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Settings = Annotated[tuple[str, ...], UseAppendAction, arg(metavar="KEY=VALUE")]
-Baselines = Annotated[tuple[str, ...] | None, _optional("[A,B,..]", "none")]
-Root = Annotated[Path | None, _optional("DIR", "MOEVAE_DATA, else the user's cache")]
-Workers = Annotated[str | None, _optional("N|auto", "train in this process")]
-Chunk = Annotated[str, arg(metavar="auto|N")]
-Memory = Annotated[str | None, _optional("SIZE", "no limit")]
-Dask = Annotated[str | None, _optional("ADDRESS", "this machine")]
-Storage = Annotated[str | None, _optional("URL", "MOEVAE_STORAGE, else a SQLite file in the study's folder")]
+# What several commands take is stated here once, with its help.
+Results = Annotated[Path, arg(metavar="DIR", help="Where studies are kept, one folder each.")]
+Study = Positional[Annotated[str, arg(metavar="STUDY|DIR", help="Name of a study, or its folder.")]]
+Storage = Annotated[
+    str | None,
+    optional(
+        "URL",
+        "MOEVAE_STORAGE, else a SQLite file in the study's folder",
+        "Optuna's storage, such as journal:///PATH or postgresql+psycopg://HOST/DATABASE.",
+    ),
+]
 
 
 @dataclass(frozen=True)
-class Ablate:
-    """What the command `ablate` was given."""
+class Execution:
+    """Where and how runs are trained, and where their study is kept."""
 
-    profile: Annotated[str, arg(metavar="NAME")] = "quick"
-    """A profile that comes along (see `list`), or the path of your own TOML file."""
-    seeds: Annotated[str | None, _optional("N|A,B,..", "the profile's")] = None
-    """How many (5 means 0 to 4), or which (0,3,7)."""
-    set: Settings = ()
-    """Change a setting, such as train.epochs=5; a KEY that is an axis is narrowed to VALUE."""
-    name: Annotated[str | None, _optional("STUDY", "the profile's")] = None
-    """Name of the study and of its folder."""
-    baselines: Baselines = None
-    """Fit other methods to the same data with the same seeds: these, or all that apply."""
-    device: Device = "auto"
-    """Where to train; auto takes an accelerator if there is one."""
+    device: TrainDevice = "auto"
     data_root: Root = None
-    """Where the data sets are."""
-    results: Folder = Path("results")
-    """Where studies are kept, one folder each."""
-    workers: Workers = None
+    results: Results = Path("results")
+    workers: Annotated[str | None, optional("N|auto", "train in this process")] = None
     """Train in worker processes of one thread each; auto: one a core, or one a GPU."""
-    dask: Dask = None
+    dask: Annotated[str | None, optional("ADDRESS", "this machine")] = None
     """Train on the Dask cluster whose scheduler is there, such as tcp://HOST:8786."""
-    population_chunk: Chunk = "auto"
+    population_chunk: Annotated[str, arg(metavar="auto|N")] = "auto"
     """Runs of a cell trained side by side: a matter of speed and memory, not of numbers."""
     memory: Memory = None
-    """What a look of evaluation may take, such as 2GiB, weights apart: a matter of memory, not of numbers."""
     allow_mixed_code: Flag = False
     """Accept workers whose code or torch differs from the driver's; each record tells its own."""
     storage: Storage = None
-    """Optuna's storage, such as journal:///PATH or postgresql+psycopg://HOST/DATABASE."""
-    retry_failed: Flag = False
-    """Train again the runs that failed."""
     dry_run: Flag = False
-    """Print the cells and stop; writes nothing."""
-    json: Flag = False
-    """Print JSON on standard output, for other programs."""
+    """Print what would be run and stop; writes nothing."""
+    json: Json = False
 
 
 @dataclass(frozen=True)
-class Search:
-    """What the command `search` was given."""
+class StudyChoice:
+    """Which study `ablate` runs."""
+
+    profile: Annotated[str, arg(metavar="NAME")] = "quick"
+    """A profile that comes along (see `list`), or the path of your own TOML file."""
+    seeds: Annotated[str | None, optional("N|A,B,..", "the profile's")] = None
+    """How many (5 means 0 to 4), or which (0,3,7)."""
+    set: Settings = ()
+    """Change a setting, such as train.epochs=5; a KEY that is an axis is narrowed to VALUE."""
+    name: Annotated[str | None, optional("STUDY", "the profile's")] = None
+    """Name of the study and of its folder."""
+    baselines: Annotated[tuple[str, ...] | None, optional("[A,B,..]", "none")] = None
+    """Fit other methods to the same data with the same seeds: these, or all that apply."""
+    retry_failed: Flag = False
+    """Train again the runs that failed."""
+
+
+@dataclass(frozen=True)
+class Ablate(Execution, StudyChoice):  # fields of the last base come first
+    """What the command `ablate` was given."""
+
+
+@dataclass(frozen=True)
+class SearchChoice:
+    """Which space `search` searches, and how."""
 
     space: Annotated[str, arg(metavar="NAME")] = "gate"
     """Which settings to search: gate, training, sizes, or all."""
     preset: Annotated[str, arg(metavar="NAME")] = "digits"
-    """Settings to start from, such as digits or mnist (`python -m moevae info` lists them)."""
-    profile: Annotated[str | None, _optional("NAME", "the preset")] = None
+    """Settings to start from, such as digits or mnist (`moevae info` lists them)."""
+    profile: Annotated[str | None, optional("NAME", "the preset")] = None
     """Start from the baseline of this profile instead."""
     objective: Annotated[str, arg(metavar="A[,B..]")] = "mixture_elbo"
     """Of mixture_elbo, marginal_elbo, gate_information, effective_experts, throughput, nmi, ari, acc."""
     trials: Annotated[int, arg(metavar="N")] = 40
     """Trials in all, those of earlier starts included."""
-    timeout: Annotated[str | None, _optional("TIME", "none")] = None
+    timeout: Annotated[str | None, optional("TIME", "none")] = None
     """Begin no trial after this long, such as 90s, 30m or 2h."""
     seeds: Annotated[str, arg(metavar="N|A,B,..")] = "2"
     """Of every trial: how many (2 means 0 and 1), or which."""
@@ -100,68 +100,46 @@ class Search:
     """Which trials are stopped early."""
     set: Settings = ()
     """Change a setting, such as train.epochs=5; a KEY of the space is fixed at VALUE."""
-    name: Annotated[str | None, _optional("STUDY", "made of the above")] = None
+    name: Annotated[str | None, optional("STUDY", "made of the above")] = None
     """Name of the study and of its folder."""
-    write_profile: Annotated[Path | None, _optional("PATH.toml", "none")] = None
+    write_profile: Annotated[Path | None, optional("PATH.toml", "none")] = None
     """Write the best trial as a profile for `ablate`; a file that is there is replaced."""
-    trial: Annotated[int | None, _optional("NUMBER", "the best")] = None
+    trial: Annotated[int | None, optional("NUMBER", "the best")] = None
     """Write this trial instead."""
-    device: Device = "auto"
-    """Where to train; auto takes an accelerator if there is one."""
-    data_root: Root = None
-    """Where the data sets are."""
-    results: Folder = Path("results")
-    """Where studies are kept, one folder each."""
-    workers: Workers = None
-    """Train in worker processes of one thread each; auto: one a core, or one a GPU."""
-    dask: Dask = None
-    """Train on the Dask cluster whose scheduler is there, such as tcp://HOST:8786."""
-    population_chunk: Chunk = "auto"
-    """Runs of a cell trained side by side: a matter of speed and memory, not of numbers."""
-    memory: Memory = None
-    """What a look of evaluation may take, such as 2GiB, weights apart: a matter of memory, not of numbers."""
-    allow_mixed_code: Flag = False
-    """Accept workers whose code or torch differs from the driver's; each record tells its own."""
-    storage: Storage = None
-    """Optuna's storage, such as journal:///PATH or postgresql+psycopg://HOST/DATABASE."""
-    dry_run: Flag = False
-    """Print the space and stop; writes nothing."""
-    json: Flag = False
-    """Print JSON on standard output, for other programs."""
+
+
+@dataclass(frozen=True)
+class Search(Execution, SearchChoice):
+    """What the command `search` was given."""
 
 
 @dataclass(frozen=True)
 class Dashboard:
     """What the command `dashboard` was given."""
 
-    study: Positional[Annotated[str | None, _optional("[STUDY]", "the only one there is")]] = None
+    study: Positional[Annotated[str | None, optional("[STUDY]", "the only one there is")]] = None
     """Name of a study, or its folder."""
     port: Annotated[int, arg(metavar="N")] = 8080
     """Port of the page; 0 takes a free one."""
-    results: Folder = Path("results")
-    """Where studies are kept, one folder each."""
+    results: Results = Path("results")
     storage: Storage = None
-    """Optuna's storage, if the study was run with another."""
 
 
 @dataclass(frozen=True)
 class List:
     """What the command `list` was given."""
 
-    results: Folder = Path("results")
-    """Where studies are kept, one folder each."""
-    json: Flag = False
-    """Print JSON, for other programs."""
+    results: Results = Path("results")
+    json: Json = False
 
 
 @dataclass(frozen=True)
 class Report:
     """What the command `report` was given."""
 
-    study: Positional[Annotated[str | None, _optional("[STUDY|DIR]", "all studies")]] = None
+    study: Positional[Annotated[str | None, optional("[STUDY|DIR]", "all studies")]] = None
     """Name of a study, or its folder."""
-    results: Folder = Path("results")
-    """Where studies are kept, one folder each."""
+    results: Results = Path("results")
     html: Flag = False
     """Also write the page as one self-contained HTML file."""
     index: Flag = False
@@ -176,32 +154,24 @@ class Report:
 class Verify:
     """What the command `verify` was given."""
 
-    study: Positional[Annotated[str, arg(metavar="STUDY|DIR")]]
-    """Name of a study, or its folder."""
-    results: Folder = Path("results")
-    """Where studies are kept, one folder each."""
+    study: Study
+    results: Results = Path("results")
     storage: Storage = None
-    """Optuna's storage, if it is elsewhere."""
     again: Annotated[int, arg(metavar="N")] = 0
     """Train N complete runs again, chosen by lot, and compare them with their records."""
     device: Device = "auto"
     """Where they train; auto takes what the record names."""
     data_root: Root = None
-    """Folder of MNIST and Fashion-MNIST."""
-    json: Flag = False
-    """Print JSON, for other programs."""
+    json: Json = False
 
 
 @dataclass(frozen=True)
 class RebuildStorage:
     """What the command `rebuild-storage` was given."""
 
-    study: Positional[Annotated[str, arg(metavar="STUDY|DIR")]]
-    """Name of a study, or its folder."""
-    results: Folder = Path("results")
-    """Where studies are kept, one folder each."""
+    study: Study
+    results: Results = Path("results")
     storage: Storage = None
-    """Optuna's storage, if it is elsewhere."""
 
 
 Options = Ablate | Search | Dashboard | List | Report | Verify | RebuildStorage
@@ -212,7 +182,7 @@ def parse(arguments: Sequence[str] | None = None, prog: str = "python -m studies
     return cast(Options, parser.parse(STUDIES.commands, arguments, prog=prog))
 
 
-def of_options(options: Ablate | Search, folder: Path, sets: Iterable[DataConfig]) -> ExecutionConfig:
+def of_options(options: Execution, folder: Path, sets: Iterable[DataConfig]) -> ExecutionConfig:
     """Return where runs of the study in that folder take place, as was typed.
 
     Populations in training are kept, but not on a cluster's own disks.

@@ -1,5 +1,6 @@
 """One command for people: every command of every installed group, found without loading what it runs."""
 
+import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -160,3 +161,23 @@ def test_the_core_names_no_study():
     for path in Path(groups.__file__).parent.glob("*.py"):
         assert "import studies" not in path.read_text()
         assert "from studies" not in path.read_text()
+
+
+def described(page: str) -> dict[str, str]:
+    """What a command's help says of each option."""
+    lines = "\n".join(line.strip("│ ") for line in page.splitlines())
+    blocks = re.findall(r"^(--[\w-]+)(?: \S+)?\s+(.*?)(?=^--|^\W*$|\Z)", lines, re.M | re.S)
+    return {option: " ".join(text.split()) for option, text in blocks}
+
+
+def test_an_option_of_several_commands_reads_alike_in_each(capsys):
+    texts = {}
+    for name in OWN + THEIRS:
+        with pytest.raises(SystemExit):
+            core.main([name, "--help"])
+        for option, text in described(capsys.readouterr().out).items():
+            texts.setdefault(option, []).append(text)
+    shared = {option: read for option, read in texts.items() if len(read) > 1}
+    assert {"--data-root", "--json", "--memory", "--results", "--storage", "--workers"} <= shared.keys()
+    own = {"--count", "--device", "--name", "--output", "--profile", "--preset", "--seed", "--seeds", "--set"}
+    assert {option for option, read in shared.items() if len(set(read)) > 1} <= own | {"--dry-run"}

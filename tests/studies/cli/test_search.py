@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from typing import get_type_hints
 
 import pytest
 
@@ -162,9 +163,9 @@ def test_help_names_all_there_is_to_choose(capsys):
     told = " ".join(capsys.readouterr().out.split())
     for name in (*spaces.SPACES, *objectives.OBJECTIVES, *SAMPLERS, *PRUNERS):
         assert name in told
-    types = options.Search.__annotations__
-    assert eval(types["sampler"], vars(options)).__args__ == tuple(SAMPLERS)
-    assert eval(types["pruner"], vars(options)).__args__ == tuple(PRUNERS)
+    types = get_type_hints(options.Search)
+    assert types["sampler"].__args__ == tuple(SAMPLERS)
+    assert types["pruner"].__args__ == tuple(PRUNERS)
 
 
 @pytest.mark.slow
