@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+
+import moevae  # noqa: F401 - before torch, whose libraries read the variables that it sets
+
+# isort: split
 import torch
 from naive_process import Rivals
 from sizes import PLANS, Plan
 from timer import Stopwatch
 
-import moevae  # noqa: F401 - before torch, whose libraries read the variables that it sets
 from moevae.utils import devices, provenance
 
 

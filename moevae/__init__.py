@@ -7,16 +7,30 @@
 >>> evaluation, = moevae.evaluate(fit.model, fit.configs, images)
 >>> -100 < evaluation.metrics["mixture_elbo"] < 0
 True
+
+Importing this package sets OMP_WAIT_POLICY and MKL_CBWR in the environment of the process, where they are not
+set already: torch's libraries read them when they are loaded, so import moevae before torch.
 """
 
 import importlib
 import os
+import sys
+import warnings
 from typing import Any
 
 # Both are read when torch loads its libraries: threads that spin beside other work cost a hundredfold,
 # and without the second one MKL chooses kernels, and with them rounding, by the number of runs.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+_VARIABLES = {"OMP_WAIT_POLICY": "PASSIVE", "MKL_CBWR": "AUTO,STRICT"}
+
+if "torch" in sys.modules and (_unset := [name for name in _VARIABLES if name not in os.environ]):
+    warnings.warn(
+        f"torch was imported before moevae, so {' and '.join(_unset)} cannot take effect: rounding may "
+        "depend on the number of runs that train together, and idle threads may slow other work down; "
+        "import moevae first",
+        stacklevel=2,
+    )
+for _name, _value in _VARIABLES.items():
+    os.environ.setdefault(_name, _value)
 
 __version__ = "0.1.0"
 

@@ -13,7 +13,8 @@ from statistics import fmean
 import torch
 
 from moevae.cli import results_table
-from moevae.cli.options import OF_EVALUATION, Evaluate
+from moevae.cli.commands import OF_EVALUATION
+from moevae.cli.options import Evaluate
 from moevae.config import parsing
 from moevae.config.overrides import fingerprint
 from moevae.config.schema import DataConfig
@@ -30,7 +31,7 @@ from moevae.utils.identity import differences
 def evaluate(options: Evaluate) -> int:
     """Measure each checkpoint and print its metrics."""
     if not options.checkpoints:
-        raise ConfigError("no CHECKPOINT: name a file that `python -m moevae train` wrote")
+        raise ConfigError("no CHECKPOINT: name a file that `moevae train` wrote")
     changes = parsing.parse_settings(options.set)
     for key in changes:
         if not key.startswith(OF_EVALUATION):

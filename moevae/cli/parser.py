@@ -1,53 +1,30 @@
-"""How the command lines read what was typed, and what they do about a mistake: one line, and an exit code."""
+"""How a command line reads what was typed; a mistake is one line and exit code 2."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import io
 import operator
-import os
 import re
 import sys
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, subcommand
 
+from moevae.cli.groups import Command
 from moevae.config.overrides import keys
-from moevae.errors import ConfigError, MoevaeError
+from moevae.errors import ConfigError
 from moevae.utils.io import at_home
-from moevae.utils.redaction import learn, redacting
+from moevae.utils.redaction import learn
 from moevae.utils.suggest import closest_name, is_text
 
-MENDABLE = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG),
-    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EBADF, errno.EIO),
-}
-"""What a person can mend: a full disk, a folder that may not be written to, a name that is too long."""
 
-
-@dataclass(frozen=True)
-class Command:
-    """One command of a command line: what it may be given, and what its `--help` says first."""
-
-    name: str
-    options: type
-    """A dataclass."""
-    help: str
-    """Its first line stands alone where all commands are listed."""
-    settings: tuple[str, ...] = ("",)
-    """How settings begin that `--set` may change, where there is a `--set`."""
-
-
-def parse(
-    commands: Sequence[Command], arguments: Sequence[str] | None, *, prog: str, description: str
-) -> Any:
+def parse(commands: Sequence[Command], arguments: Sequence[str] | None, *, prog: str) -> Any:
     """Return what was typed, as an instance of one command's options.
 
     `--help` prints and exits; a mistake is told in one line, with exit code 2.
@@ -64,7 +41,6 @@ def parse(
                 _union(commands, chosen=typed[0] if typed else ""),
                 args=typed,
                 prog=prog,
-                description=description,
                 config=(FlagCreatePairsOff, OmitArgPrefixes),
             )
         return _with_paths(options)
@@ -100,56 +76,6 @@ def _path(name: str, path: Path) -> Path:
     return at_home(path)
 
 
-def exit_code(work: Callable[[], int]) -> int:
-    """Do the work and return its exit code: 2 for a mistake, 130 for an interrupt, 141 for a reader gone.
-
-    No password reaches standard output or standard error.
-    """
-    _open_streams()
-    with redacting():
-        return _exit_code(work)
-
-
-def _exit_code(work: Callable[[], int]) -> int:
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    try:
-        code = work()
-        sys.stdout.flush()
-        return code
-    except MoevaeError as error:
-        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as interrupt:
-        print(f"interrupted{f': {interrupt}' if interrupt.args else ''}", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        _close_output()
-        return 141
-    except OSError as error:
-        if error.errno not in MENDABLE:
-            raise
-        if error.filename is None:
-            _close_output()
-        print(f"error: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
-        return 2
-
-
-def _open_streams() -> None:
-    """Let any text be printed: what a stream cannot encode is escaped, and a closed one leads nowhere."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _close_output() -> None:
-    """Send the rest of standard output nowhere: Python flushes it at its end, and would tell of it again."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def one_line(box: str, chosen: Command | None, prog: str) -> str:
     """Return the message of a box that tyro drew about a command, and what would be right."""
     text = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
@@ -176,7 +102,7 @@ def one_line(box: str, chosen: Command | None, prog: str) -> str:
 
 def _as_setting(word: str, values: Sequence[str], command: Command) -> str | None:
     """Return how to give what is no option but a setting's last word, where the command takes settings."""
-    if not any(field.name == "set" for field in fields(command.options)):
+    if not any(field.name == "set" for field in fields(command.load())):
         return None
     name = word.strip("-").replace("-", "_")
     found = [
@@ -191,5 +117,5 @@ def _union(commands: Sequence[Command], chosen: str) -> Any:
     """Return the type that tyro reads: all of the chosen command's help, and one line of the others'."""
     texts = [each.help if each.name == chosen else each.help.splitlines()[0] for each in commands]
     pairs = zip(commands, texts, strict=True)
-    kinds = [Annotated[each.options, subcommand(each.name, description=text)] for each, text in pairs]
+    kinds = [Annotated[each.load(), subcommand(each.name, description=text)] for each, text in pairs]
     return functools.reduce(operator.or_, kinds)

@@ -26,6 +26,7 @@ from moevae.objectives.bounds import hard_elbo, log_joint, mixture_elbo
 from moevae.objectives.load_balancing import kl_to_prior, log_importance, log_priors
 from moevae.objectives.objective import gate_information
 from moevae.training.schedules import temperatures
+from moevae.utils import devices
 from moevae.utils.rng import RunGenerators
 
 Split = Literal["train", "validation", "test"]
@@ -62,6 +63,7 @@ class Evaluation:
 
 
 @torch.no_grad()
+@devices.steady_cpu()
 def evaluate(
     model: Mixture,
     configs: Sequence[RunConfig],

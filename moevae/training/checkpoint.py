@@ -99,7 +99,7 @@ def load(path: Path) -> Trained:
             weights have another data type or shape or are not finite.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: checkpoint not found; `python -m moevae train` writes one")
+        raise CheckpointError(f"{path}: checkpoint not found; `moevae train` writes one")
     with ExitStack() as stack:
         with content.parsing(f"{path}: not a complete safetensors file", CheckpointError):
             size, free = path.stat().st_size, content.available_memory()

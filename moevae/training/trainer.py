@@ -53,6 +53,7 @@ class Trainer:
         ValueError: the assignments have another shape or invalid values.
     """
 
+    @devices.steady_cpu()
     def __init__(
         self,
         configs: Sequence[RunConfig],
@@ -65,7 +66,6 @@ class Trainer:
             _check_assignments(assignments, (len(configs), len(images.train)), configs[0].model.num_experts)
             assignments = assignments.to(device)
         memory.check(configs, images.size, len(images.train), devices.memory(device))
-        devices.prepare()
         self.assignments, self.images = assignments, images.train
         seeds = [config.seed for config in configs]
         self.configs, self.device = tuple(configs), device
@@ -91,6 +91,7 @@ class Trainer:
         """Whether all epochs are done, or all runs have failed."""
         return self.epochs_done == self.epochs or all(self.failures)
 
+    @devices.steady_cpu()
     def epoch(self) -> EpochStats:
         """Train one epoch, prune experts if that is scheduled, and return the statistics."""
         start = time.perf_counter()

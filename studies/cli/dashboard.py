@@ -63,10 +63,8 @@ def choose(results: Path) -> Path:
     """
     there = listing.studies(results)
     if not there:
-        raise RecordError(f"{results}: no studies here; run one with: python -m studies ablate")
+        raise RecordError(f"{results}: no studies here; run one with: moevae ablate")
     if len(there) > 1:
         names = ", ".join(line.name for line in there)
-        raise RecordError(
-            f"{results}: several studies; open one with: python -m studies dashboard NAME ({names})"
-        )
+        raise RecordError(f"{results}: several studies; open one with: moevae dashboard NAME ({names})")
     return Path(there[0].folder)

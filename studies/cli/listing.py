@@ -110,7 +110,7 @@ def list_all(options: List) -> int:
         }
         print(json.dumps(tree, indent=1))
         return 0
-    print("Profiles (run one with: python -m studies ablate --profile NAME)")
+    print("Profiles (run one with: moevae ablate --profile NAME)")
     for profile in profiles:
         time = f"; expect {profile.expected}" if profile.expected else ""
         print(_line(f"{profile.name}: {profile.title}", 2))

@@ -16,7 +16,7 @@ def report(options: Report) -> int:
     if options.study is None:
         folders = [Path(line.folder) for line in listing.studies(options.results)]
         if not folders:
-            raise RecordError(f"{options.results}: no studies here; run one with: python -m studies ablate")
+            raise RecordError(f"{options.results}: no studies here; run one with: moevae ablate")
     else:
         folders = [folder_of(options.study, options.results)]
     broken = []

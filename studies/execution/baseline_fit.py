@@ -104,8 +104,9 @@ def fit(
         MoevaeError: the data are invalid, or the device is not available.
     """
     function = pkgutil.resolve_name(of_method(method).function)
+    devices.keep_freed_memory()
     # NumPy and scikit-learn use thread pools of their own; their size changes the last digits.
-    with threadpool_limits(site.threads):
+    with threadpool_limits(site.threads), devices.steady_cpu(site.threads):
         return _fit(function, method, config, site, on_epoch)
 
 
@@ -117,7 +118,6 @@ def _fit(
     on_epoch: Callable[[EpochReport], None] | None,
 ) -> Outcome:
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    devices.prepare(site.threads)
     images, labels = run.site_data(config.data, site)
     seen = labels if method.oracle else None
     device = devices.resolve(site.device)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moevae.cli.parser import MENDABLE
+from moevae.cli.process import MENDABLE
 from moevae.errors import ConfigError, MoevaeError
 from studies.execution.executors.base import OnEpoch
 

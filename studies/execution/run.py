@@ -53,7 +53,9 @@ def run_population(
 ) -> list[Outcome]:
     """Train runs of one shape together and return one outcome per run, in order.
 
-    A run whose loss becomes NaN or infinite is returned as failed; the other runs continue.
+    A run whose loss becomes NaN or infinite is returned as failed; the other runs continue. The number of
+    torch's threads is restored at the end; glibc keeps freed memory from then on, see
+    `devices.keep_freed_memory`.
 
     Args:
         configs: one configuration per run.
@@ -66,8 +68,15 @@ def run_population(
     """
     check_population(configs)
     site = site or ExecutionConfig()
+    devices.keep_freed_memory()
+    with devices.steady_cpu(site.threads):
+        return _run(configs, site, on_epoch)
+
+
+def _run(
+    configs: Sequence[RunConfig], site: ExecutionConfig, on_epoch: Callable[[EpochReport], None] | None
+) -> list[Outcome]:
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    devices.prepare(site.threads)
     images, labels = site_data(configs[0].data, site)
     diary = RunRecorder(configs, images, labels, on_epoch, site.memory)
     device = devices.resolve(site.device)

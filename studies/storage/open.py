@@ -182,7 +182,7 @@ def _hint(error: BaseException) -> str:
     )
     if broken or isinstance(error, RuntimeError | ValueError | KeyError):
         return (
-            "; `python -m studies rebuild-storage STUDY` rebuilds the storage from the records of a study "
+            "; `moevae rebuild-storage STUDY` rebuilds the storage from the records of a study "
             "(with --storage URL, the storage at that URL)"
         )
     return ""

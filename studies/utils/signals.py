@@ -48,11 +48,6 @@ def terminable() -> Iterator[None]:
             signal.signal(signum, handler)
 
 
-def end_at_once() -> None:
-    """From now on, let an interrupt end the process without a traceback."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @contextmanager
 def defer_signals() -> Iterator[None]:
     """Defer signals until the end of this block, or until a `deliver_signals` block within it."""

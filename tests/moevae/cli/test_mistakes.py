@@ -29,7 +29,7 @@ def run(tmp_path_factory):
         ("train --epochs 3", "unknown option --epochs: write --set train.epochs=3"),
         ("train --epochs=3", "unknown option --epochs: write --set train.epochs=3"),
         ("evaluate RUN --num-samples 50", "--num-samples: write --set evaluation.num_samples=50"),
-        ("evaluate RUN --epochs 50", "--epochs: python -m moevae evaluate --help tells what there is"),
+        ("evaluate RUN --epochs 50", "--epochs: moevae evaluate --help tells what there is"),
         ("train extra", "'extra': nothing more is expected here"),
         ("train --data own.npz", "did you mean npz:own.npz?"),
         ("train --data npz:", "npz: names no file"),

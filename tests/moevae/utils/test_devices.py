@@ -39,6 +39,23 @@ def test_preparing_flushes_denormals_and_sets_threads():
         torch.set_num_threads(before)
 
 
+def _flushing() -> bool:
+    return (torch.tensor([1e-39]) * 0.5).item() == 0
+
+
+@pytest.mark.parametrize("flushing", [False, True])
+def test_a_steady_cpu_is_left_as_it_was_found(flushing, one_thread_again):
+    torch.set_num_threads(2)
+    torch.set_flush_denormal(flushing)
+    with devices.steady_cpu(threads=1):
+        assert _flushing()
+        assert torch.get_num_threads() == 1
+    assert _flushing() == flushing
+    assert torch.get_num_threads() == 2
+    with devices.steady_cpu():
+        assert torch.get_num_threads() == 2
+
+
 def test_description_is_what_the_machine_says():
     found = devices.describe(torch.device("cpu"))
     assert (found["device"], found["precision"]) == ("cpu", "float32")

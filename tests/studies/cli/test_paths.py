@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from moevae.__main__ import main
-from moevae.cli import parser
+from moevae.cli import process
 from moevae.data.idx import data_root
 from moevae.errors import ConfigError, DataError
 from studies import __main__ as cli
@@ -201,5 +201,5 @@ def test_a_name_that_is_too_long_is_one_line(tmp_path, monkeypatch, capsys, comm
 
 def test_a_stream_keeps_working_after_it_was_opened_anew(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
-    assert parser.exit_code(lambda: print("nowhere") or 0) == 0
+    assert process.exit_code(lambda: print("nowhere") or 0) == 0
     sys.stdout.close()

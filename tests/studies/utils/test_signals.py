@@ -100,9 +100,9 @@ def test_a_second_signal_ends_the_process_at_once_and_says_nothing(first, second
     """The first one waits, as for a database that does not answer."""
     work = f"""
 import os, signal, time
-from studies.utils.signals import held, terminable
+from studies.utils.signals import defer_signals, terminable
 signal.signal(signal.SIGINT, signal.default_int_handler)
-with terminable(), held():
+with terminable(), defer_signals():
     os.kill(os.getpid(), signal.{first})
     print("still here", flush=True)
     os.kill(os.getpid(), signal.{second})

@@ -1,0 +1,92 @@
+"""The commands of the core: what each one's `--help` says."""
+
+from __future__ import annotations
+
+from moevae.cli.groups import Command, CommandGroup
+
+TRAIN = """Train a mixture of VAEs without labels; evaluate and save it.
+
+What to expect:
+- Several seeds train side by side, as one population; each gives the
+  numbers that it would give alone.
+- DIR/FINGERPRINT.safetensors keeps each run: its weights and all of its
+  settings. A run that is there is measured and not trained again.
+- Labels, where the data set has them, are used for scoring only.
+- A run whose loss stops being a number is told, and not kept.
+- Exit code: 0 done, 1 a run failed, 2 a mistake in what was asked,
+  130 interrupted: the same command goes on where long training stopped.
+
+Examples:
+  moevae train
+  moevae train --data mnist --seeds 3
+  moevae train --data npz:mine.npz    (an array named images,
+      [N, H, W], uint8 or float in [0, 1]; labels are not needed)
+  moevae train --set objective=elbo --set train.epochs=5"""
+
+EVALUATE = """Evaluate trained runs: bounds, gate, agreement with labels.
+
+What to expect:
+- The same checkpoint gives the same numbers each time.
+- Labels, where the data set has them, are used for scoring only.
+
+Examples:
+  moevae evaluate runs/*.safetensors
+  moevae evaluate RUN.safetensors --set evaluation.num_samples=50
+  moevae evaluate RUN.safetensors --memory 512MiB"""
+
+SAMPLE = """Draw images from the experts of a trained run as a PNG file.
+
+What to expect:
+- Mean images, drawn from an expert's prior; neither labels nor data are
+  needed. The same seed draws the same images. Where pixels depend on
+  pixels: how likely each was, given those drawn before it.
+- A column an expert, or the one expert asked for in rows and columns.
+
+Examples:
+  moevae sample RUN.safetensors
+  moevae sample RUN.safetensors --expert 3 --count 64"""
+
+EXPLORE = """Draw neighbors, interpolations and traversals as PNG files.
+
+What to expect:
+- neighbors.png: samples of each expert, as `sample` draws them, and below
+  each the nearest training image (Euclidean, gray pixels): what was learned
+  by heart shows.
+- interpolations.png: from one test image to another, inside the expert that
+  the gate gives both.
+- traversals-expert-K.png: expert K along each of its latents from -3 to 3,
+  those that tell most (KL to the prior, nats an image) first.
+- The images are needed, labels are not. The same seed gives the same files.
+
+Examples:
+  moevae explore RUN.safetensors
+  moevae explore RUN.safetensors --expert 3 --seed 1"""
+
+INFO = """Show what is installed, or what a checkpoint holds.
+
+What to expect:
+- Without a checkpoint: versions, devices, presets, and which data sets
+  are there.
+- With one: its settings, fingerprint and sizes.
+
+Examples:
+  moevae info
+  moevae info RUN.safetensors"""
+
+OF_EVALUATION = ("data.", "evaluation.")
+"""How settings begin that can change once a run is trained."""
+
+_OPTIONS = "moevae.cli.options"
+
+CORE = CommandGroup(
+    title="Models",
+    description="Unsupervised mixtures of variational autoencoders.",
+    commands=(
+        Command("train", f"{_OPTIONS}:Train", TRAIN),
+        Command("evaluate", f"{_OPTIONS}:Evaluate", EVALUATE, OF_EVALUATION),
+        Command("sample", f"{_OPTIONS}:Sample", SAMPLE),
+        Command("explore", f"{_OPTIONS}:Explore", EXPLORE),
+        Command("info", f"{_OPTIONS}:Info", INFO),
+    ),
+    run="moevae.cli.run:run",
+)

@@ -1,0 +1,87 @@
+"""What a command line sets for its process, and the exit code that it ends with."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from moevae.errors import MoevaeError
+from moevae.utils.redaction import redacting
+
+MENDABLE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EBADF, errno.EIO),
+}
+"""What a person can mend: a full disk, a folder that may not be written to, a name that is too long."""
+
+
+def exit_code(work: Callable[[], int]) -> int:
+    """Do the work and return its exit code: 2 for a mistake, 130 for an interrupt, 141 for a reader gone.
+
+    No password reaches standard output or standard error.
+    """
+    _open_streams()
+    with redacting(), _short_warnings():
+        return _exit_code(work)
+
+
+def end_at_once() -> None:
+    """Let an interrupt end the process without a traceback from here on: its work is over."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Print a warning as one line, without the place in the code."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
+def _exit_code(work: Callable[[], int]) -> int:
+    try:
+        code = work()
+        sys.stdout.flush()
+        return code
+    except MoevaeError as error:
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        print(f"interrupted{f': {interrupt}' if interrupt.args else ''}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        _close_output()
+        return 141
+    except OSError as error:
+        if error.errno not in MENDABLE:
+            raise
+        if error.filename is None:
+            _close_output()
+        print(f"error: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+        return 2
+
+
+def _open_streams() -> None:
+    """Let any text be printed: what a stream cannot encode is escaped, and a closed one leads nowhere."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _close_output() -> None:
+    """Send the rest of standard output nowhere: Python flushes it at its end, and would tell of it again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,37 @@
+"""Run a command of the core. Torch takes seconds to import: each command is imported when it is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from moevae.cli.options import Evaluate, Explore, Info, Sample, Train, parse
+
+
+def run(typed: Sequence[str], prog: str) -> int:
+    """Run the command that was typed; return its exit code."""
+    options = parse(typed, prog)
+    match options:
+        case Train(dry_run=True):
+            from moevae.cli.dry_run import show
+
+            return show(options)
+        case Train():
+            from moevae.cli.train import train
+
+            return train(options)
+        case Evaluate():
+            from moevae.cli.evaluate import evaluate
+
+            return evaluate(options)
+        case Sample():
+            from moevae.cli.sample import sample
+
+            return sample(options)
+        case Explore():
+            from moevae.cli.explore import explore
+
+            return explore(options)
+        case Info():
+            from moevae.cli.info import info
+
+            return info(options)

@@ -1,0 +1,59 @@
+"""Run a command of the studies; what it needs is imported when it is chosen."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+
+from studies.cli.listing import folder_of, list_all
+from studies.cli.options import Ablate, Dashboard, List, RebuildStorage, Report, Search, Verify, parse
+from studies.utils.signals import Terminated, terminable
+
+
+def run(typed: Sequence[str], prog: str) -> int:
+    """Run the command that was typed; return its exit code."""
+    options, again = parse(typed, prog), _command(typed, prog)
+    try:
+        with terminable():
+            match options:
+                case Ablate():
+                    from studies.cli.ablate import ablate
+
+                    return ablate(options, again=again)
+                case Search():
+                    from studies.cli.search import search
+
+                    return search(options, again=again)
+                case Dashboard():
+                    from studies.cli.dashboard import choose, dashboard
+
+                    named = options.study
+                    chosen = folder_of(named, options.results) if named else choose(options.results)
+                    return dashboard(options, chosen)
+                case List():
+                    return list_all(options)
+                case Report():
+                    from studies.cli.report import report
+
+                    return report(options)
+                case Verify():
+                    from studies.cli.verify import verify
+
+                    return verify(options, folder_of(options.study, options.results))
+                case RebuildStorage():
+                    from studies.cli.rebuild_storage import rebuild_storage
+
+                    return rebuild_storage(options, folder_of(options.study, options.results))
+    except KeyboardInterrupt:  # the command has told already what stays
+        return 130
+    except Terminated:
+        return 143
+
+
+def _command(typed: Sequence[str], prog: str) -> str:
+    """Return what was typed, the way it was typed: with nox, the environment is nox's."""
+    if "NOX_CURRENT_SESSION" in os.environ:
+        session = "ablations" if typed[0] == "ablate" else typed[0]
+        return f"nox -s {session} -- {shlex.join(typed[1:])}"
+    return f"{prog} {shlex.join(typed)}"

@@ -1,0 +1,116 @@
+"""What a library call does to its process: nothing that outlives it, and training is steady within it."""
+
+import gc
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+from small import config, images
+
+import moevae
+from moevae.cli.process import exit_code
+from moevae.training import trainer
+from moevae.utils import devices
+from studies.execution.config import ExecutionConfig
+from studies.execution.run import run_population
+
+TINY = {
+    "data.train_size": 64,
+    "model.num_experts": 2,
+    "model.expert_hidden": [8],
+    "model.gate_hidden": [8],
+    "train.epochs": 1,
+}
+
+
+def _flushing() -> bool:
+    return (torch.tensor([1e-39]) * 0.5).item() == 0
+
+
+def _process() -> tuple[object, ...]:
+    """All that is set for the whole process, where it can be read."""
+    return (
+        _flushing(),
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.get_float32_matmul_precision(),
+        torch.random.get_rng_state().tolist(),
+        dict(os.environ),
+        gc.isenabled(),
+        gc.get_threshold(),
+        gc.get_freeze_count(),
+        warnings.formatwarning,
+        list(warnings.filters),
+    )
+
+
+def _fit_and_evaluate() -> None:
+    fit = moevae.fit([config()], images())
+    moevae.evaluate(fit.model, fit.configs, images())
+
+
+def _run() -> None:
+    base = moevae.override(moevae.preset("digits"), TINY)
+    (outcome,) = run_population([base], ExecutionConfig("cpu", threads=1))
+    assert outcome.record.failure is None
+    assert outcome.record.hardware.threads == 1
+
+
+@pytest.mark.parametrize("work", [_fit_and_evaluate, _run, lambda: exit_code(lambda: 0)])
+def test_a_call_leaves_the_process_as_it_was(work, one_thread_again):
+    work()  # loads what it needs
+    torch.set_num_threads(2)
+    torch.set_flush_denormal(False)
+    before = _process()
+    work()
+    assert _process() == before
+
+
+def test_fit_and_evaluate_leave_the_allocator_alone(monkeypatch):
+    monkeypatch.setattr(devices, "keep_freed_memory", lambda: pytest.fail("the allocator was changed"))
+    _fit_and_evaluate()
+
+
+def test_training_and_evaluation_flush_denormals(monkeypatch):
+    seen = []
+    step, score = trainer.Trainer.step, moevae.models.mixture.Mixture.forward
+
+    def watched(real):
+        def function(*args, **options):
+            seen.append(_flushing())
+            return real(*args, **options)
+
+        return function
+
+    monkeypatch.setattr(trainer.Trainer, "step", watched(step))
+    monkeypatch.setattr(moevae.models.mixture.Mixture, "forward", watched(score))
+    fit = moevae.fit([config()], images(), on_epoch=lambda stats: seen.append(not _flushing()))
+    count = len(seen)
+    moevae.evaluate(fit.model, fit.configs, images())
+    assert len(seen) > count > 0
+    assert all(seen)
+
+
+def _imported(script: str, **variables: str) -> list[str]:
+    names = ("OMP_WAIT_POLICY", "MKL_CBWR", "PYTHONWARNINGS")
+    environment = {name: value for name, value in os.environ.items() if name not in names} | variables
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    return [line for line in done.stderr.splitlines() if "UserWarning" in line]
+
+
+def test_a_warning_tells_that_torch_was_imported_first():
+    stub = "import sys, types; sys.modules['torch'] = types.ModuleType('torch'); import moevae"
+    (line,) = _imported(stub)
+    assert "OMP_WAIT_POLICY and MKL_CBWR" in line
+    (line,) = _imported(stub, OMP_WAIT_POLICY="PASSIVE")
+    assert "OMP_WAIT_POLICY" not in line
+    assert "MKL_CBWR" in line
+    assert not _imported(stub, OMP_WAIT_POLICY="ACTIVE", MKL_CBWR="AUTO")
+    assert not _imported("import moevae")
