@@ -11,7 +11,18 @@ from moevae.cli.parser import exit_code
 from studies.cli import options as arguments
 from studies.cli.ablate import ablate
 from studies.cli.listing import folder_of, list_all
-from studies.cli.options import Ablate, Dashboard, List, Options, RebuildStorage, Report, Search, Verify
+from studies.cli.options import (
+    Ablate,
+    Dashboard,
+    List,
+    Options,
+    Pack,
+    RebuildStorage,
+    Report,
+    Search,
+    Unpack,
+    Verify,
+)
 from studies.cli.report import report
 from studies.utils.signals import Terminated, end_at_once, terminable
 
@@ -50,6 +61,14 @@ def _run(options: Options, typed: Sequence[str]) -> int:
                     from studies.cli.rebuild_storage import rebuild_storage
 
                     return rebuild_storage(options, folder_of(options.study, options.results))
+                case Pack():
+                    from studies.cli.pack import pack
+
+                    return pack(options, folder_of(options.study, options.results))
+                case Unpack():
+                    from studies.cli.pack import unpack
+
+                    return unpack(options, folder_of(options.study, options.results))
     except KeyboardInterrupt:  # the command has told already what stays
         return 130
     except Terminated:

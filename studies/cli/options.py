@@ -106,6 +106,30 @@ Examples:
   python -m studies rebuild-storage quick
   python -m studies rebuild-storage quick --storage journal:///PATH"""
 
+PACK = """Pack a finished study: its records in one file, records.jsonl.
+
+What to expect:
+- A packed study reads like any other: report, verify, list and dashboard
+  work, and ablate adds runs to it, each a file of its own until the study
+  is packed again.
+- The pictures that the report shows are kept, in pictures.json. The others
+  are dropped: each is named, and pictures.json lists its digest.
+- The new files are read back before the old ones are removed. Files that
+  no record names stay.
+
+Examples:
+  python -m studies pack reference
+  python -m studies unpack reference"""
+
+UNPACK = """Unpack a study: each record and each picture in a file of its own.
+
+What to expect:
+- The files of the records are the same, byte for byte, as before packing.
+- Pictures that were dropped do not come back; pictures.json lists them.
+
+Examples:
+  python -m studies unpack reference"""
+
 DASHBOARD = """Open a study in optuna-dashboard, in the browser of this machine.
 
 What to expect:
@@ -305,6 +329,26 @@ class RebuildStorage:
     """Optuna's storage, if it is elsewhere."""
 
 
+@dataclass(frozen=True)
+class Pack:
+    """What the command `pack` was given."""
+
+    study: Positional[Annotated[str, arg(metavar="STUDY|DIR")]]
+    """Name of a study, or its folder."""
+    results: Folder = Path("results")
+    """Where studies are kept, one folder each."""
+
+
+@dataclass(frozen=True)
+class Unpack:
+    """What the command `unpack` was given."""
+
+    study: Positional[Annotated[str, arg(metavar="STUDY|DIR")]]
+    """Name of a study, or its folder."""
+    results: Folder = Path("results")
+    """Where studies are kept, one folder each."""
+
+
 COMMANDS = (
     Command("ablate", Ablate, ABLATE),
     Command("search", Search, SEARCH),
@@ -313,10 +357,12 @@ COMMANDS = (
     Command("report", Report, REPORT),
     Command("verify", Verify, VERIFY),
     Command("rebuild-storage", RebuildStorage, REBUILD),
+    Command("pack", Pack, PACK),
+    Command("unpack", Unpack, UNPACK),
 )
 
 
-Options = Ablate | Search | Dashboard | List | Report | Verify | RebuildStorage
+Options = Ablate | Search | Dashboard | List | Report | Verify | RebuildStorage | Pack | Unpack
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:

@@ -19,6 +19,7 @@ from optuna.storages import BaseStorage
 from moevae.errors import MoevaeError
 from studies.dashboard.annotate import dress
 from studies.dashboard.artifacts import Gallery
+from studies.records import packed
 
 HOST = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -88,7 +89,7 @@ def _keep_dressed(storage: BaseStorage, folder: Path, ready: threading.Event, ov
 def _state(folder: Path) -> list[int]:
     return [
         path.stat().st_mtime_ns if path.exists() else 0
-        for path in (folder / "records", folder / "study.json")
+        for path in (folder / "records", folder / packed.RECORDS, folder / "study.json")
     ]
 
 

@@ -128,7 +128,7 @@ def test_sigterm_ends_like_an_interrupt(toy, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        ([], "expected one of {ablate, search, dashboard, list, report, verify, rebuild-storage}"),
+        ([], "ablate, search, dashboard, list, report, verify, rebuild-storage, pack, unpack}"),
         (["ablat"], "did you mean ablate?"),
         (["ablate", "--sedes", "3"], "unknown option --sedes: did you mean --seeds?"),
         (["ablate", "--seed", "3"], "unknown option --seed: did you mean --seeds?"),
@@ -155,6 +155,8 @@ def test_sigterm_ends_like_an_interrupt(toy, monkeypatch, capsys):
         (["report"], "no studies here"),
         (["verify", "nowhere"], "no study 'nowhere'"),
         (["rebuild-storage", "nowhere"], "no study 'nowhere'"),
+        (["pack", "nowhere"], "no study 'nowhere'"),
+        (["unpack", "nowhere"], "no study 'nowhere'"),
         (["ablate", "--workers", "0"], "--workers '0'"),
         (["ablate", "--population-chunk", "0"], "--population-chunk '0'"),
         (["ablate", "--memory", "much"], "--memory 'much'"),
