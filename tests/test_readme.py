@@ -11,6 +11,7 @@ import pytest
 
 import moevae
 from studies.design import design as designs
+from studies.records import store
 
 README = Path(__file__).parent.parent / "README.md"
 RESULTS = README.parent / "results"
@@ -158,8 +159,9 @@ def complete(study, settings, method=None):
 
 @functools.cache
 def records(study):
-    folder = RESULTS / study / "records"
-    return [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
+    good, refused = store.read_all(RESULTS / study)
+    assert not refused
+    return [record.model_dump(mode="json") for record in good]
 
 
 def around_the_baseline(metric):

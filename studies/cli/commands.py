@@ -109,6 +109,30 @@ Examples:
   moevae dashboard quick
   moevae dashboard quick --port 9000"""
 
+PACK = """Pack a finished study: its records in one file, records.jsonl.
+
+What to expect:
+- A packed study reads like any other: report, verify, list and dashboard
+  work, and ablate adds runs to it, each a file of its own until the study
+  is packed again.
+- The pictures that the report shows are kept, in pictures.json. The others
+  are dropped: each is named, and pictures.json lists its digest.
+- The new files are read back before the old ones are removed. Files that
+  no record names stay.
+
+Examples:
+  moevae pack reference
+  moevae unpack reference"""
+
+UNPACK = """Unpack a study: one file for each record and for each picture.
+
+What to expect:
+- The files of the records are the same, byte for byte, as before packing.
+- Pictures that were dropped do not come back; pictures.json lists them.
+
+Examples:
+  moevae unpack reference"""
+
 _OPTIONS = "studies.cli.options"
 
 STUDIES = CommandGroup(
@@ -122,6 +146,8 @@ STUDIES = CommandGroup(
         Command("report", f"{_OPTIONS}:Report", REPORT),
         Command("verify", f"{_OPTIONS}:Verify", VERIFY),
         Command("rebuild-storage", f"{_OPTIONS}:RebuildStorage", REBUILD),
+        Command("pack", f"{_OPTIONS}:Pack", PACK),
+        Command("unpack", f"{_OPTIONS}:Unpack", UNPACK),
     ),
     run="studies.cli.run:run",
 )

@@ -180,7 +180,23 @@ class RebuildStorage:
     storage: Storage = None
 
 
-Options = Ablate | Search | Dashboard | List | Report | Verify | RebuildStorage
+@dataclass(frozen=True)
+class Pack:
+    """What the command `pack` was given."""
+
+    study: Study
+    results: Results = Path("results")
+
+
+@dataclass(frozen=True)
+class Unpack:
+    """What the command `unpack` was given."""
+
+    study: Study
+    results: Results = Path("results")
+
+
+Options = Ablate | Search | Dashboard | List | Report | Verify | RebuildStorage | Pack | Unpack
 
 
 def parse(arguments: Sequence[str] | None = None, prog: str = "python -m studies") -> Options:

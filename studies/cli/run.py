@@ -7,7 +7,18 @@ import shlex
 from collections.abc import Sequence
 
 from studies.cli.listing import folder_of, list_all
-from studies.cli.options import Ablate, Dashboard, List, RebuildStorage, Report, Search, Verify, parse
+from studies.cli.options import (
+    Ablate,
+    Dashboard,
+    List,
+    Pack,
+    RebuildStorage,
+    Report,
+    Search,
+    Unpack,
+    Verify,
+    parse,
+)
 from studies.utils.signals import Terminated, terminable
 
 
@@ -45,6 +56,14 @@ def run(typed: Sequence[str], prog: str) -> int:
                     from studies.cli.rebuild_storage import rebuild_storage
 
                     return rebuild_storage(options, folder_of(options.study, options.results))
+                case Pack():
+                    from studies.cli.pack import pack
+
+                    return pack(options, folder_of(options.study, options.results))
+                case Unpack():
+                    from studies.cli.pack import unpack
+
+                    return unpack(options, folder_of(options.study, options.results))
     except KeyboardInterrupt:  # the command has told already what stays
         return 130
     except Terminated:

@@ -101,7 +101,7 @@ def _trial(
     pictures = (
         {
             artifacts.name_of(run.record, kind): f"{kind}-seed-{run.seed}.png"
-            for kind in artifacts.kinds(run.record)
+            for kind in artifacts.kinds(run.record, study.folder)
         }
         if run
         else {}

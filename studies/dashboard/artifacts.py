@@ -13,7 +13,7 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from moevae.errors import RecordError
-from studies.records import store
+from studies.records import packed, store
 from studies.records.schema import Record
 from studies.report import run_plots
 
@@ -44,7 +44,7 @@ class PictureStore(FileSystemArtifactStore):
             ArtifactNotFound: neither a picture nor an upload has this name.
         """
         run, _, place = artifact_id.partition("-")
-        if not (store.path_of(self._folder, run).exists() and place in _PLACES):
+        if not (place in _PLACES and store.exists(self._folder, run)):
             return super().open_reader(artifact_id)
         with self._draw_lock:  # the settings of matplotlib are global to the process
             return io.BytesIO(self._drawn(run, KINDS[int(place)]))
@@ -74,9 +74,10 @@ def name_of(record: Record, kind: str) -> str:
     return f"{record.fingerprint}-{KINDS.index(kind)}"
 
 
-def kinds(record: Record) -> list[str]:
-    """Return the kinds of pictures that a run has."""
-    return [kind for kind in KINDS if kind in record.pictures or (kind == "confusion" and record.confusion)]
+def kinds(record: Record, folder: Path) -> list[str]:
+    """Return which pictures there are of a run; those that were dropped are not."""
+    there = {kind for kind, each in record.pictures.items() if not packed.was_dropped(folder, each.file)}
+    return [kind for kind in KINDS if kind in there or (kind == "confusion" and record.confusion)]
 
 
 def drawn(record: Record, kind: str, folder: Path) -> bytes:
@@ -93,9 +94,12 @@ def drawn(record: Record, kind: str, folder: Path) -> bytes:
     if kind == "confusion" and record.confusion:
         return run_plots.confusion(np.array(record.confusion.counts), record.confusion.classes)
     picture = record.pictures[kind]
-    place = store.path_of(folder, record.fingerprint).parent
     names = ("epoch", "expert") if kind == "samples" else ("", "test image")
-    content = run_plots.grid(place, picture, names)
+    content = run_plots.grid(folder, picture, names)
     if content is None:
-        raise RecordError(f"{place / picture.file}: expected the grid of tiles that its record describes")
+        if packed.was_dropped(folder, picture.file):
+            raise RecordError(f"{folder}: {picture.file} was dropped when the study was packed")
+        raise RecordError(
+            f"{folder / 'records' / picture.file}: expected the grid of tiles that its record describes"
+        )
     return content

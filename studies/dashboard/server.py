@@ -19,6 +19,7 @@ from optuna.storages import BaseStorage
 from moevae.errors import MoevaeError
 from studies.dashboard.annotate import write_annotations
 from studies.dashboard.artifacts import PictureStore
+from studies.records import packed
 
 HOST = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -94,7 +95,7 @@ def _keep_annotated(
 def _state(folder: Path) -> list[int]:
     return [
         path.stat().st_mtime_ns if path.exists() else 0
-        for path in (folder / "records", folder / "study.json")
+        for path in (folder / "records", folder / packed.RECORDS, folder / "study.json")
     ]
 
 

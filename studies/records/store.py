@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from moevae.errors import ConfigError, RecordError
 from moevae.utils.content import parsing, shortened
 from moevae.utils.content import read as read_content
 from moevae.utils.io import write_atomically
-from studies.records import consistency
-from studies.records.schema import PICTURE_LIMIT, SCHEMA, Outcome, Record, name_of
+from studies.records import consistency, packed
+from studies.records.packed import Line
+from studies.records.schema import PICTURE_LIMIT, SCHEMA, Outcome, Picture, Record, name_of
 from studies.utils.gc_pause import uncollected
 
 _DIGEST = b' "digest": "%s",'
@@ -24,6 +25,11 @@ _DIGEST = b' "digest": "%s",'
 def path_of(folder: Path, fingerprint: str) -> Path:
     """Return the path of the record with a fingerprint in the folder of a study."""
     return folder / "records" / f"{fingerprint}.json"
+
+
+def exists(folder: Path, fingerprint: str) -> bool:
+    """Return whether a study has a record of that fingerprint, in a file of its own or packed."""
+    return path_of(folder, fingerprint).exists() or packed.find(folder, fingerprint) is not None
 
 
 def write_record(folder: Path, outcome: Outcome) -> Path:
@@ -75,28 +81,54 @@ def _quarantine(path: Path, refused: Path) -> None:
 
 
 def read(path: Path) -> Record:
-    """Read and validate a record.
+    """Read and check one record: from that file, or where there is none, from the study's packed records.
 
     Raises:
         RecordError: the file is incomplete, changed or not a record, or its name is not the fingerprint of
             its configuration.
     """
-    refused = f"{path}: not a valid record"
+    folder = path.parent.parent
+    if not path.exists() and (line := packed.find(folder, path.stem)):
+        return read_packed(folder / packed.RECORDS, line)
+    return _checked(str(path), lambda: read_content(path), path.stem, folder)
+
+
+def read_packed(path: Path, line: Line) -> Record:
+    """Read and check one packed record.
+
+    Args:
+        path: of the file of packed records, in the study's folder.
+        line: of the record.
+
+    Raises:
+        RecordError: as `read` does; the message names the line.
+    """
+    where = f"{path}:{line.number}"
+    return _checked(
+        where, lambda: packed.as_file(packed.read_line(path, line)), line.fingerprint, path.parent
+    )
+
+
+def _checked(where: str, content: Callable[[], bytes], name: str, folder: Path) -> Record:
+    """Check the content of a record's file against its digest, its name and its pictures."""
+    refused = f"{where}: not a valid record"
     with parsing(refused, RecordError):
         try:
-            record = Record.model_validate_json(_without_digest(read_content(path)))
+            record = Record.model_validate_json(_without_digest(content()))
             config = overrides.from_dict(record.config)
         except ConfigError as error:
             raise ValueError(str(error)) from None
     if record.schema_version != SCHEMA:
-        raise RecordError(f"{path}: record schema {record.schema_version}; expected schema {SCHEMA}")
-    if not (name_of(config, record.method) == record.fingerprint == path.stem):
-        raise RecordError(f"{path}: the fingerprint of the configuration differs from the name of the record")
+        raise RecordError(f"{where}: record schema {record.schema_version}; expected schema {SCHEMA}")
+    if not (name_of(config, record.method) == record.fingerprint == name):
+        raise RecordError(
+            f"{where}: the fingerprint of the configuration differs from the name of the record"
+        )
     if problem := next(consistency.problems(record, config), None):
         raise RecordError(f"{refused}: {shortened(problem)}")
     for picture in record.pictures.values():
-        if _sha256(path.parent / picture.file) != picture.sha256:
-            raise RecordError(f"{path}: the picture {picture.file} is missing or changed")
+        if _sha256(folder, picture) != picture.sha256:
+            raise RecordError(f"{where}: the picture {picture.file} is missing or changed")
     full = overrides.to_dict(config)
     return record if record.config == full else record.model_copy(update={"config": full})
 
@@ -110,17 +142,41 @@ def read_all(folder: Path) -> tuple[list[Record], list[RecordError]]:
 
 
 def iterate(folder: Path) -> Iterator[Record | RecordError]:
-    """Yield the records in the folder of a study one by one, with an error for each invalid record."""
-    for path in sorted((folder / "records").glob("*.json")):
-        try:
-            yield read(path)
-        except RecordError as error:
-            yield error
+    """Read the records of a study's folder one by one; an error stands where one cannot be trusted.
 
-
-def _sha256(path: Path) -> str | None:
-    """Return the digest of a picture; None if the file is missing, not regular or too large."""
+    A record that is packed and has a file of its own is read once: from its file, unless that is refused.
+    """
     try:
-        return hashlib.sha256(read_content(path, PICTURE_LIMIT)).hexdigest()
+        lines = packed.lines(folder)
+    except RecordError as error:
+        yield error
+        lines = ()
+    found: dict[str, list[Path | Line]] = {}
+    for path in (folder / "records").glob("*.json"):
+        found.setdefault(path.stem, []).append(path)
+    for line in lines:
+        found.setdefault(line.fingerprint, []).append(line)
+    for name in sorted(found):
+        good: Path | Line | None = None
+        for place in found[name]:
+            if good is None:
+                try:
+                    path = folder / packed.RECORDS
+                    yield read_packed(path, place) if isinstance(place, Line) else read(place)
+                    good = place
+                except RecordError as error:
+                    yield error
+            elif isinstance(good, Line) and isinstance(place, Line):
+                path = folder / packed.RECORDS
+                yield RecordError(f"{path}:{place.number}: the same run as line {good.number}")
+
+
+def _sha256(folder: Path, picture: Picture) -> str | None:
+    """Return the digest of a picture, which one that was dropped has in a list; None where there is none."""
+    if packed.was_dropped(folder, picture.file):
+        return packed.pictures(folder).dropped[picture.file]
+    try:
+        content = packed.read_picture(folder, picture.file, PICTURE_LIMIT)
+        return hashlib.sha256(content).hexdigest()
     except (OSError, ValueError):
         return None

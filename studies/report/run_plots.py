@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from moevae.data.classes import largest
-from moevae.utils.content import read
 from moevae.visualization.style import bare, canvas, labeled, png, style
+from studies.records.packed import read_picture
 from studies.records.schema import PICTURE_LIMIT, Picture
 from studies.report.plots import BLUE, GRAY, annotate
 
@@ -38,7 +38,7 @@ def grid(folder: Path, picture: Picture, names: tuple[str, str]) -> bytes | None
     if max(map(len, (*picture.rows, *picture.columns))) > LONGEST_LABEL or math.prod(size) > MOST_PIXELS:
         return None
     try:
-        content = read(folder / picture.file, PICTURE_LIMIT)
+        content = read_picture(folder, picture.file, PICTURE_LIMIT)
         with (
             warnings.catch_warnings(action="error"),
             Image.open(io.BytesIO(content), formats=["PNG"]) as image,

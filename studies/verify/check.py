@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from studies.analysis.tallies import tally
 from studies.design.design import Design
 from studies.execution import plan as ledger
 from studies.execution.plan import design_of
-from studies.records import lock, store, study_file
+from studies.records import lock, packed, store, study_file
 from studies.records.origins import Origins, own_files
 from studies.records.schema import Record
 from studies.search import search as searches
@@ -114,9 +114,23 @@ def _strays(folder: Path, good: Sequence[Record]) -> Iterator[str]:
     """Yield the files that no record refers to, except those of an invalid record."""
     known = {picture.file for record in good for picture in record.pictures.values()}
     for path in sorted((folder / "records").glob("*")):
-        whose = path.with_name(f"{path.name.partition('-')[0]}.json")
-        if path.suffix != ".json" and path.name not in known and not whose.exists():
+        if path.suffix != ".json" and path.name not in known and not _has_owner(folder, path.name):
             yield f"{path}: no record refers to this file"
+    try:
+        pictures = packed.pictures(folder)
+    except RecordError as error:
+        yield str(error)
+        return
+    for name in sorted({*pictures.kept, *pictures.dropped} - known):
+        if not _has_owner(folder, name):
+            yield f"{folder / packed.PICTURES}: no record mentions {name}"
+
+
+def _has_owner(folder: Path, name: str) -> bool:
+    """Return whether a record is there, refused or not, that a picture has its name of."""
+    with suppress(RecordError):
+        return store.exists(folder, name.partition("-")[0])
+    return True
 
 
 def _check_data(folder: Path, good: Sequence[Record]) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from studies.analysis import cell_stats, judging
 from studies.analysis.analyze import Analysis
+from studies.analysis.judging import Judge
 from studies.analysis.study import Study, StudyRun
+from studies.records import packed
 from studies.report import run_plots, tables
 from studies.report.markdown import escape
 from studies.report.page import Page
@@ -16,29 +20,18 @@ from studies.report.sections import class_overlap
 def runs(analysis: Analysis, page: Page) -> None:
     """Show samples, reconstructions and confusion of the best and the worst run."""
     study = analysis.study
-    alike = [run for run in study.runs if run.likelihood == study.likelihood and run.complete]
-    judge, some = judging.judge(alike), ""
-    if judge is None and (own := [run for run in alike if run.cell == (study.baseline or 0)]):
-        alike = [run for run in alike if run.objective == own[0].objective]
-        judge = judging.judge(alike)
-        some = (
-            " among runs with the objective of the reference cell"
-            if judge is judging.LOSS
-            else " among runs with the validation images of the reference cell"
-        )
-    found = [run for run in alike if judge is not None and judge.has(run)]
+    judge, alike, some = _judged(study)
     if not alike:
         return
     page.head("Experts of the best and the worst run")
     if judge is None:
         page.add(judging.REFUSAL)
         return
-    best, worst = max(found, key=judge.score), min(found, key=judge.score)
     page.add(
         f"The best run has {judge.words}{some}. This selection uses neither labels nor the test split. The "
         "worst run is last by the same criterion."
     )
-    for name, run in (("best", best), ("worst", worst))[: 1 + (best is not worst)]:
+    for name, run in zip(("best", "worst"), _ends(judge, alike), strict=False):
         numbers = ", ".join(
             f"{measure.label} {measure.show(run.metrics[measure.key])}" for measure in analysis.compared
         )
@@ -50,6 +43,35 @@ def runs(analysis: Analysis, page: Page) -> None:
         _pictures(study, page, run, name)
 
 
+def shown_pictures(study: Study) -> set[str]:
+    """Return the files of the pictures that the section shows."""
+    judge, alike, _ = _judged(study)
+    ends = _ends(judge, alike) if judge is not None and alike else []
+    return {picture.file for run in ends for picture in run.record.pictures.values()}
+
+
+def _judged(study: Study) -> tuple[Judge | None, list[StudyRun], str]:
+    """Return what ranks the runs, which ones it ranks, and in words, among which."""
+    alike = [run for run in study.runs if run.likelihood == study.likelihood and run.complete]
+    judge, some = judging.judge(alike), ""
+    if judge is None and (own := [run for run in alike if run.cell == (study.baseline or 0)]):
+        alike = [run for run in alike if run.objective == own[0].objective]
+        judge = judging.judge(alike)
+        some = (
+            " among runs with the objective of the reference cell"
+            if judge is judging.LOSS
+            else " among runs with the validation images of the reference cell"
+        )
+    return judge, alike, some
+
+
+def _ends(judge: Judge, alike: Sequence[StudyRun]) -> list[StudyRun]:
+    """Return the best and the worst run; one where they are the same."""
+    found = [run for run in alike if judge.has(run)]
+    best, worst = max(found, key=judge.score), min(found, key=judge.score)
+    return [best] if best is worst else [best, worst]
+
+
 def _pictures(study: Study, page: Page, run: StudyRun, name: str) -> None:
     names = {"samples": ("epoch", "expert"), "reconstructions": ("", "test image")}
     words = {
@@ -57,7 +79,12 @@ def _pictures(study: Study, page: Page, run: StudyRun, name: str) -> None:
         "reconstructions": f"Test images and their reconstructions by the {name} run",
     }
     for kind, picture in sorted(run.record.pictures.items(), reverse=True):
-        drawn = run_plots.grid(study.folder / "records", picture, names.get(kind, ("", "")))
+        if packed.was_dropped(study.folder, picture.file):
+            page.add(
+                f"The {escape(kind)} of the {name} run are not shown: dropped when the study was packed."
+            )
+            continue
+        drawn = run_plots.grid(study.folder, picture, names.get(kind, ("", "")))
         if drawn is None:
             page.add(
                 f"The {escape(kind)} of the {name} run cannot be shown: the file is not the recorded picture."

@@ -155,6 +155,8 @@ def test_sigterm_ends_like_an_interrupt(toy, monkeypatch, capsys):
         (["report"], "no studies here"),
         (["verify", "nowhere"], "no study 'nowhere'"),
         (["rebuild-storage", "nowhere"], "no study 'nowhere'"),
+        (["pack", "nowhere"], "no study 'nowhere'"),
+        (["unpack", "nowhere"], "no study 'nowhere'"),
         (["ablate", "--workers", "0"], "--workers '0'"),
         (["ablate", "--population-chunk", "0"], "--population-chunk '0'"),
         (["ablate", "--memory", "much"], "--memory 'much'"),

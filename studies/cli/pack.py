@@ -1,0 +1,51 @@
+"""`pack` and `unpack`: a study's records in one file, or in a file each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from studies.analysis.load import load_study
+from studies.cli.options import Pack, Unpack
+from studies.records import pack as packing
+from studies.records.packed import PICTURES, RECORDS
+from studies.report.sections.runs import shown_pictures
+from studies.utils.formatting import count
+
+
+def pack(options: Pack, folder: Path) -> int:
+    """Pack a study and print what is kept, dropped and left."""
+    shown = [shown_pictures(part) for part in load_study(folder).by_data().values()]
+    made = packing.pack(folder, set().union(*shown))
+    print(f"{folder.name}: {count(made.records, 'record')} in {RECORDS}")
+    print(f"{count(len(made.kept), 'picture')} kept in {PICTURES}: those of the report")
+    if made.dropped:
+        print(f"{count(len(made.dropped), 'picture')} dropped; {PICTURES} lists their digests:")
+        _print_all(made.dropped)
+    if made.replaced:
+        print("Packed records that newer files replaced:")
+        _print_all(made.replaced)
+    if made.left:
+        print("Not packed:")
+        _print_all(made.left)
+    return 0
+
+
+def unpack(options: Unpack, folder: Path) -> int:
+    """Unpack a study and print what it has now."""
+    made = packing.unpack(folder)
+    print(f"{folder.name}: {count(made.records, 'record')} and {count(len(made.kept), 'picture')} unpacked")
+    if made.dropped:
+        print(
+            f"{count(len(made.dropped), 'picture')} dropped when the study was packed; "
+            f"{PICTURES} lists their digests"
+        )
+    if made.replaced:
+        print("Packed records that newer files replaced:")
+        _print_all(made.replaced)
+    return 0
+
+
+def _print_all(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(f"  {line}")

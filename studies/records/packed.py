@@ -1,0 +1,181 @@
+"""Packed records of a study: one a line of `records.jsonl`, their pictures in `pictures.json`.
+
+A line holds the same tree as a record's own file, digest included, without spaces. The file's bytes follow
+from the line, so that the digest is checked as strictly: on those bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from moevae.errors import RecordError
+from moevae.utils import content
+
+RECORDS = "records.jsonl"
+PICTURES = "pictures.json"
+PICTURES_LIMIT = 256 << 20
+"""Bytes of all pictures that are kept."""
+
+_FINGERPRINT = re.compile(rb'"fingerprint":"(\w+)"')
+
+
+class Pictures(BaseModel):
+    """Content of `pictures.json`: what became of the pictures that packed records name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["moevae-pictures-1"] = "moevae-pictures-1"
+    kept: Mapping[str, Annotated[str, Field(max_length=PICTURES_LIMIT)]] = {}
+    """PNG in base64, by file name: those that the page shows."""
+    dropped: Mapping[str, str] = {}
+    """SHA-256 by file name: removed when the study was packed."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Where a packed record is."""
+
+    number: int
+    """From 1."""
+    start: int
+    size: int
+    """Bytes, without the end of the line."""
+    fingerprint: str
+    """As the line says; empty where it says none."""
+
+
+def as_line(file: bytes) -> bytes:
+    """Return the line of a record's file, without its end.
+
+    Raises:
+        ValueError: the file is not JSON, or is written in another way than records are.
+    """
+    tree = json.loads(file)
+    if _rendered(tree) != file.replace(b"\r\n", b"\n"):
+        raise ValueError("not written as records are: other spaces, order or numbers")
+    return _compact(tree)
+
+
+def as_file(line: bytes) -> bytes:
+    """Return the file of a record's line: the one that `as_line` was given.
+
+    Raises:
+        ValueError: the line is not JSON, or is written in another way than by `as_line`.
+    """
+    tree = json.loads(line)
+    if _compact(tree) != line:
+        raise ValueError("not a packed record: other spaces, order or numbers")
+    return _rendered(tree)
+
+
+def _rendered(tree: object) -> bytes:
+    return f"{json.dumps(tree, indent=1, allow_nan=False)}\n".encode()
+
+
+def _compact(tree: object) -> bytes:
+    return json.dumps(tree, separators=(",", ":"), allow_nan=False).encode()
+
+
+def lines(folder: Path) -> tuple[Line, ...]:
+    """Return the lines of a study's packed records; none where it is not packed.
+
+    Raises:
+        RecordError: the file cannot be read.
+    """
+    return lines_of(folder / RECORDS)
+
+
+def lines_of(path: Path) -> tuple[Line, ...]:
+    """Return the lines of a file of packed records, as `lines` does."""
+    state = _state(path)
+    return () if state is None else _lines(path, state)
+
+
+def find(folder: Path, fingerprint: str) -> Line | None:
+    """Return where the packed record of that fingerprint is; None where there is none."""
+    return next((line for line in lines(folder) if line.fingerprint == fingerprint), None)
+
+
+def read_line(path: Path, line: Line) -> bytes:
+    """Return a line without its end.
+
+    Raises:
+        ValueError: it is longer than a record may be.
+    """
+    if line.size > content.LIMIT:
+        raise ValueError(f"more than {content.LIMIT:,} bytes")
+    with content.opened(path) as file:
+        file.seek(line.start)
+        return file.read(line.size)
+
+
+@functools.lru_cache(maxsize=4)
+def _lines(path: Path, state: tuple[int, ...]) -> tuple[Line, ...]:
+    found = []
+    with content.parsing(f"{path}: cannot be read", RecordError), content.opened(path) as file:
+        number = start = 0
+        while text := file.readline(content.LIMIT + 2):
+            number, size = number + 1, len(text)
+            while not text.endswith(b"\n") and (more := file.readline(content.LIMIT)):
+                size, text = size + len(more), text[:1000] + more[-2:]
+            end = 2 if text.endswith(b"\r\n") else 1 if text.endswith(b"\n") else 0
+            match = _FINGERPRINT.search(text)
+            if size > end:
+                found.append(Line(number, start, size - end, match[1].decode() if match else ""))
+            start += size
+    return tuple(found)
+
+
+def pictures(folder: Path) -> Pictures:
+    """Return what became of the pictures that packed records name.
+
+    Raises:
+        RecordError: `pictures.json` cannot be read.
+    """
+    path = folder / PICTURES
+    state = _state(path)
+    return Pictures() if state is None else _pictures(path, state)
+
+
+@functools.lru_cache(maxsize=4)
+def _pictures(path: Path, state: tuple[int, ...]) -> Pictures:
+    with content.parsing(f"{path}: not a list of pictures", RecordError):
+        return Pictures.model_validate_json(content.read(path, PICTURES_LIMIT))
+
+
+def read_picture(folder: Path, name: str, limit: int) -> bytes:
+    """Return a picture that a record of the study names: beside the record, or packed.
+
+    Raises:
+        OSError: there is none.
+        ValueError: it is not a regular file, or too large.
+        RecordError: `pictures.json` cannot be read.
+    """
+    path = folder / "records" / name
+    if os.path.lexists(path) or name not in (kept := pictures(folder).kept):
+        return content.read(path, limit)
+    return base64.b64decode(kept[name], validate=True)
+
+
+def was_dropped(folder: Path, name: str) -> bool:
+    """Return whether a picture was removed when the study was packed, and is not there again."""
+    return not os.path.lexists(folder / "records" / name) and name in pictures(folder).dropped
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """Return what changes when a file is replaced; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
