@@ -129,7 +129,7 @@ def test_a_dry_run_shows_the_space_and_writes_nothing(quiet, tmp_path, capsys):
         (["--trial", "3"], "--write-profile"),
         (["--workers", "none"], "--workers 'none'"),
         (["--population-chunk", "many"], "--population-chunk 'many'"),
-        (["--memory", "1kB"], "1,000 bytes of memory are too few"),
+        (["--memory", "1kB"], "1,000 bytes of memory are not enough"),
         (["--set", "data.name=npz:gone.npz"], "gone.npz"),
     ],
 )

@@ -282,7 +282,7 @@ def test_without_a_name_there_must_be_one_study(folder, tmp_path, capsys):
         assert told in capsys.readouterr().err
     shutil.copytree(folder, tmp_path / "other")
     assert cli.main(["dashboard", "--results", str(tmp_path)]) == 2
-    assert "open one with: python -m studies dashboard NAME (made-up, other)" in capsys.readouterr().err
+    assert "open one with: moevae dashboard NAME (made-up, other)" in capsys.readouterr().err
     assert cli.main(["dashboard", "made-down", "--results", str(tmp_path)]) == 2
     assert "no study 'made-down'" in capsys.readouterr().err
     assert cli.main(["report", "made-up", "--results", str(tmp_path / "other")]) == 2

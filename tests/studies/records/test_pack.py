@@ -94,7 +94,7 @@ def test_page_list_and_verify_are_the_same(folder):
 
 
 def test_the_dashboard_shows_kept_pictures(folder):
-    gallery = artifacts.Gallery(folder)
+    gallery = artifacts.PictureStore(folder)
     good, _ = store.read_all(folder)
     names = {
         artifacts.name_of(record, "samples"): record.pictures["samples"].file
@@ -103,7 +103,7 @@ def test_the_dashboard_shows_kept_pictures(folder):
     }
     before = {name: gallery.open_reader(name).read() for name in names}
     assert run(folder, "pack") == 0
-    gallery = artifacts.Gallery(folder)
+    gallery = artifacts.PictureStore(folder)
     for name, file in names.items():
         if file in packed.pictures(folder).kept:
             assert gallery.open_reader(name).read() == before[name]
