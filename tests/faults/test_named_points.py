@@ -17,7 +17,7 @@ STEPS = {
     "queue a cell": (Trials, "_add"),
     "write the plan": (driver, "write_study"),
     "start a cell": (Trials, "start"),
-    "publish": (store, "publish"),
+    "publish": (store, "write_record"),
     "tell": (Trials, "finish"),
 }
 

@@ -43,7 +43,6 @@ def _process() -> tuple[object, ...]:
         dict(os.environ),
         gc.isenabled(),
         gc.get_threshold(),
-        gc.get_freeze_count(),
         warnings.formatwarning,
         list(warnings.filters),
     )

@@ -97,7 +97,7 @@ def test_company_and_repetition_change_no_number(outcomes):
 def test_no_run_and_runs_of_different_shapes_are_refused():
     with pytest.raises(ConfigError, match=r"^a population needs at least one configuration$"):
         run_population([], CPU)
-    with pytest.raises(ConfigError, match="may differ in seed"):
+    with pytest.raises(ConfigError, match="may differ only in seed"):
         run_population([RUNS[0], override(RUNS[1], {"model.latent_dim": 5})], CPU)
 
 
@@ -119,7 +119,7 @@ def test_a_budget_of_memory_changes_no_number_and_too_small_a_one_is_told_before
         found, expected = ([point.metrics for point in each.record.curve] for each in (one, other))
         assert found == [pytest.approx(metrics, rel=1e-6) for metrics in expected]
     preflight(RUNS, site=ExecutionConfig(device="cpu", memory=enough))
-    with pytest.raises(ConfigError, match="too few"):
+    with pytest.raises(ConfigError, match="not enough"):
         preflight(RUNS, site=ExecutionConfig(device="cpu", memory=enough - 1))
 
 
