@@ -53,6 +53,12 @@ class StudyRun:
         return data["name"], data["split_seed"], data["imbalance"], self.record.data.validation
 
     @property
+    def tested_on(self) -> tuple[object, ...]:
+        """Identity of the test images and of their binarization; bounds are comparable only on the same."""
+        data = self.record.config["data"]
+        return data["name"], data["split_seed"]
+
+    @property
     def objective(self) -> tuple[object, ...]:
         """Identity of the training objective and images; only with the same are losses comparable."""
         config, data = self.record.config, self.record.data
@@ -224,10 +230,21 @@ class Study:
         return np.full((len(self.seeds), len(self.cells)), np.nan)
 
     def comparable(self, measure: Measure) -> np.ndarray:
-        """Return `matrix`, with NaN for bounds of another likelihood than that of the reference cell."""
+        """Return `matrix`, with NaN for bounds that do not compare with the reference cell's.
+
+        Bounds compare on the same test images with the same likelihood.
+        """
         values = self.matrix(measure.key)
         if measure.nats:
             values[:, [likelihood != self.likelihood for likelihood in self._likelihoods]] = np.nan
+            tested = [
+                runs[0].tested_on if (runs := self.of_cell(cell)) else () for cell in range(len(self.cells))
+            ]
+            known = [each for each in tested if each]
+            if known:
+                own = tested[self.baseline] if self.baseline is not None else ()
+                reference = own or Counter(known).most_common(1)[0][0]
+                values[:, [each != reference for each in tested]] = np.nan
         return values
 
     @cached_property

@@ -9,7 +9,7 @@ from moevae.config import overrides
 from moevae.config.schema import RunConfig
 from moevae.errors import RecordError
 from studies.analysis.load import load_study
-from studies.analysis.metrics import ELBO
+from studies.analysis.metrics import ELBO, NMI
 from studies.testing import synthetic
 
 
@@ -138,3 +138,12 @@ def test_a_broken_description_is_told_in_one_line(tmp_path, text: str, reason: s
     with pytest.raises(RecordError, match=reason) as caught:
         load_study(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_bounds_of_other_test_images_do_not_compare(tmp_path) -> None:
+    """Another split seed draws another test set: labels still score it, bounds do not compare."""
+    axes = {"data.split_seed": [0, 20240101]}
+    plan = synthetic.plan(axes, seeds=range(2), baseline={"data.split_seed": 0})
+    study = load_study(synthetic.write(tmp_path, plan, plain))
+    assert np.isfinite(study.comparable(ELBO)).all(axis=0).tolist() == [True, False]
+    assert np.isfinite(study.comparable(NMI)).all()
