@@ -109,7 +109,7 @@ Examples:
   moevae dashboard quick
   moevae dashboard quick --port 9000"""
 
-PACK = """Pack a finished study: its records in one file, records.jsonl.
+PACK = """Pack a finished study: its records in one file.
 
 What to expect:
 - A packed study reads like any other: report, verify, list and dashboard
@@ -124,7 +124,7 @@ Examples:
   moevae pack reference
   moevae unpack reference"""
 
-UNPACK = """Unpack a study: one file for each record and for each picture.
+UNPACK = """Unpack a study: one file for each record and picture.
 
 What to expect:
 - The files of the records are the same, byte for byte, as before packing.
