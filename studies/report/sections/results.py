@@ -32,7 +32,7 @@ def results(analysis: Analysis, page: Page) -> None:
         *most, last = (cell_stats.label(study, cell) for cell in cells)
         page.add(
             f"Cells {', '.join(most)} and {last} have the same test metrics for every seed, in every digit: "
-            "the settings in which they differ have no effect."
+            "the settings in which they differ change no test metric."
         )
 
 
