@@ -12,7 +12,7 @@ What to expect:
 - DIR/FINGERPRINT.safetensors keeps each run: its weights and all of its
   settings. A run that is there is measured and not trained again.
 - Labels, where the data set has them, are used for scoring only.
-- A run whose loss stops being a number is told, and not kept.
+- A run whose loss becomes NaN or infinite is reported and not saved.
 - Exit code: 0 done, 1 a run failed, 2 a mistake in what was asked,
   130 interrupted: the same command goes on where long training stopped.
 

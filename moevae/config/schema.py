@@ -51,7 +51,7 @@ class DataConfig:
     @model_validator(mode="after")
     def _known(self) -> DataConfig:
         if self.name == "npz:":
-            raise ConfigError("npz: names no file; right would be npz:PATH")
+            raise ConfigError("npz: names no file; expected npz:PATH")
         if not is_text(self.name):
             raise ConfigError(f"{self.name!a}: not UTF-8, and no record can hold such a name")
         if not (self.name.startswith("npz:") or self.name in DATASETS or self.name in RELEASES):
@@ -229,7 +229,7 @@ class RunConfig:
         if len(prior) != model.num_experts:
             raise ValueError(
                 f"objective.balance_prior has {len(prior)} shares, and model.num_experts is"
-                f" {model.num_experts}: right would be a share an expert, or none for a uniform prior"
+                f" {model.num_experts}: expected a share an expert, or none for a uniform prior"
             )
         return replace(objective, balance_prior=()) if max(prior) - min(prior) < 1e-9 else objective
 
@@ -249,7 +249,7 @@ class RunConfig:
         if self.objective.responsibilities == "posterior" and self.routing.kind != "soft":
             raise ValueError(
                 f"objective.responsibilities = posterior weighs all experts by the posterior, where"
-                f" routing.kind = {self.routing.kind} lets the gate choose: right would be soft"
+                f" routing.kind = {self.routing.kind} lets the gate choose: expected soft"
             )
         self._check_deformations()
         if self.model.gate_normalization == "batch" and self.train.batch_size == 1:

@@ -9,7 +9,7 @@ ABLATE = """Run a study: each cell of its profile with each seed, once.
 What to expect:
 - A run that has a record is not trained again: the same command
   resumes a study that was stopped, and trains seeds that are missing.
-- results/STUDY/report.md tells at the end what came of it.
+- At the end, results/STUDY/report.md shows the results.
 - --set makes another study, named PROFILE-HASH or by --name, so that
   its records never mix with the profile's.
 - A run that fails, whatever it raises, is recorded with the reason, and
@@ -80,7 +80,7 @@ What to expect:
 - --again trains runs anew. On the machine that made the records, and with
   the same torch, each comes out bit for bit. Another machine rounds
   otherwise, and training makes much of that: there a run has to lie where
-  one more seed would, and how far it moved is told.
+  one more seed would, and the difference is printed.
 
 Examples:
   moevae verify quick
@@ -102,7 +102,7 @@ DASHBOARD = """Open a study in optuna-dashboard, in this machine's browser.
 What to expect:
 - The page is at 127.0.0.1 alone: it has no password, and can delete.
 - A study whose storage is not there, such as one that was cloned, is
-  made anew from its records.
+  rebuilt from its records.
 - Ctrl-C ends it.
 
 Examples:

@@ -32,7 +32,7 @@ def dashboard(options: Dashboard, folder: Path) -> int:
     url = shared or storage.default_url(folder)
     storage.check(url)
     if not _has(url, name, folder, private=shared is None):
-        print(f"{name}: no storage here, made anew from the records", file=sys.stderr)
+        print(f"{name}: no storage found, rebuilt from the records", file=sys.stderr)
         rebuild.rebuild(folder, shared)
     with storage.opened(url) as opened, serving(opened, folder, options.port) as server:
         number = opened.get_study_id_from_name(name)

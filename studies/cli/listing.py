@@ -53,7 +53,7 @@ class StudyLine:
 
 
 def profiles() -> list[ProfileLine]:
-    """Return the profiles that come along, by name."""
+    """Return the built-in profiles, ordered by name."""
     lines = []
     for name in design_profile.names():
         design = designs.load_design(name)
@@ -69,9 +69,9 @@ def studies(results: Path) -> list[StudyLine]:
         ConfigError: there can be no studies in it.
     """
     if results.is_file():
-        raise ConfigError(f"--results {results}: a file; right would be the folder that studies are in")
+        raise ConfigError(f"--results {results}: a file; expected the folder that studies are in")
     if study_file.is_study(results):
-        raise ConfigError(f"--results {results}: a study itself; right would be {results.resolve().parent}")
+        raise ConfigError(f"--results {results}: a study itself; expected {results.resolve().parent}")
     return [_study(folder) for folder in study_file.studies_in(results)]
 
 

@@ -215,7 +215,7 @@ def of_options(options: Execution, folder: Path, sets: Iterable[DataConfig]) -> 
         sets: data sets of the study.
 
     Raises:
-        ConfigError: a number of runs side by side, or a size of memory, that is none.
+        ConfigError: --population-chunk or --memory is not a valid number or size.
         DataError: a file of a person's own that is there and broken.
     """
     return ExecutionConfig(

@@ -1,4 +1,4 @@
-"""`search`: look for good settings in a space, and write what came of it."""
+"""`search`: search a space of settings and write the results."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ def test_shares_of_shares_are_the_same_shares(given):
 def test_a_prior_has_a_share_an_expert():
     message = message_of(override, RunConfig(), {"objective.balance_prior": (1, 2)})
     assert message == (
-        "objective.balance_prior has 2 shares, and model.num_experts is 10: right would be a share an expert,"
+        "objective.balance_prior has 2 shares, and model.num_experts is 10: expected a share an expert,"
         " or none for a uniform prior"
     )
     assert "may be below" in message_of(

@@ -97,9 +97,7 @@ def test_training_on_tight_teaches_the_gate_the_posterior():
 
 
 def test_what_makes_no_sense_is_refused():
-    with pytest.raises(
-        ConfigError, match=r"^objective\.responsibilities = posterior [^\n]* right would be soft$"
-    ):
+    with pytest.raises(ConfigError, match=r"^objective\.responsibilities = posterior [^\n]* expected soft$"):
         override(config({"routing.kind": "top-k"}), {"objective": "tight"})
     with pytest.raises(ConfigError, match=r"^train\.final_learning_rate needs [^\n]*constant$"):
         config({"train.final_learning_rate": 0.1})

@@ -277,7 +277,7 @@ def test_a_port_that_is_taken_is_told(folder):
 
 def test_without_a_name_there_must_be_one_study(folder, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    for results, told in (("none", "no studies here"), ("file", "a file; right would be the folder")):
+    for results, told in (("none", "no studies here"), ("file", "a file; expected the folder")):
         assert cli.main(["dashboard", "--results", str(tmp_path / results)]) == 2
         assert told in capsys.readouterr().err
     shutil.copytree(folder, tmp_path / "other")
@@ -286,7 +286,7 @@ def test_without_a_name_there_must_be_one_study(folder, tmp_path, capsys):
     assert cli.main(["dashboard", "made-down", "--results", str(tmp_path)]) == 2
     assert "no study 'made-down'" in capsys.readouterr().err
     assert cli.main(["report", "made-up", "--results", str(tmp_path / "other")]) == 2
-    assert f"a study itself; right would be {tmp_path}" in capsys.readouterr().err
+    assert f"a study itself; expected {tmp_path}" in capsys.readouterr().err
 
 
 @contextmanager
