@@ -16,10 +16,10 @@ from moevae.training.trainer import Trainer
 PATHS: dict[str, dict[str, Any]] = {
     "soft": {},
     "hard": {"routing.kind": "hard"},
-    "top-1": {"routing.kind": "top-k"},
-    "top-2": {"routing.kind": "top-k", "routing.top_k": 2},
+    "top-1": {"routing.kind": "sampled"},
+    "top-2": {"routing.kind": "sampled", "routing.num_sampled": 2},
     "soft, bfloat16": {"train.precision": "bfloat16"},
-    "top-1, bfloat16": {"routing.kind": "top-k", "train.precision": "bfloat16"},
+    "top-1, bfloat16": {"routing.kind": "sampled", "train.precision": "bfloat16"},
 }
 """Ways to train, by the name of their row."""
 
@@ -29,7 +29,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "perceptrons": {},
     "shared encoder": {"model.encoder": "shared"},
     "convolutions": _CONVOLUTIONS,
-    "convolutions, top-1": _CONVOLUTIONS | {"routing.kind": "top-k"},
+    "convolutions, top-1": _CONVOLUTIONS | {"routing.kind": "sampled"},
     "convolutions, bfloat16": _CONVOLUTIONS | {"train.precision": "bfloat16"},
 }
 """Kinds of experts, by the name of their row."""
@@ -66,7 +66,7 @@ def compile_model(training: Trainer) -> None:
 
 def chosen(changes: Mapping[str, Any]) -> int | None:
     """Return how many experts are computed for an image; None for all."""
-    return changes.get("routing.top_k", 1) if changes.get("routing.kind") == "top-k" else None
+    return changes.get("routing.num_sampled", 1) if changes.get("routing.kind") == "sampled" else None
 
 
 def dtype_of(changes: Mapping[str, Any]) -> torch.dtype:

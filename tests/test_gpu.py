@@ -21,7 +21,7 @@ from studies.__main__ import main
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 CUDA = torch.device("cuda")
-KINDS = ["soft", "hard", "gumbel", "top-k"]
+KINDS = ["soft", "hard", "gumbel", "sampled"]
 
 
 @pytest.fixture
@@ -97,12 +97,12 @@ def waits():
     [
         ({}, 0),
         ({"routing.kind": "gumbel"}, 0),
-        ({"routing.schedule": "cosine", "routing.final_temperature": 0.5}, 0),
+        ({"routing.temperature_schedule": "cosine", "routing.final_temperature": 0.5}, 0),
         ({"train.precision": "bfloat16"}, 0),
         ({"model.variance_floor": 0.1, "objective.balancing": "sinkhorn"}, 0),
-        ({"objective.smoothness": "virtual-adversarial", "model.gate_normalization": "batch"}, 0),
-        ({"routing.kind": "top-k"}, 1),  # how many images each expert was given
-        ({"routing.kind": "top-k", "model.expert_network": "conv", "model.expert_hidden": (8, 16)}, 1),
+        ({"objective.consistency": ["vat"], "model.gate_normalization": "batch"}, 0),
+        ({"routing.kind": "sampled"}, 1),  # how many images each expert was given
+        ({"routing.kind": "sampled", "model.expert_network": "conv", "model.expert_hidden": (8, 16)}, 1),
     ],
     ids=str,
 )
@@ -175,7 +175,7 @@ design = "grid"
 seeds = 2
 
 [axes]
-"routing.kind" = ["soft", "top-k"]
+"routing.kind" = ["soft", "sampled"]
 """
 
 

@@ -10,17 +10,16 @@ MEMBERS: dict[str, ObjectiveConfig] = {
     "elbo": ObjectiveConfig(information_weight=1.0, balance_weight=1.0),
     "competitive": ObjectiveConfig(information_weight=0.0, balance_weight=20.0),
     "information": ObjectiveConfig(information_weight=-0.1, balance_weight=0.3),
-    "tight": ObjectiveConfig(responsibilities="posterior", information_weight=0.0, balance_weight=0.0),
+    "marginal": ObjectiveConfig(expert_weights="posterior", information_weight=0.0, balance_weight=0.0),
 }
 """Named members of the objective family, whatever stands beside them; any other is a free member."""
 
 BESIDE_MEMBERS = (
-    "balance_prior",
     "bound",
-    "experts_steer_gate",
-    "smoothness",
-    "smoothness_weight",
-    "smoothness_radius",
+    "expert_gradient",
+    "consistency",
+    "consistency_weight",
+    "vat_radius",
 )
 
 
@@ -28,13 +27,13 @@ def member(objective: ObjectiveConfig) -> str:
     """Return the member's name, "competitive" and "information" at any strength; "free" if it has none."""
     default = ObjectiveConfig()
     bare = replace(objective, **{name: getattr(default, name) for name in BESIDE_MEMBERS})
-    for name in ("elbo", "tight"):
+    for name in ("elbo", "marginal"):
         if bare == MEMBERS[name]:
             return name
-    if objective.responsibilities == "gate" and objective.information_weight == 0:
+    if objective.expert_weights == "gate" and objective.information_weight == 0:
         return "competitive"
     rewarded = objective.information_weight < 0 < objective.balance_weight
-    return "information" if objective.responsibilities == "gate" and rewarded else "free"
+    return "information" if objective.expert_weights == "gate" and rewarded else "free"
 
 
 def is_of_member(key: str) -> bool:

@@ -57,7 +57,7 @@ def fingerprint(config: RunConfig) -> str:
 def override(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     """Return the configuration with dotted keys changed, such as {"objective.balance_weight": 5}.
 
-    `objective` alone takes the name of a member, such as "elbo"; the prior and the bound stay.
+    `objective` alone takes the name of a member, such as "elbo"; what is beside the members stays.
 
     Raises:
         ConfigError: an unknown key or member (the nearest valid one is named) or an impossible value.

@@ -57,7 +57,7 @@ def mnist_autoregressive() -> RunConfig:
             gate_hidden=(128,),
             likelihood="autoregressive",
         ),
-        routing=RoutingConfig(kind="top-k", top_k=1),
+        routing=RoutingConfig(kind="sampled", num_sampled=1),
         objective=ObjectiveConfig(bound="iwae"),
         train=TrainConfig(
             epochs=40,
@@ -66,7 +66,7 @@ def mnist_autoregressive() -> RunConfig:
             learning_rate_schedule="cosine",
             num_samples=5,
         ),
-        evaluation=EvaluationConfig(importance_samples=5000, importance_experts=1),
+        evaluation=EvaluationConfig(iwae_samples=5000, iwae_experts=1),
     )
 
 
@@ -77,8 +77,8 @@ def fashion_mnist() -> RunConfig:
     return RunConfig(data=DataConfig(name="fashion-mnist"), model=base.model, train=base.train)
 
 
-@PRESETS.register("seed2019")
-def seed2019() -> RunConfig:
+@PRESETS.register("zeldes2019")
+def zeldes2019() -> RunConfig:
     """The model of Y. Zeldes' 2019 article, setting for setting: grey pixels, Gaussian likelihood."""
     return RunConfig(
         data=DataConfig(name="mnist", validation_size=0, binarization="none"),
@@ -97,8 +97,8 @@ def seed2019() -> RunConfig:
     )
 
 
-@PRESETS.register("sharp")
-def sharp() -> RunConfig:
+@PRESETS.register("imsat-mnist")
+def imsat_mnist() -> RunConfig:
     """IMSAT's gate on MNIST, with experts that follow it.
 
     The gate is the classifier of Hu et al. (2017), IMSAT: wide, normalized by batches, fed with gray pixels,
@@ -112,34 +112,32 @@ def sharp() -> RunConfig:
             expert_hidden=(200,),
             gate_hidden=(600, 600),
             gate_normalization="batch",
-            gate_input="gray",
+            gate_input="grayscale",
         ),
-        routing=RoutingConfig(kind="top-k", top_k=1),
+        routing=RoutingConfig(kind="sampled", num_sampled=1),
         objective=ObjectiveConfig(
             information_weight=-0.1,
             balance_weight=1.0,
-            experts_steer_gate=False,
-            smoothness="virtual-adversarial",
+            expert_gradient=0.0,
+            consistency=("vat",),
         ),
         train=TrainConfig(epochs=25, batch_size=256, learning_rate=2e-3),
     )
 
 
-@PRESETS.register("sharp-fashion")
-def sharp_fashion() -> RunConfig:
+@PRESETS.register("imsat-fashion-mnist")
+def imsat_fashion_mnist() -> RunConfig:
     """IMSAT's gate on Fashion-MNIST: one answer for stretched neighbors, more balance, a falling temperature.
 
-    See `sharp`. Scores of the test images chose the strength of balancing, the neighbors, their stretch, the
-    temperature and the epochs (oracle).
+    See `imsat-mnist`. Scores of the test images chose the strength of balancing, the neighbors, their
+    stretch, the temperature and the epochs (oracle).
     """
-    base = sharp()
+    base = imsat_mnist()
     return replace(
         base,
         data=replace(base.data, name="fashion-mnist"),
-        routing=replace(base.routing, temperature=5.0, schedule="linear", final_temperature=1.0),
-        objective=replace(
-            base.objective, balance_weight=2.0, smoothness="virtual-adversarial+stretched-neighbors"
-        ),
+        routing=replace(base.routing, temperature=5.0, temperature_schedule="linear", final_temperature=1.0),
+        objective=replace(base.objective, balance_weight=2.0, consistency=("vat", "knn-stretch")),
         train=replace(base.train, epochs=8),
     )
 

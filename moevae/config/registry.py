@@ -8,9 +8,9 @@ process finds. `moevae.objectives.checks` checks an entry of your own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from moevae.utils.registry import Registry
 from moevae.utils.suggest import hint
@@ -63,24 +63,25 @@ def named_in(*registries: Registry[Any], also: tuple[str, ...] = ()) -> AfterVal
     return AfterValidator(check)
 
 
-SUMS: dict[str, tuple[str, ...]] = {"none": (), "both": ("virtual-adversarial", "augment")}
-"""Sums of consistency terms with names of their own; all others are written with `+`."""
+def _listed(names: object) -> object:
+    if isinstance(names, str):
+        raise ValueError('expected a list of terms, such as ["vat"]')
+    return names
 
 
-def check_sum(name: str) -> str:
-    """Return the name of a sum of consistency terms: different ones, joined by `+` in the registry's order.
+def _consistency_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of consistency terms in the order of the registry.
 
     Raises:
-        ValueError: an unknown term, or a sum in another form than the one that is hashed.
+        ValueError: an unknown term, or a term that is named twice.
     """
-    if name in SUMS:
-        return name
-    parts = name.split("+")
-    for part in parts:
-        if part not in CONSISTENCY_TERMS:
-            raise ValueError(f"unknown {CONSISTENCY_TERMS.what}: {hint(part, [*SUMS, *CONSISTENCY_TERMS])}")
-    ordered = tuple(term for term in CONSISTENCY_TERMS if term in parts)
-    short = next((known for known, terms in SUMS.items() if terms == ordered), "+".join(ordered))
-    if name != short:
-        raise ValueError(f"expected {short}")
-    return name
+    for name in names:
+        if name not in CONSISTENCY_TERMS:
+            raise ValueError(f"unknown {CONSISTENCY_TERMS.what}: {hint(name, CONSISTENCY_TERMS)}")
+    if len(set(names)) < len(names):
+        raise ValueError("a consistency term is named twice")
+    return tuple(name for name in CONSISTENCY_TERMS if name in names)
+
+
+ConsistencyTerms = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_consistency_names)]
+"""Names of consistency terms, in the order of the registry."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from moevae.config.registry import (
@@ -16,22 +16,22 @@ from moevae.config.registry import (
     RELEASES,
     ROUTINGS,
     SCHEDULES,
-    check_sum,
+    ConsistencyTerms,
     named_in,
 )
 from moevae.config.types import Count, Finite, NonNegative, Positive, Share, Shares
 from moevae.errors import ConfigError
 from moevae.utils.suggest import closest_name, is_text
 
-SCHEMA = 1
-"""Version of the configuration's meaning: part of every fingerprint."""
+SCHEMA = 2
+"""Version of the configuration's names and meaning: part of every fingerprint."""
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class DataConfig:
-    """Which images, how many, and how grey pixels become what the likelihood sees."""
+    """Which images, how many, and how grayscale pixels become the target of the likelihood."""
 
     name: str = "digits"
     """`digits`, `mnist`, `fashion-mnist`, another data set that is registered, or `npz:PATH`."""
@@ -40,13 +40,14 @@ class DataConfig:
     validation_size: Annotated[int, Field(ge=0)] | None = None
     """Images held out of training for validation; None takes a tenth."""
     split_seed: Annotated[int, Field(ge=0)] = 0
-    """Fixes the splits and the fixed binarization: the same for all runs that are compared."""
+    """Fixes the splits and the static binarization: the same for all runs that are compared."""
     imbalance: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Class sizes fall geometrically by this factor, in an order of classes fixed by `split_seed`, before
     `validation_size` and `train_size` are taken; the test set stays as it is. Labels choose the images: they
     do not train."""
-    binarization: Literal["dynamic", "fixed", "none"] = "dynamic"
-    """Pixels drawn anew at every look (`dynamic`), once (`fixed`), or left grey (`none`)."""
+    binarization: Literal["dynamic", "static", "none"] = "dynamic"
+    """Whether pixels are drawn each time an image is used (`dynamic`), once (`static`), or left in grayscale
+    (`none`)."""
 
     @model_validator(mode="after")
     def _known(self) -> DataConfig:
@@ -66,6 +67,9 @@ class ModelConfig:
     """Sizes of the gate and of the K expert VAEs."""
 
     num_experts: Count = 10
+    expert_prior: Shares = ()
+    """pi, the prior over experts: one share per expert in any unit, normalized to sum to one; empty is
+    uniform. It is part of every bound, and load balancing moves the mean gate probabilities toward it."""
     latent_dim: Count = 10
     expert_network: Literal["mlp", "conv"] = "mlp"
     """`mlp` is linear layers. In `conv` the hidden layers are convolutions, 3 x 3 with stride 2: each halves
@@ -82,9 +86,9 @@ class ModelConfig:
     gate_normalization: Literal["none", "batch"] = "none"
     """Of the gate's hidden layers, before the activation: `batch` gives each unit, or channel, mean 0 and
     variance 1 over the images of a batch in training, and by running averages everywhere else."""
-    gate_input: Literal["seen", "gray"] = "seen"
-    """What the gate looks at: pixels as the likelihood sees them, or gray. Any gate is a valid variational
-    distribution over the experts, so bounds on the probability of what is seen stay bounds."""
+    gate_input: Literal["target", "grayscale"] = "target"
+    """Input of the gate: the target of the likelihood, or the pixels in grayscale. Any gate is a valid
+    variational distribution over the experts, so that bounds on the probability of the target stay bounds."""
     activation: Annotated[str, named_in(ACTIVATIONS)] = "relu"
     likelihood: Literal["bernoulli", "gaussian", "autoregressive"] = "bernoulli"
     """Of pixels, given z: `bernoulli` and `gaussian` have them independent. In `autoregressive` a pixel is
@@ -109,6 +113,18 @@ class ModelConfig:
     """Points on a side of the grid whose displacements are interpolated to the pixels; unused without
     `displacement`."""
 
+    @model_validator(mode="after")
+    def _prior(self) -> ModelConfig:
+        prior = self.expert_prior
+        if prior and len(prior) != self.num_experts:
+            raise ValueError(
+                f"model.expert_prior has {len(prior)} shares, and model.num_experts is {self.num_experts}:"
+                " expected one share per expert, or none for a uniform prior"
+            )
+        if prior and max(prior) - min(prior) < 1e-9:
+            object.__setattr__(self, "expert_prior", ())
+        return self
+
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class RoutingConfig:
@@ -117,12 +133,13 @@ class RoutingConfig:
     kind: Annotated[str, named_in(ROUTINGS)] = "soft"
     """`soft` weighs all experts; `hard` is straight-through: one-hot at the likeliest forward, soft gradient;
     `gumbel` is straight-through at an expert drawn by the gate's probabilities (Gumbel-softmax);
-    `top-k` is sparse: an image trains `top_k` experts, drawn by the gate's probabilities, and no other."""
-    top_k: Count = 1
-    """Experts drawn for an image by `top-k` routing; unused by the others."""
+    `sampled` is sparse: an image trains `num_sampled` experts, drawn with replacement by the gate's
+    probabilities, and no other."""
+    num_sampled: Count = 1
+    """Experts drawn for an image by `sampled` routing; unused by the others."""
     temperature: Positive = 1.0
     """Divides the gate's logits."""
-    schedule: Annotated[str, named_in(SCHEDULES, also=("learned",))] = "constant"
+    temperature_schedule: Annotated[str, named_in(SCHEDULES, also=("learned",))] = "constant"
     """How the temperature moves from `temperature` to `final_temperature` over training; `learned` starts at
     `temperature` and follows the gradient."""
     final_temperature: Positive = 1.0
@@ -133,7 +150,7 @@ class RoutingConfig:
 class ObjectiveConfig:
     """J = mean_x sum_k q(k|x) L_k(x) + information_weight I(x;k) + balance_weight * balancing."""
 
-    responsibilities: Literal["gate", "posterior"] = "gate"
+    expert_weights: Literal["gate", "posterior"] = "gate"
     """Who weighs the experts: the gate, q(k|x), or the posterior r, proportional to pi_k exp(-L_k), which
     the gate then learns to predict without steering the experts. `posterior` needs soft routing."""
     bound: Literal["elbo", "iwae"] = "elbo"
@@ -146,21 +163,18 @@ class ObjectiveConfig:
     balancing: Annotated[str, named_in(BALANCINGS, BIAS_MOVES)] = "kl"
     """`kl` is KL(q_bar || pi); moevae/objectives/load_balancing.py has the others, and the scale that all of
     them share but `variance-of-sum`, the 2019 article's, whose strength moves with the batch size."""
-    balance_prior: Shares = ()
-    """pi, the prior over experts, one share an expert in any unit: kept as shares of one; empty is uniform.
-    Balancing aims at it, and every bound has it."""
-    experts_steer_gate: bool = True
-    """Whether the experts' losses reach the gate; if not, it learns from information, balancing and
-    smoothness alone, and the experts follow it."""
-    smoothness: Annotated[str, AfterValidator(check_sum)] = "none"
-    """The gate's answer must not change inside a small ball around an image (`virtual-adversarial`), or
-    under a small shift, rotation and scaling (`augment`), or both; or it must be one and the same for an
-    image and its nearest neighbors among the training images (`neighbors`), which may be made wider,
-    narrower, higher and lower (`stretched-neighbors`). What a + joins is added."""
-    smoothness_weight: NonNegative = 1.0
-    """Strength of the smoothness loss; unused by `none`."""
-    smoothness_radius: Positive = 0.25
-    """Of the ball, as a share of the distance to the image's tenth neighbor; unused outside it."""
+    expert_gradient: Share = 1.0
+    """Factor of the gradient of the experts' losses in the gate. At 0 the gate learns from information,
+    balancing and consistency alone, and the experts follow it."""
+    consistency: ConsistencyTerms = ()
+    """Terms of the consistency loss of the gate, which are added. The output of the gate must not change
+    within a small ball around an image (`vat`, virtual adversarial training) or under a small shift, rotation
+    and scaling (`augmentation`), or must agree for an image and a near neighbor among the training images
+    (`knn`), whose proportions may be changed at random (`knn-stretch`)."""
+    consistency_weight: NonNegative = 1.0
+    """Strength of the consistency loss; unused without terms."""
+    vat_radius: Positive = 0.25
+    """Radius of the ball of `vat`, as a share of the distance to the tenth neighbor of the image."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -199,11 +213,11 @@ class EvaluationConfig:
     num_samples: Count = 1
     """Latent samples per image and expert behind every evaluated bound but `iwae_bound`. `marginal_elbo` and
     `gate_gap` take samples of their own, as many, and at least 32."""
-    importance_samples: Annotated[int, Field(ge=0)] = 0
+    iwae_samples: Annotated[int, Field(ge=0)] = 0
     """Latent samples per image and expert behind `iwae_bound`; 0: it is not computed."""
-    importance_images: Count | None = None
+    iwae_images: Count | None = None
     """`iwae_bound` is the mean over so many images, the first of the split; None takes all."""
-    importance_experts: Count | None = None
+    iwae_experts: Count | None = None
     """Only so many experts, the likeliest by the posterior r, are sampled for an image's `iwae_bound`; None
     samples all. Leaving experts out lowers the bound, and it stays one."""
 
@@ -220,25 +234,13 @@ class RunConfig:
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
-    @field_validator("objective")
-    @classmethod
-    def _prior(cls, objective: ObjectiveConfig, info: ValidationInfo) -> ObjectiveConfig:
-        prior, model = objective.balance_prior, info.data.get("model")
-        if model is None or not prior:
-            return objective
-        if len(prior) != model.num_experts:
-            raise ValueError(
-                f"objective.balance_prior has {len(prior)} shares, and model.num_experts is"
-                f" {model.num_experts}: expected a share an expert, or none for a uniform prior"
-            )
-        return replace(objective, balance_prior=()) if max(prior) - min(prior) < 1e-9 else objective
-
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
         moving = self.routing.final_temperature != RoutingConfig().final_temperature
-        if self.routing.schedule in ("constant", "learned") and moving:
+        if self.routing.temperature_schedule in ("constant", "learned") and moving:
             raise ValueError(
-                f"routing.final_temperature needs a routing.schedule other than {self.routing.schedule}"
+                "routing.final_temperature needs a routing.temperature_schedule other than"
+                f" {self.routing.temperature_schedule}"
             )
         if self.train.learning_rate_schedule == "constant" and (
             self.train.final_learning_rate != TrainConfig().final_learning_rate
@@ -246,16 +248,16 @@ class RunConfig:
             raise ValueError(
                 "train.final_learning_rate needs a train.learning_rate_schedule other than constant"
             )
-        if self.objective.responsibilities == "posterior" and self.routing.kind != "soft":
+        if self.objective.expert_weights == "posterior" and self.routing.kind != "soft":
             raise ValueError(
-                f"objective.responsibilities = posterior weighs all experts by the posterior, where"
+                "objective.expert_weights = posterior weighs all experts by the posterior, where"
                 f" routing.kind = {self.routing.kind} lets the gate choose: expected soft"
             )
         self._check_deformations()
         if self.model.gate_normalization == "batch" and self.train.batch_size == 1:
             raise ValueError("model.gate_normalization = batch needs a train.batch_size of 2 or more")
-        if self.train.extra_experts and self.objective.balance_prior:
-            raise ValueError("train.extra_experts needs a uniform objective.balance_prior")
+        if self.train.extra_experts and self.model.expert_prior:
+            raise ValueError("train.extra_experts needs a uniform model.expert_prior")
         if self.train.extra_experts and self.train.pruning_end < self.train.pruning_start:
             raise ValueError("train.pruning_end must not be below train.pruning_start")
         return self
@@ -275,25 +277,17 @@ class RunConfig:
             raise ValueError("model.decoder = deformable needs model.likelihood = gaussian or bernoulli")
 
 
-ADDED: dict[str, Any] = {
-    "model.decoder": "network",
-    "model.deformations": ["affine", "displacement"],
-    "model.displacement_grid": 4,
-    "train.extra_experts": 0,
-    "train.pruning_start": 0.3,
-    "train.pruning_end": 0.6,
-    "train.deformation_starts": [],
-    "train.template_learning_rate": 0.02,
-}
-"""Fields added since the first records, each with the value, as in `to_dict`, that reproduces what the code
-did before the field existed."""
+ADDED: dict[str, Any] = {}
+"""Fields added since the first records of this schema, each with the value, as in `to_dict`, that reproduces
+what the code did before the field existed."""
 
 PER_RUN = (
     "seed",
     "objective.information_weight",
     "objective.balance_weight",
-    "objective.balance_prior",
-    "objective.smoothness_weight",
+    "model.expert_prior",
+    "objective.consistency_weight",
+    "objective.expert_gradient",
     "routing.temperature",
     "routing.final_temperature",
 )
@@ -305,12 +299,13 @@ def population_key(config: RunConfig) -> RunConfig:
     return replace(
         config,
         seed=0,
+        model=replace(config.model, expert_prior=()),
         objective=replace(
             config.objective,
             information_weight=0.0,
             balance_weight=0.0,
-            balance_prior=(),
-            smoothness_weight=0.0,
+            consistency_weight=0.0,
+            expert_gradient=1.0,
         ),
         routing=replace(config.routing, temperature=1.0, final_temperature=1.0),
     )

@@ -22,9 +22,9 @@ from moevae.errors import DataError
 from moevae.evaluation import memory as budget
 from moevae.evaluation.iwae import BLOCK, TOGETHER, iwae_bounds, marginal_bounds, marginal_samples
 from moevae.models.mixture import Mixture, MixtureTerms
-from moevae.objectives.bounds import hard_elbo, log_joint, mixture_elbo
+from moevae.objectives.bounds import log_joint, map_elbo, mixture_elbo
 from moevae.objectives.load_balancing import kl_to_prior, log_importance, log_priors
-from moevae.objectives.objective import gate_information
+from moevae.objectives.objective import mutual_information
 from moevae.training.schedules import temperatures
 from moevae.utils import devices
 from moevae.utils.rng import RunGenerators
@@ -34,7 +34,7 @@ Split = Literal["train", "validation", "test"]
 DEAD = 0.1
 """An expert is dead if its load is below this fraction of an equal load, 1/K."""
 
-LEDGER = ("recon_log_prob", "kl_z")
+ELBO_TERMS = ("recon_log_prob", "kl_z")
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Evaluation:
     """Evaluation of one run on one split."""
 
     metrics: dict[str, float]
-    """Metrics by name. In nats per image: mixture_elbo, hard_elbo, recon_log_prob, kl_z, kl_gate,
-    marginal_elbo, gate_gap, and iwae_bound if it is requested. In nats: gate_information and kl_importance.
+    """Metrics by name. In nats per image: mixture_elbo, map_elbo, recon_log_prob, kl_z, kl_gate,
+    marginal_elbo, gate_gap, and iwae_bound if it is requested. In nats: mutual_information and marginal_kl.
     In experts: effective_experts and dead_experts. In samples of z per image and expert: marginal_samples."""
     load: np.ndarray
     """Share of the images that each expert wins, [K]."""
@@ -56,10 +56,10 @@ class Evaluation:
     responsible: np.ndarray
     """Most probable expert of each image under the posterior r, without the gate, [N]. r is estimated from
     `evaluation.num_samples` draws of z, one by default; their noise may decide between similar experts."""
-    ledger: dict[str, np.ndarray] = field(default_factory=dict)
+    elbo_terms: dict[str, np.ndarray] = field(default_factory=dict)
     """Contribution of each expert to the mixture ELBO, in nats per image of the split, [K]. `recon_log_prob`
     and `kl_z` are weighted by the gate and sum to the metrics of the same names. The mixture_elbo equals
-    recon_log_prob - kl_z - gate_information - kl_importance."""
+    recon_log_prob - kl_z - mutual_information - marginal_kl."""
 
 
 @torch.no_grad()
@@ -78,8 +78,8 @@ def evaluate(
     """Evaluate each run on a split. The noise has its own random stream, so that results are reproducible.
 
     All kinds of routing are evaluated by the same bounds. The probabilities of the gate weight the experts,
-    and `hard_elbo` is the bound of a one-hot gate. `recon_log_prob` and `kl_z` are averages over the experts,
-    weighted by the gate. `kl_importance` is KL(q_bar || pi). The expectation over z is the mean of
+    and `map_elbo` is the bound of a one-hot gate. `recon_log_prob` and `kl_z` are averages over the experts,
+    weighted by the gate. `marginal_kl` is KL(q_bar || pi). The expectation over z is the mean of
     `evaluation.num_samples` draws.
 
     `marginal_elbo` is log sum_k pi_k exp(ELBO_k), the bound with the expert index marginalized. `gate_gap` is
@@ -87,7 +87,7 @@ def evaluate(
     therefore both are estimated from `marginal_samples` separate draws, with a bias correction. See
     `moevae.evaluation.iwae.marginal_bound`.
 
-    Binarized pixels are sampled once, by `data.split_seed`. With `data.binarization = fixed`, training uses
+    Binarized pixels are sampled once, by `data.split_seed`. With `data.binarization = static`, training uses
     the same kind of images, as for the statically binarized MNIST of the literature. The sample is not the
     file of Larochelle and Murray (2011), so that results are comparable on average, but not per image. With
     `dynamic`, training sees many samples, which reduces overfitting; it is a protocol of its own.
@@ -104,7 +104,7 @@ def evaluate(
             None sets no limit.
         assignments: expert of each image of the split, [R, N] int64; they replace the gate. None uses it.
         importance: whether to compute the bounds that need many samples: `marginal_elbo`, `gate_gap`, and
-            `iwae_bound` if `evaluation.importance_samples` is not 0.
+            `iwae_bound` if `evaluation.iwae_samples` is not 0.
 
     Returns:
         One evaluation per run, in order.
@@ -175,7 +175,9 @@ def _evaluate(
             parts[name].append(value)
     log_probs = torch.cat(parts.pop("gate_log_probs"), -1)  # [R, K, N]
     responsible = torch.cat(parts.pop("responsible"), -1).cpu().numpy()  # [R, N]
-    ledger = {name: torch.cat(parts.pop(f"expert_{name}"), -1).double().mean(-1) for name in LEDGER}  # [R, K]
+    elbo_terms = {
+        name: torch.cat(parts.pop(f"expert_{name}"), -1).double().mean(-1) for name in ELBO_TERMS
+    }  # [R, K]
     joint = torch.cat(parts.pop("log_joint"), -1)  # [R, K, N]
     means = {name: torch.cat(values, -1).double().mean(-1) for name, values in parts.items()}  # [R]
     means["temperature"] = temperature
@@ -188,7 +190,7 @@ def _evaluate(
             log_prior[run],
             responsible[run],
             {name: float(mean[run]) for name, mean in means.items()},
-            {name: values[run].cpu().numpy() for name, values in ledger.items()},
+            {name: values[run].cpu().numpy() for name, values in elbo_terms.items()},
         )
         for run in range(len(configs))
     ]
@@ -212,7 +214,7 @@ def _sampled_bounds(
         found["marginal_elbo"].append(bounds.mean())
         found["gate_gap"].append(gaps.mean())
         found["marginal_samples"].append(torch.tensor(float(marginal_samples(config))))
-        if config.evaluation.importance_samples:
+        if config.evaluation.iwae_samples:
             weighed = iwae_bounds(experts, config, seen, joint[run], prior, split, room)
             found["iwae_bound"].append(weighed.double().mean())
     return {name: torch.stack(values) for name, values in found.items()}
@@ -249,7 +251,7 @@ def _per_image(terms: MixtureTerms, log_prior: Tensor) -> dict[str, Tensor]:
         "expert_recon_log_prob": q * terms.recon_log_prob,
         "expert_kl_z": q * terms.kl_z,
         "mixture_elbo": mixture_elbo(terms.expert_elbo, log_q, log_prior),
-        "hard_elbo": hard_elbo(terms.expert_elbo, log_q.argmax(1), log_prior),
+        "map_elbo": map_elbo(terms.expert_elbo, log_q.argmax(1), log_prior),
         "recon_log_prob": (q * terms.recon_log_prob).sum(1),
         "kl_z": (q * terms.kl_z).sum(1),
         "kl_gate": kl_categorical(log_q.transpose(1, 2), log_prior.unsqueeze(1)),
@@ -274,16 +276,16 @@ def _evaluation(
     log_prior: Tensor,
     responsible: np.ndarray,
     metrics: dict[str, float],
-    ledger: dict[str, np.ndarray],
+    elbo_terms: dict[str, np.ndarray],
 ) -> Evaluation:
     """Return the evaluation of one run, with the statistics of its gate; log_probs [K, N]."""
     assignments = log_probs.argmax(0).cpu().numpy()
     load = np.bincount(assignments, minlength=len(log_probs)) / assignments.size
     gate = {
-        "gate_information": float(gate_information(log_probs.unsqueeze(0))),
-        "kl_importance": float(kl_to_prior(log_probs.unsqueeze(0), log_prior.unsqueeze(0))),
+        "mutual_information": float(mutual_information(log_probs.unsqueeze(0))),
+        "marginal_kl": float(kl_to_prior(log_probs.unsqueeze(0), log_prior.unsqueeze(0))),
         **usage(load),
     }
     importance = log_importance(log_probs.unsqueeze(0))[0].exp().cpu().numpy()
     probs = log_probs.exp().cpu().numpy()
-    return Evaluation({**metrics, **gate}, load, importance, probs, assignments, responsible, ledger)
+    return Evaluation({**metrics, **gate}, load, importance, probs, assignments, responsible, elbo_terms)

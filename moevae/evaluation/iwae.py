@@ -12,7 +12,7 @@ from torch import Tensor
 from moevae.config.schema import RunConfig
 from moevae.models.dispatch import Dispatch
 from moevae.models.experts import Experts, log_weights, sampled
-from moevae.objectives.bounds import log_responsibilities, mixture_elbo, tight_elbo
+from moevae.objectives.bounds import marginal_elbo, mixture_elbo, posterior_log_probs
 from moevae.utils.rng import RunGenerators
 
 BLOCK = 128
@@ -56,19 +56,17 @@ def iwae_bounds(
         room: number of images that can be decoded at once; it affects memory only.
 
     Returns:
-        Bounds in nats, [evaluation.importance_images] or fewer.
+        Bounds in nats, [evaluation.iwae_images] or fewer.
     """
     asked = config.evaluation
     noise = RunGenerators([config.seed], f"importance samples of {split}", seen.device)
-    choices = min(asked.importance_experts or len(log_prior), len(log_prior))
+    choices = min(asked.iwae_experts or len(log_prior), len(log_prior))
     chunk = max(1, min(room, _CACHED if seen.device.type == "cpu" else room) // (choices * BLOCK))
-    kept = seen[: asked.importance_images]
+    kept = seen[: asked.iwae_images]
     bounds = []
     for x, likely in zip(kept.split(BLOCK), log_joint[:, : len(kept)].split(BLOCK, dim=1), strict=True):
         chosen = likely.topk(choices, dim=0).indices
-        found = iwae_bound(
-            experts, x[None], chosen[None], log_prior[None], noise, asked.importance_samples, chunk
-        )
+        found = iwae_bound(experts, x[None], chosen[None], log_prior[None], noise, asked.iwae_samples, chunk)
         bounds.append(found[0])
     return torch.cat(bounds)
 
@@ -200,9 +198,9 @@ def marginal_bound(
     near = joint > best - REACH - 2 * noise_of_both
     parts = (_elbos(experts, x, near, draw, samples, room), _elbos(experts, x, ~near, draw, PILOT, room))
     elbo, variance = (torch.where(near, *pair) for pair in zip(*parts, strict=True))
-    posterior = log_responsibilities(elbo[None], prior)[0].exp()
+    posterior = posterior_log_probs(elbo[None], prior)[0].exp()
     lean = 0.5 * (posterior * (1 - posterior) * variance).sum(0)
-    bound = tight_elbo(elbo[None], prior)[0] - lean
+    bound = marginal_elbo(elbo[None], prior)[0] - lean
     return bound, bound - mixture_elbo(elbo[None], log_probs[None].double(), prior)[0]
 
 

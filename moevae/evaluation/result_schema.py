@@ -40,7 +40,7 @@ class Score:
     """Mean gate probability of each expert, [K]."""
     confusion: ConfusionCounts | None
     """None if there are no labels."""
-    ledger: dict[str, list[float]]
+    elbo_terms: dict[str, list[float]]
     """Contribution of each expert to recon_log_prob and kl_z, [K] each."""
     images_per_second: float
     """Images evaluated per second, summed over the runs of the population."""
@@ -59,7 +59,7 @@ class Score:
             "load": self.load,
             "importance": self.importance,
             "confusion": asdict(self.confusion) if self.confusion else None,
-            "ledger": self.ledger,
+            "elbo_terms": self.elbo_terms,
             "evaluation_images_per_second": self.images_per_second,
         }
 
@@ -101,7 +101,7 @@ def score(
     for config, run in zip(configs, found, strict=True):
         agreed = {} if labels is None else agreement(run, labels, split, config.data)
         counted = None if labels is None else _confusion(run, labels, split)
-        ledger = {name: values.tolist() for name, values in run.ledger.items()}
+        elbo_terms = {name: values.tolist() for name, values in run.elbo_terms.items()}
         scores.append(
             Score(
                 config,
@@ -110,7 +110,7 @@ def score(
                 run.load.tolist(),
                 run.importance.tolist(),
                 counted,
-                ledger,
+                elbo_terms,
                 speed,
             )
         )

@@ -19,8 +19,8 @@ class Gate(nn.Module):
 
     `expert_bias` is added to the logits. Loss-free balancing updates it, without a gradient; it affects
     routing and all bounds, in training and in evaluation. Each run has a learned temperature, which is used
-    if `routing.schedule` is `learned`. Batch normalization uses its running statistics, except within
-    `moevae.nn.batch_norm.batch_statistics`.
+    if `routing.temperature_schedule` is `learned`. Batch normalization uses its running statistics, except
+    within `moevae.nn.batch_norm.batch_statistics`.
 
     Args:
         config: the model.

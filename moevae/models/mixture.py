@@ -116,12 +116,12 @@ class Mixture(nn.Module):
 
         Args:
             x: images as the likelihood sees them, [R, B, D].
-            gray: the same images in grayscale, [R, B, D]; required if `model.gate_input` is `gray`.
+            gray: the same images in grayscale, [R, B, D]; required if `model.gate_input` is `grayscale`.
 
         Raises:
             ValueError: the gate reads grayscale images and `gray` is None.
         """
-        if self.config.gate_input == "seen":
+        if self.config.gate_input == "target":
             return x
         if gray is None:
             raise ValueError("the gate reads grayscale images; expected a tensor for gray, not None")
@@ -136,7 +136,7 @@ class Mixture(nn.Module):
             x: images as the likelihood sees them, [R, B, D].
             noise: standard normal draws for z; the S draws of an image are adjacent, [R, K, B S, Z].
             temperature: temperature of the gate, [R].
-            gray: the same images in grayscale, [R, B, D]; required if `model.gate_input` is `gray`.
+            gray: the same images in grayscale, [R, B, D]; required if `model.gate_input` is `grayscale`.
             bound: bound of each expert, `elbo` or `iwae`.
         """
         log_probs = gate_log_probs(self.gate(self.gate_input(x, gray)), temperature)
@@ -158,7 +158,7 @@ class Mixture(nn.Module):
             noise: standard normal draws for z; the S draws of an image are adjacent, [R, C, B S, Z].
             temperature: temperature of the gate, [R].
             uniform: uniform draws on [0, 1) that choose the experts, [R, C, B].
-            gray: the same images in grayscale, [R, B, D]; required if `model.gate_input` is `gray`.
+            gray: the same images in grayscale, [R, B, D]; required if `model.gate_input` is `grayscale`.
             bound: bound of each expert, `elbo` or `iwae`.
         """
         log_probs = gate_log_probs(self.gate(self.gate_input(x, gray)), temperature)

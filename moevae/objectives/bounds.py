@@ -32,7 +32,7 @@ def mixture_elbo(expert_elbo: Tensor, log_q: Tensor, log_prior: Tensor | None = 
     return torch.where(q > 0, q * (log_joint(expert_elbo, log_prior) - log_q), 0).sum(1)
 
 
-def tight_elbo(expert_elbo: Tensor, log_prior: Tensor | None = None) -> Tensor:
+def marginal_elbo(expert_elbo: Tensor, log_prior: Tensor | None = None) -> Tensor:
     """Return log sum_k pi_k exp(ELBO_k), the mixture ELBO of the optimal gate, [R, B].
 
     It is a bound on log p(x) for exact ELBOs. For ELBOs estimated from samples of z it is biased upward, and
@@ -45,7 +45,7 @@ def tight_elbo(expert_elbo: Tensor, log_prior: Tensor | None = None) -> Tensor:
     return log_joint(expert_elbo, log_prior).logsumexp(1)
 
 
-def log_responsibilities(expert_elbo: Tensor, log_prior: Tensor | None = None) -> Tensor:
+def posterior_log_probs(expert_elbo: Tensor, log_prior: Tensor | None = None) -> Tensor:
     """Return log r_k with r_k proportional to pi_k exp(ELBO_k), the optimal gate, [R, K, B].
 
     Args:
@@ -55,7 +55,7 @@ def log_responsibilities(expert_elbo: Tensor, log_prior: Tensor | None = None) -
     return log_joint(expert_elbo, log_prior).log_softmax(1)
 
 
-def hard_elbo(expert_elbo: Tensor, assignments: Tensor, log_prior: Tensor | None = None) -> Tensor:
+def map_elbo(expert_elbo: Tensor, assignments: Tensor, log_prior: Tensor | None = None) -> Tensor:
     """Return ELBO_k* + log pi_k*, the mixture ELBO of a one-hot gate, [R, B].
 
     Args:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moevae.config.registry import CONSISTENCY_TERMS, SUMS
+from moevae.config.registry import CONSISTENCY_TERMS
 from moevae.config.schema import RunConfig
 from moevae.data import neighbors as nearby
 from moevae.data.augmentation import jitter, stretch
@@ -55,8 +55,8 @@ class Neighborhood:
         return kl_categorical(here.transpose(1, 2), there.transpose(1, 2))
 
 
-@CONSISTENCY_TERMS.register("virtual-adversarial", needs_radius=True)
-def virtual_adversarial(around: Neighborhood) -> Tensor:
+@CONSISTENCY_TERMS.register("vat", needs_radius=True)
+def vat(around: Neighborhood) -> Tensor:
     """Return the divergence at the adversarial point on the ball, found by one power iteration, [R, B].
 
     References:
@@ -68,15 +68,15 @@ def virtual_adversarial(around: Neighborhood) -> Tensor:
     return around.change(around.images + around.radius.unsqueeze(-1) * unit(direction))
 
 
-@CONSISTENCY_TERMS.register("augment")
-def augment(around: Neighborhood) -> Tensor:
+@CONSISTENCY_TERMS.register("augmentation")
+def augmentation(around: Neighborhood) -> Tensor:
     """Return the divergence under a small random shift, rotation and scaling of each image, [R, B]."""
     draws = 2 * around.jitters.uniform(around.images.shape[1], 4) - 1  # [R, B, 4]
     return around.change(jitter(around.images, draws, around.size))
 
 
-@CONSISTENCY_TERMS.register("neighbors", needs_neighbors=True)
-def neighbors(around: Neighborhood) -> Tensor:
+@CONSISTENCY_TERMS.register("knn", needs_neighbors=True)
+def knn(around: Neighborhood) -> Tensor:
     """Return -1/2 log sum_k q(k|x) q(k|x') for a random nearest neighbor x', [R, B].
 
     It is zero if both images are certain of the same expert. The factor is 1/2 because a pair can be drawn
@@ -89,9 +89,9 @@ def neighbors(around: Neighborhood) -> Tensor:
     return _agreement(around, around.neighbor())
 
 
-@CONSISTENCY_TERMS.register("stretched-neighbors", needs_neighbors=True)
-def stretched_neighbors(around: Neighborhood) -> Tensor:
-    """Return the loss of `neighbors` with random changes of the width and the height of x', [R, B].
+@CONSISTENCY_TERMS.register("knn-stretch", needs_neighbors=True)
+def knn_stretch(around: Neighborhood) -> Tensor:
+    """Return the loss of `knn` with random changes of the width and the height of x', [R, B].
 
     Images of one class that are cropped and scaled to one size still differ in their proportions.
     """
@@ -115,17 +115,14 @@ class ConsistencyTerm:
     """Whether it needs the nearest neighbors."""
 
 
-def consistency_terms(name: str) -> tuple[ConsistencyTerm, ...]:
-    """Return what `objective.smoothness` adds up."""
-    return tuple(
-        ConsistencyTerm(CONSISTENCY_TERMS[part], **CONSISTENCY_TERMS.traits(part))
-        for part in SUMS.get(name, name.split("+"))
-    )
+def consistency_terms(names: Sequence[str]) -> tuple[ConsistencyTerm, ...]:
+    """Return the terms of `objective.consistency`."""
+    return tuple(ConsistencyTerm(CONSISTENCY_TERMS[name], **CONSISTENCY_TERMS.traits(name)) for name in names)
 
 
-def consistency_loss(name: str, around: Neighborhood) -> Tensor:
-    """Return the sum of the terms of a value of `objective.smoothness` other than `none`, [R, B]."""
-    return reduce(operator.add, (kind.loss(around) for kind in consistency_terms(name)))
+def consistency_loss(names: Sequence[str], around: Neighborhood) -> Tensor:
+    """Return the sum of the terms of `objective.consistency`, of which there is one at least, [R, B]."""
+    return reduce(operator.add, (term.loss(around) for term in consistency_terms(names)))
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -148,9 +145,9 @@ class ConsistencyLoss:
             device: the device of the loss.
         """
         objective, seeds = configs[0].objective, [config.seed for config in configs]
-        self.name, self.size = objective.smoothness, size
-        known = consistency_terms(self.name)
-        self.weight = torch.tensor([c.objective.smoothness_weight for c in configs], device=device)
+        self.names, self.size = objective.consistency, size
+        known = consistency_terms(self.names)
+        self.weight = torch.tensor([c.objective.consistency_weight for c in configs], device=device)
         self.directions = RunGenerators(seeds, "directions of the gate's neighbors", device)
         self.jitters = RunGenerators(seeds, "jitter of the gate's neighbors", device)
         self.choices = RunGenerators(seeds, "choice of the gate's neighbors", device)
@@ -158,7 +155,7 @@ class ConsistencyLoss:
         self.nearest = torch.zeros(len(images), 1, dtype=torch.int64, device=device)  # [N, 10] where needed
         if any(kind.needs_radius for kind in known):
             distances = nearby.distances(images, configs[0].data.split_seed)
-            self.radius = (objective.smoothness_radius * distances).to(device)
+            self.radius = (objective.vat_radius * distances).to(device)
         if any(kind.needs_neighbors for kind in known):
             self.nearest = nearby.nearest_neighbors(images).to(device)
 
@@ -189,7 +186,7 @@ class ConsistencyLoss:
             self.jitters,
             lambda: images_at(self._neighbors(rows)),
         )
-        return self.weight * consistency_loss(self.name, around).mean(-1)
+        return self.weight * consistency_loss(self.names, around).mean(-1)
 
     def _neighbors(self, rows: Tensor) -> Tensor:
         """Draw the index of one of the nearest neighbors of each image, [R, B]."""

@@ -44,7 +44,7 @@ def log_priors(configs: Sequence[RunConfig], experts: int | None = None) -> Tens
         experts: number of experts before pruning; None uses the configured number.
     """
     uniform = (1.0,) * (experts or configs[0].model.num_experts)
-    priors = [config.objective.balance_prior or uniform for config in configs]
+    priors = [config.model.expert_prior or uniform for config in configs]
     return torch.tensor(priors, dtype=torch.float64).log().log_softmax(-1)
 
 

@@ -20,6 +20,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,12 +29,12 @@ from moevae.config.registry import BALANCINGS, BIAS_MOVES, ROUTINGS
 from moevae.config.schema import RunConfig
 from moevae.distributions import kl_categorical
 from moevae.models.mixture import MixtureTerms, SparseMixtureTerms
-from moevae.objectives.bounds import log_responsibilities, tight_elbo
+from moevae.objectives.bounds import marginal_elbo, posterior_log_probs
 from moevae.objectives.load_balancing import BIAS_STEP, log_importance, log_priors, none
 from moevae.objectives.routing import sampled_cost
 
 
-def gate_information(log_probs: Tensor) -> Tensor:
+def mutual_information(log_probs: Tensor) -> Tensor:
     """Return I(x;k) = mean_x KL(q(k|x) || q_bar) in nats, between 0 and ln K, [R].
 
     Args:
@@ -43,10 +44,10 @@ def gate_information(log_probs: Tensor) -> Tensor:
     return kl_categorical(log_probs.transpose(1, 2), mean).mean(-1)
 
 
-def tight_cost(log_probs: Tensor, expert_elbo: Tensor, log_prior: Tensor) -> Tensor:
-    """Return -tight_elbo + KL(r || q) of images in nats, without a gradient of r, [R, B].
+def marginal_cost(log_probs: Tensor, expert_elbo: Tensor, log_prior: Tensor) -> Tensor:
+    """Return -marginal_elbo + KL(r || q) of images in nats, without a gradient of r, [R, B].
 
-    With one sample of z, the mean of -tight_elbo is below its value for exact ELBOs: it is a training
+    With one sample of z, the mean of -marginal_elbo is below its value for exact ELBOs: it is a training
     objective, not a bound.
 
     Args:
@@ -54,9 +55,23 @@ def tight_cost(log_probs: Tensor, expert_elbo: Tensor, log_prior: Tensor) -> Ten
         expert_elbo: -L_k, [R, K, B].
         log_prior: log pi, [R, K].
     """
-    target = log_responsibilities(expert_elbo.detach(), log_prior)
+    target = posterior_log_probs(expert_elbo.detach(), log_prior)
     missed = kl_categorical(target.transpose(1, 2), log_probs.transpose(1, 2))
-    return missed - tight_elbo(expert_elbo, log_prior)
+    return missed - marginal_elbo(expert_elbo, log_prior)
+
+
+class _ScaledGradient(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by a factor."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, factor: Tensor) -> Tensor:
+        ctx.save_for_backward(factor)
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (factor,) = ctx.saved_tensors
+        return torch.where(factor > 0, gradient * factor, 0), None
 
 
 class Objective:
@@ -73,11 +88,13 @@ class Objective:
             experts: current number of experts; None uses the configured number.
         """
         self.route = ROUTINGS[configs[0].routing.kind]
-        self.by_posterior = configs[0].objective.responsibilities == "posterior"
+        self.by_posterior = configs[0].objective.expert_weights == "posterior"
         self.balance = BALANCINGS.get(configs[0].objective.balancing, none)
         self.bias_move = BIAS_MOVES.get(configs[0].objective.balancing)
         self.log_prior = log_priors(configs, experts).to(device, torch.float32)
-        self.experts_steer_gate = configs[0].objective.experts_steer_gate
+        gradients = [config.objective.expert_gradient for config in configs]
+        self.reaches_gate, self.has_followers = any(gradients), not all(gradients)
+        self.expert_gradient = torch.tensor(gradients, device=device)
         self.information_weight = torch.tensor(
             [config.objective.information_weight for config in configs], device=device
         )
@@ -93,16 +110,18 @@ class Objective:
             uniform: uniform random numbers of a random routing, [R, K, B].
         """
         log_probs = terms.gate_log_probs
-        weighing = log_probs if self.experts_steer_gate else log_probs.detach()
+        weighing = log_probs.detach()
+        if self.reaches_gate:
+            weighing = _ScaledGradient.apply(log_probs, self.expert_gradient.view(-1, 1, 1))
         if isinstance(terms, SparseMixtureTerms):
             cost = sampled_cost(weighing, terms.chosen, terms.expert_elbo)  # [R, B]
         elif self.by_posterior:
-            cost = tight_cost(weighing, terms.expert_elbo, self.log_prior)
+            cost = marginal_cost(weighing, terms.expert_elbo, self.log_prior)
         else:
             cost = -(self.route(weighing, uniform) * terms.expert_elbo).sum(1)
         return (
             cost.mean(-1)
-            + self.information_weight * gate_information(log_probs)
+            + self.information_weight * mutual_information(log_probs)
             + self.balance_weight * self.balance(log_probs, self.log_prior)
         )
 
@@ -112,15 +131,27 @@ class Objective:
         if isinstance(terms, SparseMixtureTerms):
             return torch.full_like(terms.expert_elbo, 1 / terms.expert_elbo.shape[1])
         if self.by_posterior:
-            return log_responsibilities(terms.expert_elbo, self.log_prior).exp()
+            return posterior_log_probs(terms.expert_elbo, self.log_prior).exp()
         return self.route(terms.gate_log_probs, uniform)
 
     @torch.no_grad()
-    def gate_only_loss(self, terms: MixtureTerms) -> Tensor:
+    def gate_loss(self, terms: MixtureTerms, consistency: Tensor, total: Tensor) -> Tensor:
+        """Return the loss of the gate in nats per image, [R]: the total where experts' losses reach the gate.
+
+        Args:
+            terms: the terms of the mixture for a batch.
+            consistency: the consistency loss of each run, [R].
+            total: J with the consistency loss, [R].
+        """
+        follows = self.expert_gradient == 0
+        alone = self._gate_only(terms) + consistency if self.has_followers else total
+        return torch.where(follows, alone, total)
+
+    def _gate_only(self, terms: MixtureTerms) -> Tensor:
         """Return the part of J that does not depend on the experts, in nats per image, [R]."""
         log_probs = terms.gate_log_probs
         balance = self.balance_weight * self.balance(log_probs, self.log_prior)
-        return self.information_weight * gate_information(log_probs) + balance
+        return self.information_weight * mutual_information(log_probs) + balance
 
     @torch.no_grad()
     def update_expert_bias(self, bias: Tensor, terms: MixtureTerms) -> None:

@@ -48,7 +48,7 @@ def gumbel(log_probs: Tensor, uniform: Tensor) -> Tensor:
     return hard((log_probs + noise).log_softmax(1))
 
 
-@ROUTINGS.register("top-k")
+@ROUTINGS.register("sampled")
 def given(log_probs: Tensor, uniform: Tensor | None = None) -> Tensor:
     """Weigh every expert by its probability, where sparse routing computes all of them.
 

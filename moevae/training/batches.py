@@ -38,7 +38,7 @@ class Batches:
         data, seeds = configs[0].data, [config.seed for config in configs]
         self.dynamic = data.binarization == "dynamic"
         self.images = images.to(device)
-        fixed = data.binarization == "fixed"
+        fixed = data.binarization == "static"
         self.binarized = binarize_once(images, data.split_seed, "train").to(device) if fixed else None
         self.size = min(configs[0].train.batch_size, len(images))
         self.steps = len(images) // self.size

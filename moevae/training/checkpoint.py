@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from moevae.config.migration import migrate_config, old_fingerprint
 from moevae.config.overrides import fingerprint, from_dict, to_dict
 from moevae.config.schema import RunConfig
 from moevae.errors import CheckpointError, ConfigError
@@ -24,7 +25,9 @@ from moevae.utils import content
 from moevae.utils.identity import DataIdentity
 from moevae.utils.io import write_atomically
 
-FORMAT = "moevae-run-1"
+FORMAT = "moevae-run-2"
+_EARLIER = "moevae-run-1"
+"""Format of files whose configuration is of schema 1."""
 
 
 @dataclass(frozen=True)
@@ -114,19 +117,21 @@ def load(path: Path) -> Trained:
 def _from(path: Path, file: Any) -> Trained:
     """Return the run of an open file; its tensors are read after their shapes are checked."""
     metadata = file.metadata() or {}
-    if metadata.get("format") != FORMAT:
+    earlier = metadata.get("format") == _EARLIER
+    if metadata.get("format") != FORMAT and not earlier:
         shown = content.shortened(repr(metadata.get("format")))
         raise CheckpointError(
             f"{path}: not a checkpoint of this version (format {shown}; expected {FORMAT!r})"
         )
     try:
-        config = from_dict(content.parse_json(metadata["config"]))
+        tree = content.parse_json(metadata["config"])
+        config = from_dict(migrate_config(tree) if earlier else tree)
         height, width = int(metadata["height"]), int(metadata["width"])
     except (KeyError, ValueError, ConfigError) as error:
         fault = content.reason(error)
         raise CheckpointError(f"{path}: invalid configuration ({fault})") from None
     changed = CheckpointError(f"{path}: modified since it was written (checksum mismatch)")
-    if fingerprint(config) != metadata.get("fingerprint"):
+    if (old_fingerprint(tree) if earlier else fingerprint(config)) != metadata.get("fingerprint"):
         raise changed
     if min(height, width) < 1:
         raise CheckpointError(f"{path}: image size {height} x {width} pixels; expected at least 1 x 1")

@@ -32,7 +32,7 @@ def training_bytes(config: RunConfig, size: Size, count: int) -> int:
     once = (*encoder[:shared], *architecture.gate(model, size))
     experts = model.num_experts + train.extra_experts
     weights = experts * sum(layer.weights for layer in own) + sum(layer.weights for layer in once)
-    chosen = routing.top_k if routing.kind == "top-k" else experts
+    chosen = routing.num_sampled if routing.kind == "sampled" else experts
     rows = chosen * min(train.batch_size, count) * train.num_samples
     return _FLOAT * (4 * weights + rows * (latent_size(model) + math.prod(size)))
 

@@ -1,7 +1,7 @@
 """How a gate's temperature and the learning rate move over training.
 
 A schedule is a function of the first value, the last value and the progress in [0, 1], registered in
-SCHEDULES. The setting `routing.schedule` also takes `learned`, which is no function of progress.
+SCHEDULES. The setting `routing.temperature_schedule` also takes `learned`, which is no function of progress.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def temperature(routing: RoutingConfig, progress: float) -> float:
         routing: the schedule with its initial and final value.
         progress: fraction of training, 0 at the first step and 1 at the last.
     """
-    return SCHEDULES[routing.schedule](routing.temperature, routing.final_temperature, progress)
+    return SCHEDULES[routing.temperature_schedule](routing.temperature, routing.final_temperature, progress)
 
 
 def temperatures(configs: Sequence[RunConfig], progress: float, gate: Gate) -> Tensor:
@@ -62,7 +62,7 @@ def temperatures(configs: Sequence[RunConfig], progress: float, gate: Gate) -> T
     Returns:
         Temperatures, [R].
     """
-    if configs[0].routing.schedule == "learned":
+    if configs[0].routing.temperature_schedule == "learned":
         return gate.temperature
     return sent([temperature(config.routing, progress) for config in configs], gate.expert_bias.device)
 

@@ -236,19 +236,16 @@ class Trainer:
         if self.assignments is None:
             self.objective.update_expert_bias(self.model.gate.expert_bias, terms)
         self.working.refresh()
-        steered = self.objective.experts_steer_gate
-        return Losses(
-            loss.detach(),
-            loss.detach() if steered else self.objective.gate_only_loss(terms) + consistency.detach(),
-        )
+        total = loss.detach()
+        return Losses(total, self.objective.gate_loss(terms, consistency.detach(), total))
 
     def _terms(self, temperature: Tensor, batch: Batch) -> MixtureTerms:
         """Return the terms of the objective for a batch, of all experts or of sampled experts only."""
         model, routing, size = self.model, self.configs[0].routing, self.batches.size
         draws, bound = size * self.configs[0].train.num_samples, self.configs[0].objective.bound
-        if routing.kind == "top-k" and self.assignments is None:
-            uniform = self.choice.uniform(routing.top_k, size)
-            noise = self.latent.normal(routing.top_k, draws, model.latent_size)
+        if routing.kind == "sampled" and self.assignments is None:
+            uniform = self.choice.uniform(routing.num_sampled, size)
+            noise = self.latent.normal(routing.num_sampled, draws, model.latent_size)
             return self.working.model.sparse(batch.target, noise, temperature, uniform, batch.gray, bound)
         noise = self.latent.normal(model.config.num_experts, draws, model.latent_size)
         terms = self.working.model(batch.target, noise, temperature, batch.gray, bound)
@@ -258,7 +255,7 @@ class Trainer:
 
     def _consistency_loss(self, temperature: Tensor, batch: Batch, terms: MixtureTerms) -> Tensor:
         """Return the weighted consistency loss of the gate, [R]; zero if the gate is not trained."""
-        if self.consistency.name == "none" or self.assignments is not None:
+        if not self.consistency.names or self.assignments is not None:
             return torch.zeros_like(self.consistency.weight)
         model = self.working.model
         # The consistency loss evaluates the gate again; this must not update the running statistics.

@@ -53,11 +53,11 @@ GAP = Measure("test.gate_gap", "gate gap", "nats", better=-1)
 RECONSTRUCTION = Measure("test.recon_log_prob", "reconstruction", "nats", digits=2, nats=True)
 KL_Z = Measure("test.kl_z", "kl_z", "nats", better=0, digits=2, ends=(0.0, math.inf))
 KL_GATE = Measure("test.kl_gate", "kl_gate", "nats", better=0, ends=(0.0, math.inf))
-GATE_INFORMATION = Measure(
-    "test.gate_information", "gate information", "nats", better=0, ends=(0.0, math.inf)
+MUTUAL_INFORMATION = Measure(
+    "test.mutual_information", "mutual information", "nats", better=0, ends=(0.0, math.inf)
 )
 EFFECTIVE = Measure("test.effective_experts", "effective experts", better=0, digits=2, ends=(1.0, math.inf))
-KL_IMPORTANCE = Measure("test.kl_importance", "kl_importance", "nats", better=0, ends=(0.0, math.inf))
+MARGINAL_KL = Measure("test.marginal_kl", "marginal_kl", "nats", better=0, ends=(0.0, math.inf))
 DEAD = Measure("test.dead_experts", "dead experts", better=-1, digits=2, ends=(0.0, math.inf))
 LARGEST = Measure("load.largest", "largest load", better=0, ends=(0.0, 1.0))
 ENTROPY = Measure("load.entropy", "load entropy", "nats", better=0, ends=(0.0, math.inf))
@@ -66,10 +66,10 @@ SPEED = Measure("throughput.train", "training speed", "images/s", digits=0, spre
 LEADING = (NMI, ARI, ACC, ELBO, SPEED)
 """The columns of the main table."""
 
-ROUTING = (EFFECTIVE, DEAD, LARGEST, ENTROPY, GATE_INFORMATION)
+ROUTING = (EFFECTIVE, DEAD, LARGEST, ENTROPY, MUTUAL_INFORMATION)
 """Use of the experts and information of the gate."""
 
-LEDGER = (ELBO, RECONSTRUCTION, KL_Z, GATE_INFORMATION, KL_IMPORTANCE)
+ELBO_TERMS = (ELBO, RECONSTRUCTION, KL_Z, MUTUAL_INFORMATION, MARGINAL_KL)
 """The mixture ELBO and its terms."""
 
 BOUNDS = (MARGINAL, GAP, IWAE)
@@ -81,5 +81,5 @@ MARGINAL_SAMPLES = "test.marginal_samples"
 RETIRED = frozenset({"tight_elbo", "amortization_gap"})
 """Metrics of older records that are not shown: computed from one sample of z, they are not bounds."""
 
-DIAGNOSTICS = (ECE, BRIER, *BOUNDS, RECONSTRUCTION, KL_Z, KL_GATE, KL_IMPORTANCE, *ROUTING)
+DIAGNOSTICS = (ECE, BRIER, *BOUNDS, RECONSTRUCTION, KL_Z, KL_GATE, MARGINAL_KL, *ROUTING)
 """Further columns of `table.csv`."""

@@ -82,7 +82,7 @@ RULES = (
         "smallest KL divergence of gate and posterior",
         lambda study: -study.matrix("validation.gate_gap"),
     ),
-    Rule("gate information", "most informative gate", _metric("validation.gate_information")),
+    Rule("mutual information", "most informative gate", _metric("validation.mutual_information")),
     Rule("effective experts", "most experts in use", _metric("validation.effective_experts")),
     Rule("no choice", "always the reference cell", _baseline),
 )

@@ -36,7 +36,7 @@ def oracle_experts(given: BaselineContext) -> BaselineResult:
     labels = given.labels
     if labels is None:
         raise NotFittedError(f"{given.images.name} has no labels to train experts on")
-    config = override(given.config, {"model.num_experts": len(labels.classes), "objective.balance_prior": ()})
+    config = override(given.config, {"model.num_experts": len(labels.classes), "model.expert_prior": ()})
 
     def true(split: Split) -> Tensor:
         return torch.from_numpy(getattr(labels, split))[None]
@@ -54,7 +54,7 @@ def oracle_experts(given: BaselineContext) -> BaselineResult:
 def _trained(
     given: BaselineContext, config: RunConfig, assignments: Callable[[Split], Tensor]
 ) -> BaselineResult:
-    config = override(config, {"objective.responsibilities": "gate"})  # the posterior would ignore this gate
+    config = override(config, {"objective.expert_weights": "gate"})  # the posterior would ignore this gate
     trained = train(
         [config],
         given.images,

@@ -24,7 +24,7 @@ from studies.baselines.clustering import Clusterer, fit_gmm, fit_kmeans
 from studies.execution.baseline_fit import BaselineContext, BaselineResult, NotFittedError, clusters
 
 BOUNDS = (
-    *("mixture_elbo", "marginal_elbo", "marginal_samples", "hard_elbo"),
+    *("mixture_elbo", "marginal_elbo", "marginal_samples", "map_elbo"),
     *("recon_log_prob", "kl_z", "kl_gate", "iwae_bound"),
 )
 """Metrics of a single VAE that also exist for a mixture. With one expert the three bounds are equal, up to
@@ -57,7 +57,7 @@ def of_equal_size(config: RunConfig, size: tuple[int, int]) -> tuple[RunConfig, 
     def widened(width: int) -> RunConfig:
         hidden = tuple(max(1, round(width * each / first)) for each in given)
         changes = {"model.num_experts": 1, "model.expert_hidden": hidden, "model.gate_hidden": ()}
-        return override(config, changes | {"objective.balance_prior": ()})
+        return override(config, changes | {"model.expert_prior": ()})
 
     def learned(width: int) -> int:
         return parameters(widened(width).model, size, gate=False)

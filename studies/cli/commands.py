@@ -77,14 +77,14 @@ What to expect:
 - Nothing is written. Each file that cannot be trusted, and is therefore
   not counted, is named.
 - Exit code: 0 all agree, 1 something does not, 2 there is no such study.
-- --again trains runs anew. On the machine that made the records, and with
+- --rerun trains runs anew. On the machine that made the records, and with
   the same torch, each comes out bit for bit. Another machine rounds
   otherwise, and training makes much of that: there a run has to lie where
   one more seed would, and the difference is printed.
 
 Examples:
   moevae verify quick
-  moevae verify reference --again 5
+  moevae verify reference --rerun 5
   moevae verify results/quick --json"""
 
 REBUILD = """Rebuild a study's Optuna storage from its records.
@@ -133,6 +133,19 @@ What to expect:
 Examples:
   moevae unpack reference"""
 
+MIGRATE = """Migrate a study of schema 1 to the names of schema 2.
+
+What to expect:
+- Settings, values, metrics and fingerprints get their names of schema 2.
+  No number changes; each record keeps its old fingerprint, too.
+- A new file is written and read back before the old one is removed. A
+  file that cannot be trusted is named, and stays.
+- Optuna's storage in the folder is set aside; the next command makes it
+  from the records. For another storage, use `moevae rebuild-storage`.
+
+Examples:
+  moevae migrate results/mine"""
+
 _OPTIONS = "studies.cli.options"
 
 STUDIES = CommandGroup(
@@ -148,6 +161,7 @@ STUDIES = CommandGroup(
         Command("rebuild-storage", f"{_OPTIONS}:RebuildStorage", REBUILD),
         Command("pack", f"{_OPTIONS}:Pack", PACK),
         Command("unpack", f"{_OPTIONS}:Unpack", UNPACK),
+        Command("migrate", f"{_OPTIONS}:Migrate", MIGRATE),
     ),
     run="studies.cli.run:run",
 )

@@ -91,7 +91,7 @@ class SearchChoice:
     profile: Annotated[str | None, optional("NAME", "the preset")] = None
     """Start from the baseline of this profile instead."""
     objective: Annotated[str, arg(metavar="A[,B..]")] = "mixture_elbo"
-    """Of mixture_elbo, marginal_elbo, gate_information, effective_experts, throughput, nmi, ari, acc."""
+    """Of mixture_elbo, marginal_elbo, mutual_information, effective_experts, throughput, nmi, ari, acc."""
     trials: Annotated[int, arg(metavar="N")] = 40
     """Trials in all, those of earlier starts included."""
     timeout: Annotated[str | None, optional("TIME", "none")] = None
@@ -163,7 +163,7 @@ class Verify:
     study: Study
     results: Results = Path("results")
     storage: Storage = None
-    again: Annotated[int, arg(metavar="N")] = 0
+    rerun: Annotated[int, arg(metavar="N")] = 0
     """Train N complete runs again, chosen by lot, and compare them with their records."""
     device: Device = "auto"
     """Where they train; auto takes what the record names."""
@@ -196,7 +196,15 @@ class Unpack:
     results: Results = Path("results")
 
 
-Options = Ablate | Search | Dashboard | List | Report | Verify | RebuildStorage | Pack | Unpack
+@dataclass(frozen=True)
+class Migrate:
+    """What the command `migrate` was given."""
+
+    study: Study
+    results: Results = Path("results")
+
+
+Options = Ablate | Search | Dashboard | List | Report | Verify | RebuildStorage | Pack | Unpack | Migrate
 
 
 def parse(arguments: Sequence[str] | None = None, prog: str = "python -m studies") -> Options:

@@ -11,6 +11,7 @@ from studies.cli.options import (
     Ablate,
     Dashboard,
     List,
+    Migrate,
     Pack,
     RebuildStorage,
     Report,
@@ -64,6 +65,10 @@ def run(typed: Sequence[str], prog: str) -> int:
                     from studies.cli.pack import unpack
 
                     return unpack(options, folder_of(options.study, options.results))
+                case Migrate():
+                    from studies.cli.migrate import migrate
+
+                    return migrate(options, folder_of(options.study, options.results))
     except KeyboardInterrupt:  # the command has told already what stays
         return 130
     except Terminated:

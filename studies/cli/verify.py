@@ -24,8 +24,8 @@ from studies.verify.rerun import MetricShift, RerunResult
 
 def verify(options: Verify, folder: Path) -> int:
     """Print what was found in a study's folder; return 1 if anything there cannot be trusted."""
-    if options.again < 0:
-        raise ConfigError(f"--again {options.again}: give a number of runs, from 0")
+    if options.rerun < 0:
+        raise ConfigError(f"--rerun {options.rerun}: give a number of runs, from 0")
     url = storage.given(options.storage)
     if url:
         storage.check(url)
@@ -34,7 +34,7 @@ def verify(options: Verify, folder: Path) -> int:
     verdict = replace(verdict, problems=tuple(dict.fromkeys((*verdict.problems, *unlike))))
     wrong = bool(verdict.problems) or any(found.wrong for found in repeats)
     if options.json:
-        tree = {"folder": str(folder), **asdict(verdict), "again": [_as_tree(found) for found in repeats]}
+        tree = {"folder": str(folder), **asdict(verdict), "rerun": [_as_tree(found) for found in repeats]}
         print(json.dumps(tree, indent=1))
         return int(wrong)
     for line in (*verdict.problems, *verdict.notes):
@@ -102,10 +102,10 @@ def _verdict(moved: MetricShift) -> str:
 
 def _repeated(options: Verify, folder: Path) -> tuple[list[RerunResult], list[str]]:
     """Train runs again, behind a bar on standard error; tell of those whose data are not there any more."""
-    if not options.again:
+    if not options.rerun:
         return [], []
     good, _ = store.read_all(folder)
-    picked = rerun.chosen(good, options.again)
+    picked = rerun.chosen(good, options.rerun)
     site = ExecutionConfig(
         device=options.device, data_root=str(options.data_root) if options.data_root else None
     )

@@ -128,8 +128,8 @@ class RunRecorder:
 
     def _of_gate(self, progress: EpochStats, run: int) -> dict[str, float]:
         """Return the loss of the gate if it is separate from that of the experts."""
-        steered = self.configs[run].objective.experts_steer_gate
-        return {} if steered else {"gate_loss": progress.gate_losses[run]}
+        reached = self.configs[run].objective.expert_gradient > 0
+        return {} if reached else {"gate_loss": progress.gate_losses[run]}
 
     def _validation(self, progress: EpochStats) -> list[Evaluation]:
         if not len(self.images.validation):

@@ -223,7 +223,7 @@ def measured(
         "metrics": {split: scores(each[run], labels, split, data) for split, each in by_split.items()},
         "load": test.load.tolist(),
         "importance": test.importance.tolist(),
-        "ledger": {name: values.tolist() for name, values in test.ledger.items()},
+        "elbo_terms": {name: values.tolist() for name, values in test.elbo_terms.items()},
         "confusion": confusion,
         "reliability": bins,
     }

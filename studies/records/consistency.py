@@ -33,7 +33,7 @@ def _metrics(record: Record) -> Iterator[str]:
     if odd := next((name for name in names if not _NAME.fullmatch(name)), None):
         yield f"invalid name of a metric: {odd!r}"
     values: list[float] = [value for part in every for value in part.values()]
-    values += [value for part in record.ledger.values() for value in part]
+    values += [value for part in record.elbo_terms.values() for value in part]
     values += [point.loss for point in record.curve]
     if any(abs(value) > LARGEST for value in values):
         yield f"a number larger than {LARGEST:g} in magnitude"
@@ -44,7 +44,7 @@ def _metrics(record: Record) -> Iterator[str]:
 
 def _tables(record: Record, config: RunConfig) -> Iterator[str]:
     rows = {"load": len(record.load), "importance": len(record.importance)}
-    rows |= {f"ledger.{name}": len(values) for name, values in record.ledger.items()}
+    rows |= {f"elbo_terms.{name}": len(values) for name, values in record.elbo_terms.items()}
     if record.confusion is not None:
         rows["confusion"] = len(record.confusion.counts)
     # The number of clusters of a baseline may differ.

@@ -12,7 +12,7 @@ from moevae.config import overrides
 from moevae.config import schema as configs
 from moevae.config.types import Count
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the schema of records."""
 
 PICTURE_LIMIT = 64 << 20
@@ -34,8 +34,8 @@ class Failure(_Part):
 class Epoch(_Part):
     """One point of the learning curve; bounds are in nats per image, on the validation split.
 
-    If the experts do not steer the gate, the metrics include `gate_loss`: the loss of the gate, averaged over
-    the steps of the epoch, in nats per image.
+    If the losses of the experts do not reach the gate, the metrics include `gate_loss`: the
+    loss of the gate, averaged over the steps of the epoch, in nats per image.
     """
 
     epoch: int
@@ -133,6 +133,8 @@ class Record(_Part):
 
     schema_version: int = SCHEMA
     fingerprint: str
+    migrated_from: str | None = None
+    """Fingerprint of the record in schema 1; None for records that were made in schema 2."""
     config: dict[str, Any]
     method: Method | None = None
     """The baseline; None is the model."""
@@ -144,10 +146,10 @@ class Record(_Part):
     """Share of test images assigned to each expert."""
     importance: list[float] = []
     """Mean gate probability of each expert on the test split."""
-    ledger: dict[str, list[float]] = {}
+    elbo_terms: dict[str, list[float]] = {}
     """Contribution of each expert to the test split's mixture ELBO, in nats per image: recon_log_prob and
-    kl_z, weighted by the gate. The mixture ELBO is the sum of these terms minus gate_information and
-    kl_importance."""
+    kl_z, weighted by the gate. The mixture ELBO is the sum of these terms minus mutual_information and
+    marginal_kl."""
     confusion: Confusion | None = None
     reliability: Reliability | None = None
     curve: list[Epoch] = []

@@ -19,6 +19,7 @@ from studies.records.packed import Line
 from studies.records.schema import PICTURE_LIMIT, SCHEMA, Outcome, Picture, Record, name_of
 from studies.utils.gc_pause import uncollected
 
+_OLD = b'"schema_version": 1,'
 _DIGEST = b' "digest": "%s",'
 
 
@@ -56,7 +57,7 @@ def with_digest(tree: Mapping[str, Any]) -> bytes:
     return b"\n".join((head, _DIGEST % hashlib.sha256(content).hexdigest().encode(), rest))
 
 
-def _without_digest(content: bytes) -> bytes:
+def without_digest(content: bytes) -> bytes:
     """Return the content of a record's file without the digest.
 
     Raises:
@@ -114,7 +115,10 @@ def _checked(where: str, content: Callable[[], bytes], name: str, folder: Path) 
     refused = f"{where}: not a valid record"
     with parsing(refused, RecordError):
         try:
-            record = Record.model_validate_json(_without_digest(content()))
+            bare = without_digest(content())
+            if _OLD in bare[:40]:
+                raise RecordError(f"{where}: record schema 1; run `moevae migrate {folder}`")
+            record = Record.model_validate_json(bare)
             config = overrides.from_dict(record.config)
         except ConfigError as error:
             raise ValueError(str(error)) from None

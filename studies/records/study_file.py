@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
-from moevae.config import overrides
+from moevae.config import migration, overrides
 from moevae.config.parsing import apply_settings, check_key, checked_seeds
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError, RecordError
 from moevae.utils import content
 
 NAME = "study.json"
-SCHEMA = 1
+SCHEMA = 2
 """Version of the schema of `study.json`."""
 
 MOST_CELLS = 100_000
@@ -47,7 +47,7 @@ class SearchPart(_Part):
 class StudyFile(_Part):
     """The content of `study.json`."""
 
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Literal[2] = Field(alias="schema")
     name: str = Field(min_length=1)
     title: str = ""
     description: str = ""
@@ -120,6 +120,8 @@ def read(folder: Path) -> StudyFile:
     with content.parsing(f"{path}: not JSON", RecordError):
         tree = content.parse_json(written)
     if isinstance(tree, Mapping) and tree.get("schema") not in (SCHEMA, None):
+        if tree["schema"] == migration.FROM:
+            raise RecordError(f"{path}: schema {migration.FROM}; run `moevae migrate {folder}`")
         told = content.shortened(repr(tree["schema"]))
         raise RecordError(f"{path}: schema {told}; expected schema {SCHEMA}")
     with content.parsing(f"{path}: not a description of a study", RecordError):

@@ -65,7 +65,7 @@ OBJECTIVES = {
     for objective in (
         SearchObjective("mixture_elbo", "final bound", "mixture ELBO", NATS),
         SearchObjective("marginal_elbo", "marginal bound", "marginal ELBO", NATS),
-        SearchObjective("gate_information", "gate information", "gate information", "nats"),
+        SearchObjective("mutual_information", "mutual information", "mutual information", "nats"),
         SearchObjective("effective_experts", "effective experts", "effective experts"),
         SearchObjective(SPEED, "training speed", "training speed", "images/s"),
         SearchObjective("nmi", f"{ORACLE} choice by NMI", "NMI", oracle=True),

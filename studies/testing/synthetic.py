@@ -41,7 +41,7 @@ def plan(
     """Return the content of `study.json`, with the full grid of the axes unless `cells` are given."""
     grid = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     return {
-        "schema": 1,
+        "schema": 2,
         "name": "made-up",
         "title": "Balancing, temperature and routing on digits",
         "description": "What each choice does to clusters and bounds.",
@@ -77,12 +77,12 @@ def numbers(config: RunConfig, noise: np.random.Generator) -> dict[str, float]:
         "marginal_elbo": tight,
         "gate_gap": tight - bound,
         "marginal_samples": 32.0,
-        "hard_elbo": bound - 0.5,
+        "map_elbo": bound - 0.5,
         "recon_log_prob": bound + kl_z + information + apart,
         "kl_z": kl_z,
         "kl_gate": information + apart,
-        "gate_information": information,
-        "kl_importance": apart,
+        "mutual_information": information,
+        "marginal_kl": apart,
         "effective_experts": used + noise.normal(0, 0.1),
         "dead_experts": dead,
         "acc": float(np.clip(nmi + 0.04, 0.1, 1)),
@@ -136,7 +136,7 @@ def record(
         "tile": [8, 8],
     }
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "fingerprint": name,
         "config": overrides.to_dict(config),
         "status": "complete",
@@ -144,7 +144,7 @@ def record(
         "metrics": {"validation": validation, "test": test},
         "load": load.tolist(),
         "importance": load.tolist(),
-        "ledger": {key: (load * test[key]).tolist() for key in ("recon_log_prob", "kl_z") if key in test},
+        "elbo_terms": {key: (load * test[key]).tolist() for key in ("recon_log_prob", "kl_z") if key in test},
         "confusion": confusion,
         "reliability": _reliability(noise) if labels else None,
         "curve": curve,

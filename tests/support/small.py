@@ -40,12 +40,12 @@ def population(
     sizes: dict[str, Any], kind: str = "soft", schedule: str = "exponential", **changes: Any
 ) -> list[RunConfig]:
     """Runs that differ in all that may differ."""
-    base = config(sizes | changes, **{"routing.kind": kind, "routing.schedule": schedule})
+    base = config(sizes | changes, **{"routing.kind": kind, "routing.temperature_schedule": schedule})
     skewed = tuple(range(1, 1 + base.model.num_experts))
     scalars = [
-        (0, 1.0, 20.0, (), 1.0, 1.0, 1.0),
-        (1, -0.3, 0.0, skewed, 0.5, 0.5, 2.0),
-        (2, 0.0, 3.0, skewed[::-1], 0.0, 5.0, 0.1),
+        (0, 1.0, 20.0, (), 1.0, 1.0, 1.0, 1.0),
+        (1, -0.3, 0.0, skewed, 0.5, 0.3, 0.5, 2.0),
+        (2, 0.0, 3.0, skewed[::-1], 0.0, 0.0, 5.0, 0.1),
     ]
     if schedule == "learned":
         scalars = [(*each[:-1], 1.0) for each in scalars]

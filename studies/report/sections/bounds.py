@@ -19,22 +19,22 @@ SHOWN_ROWS = 12
 def elbo_decomposition(analysis: Analysis, page: Page) -> None:
     """Add the terms of the mixture ELBO by cell, and by expert for the best run of the reference cell."""
     study, table = analysis.study, analysis.table
-    if metrics.KL_IMPORTANCE.key not in study.keys:
+    if metrics.MARGINAL_KL.key not in study.keys:
         return
-    chosen = cell_stats.measured(study, (*metrics.LEDGER, *metrics.BOUNDS))
+    chosen = cell_stats.measured(study, (*metrics.ELBO_TERMS, *metrics.BOUNDS))
     known = int(table[f"{metrics.ELBO.key} mean"].notna().sum())
     page.head("ELBO decomposition")
     page.add(
-        "ELBO = reconstruction - kl_z - gate information - kl_importance. kl_z is the KL divergence of the "
-        "latent posterior from its prior. Gate information is the mutual information between image and "
-        "expert. kl_importance is the KL divergence of the mean gate probabilities from the prior over "
+        "ELBO = reconstruction - kl_z - mutual information - marginal_kl. kl_z is the KL divergence of the "
+        "latent posterior from its prior. The mutual information is that of image and "
+        "expert. marginal_kl is the KL divergence of the mean gate probabilities from the prior over "
         "experts."
         + (f" {_marginal(study)}" if metrics.MARGINAL in chosen else "")
         + (f" {_importance_weighted(study)}" if metrics.IWAE in chosen else "")
     )
     rows = tables.result_rows(study, table, chosen, most=min(known, SHOWN_ROWS + FOLDED))
     page.rows(rows, SHOWN_ROWS, "[table.csv](table.csv)", total=known)
-    found = [run for run in study.of_cell(study.baseline or 0) if run.record.ledger]
+    found = [run for run in study.of_cell(study.baseline or 0) if run.record.elbo_terms]
     if judge := judging.judge(found):
         _by_expert(study, max(filter(judge.has, found), key=judge.score), judge, page)
     elif found:
@@ -58,7 +58,7 @@ def _marginal(study: Study) -> str:
 def _importance_weighted(study: Study) -> str:
     """Describe the samples of the IWAE bounds."""
     asked = {
-        (each["importance_samples"], each["importance_experts"])
+        (each["iwae_samples"], each["iwae_experts"])
         for run in study.runs
         if metrics.IWAE.key in run.metrics and (each := run.record.config["evaluation"])
     }
@@ -71,7 +71,7 @@ def _importance_weighted(study: Study) -> str:
 
 
 def _by_expert(study: Study, best: StudyRun, judge: Judge, page: Page) -> None:
-    parts = {name: best.record.ledger[name] for name in ("recon_log_prob", "kl_z")}
+    parts = {name: best.record.elbo_terms[name] for name in ("recon_log_prob", "kl_z")}
     frame = pd.DataFrame({"importance": best.record.importance, **parts})
     share = frame["importance"].where(frame["importance"] > 0)
     frame["own_elbo"] = (frame["recon_log_prob"] - frame["kl_z"]) / share
@@ -88,7 +88,7 @@ def _by_expert(study: Study, best: StudyRun, judge: Judge, page: Page) -> None:
             ordered.index, ordered.to_numpy(), strict=True
         )
     ]
-    link = page.keep("ledger", frame.rename_axis("expert").reset_index())
+    link = page.keep("elbo-terms", frame.rename_axis("expert").reset_index())
     page.add(
         f"The table splits the ELBO by expert for the run of cell {cell_stats.label(study, best.cell)} "
         f"({escape(tables.describe(study, best.cell))}) with {judge.words}, seed {best.seed}. The gate "

@@ -357,11 +357,11 @@ def test_a_dry_run_tells_the_runs_without_torch(tmp_path):
 
 
 def test_what_a_dry_run_prints_is_what_set_takes(capsys):
-    assert main(["train", "--preset", "seed2019", "--dry-run"]) == 0
+    assert main(["train", "--preset", "zeldes2019", "--dry-run"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if re.match(r"[a-z]+\.\w+=", line)]
     typed = [word for line in lines for word in ("--set", line)]
     (entry,) = said(capsys, "train", *typed, "--dry-run")["runs"]
-    assert overrides.from_dict(entry["config"]) == presets.preset("seed2019")
+    assert overrides.from_dict(entry["config"]) == presets.preset("zeldes2019")
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "sample", "explore", "info"])

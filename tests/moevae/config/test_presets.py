@@ -26,7 +26,7 @@ ARTICLE = {
     "model.variance_floor": 1e-5,
     "routing.kind": "soft",
     "routing.temperature": 1.0,
-    "routing.schedule": "constant",
+    "routing.temperature_schedule": "constant",
     "objective.information_weight": 0.0,
     "objective.balance_weight": 0.1,
     "objective.balancing": "variance-of-sum",
@@ -38,12 +38,12 @@ ARTICLE = {
 
 
 @pytest.mark.parametrize("key", ARTICLE)
-def test_seed2019_is_the_article(key):
-    assert lookup(preset("seed2019"), key) == ARTICLE[key]
+def test_zeldes2019_is_the_article(key):
+    assert lookup(preset("zeldes2019"), key) == ARTICLE[key]
 
 
-def test_seed2019_has_the_articles_constant_and_strength():
-    config = preset("seed2019")
+def test_zeldes2019_has_the_articles_constant_and_strength():
+    config = preset("zeldes2019")
     constant = 784 * (math.log(config.model.gaussian_std) + 0.5 * math.log(2 * math.pi))
     assert constant == pytest.approx(177.02, abs=0.005)
     per_expert = config.train.batch_size / config.model.num_experts
@@ -55,7 +55,7 @@ def test_seed2019_has_the_articles_constant_and_strength():
     [
         ("mnist", {"gate": (784, 128, 10), "encoder": (784, 400, 40), "decoder": (20, 400, 784)}),
         ("fashion-mnist", {"gate": (784, 128, 10), "encoder": (784, 400, 40), "decoder": (20, 400, 784)}),
-        ("seed2019", {"gate": (784, 128, 10), "encoder": (784, 128, 20), "decoder": (10, 128, 784)}),
+        ("zeldes2019", {"gate": (784, 128, 10), "encoder": (784, 128, 20), "decoder": (10, 128, 784)}),
     ],
 )
 def test_networks_have_the_sizes_that_presets_promise(name, widths):
@@ -88,5 +88,5 @@ def test_digits_need_no_download(monkeypatch, tmp_path):
 
 
 def test_an_unknown_preset_is_named_with_the_nearest():
-    with pytest.raises(ConfigError, match=r"^unknown preset 'seed2018': did you mean seed2019\?$"):
-        preset("seed2018")
+    with pytest.raises(ConfigError, match=r"^unknown preset 'zeldes2018': did you mean zeldes2019\?$"):
+        preset("zeldes2018")

@@ -11,11 +11,11 @@ from moevae.config.objectives import MEMBERS, member
 from moevae.config.overrides import fingerprint, from_dict, keys, lookup, override, to_dict
 from moevae.config.presets import preset
 from moevae.config.registry import PRESETS
-from moevae.config.schema import PER_RUN, ObjectiveConfig, RunConfig, population_key
+from moevae.config.schema import PER_RUN, ModelConfig, ObjectiveConfig, RunConfig, population_key
 from moevae.errors import ConfigError
 
 # python -c "from moevae.config.schema import *; print(fingerprint(RunConfig()))"
-GOLDEN = "22dfb02a1bbcaf17"
+GOLDEN = "d480f5553e030005"
 
 OTHER = {
     "data.name": "mnist",
@@ -32,7 +32,7 @@ OTHER = {
     "model.gate_network": "conv",
     "model.gate_hidden": (),
     "model.gate_normalization": "batch",
-    "model.gate_input": "gray",
+    "model.gate_input": "grayscale",
     "model.activation": "tanh",
     "model.likelihood": "gaussian",
     "model.gaussian_std": 0.4,
@@ -41,20 +41,20 @@ OTHER = {
     "model.deformations": ("affine",),
     "model.displacement_grid": 5,
     "routing.kind": "hard",
-    "routing.top_k": 2,
+    "routing.num_sampled": 2,
     "routing.temperature": 0.5,
-    "routing.schedule": "linear",
+    "routing.temperature_schedule": "linear",
     "routing.final_temperature": 0.5,
-    "objective.responsibilities": "posterior",
+    "objective.expert_weights": "posterior",
     "objective.bound": "iwae",
     "objective.information_weight": -0.5,
     "objective.balance_weight": 1.0,
     "objective.balancing": "none",
-    "objective.experts_steer_gate": False,
-    "objective.smoothness": "both",
-    "objective.smoothness_weight": 0.5,
-    "objective.smoothness_radius": 0.5,
-    "objective.balance_prior": (0.325, *(0.075,) * 9),
+    "objective.expert_gradient": 0.25,
+    "objective.consistency": ("vat", "augmentation"),
+    "objective.consistency_weight": 0.5,
+    "objective.vat_radius": 0.5,
+    "model.expert_prior": (0.325, *(0.075,) * 9),
     "train.epochs": 3,
     "train.batch_size": 7,
     "train.learning_rate": 0.1,
@@ -68,9 +68,9 @@ OTHER = {
     "train.deformation_starts": (0.1, 0.2),
     "train.template_learning_rate": 0.1,
     "evaluation.num_samples": 9,
-    "evaluation.importance_samples": 50,
-    "evaluation.importance_images": 100,
-    "evaluation.importance_experts": 2,
+    "evaluation.iwae_samples": 50,
+    "evaluation.iwae_images": 100,
+    "evaluation.iwae_experts": 2,
     "seed": 12,
 }
 """A value for every key that is not its default."""
@@ -78,7 +78,7 @@ OTHER = {
 BASE = override(
     RunConfig(),
     {
-        "routing.schedule": "cosine",
+        "routing.temperature_schedule": "cosine",
         "routing.final_temperature": 0.7,
         "train.learning_rate_schedule": "cosine",
         "train.final_learning_rate": 1e-4,
@@ -112,7 +112,7 @@ def test_there_is_one_zero(key):
     if key in (
         "data.imbalance",
         "model.gaussian_std",
-        "objective.smoothness_radius",
+        "objective.vat_radius",
         "routing.temperature",
         "routing.final_temperature",
         "train.learning_rate",
@@ -146,8 +146,8 @@ def test_spelling_a_number_otherwise_is_the_same_run():
     "given", [(13, 3, 3, 3), (1.3e308, 3e307, 3e307, 3e307), (0.59090909090909,) + (0.136363636363637,) * 3]
 )
 def test_shares_in_any_unit_are_the_same_prior(given):
-    run = override(RunConfig(), {"model.num_experts": 4, "objective.balance_prior": given})
-    assert run.objective.balance_prior == (0.590909090909, 0.136363636364, 0.136363636364, 0.136363636364)
+    run = override(RunConfig(), {"model.num_experts": 4, "model.expert_prior": given})
+    assert run.model.expert_prior == (0.590909090909, 0.136363636364, 0.136363636364, 0.136363636364)
     assert from_dict(to_dict(run)) == run
 
 
@@ -156,26 +156,27 @@ def test_shares_in_any_unit_are_the_same_prior(given):
 )
 def test_equal_shares_are_no_prior_of_their_own(given):
     bare = override(RunConfig(), {"model.num_experts": 3})
-    assert fingerprint(override(bare, {"objective.balance_prior": given})) == fingerprint(bare)
+    assert fingerprint(override(bare, {"model.expert_prior": given})) == fingerprint(bare)
 
 
 @given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=30))
 def test_shares_of_shares_are_the_same_shares(given):
-    once = ObjectiveConfig(balance_prior=tuple(given)).balance_prior
-    assert ObjectiveConfig(balance_prior=once).balance_prior == once
-    assert sum(once) == pytest.approx(1, abs=1e-9)
-    assert [each / once[0] for each in once] == pytest.approx([each / given[0] for each in given])
+    once = ModelConfig(num_experts=len(given), expert_prior=tuple(given)).expert_prior
+    assert ModelConfig(num_experts=len(given), expert_prior=once).expert_prior == once
+    if once:  # equal shares are the uniform prior
+        assert sum(once) == pytest.approx(1, abs=1e-9)
+        assert [each / once[0] for each in once] == pytest.approx([each / given[0] for each in given])
+    else:
+        assert max(given) == pytest.approx(min(given), rel=1e-6)
 
 
 def test_a_prior_has_a_share_an_expert():
-    message = message_of(override, RunConfig(), {"objective.balance_prior": (1, 2)})
+    message = message_of(override, RunConfig(), {"model.expert_prior": (1, 2)})
     assert message == (
-        "objective.balance_prior has 2 shares, and model.num_experts is 10: expected a share an expert,"
+        "model.expert_prior has 2 shares, and model.num_experts is 10: expected one share per expert,"
         " or none for a uniform prior"
     )
-    assert "may be below" in message_of(
-        override, RunConfig(), {"objective.balance_prior": [1] * 9 + [1e-300]}
-    )
+    assert "may be below" in message_of(override, RunConfig(), {"model.expert_prior": [1] * 9 + [1e-300]})
 
 
 def test_missing_keys_take_their_defaults():
@@ -217,9 +218,9 @@ def test_an_unknown_key_is_named_with_the_nearest(key, hint):
         ("objective.information_weight", float("-inf")),
         ("objective.balance_weight", 10**400),
         ("objective.balancing", "cv2"),
-        ("objective.balance_prior", [1, 0]),
-        ("objective.balance_prior", [1, -1]),
-        ("objective.balance_prior", 1),
+        ("model.expert_prior", [1, 0]),
+        ("model.expert_prior", [1, -1]),
+        ("model.expert_prior", 1),
         ("train.epochs", 0),
         ("train.learning_rate", "fast"),
         ("data.train_size", 0),
@@ -244,8 +245,8 @@ def test_an_unknown_data_set_is_named_with_the_nearest(name, hint):
 
 def test_a_final_temperature_without_a_schedule_is_refused():
     message = message_of(override, RunConfig(), {"routing.final_temperature": 0.5})
-    assert message == "routing.final_temperature needs a routing.schedule other than constant"
-    learned = {"routing.schedule": "learned", "routing.final_temperature": 0.5}
+    assert message == "routing.final_temperature needs a routing.temperature_schedule other than constant"
+    learned = {"routing.temperature_schedule": "learned", "routing.final_temperature": 0.5}
     assert message_of(override, RunConfig(), learned).endswith("other than learned")
 
 
@@ -292,18 +293,18 @@ def test_members_by_name():
     assert member(ObjectiveConfig(information_weight=1.0, balance_weight=2.0)) == "free"
     assert member(ObjectiveConfig(information_weight=-0.5)) == "information"
     assert member(ObjectiveConfig(information_weight=-0.5, balance_weight=0.0)) == "free"
-    assert member(preset("sharp").objective) == "information"
+    assert member(preset("imsat-mnist").objective) == "information"
 
 
 def test_naming_a_member_leaves_what_stands_beside_it():
-    run = override(preset("sharp"), {"objective": "elbo"})
+    run = override(preset("imsat-mnist"), {"objective": "elbo"})
     assert member(run.objective) == "elbo"
-    assert run.objective.smoothness == "virtual-adversarial"
-    assert not run.objective.experts_steer_gate
-    skewed = override(RunConfig(), {"model.num_experts": 2, "objective.balance_prior": (3, 1)})
+    assert run.objective.consistency == ("vat",)
+    assert run.objective.expert_gradient == 0
+    skewed = override(RunConfig(), {"model.num_experts": 2, "model.expert_prior": (3, 1)})
     elbo = override(skewed, {"objective": "elbo"})
     assert lookup(elbo, "objective") == "elbo"
-    assert lookup(elbo, "objective.balance_prior") == (0.75, 0.25)
+    assert lookup(elbo, "model.expert_prior") == (0.75, 0.25)
     assert "did you mean elbo?" in message_of(override, RunConfig(), {"objective": "elbow"})
 
 

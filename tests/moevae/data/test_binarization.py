@@ -42,7 +42,7 @@ def test_black_and_white_pixels_stay():
     assert torch.equal(binarize_once(images, 0, "train"), to_float(images))
 
 
-@pytest.mark.parametrize(("binarization", "binary"), [("dynamic", True), ("fixed", True), ("none", False)])
+@pytest.mark.parametrize(("binarization", "binary"), [("dynamic", True), ("static", True), ("none", False)])
 def test_evaluation_sees_pixels_drawn_once_unless_they_stay_gray(binarization, binary):
     images = torch.rand(40, 20, generator=torch.Generator().manual_seed(0))
     data = DataConfig(binarization=binarization, split_seed=5)

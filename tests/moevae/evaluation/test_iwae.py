@@ -73,8 +73,7 @@ def test_the_chunk_decides_no_number(chunk):
 
 def run(**changes):
     return config(
-        ODD
-        | {"evaluation.importance_samples": 40, "objective.balance_prior": (1, 2, 3, 4, 5, 6, 7), **changes}
+        ODD | {"evaluation.iwae_samples": 40, "model.expert_prior": (1, 2, 3, 4, 5, 6, 7), **changes}
     )
 
 
@@ -83,7 +82,7 @@ def test_a_slow_loop_gives_the_same_bound():
     model, data = mixture(own), images(test=11)
     x = evaluated(data.test, own.data, "test").double()
     chosen = torch.arange(7)[:, None].expand(-1, 11)[None]
-    log_prior = torch.tensor(own.objective.balance_prior, dtype=torch.float64).log()[None]
+    log_prior = torch.tensor(own.model.expert_prior, dtype=torch.float64).log()[None]
     found = iwae_bound(model.experts, x[None], chosen, log_prior, Double([5], "test"), 6, chunk=4)[0]
 
     noise = Double([5], "test")
@@ -123,20 +122,18 @@ def test_fewer_images_and_fewer_experts_are_a_part_of_the_work():
     model, data = mixture(run()).float(), images(test=BLOCK + 30)
     first = images(test=BLOCK + 30)
     part = type(data)("part", "0" * 64, 5, 6, data.train, data.validation, first.test[:50])
-    (whole,) = evaluate(model, [run(**{"evaluation.importance_images": 50})], data)
+    (whole,) = evaluate(model, [run(**{"evaluation.iwae_images": 50})], data)
     (cut,) = evaluate(model, [run()], part)
     assert whole.metrics["iwae_bound"] == pytest.approx(cut.metrics["iwae_bound"], rel=1e-6)
     bounds = [
-        evaluate(model, [run(**{"evaluation.importance_experts": count})], data)[0].metrics["iwae_bound"]
+        evaluate(model, [run(**{"evaluation.iwae_experts": count})], data)[0].metrics["iwae_bound"]
         for count in (1, 3, 7, 9)
     ]
     assert bounds[0] < bounds[1] < bounds[2] == bounds[3]
 
 
 def test_one_expert_is_the_iwae_of_a_plain_vae():
-    own = config(
-        EVEN | {"model.num_experts": 1, "evaluation.importance_samples": 1, "evaluation.num_samples": 200}
-    )
+    own = config(EVEN | {"model.num_experts": 1, "evaluation.iwae_samples": 1, "evaluation.num_samples": 200})
     model, data = mixture(own).float(), images(test=400)
     (one,) = evaluate(model, [own], data)
     # One importance sample is the ELBO, with KL(q || p) sampled too.

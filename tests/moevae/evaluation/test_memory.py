@@ -17,7 +17,7 @@ from moevae.training.fit import fit
 from moevae.utils.rng import RunGenerators
 
 SIZE = (20, 24)
-IWAE = {"evaluation.importance_samples": 9, "objective.balance_prior": (1, 2, 3, 4, 5, 6, 7)}
+IWAE = {"evaluation.iwae_samples": 9, "model.expert_prior": (1, 2, 3, 4, 5, 6, 7)}
 CONVOLUTIONS = {
     "model.expert_network": "conv",
     "model.gate_network": "conv",
@@ -66,7 +66,7 @@ def test_a_look_takes_no_more_than_it_says_and_not_much_less(changes, runs):
 
 @pytest.mark.parametrize("changes", [ODD, EVEN | {"model.latent_dim": 200}, EVEN | CONVOLUTIONS])
 @pytest.mark.parametrize("samples", [1, 4])
-def test_importance_samples_take_no_more_than_as_many_images(changes, samples):
+def test_iwae_samples_take_no_more_than_as_many_images(changes, samples):
     own = config(changes)
     experts = own.model.num_experts
     model, x = mixture(own, SIZE).float(), noise(BLOCK).test

@@ -90,9 +90,9 @@ def test_sparse_terms_and_gradients_are_the_dense_ones_of_the_chosen_experts(cha
 
 
 @ARCHITECTURES
-@pytest.mark.parametrize("kind", ["soft", "top-k"])
+@pytest.mark.parametrize("kind", ["soft", "sampled"])
 def test_company_changes_no_bit(changes, kind):
-    sizes = {"routing.kind": kind, "routing.top_k": 2, "train.batch_size": 16}
+    sizes = {"routing.kind": kind, "routing.num_sampled": 2, "train.batch_size": 16}
     base, data = config(changes | sizes, **{"train.epochs": 1}), images(train=64)
     runs = [override(base, {"seed": seed, "objective.balance_weight": 5.0 * seed}) for seed in range(3)]
     together = fit(runs, data).model
@@ -103,9 +103,9 @@ def test_company_changes_no_bit(changes, kind):
 
 
 @ARCHITECTURES
-@pytest.mark.parametrize("kind", ["soft", "top-k"])
+@pytest.mark.parametrize("kind", ["soft", "sampled"])
 def test_every_parameter_gets_a_gradient(changes, kind):
-    run = config(changes | {"model.activation": "tanh", "routing.kind": kind, "routing.top_k": 3})
+    run = config(changes | {"model.activation": "tanh", "routing.kind": kind, "routing.num_sampled": 3})
     training = Trainer([run], images(), CPU)
     training.step(0, next(training.batches.epoch()))
     for layer in training.model.modules():

@@ -14,7 +14,7 @@ from moevae.training.fit import fit
 from moevae.training.trainer import Trainer
 from moevae.visualization import samples
 
-GRAY = {"model.gate_input": "gray"}
+GRAY = {"model.gate_input": "grayscale"}
 
 LOGITS = normal(3, 5, 20)
 
@@ -50,7 +50,7 @@ def test_gate_is_one_network_a_run(hidden):
     assert gate(torch.zeros(2, 11, 8)).shape == (2, 3, 11)
 
 
-@pytest.mark.parametrize("kind", ["soft", "top-k"])
+@pytest.mark.parametrize("kind", ["soft", "sampled"])
 def test_a_gate_that_looks_at_gray_leaves_the_likelihood_what_it_saw(kind):
     model = mixture(config(ODD | GRAY), seeds=(0, 1))
     x, shades = (normal(2, 9, 30, seed=1) > 0).double(), normal(2, 9, 30, seed=2).sigmoid()
@@ -69,17 +69,17 @@ def test_a_gate_that_looks_at_gray_leaves_the_likelihood_what_it_saw(kind):
         model(x, noise, heat)
 
 
-@pytest.mark.parametrize("binarization", ["dynamic", "fixed"])
+@pytest.mark.parametrize("binarization", ["dynamic", "static"])
 def test_a_batch_has_the_same_images_gray_and_as_seen(binarization):
     run, data = config({"data.binarization": binarization}), images()
     for batch in Trainer([run], data, torch.device("cpu")).batches.epoch():
         assert torch.equal(batch.gray[0], data.train[batch.rows[0]])
         expected = evaluated(data.train, run.data, "train")[batch.rows[0]]
-        assert torch.equal(batch.target[0], expected) == (binarization == "fixed")
+        assert torch.equal(batch.target[0], expected) == (binarization == "static")
 
 
 def test_where_pixels_stay_gray_the_gate_sees_them_either_way():
-    data, left = images(), {"data.binarization": "none", "routing.kind": "top-k"}
+    data, left = images(), {"data.binarization": "none", "routing.kind": "sampled"}
     seen, gray = (config(left | changes) for changes in ({}, GRAY))
     first, second = (evaluate(fit([run], data).model, [run], data)[0].metrics for run in (seen, gray))
     assert first == second

@@ -156,9 +156,9 @@ def test_a_batch_of_one_has_no_statistics():
         config(BATCH | {"train.batch_size": 1})
 
 
-@pytest.mark.parametrize("kind", ["soft", "top-k"])
+@pytest.mark.parametrize("kind", ["soft", "sampled"])
 def test_every_parameter_gets_a_gradient(kind):
-    learned = {"routing.kind": kind, "routing.top_k": 3, "routing.schedule": "learned"}
+    learned = {"routing.kind": kind, "routing.num_sampled": 3, "routing.temperature_schedule": "learned"}
     training = Trainer([config(EVEN | BATCH | learned)], images(), CPU)
     training.step(0, next(training.batches.epoch()))
     for name, parameter in training.model.named_parameters():

@@ -27,7 +27,7 @@ DEFORMABLE = {
     "model.likelihood": "gaussian",
     "model.gaussian_std": "learned",
     "data.binarization": "none",
-    "objective.responsibilities": "posterior",
+    "objective.expert_weights": "posterior",
 }
 
 
@@ -152,7 +152,7 @@ def test_the_bounds_are_in_their_order(likelihood):
             "model.likelihood": likelihood,
             "model.gaussian_std": 0.3,
             "evaluation.num_samples": 50,
-            "evaluation.importance_samples": 200,
+            "evaluation.iwae_samples": 200,
         }
     )
     found = fit([run], images())
@@ -200,12 +200,12 @@ def test_training_goes_on_bitwise_while_experts_are_pruned(epochs):
     assert torch.equal(second.origins, whole.origins)
 
 
-@pytest.mark.parametrize("routing", ["soft", "hard", "gumbel", "top-k"])
+@pytest.mark.parametrize("routing", ["soft", "hard", "gumbel", "sampled"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_every_routing_and_precision_trains_it(routing, precision):
     run = config(
         DEFORMABLE
-        | {"objective.responsibilities": "gate", "routing.kind": routing, "train.precision": precision}
+        | {"objective.expert_weights": "gate", "routing.kind": routing, "train.precision": precision}
     )
     found = fit([run], images())
     assert found.failures == [None]

@@ -65,7 +65,7 @@ def test_importance_weights_tighten_the_bound():
     assert (look(400, "iwae")[-1].expert_elbo >= look(400, "elbo")[-1].expert_elbo - 0.05).all()
 
 
-@pytest.mark.parametrize("kind", ["soft", "top-k"])
+@pytest.mark.parametrize("kind", ["soft", "sampled"])
 def test_company_and_interruption_change_no_bit(kind):
     changes = EVEN | {"train.num_samples": 3, "objective.bound": "iwae", "routing.kind": kind}
     changes |= {"train.learning_rate_schedule": "cosine"}
@@ -92,12 +92,12 @@ def test_the_learning_rate_moves_step_by_step():
 
 
 def test_training_on_tight_teaches_the_gate_the_posterior():
-    run = config({"train.epochs": 3}, objective="tight")
+    run = config({"train.epochs": 3}, objective="marginal")
     assert all(torch.isfinite(value).all() for value in weights(fit([run], images()).model, 0).values())
 
 
 def test_what_makes_no_sense_is_refused():
-    with pytest.raises(ConfigError, match=r"^objective\.responsibilities = posterior [^\n]* expected soft$"):
-        override(config({"routing.kind": "top-k"}), {"objective": "tight"})
+    with pytest.raises(ConfigError, match=r"^objective\.expert_weights = posterior [^\n]* expected soft$"):
+        override(config({"routing.kind": "sampled"}), {"objective": "marginal"})
     with pytest.raises(ConfigError, match=r"^train\.final_learning_rate needs [^\n]*constant$"):
         config({"train.final_learning_rate": 0.1})

@@ -17,19 +17,19 @@ from moevae.objectives.consistency import (
     ConsistencyLoss,
     Neighborhood,
     consistency_loss,
-    neighbors,
-    stretched_neighbors,
-    virtual_adversarial,
+    knn,
+    knn_stretch,
+    vat,
 )
 from moevae.utils.rng import RunGenerators
 
 SIDE, EXPERTS, BATCH = 10, 3, 6
 PIXELS = SIDE * SIDE
-SMOOTH = [
-    *CONSISTENCY_TERMS,
-    "both",
-    "virtual-adversarial+neighbors",
-    "virtual-adversarial+stretched-neighbors",
+SUMS = [
+    *((name,) for name in CONSISTENCY_TERMS),
+    ("vat", "augmentation"),
+    ("vat", "knn"),
+    ("vat", "knn-stretch"),
 ]
 
 
@@ -60,7 +60,7 @@ def test_between_two_experts_the_worst_direction_is_that_of_their_weights():
     around = neighborhood(weight, images, radius)
     axis = torch.nn.functional.normalize(weight[:, :, 1] - weight[:, :, 0], dim=1).unsqueeze(1)
     ends = [kl(around.log_probs, around.gate_log_probs_of(images + sign * axis)) for sign in (1, -1)]
-    found = virtual_adversarial(around)
+    found = vat(around)
     # One of the two ends, whichever side the first guess lay on.
     nearest = torch.stack([(found - end).abs() for end in ends]).amin(0)
     torch.testing.assert_close(nearest, torch.zeros_like(nearest), rtol=0, atol=1e-5)
@@ -69,7 +69,7 @@ def test_between_two_experts_the_worst_direction_is_that_of_their_weights():
 def test_the_worst_change_is_worse_than_changes_in_random_directions():
     weight, images, radius = random(radius=0.5)
     around = neighborhood(weight, images, radius)
-    found = virtual_adversarial(around)
+    found = vat(around)
     for seed in range(20):
         direction = consistency.unit(normal(2, BATCH, PIXELS, seed=seed).float())
         assert (found > around.change(images + 0.5 * direction)).all()
@@ -77,9 +77,9 @@ def test_the_worst_change_is_worse_than_changes_in_random_directions():
 
 def test_nothing_changes_where_the_ball_is_a_point_or_the_gate_does_not_look():
     weight, images, radius = random()
-    assert virtual_adversarial(neighborhood(weight, images, 0 * radius)).abs().max() < 1e-6
+    assert vat(neighborhood(weight, images, 0 * radius)).abs().max() < 1e-6
     blind = torch.zeros_like(weight).requires_grad_()
-    for name in ("virtual-adversarial", "augment", "both"):
+    for name in (("vat",), ("augmentation",), ("vat", "augmentation")):
         change = consistency_loss(name, neighborhood(blind, images, radius))
         assert torch.equal(change, torch.zeros(2, BATCH))
         change.sum().backward()
@@ -91,20 +91,22 @@ def test_the_image_teaches_its_neighbor_and_not_the_other_way():
     clean = weight.detach().clone().requires_grad_()
     log_probs = gate_log_probs((images @ clean).transpose(1, 2), torch.ones(2))
     around = neighborhood(weight, images, radius)
-    consistency_loss("both", Neighborhood(**{**vars(around), "log_probs": log_probs})).sum().backward()
+    consistency_loss(
+        ("vat", "augmentation"), Neighborhood(**{**vars(around), "log_probs": log_probs})
+    ).sum().backward()
     assert clean.grad is None
     assert (weight.grad != 0).any()
 
 
-def test_neighbors_are_smooth_by_the_chance_that_both_get_one_expert():
+def test_neighbors_agree_by_the_chance_that_both_get_one_expert():
     weight, images, radius = random()
     around = neighborhood(weight, images, radius)
     q = distributions.Categorical(logits=around.log_probs.transpose(1, 2)).probs.double()
     chance = (q * q.flip(1)).sum(-1)
-    torch.testing.assert_close(neighbors(around).double(), -chance.log() / 2, rtol=0, atol=1e-5)
+    torch.testing.assert_close(knn(around).double(), -chance.log() / 2, rtol=0, atol=1e-5)
     sure = gate_log_probs(torch.eye(EXPERTS)[None, :, :1].expand(1, EXPERTS, 4) * 1e4, torch.ones(1))
     agreed = Neighborhood(**{**vars(around), "log_probs": sure, "gate_log_probs_of": lambda _: sure})
-    assert torch.equal(neighbors(agreed), torch.zeros(1, 4))
+    assert torch.equal(knn(agreed), torch.zeros(1, 4))
 
 
 def test_neighbors_learn_from_each_other():
@@ -112,7 +114,7 @@ def test_neighbors_learn_from_each_other():
     clean = weight.detach().clone().requires_grad_()
     log_probs = gate_log_probs((images @ clean).transpose(1, 2), torch.ones(2))
     around = neighborhood(weight, images, radius)
-    neighbors(Neighborhood(**{**vars(around), "log_probs": log_probs})).sum().backward()
+    knn(Neighborhood(**{**vars(around), "log_probs": log_probs})).sum().backward()
     # The pairs of the batch are each other's neighbors, so that either side learns the same.
     torch.testing.assert_close(clean.grad, weight.grad)
     assert (weight.grad != 0).any()
@@ -121,10 +123,9 @@ def test_neighbors_learn_from_each_other():
 def test_the_neighbors_that_are_looked_at_are_all_of_the_nearest_and_no_others():
     pixels = torch.rand(30, PIXELS, generator=torch.Generator().manual_seed(8))
     runs = [
-        overrides.override(schema.RunConfig(seed=seed), {"objective.smoothness": "neighbors"})
-        for seed in (1, 2)
+        overrides.override(schema.RunConfig(seed=seed), {"objective.consistency": ["knn"]}) for seed in (1, 2)
     ]
-    smooth = ConsistencyLoss(runs, pixels, (SIDE, SIDE), torch.device("cpu"))
+    loss_of = ConsistencyLoss(runs, pixels, (SIDE, SIDE), torch.device("cpu"))
     rows, seen = torch.stack([torch.arange(30), torch.arange(30).flip(0)]), []
 
     def look(places):
@@ -135,7 +136,7 @@ def test_the_neighbors_that_are_looked_at_are_all_of_the_nearest_and_no_others()
         return torch.full((2, EXPERTS, images.shape[1]), 1 / EXPERTS).log()
 
     for _ in range(200):
-        loss = smooth(ask, look, pixels[rows], ask(pixels[rows]), rows)
+        loss = loss_of(ask, look, pixels[rows], ask(pixels[rows]), rows)
     torch.testing.assert_close(loss, torch.full((2,), math.log(EXPERTS) / 2))
     near = nearest_neighbors(pixels)
     for run in (0, 1):
@@ -144,7 +145,7 @@ def test_the_neighbors_that_are_looked_at_are_all_of_the_nearest_and_no_others()
             assert found == set(near[place].tolist())
 
 
-@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("name", SUMS)
 def test_alone_equals_in_company_bit_for_bit(name):
     weight, images, radius = random()
     together = consistency_loss(name, neighborhood(weight, images, radius))
@@ -154,11 +155,10 @@ def test_alone_equals_in_company_bit_for_bit(name):
         assert torch.equal(alone, together[own])
 
 
-@pytest.mark.parametrize("name", [name for name in SMOOTH if "+" in name])
-def test_what_a_plus_joins_is_added(name):
-    first, second = name.split("+")
-    parts = [consistency_loss(part, neighborhood(*random())) for part in (first, second)]
-    torch.testing.assert_close(consistency_loss(name, neighborhood(*random())), sum(parts))
+@pytest.mark.parametrize("names", [names for names in SUMS if len(names) > 1])
+def test_terms_are_added(names):
+    parts = [consistency_loss((name,), neighborhood(*random())) for name in names]
+    torch.testing.assert_close(consistency_loss(names, neighborhood(*random())), sum(parts))
 
 
 def test_a_stretched_neighbor_is_the_neighbor_at_other_proportions():
@@ -168,8 +168,8 @@ def test_a_stretched_neighbor_is_the_neighbor_at_other_proportions():
     draws = 2 * RunGenerators((1, 2), "jitters").uniform(BATCH, 2) - 1
     made = stretch(images.flip(1), draws, (SIDE, SIDE))
     neighbor = Neighborhood(**{**vars(around), "neighbor": lambda: made})
-    assert torch.equal(stretched_neighbors(around), neighbors(neighbor))
-    assert not torch.equal(stretched_neighbors(around), neighbors(around))
+    assert torch.equal(knn_stretch(around), knn(neighbor))
+    assert not torch.equal(knn_stretch(around), knn(around))
 
 
 def moved(images, right=0.0, down=0.0, turn=0.0, growth=0.0):

@@ -16,7 +16,7 @@ from moevae.evaluation import iwae
 from moevae.evaluation.evaluate import evaluate
 from moevae.evaluation.iwae import BLOCK, MARGINAL_SAMPLES, marginal_bound, marginal_samples
 from moevae.models.mixture import Mixture
-from moevae.objectives.bounds import tight_elbo
+from moevae.objectives.bounds import marginal_elbo
 
 LEAN = 0.05
 """Nats that the estimate may lie off on average."""
@@ -66,7 +66,7 @@ def one_sample(experts, x, log_prior, seed):
         mean = z @ experts.weight[k] + experts.bias[k, 0]
         kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(-1)
         noisy.append(distributions.Normal(mean, 0.8).log_prob(x).sum(-1) - kl)
-    return tight_elbo(torch.stack(noisy)[None], log_prior)[0]
+    return marginal_elbo(torch.stack(noisy)[None], log_prior)[0]
 
 
 def alike():
@@ -123,7 +123,7 @@ def test_the_lean_of_known_noise_is_removed(std, apart, confidence):
 
 def test_brute_force_finds_the_same_bound():
     """A mixture as it is trained, expert by expert in plain torch, with 3,000 samples."""
-    run = config(ODD | {"objective.balance_prior": (1, 2, 3, 4, 5, 6, 7)})
+    run = config(ODD | {"model.expert_prior": (1, 2, 3, 4, 5, 6, 7)})
     model, data = mixture(run).float(), images(test=60)
     (found,) = evaluate(model, [run], data)
     x = evaluated(data.test, run.data, "test").double()

@@ -13,13 +13,13 @@ from torch import nn
 
 from moevae.config.objectives import member
 from moevae.config.overrides import override
-from moevae.config.presets import seed2019
+from moevae.config.presets import zeldes2019
 from moevae.config.registry import BALANCINGS, BIAS_MOVES, ROUTINGS
 from moevae.models.mixture import Mixture, MixtureTerms
 from moevae.nn.linear import StackedLinear
-from moevae.objectives.bounds import log_responsibilities, mixture_elbo
+from moevae.objectives.bounds import mixture_elbo, posterior_log_probs
 from moevae.objectives.load_balancing import kl_to_prior, log_priors
-from moevae.objectives.objective import Objective, gate_information
+from moevae.objectives.objective import Objective, mutual_information
 
 PIXELS = HEIGHT * WIDTH
 BATCH = 12
@@ -56,7 +56,7 @@ def test_elbo_is_the_negative_mixture_elbo(look, skewed):
     runs, experts, _ = look.kl_z.shape
     shares = [tuple(range(run + 1, run + 1 + experts)) if skewed else () for run in range(runs)]
     sizes = {"model.num_experts": experts}
-    configs = [config(sizes | {"objective.balance_prior": prior}) for prior in shares]
+    configs = [config(sizes | {"model.expert_prior": prior}) for prior in shares]
     configs = [
         override(each, {"objective.information_weight": 1, "objective.balance_weight": 1}) for each in configs
     ]
@@ -69,13 +69,13 @@ def test_the_gates_divergence_from_any_prior_is_information_plus_imbalance(look)
     log_probs = look.gate_log_probs
     log_prior = normal(*log_probs.shape[:2], seed=3).log_softmax(-1)
     paid = (log_probs.exp() * (log_probs - log_prior.unsqueeze(-1))).sum(1).mean(-1)
-    parts = gate_information(log_probs) + kl_to_prior(log_probs, log_prior)
+    parts = mutual_information(log_probs) + kl_to_prior(log_probs, log_prior)
     torch.testing.assert_close(paid, parts, rtol=1e-9, atol=1e-9)
 
 
 @given(terms())
 def test_information_lies_between_zero_and_ln_k(look):
-    information = gate_information(look.gate_log_probs)
+    information = mutual_information(look.gate_log_probs)
     assert (information >= -1e-9).all()
     assert (information <= math.log(look.gate_log_probs.shape[1]) + 1e-9).all()
 
@@ -83,7 +83,7 @@ def test_information_lies_between_zero_and_ln_k(look):
 def test_information_of_gates_made_by_hand():
     certain = (1e4 * torch.eye(4, dtype=torch.float64)).log_softmax(0)
     same = normal(4, 1).log_softmax(0).expand(4, 4)
-    assert gate_information(torch.stack([certain, same])).tolist() == pytest.approx([math.log(4), 0])
+    assert mutual_information(torch.stack([certain, same])).tolist() == pytest.approx([math.log(4), 0])
 
 
 def test_the_family_is_linear_in_its_weights():
@@ -93,7 +93,7 @@ def test_the_family_is_linear_in_its_weights():
                 "model.num_experts": 5,
                 "objective.information_weight": alpha,
                 "objective.balance_weight": balance,
-                "objective.balance_prior": (1, 1, 2, 3, 5),
+                "model.expert_prior": (1, 1, 2, 3, 5),
             }
         )
         for alpha, balance in [(0, 0), (-0.7, 0), (0, 3), (-0.7, 3)]
@@ -103,7 +103,7 @@ def test_the_family_is_linear_in_its_weights():
     bare, informed, balanced, both = objective(free)(company).tolist()
     q = look.gate_log_probs.exp()
     assert bare == pytest.approx(-(q * look.expert_elbo).sum(1).mean().item())
-    assert informed - bare == pytest.approx(-0.7 * gate_information(look.gate_log_probs).item(), rel=1e-6)
+    assert informed - bare == pytest.approx(-0.7 * mutual_information(look.gate_log_probs).item(), rel=1e-6)
     assert balanced - bare == pytest.approx(
         3 * kl_to_prior(look.gate_log_probs, log_priors(free[:1])).item(), rel=1e-6
     )
@@ -118,15 +118,15 @@ def test_hard_routing_costs_the_chosen_expert():
 
 
 def posterior_case(**changes):
-    prior = {"objective.balance_prior": (1, 1, 2, 3, 5), "model.num_experts": 5}
-    run = override(config(prior | changes), {"objective": "tight"})
+    prior = {"model.expert_prior": (1, 1, 2, 3, 5), "model.num_experts": 5}
+    run = override(config(prior | changes), {"objective": "marginal"})
     leaves = [normal(1, 5, 9, seed=seed).requires_grad_() for seed in range(3)]
     return run, leaves, MixtureTerms(leaves[0].log_softmax(1), *leaves[1:])
 
 
 def test_tight_is_the_tight_bound_and_what_the_gate_misses():
     run, (_, recon, kl_z), look = posterior_case()
-    assert (member(run.objective), run.objective.balance_prior[0]) == ("tight", pytest.approx(1 / 12))
+    assert (member(run.objective), run.model.expert_prior[0]) == ("marginal", pytest.approx(1 / 12))
     loss = objective([run])(look)
     joint = (recon - kl_z)[0] + torch.tensor([1, 1, 2, 3, 5]).double().div(12).log()[:, None]
     r = joint.softmax(0)
@@ -137,7 +137,7 @@ def test_tight_is_the_tight_bound_and_what_the_gate_misses():
 def test_tight_trains_experts_by_the_posterior_and_the_gate_towards_it():
     run, (logits, recon, kl_z), look = posterior_case()
     objective([run])(look).sum().backward()
-    r = log_responsibilities((recon - kl_z).detach(), log_priors([run])).exp()
+    r = posterior_log_probs((recon - kl_z).detach(), log_priors([run])).exp()
     torch.testing.assert_close(recon.grad, -r / 9)
     torch.testing.assert_close(kl_z.grad, r / 9)
     torch.testing.assert_close(logits.grad, (look.gate_log_probs.exp() - r) / 9)
@@ -221,7 +221,7 @@ def test_unchosen_experts_get_exactly_no_gradient():
     assert (received > 0).tolist() == [[False, True, False, False], [False, False, False, True]]
 
 
-@pytest.mark.parametrize("name", ["elbo", "competitive", "tight"])
+@pytest.mark.parametrize("name", ["elbo", "competitive", "marginal"])
 def test_every_parameter_gets_a_gradient_from_its_own_run(name):
     run = config({"model.activation": "tanh"}, objective=name)
     model = mixture(run, seeds=(0, 1))
@@ -237,7 +237,7 @@ def test_every_parameter_gets_a_gradient_from_its_own_run(name):
 
 def test_the_2019_loss_is_the_articles():
     """The article's formula in float64 numpy, from the weights up: no log-probabilities, no distributions."""
-    run = seed2019()
+    run = zeldes2019()
     model = mixture(run, size=(28, 28))
     x, noise = normal(1, 100, 784).sigmoid(), normal(1, 10, 100, 10, seed=1)
     found = objective([run])(model(x, noise, torch.ones(1, dtype=torch.float64))).item()
@@ -273,7 +273,7 @@ def _forward(network, x):
 
 @pytest.mark.parametrize("kind", ["soft", "hard"])
 def test_experts_that_do_not_steer_leave_the_gate_to_the_other_terms(kind):
-    run = config({"routing.kind": kind, "objective.experts_steer_gate": False, "objective.balance_weight": 0})
+    run = config({"routing.kind": kind, "objective.expert_gradient": 0, "objective.balance_weight": 0})
     model = mixture(run)
     objective([run])(look(model, run)).sum().backward()
     assert all((each.grad is None) or (each.grad == 0).all() for each in model.gate.parameters())
@@ -281,3 +281,28 @@ def test_experts_that_do_not_steer_leave_the_gate_to_the_other_terms(kind):
     balanced = override(run, {"objective.balance_weight": 1})
     objective([balanced])(look(model, balanced)).sum().backward()
     assert any(each.grad is not None and each.grad.any() for each in model.gate.parameters())
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_the_gate_gets_its_share_of_the_gradient_of_the_experts(kind):
+    own = {"routing.kind": kind, "objective.balance_weight": 0}
+    runs = [config(own | {"objective.expert_gradient": share}) for share in (1, 0.25, 0)]
+    gate, experts = [], []
+    for run in runs:
+        model = mixture(run)
+        loss = objective([run])(look(model, run)).sum()
+        loss.backward()
+        gate.append(
+            torch.cat(
+                [
+                    torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten()
+                    for p in model.gate.parameters()
+                ]
+            )
+        )
+        experts.append(torch.cat([p.grad.flatten() for p in model.experts.parameters()]))
+    assert gate[0].abs().max() > 0
+    torch.testing.assert_close(gate[1], 0.25 * gate[0])
+    assert not gate[2].any()
+    assert torch.equal(experts[0], experts[1])
+    assert torch.equal(experts[0], experts[2])

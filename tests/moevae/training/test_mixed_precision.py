@@ -59,7 +59,7 @@ def test_results_are_near_float32s():
 
 
 def test_a_restored_training_goes_on_bit_for_bit():
-    run, data = config(HALF, **{"routing.kind": "top-k"}), images()
+    run, data = config(HALF, **{"routing.kind": "sampled"}), images()
     whole, half, rest = (Trainer([run], data, CPU) for _ in range(3))
     for _ in range(2):
         half.epoch()
@@ -72,7 +72,7 @@ def test_a_restored_training_goes_on_bit_for_bit():
 
 
 def test_a_temperature_is_learned_in_bfloat16_too():
-    run = config(HALF, **{"routing.schedule": "learned", "routing.temperature": 2.0})
+    run = config(HALF, **{"routing.temperature_schedule": "learned", "routing.temperature": 2.0})
     heats = []
     fit([run], images(), on_epoch=lambda progress: heats.append(progress.temperatures[0]))
     assert len(set(heats)) == 4

@@ -19,12 +19,12 @@ SIZES = pytest.mark.parametrize("sizes", [EVEN, ODD], ids=["even", "odd"])
 
 
 @SIZES
-@pytest.mark.parametrize("kind", ["soft", "hard", "gumbel", "top-k"])
+@pytest.mark.parametrize("kind", ["soft", "hard", "gumbel", "sampled"])
 @pytest.mark.parametrize("batch", [16, 48])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_company_changes_no_bit(sizes, kind, batch, threads, one_thread_again):
     torch.set_num_threads(threads)
-    changes = {"train.batch_size": batch, "routing.top_k": 2}
+    changes = {"train.batch_size": batch, "routing.num_sampled": 2}
     configs, data = population(sizes, kind, **changes), images(train=320)
     losses = []
     together = fit(configs, data, on_epoch=lambda progress: losses.append(progress.losses))
@@ -37,18 +37,18 @@ def test_company_changes_no_bit(sizes, kind, batch, threads, one_thread_again):
 
 @SIZES
 @pytest.mark.parametrize(
-    "smoothness", ["virtual-adversarial", "augment", "both", "virtual-adversarial+stretched-neighbors"]
+    "consistency", [["vat"], ["augmentation"], ["vat", "augmentation"], ["vat", "knn-stretch"]]
 )
-def test_company_changes_no_bit_of_smooth_gates(sizes, smoothness):
-    smooth = {"objective.smoothness": smoothness, "model.gate_normalization": "batch"}
-    configs, data = population(sizes, "top-k", **smooth, **{"train.batch_size": 16}), images()
+def test_company_changes_no_bit_of_consistent_gates(sizes, consistency):
+    smooth = {"objective.consistency": consistency, "model.gate_normalization": "batch"}
+    configs, data = population(sizes, "sampled", **smooth, **{"train.batch_size": 16}), images()
     together = fit(configs, data)
     for run, own in enumerate(configs):
         assert same(weights(fit([own], data).model, 0), weights(together.model, run))
 
 
 @SIZES
-@pytest.mark.parametrize("kind", ["soft", "top-k"])
+@pytest.mark.parametrize("kind", ["soft", "sampled"])
 def test_company_changes_no_bit_where_pixels_depend_on_pixels(sizes, kind):
     changes = {"model.likelihood": "autoregressive", "train.batch_size": 16, "train.num_samples": 2}
     configs, data = population(sizes, kind, **changes), images()
@@ -57,12 +57,24 @@ def test_company_changes_no_bit_where_pixels_depend_on_pixels(sizes, kind):
         assert same(weights(fit([own], data).model, 0), weights(together.model, run))
 
 
+@pytest.mark.parametrize("kind", ["soft", "sampled"])
+def test_company_changes_no_bit_of_the_losses_of_gates(kind):
+    configs, data = population(ODD, kind, **{"train.batch_size": 16}), images()
+    assert {config.objective.expert_gradient for config in configs} == {0.0, 0.3, 1.0}
+    told = []
+    fit(configs, data, on_epoch=lambda progress: told.append(progress.gate_losses))
+    for run, own in enumerate(configs):
+        curve = []
+        fit([own], data, on_epoch=lambda progress, curve=curve: curve.append(progress.gate_losses[0]))
+        assert curve == [epoch[run] for epoch in told]
+
+
 LEARNING = pytest.mark.parametrize(
     ("kind", "schedule", "balancing"),
     [
         ("soft", "learned", "sinkhorn"),
         ("gumbel", "learned", "loss-free"),
-        ("top-k", "learned", "importance-cv2"),
+        ("sampled", "learned", "importance-cv2"),
         ("hard", "exponential", "loss-free"),
         ("soft", "exponential", "switch"),
     ],
@@ -114,7 +126,7 @@ def test_company_changes_rounding_at_most_where_batches_are_odd(sizes, batch):
 
 
 @SIZES
-@pytest.mark.parametrize("kind", ["soft", "top-k"])
+@pytest.mark.parametrize("kind", ["soft", "sampled"])
 def test_company_changes_rounding_at_most_in_bfloat16(sizes, kind):
     """oneDNN rounds small products by how many there are."""
     changes = {"train.batch_size": 16, "train.precision": "bfloat16"}

@@ -14,7 +14,7 @@ MOVING = sorted(SCHEDULES.keys() - {"constant"})
 
 
 def routing(kind, start, end):
-    return RoutingConfig(schedule=kind, temperature=start, final_temperature=end)
+    return RoutingConfig(temperature_schedule=kind, temperature=start, final_temperature=end)
 
 
 @given(st.sampled_from(MOVING), POSITIVE, POSITIVE)

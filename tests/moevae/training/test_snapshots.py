@@ -25,20 +25,20 @@ class StopHereError(Exception):
 
 
 @pytest.fixture
-def smoothness():
-    return "both"
+def consistency():
+    return ["vat", "augmentation"]
 
 
 @pytest.fixture
-def configs(smoothness):
+def configs(consistency):
     changes = {
         "data.train_size": 256,
         "model.num_experts": 3,
         "model.expert_hidden": [16],
         "model.gate_hidden": [16],
         "model.gate_normalization": "batch",
-        "objective.smoothness": smoothness,
-        "routing.schedule": "cosine",
+        "objective.consistency": consistency,
+        "routing.temperature_schedule": "cosine",
         "routing.final_temperature": 0.5,
         "train.epochs": 7,
     }
@@ -73,7 +73,7 @@ def stopped_at(epoch, configs, site):
         run_population(configs, site, stop)
 
 
-@pytest.mark.parametrize("smoothness", ["both", "virtual-adversarial+stretched-neighbors"])
+@pytest.mark.parametrize("consistency", [["vat", "augmentation"], ["vat", "knn-stretch"]])
 def test_stopped_runs_go_on_bitwise(configs, tmp_path):
     site = ExecutionConfig(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
     for epoch in (2, 3, 6):

@@ -24,8 +24,8 @@ CPU = torch.device("cpu")
 def test_what_a_gate_learns_by_depends_on_the_experts_only_where_they_steer_it(steer):
     told = {"losses": [], "gate_losses": []}
     for width in (8, 12):
-        own = {"objective.smoothness": "augment", "objective.information_weight": -0.1}
-        run = config(own | {"objective.experts_steer_gate": steer, "model.expert_hidden": (width,)})
+        own = {"objective.consistency": ["augmentation"], "objective.information_weight": -0.1}
+        run = config(own | {"objective.expert_gradient": steer, "model.expert_hidden": (width,)})
         progress = []
         fit([run], images(), on_epoch=progress.append)
         for name, found in told.items():
@@ -38,7 +38,7 @@ def test_what_a_gate_learns_by_depends_on_the_experts_only_where_they_steer_it(s
 
 def test_what_a_gate_learns_by_is_the_loss_less_what_experts_cost():
     """The negative bound of one expert, whatever the gate says: its weight is one, and nothing steers."""
-    run = config({"model.num_experts": 1, "objective.experts_steer_gate": False, "train.epochs": 1})
+    run = config({"model.num_experts": 1, "objective.expert_gradient": False, "train.epochs": 1})
     training = Trainer([run], images(), torch.device("cpu"))
     batch = next(training.batches.epoch())
     losses = training.step(0, batch)
@@ -66,7 +66,7 @@ def test_a_scheduled_temperature_is_not_learned():
 
 def test_the_loss_falls_along_the_temperatures_gradient():
     """Against a difference of losses: the gradient is of the temperature that the gate answers at."""
-    run = config({"routing.schedule": "learned", "routing.temperature": 0.7}, objective="elbo")
+    run = config({"routing.temperature_schedule": "learned", "routing.temperature": 0.7}, objective="elbo")
     training = Trainer([run], images(), CPU)
     training.model.double()
     x = images().train[None, :32].round().double()
@@ -149,7 +149,10 @@ def test_a_failed_run_is_noted_and_the_others_are_as_alone():
     [
         ({"objective.balance_weight": 1e300}, r"the loss became (inf|nan)"),
         ({"routing.temperature": 1e-300}, r"the loss became nan"),
-        ({"routing.schedule": "linear", "routing.final_temperature": 1e-300}, r"the loss became nan"),
+        (
+            {"routing.temperature_schedule": "linear", "routing.final_temperature": 1e-300},
+            r"the loss became nan",
+        ),
     ],
 )
 def test_absurd_scalars_end_in_a_failure(changes, reason):
@@ -176,7 +179,7 @@ def test_no_configurations_and_different_shapes_are_named():
 
 
 def test_progress_and_result_say_what_happened():
-    run = config({"routing.schedule": "linear", "routing.temperature": 4.0, "train.epochs": 3})
+    run = config({"routing.temperature_schedule": "linear", "routing.temperature": 4.0, "train.epochs": 3})
     told = []
     found = fit([run], images(), on_epoch=told.append)
     assert [(each.epoch, each.epochs) for each in told] == [(1, 3), (2, 3), (3, 3)]
@@ -187,7 +190,13 @@ def test_progress_and_result_say_what_happened():
 
 
 def test_the_temperature_of_a_step_is_what_the_gate_sees():
-    run = config({"routing.schedule": "cosine", "routing.temperature": 3.0, "routing.final_temperature": 0.5})
+    run = config(
+        {
+            "routing.temperature_schedule": "cosine",
+            "routing.temperature": 3.0,
+            "routing.final_temperature": 0.5,
+        }
+    )
     training = Trainer([run], images(), CPU)
     seen, forward = [], training.model.forward
     training.model.forward = lambda x, noise, heat, *rest: (
@@ -227,7 +236,7 @@ def test_a_batch_is_never_larger_than_the_data():
     assert (feed.size, feed.steps) == (10, 1)
 
 
-@pytest.mark.parametrize("binarization", ["dynamic", "fixed"])
+@pytest.mark.parametrize("binarization", ["dynamic", "static"])
 def test_pixels_are_drawn_with_their_gray_value(binarization):
     feed = batches(binarization, seeds=(0,), size=50)
     order = batches("none", seeds=(0,), size=50)
@@ -237,7 +246,7 @@ def test_pixels_are_drawn_with_their_gray_value(binarization):
     expected = torch.arange(50) / 50
     mean = torch.stack(drawn).mean((0, 2))
     assert (mean - expected).abs().max() < 5 * 0.5 / 400**0.5
-    assert torch.equal(drawn[0], drawn[1]) == (binarization == "fixed")
+    assert torch.equal(drawn[0], drawn[1]) == (binarization == "static")
 
 
 def test_digits_are_learned():

@@ -45,8 +45,8 @@ def test_valid_values_are_known_without_torch():
         "from moevae.config import registry\n"
         "from moevae.config.overrides import from_dict\n"
         "from_dict({'data': {'name': 'mnist'}, 'model': {'activation': 'tanh'},\n"
-        "           'routing': {'kind': 'gumbel', 'schedule': 'linear'},\n"
-        "           'objective': {'balancing': 'loss-free', 'smoothness': 'both'}})\n"
+        "           'routing': {'kind': 'gumbel', 'temperature_schedule': 'linear'},\n"
+        "           'objective': {'balancing': 'loss-free', 'consistency': ['vat', 'augmentation']}})\n"
         "names = [list(each) for each in vars(registry).values() if isinstance(each, registry.Registry)]\n"
         "sys.exit('torch' in sys.modules)"
     )
@@ -151,14 +151,13 @@ def test_a_setting_takes_what_is_registered():
     ("key", "value", "message"),
     [
         ("routing.kind", "sotf", "unknown routing: did you mean soft?"),
-        ("routing.schedule", "learnd", "unknown schedule: did you mean learned?"),
+        ("routing.temperature_schedule", "learnd", "unknown schedule: did you mean learned?"),
         ("train.learning_rate_schedule", "learned", "unknown schedule: did you mean linear?"),
         ("model.activation", "rel", "unknown activation: did you mean relu?"),
         ("objective.balancing", "loss-fre", "unknown balancing loss: did you mean loss-free?"),
-        ("objective.smoothness", "neighbor", "unknown consistency term: did you mean neighbors?"),
-        ("objective.smoothness", "augment+virtual-adversarial", "expected both"),
-        ("objective.smoothness", "neighbors+virtual-adversarial", "expected virtual-adversarial+neighbors"),
-        ("objective.smoothness", "augment+augment", "expected augment"),
+        ("objective.consistency", ["kn"], "unknown consistency term: did you mean knn?"),
+        ("objective.consistency", ["vat", "vat"], "a consistency term is named twice"),
+        ("objective.consistency", "vat", 'expected a list of terms, such as ["vat"]'),
     ],
 )
 def test_a_value_that_is_not_registered(key, value, message):
@@ -167,9 +166,13 @@ def test_a_value_that_is_not_registered(key, value, message):
     assert str(caught.value) == f"{key} = {value!r}: {message}"
 
 
-@pytest.mark.parametrize("name", ["augment+neighbors", "virtual-adversarial+augment+neighbors"])
-def test_any_sum_of_different_terms(name):
-    assert override(RunConfig(), {"objective.smoothness": name}).objective.smoothness == name
+@pytest.mark.parametrize("names", [["augmentation", "knn"], ["vat", "augmentation", "knn"]])
+def test_the_order_of_consistency_terms_is_not_a_difference(names):
+    found = [
+        override(RunConfig(), {"objective.consistency": order}).objective.consistency
+        for order in (names, names[::-1])
+    ]
+    assert found == [tuple(names)] * 2
 
 
 def test_a_data_set_from_outside():

@@ -128,7 +128,7 @@ def test_curves_are_kept_at_the_epochs_they_were_measured(tmp_path) -> None:
     [
         ("{", "not JSON"),
         ("[]", "not a description of a study"),
-        (json.dumps({"schema": 1, "axes": {}, "cells": [], "seeds": []}), "lacks name"),
+        (json.dumps({"schema": 2, "axes": {}, "cells": [], "seeds": []}), "lacks name"),
         (json.dumps({"schema": 2, "name": "x"}), "schema 2; expected schema 1"),
         (json.dumps(synthetic.plan(cells=[{}])), "cells.0: has nothing; expected objective.balance_weight"),
     ],

@@ -87,7 +87,7 @@ def test_rules_that_need_what_no_record_has_are_left_out(study: Study) -> None:
 def test_losses_of_several_objectives_are_not_compared(tmp_path) -> None:
     for axis, levels, compared in (
         ("objective.balance_weight", [0.0, 1.0], False),
-        ("objective", ["elbo", "tight"], False),
+        ("objective", ["elbo", "marginal"], False),
         ("routing.temperature", [0.5, 1.0], True),
     ):
         made = synthetic.plan({axis: levels})

@@ -123,7 +123,7 @@ def test_a_dry_run_shows_the_space_and_writes_nothing(quiet, tmp_path, capsys):
         (["--seeds", "1,1"], "seed 1 is there twice"),
         (["--set", "routing.temperatur=1"], "did you mean routing.temperature?"),
         (["--set", "data.validation_size=0"], "validation images"),
-        (["--preset", "seed2019"], "validation images"),
+        (["--preset", "zeldes2019"], "validation images"),
         (["--name", "no/pe"], "no/pe"),
         (["--write-profile", "best.json"], ".toml"),
         (["--trial", "3"], "--write-profile"),

@@ -114,7 +114,8 @@ def test_a_named_objective_is_that_of_all_cells_or_refused(write):
         designs.load_design(path, changes=[named])
     with pytest.raises(ConfigError, match=r"expected --set objective.balance_weight=1 --set objective.inf"):
         designs.load_design(
-            path, changes=[named, "objective.information_weight=0.5", "objective.smoothness=augment"]
+            path,
+            changes=[named, "objective.information_weight=0.5", 'objective.consistency=["augmentation"]'],
         )
     for changes in ([named, "objective.balance_weight=1"], ["objective=competitive"]):
         design = designs.load_design(path, changes=changes)

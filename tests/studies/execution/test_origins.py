@@ -128,9 +128,9 @@ def test_verify_compares_the_file_and_the_records(study, capsys):
     assert cli.main(["verify", "own"]) == 0
     changed(seed=1)
     capsys.readouterr()
-    assert cli.main(["verify", "own", "--again", "2", "--json"]) == 1
+    assert cli.main(["verify", "own", "--rerun", "2", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
-    assert told["again"] == []
+    assert told["rerun"] == []
     assert len(told["problems"]) == 1 + 2
     Path("own.npz").unlink()
     assert cli.main(["verify", "own"]) == 0

@@ -27,9 +27,9 @@ from studies.records import store
 CPU = ExecutionConfig(device="cpu")
 RUN = config(ODD | {"data.train_size": 320, "train.epochs": 3})
 RUNS = [override(RUN, {"seed": seed, "objective.balance_weight": 5.0 * seed}) for seed in (1, 2)]
-BOUNDS = {"mixture_elbo", "hard_elbo", "recon_log_prob", "kl_z", "kl_gate"}
+BOUNDS = {"mixture_elbo", "map_elbo", "recon_log_prob", "kl_z", "kl_gate"}
 MARGINAL = {"marginal_elbo", "marginal_samples", "gate_gap"}
-GATE = {"temperature", "gate_information", "kl_importance", "effective_experts", "dead_experts"}
+GATE = {"temperature", "mutual_information", "marginal_kl", "effective_experts", "dead_experts"}
 SCORES = {"acc", "nmi", "ari", "ece", "brier"}
 
 

@@ -160,15 +160,15 @@ def one_sample(config: RunConfig):
     return tree, files
 
 
-def without_ledgers(config: RunConfig):
+def without_elbo_terms(config: RunConfig):
     tree, files = bare(config)
     for part in tree["metrics"].values():
-        del part["gate_gap"], part["kl_importance"]
-    return {**tree, "ledger": {}}, files
+        del part["gate_gap"], part["marginal_kl"]
+    return {**tree, "elbo_terms": {}}, files
 
 
 def some_bounded(config: RunConfig):
-    return (bounded if config.routing.kind == "hard" else without_ledgers)(config)
+    return (bounded if config.routing.kind == "hard" else without_elbo_terms)(config)
 
 
 def lost_cell(config: RunConfig):
@@ -198,7 +198,7 @@ def older_and_newer(config: RunConfig):
         nothing,
         all_failed,
         older_and_newer,
-        without_ledgers,
+        without_elbo_terms,
         some_bounded,
     ],
 )
@@ -214,8 +214,8 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def ledgers(page: str) -> list[list[dict[str, str]]]:
-    """The tables of the ledger's section, each row by its headings."""
+def elbo_tables(page: str) -> list[list[dict[str, str]]]:
+    """The tables of the ELBO decomposition, each row by its headings."""
     section = page.split("## ELBO decomposition")[1].split("\n## ")[0].replace("\\", "")
     blocks = [block.splitlines() for block in section.split("\n\n") if block.startswith("|")]
     return [[dict(zip(cells(head), cells(line), strict=True)) for line in rest] for head, _, *rest in blocks]
@@ -226,7 +226,7 @@ def mean(text: str) -> float:
 
 
 def test_a_page_says_what_its_importance_weighted_bounds_weigh(tmp_path, undrawn) -> None:
-    axes = {"evaluation.importance_samples": [50, 5000], "evaluation.importance_experts": [None, 1, 3]}
+    axes = {"evaluation.iwae_samples": [50, 5000], "evaluation.iwae_experts": [None, 1, 3]}
     page = write_report(synthetic.write(tmp_path, synthetic.plan(axes, seeds=[0]), bounded)).read_text()
     (told,) = re.findall(r"The IWAE bound uses (.*?);", page)
     sizes = {words.split(" samples")[0] for words in told.split(" or ")}
@@ -236,12 +236,12 @@ def test_a_page_says_what_its_importance_weighted_bounds_weigh(tmp_path, undrawn
 
 
 @pytest.mark.parametrize("make", [bare, bounded])
-def test_the_ledger_adds_up_in_every_cell_and_over_experts(tmp_path, undrawn, make: Callable) -> None:
+def test_the_elbo_terms_add_up_in_every_cell_and_over_experts(tmp_path, undrawn, make: Callable) -> None:
     page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), make)).read_text()
-    by_cell, by_expert = ledgers(page)
+    by_cell, by_expert = elbo_tables(page)
     assert len(by_cell) == 4
     for row in by_cell:
-        costs = ("kl_z (nats)", "gate information (nats)", "kl_importance (nats)")
+        costs = ("kl_z (nats)", "mutual information (nats)", "marginal_kl (nats)")
         total = mean(row["reconstruction (nats)"]) - sum(mean(row[name]) for name in costs)
         assert mean(row["ELBO (nats)"]) == pytest.approx(total, abs=0.02)
         gap = mean(row["marginal ELBO (nats)"]) - mean(row["ELBO (nats)"])
@@ -251,7 +251,7 @@ def test_the_ledger_adds_up_in_every_cell_and_over_experts(tmp_path, undrawn, ma
             assert found == pytest.approx(0.1, abs=0.011)
         else:
             assert "IWAE bound (nats)" not in row
-    frame = pd.read_csv(tmp_path / "tables" / "ledger.csv")
+    frame = pd.read_csv(tmp_path / "tables" / "elbo-terms.csv")
     assert len(by_expert) == len(frame) == 10
     best = max(
         (json.loads(path.read_text()) for path in (tmp_path / "records").glob("*.json")),
@@ -265,12 +265,12 @@ def test_the_ledger_adds_up_in_every_cell_and_over_experts(tmp_path, undrawn, ma
         assert frame[name].sum() == pytest.approx(best["metrics"]["test"][name])
     weighed = (frame["importance"] * frame["own_elbo"]).sum()
     assert weighed == pytest.approx(frame["recon_log_prob"].sum() - frame["kl_z"].sum())
-    assert {"test.gate_gap mean", "test.kl_importance mean"} <= set(pd.read_csv(tmp_path / "table.csv"))
+    assert {"test.gate_gap mean", "test.marginal_kl mean"} <= set(pd.read_csv(tmp_path / "table.csv"))
 
 
 def test_bounds_of_one_sample_leave_pages_and_tables(tmp_path, undrawn) -> None:
     page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), one_sample)).read_text()
-    by_cell, _ = ledgers(page)
+    by_cell, _ = elbo_tables(page)
     assert by_cell
     assert not {"marginal ELBO (nats)", "gate gap (nats)"} & set(by_cell[0])
     for table in tmp_path.rglob("*.csv"):
@@ -287,8 +287,8 @@ def test_a_page_says_from_how_many_samples_its_marginal_bounds_are(tmp_path, und
     assert re.findall(r"estimated from (.*?) samples of z", page) == ["32 or 1,000"]
 
 
-def test_records_without_ledgers_have_no_section(tmp_path, undrawn) -> None:
-    page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), without_ledgers)).read_text()
+def test_records_without_elbo_terms_have_no_section(tmp_path, undrawn) -> None:
+    page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), without_elbo_terms)).read_text()
     assert "## ELBO decomposition" not in page
 
 

@@ -131,7 +131,7 @@ def test_the_command_trains_runs_again_and_says_what_came_of_it(tmp_path, capsys
         main(["ablate", "--profile", str(tmp_path / "tiny.toml"), "--device", "cpu", *baselines, *place]) == 0
     )
     capsys.readouterr()
-    command = ["verify", "tiny", "--again", "9", "--device", "cpu", *place]
+    command = ["verify", "tiny", "--rerun", "9", "--device", "cpu", *place]
     assert main(command) == 0
     assert capsys.readouterr().out.count("trained again: the same, bit for bit\n") == 6
     good, _ = store.read_all(tmp_path / "tiny")
@@ -142,7 +142,7 @@ def test_the_command_trains_runs_again_and_says_what_came_of_it(tmp_path, capsys
     assert capsys.readouterr().out.endswith("; 1 of 6 trained again came out otherwise\n")
     assert main([*command, "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
-    assert [each["fingerprint"] for each in told["again"] if each["differ"]] == [good[0].fingerprint]
+    assert [each["fingerprint"] for each in told["rerun"] if each["differ"]] == [good[0].fingerprint]
     tree["hardware"]["device_name"] = "an abacus"
     store.path_of(tmp_path / "tiny", good[0].fingerprint).write_bytes(store.with_digest(tree))
     assert main(["rebuild-storage", "tiny", *place]) == 0
@@ -150,5 +150,5 @@ def test_the_command_trains_runs_again_and_says_what_came_of_it(tmp_path, capsys
     out = capsys.readouterr().out
     assert "trained again: with other rounding (an abacus recorded, " in out
     assert out.endswith("; with other rounding, 1 of 6 trained again lie where one more seed would\n")
-    assert main(["verify", "tiny", "--again", "-1", *place]) == 2
-    assert "--again -1: give a number of runs, from 0" in capsys.readouterr().err
+    assert main(["verify", "tiny", "--rerun", "-1", *place]) == 2
+    assert "--rerun -1: give a number of runs, from 0" in capsys.readouterr().err
