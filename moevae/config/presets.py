@@ -99,11 +99,12 @@ def zeldes2019() -> RunConfig:
 
 @PRESETS.register("imsat-mnist")
 def imsat_mnist() -> RunConfig:
-    """IMSAT's gate on MNIST, with experts that follow it.
+    """The gate of IMSAT on MNIST, with experts that follow it.
 
-    The gate is the classifier of Hu et al. (2017), IMSAT: wide, normalized by batches, fed with gray pixels,
-    virtual adversarial. The losses of the experts never reach it, so its clusters owe nothing to the VAEs.
-    Scores of the test images chose the strength of balancing (oracle).
+    The gate is the classifier of IMSAT (Hu et al., 2017): wide, batch-normalized, with grayscale pixels as
+    input, trained for virtual adversarial consistency. The experts follow the gate without being heard: it
+    has no gradient from their losses, so its clusters do not depend on the VAEs. Scores of the test images
+    selected the strength of balancing (oracle).
     """
     return RunConfig(
         data=DataConfig(name="mnist", validation_size=0),
@@ -127,10 +128,12 @@ def imsat_mnist() -> RunConfig:
 
 @PRESETS.register("imsat-fashion-mnist")
 def imsat_fashion_mnist() -> RunConfig:
-    """IMSAT's gate on Fashion-MNIST: one answer for stretched neighbors, more balance, a falling temperature.
+    """The gate of IMSAT (Hu et al., 2017) on Fashion-MNIST, with experts that follow it.
 
-    See `imsat-mnist`. Scores of the test images chose the strength of balancing, the neighbors, their
-    stretch, the temperature and the epochs (oracle).
+    As in `imsat-mnist`, the gate has no gradient from the losses of the experts. It differs in consistency
+    between stretched neighbors, stronger balancing and a falling temperature. Scores of the test images
+    selected the strength of balancing, the neighbors, their stretch, the temperature and the number of epochs
+    (oracle).
     """
     base = imsat_mnist()
     return replace(

@@ -31,6 +31,8 @@ LEAST = 199
 """Smallest number of random permutations, for large studies."""
 WORK = 20_000_000
 """Largest number of permuted values for one family of tests."""
+EACH = 32
+"""Number of cells up to which every number of best cells is tested among themselves."""
 CHUNK = 2_000_000
 """Number of values permuted at a time."""
 TINY = 1e-12
@@ -49,9 +51,11 @@ def below_best(families: Sequence[Matrix]) -> list[Row]:
 
     These are multiple comparisons with the best of the sample (Hsu 1984), with a permutation distribution of
     the largest statistic in place of a normal one. If all cells have the same distribution, some cell of some
-    family has p <= 0.05 with probability at most 0.05. If some cells differ, this is approximate: among cells
-    tied for the best whose spread was 10 times that of the rest, one was significantly lower in up to 15 % of
-    simulated studies.
+    family has p <= 0.05 with probability at most 0.05. A cell is tested among all cells and among the cells
+    with the m highest means, for each m that includes it, and the largest p counts. Otherwise stable cells
+    that are clearly below would reduce the spread that cells tied for the best are judged by. The level is
+    approximate if cells tied for the best differ in spread: if one cell of 20 had 10 times the spread of the
+    others, one was significantly lower in 24 % of simulated studies of 3 seeds, and in 5 % of 10 seeds.
 
     Args:
         families: one matrix [seeds, cells] per measure, all of the same cells; higher is better.
@@ -60,9 +64,23 @@ def below_best(families: Sequence[Matrix]) -> list[Row]:
         One row of adjusted p-values per measure; a small p means that a cell is below the best. NaN for the
         best cell and for cells that share fewer than two seeds with it.
     """
-    return _max_t(
-        [values[None] for values in families], [lambda stack: _behind_best(stack[0])] * len(families)
-    )
+    adjusted = _max_t([values[None] for values in families], [_among_best] * len(families))
+    tested = sum(not np.isnan(p).all() for p in adjusted)
+    for values, p in zip(families, adjusted, strict=True):
+        order = np.argsort(-_means(values), kind="stable")
+        for size in _sizes(len(order)):
+            top = order[:size]
+            (among,) = _max_t([values[None][..., top]], [_among_best])
+            p[top] = np.fmax(p[top], np.minimum(1.0, tested * among))
+    return adjusted
+
+
+def _sizes(cells: int) -> Iterator[int]:
+    """Yield the numbers of best cells that are tested among themselves: all, then powers of two."""
+    size = 2
+    while size < cells:
+        yield size
+        size += 1 if size < EACH else size
 
 
 def from_reference(families: Sequence[Matrix], references: Sequence[int]) -> list[Row]:
@@ -268,10 +286,14 @@ def _residual(values: Stack) -> np.ndarray:
     return (rest**2).sum(axis=(-1, -2)) / np.maximum(freedom, 1)
 
 
-def _behind_best(values: Stack) -> np.ndarray:
+def _means(values: Stack) -> np.ndarray:
     n = np.isfinite(values).sum(axis=-2)
-    mean = np.where(n > 0, np.nansum(values, axis=-2) / np.maximum(n, 1), -np.inf)
-    best = mean.argmax(axis=-1)[..., None]
+    return np.where(n > 0, np.nansum(values, axis=-2) / np.maximum(n, 1), -np.inf)
+
+
+def _among_best(stack: Stack) -> np.ndarray:
+    values = stack[0]
+    best = _means(values).argmax(axis=-1)[..., None]
     own = np.take_along_axis(values, best[..., None], axis=-1)
     t = _studentized(own - values, values)
     np.put_along_axis(t, best, np.nan, axis=-1)

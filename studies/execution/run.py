@@ -18,6 +18,7 @@ from moevae.config.overrides import fingerprint, to_dict
 from moevae.config.schema import DataConfig, RunConfig
 from moevae.data.classes import KEPT
 from moevae.data.datasets import Images, Labels, identify, load_images, load_labels
+from moevae.errors import IdentityError
 from moevae.evaluation import clustering
 from moevae.evaluation.evaluate import Evaluation, Split, evaluate
 from moevae.evaluation.label_metrics import reliability
@@ -178,7 +179,12 @@ def site_data(data: DataConfig, site: ExecutionConfig) -> tuple[Images, Labels |
     """
     images, labels = load_data(data, site.data_root)
     if site.origins:
-        site.origins.check_data(images.name, identify(images, labels))
+        try:
+            site.origins.check_data(images.name, identify(images, labels))
+        except IdentityError:
+            load_data.cache_clear()  # a worker may have read the file before it was replaced
+            images, labels = load_data(data, site.data_root)
+            site.origins.check_data(images.name, identify(images, labels))
     return images, labels
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -220,16 +221,26 @@ def trade(
 
 
 def _name(place: Axes, x: Row, y: Row, names: Sequence[str]) -> None:
-    """Write labels next to points from top to bottom, moved down where they would overlap."""
+    """Write labels next to points from top to bottom, each in the nearest free place within the axes."""
     pixel = place.figure.dpi / 72
     points = place.transData.transform(np.stack([x, y], axis=1)) / pixel
+    least, most = place.bbox.y0 / pixel, place.bbox.y1 / pixel
+    shifts = sorted(
+        ((5, 4), *itertools.product((5, -18, 23, -36), range(-60, 61, 4))),
+        key=lambda at: abs(at[0]) + abs(at[1]),
+    )
     taken: list[tuple[float, float]] = []
     for index in np.lexsort((points[:, 0], -points[:, 1])):
-        right, up = points[index] + (5, 4)
-        while any(abs(right - other) < 20 and abs(up - above) < 11 for other, above in taken):
-            up -= 1
-        taken.append((right, up))
-        offset = (right, up) - points[index]
+        spots = [(points[index][0] + right, points[index][1] + up) for right, up in shifts]
+        free = (
+            (right, up)
+            for right, up in spots
+            if least <= up <= most - 8
+            and not any(abs(right - other) < 18 and abs(up - above) < 11 for other, above in taken)
+        )
+        spot = next(free, spots[0])
+        taken.append(spot)
+        offset = spot - points[index]
         place.annotate(names[index], (x[index], y[index]), offset, textcoords="offset points", fontsize=10)
 
 

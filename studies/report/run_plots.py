@@ -152,8 +152,9 @@ def reliability(images: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray
         place.plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle="--", label="calibrated")
         place.plot(confidence[there], accuracy[there], color=BLUE, linewidth=1.5)
         share = images[there] / images.sum()
+        size = 12 + 300 * share
         place.scatter(
-            confidence[there], accuracy[there], 12 + 300 * share, color=BLUE, alpha=0.7, label="gate"
+            confidence[there], accuracy[there], size, color=BLUE, alpha=0.7, label="gate", clip_on=False
         )
         place.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(0, 1.03), aspect="equal")
         place.legend(frameon=False, loc="upper left")

@@ -1,4 +1,4 @@
-"""Broken files: each is found and named, none is counted, and the report is made of the rest."""
+"""Broken files: each is detected and named, none is counted, and the report covers the rest."""
 
 import json
 import random
@@ -26,7 +26,7 @@ def folder(tmp_path):
 
 
 def changed(key, value):
-    """Return how a record with another value at a key is written, with a digest of its own."""
+    """Return a function that sets a value of a record and updates its digest."""
 
     def put(tree):
         *sections, leaf = key.split(".")
@@ -121,8 +121,8 @@ def test_broken_records_are_named_and_not_counted(folder, reliability, monkeypat
     assert all(name in report for name in names)
     reliability(
         "broken files",
-        f"{len(refused)} beside {len(good)} good records: {', '.join(BREAKAGES)}, copies",
-        "each found and named, none counted, the report is made of the rest",
+        f"{len(refused)} broken and {len(good)} intact records: {', '.join(BREAKAGES)}, copies",
+        "each detected and named, none counted; the report covers the rest",
     )
 
 
@@ -161,4 +161,4 @@ def test_flipped_bits_in_checkpoints_are_found(tmp_path, reliability):
         path.write_bytes(broken)
         with pytest.raises(CheckpointError, match=str(path)):
             snapshots.read(path, config)
-    reliability("broken files", "100 checkpoints with one bit flipped", "each found and named, none used")
+    reliability("broken files", "100 checkpoints with one bit flipped", "each detected and named, none used")

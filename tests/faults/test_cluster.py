@@ -1,4 +1,4 @@
-"""A study on a Dask cluster: complete once, though workers are killed."""
+"""A study on a Dask cluster completes each cell once although workers are killed."""
 
 import contextlib
 import os
@@ -46,7 +46,7 @@ def test_workers_killed_while_running(tmp_path, cluster, reliability, cells, kil
     killed: list[float] = []
 
     class Killing(Listener):
-        """Kills a worker whenever some more tasks are done."""
+        """Kills a worker each time a number of tasks has finished."""
 
         def done(self, task, made):
             super().done(task, made)
@@ -67,7 +67,7 @@ def test_workers_killed_while_running(tmp_path, cluster, reliability, cells, kil
     reliability(
         "Dask",
         f"LocalCluster of 3, {cells} toy cells of 0.5 s: kill -9 of {len(killed)} workers while running",
-        f"{cells} complete once",
+        f"each of {cells} completed once",
         sized=True,
     )
 

@@ -1,4 +1,4 @@
-"""A study outlives its storage's troubles: records are the truth, and the storage follows them."""
+"""A study survives failures of its storage, which is synchronized with the records."""
 
 import logging
 import random
@@ -37,7 +37,7 @@ def test_a_server_that_crashes_under_load_loses_nothing(tmp_path, reliability, c
     reliability(
         "database",
         f"{crashes} crash restarts of PostgreSQL while {cells} toy cells run",
-        f"{cells} complete once, none lost; {troubles} operations tried again",
+        f"each of {cells} completed once; {troubles} operations retried",
         sized=True,
     )
 
@@ -52,14 +52,14 @@ def test_a_storm_of_kills_over_postgresql(tmp_path, reliability):
     reliability(
         "kill storm",
         f"120 toy cells of 0.25 s, 4 workers, PostgreSQL: kill -9 of {killed} workers and {drivers} drivers",
-        "120 complete once, values equal to a quiet run",
+        "each of 120 completed once, with the values of an undisturbed run",
     )
 
 
 def test_a_server_that_stays_away_ends_the_study_in_one_line_and_keeps_its_runs(
     tmp_path, monkeypatch, caplog
 ):
-    """The storage breaks after three cells: what is in flight is published, and the next start catches up."""
+    """The storage fails after three cells: running ones are published, the next start does the rest."""
     study = ToyStudy(tmp_path, 6)
     monkeypatch.setattr(storage, "PATIENCE", 0.5)
     finished, end = [], Rows.end

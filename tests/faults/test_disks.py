@@ -1,4 +1,4 @@
-"""A full or read-only disk: one clear line, no half file, and the study goes on once there is room."""
+"""A full or read-only disk: one line, no partial file, and the study resumes once there is space."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ AXES = {"objective.balance_weight": [0.0, 20.0], "routing.kind": ["soft", "hard"
 
 @pytest.fixture
 def disk(tmp_path):
-    """A file system of one megabyte; the test is skipped where none may be mounted."""
+    """A file system of one megabyte; the test is skipped if it cannot be mounted."""
     place = tmp_path / "disk"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)]
@@ -37,7 +37,7 @@ def disk(tmp_path):
 
 
 def fill(place: Path, leave: int = 0) -> Path:
-    """Fill the disk, but for some bytes."""
+    """Fill the disk except for some bytes."""
     ballast = place / "ballast"
     with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
         while True:
@@ -49,7 +49,7 @@ def fill(place: Path, leave: int = 0) -> Path:
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """The command line with toys in place of training; returns the exit code and what was told."""
+    """Run the command line with toy runs; return the exit code and the messages."""
 
     def run(study: ToyStudy) -> tuple[int, str]:
         monkeypatch.setattr(
@@ -68,7 +68,7 @@ def run(monkeypatch, capsys):
 
 @pytest.fixture
 def study(tmp_path, disk, monkeypatch):
-    """A toy study whose results are on the small disk, and the rest of it elsewhere."""
+    """A toy study with its results on the small disk and everything else outside it."""
     monkeypatch.setattr(cli_report, "write_page", lambda folder: folder / "report.md")
     study = ToyStudy(tmp_path, 3)
     study.folder = disk / "results" / "toy"
@@ -102,7 +102,11 @@ def test_a_full_disk(study, disk, run, monkeypatch, reliability, when):
         ballast.unlink(missing_ok=True)
     study.run()
     study.assert_complete_once()
-    reliability("disk full", f"1 MB tmpfs, full {when}", "one line, exit code 2, no half file, goes on after")
+    reliability(
+        "disk full",
+        f"1 MB tmpfs, full {when}",
+        "one line, exit code 2, no partial file; the next start completed the study",
+    )
 
 
 @pytest.mark.faults
@@ -122,7 +126,7 @@ def test_a_report_that_finds_no_room(disk, tmp_path, capsys, reliability):
     assert cli.main(report) == 0
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     reliability(
-        "disk full", "1 MB tmpfs, full at the report", "one line, exit code 2, the next report is whole"
+        "disk full", "1 MB tmpfs, full at the report", "one line, exit code 2; the next report is complete"
     )
 
 
@@ -149,7 +153,9 @@ def test_a_read_only_disk(study, disk, run, reliability):
     study.run()
     study.assert_complete_once()
     reliability(
-        "read-only", "tmpfs mounted read-only", "one line, exit code 2, nothing written, goes on after"
+        "read-only",
+        "tmpfs mounted read-only",
+        "one line, exit code 2, nothing written; the next start completed the study",
     )
 
 
@@ -182,7 +188,7 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(disk, tmp_path, r
     reliability(
         "disk full",
         "1 MB tmpfs, full at a checkpoint",
-        "a warning, the checkpoint before stays, training goes on",
+        "a warning; the previous checkpoint is kept and training continues",
     )
 
 

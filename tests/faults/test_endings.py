@@ -1,4 +1,4 @@
-"""A driver can always be ended, and leaves no process behind, whatever its workers do."""
+"""A driver can always be terminated and leaves no process behind."""
 
 import os
 import resource
@@ -18,7 +18,7 @@ pytestmark = [
 
 
 def stopped_worker(driver: psutil.Process) -> list[psutil.Process]:
-    """Stop one of two workers; return both."""
+    """Suspend one of two workers; return both."""
     wait_until(lambda: len(workers_of(driver)) == 2)
     workers = workers_of(driver)
     workers[0].suspend()
@@ -40,9 +40,9 @@ def test_one_signal_ends_a_driver_whose_worker_is_stopped(tmp_path, reliability,
     study.run()
     study.assert_complete_once()
     reliability(
-        "ending",
+        "termination",
         f"SIGSTOP of a worker, then {sent.name} of the driver",
-        f"ended after {lasted:.0f} s, went on",
+        f"ended after {lasted:.0f} s; the next start completed the study",
     )
 
 
@@ -61,9 +61,9 @@ def test_at_once_and_with_its_workers(tmp_path, reliability, signals):
     study.run()
     study.assert_complete_once()
     reliability(
-        "ending",
+        "termination",
         f"SIGSTOP of a worker, then {' and '.join(sent.name for sent in signals)} of the driver",
-        "ended at once with all its workers, no traceback, went on",
+        "ended at once with all its workers, no traceback; the next start completed the study",
     )
 
 
@@ -80,5 +80,7 @@ def test_twelve_workers_under_a_low_limit_of_open_files(tmp_path, reliability):
     told = [line for line in (tmp_path / "driver.log").read_text().splitlines() if "of 12 workers" in line]
     assert len(told) == 1
     reliability(
-        "descriptors", "ulimit -n 100, 12 workers", "fewer workers, told in one line; 24 complete once"
+        "open files",
+        "ulimit -n 100, 12 workers",
+        "fewer workers, with a warning of one line; each of 24 completed once",
     )

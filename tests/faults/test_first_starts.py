@@ -1,4 +1,4 @@
-"""Drivers that start at the same moment on a storage that has no tables yet."""
+"""Drivers that start simultaneously on a storage without tables."""
 
 import contextlib
 import multiprocessing
@@ -26,7 +26,7 @@ def place(kind, folder):
 
 
 def started(studies: list[ToyStudy]) -> list[str]:
-    """Run studies in processes that start together; return the kind of error of each, or ran."""
+    """Run studies in processes that start together; return the error class of each, or `ran`."""
     context = multiprocessing.get_context("fork")
     barrier, told = context.Barrier(len(studies)), context.SimpleQueue()
 
@@ -76,5 +76,5 @@ def test_of_studies_of_one_name_one_runs_and_the_others_leave_nothing(tmp_path, 
     reliability(
         "shared storage",
         f"{STARTS} simultaneous first starts of studies of one name, {kind}",
-        f"1 ran, {STARTS - 1} were refused in one line and left nothing",
+        f"1 ran, {STARTS - 1} were rejected with one line and left no files",
     )

@@ -1,4 +1,4 @@
-"""Files that were made to break their reader: one line and exit code 2, in little time and memory."""
+"""Files made to break their reader: one line and exit code 2, within limits of time and memory."""
 
 import contextlib
 import hashlib
@@ -28,19 +28,19 @@ from studies.testing import synthetic
 torch = pytest.importorskip("torch")
 
 SECONDS = 20
-"""What a case may take of the processor; one that waits for ever ends with the time limit of its test."""
+"""Limit of processor time of a case; a case that waits is ended by the timeout of its test."""
 MEMORY = 1 << 30
-"""What a case may take beside what the process has, in bytes."""
+"""Limit of additional memory of a case, in bytes."""
 
 SIZED = pytest.mark.parametrize("most", [3, pytest.param(60, marks=pytest.mark.faults)])
-"""How many cases of a kind are tried, evenly from all there are."""
-FILES = "broken and hostile files"
+"""Number of cases of each kind, evenly spaced among all."""
+FILES = "hostile files"
 OUTCOME = f"each one line and exit code 2, within {SECONDS} s and {MEMORY >> 20} MiB; nothing written"
 
 
 @contextlib.contextmanager
 def bounded():
-    """Let nothing take long or fill the memory."""
+    """Limit time and memory."""
 
     def late(*_):
         raise TimeoutError(f"not done in {SECONDS} s")
@@ -59,7 +59,7 @@ def bounded():
 
 @pytest.fixture
 def refused(capsys):
-    """Run a command that ends with exit code 2, and return the one line that it says."""
+    """Run a command that ends with exit code 2; return its error line."""
 
     def run(main, *command):
         capsys.readouterr()
@@ -78,13 +78,13 @@ def refused(capsys):
 
 
 def some(cases, most):
-    """All of the cases, or so many of them, evenly."""
+    """Return all cases, or a number of them evenly spaced."""
     every = [*cases]
     return every[:: -(-len(every) // most)]
 
 
 def each(cases, path, most):
-    """Write one case after the other; give its name."""
+    """Write the cases one after the other; yield their names."""
     for name, write in some(cases, most):
         write(path)
         yield name
@@ -94,7 +94,7 @@ def each(cases, path, most):
 
 
 def count(names, check):
-    """Check every case, and tell of all that failed; return how many there are."""
+    """Check every case and report all that fail; return the number of cases."""
     number, wrong = 0, []
     for name in names:
         number += 1
@@ -213,7 +213,7 @@ def study(tmp_path, undrawn):
 
 
 def descriptions(tree):
-    """What breaks a `study.json`; what it may still say is left out."""
+    """Yield the broken variants of a `study.json`, without variants that are valid."""
     yield from hostile.jsons(json.dumps(tree).encode())
     searched = tree | {
         "search": {"space": {"x": "{}"}, "objectives": ["nmi"], "rule": "x", "oracle": False},
@@ -243,7 +243,7 @@ def is_broken(folder):
 
 
 def use(folder, capsys):
-    """Do with a study all that needs no training: it is listed, checked, and its page is made."""
+    """List and verify a study, and write its report."""
     with bounded(), warnings.catch_warnings(action="error"):
         for words, codes in (("list", {0}), ("verify", {0, 1, 2}), ("report", {0})):
             name = {"list": [], "verify": [folder.name], "report": [folder.name, "--fewer-runs"]}[words]
@@ -253,7 +253,7 @@ def use(folder, capsys):
 
 @SIZED
 def test_descriptions_of_studies(most, study, capsys, refused, reliability):
-    """A broken one is listed as such and refused by name; one that can still be meant is worked with."""
+    """A broken description is listed as broken and rejected by name; a valid variant is used."""
     path, results = study / "study.json", study.parent
     tree = json.loads(path.read_bytes())
     path.unlink()
@@ -277,12 +277,12 @@ def test_descriptions_of_studies(most, study, capsys, refused, reliability):
     path.write_text("[]")
     assert cli.main(["report", "--results", str(results)]) == 2
     assert str(other / "report.md") in capsys.readouterr().out
-    fault = f"{number} descriptions of studies, {used} of them still usable: list, report, verify, dashboard"
-    reliability(FILES, fault, f"{OUTCOME}; `list` shows which, and goes on with the others", sized=True)
+    fault = f"{number} descriptions of studies, {used} of them usable: list, report, verify, dashboard"
+    reliability(FILES, fault, f"{OUTCOME}; `list` marks it as broken and shows the others", sized=True)
 
 
 def contents(tree):
-    """What breaks a record whose digest fits."""
+    """Yield broken records with a matching digest."""
     swaps = [(name, hostile.swapped(tree, at, wrong)) for name, (at, wrong) in hostile.swaps(tree)]
     yield from [*swaps, *hostile.lacking(tree)]
     for file in (
@@ -304,7 +304,7 @@ def contents(tree):
 
 @SIZED
 def test_contents_of_records(most, study, capsys, reliability):
-    """One that is refused is named; with one that can still be meant every page is made."""
+    """A rejected record is named; a valid variant is used in every page."""
     path = sorted((study / "records").glob("*.json"))[0]
     tree = json.loads(path.read_bytes())
     del tree["digest"]
@@ -328,13 +328,13 @@ def test_contents_of_records(most, study, capsys, reliability):
     cases = some(contents(tree), most)
     number = count(cases, check)
     use(study, capsys)
-    fault = f"{number} contents of records whose digest fits, {used} of them still usable"
-    reliability(FILES, fault, "a broken one is named; of others every page is made", sized=True)
+    fault = f"{number} contents of records with a matching digest, {used} of them usable"
+    reliability(FILES, fault, "broken records are named; pages show the usable ones", sized=True)
 
 
 @SIZED
 def test_files_of_records(most, study, capsys, reliability):
-    """All at once: `list`, `report` and `verify` name each, and go on with the others."""
+    """`list`, `report` and `verify` name each broken record and use the others."""
     folder = study / "records"
     whole = sorted(folder.glob("*.json"))[0]
     cases = some(hostile.jsons(whole.read_bytes()), most)
@@ -357,7 +357,7 @@ def test_files_of_records(most, study, capsys, reliability):
 
 @SIZED
 def test_pictures_of_records(most, study, tmp_path, capsys, reliability):
-    """A picture whose digest fits, and which is none: the page says so."""
+    """A file with a matching digest that is not a picture: the page says so."""
     paths = sorted((study / "records").glob("*.json"))
     image = next((study / "records").glob("*.png"))
     huge = tmp_path / "huge.png"
@@ -386,7 +386,10 @@ def test_pictures_of_records(most, study, tmp_path, capsys, reliability):
     number = count(cases[-1:] if most < 10 else cases, check)
     assert wrong
     reliability(
-        FILES, f"{number} pictures whose digest fits", "named, or shown as missing in the page", sized=True
+        FILES,
+        f"{number} pictures with a matching digest",
+        "named, or shown as missing in the page",
+        sized=True,
     )
 
 

@@ -1,4 +1,4 @@
-"""kill -9 of the driver just before, within and after its steps: the next start goes on by itself."""
+"""kill -9 of the driver just before, during and after its steps: the next start resumes the study."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ STEPS = {
 
 
 def deadly(monkeypatch, owner, name: str, when: str, count: int = 2) -> None:
-    """Let the process die at a call of a function, the second one if there are so many."""
+    """Let the process die at the second call of a function, or at its only call."""
     real = getattr(owner, name)
     calls = []
 
@@ -57,7 +57,7 @@ def test_killed_at_a_step(tmp_path, monkeypatch, reliability, step, when):
     assert summary.before.pending == 4 - kept
     study.assert_complete_once()
     reliability(
-        "named points", f"kill -9 of the driver just {when}: {step}", "the next start went on by itself"
+        "named points", f"kill -9 of the driver just {when}: {step}", "the next start completed the study"
     )
 
 
@@ -71,5 +71,7 @@ def test_killed_while_a_file_is_written(tmp_path, monkeypatch, reliability, step
     study.run()
     study.assert_complete_once()
     reliability(
-        "named points", f"kill -9 of the driver while a file is written: {step}", "no half file, went on"
+        "named points",
+        f"kill -9 of the driver while a file is written: {step}",
+        "no partial file; the next start completed the study",
     )

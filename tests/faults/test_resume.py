@@ -1,4 +1,4 @@
-"""Training that was killed goes on to the very same numbers
+"""Training that was killed resumes to bitwise the same numbers
 (in one process: `tests/moevae/training/test_snapshots.py`)."""
 
 import json
@@ -38,7 +38,7 @@ def test_killed_training_resumes_bitwise(tmp_path, reliability, steps, writes):
     reliability(
         "resume",
         f"digits, 2 runs of 40 steps: kill -9 at {len(steps)} different steps"
-        f"{', and before, within and after writing a checkpoint' if writes else ''}",
+        f"{', and before, during and after writing a checkpoint' if writes else ''}",
         f"{len(results)} of {len(results)} resumed to bitwise equal records and pictures",
         sized=True,
     )

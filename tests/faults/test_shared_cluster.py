@@ -1,7 +1,11 @@
-"""A Dask cluster that drivers share, and one whose scheduler dies."""
+"""A Dask cluster shared by drivers, with other code or data, or with a scheduler that dies."""
 
 import contextlib
+import functools
 import os
+import pickle
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,9 +14,14 @@ import time
 import warnings
 from concurrent.futures import wait
 
+import numpy as np
 import pytest
 
+from moevae.utils import identity
+from studies import __main__ as cli
+from studies.execution.executors import dask as executor
 from studies.execution.executors.dask import dask
+from studies.records import origins
 from studies.testing.toy_studies import HERE, ToyStudy, wait_until
 
 distributed = pytest.importorskip("distributed")
@@ -20,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Dask's own, of sockets that
 
 
 def report_to(on_epoch, told):
-    """In a worker: tell the driver something, and wait until that has left."""
+    """Send a value to the driver from a worker; return it."""
     on_epoch(told)
     return told
 
@@ -54,13 +63,13 @@ def test_drivers_on_one_cluster_hear_their_own_runs_only():
 
 
 @contextlib.contextmanager
-def cluster_of(workers):
-    """Start a scheduler and workers as processes; yield the scheduler and its address."""
+def cluster_of(workers, *, code=HERE.parent.parent, folder=None):
+    """Start a scheduler and workers as processes, in a folder; yield the scheduler and its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"tcp://127.0.0.1:{port}"
-    paths = [str(HERE.parent), str(HERE.parent.parent)]
+    paths = [str(HERE.parent), str(code)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     here = ["--host", "127.0.0.1"]
     commands = [["scheduler", *here, "--port", str(port), "--no-dashboard"]]
@@ -71,6 +80,7 @@ def cluster_of(workers):
             started = subprocess.Popen(
                 [sys.executable, "-m", "dask", *command],
                 env=environment,
+                cwd=folder,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
@@ -80,6 +90,77 @@ def cluster_of(workers):
         with distributed.Client(address, timeout=60, set_as_default=False) as client:
             client.wait_for_workers(workers, timeout=60)
         yield processes[0], address
+
+
+PROFILE = """
+title = "Own images"
+preset = "digits"
+seeds = 1
+[set]
+data.name = "npz:own.npz"
+train.epochs = 1
+model.expert_hidden = [4]
+[axes]
+routing.kind = ["soft"]
+"""
+
+
+def other_code(folder):
+    """Copy the packages, with one comment added."""
+    for package in ("moevae", "studies"):
+        shutil.copytree(HERE.parent.parent / package, folder / package)
+    with (folder / "studies/execution/run.py").open("a") as file:
+        file.write("# other\n")
+    return folder
+
+
+def older_code(folder):
+    """Write packages without the modules of this version."""
+    for package in ("moevae", "studies"):
+        (folder / package).mkdir(parents=True)
+        (folder / package / "__init__.py").touch()
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [other_code, older_code])
+def test_a_cluster_of_other_code_is_refused_in_one_line(tmp_path, here, capsys, one_thread_again, code):
+    (tmp_path / "own.toml").write_text(PROFILE)
+    np.savez(tmp_path / "own.npz", images=np.random.default_rng(0).random((60, 4, 4)))
+    with cluster_of(1, code=code(tmp_path / "code"), folder=tmp_path) as (_, address):
+        assert cli.main(["ablate", "--profile", "./own.toml", "--device", "cpu", "--dask", address]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert origins.code().source[: identity.SHOWN] in line
+    assert "install the same code on both" in line
+    assert not list((tmp_path / "results/own").glob("records/*"))
+
+
+@pytest.mark.slow
+def test_a_worker_of_other_data_is_refused_until_its_file_is_replaced(
+    tmp_path, here, capsys, one_thread_again
+):
+    (tmp_path / "own.toml").write_text(PROFILE)
+    (tmp_path / "worker").mkdir()
+    for seed, path in enumerate([tmp_path / "own.npz", tmp_path / "worker/own.npz"]):
+        np.savez(path, images=np.random.default_rng(seed).random((60, 4, 4)))
+    command = ["ablate", "--profile", "./own.toml", "--device", "cpu"]
+    with cluster_of(1, folder=tmp_path / "worker") as (_, address):
+        assert cli.main([*command, "--dask", address]) == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        shutil.copy(tmp_path / "own.npz", tmp_path / "worker/own.npz")
+        assert cli.main([*command, "--dask", address]) == 0
+    digests = re.findall(f"[0-9a-f]{{{identity.SHOWN}}}", line)
+    assert len(set(digests)) == 2
+    assert "every worker needs the same file" in line
+
+
+def test_a_task_that_a_worker_cannot_load_is_told_apart():
+    for task in (b"cstudies.no_such_module\nname\n.", b"cstudies\nno_such_name\n."):
+        with pytest.raises(ImportError) as caught:
+            executor._open(task, "unreadable")
+        assert caught.value.name == "unreadable"
+    with pytest.raises(ZeroDivisionError):
+        executor._open(pickle.dumps(functools.partial(divmod, 1, 0)), "unreadable")
 
 
 @pytest.mark.faults
@@ -101,5 +182,5 @@ def test_a_scheduler_that_dies_or_stops_ends_the_driver(tmp_path, reliability, s
     reliability(
         "Dask",
         f"{sent.name} of the scheduler while 2 workers run",
-        f"the driver ended after {lasted:.0f} s with one line; the next start went on",
+        f"the driver ended after {lasted:.0f} s with one line; the next start completed the study",
     )

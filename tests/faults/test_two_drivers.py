@@ -1,4 +1,4 @@
-"""One driver owns a study; the others are told who."""
+"""One driver owns a study; the others are rejected with its name."""
 
 import multiprocessing
 import re
@@ -43,4 +43,8 @@ def test_simultaneous_starts(tmp_path, reliability):
     assert sum("is working on this study" in word for word in words) == STARTS - 1
     study.assert_complete_once()
     assert set(study.toy.counts().values()) == {1}
-    reliability("two drivers", f"{STARTS} simultaneous starts", f"1 ran, {STARTS - 1} were told who")
+    reliability(
+        "two drivers",
+        f"{STARTS} simultaneous starts",
+        f"1 ran, {STARTS - 1} were rejected with the name of the owner",
+    )

@@ -1,4 +1,4 @@
-"""Trains a small population again and again, each time killed at another point and then resumed.
+"""Train a small population repeatedly, each time killed at another point and then resumed.
 
 Forks before torch computes anything, so that torch is imported once. Prints JSON: by point, what
 the resumed training would publish.

@@ -9,12 +9,13 @@ import pickle
 import queue
 import time
 import uuid
-from collections.abc import Iterator
-from concurrent.futures import CancelledError
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from moevae.errors import MoevaeError
+from moevae.utils.identity import SHOWN
 from studies.execution.executors.base import OnEpoch, WorkerPool, WorkersError
 from studies.utils import signals
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_UNREADABLE = "moevae-task"
+"""Name, in an `ImportError`, of a task that a worker cannot load."""
 _PATIENCE = 30.0
 """Timeout, in seconds, for an answer of the scheduler."""
 _EVERY = 1.0
@@ -64,7 +67,9 @@ def dask(address: str) -> Iterator[WorkerPool]:
     try:
         roster, post = _Roster(client, address), _Post(client)
         yield WorkerPool(
-            executor=client.get_executor(pure=False, resources={"GPU": 1} if roster.gpus() else None),
+            executor=_Sealed(
+                client.get_executor(pure=False, resources={"GPU": 1} if roster.gpus() else None)
+            ),
             count=lambda: roster.gpus() or roster.threads() or 1,
             forward_events=post.forward_events,
             deliver=functools.partial(_deliver, roster, post),
@@ -74,6 +79,8 @@ def dask(address: str) -> Iterator[WorkerPool]:
     except MoevaeError:
         raise
     except Exception as error:
+        if isinstance(error, ImportError) and error.name == _UNREADABLE:
+            raise _unlike(address, error) from None
         if client.status == "running" and not isinstance(error, CancelledError):
             raise
         raise _gone(address) from None
@@ -84,6 +91,45 @@ def dask(address: str) -> Iterator[WorkerPool]:
 
 def _gone(address: str) -> WorkersError:
     return WorkersError(f"--dask {address}: lost the scheduler; unfinished runs stay queued")
+
+
+def _unlike(address: str, error: ImportError) -> WorkersError:
+    from studies.records import origins
+
+    return WorkersError(
+        f"--dask {address}: a worker and this driver run different code (source code "
+        f"{origins.code().source[:SHOWN]} of the driver, which the worker cannot load: {error}): "
+        "install the same code on both"
+    )
+
+
+class _Sealed(Executor):
+    """Submits tasks as bytes that only the function of a worker reads.
+
+    Dask would read a task before its call: a scheduler without this code would refuse the task, and a worker
+    with other code would die.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        from distributed.protocol.pickle import dumps
+
+        return self._executor.submit(_open, dumps(functools.partial(fn, *args, **kwargs)), _UNREADABLE)
+
+
+def _open(task: bytes, unreadable: str) -> Any:
+    import pickle
+
+    try:
+        call = pickle.loads(task)
+    except (ImportError, AttributeError) as error:
+        raise ImportError(str(error), name=unreadable) from None
+    return call()
+
+
+_open.__module__ = "__main__"  # pickled by value, so that workers need not have it
 
 
 class _Roster:

@@ -40,8 +40,10 @@ def reading(study: Study, page: Page) -> None:
         "cell (compared with the best of the sample, as in Hsu 1984; over cells and measures), each axis "
         "(compared with a reference level, as in Dunnett 1955; over levels and measures), interactions "
         "(which must also pass F tests with Bonferroni's correction; over pairs and measures), and selection "
-        "without labels (sign flips; over cells and rules). The rate is approximate if some cells differ and "
-        "others differ only in spread. Cells that do not differ significantly are not necessarily equal.",
+        "without labels (sign flips; over cells and rules). A cell is compared with the best among all cells "
+        "and among those with the highest means, and the largest p counts. The rate is approximate if cells "
+        "tied for the best differ in spread, above all if n is small. Cells that do not differ "
+        "significantly are not necessarily equal.",
         "p: two-sided sign-flip permutation test of the paired differences over shared seeds, "
         f"{exact}; {least}. p (Holm) is corrected for all rows of a table.",
         "P(better): probability that a run of this row is better than a run of the reference, where a tie "

@@ -13,6 +13,7 @@ from studies.report import markdown, tables
 from studies.report.markdown import escape, prose
 from studies.report.page import Page
 from studies.report.sections import confounding
+from studies.utils.formatting import count
 
 Tree = Mapping[str, Any]
 
@@ -74,9 +75,10 @@ def _data(run: StudyRun) -> str:
 
 def _hardware(run: StudyRun) -> str:
     hardware = run.record.hardware
+    processor = f"{count(hardware.threads, 'thread')}, {count(hardware.cores, 'core')}"
     return (
-        f"{hardware.device_name} ({hardware.device}, {run.record.precision}, {hardware.threads} threads, "
-        f"{hardware.cores} cores, {hardware.memory_gib:.0f} GiB)"
+        f"{hardware.device_name} ({hardware.device}, {run.record.precision}, {processor}, "
+        f"{hardware.memory_gib:.0f} GiB)"
     )
 
 

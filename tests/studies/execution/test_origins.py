@@ -249,6 +249,18 @@ def test_whoever_trains_compares_data_and_code_with_the_driver_s(study, case):
     assert "\n" not in str(caught.value)
 
 
+def test_a_worker_reads_a_file_again_that_was_replaced_after_a_refusal(study):
+    (cell,) = design.load_design("./own.toml").cells
+    place = ExecutionConfig(
+        device="cpu", threads=1, origins=Origins(files=origins.own_files(["npz:own.npz"]))
+    )
+    own(seed=1)
+    with pytest.raises(IdentityError):
+        train([cell.run(0)], on_epoch=None, site=place)
+    own()  # in the same process, whose cache has the other file
+    assert len(train([cell.run(0)], on_epoch=None, site=place)) == 1
+
+
 @pytest.mark.slow
 def test_a_worker_process_refuses_as_this_one_does(study):
     (cell,) = design.load_design("./own.toml").cells

@@ -64,6 +64,15 @@ def test_files_of_the_user_stay_and_those_of_an_earlier_page_go(tmp_path, listed
     assert contents(folder) == plain | dict.fromkeys(mine, b"mine")
 
 
+def test_a_figure_of_an_earlier_page_that_the_user_changed_stays(tmp_path) -> None:
+    folder = study(tmp_path / "s")
+    manifest.read(folder).add({"figures/old.png": b"of an earlier page", "figures/mine.png": b"and another"})
+    (folder / "figures" / "mine.png").write_bytes(b"mine")
+    write_report(folder)
+    assert not (folder / "figures" / "old.png").exists()
+    assert (folder / "figures" / "mine.png").read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize("name", ["report.md", "table.csv", "tables/runs.csv", manifest.NAME])
 def test_a_file_that_no_report_wrote_is_kept_and_the_report_refused(tmp_path, name) -> None:
     folder = study(tmp_path / "s")
