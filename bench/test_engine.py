@@ -11,17 +11,19 @@ import pytest
 
 from studies.design import design as designs
 from studies.execution import plan
-from studies.execution.driver import run_study
+from studies.execution.ablation import run_study
 from studies.execution.executors.base import in_process
 from studies.report.build import write_report
-from studies.storage import open as storage
+from studies.search import search as searches
+from studies.storage import connection as storage
 from studies.storage.study_sync import Trials
 from studies.testing import synthetic
+from studies.testing.toy_searches import go
 from studies.testing.toys import PROFILE, Listener, Toy
 
 pytestmark = pytest.mark.usefixtures("of_the_cpu")
 
-OVERHEAD = 0.020
+OVERHEAD = 0.010
 """Seconds a toy cell should cost at most, with SQLite."""
 WHOLE = 30.0
 """Seconds of a processor that a study of 10,000 cells should take at most to open, reconcile and report."""
@@ -50,6 +52,27 @@ def test_overhead_of_a_toy_cell(benchmark, tmp_path):
         "seconds per cell": seconds,
         f"share of {OVERHEAD:g} s": seconds / OVERHEAD,
         "cells": cells,
+        "cores": os.cpu_count(),
+    }
+
+
+@pytest.mark.parametrize(("sampler", "pruner"), [("random", "none"), ("tpe", "median")])
+def test_overhead_of_a_toy_trial(benchmark, tmp_path, sampler, pruner):
+    """As above, for a search; what the sampler and the pruner take by themselves is in it."""
+    trials, starts = 200, iter(range(1000))
+    (tmp_path / "diary").mkdir()
+    search = searches.load_search("gate", seeds="1", changes=("train.epochs=2",))
+
+    def run() -> None:
+        folder = tmp_path / str(next(starts))
+        go(search, folder, Toy(tmp_path / "diary"), trials=trials, sampler=sampler, pruner=pruner)
+
+    benchmark.pedantic(run, rounds=3, warmup_rounds=1)
+    seconds = benchmark.stats.stats.median / trials
+    benchmark.extra_info |= {
+        "seconds per trial": seconds,
+        f"share of {OVERHEAD:g} s": seconds / OVERHEAD,
+        "trials": trials,
         "cores": os.cpu_count(),
     }
 

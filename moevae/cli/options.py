@@ -15,21 +15,21 @@ from moevae.config.registry import DATASETS, PRESETS, RELEASES
 
 
 def optional(metavar: str, hint: str, words: str | None = None) -> Any:
-    """Say what is meant where nothing is given; `words` stand in place of the docstring."""
+    """Return the help of an optional argument: its default as text, and words in place of the docstring."""
     return arg(metavar=metavar, help_behavior_hint=f"(default: {hint})", help=words)
 
 
 _DATA = f"Images: {', '.join((*DATASETS, *RELEASES))}, or npz:PATH for your own."
-_PRESETS = f"Settings to start from: {', '.join(PRESETS)}."
+_PRESETS = f"Base settings: {', '.join(PRESETS)}."
 
-# What several commands take is stated here once, with its help.
+# Options of several commands, each stated once with its help.
 Flag = Annotated[bool, arg(help_behavior_hint="")]
 Json = Annotated[
     bool,
     arg(help_behavior_hint="", help="Print one JSON document on standard output, for other programs."),
 ]
 Device = Literal["auto", "cpu", "cuda", "mps"]
-TrainDevice = Annotated[Device, arg(help="Where to train; auto takes an accelerator if there is one.")]
+TrainDevice = Annotated[Device, arg(help="Device of training; auto uses an accelerator if available.")]
 Settings = Annotated[tuple[str, ...], UseAppendAction, arg(metavar="KEY=VALUE")]
 Memory = Annotated[
     str | None,
@@ -41,32 +41,30 @@ Memory = Annotated[
     ),
 ]
 Root = Annotated[
-    Path | None, optional("DIR", "MOEVAE_DATA, else the user's cache", "Where the data sets are.")
+    Path | None, optional("DIR", "MOEVAE_DATA, else the user's cache", "Folder of the data sets.")
 ]
 Checkpoint = Positional[Annotated[Path, arg(metavar="CHECKPOINT", help="A file that `train` wrote.")]]
-OneExpert = Annotated[
-    int | None, optional("K", "all experts", "Draw this expert only; experts count from 0.")
-]
+OneExpert = Annotated[int | None, optional("K", "all experts", "Draw this expert only; the first one is 0.")]
 
 
 @dataclass(frozen=True)
 class Train:
-    """What the command `train` was given."""
+    """Options of `train`."""
 
     data: Annotated[str | None, optional("NAME", "the preset's", _DATA)] = None
     preset: Annotated[str | None, optional("NAME", "the one named like --data, else digits", _PRESETS)] = None
     set: Settings = ()
-    """Change a setting, such as objective.balance_weight=5; --dry-run shows all there are."""
+    """Change a setting, such as objective.balance_weight=5; --dry-run lists all settings."""
     seed: Annotated[int, arg(metavar="N")] = 0
-    """Seed of the one run."""
+    """Seed of a single run."""
     seeds: Annotated[str | None, optional("N|A,B,..", "one run")] = None
-    """Several runs: how many (3 means seeds 0 to 2), or which seeds (0,3,7)."""
+    """Train several runs: the number of seeds (3 means 0 to 2), or a list (0,3,7)."""
     device: TrainDevice = "auto"
     data_root: Root = None
     output: Annotated[Path, arg(metavar="DIR")] = Path("runs")
-    """Where checkpoints are kept."""
+    """Folder of the checkpoints."""
     force: Flag = False
-    """Train again what is there already."""
+    """Repeat runs that have a checkpoint."""
     dry_run: Flag = False
     """Print the settings and fingerprints, and stop."""
     json: Json = False
@@ -74,18 +72,18 @@ class Train:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """What the command `evaluate` was given."""
+    """Options of `evaluate`."""
 
     checkpoints: Positional[
         Annotated[tuple[Path, ...], arg(metavar="CHECKPOINT", help_behavior_hint="(one or more)")]
     ]
     """Files that `train` wrote."""
     split: Literal["train", "validation", "test"] = "test"
-    """Which images."""
+    """The split to evaluate."""
     set: Settings = ()
     """Change a setting of data or evaluation, such as data.name=fashion-mnist."""
     device: Device = "auto"
-    """Where to compute."""
+    """Device of the evaluation."""
     memory: Memory = None
     data_root: Root = None
     json: Json = False
@@ -93,38 +91,38 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Sample:
-    """What the command `sample` was given."""
+    """Options of `sample`."""
 
     checkpoint: Checkpoint
     expert: OneExpert = None
     count: Annotated[int, arg(metavar="N")] = 16
-    """How many images of each expert."""
+    """Number of images of each expert."""
     seed: Annotated[int | None, optional("N", "the run's")] = None
-    """Seed of the drawing."""
-    scale: Annotated[int | None, optional("N", "so that an image is about 56 wide")] = None
-    """Pixels of the picture for one pixel of an image."""
-    output: Annotated[Path | None, optional("PICTURE.png", "beside the checkpoint")] = None
-    """The picture; one that is there is replaced."""
+    """Seed of the samples."""
+    scale: Annotated[int | None, optional("N", "an image is about 56 pixels wide")] = None
+    """Size of an image pixel in pixels of the picture."""
+    output: Annotated[Path | None, optional("PICTURE.png", "next to the checkpoint")] = None
+    """The picture; an existing file is replaced."""
 
 
 @dataclass(frozen=True)
 class Explore:
-    """What the command `explore` was given."""
+    """Options of `explore`."""
 
     checkpoint: Checkpoint
     expert: OneExpert = None
     count: Annotated[int, arg(metavar="N")] = 10
-    """How many samples of each expert."""
+    """Number of samples of each expert."""
     seed: Annotated[int | None, optional("N", "the run's")] = None
     """Seed of the samples, and of the choice of test images."""
     data_root: Root = None
-    output: Annotated[Path | None, optional("FOLDER", "beside the checkpoint")] = None
-    """Folder of the pictures; those that are there are replaced."""
+    output: Annotated[Path | None, optional("FOLDER", "next to the checkpoint")] = None
+    """Folder of the pictures; existing files are replaced."""
 
 
 @dataclass(frozen=True)
 class Info:
-    """What the command `info` was given."""
+    """Options of `info`."""
 
     checkpoint: Positional[Annotated[Path | None, optional("[CHECKPOINT]", "this installation")]] = None
     """A file that `train` wrote."""
@@ -135,5 +133,5 @@ class Info:
 def parse(
     arguments: Sequence[str] | None = None, prog: str = "moevae"
 ) -> Train | Evaluate | Sample | Explore | Info:
-    """Return what was typed; `--help` prints and exits, a mistake is one line, with exit code 2."""
+    """Return the parsed options; `--help` prints and exits, an error is one line, with exit code 2."""
     return cast(Train | Evaluate | Sample | Explore | Info, parser.parse(CORE.commands, arguments, prog=prog))

@@ -1,4 +1,4 @@
-"""How a command line reads what was typed; a mistake is one line and exit code 2."""
+"""Parsing of the command line, behind which tyro stands; an error is one line, with exit code 2."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from moevae.utils.suggest import closest_name, is_text
 
 
 def parse(commands: Sequence[Command], arguments: Sequence[str] | None, *, prog: str) -> Any:
-    """Return what was typed, as an instance of one command's options.
+    """Return the options of one command.
 
-    `--help` prints and exits; a mistake is told in one line, with exit code 2.
+    `--help` prints and exits; an error is one line, with exit code 2.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
     told = io.StringIO()
@@ -55,7 +55,7 @@ def parse(commands: Sequence[Command], arguments: Sequence[str] | None, *, prog:
 
 
 def _with_paths(options: Any) -> Any:
-    """Return the options with `~` at the beginning of each path made the user's own folder.
+    """Return the options with `~` at the start of paths replaced by the home folder.
 
     Raises:
         ConfigError: there is no such folder, or a path is not UTF-8.
@@ -77,14 +77,14 @@ def _path(name: str, path: Path) -> Path:
 
 
 def one_line(box: str, chosen: Command | None, prog: str) -> str:
-    """Return the message of a box that tyro drew about a command, and what would be right."""
+    """Return the message in a box that tyro drew, with what was expected; the boxes are of tyro 1."""
     text = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
     rules = [number for number, line in enumerate(text) if line and not line.strip("─-")]
     begin = 1 if box.startswith("╭") or not rules else rules.pop(0) + 1  # a title, in ASCII with a rule below
     message = " ".join(text[begin : rules[0] if rules else None]).strip()
     wrong = re.match(r"Error parsing (\S+): .*?invalid literal for int\(\) with base 10: '(.*?)'", message)
     if wrong:
-        return f"{wrong[1]} {wrong[2]!r}: a whole number is needed"
+        return f"{wrong[1]} {wrong[2]!r}: expected a whole number"
     missing = re.match(r"Missing from (.*?): (\S+) (.*?)\.? \(required\)", message)
     if missing:
         command, name, meaning = missing.groups()
@@ -92,16 +92,16 @@ def one_line(box: str, chosen: Command | None, prog: str) -> str:
     unknown = re.match(r"Unrecognized options: (.*)", message)
     if unknown and chosen:
         meant = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(text))
-        hint = f"did you mean {meant[1]}?" if meant else f"{prog} {chosen.name} --help tells what there is"
+        hint = f"did you mean {meant[1]}?" if meant else f"{prog} {chosen.name} --help lists the options"
         word, *values = unknown[1].replace("=", ", ", 1).split(", ")
         if not word.startswith("-"):
-            return f"{word!r}: nothing more is expected here ({prog} {chosen.name} --help)"
+            return f"{word!r}: unexpected argument ({prog} {chosen.name} --help)"
         return f"unknown option {word}: {_as_setting(word, values, chosen) or hint}"
     return f"{message[:1].lower()}{message[1:]}"
 
 
 def _as_setting(word: str, values: Sequence[str], command: Command) -> str | None:
-    """Return how to give what is no option but a setting's last word, where the command takes settings."""
+    """Return the `--set` option for a setting that was given as an option, if the command has `--set`."""
     if not any(field.name == "set" for field in fields(command.load())):
         return None
     name = word.strip("-").replace("-", "_")
@@ -114,7 +114,7 @@ def _as_setting(word: str, values: Sequence[str], command: Command) -> str | Non
 
 
 def _union(commands: Sequence[Command], chosen: str) -> Any:
-    """Return the type that tyro reads: all of the chosen command's help, and one line of the others'."""
+    """Return the type that tyro reads, with the full help of the chosen command only."""
     texts = [each.help if each.name == chosen else each.help.splitlines()[0] for each in commands]
     pairs = zip(commands, texts, strict=True)
     kinds = [Annotated[each.load(), subcommand(each.name, description=text)] for each, text in pairs]

@@ -11,30 +11,11 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
+from moevae.config.registry import METRICS
 from moevae.evaluation import class_overlap
 from moevae.evaluation.result_schema import Score
 from moevae.utils import devices
 
-UNITS = {
-    "mixture_elbo": "nats/image",
-    "marginal_elbo": "nats/image",
-    "map_elbo": "nats/image",
-    "iwae_bound": "nats/image",
-    "gate_gap": "nats/image",
-    "recon_log_prob": "nats/image",
-    "kl_z": "nats/image",
-    "kl_gate": "nats/image",
-    "temperature": "",
-    "mutual_information": "nats",
-    "marginal_kl": "nats",
-    "effective_experts": "experts",
-    "dead_experts": "experts",
-    "acc": "0 to 1",
-    "nmi": "0 to 1",
-    "ari": "up to 1",
-    "ece": "0 to 1",
-    "brier": "0 to 2",
-}
 ABOUT_LABELS = (
     "acc, nmi, ari and the gate's calibration (ece and brier: lower is better)\n"
     "compare with the labels, which training never sees"
@@ -46,7 +27,8 @@ _COLUMNS = 5
 def table(scores: Sequence[Score], names: Sequence[str]) -> str:
     """Return metrics by named run, with units; seeds of one cell get their mean and deviation (ddof = 1)."""
     columns = list(zip(names, (each.metrics for each in scores), strict=True))
-    shown = [name for name in UNITS if any(name in each.metrics for each in scores)]
+    known = sorted(METRICS, key=lambda name: METRICS[name].labels)  # those of labels come last
+    shown = [name for name in known if METRICS[name].scale and any(name in each.metrics for each in scores)]
     if len(scores) > 1 and are_seeds_of_one_cell(scores):
         values = {name: [each.metrics[name] for each in scores] for name in shown}
         columns.append(("mean", {name: fmean(some) for name, some in values.items()}))
@@ -54,7 +36,7 @@ def table(scores: Sequence[Score], names: Sequence[str]) -> str:
     blocks = [columns[start : start + _COLUMNS] for start in range(0, len(columns), _COLUMNS)]
     return "\n\n".join(
         tabulate(
-            [[name, UNITS[name], *(_shown(name, metrics) for _, metrics in block)] for name in shown],
+            [[name, METRICS[name].scale, *(_shown(name, metrics) for _, metrics in block)] for name in shown],
             headers=["", "unit", *(head for head, _ in block)],
             disable_numparse=True,
             colalign=("left", "left", *("right" for _ in block)),
@@ -104,7 +86,4 @@ def hardware(device: torch.device, precision: str = "float32") -> str:
 
 
 def _shown(name: str, values: dict[str, float]) -> str:
-    if name not in values:
-        return ""
-    digits = 2 if UNITS[name] in ("nats/image", "experts") else 3
-    return f"{values[name]:.{digits}f}"
+    return f"{values[name]:.{METRICS[name].digits}f}" if name in values else ""

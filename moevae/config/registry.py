@@ -50,6 +50,9 @@ DATASETS: Registry[Any] = Registry("DATASETS", "data set", "moevae.data.sources"
 RELEASES: Registry[Any] = Registry("RELEASES", "data set", "moevae.data.releases", group="moevae.releases")
 """Data sets in the format of MNIST: each a `moevae.data.releases.Release`."""
 
+METRICS: Registry[Any] = Registry("METRICS", "metric", "moevae.evaluation.metrics", group="moevae.metrics")
+"""Each a `moevae.evaluation.metrics.Metric`."""
+
 
 def named_in(*registries: Registry[Any], also: tuple[str, ...] = ()) -> AfterValidator:
     """Return the check that a setting's value is the name of an entry, or one of `also`."""

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from moevae.config.schema import RunConfig
 from moevae.models.dispatch import Dispatch
-from moevae.models.experts import Experts, log_weights, sampled
+from moevae.models.expert_bound import log_weights, sampled
+from moevae.models.experts import Experts
 from moevae.objectives.bounds import marginal_elbo, mixture_elbo, posterior_log_probs
 from moevae.utils.rng import RunGenerators
 

@@ -1,13 +1,28 @@
-"""Metrics that compare an evaluation with labels. Labels are used after training, for scoring only."""
+"""The metrics of a run, with those of labels. Labels are used after training, for scoring only."""
 
 from __future__ import annotations
 
+from moevae.config.registry import METRICS
 from moevae.config.schema import DataConfig
 from moevae.data.datasets import Labels
 from moevae.data.splits import halves
 from moevae.evaluation import clustering
 from moevae.evaluation.calibration import ReliabilityCurve, calibrated
 from moevae.evaluation.evaluate import Evaluation, Split
+
+
+def run_metrics(found: Evaluation, labels: Labels | None, split: Split, data: DataConfig) -> dict[str, float]:
+    """Return all metrics of one run on a split, with those of labels if there are any.
+
+    Args:
+        found: the evaluation of the run.
+        labels: the labels of the data set, or None.
+        split: the split that was evaluated.
+        data: the data configuration.
+    """
+    own = {name: metric.compute(found) for name, metric in METRICS.items() if metric.compute}
+    agreed = {} if labels is None else agreement(found, labels, split, data)
+    return found.metrics | agreed | own
 
 
 def agreement(found: Evaluation, labels: Labels, split: Split, data: DataConfig) -> dict[str, float]:

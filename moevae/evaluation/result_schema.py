@@ -14,7 +14,7 @@ from moevae.data.datasets import Images, Labels
 from moevae.errors import DataError
 from moevae.evaluation import clustering, evaluate
 from moevae.evaluation.evaluate import Evaluation, Split
-from moevae.evaluation.label_metrics import agreement
+from moevae.evaluation.label_metrics import run_metrics
 from moevae.models.mixture import Mixture
 
 
@@ -99,14 +99,13 @@ def score(
     speed = count * len(configs) / (time.perf_counter() - begin)
     scores = []
     for config, run in zip(configs, found, strict=True):
-        agreed = {} if labels is None else agreement(run, labels, split, config.data)
         counted = None if labels is None else _confusion(run, labels, split)
         elbo_terms = {name: values.tolist() for name, values in run.elbo_terms.items()}
         scores.append(
             Score(
                 config,
                 split,
-                run.metrics | agreed,
+                run_metrics(run, labels, split, config.data),
                 run.load.tolist(),
                 run.importance.tolist(),
                 counted,

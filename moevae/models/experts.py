@@ -2,7 +2,6 @@
 
 References:
     Kingma, Welling (2014), auto-encoding variational Bayes.
-    Burda, Grosse, Salakhutdinov (2016), importance weighted autoencoders.
 """
 
 from __future__ import annotations
@@ -15,24 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from moevae.config.schema import ModelConfig
-from moevae.distributions import at_least_float32, bernoulli_log_prob, gaussian_log_prob, kl_standard_normal
+from moevae.distributions import at_least_float32, bernoulli_log_prob, gaussian_log_prob
 from moevae.models import architecture
 from moevae.models.autoregressive import Context
 from moevae.models.dispatch import Dispatch
+from moevae.models.expert_bound import expert_terms, sampled
+from moevae.models.learned_std import LEAST_STD, STARTING_STD, moved_log_std
 from moevae.nn.deformation import Deformation, latent_size
 from moevae.nn.linear import Affine
 from moevae.nn.sequential import BranchingNetwork, StackedNetwork
 from moevae.utils.devices import sent
 from moevae.utils.rng import generator
 
-STARTING_STD = 0.3
-"""Initial standard deviation of the learned Gaussian likelihood, in pixel units."""
 STARTING_LOGVAR = -2.0
 """Initial log-variance of the latents of deformable experts."""
-STD_MOMENTUM = 0.02
-"""Weight of a batch in the moving average of the learned variance."""
-LEAST_STD = 1 / 512
-"""Smallest standard deviation of pixels: half of one of 256 gray levels."""
 
 
 class Experts(nn.Module):
@@ -265,73 +260,9 @@ class Experts(nn.Module):
             recon_log_prob: log p(x|z) of the batch, averaged over the experts, [R, B].
             pixels: D.
         """
-        if self.config.gaussian_std != "learned":
-            return
-        variance = (2 * self.log_std).exp()
-        normalizer = pixels * (self.log_std + 0.5 * math.log(2 * math.pi))
-        squared = -2 * variance * (recon_log_prob.mean(-1) + normalizer) / pixels
-        moved = torch.lerp(variance, squared, STD_MOMENTUM).clamp_min(LEAST_STD**2)
-        # A run whose loss is not finite keeps its last value.
-        self.log_std.copy_(torch.where(moved.isfinite(), moved, variance).log() / 2)
+        if self.config.gaussian_std == "learned":
+            self.log_std.copy_(moved_log_std(self.log_std, recon_log_prob.mean(-1), pixels))
 
     def extra_repr(self) -> str:
         """Return the sizes that `print` shows."""
         return f"num_experts={self.config.num_experts}, latents={latent_size(self.config)}"
-
-
-def sampled(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
-    """Return samples of z by reparameterization: z = mu + exp(logvar / 2) noise.
-
-    Args:
-        mu: means, [..., Z].
-        logvar: log-variances, [..., Z].
-        noise: standard normal draws, [..., S, Z].
-
-    Returns:
-        Samples, [..., S, Z].
-    """
-    return mu.unsqueeze(-2) + (0.5 * logvar).exp().unsqueeze(-2) * noise
-
-
-def log_weights(recon: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
-    """Return the log importance weight of each sample, log p(x, z) - log q(z|x).
-
-    Args:
-        recon: log p(x|z), [..., S].
-        mu: mean of q(z|x), [..., Z].
-        logvar: log-variance of q(z|x), [..., Z].
-        noise: standard normal draws that z was computed from, [..., S, Z].
-
-    Returns:
-        Log weights in nats, [..., S].
-    """
-    z = sampled(mu, logvar, noise)
-    return recon + 0.5 * (logvar.unsqueeze(-2) + noise.square() - z.square()).sum(-1)
-
-
-def expert_terms(
-    recon: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor, bound: str
-) -> tuple[Tensor, Tensor]:
-    """Return the reconstruction term and the divergence term of a bound, whose difference is the bound.
-
-    For `elbo`, the divergence term is KL(q(z|x) || p(z)). For `iwae`, the bound is
-    log mean_s p(x, z_s) / q(z_s|x).
-
-    Args:
-        recon: log p(x|z), [..., S].
-        mu: mean of q(z|x), [..., Z].
-        logvar: log-variance of q(z|x), [..., Z].
-        noise: standard normal draws that z was computed from, [..., S, Z].
-        bound: `elbo` or `iwae`.
-
-    Returns:
-        log p(x|z), averaged over the samples, and the divergence term, in nats, [...] each.
-
-    References:
-        Burda, Grosse, Salakhutdinov (2016), importance weighted autoencoders.
-    """
-    mean = recon.mean(-1)
-    if bound == "elbo":
-        return mean, kl_standard_normal(mu, logvar)
-    weights = log_weights(recon, mu, logvar, noise)
-    return mean, mean - (weights.logsumexp(-1) - math.log(weights.shape[-1]))

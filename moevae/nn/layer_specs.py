@@ -29,7 +29,7 @@ class Dense:
     @property
     def products(self) -> int:
         """Multiplications per image."""
-        return self.inputs * self.outputs
+        return self.weights
 
     @property
     def weights(self) -> int:
@@ -47,8 +47,8 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class Down:
-    """A convolution that halves the size of a feature map; `size` is that of its input."""
+class _Resampling:
+    """A convolution between a feature map and one of half its size; `size` is that of the larger map."""
 
     size: Size
     inputs: int
@@ -56,13 +56,18 @@ class Down:
 
     @property
     def products(self) -> int:
-        """Multiplications per image, including those with the zero padding."""
-        return math.prod(halved(self.size)) * TAPS * self.inputs * self.outputs
+        """Multiplications per image, including those with zero padding or outside the output."""
+        return math.prod(halved(self.size)) * self.weights
 
     @property
     def weights(self) -> int:
         """Number of weights, without biases."""
         return TAPS * self.inputs * self.outputs
+
+
+@dataclass(frozen=True)
+class Down(_Resampling):
+    """A convolution that halves the size of a feature map; `size` is that of its input."""
 
     @property
     def held(self) -> int:
@@ -76,22 +81,8 @@ class Down:
 
 
 @dataclass(frozen=True)
-class Up:
+class Up(_Resampling):
     """A transposed convolution that doubles the size of a feature map; `size` is that of its output."""
-
-    size: Size
-    inputs: int
-    outputs: int
-
-    @property
-    def products(self) -> int:
-        """Multiplications per image, including those that fall outside the output."""
-        return math.prod(halved(self.size)) * TAPS * self.inputs * self.outputs
-
-    @property
-    def weights(self) -> int:
-        """Number of weights, without biases."""
-        return TAPS * self.inputs * self.outputs
 
     @property
     def held(self) -> int:
@@ -105,8 +96,7 @@ class Up:
         Raises:
             ValueError: `copies` is not 1; decoders never share an input.
         """
-        if copies > 1:
-            raise ValueError("a transposed convolution cannot have copies; expected copies=1")
+        _check_single("transposed convolution", copies)
         return Transposed(batch, self.size, self.inputs, self.outputs)
 
 
@@ -149,8 +139,7 @@ class Warp:
         Raises:
             ValueError: `copies` is not 1; decoders never share an input.
         """
-        if copies > 1:
-            raise ValueError("a template cannot have copies; expected copies=1")
+        _check_single("template", copies)
         return Deformation(batch, self.size, self.config)
 
 
@@ -160,3 +149,8 @@ Plan = list[Dense | Down | Up | Warp]
 def perceptron(sizes: Sequence[int]) -> Plan:
     """Return the linear layers of a perceptron with the given widths, from input to output."""
     return [Dense(*pair) for pair in itertools.pairwise(sizes)]
+
+
+def _check_single(what: str, copies: int) -> None:
+    if copies != 1:
+        raise ValueError(f"a {what} cannot have copies; expected copies=1")

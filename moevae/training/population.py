@@ -14,8 +14,9 @@ from moevae.config.schema import RunConfig
 from moevae.data.datasets import Images
 from moevae.errors import CheckpointError
 from moevae.models.mixture import Mixture
+from moevae.training.checks import check_population
 from moevae.training.results import EpochStats, FitResult, TrainingFailure
-from moevae.training.trainer import Trainer, check_population
+from moevae.training.trainer import Trainer
 from moevae.utils import content
 
 ON_CPU = 1 << 22

@@ -1,18 +1,23 @@
-"""Checks of a saved training state before a trainer restores it."""
+"""The state of a trainer: saved, checked and restored."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from pydantic import Field, TypeAdapter
 from torch import Tensor
 
 from moevae.errors import CheckpointError
+from moevae.models.mixture import Mixture
+from moevae.training.adam import Adam
 from moevae.training.results import TrainingFailure
 from moevae.utils import content
+
+if TYPE_CHECKING:
+    from moevae.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,70 @@ class TrainingProgress:
 
 
 _PROGRESS = TypeAdapter(TrainingProgress)
+
+
+def save(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return everything that the remaining epochs depend on; see `Trainer.state`."""
+    tensors = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
+    tensors |= {f"optimizer.{name}": value for name, value in trainer.optimizer.state().items()}
+    if trainer.configs[0].train.extra_experts:
+        tensors["origins"] = trainer.origins
+    tensors |= {f"stream.{name}": stream.state() for name, stream in trainer.streams().items()}
+    failures = [asdict(failure) if failure else None for failure in trainer.failures]
+    plain = {"epochs_done": trainer.epochs_done, "seconds": trainer.seconds, "failures": failures}
+    return tensors, plain
+
+
+def restore(trainer: Trainer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+    """Restore a state of the same configurations; see `Trainer.restore`.
+
+    Raises:
+        CheckpointError: the state belongs to another version. The trainer is unchanged.
+    """
+    check(trainer, tensors, plain)
+    groups = group_tensors(tensors)
+    if "origins" in tensors:
+        trainer.set_model(_model_with(trainer, tensors["origins"]))
+        trainer.origins = tensors["origins"]
+    trainer.model.load_state_dict(groups["model"])
+    trainer.optimizer.restore(groups["optimizer"])
+    for name, stream in trainer.streams().items():
+        stream.restore(groups["stream"][name])
+    trainer.epochs_done, trainer.seconds = plain["epochs_done"], plain["seconds"]
+    trainer.failures = [TrainingFailure(**failure) if failure else None for failure in plain["failures"]]
+
+
+def check(trainer: Trainer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+    """Check whether a trainer would restore a state, without changing anything.
+
+    Raises:
+        CheckpointError: the state belongs to another version or to other configurations.
+    """
+    groups, streams = group_tensors(tensors), trainer.streams()
+    if groups["stream"].keys() != streams.keys():
+        raise CheckpointError("random streams of another version")
+    pruned = {"origins"} if trainer.configs[0].train.extra_experts else set()
+    if groups.keys() != {"model", "optimizer", "stream"} | pruned:
+        raise CheckpointError("tensors of another version")
+    model = _model_with(trainer, tensors["origins"]) if pruned else trainer.model
+    if not (
+        same_layout(model.state_dict(), groups["model"])
+        and Adam(model.parameters()).fits(groups["optimizer"])
+        and all(stream.fits(groups["stream"][name]) for name, stream in streams.items())
+    ):
+        raise CheckpointError("tensors of another version")
+    check_progress(plain, trainer.epochs, len(trainer.configs))
+
+
+def _model_with(trainer: Trainer, origins: Tensor) -> Mixture:
+    """Return a copy of the model of a trainer with the given experts; origins [R, K].
+
+    Raises:
+        CheckpointError: the indices are invalid.
+    """
+    runs, most = trainer.origins.shape
+    check_origins(origins, runs, most, trainer.configs[0].model.num_experts)
+    return trainer.model.keep_experts(origins.to(trainer.device))
 
 
 def group_tensors(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -8,34 +8,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from moevae.config.registry import ROUTINGS
-from moevae.config.schema import RunConfig, population_key
+from moevae.config.schema import RunConfig
 from moevae.data.binarization import to_float
 from moevae.data.datasets import Images
-from moevae.errors import CheckpointError, ConfigError
 from moevae.models.gate import gate_log_probs
 from moevae.models.mixture import Mixture, MixtureTerms, select_experts
 from moevae.nn.batch_norm import batch_statistics
-from moevae.nn.deformation import blurred
 from moevae.objectives.consistency import ConsistencyLoss
 from moevae.objectives.objective import Objective
-from moevae.training import memory, pruning
+from moevae.training import memory, pruning, state
 from moevae.training.adam import Adam
 from moevae.training.batches import Batch, Batches
+from moevae.training.checks import check_assignments, check_population
 from moevae.training.mixed_precision import MasterWeights
 from moevae.training.pruning import kept_experts, scheduled_experts
 from moevae.training.results import EpochStats, FitResult, Losses, TrainingFailure
 from moevae.training.schedules import learning_rate as learning_rate_at
 from moevae.training.schedules import temperatures
-from moevae.training.state import check_origins, check_progress, group_tensors, same_layout
+from moevae.training.templates import start_templates
 from moevae.utils import devices
-from moevae.utils.rng import RunGenerators, generator
+from moevae.utils.rng import RunGenerators
 
 
 class Trainer:
@@ -63,7 +62,7 @@ class Trainer:
     ) -> None:
         check_population(configs)
         if assignments is not None:
-            _check_assignments(assignments, (len(configs), len(images.train)), configs[0].model.num_experts)
+            check_assignments(assignments, (len(configs), len(images.train)), configs[0].model.num_experts)
             assignments = assignments.to(device)
         memory.check(configs, images.size, len(images.train), devices.memory(device))
         self.assignments, self.images = assignments, images.train
@@ -74,13 +73,13 @@ class Trainer:
         )
         self.model = Mixture(begin, images.size, seeds).to(device)
         self.model.gate.init_temperature([config.routing.temperature for config in configs])
-        self._start_templates(images)
+        start_templates(self.model, configs, images)
         self.origins = torch.arange(begin.num_experts).repeat(len(configs), 1)  # [R, K]
         self.batches = Batches(configs, images.train, device)
         self.latent = RunGenerators(seeds, "latent noise", device)
         self.choice = RunGenerators(seeds, "choice of experts", device)
         self.consistency = ConsistencyLoss(configs, images.train, images.size, device)
-        self._set_model(self.model)
+        self.set_model(self.model)
         self.epochs = configs[0].train.epochs
         self.epochs_done = 0
         self.seconds = 0.0
@@ -129,13 +128,7 @@ class Trainer:
         Returns:
             Tensors by name, and plain data that JSON can represent.
         """
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
-        if self.configs[0].train.extra_experts:
-            tensors["origins"] = self.origins
-        tensors |= {f"stream.{name}": stream.state() for name, stream in self._streams().items()}
-        failures = [asdict(failure) if failure else None for failure in self.failures]
-        return tensors, {"epochs_done": self.epochs_done, "seconds": self.seconds, "failures": failures}
+        return state.save(self)
 
     def restore(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Restore a `state` of the same configurations.
@@ -149,17 +142,7 @@ class Trainer:
         Raises:
             CheckpointError: the state belongs to another version. The trainer is unchanged.
         """
-        self.check(tensors, plain)
-        groups = group_tensors(tensors)
-        if "origins" in tensors:
-            self._set_model(self._model_with(tensors["origins"]))
-            self.origins = tensors["origins"]
-        self.model.load_state_dict(groups["model"])
-        self.optimizer.restore(groups["optimizer"])
-        for name, stream in self._streams().items():
-            stream.restore(groups["stream"][name])
-        self.epochs_done, self.seconds = plain["epochs_done"], plain["seconds"]
-        self.failures = [TrainingFailure(**failure) if failure else None for failure in plain["failures"]]
+        state.restore(self, tensors, plain)
 
     def check(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Check whether `restore` would accept a state, without changing anything.
@@ -167,32 +150,9 @@ class Trainer:
         Raises:
             CheckpointError: the state belongs to another version or to other configurations.
         """
-        groups, streams = group_tensors(tensors), self._streams()
-        if groups["stream"].keys() != streams.keys():
-            raise CheckpointError("random streams of another version")
-        pruned = {"origins"} if self.configs[0].train.extra_experts else set()
-        if groups.keys() != {"model", "optimizer", "stream"} | pruned:
-            raise CheckpointError("tensors of another version")
-        model = self._model_with(tensors["origins"]) if pruned else self.model
-        if not (
-            same_layout(model.state_dict(), groups["model"])
-            and Adam(model.parameters()).fits(groups["optimizer"])
-            and all(stream.fits(groups["stream"][name]) for name, stream in streams.items())
-        ):
-            raise CheckpointError("tensors of another version")
-        check_progress(plain, self.epochs, len(self.configs))
+        state.check(self, tensors, plain)
 
-    def _model_with(self, origins: Tensor) -> Mixture:
-        """Return a copy of the model with the given experts; origins [R, K].
-
-        Raises:
-            CheckpointError: the indices are invalid.
-        """
-        runs, most = self.origins.shape
-        check_origins(origins, runs, most, self.configs[0].model.num_experts)
-        return self.model.keep_experts(origins.to(self.device))
-
-    def _streams(self) -> dict[str, RunGenerators]:
+    def streams(self) -> dict[str, RunGenerators]:
         """Return the random streams of training by their names in a state."""
         return {
             "order": self.batches.order,
@@ -276,7 +236,7 @@ class Trainer:
         """Return the fraction of training at a step: 0 at the first step and 1 at the last."""
         return step / max(1, self.epochs * self.batches.steps - 1)
 
-    def _set_model(self, model: Mixture) -> None:
+    def set_model(self, model: Mixture) -> None:
         """Train the given model from now on, with a new optimizer."""
         self.model = model
         self.working = MasterWeights(model, self.configs[0].train.precision)
@@ -284,21 +244,6 @@ class Trainer:
         templates = () if deformation is None else (deformation.get_parameter("_template"),)
         self.optimizer = Adam(model.parameters(), faster=templates)
         self.objective = Objective(self.configs, self.device, model.config.num_experts)
-
-    @torch.no_grad()
-    def _start_templates(self, images: Images) -> None:
-        """Initialize the templates of deformable experts with blurred training images."""
-        deformation = self.model.experts.deformation
-        if deformation is None:
-            return
-        count = self.model.config.num_experts
-        drawn = [
-            torch.randperm(len(images.train), generator=generator(config.seed, "templates"))
-            for config in self.configs
-        ]
-        rows = torch.stack([order.repeat(-(-count // len(order)))[:count] for order in drawn])  # [R, K]
-        templates = blurred(to_float(images.train[rows.flatten()]), images.size)
-        deformation.start_from(templates.view(*rows.shape, -1).to(self.device))
 
     def _prune(self) -> None:
         """Remove the experts whose removal is due, and their moments in the optimizer."""
@@ -312,7 +257,7 @@ class Trainer:
             kind: select_experts(self.model, values, kept) if kind != "step" else values
             for kind, values in moments.items()
         }
-        self._set_model(self.model.keep_experts(kept))
+        self.set_model(self.model.keep_experts(kept))
         self.optimizer.set_moments(names, selected)
         self.origins = self.origins.gather(1, kept.cpu())
 
@@ -330,28 +275,3 @@ def _means(losses: Tensor) -> list[float]:
     """Return the mean over the steps, one per run; losses [steps, R]."""
     # Contiguous by run: the rounding of a mean over columns would depend on the number of runs.
     return losses.T.contiguous().mean(1).tolist()
-
-
-def check_population(configs: Sequence[RunConfig]) -> None:
-    """Check that configurations can train as one population.
-
-    Args:
-        configs: one per run.
-
-    Raises:
-        ConfigError: there is no configuration, or their shapes differ.
-    """
-    if not configs:
-        raise ConfigError("a population needs at least one configuration")
-    if len({population_key(config) for config in configs}) > 1:
-        raise ConfigError(
-            "the configurations of a population may differ only in seed, weights, prior and temperature"
-        )
-
-
-def _check_assignments(assignments: Tensor, shape: tuple[int, int], experts: int) -> None:
-    """Check the shape and the values of assignments, [R, N]."""
-    if tuple(assignments.shape) != shape:
-        raise ValueError(f"assignments [R, N] have shape {tuple(assignments.shape)}; expected {shape}")
-    if assignments.min() < 0 or assignments.max() >= experts:
-        raise ValueError(f"assignments contain values outside 0..{experts - 1}")

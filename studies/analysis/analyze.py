@@ -64,7 +64,7 @@ def analyze(study: Study) -> Analysis:
     along = {
         axis: {
             measure: effect
-            for measure in (*compared, *cell_stats.measured(study, metrics.ROUTING))
+            for measure in (*compared, *cell_stats.measured(study, metrics.shown_on("routing")))
             if (effect := effects.effect(study, axis, measure)) is not None
         }
         for axis in effects.varied(study)
@@ -75,7 +75,7 @@ def analyze(study: Study) -> Analysis:
     variance = {measure: found for measure, found in tried.items() if found is not None}
     return Analysis(
         study=study,
-        leading=cell_stats.measured(study, metrics.LEADING),
+        leading=cell_stats.measured(study, metrics.shown_on("leading")),
         compared=compared,
         table=cell_stats.cell_table(study, cell_stats.all_measures(study)),
         contrasts={

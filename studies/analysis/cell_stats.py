@@ -57,7 +57,9 @@ def cell_table(study: Study, chosen: Sequence[Measure]) -> pd.DataFrame:
 
 def all_measures(study: Study) -> tuple[Measure, ...]:
     """Return all known measures that the study has."""
-    return measured(study, (*metrics.LEADING, *metrics.DIAGNOSTICS))
+    return measured(
+        study, (*metrics.shown_on("leading"), *metrics.shown_on("diagnostics"), *metrics.shown_on("routing"))
+    )
 
 
 def _count(study: Study, cells: Sequence[int]) -> list[int]:

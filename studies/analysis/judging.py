@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from studies.analysis.metrics import ELBO
-from studies.analysis.study import StudyRun
+from studies.analysis.runs import StudyRun
 
 Score = Callable[[StudyRun], float]
 """Function of a run; NaN if the run has no value."""

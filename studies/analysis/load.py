@@ -12,7 +12,8 @@ import scipy.special
 from moevae.config import overrides
 from moevae.errors import RecordError
 from studies.analysis.metrics import RETIRED
-from studies.analysis.study import DATA, CellValues, Peer, Study, StudyRun
+from studies.analysis.runs import Peer, StudyRun
+from studies.analysis.study import DATA, CellValues, Study
 from studies.design.baselines import BASELINES
 from studies.records import store, study_file
 from studies.records.origins import strangers

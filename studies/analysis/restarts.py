@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from studies.analysis.judging import Score
-from studies.analysis.study import StudyRun
+from studies.analysis.runs import StudyRun
 
 MOST_RESTARTS = 5
 """Largest number of runs in a group."""

@@ -111,10 +111,6 @@ def intervals(
     return low, high
 
 
-conservative_intervals = intervals
-"""Alias of `intervals`."""
-
-
 def simulated(n: int) -> int:
     """Return the largest number of runs up to n (at least 2) with a simulated coverage."""
     return max(size for size in COVERAGE if size <= n)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from studies.analysis.metrics import Measure
-from studies.records.schema import Record
+from studies.analysis.runs import Peer, StudyRun
 from studies.records.study_file import identity
 from studies.utils import formatting
 
@@ -22,76 +22,6 @@ CURVE_POINTS = 40
 
 CellValues = tuple[Any, ...]
 """One value per axis, in the order of the axes."""
-
-
-@dataclass(frozen=True)
-class StudyRun:
-    """A run, with the content of its record that reports need."""
-
-    record: Record
-    cell: int
-    """Index into `Study.cells`; -1 for a run of a baseline."""
-    seed: int
-    metrics: Mapping[str, float]
-    """Metrics by `split.metric`, `load.*`, `throughput.*` and `seconds.*`; empty if the run failed."""
-    curve: Mapping[str, np.ndarray]
-    """Curves by name, [epochs] each; `epoch` holds the epoch numbers."""
-
-    @property
-    def likelihood(self) -> str:
-        """Likelihood model; bounds are comparable only between runs of the same likelihood."""
-        model, data = self.record.config["model"], self.record.config["data"]
-        pixels = "gray" if data["binarization"] == "none" else "binarized"
-        gaussian = model["likelihood"] == "gaussian"
-        kind = f"Gaussian (std {model['gaussian_std']:g})" if gaussian else "Bernoulli"
-        return f"{kind} on {pixels} pixels"
-
-    @property
-    def held_out(self) -> tuple[object, ...]:
-        """Identity of the validation split; validation bounds are comparable only on the same images."""
-        data = self.record.config["data"]
-        return data["name"], data["split_seed"], data["imbalance"], self.record.data.validation
-
-    @property
-    def tested_on(self) -> tuple[object, ...]:
-        """Identity of the test images and of their binarization; bounds are comparable only on the same."""
-        data = self.record.config["data"]
-        return data["name"], data["split_seed"]
-
-    @property
-    def objective(self) -> tuple[object, ...]:
-        """Identity of the training objective and images; only with the same are losses comparable."""
-        config, data = self.record.config, self.record.data
-        terms = tuple(sorted((name, str(value)) for name, value in config["objective"].items()))
-        return self.likelihood, terms, config["train"].get("num_samples"), self.held_out, data.train
-
-    @property
-    def complete(self) -> bool:
-        """Whether the run ended successfully and has metrics."""
-        return self.record.status == "complete"
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A baseline: another method, fitted to the same data with the same seeds."""
-
-    name: str
-    """Ends with `(oracle)` if the method uses labels."""
-    runs: tuple[StudyRun, ...]
-
-    @property
-    def seeds(self) -> set[int]:
-        """Seeds that have a record."""
-        return {run.seed for run in self.runs}
-
-    def is_a(self, name: str) -> bool:
-        """Return whether the method has this name, possibly followed by settings."""
-        return f"{self.name}, ".startswith(f"{name}, ")
-
-    def on(self, data: str) -> Peer:
-        """Return the baseline with only its runs on one data set."""
-        kept = (run for run in self.runs if run.record.config["data"]["name"] == data)
-        return replace(self, runs=tuple(kept))
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from studies.utils.formatting import count
 from studies.utils.signals import Terminated
 
 if TYPE_CHECKING:
-    from studies.execution.driver import StudySummary
+    from studies.execution.ablation import StudySummary
 
 
 def ablate(options: Ablate, *, again: str) -> int:
@@ -45,9 +45,11 @@ def ablate(options: Ablate, *, again: str) -> int:
         return 0
 
     from studies.cli.progress import watching
-    from studies.execution.driver import run_study  # Optuna takes a second to import: not before it is needed
+    from studies.execution.ablation import (
+        run_study,
+    )  # Optuna takes a second to import: not before it is needed
     from studies.execution.executors.factory import workforce
-    from studies.storage import open as storage
+    from studies.storage import connection as storage
 
     site = of_options(options, folder, design.data)
     told = Console(stderr=True)
@@ -75,7 +77,7 @@ def ablate(options: Ablate, *, again: str) -> int:
     except (KeyboardInterrupt, Terminated):
         left = make_plan(design, folder)
         print(
-            f"stopped: {left.asked - left.pending} of {left.asked} runs are done; go on with: {again}",
+            f"stopped: {left.asked - left.pending} of {left.asked} runs are done; continue with: {again}",
             file=sys.stderr,
         )
         raise
@@ -101,9 +103,9 @@ def ablate(options: Ablate, *, again: str) -> int:
         print(json.dumps(tree, indent=1))
     elif summary.trained:
         trained = count(len(summary.trained), "run")
-        print(f"{design.name}: {trained} trained, {already} were there. Report: {page}")
+        print(f"{design.name}: {trained} trained, {already} already recorded. Report: {page}")
     else:
-        print(f"{design.name}: all {already} runs were there, nothing to train. Report: {page}")
+        print(f"{design.name}: all {already} runs have records, nothing to train. Report: {page}")
     return 1 if len(summary.failures) == ledger.asked else 0
 
 
@@ -118,7 +120,7 @@ def _tell_trouble(summary: StudySummary) -> None:
         print(remedy(rate), file=sys.stderr)
     if summary.failures:
         failed = count(len(summary.failures), "run")
-        print(f"{failed} failed; to train again what failed, add --retry-failed", file=sys.stderr)
+        print(f"{failed} failed; --retry-failed repeats failed runs", file=sys.stderr)
 
 
 def _opening(design: Design, folder: Path) -> str:

@@ -10,7 +10,7 @@ from moevae.errors import MoevaeError, RecordError
 from studies.cli import listing
 from studies.cli.options import Dashboard
 from studies.records import study_file
-from studies.storage import open as storage
+from studies.storage import connection as storage
 from studies.storage import ownership
 from studies.verify import rebuild
 

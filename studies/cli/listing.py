@@ -21,7 +21,7 @@ from studies.utils.formatting import count
 
 @dataclass(frozen=True)
 class ProfileLine:
-    """A profile that comes along."""
+    """A built-in profile."""
 
     name: str
     title: str

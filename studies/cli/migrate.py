@@ -6,7 +6,7 @@ from pathlib import Path
 
 from studies.cli.options import Migrate
 from studies.records import migration
-from studies.storage.open import FILES
+from studies.storage.connection import FILES
 from studies.utils.formatting import count
 
 

@@ -17,10 +17,10 @@ from moevae.errors import ConfigError
 from studies.cli.commands import STUDIES
 from studies.execution.config import ExecutionConfig
 from studies.records.origins import Origins, code, own_files
-from studies.search.registry import PRUNERS, SAMPLERS, SPACES
+from studies.search.registry import OBJECTIVES, PRUNERS, SAMPLERS, SPACES
 
-# What several commands take is stated here once, with its help.
-Results = Annotated[Path, arg(metavar="DIR", help="Where studies are kept, one folder each.")]
+# Options of several commands, each stated once with its help.
+Results = Annotated[Path, arg(metavar="DIR", help="Folder of all studies, one subfolder each.")]
 Study = Positional[Annotated[str, arg(metavar="STUDY|DIR", help="Name of a study, or its folder.")]]
 Storage = Annotated[
     str | None,
@@ -38,102 +38,99 @@ def _one_of(what: str, names: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Execution:
-    """Where and how runs are trained, and where their study is kept."""
+    """Options of training and of the folder of a study."""
 
     device: TrainDevice = "auto"
     data_root: Root = None
     results: Results = Path("results")
     workers: Annotated[str | None, optional("N|auto", "train in this process")] = None
-    """Train in worker processes of one thread each; auto: one a core, or one a GPU."""
+    """Train in worker processes of one thread each; auto: one per core, or one per GPU."""
     dask: Annotated[str | None, optional("ADDRESS", "this machine")] = None
-    """Train on the Dask cluster whose scheduler is there, such as tcp://HOST:8786."""
+    """Train on a Dask cluster, given the address of its scheduler, such as tcp://HOST:8786."""
     population_chunk: Annotated[str, arg(metavar="auto|N")] = "auto"
-    """Runs of a cell trained side by side: a matter of speed and memory, not of numbers."""
+    """Number of runs of a cell that train together; it affects speed and memory, not results."""
     memory: Memory = None
     allow_mixed_code: Flag = False
-    """Accept workers whose code or torch differs from the driver's; each record tells its own."""
+    """Accept workers whose code or torch differs from the driver's; records name the versions."""
     storage: Storage = None
     dry_run: Flag = False
-    """Print what would be run and stop; writes nothing."""
+    """Print the runs and stop, without writing anything."""
     json: Json = False
 
 
 @dataclass(frozen=True)
 class StudyChoice:
-    """Which study `ablate` runs."""
+    """Options that define the study of `ablate`."""
 
     profile: Annotated[str, arg(metavar="NAME")] = "quick"
-    """A profile that comes along (see `list`), or the path of your own TOML file."""
+    """A built-in profile (see `list`), or the path of a TOML file."""
     seeds: Annotated[str | None, optional("N|A,B,..", "the profile's")] = None
-    """How many (5 means 0 to 4), or which (0,3,7)."""
+    """Number of seeds (5 means 0 to 4), or a list (0,3,7)."""
     set: Settings = ()
-    """Change a setting, such as train.epochs=5; a KEY that is an axis is narrowed to VALUE."""
+    """Change a setting, such as train.epochs=5; a KEY that is an axis is reduced to VALUE."""
     name: Annotated[str | None, optional("STUDY", "the profile's")] = None
     """Name of the study and of its folder."""
     baselines: Annotated[tuple[str, ...] | None, optional("[A,B,..]", "none")] = None
-    """Fit other methods to the same data with the same seeds: these, or all that apply."""
+    """Fit other methods to the same data with the same seeds: the named ones, or all that apply."""
     retry_failed: Flag = False
-    """Train again the runs that failed."""
+    """Repeat failed runs."""
 
 
 @dataclass(frozen=True)
 class Ablate(Execution, StudyChoice):  # fields of the last base come first
-    """What the command `ablate` was given."""
+    """Options of `ablate`."""
 
 
 @dataclass(frozen=True)
 class SearchChoice:
-    """Which space `search` searches, and how."""
+    """Options that define the search of `search`."""
 
-    space: Annotated[str, arg(metavar="NAME", help=_one_of("Which settings to search", SPACES))] = "gate"
+    space: Annotated[str, arg(metavar="NAME", help=_one_of("Settings to search", SPACES))] = "gate"
     preset: Annotated[str, arg(metavar="NAME")] = "digits"
-    """Settings to start from, such as digits or mnist (`moevae info` lists them)."""
+    """Base settings, such as digits or mnist (`moevae info` lists the presets)."""
     profile: Annotated[str | None, optional("NAME", "the preset")] = None
-    """Start from the baseline of this profile instead."""
-    objective: Annotated[str, arg(metavar="A[,B..]")] = "mixture_elbo"
-    """Of mixture_elbo, marginal_elbo, mutual_information, effective_experts, throughput, nmi, ari, acc."""
+    """Use the reference cell of this profile as base settings."""
+    objective: Annotated[str, arg(metavar="A[,B..]", help=_one_of("Objectives", OBJECTIVES))] = "mixture_elbo"
     trials: Annotated[int, arg(metavar="N")] = 40
-    """Trials in all, those of earlier starts included."""
+    """Total number of trials, including those of earlier starts."""
     timeout: Annotated[str | None, optional("TIME", "none")] = None
-    """Begin no trial after this long, such as 90s, 30m or 2h."""
+    """Start no trial after this time, such as 90s, 30m or 2h."""
     seeds: Annotated[str, arg(metavar="N|A,B,..")] = "2"
-    """Of every trial: how many (2 means 0 and 1), or which."""
-    sampler: Annotated[str, arg(metavar="NAME", help=_one_of("How the next trial is picked", SAMPLERS))] = (
-        "tpe"
-    )
-    pruner: Annotated[str, arg(metavar="NAME", help=_one_of("Which trials are stopped early", PRUNERS))] = (
+    """Seeds of each trial: their number (2 means 0 and 1), or a list."""
+    sampler: Annotated[str, arg(metavar="NAME", help=_one_of("Sampler of the trials", SAMPLERS))] = "tpe"
+    pruner: Annotated[str, arg(metavar="NAME", help=_one_of("Rule that stops trials early", PRUNERS))] = (
         "median"
     )
     set: Settings = ()
-    """Change a setting, such as train.epochs=5; a KEY of the space is fixed at VALUE."""
+    """Change a setting, such as train.epochs=5; a KEY of the space is fixed to VALUE."""
     name: Annotated[str | None, optional("STUDY", "made of the above")] = None
     """Name of the study and of its folder."""
     write_profile: Annotated[Path | None, optional("PATH.toml", "none")] = None
-    """Write the best trial as a profile for `ablate`; a file that is there is replaced."""
+    """Write the best trial as a profile for `ablate`; an existing file is replaced."""
     trial: Annotated[int | None, optional("NUMBER", "the best")] = None
-    """Write this trial instead."""
+    """Write this trial instead of the best one."""
 
 
 @dataclass(frozen=True)
 class Search(Execution, SearchChoice):
-    """What the command `search` was given."""
+    """Options of `search`."""
 
 
 @dataclass(frozen=True)
 class Dashboard:
-    """What the command `dashboard` was given."""
+    """Options of `dashboard`."""
 
-    study: Positional[Annotated[str | None, optional("[STUDY]", "the only one there is")]] = None
+    study: Positional[Annotated[str | None, optional("[STUDY]", "the only study")]] = None
     """Name of a study, or its folder."""
     port: Annotated[int, arg(metavar="N")] = 8080
-    """Port of the page; 0 takes a free one."""
+    """Port of the page; 0 selects a free one."""
     results: Results = Path("results")
     storage: Storage = None
 
 
 @dataclass(frozen=True)
 class List:
-    """What the command `list` was given."""
+    """Options of `list`."""
 
     results: Results = Path("results")
     json: Json = False
@@ -141,7 +138,7 @@ class List:
 
 @dataclass(frozen=True)
 class Report:
-    """What the command `report` was given."""
+    """Options of `report`."""
 
     study: Positional[Annotated[str | None, optional("[STUDY|DIR]", "all studies")]] = None
     """Name of a study, or its folder."""
@@ -149,31 +146,31 @@ class Report:
     html: Flag = False
     """Also write the page as one self-contained HTML file."""
     index: Flag = False
-    """Write an index of the studies, README.md in their folder, where there is none yet."""
+    """Write an index of the studies, README.md in their folder, unless it exists."""
     overwrite: Flag = False
-    """Replace files of a report that were changed, and files that no report wrote."""
+    """Replace modified files of a report, and files that no report wrote."""
     fewer_runs: Flag = False
-    """Replace a page by one of fewer complete runs."""
+    """Replace a page by one with fewer complete runs."""
 
 
 @dataclass(frozen=True)
 class Verify:
-    """What the command `verify` was given."""
+    """Options of `verify`."""
 
     study: Study
     results: Results = Path("results")
     storage: Storage = None
     rerun: Annotated[int, arg(metavar="N")] = 0
-    """Train N complete runs again, chosen by lot, and compare them with their records."""
+    """Repeat N randomly chosen complete runs, and compare them with their records."""
     device: Device = "auto"
-    """Where they train; auto takes what the record names."""
+    """Device of the repeated runs; auto uses the device of the record."""
     data_root: Root = None
     json: Json = False
 
 
 @dataclass(frozen=True)
 class RebuildStorage:
-    """What the command `rebuild-storage` was given."""
+    """Options of `rebuild-storage`."""
 
     study: Study
     results: Results = Path("results")
@@ -182,7 +179,7 @@ class RebuildStorage:
 
 @dataclass(frozen=True)
 class Pack:
-    """What the command `pack` was given."""
+    """Options of `pack`."""
 
     study: Study
     results: Results = Path("results")
@@ -190,7 +187,7 @@ class Pack:
 
 @dataclass(frozen=True)
 class Unpack:
-    """What the command `unpack` was given."""
+    """Options of `unpack`."""
 
     study: Study
     results: Results = Path("results")
@@ -208,28 +205,28 @@ Options = Ablate | Search | Dashboard | List | Report | Verify | RebuildStorage 
 
 
 def parse(arguments: Sequence[str] | None = None, prog: str = "python -m studies") -> Options:
-    """Return what was typed; `--help` prints and exits, a mistake is one line, with exit code 2."""
+    """Return the parsed options; `--help` prints and exits, an error is one line, with exit code 2."""
     return cast(Options, parser.parse(STUDIES.commands, arguments, prog=prog))
 
 
 def of_options(options: Execution, folder: Path, sets: Iterable[DataConfig]) -> ExecutionConfig:
-    """Return where runs of the study in that folder take place, as was typed.
+    """Return the execution settings of a study.
 
-    Populations in training are kept, but not on a cluster's own disks.
+    Snapshots of training are written, but not on the disks of a cluster.
 
     Args:
-        options: what was typed.
-        folder: the study's own.
-        sets: data sets of the study.
+        options: the parsed options.
+        folder: the folder of the study.
+        sets: the data sets of the study.
 
     Raises:
         ConfigError: --population-chunk or --memory is not a valid number or size.
-        DataError: a file of a person's own that is there and broken.
+        DataError: a file of the user exists and is invalid.
     """
     return ExecutionConfig(
         device=options.device,
         data_root=str(options.data_root.resolve()) if options.data_root else None,
-        threads=1,  # as in workers, so that it matters to no bit who trains a run
+        threads=1,  # as in workers, so that results do not depend on where a run trains
         population_chunk=_population_chunk(options.population_chunk),
         memory=parsing.parse_memory(options.memory),
         snapshots=None if options.dask else str((folder / "checkpoints").resolve()),
@@ -242,4 +239,4 @@ def _population_chunk(typed: str) -> int | None:
         return None
     if typed.isdecimal() and int(typed) > 0:
         return int(typed)
-    raise ConfigError(f"--population-chunk {typed!r}: give a number from 1, or auto")
+    raise ConfigError(f"--population-chunk {typed!r}: expected a positive number or auto")

@@ -1,4 +1,4 @@
-"""How a study tells a person that it goes on: a live bar on a terminal, plain lines anywhere else."""
+"""Progress of an ablation: its runs, and the metrics of the cell in training."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from moevae.utils.progress import Bar, metrics_in_words, seconds_in_words
-from studies.execution.driver import Callbacks
+from moevae.utils.progress import metrics_in_words
+from studies.cli.display import Display, display
+from studies.execution.ablation import Callbacks
 from studies.execution.plan import Ledger, Task
 from studies.records.schema import Record
 from studies.utils.formatting import count
@@ -24,85 +24,46 @@ if TYPE_CHECKING:
 SHOWN_METRICS = {"mixture_elbo": "ELBO", "nmi": "NMI"}
 """Metrics that a line of progress has room for."""
 
-_EVERY = 30.0
-"""Seconds between plain lines within one task."""
+
+@contextmanager
+def watching(console: Console) -> Iterator[Callbacks]:
+    """Show the progress of an ablation on a console."""
+    with display(console) as shown:
+        yield StudyProgress(shown)
 
 
-class Lines:
-    """Plain lines: one when a task ends, and one now and then within a long task."""
+class StudyProgress:
+    """Shows the progress of an ablation."""
 
-    def __init__(self, console: Console) -> None:
-        """Write to that console."""
-        self._console = console
-        self._clock = Clock()
-        self._last = time.monotonic()
-
-    def begin(self, ledger: Ledger) -> None:
-        """Start the clock."""
-        self._clock = Clock(ledger.tasks)
-
-    def epoch(self, task: Task, report: EpochReport) -> None:
-        """Write a line if none was written for a while."""
-        self._clock.note(task, report.epoch)
-        if time.monotonic() - self._last >= _EVERY:
-            self._say(f"{task.cell.label}: {_epoch_in_words(report)}")
-
-    def done(self, task: Task, made: Sequence[Record]) -> None:
-        """Write what the task's runs gave."""
-        self._clock.end(task)
-        self._say(f"{task.cell.label}: {_records_in_words(made)}")
-
-    def _say(self, text: str) -> None:
-        self._last = time.monotonic()
-        left = self._clock.left()
-        time_left = "time left unknown" if left is None else f"{seconds_in_words(left)} left"
-        head = f"[{self._clock.runs}/{self._clock.total_runs} runs, {time_left}]"
-        self._console.print(f"{head} {text}", markup=False, highlight=False, soft_wrap=True)
-
-
-class LiveBar:
-    """A live bar, with the cell in training and its metrics below, and a line for each task that ended."""
-
-    def __init__(self, bar: Bar) -> None:
-        """Draw on that display."""
-        self._bar = bar
-        self._task = bar.add_task("", total=None, left="starting")
+    def __init__(self, shown: Display) -> None:
+        """Show it on that display."""
+        self._shown = shown
         self._clock = Clock()
 
     def begin(self, ledger: Ledger) -> None:
         """Show how much there is to do."""
         self._clock = Clock(ledger.tasks)
-        self._bar.update(self._task, total=self._clock.total, left=f"0/{self._clock.total_runs} runs")
+        self._move()
 
     def epoch(self, task: Task, report: EpochReport) -> None:
-        """Move the bar."""
+        """Show the cell in training, and its metrics."""
         self._clock.note(task, report.epoch)
-        self._bar.below = f"{_epoch_in_words(report)} ({task.cell.label})"
-        self._bar.update(self._task, completed=self._clock.epochs)
+        self._move()
+        self._shown.current(f"{_epoch_in_words(report)} ({task.cell.label})")
 
     def done(self, task: Task, made: Sequence[Record]) -> None:
-        """Write a line above the bar."""
+        """Write the results of a task."""
         self._clock.end(task)
-        runs = f"{self._clock.runs}/{self._clock.total_runs} runs"
-        self._bar.update(self._task, completed=self._clock.epochs, left=runs)
-        self._bar.console.print(
-            f"{task.cell.label}: {_records_in_words(made)}", markup=False, highlight=False
-        )
+        self._move()
+        self._shown.line(f"{task.cell.label}: {_records_in_words(made)}")
 
-
-@contextmanager
-def watching(console: Console) -> Iterator[Callbacks]:
-    """Show progress on a console: the bar if it is a terminal, lines if it is not."""
-    if not console.is_terminal:
-        yield Lines(console)
-        return
-    columns = (BarColumn(), TextColumn("{task.fields[left]}"), TextColumn("left:"), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True, speed_estimate_period=600) as bar:
-        yield LiveBar(bar)
+    def _move(self) -> None:
+        clock = self._clock
+        self._shown.move(clock.epochs, clock.total, f"{clock.runs}/{clock.total_runs} runs", clock.left())
 
 
 class Clock:
-    """Counts epochs of runs, and guesses from them how much time is left."""
+    """Counts the epochs of runs, and estimates the time left from them."""
 
     def __init__(self, tasks: Sequence[Task] = ()) -> None:
         """Expect these tasks."""
@@ -116,24 +77,27 @@ class Clock:
 
     @property
     def epochs(self) -> int:
-        """Those that have ended, of all runs together."""
+        """Number of ended epochs, of all runs together."""
         return sum(epochs for told in self._told.values() for epochs in told.values())
 
     def note(self, task: Task, epoch: int) -> None:
-        """The task has ended so many epochs; one that goes on from a snapshot begins with many."""
+        """Note that a task has ended an epoch; the first one is later if it continued from a snapshot."""
         if task.configs not in self._told.get(task.cell.key, {}):
             self._earlier += (epoch - 1) * len(task.configs)
         self._tell(task, epoch * len(task.configs))
 
     def end(self, task: Task) -> None:
-        """The task's runs are published, however many epochs it told of."""
+        """Note that the records of a task are written, however many of its epochs were noted."""
         self.runs += len(task.configs)
         self._tell(task, _epochs(task))
 
     def left(self) -> float | None:
-        """Return the seconds left. The first report of all does not count, since it tells of the start, too.
+        """Return the estimated seconds left.
 
-        None before there is another, and after the last epoch: how long runs are measured is not known.
+        The first epoch does not count, since its time includes that of the start.
+
+        Returns:
+            None before the second epoch, and after the last one: the time of evaluation is not known.
         """
         if self._start is None or (self.epochs == self.total and self.runs < self.total_runs):
             return None

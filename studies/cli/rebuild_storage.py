@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from studies.cli.options import RebuildStorage
-from studies.storage import open as storage
+from studies.storage import connection as storage
 from studies.utils.formatting import count
 from studies.verify import rebuild
 

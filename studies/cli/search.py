@@ -33,11 +33,11 @@ from studies.report import manifest
 from studies.report.build import write_report
 from studies.search import export
 from studies.search import search as searches
-from studies.search.driver import Budget, Found, run_search
 from studies.search.objectives import ORACLE, describe_objectives
 from studies.search.registry import PRUNERS, SAMPLERS
+from studies.search.run import Budget, Found, run_search
 from studies.search.search import Search
-from studies.storage import open as storage
+from studies.storage import connection as storage
 from studies.utils.formatting import count
 from studies.utils.signals import Terminated
 
@@ -89,7 +89,7 @@ def search(options: Options, *, again: str) -> int:
                 origins=place.origins,
             )
     except (KeyboardInterrupt, Terminated):
-        print(f"stopped: trials that have ended are kept; go on with: {again}", file=sys.stderr)
+        print(f"stopped: trials that have ended are kept; continue with: {again}", file=sys.stderr)
         raise
     if place.snapshots:
         cells = [asked.cell(trial.params) for trial in found.trials]
@@ -103,7 +103,7 @@ def search(options: Options, *, again: str) -> int:
 
 
 def _manner(options: Options) -> list[str]:
-    """Return the words that say how trials are picked, where it is not as usual."""
+    """Return the options of trials that differ from their defaults."""
     usual = Options()
     names = ("trials", "sampler", "pruner")
     pairs = (
@@ -117,16 +117,16 @@ def _check(asked: Search, place: ExecutionConfig, configs: Sequence[RunConfig]) 
     if asked.oracle:
         for config in configs:
             if load_labels(config.data, Path(place.data_root) if place.data_root else None) is None:
-                raise DataError(f"{config.data.name}: no labels, and --objective {ORACLE} choices need them")
+                raise DataError(f"{config.data.name}: no labels, which this --objective needs")
 
 
 def _check_profile(options: Options) -> None:
     if options.trial is not None and options.write_profile is None:
-        raise ConfigError(f"--trial {options.trial} chooses what --write-profile writes: give both")
+        raise ConfigError(f"--trial {options.trial} selects what --write-profile writes: expected both")
     if options.write_profile is None:
         return
     if options.write_profile.suffix != ".toml":
-        raise ConfigError(f"--write-profile {options.write_profile}: a profile's name ends in .toml")
+        raise ConfigError(f"--write-profile {options.write_profile}: expected a name that ends in .toml")
     hindrance = why_unwritable(options.write_profile.parent)
     if hindrance:
         raise ConfigError(f"--write-profile {options.write_profile}: {hindrance}")
@@ -137,7 +137,7 @@ def _chosen(found: Found, number: int | None) -> FrozenTrial | None:
         return found.best[0] if found.best else None
     complete = {trial.number: trial for trial in found.trials if trial.state is TrialState.COMPLETE}
     if number not in complete:
-        raise ConfigError(f"--trial {number}: not a trial that is complete (there are {len(complete)} such)")
+        raise ConfigError(f"--trial {number}: expected one of the {len(complete)} complete trials")
     return complete[number]
 
 
@@ -208,7 +208,7 @@ def _opening(asked: Search, folder: Path, budget: Budget) -> str:
 
 def _positive(option: str, number: int) -> int:
     if number < 1:
-        raise ConfigError(f"{option} {number}: at least 1 is needed")
+        raise ConfigError(f"{option} {number}: expected at least 1")
     return number
 
 
@@ -217,5 +217,5 @@ def _seconds(text: str | None) -> float | None:
         return None
     parts = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
     if not parts or not float(parts[1]):
-        raise ConfigError(f"--timeout {text}: give a time such as 90s, 30m or 2h")
+        raise ConfigError(f"--timeout {text}: expected a time such as 90s, 30m or 2h")
     return float(parts[1]) * SECONDS[parts[2]]

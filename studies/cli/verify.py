@@ -15,7 +15,7 @@ from moevae.errors import ConfigError, IdentityError
 from studies.cli.options import Verify
 from studies.execution.config import ExecutionConfig
 from studies.records import store
-from studies.storage import open as storage
+from studies.storage import connection as storage
 from studies.utils.formatting import count
 from studies.verify import check, rerun
 from studies.verify.check import VerificationReport

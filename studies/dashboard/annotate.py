@@ -6,9 +6,6 @@ They are derived from the records when the dashboard is open. Training does not 
 from __future__ import annotations
 
 import hashlib
-import json
-import re
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,19 +15,14 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard import save_plotly_graph_object
-from optuna_dashboard._note import get_note_from_system_attrs, note_str_key_prefix, note_ver_key, split_body
 
 from moevae.config import overrides
 from studies.analysis import load
 from studies.analysis.metrics import ELBO, NMI
 from studies.analysis.study import Study
-from studies.dashboard import artifacts, notes, plots
+from studies.dashboard import adapter, artifacts, notes, plots
 from studies.records import study_file
-
-_OURS = "moevae:note:"
-"""Prefix of attributes that store digests of written notes, so that notes edited by a user are kept."""
-
-_TRIAL = re.compile(rf"(?:dashboard|dashboard:artifacts|{_OURS[:-1]}):(\d+)(?::|$)")
+from studies.storage.mirror import id_of
 
 
 def write_annotations(storage: BaseStorage, folder: Path) -> int:
@@ -51,31 +43,24 @@ def write_annotations(storage: BaseStorage, folder: Path) -> int:
     searched = study_file.read(folder).search is not None
     oracle = study.oracle
     opened = optuna.load_study(study_name=study.name, storage=storage)
-    there = storage.get_study_system_attrs(opened._study_id)
-    own = _by_trial(there)
+    number = storage.get_study_id_from_name(study.name)
+    there = storage.get_study_system_attrs(number)
+    own = adapter.by_trial(there)
     wanted = dict(_note(own[None], None, notes.of_study(study, oracle=oracle)))
     cells = _cells(study)
     for trial in opened.get_trials(deepcopy=False):
         cell = cells.get(trial.user_attrs.get("cell_key", ""))
-        now = own[trial._trial_id]
+        identity = id_of(trial)
+        now = own[identity]
         if trial.state is TrialState.PRUNED:
             stopped = notes.of_stopped(trial.user_attrs.get("cell", ""), trial.last_step, oracle=oracle)
-            wanted |= dict(_note(now, trial._trial_id, stopped))
+            wanted |= dict(_note(now, identity, stopped))
         elif cell is not None:
-            wanted |= _trial(now, opened._study_id, trial, study, cell, searched, oracle)
+            wanted |= _trial(now, number, trial, study, cell, searched, oracle)
     changes = {key: value for key, value in wanted.items() if there.get(key) != value}
     for key, value in changes.items():
-        storage.set_study_system_attr(opened._study_id, key, value)
-    return len(changes) + _plots(opened, study, there)
-
-
-def _by_trial(there: dict[str, Any]) -> dict[int | None, dict[str, Any]]:
-    """Group attributes by trial ID; None holds the attributes of the study."""
-    found: dict[int | None, dict[str, Any]] = defaultdict(dict)
-    for key, value in there.items():
-        number = _TRIAL.match(key)
-        found[int(number[1]) if number else None][key] = value
-    return found
+        storage.set_study_system_attr(number, key, value)
+    return len(changes) + _plots(storage, opened, study, there)
 
 
 def _cells(study: Study) -> dict[str, int]:
@@ -106,35 +91,27 @@ def _trial(
         if run
         else {}
     )
-    # Optuna refuses new attributes on a finished trial; the dashboard also reads these of the study.
-    prefix = f"dashboard:artifacts:{trial._trial_id}:"
-    wanted: dict[str, Any] = {key: json.dumps(None) for key in there if key.startswith(prefix)}
-    for name, file in pictures.items():
-        meta = {"artifact_id": name, "filename": file, "mimetype": "image/png", "encoding": None}
-        wanted[f"{prefix}{name}"] = json.dumps(meta)
+    identity = id_of(trial)
+    wanted = adapter.pictures(there, identity, pictures)
     command = notes.command_of(study, cell)
     if searched:
         command = f"{study.command} --write-profile trial-{trial.number}.toml --trial {trial.number}"
-    urls = [f"/artifacts/{number}/{trial._trial_id}/{name}" for name in pictures]
+    urls = [f"/artifacts/{number}/{identity}/{name}" for name in pictures]
     text = notes.of_cell(study, cell, command, urls, oracle=oracle)
-    return wanted | dict(_note(there, trial._trial_id, text))
+    return wanted | dict(_note(there, identity, text))
 
 
 def _note(there: dict[str, Any], trial: int | None, text: str) -> Iterator[tuple[str, Any]]:
     """Yield the attributes of a note, unless a user wrote or edited it."""
-    mark = f"{_OURS}{'study' if trial is None else trial}"
-    now = get_note_from_system_attrs(there, trial)
-    if now["body"] == text or (now["body"] and there.get(mark) != _digest(now["body"])):
+    mark = f"{adapter.MARK}{'study' if trial is None else trial}"
+    body, version = adapter.note_of(there, trial)
+    if body == text or (body and there.get(mark) != _digest(body)):
         return
-    parts = split_body(text, trial)
-    prefix = note_str_key_prefix(trial)
-    yield from {key: "" for key in there if key.startswith(prefix) and key not in parts}.items()
-    yield from parts.items()
-    yield note_ver_key(trial), now["version"] + 1
+    yield from adapter.note(there, trial, text, version + 1)
     yield mark, _digest(text)
 
 
-def _plots(opened: optuna.Study, study: Study, there: dict[str, Any]) -> int:
+def _plots(storage: BaseStorage, opened: optuna.Study, study: Study, there: dict[str, Any]) -> int:
     """Save the plots that changed and return their number."""
     written = 0
     for number, part in enumerate(study.by_data().values()):
@@ -145,10 +122,10 @@ def _plots(opened: optuna.Study, study: Study, there: dict[str, Any]) -> int:
         for name, figure in figures.items():
             if figure is None:
                 continue
-            mark, digest = f"{_OURS}{name}", _digest(figure.to_json())
+            mark, digest = f"{adapter.MARK}{name}", _digest(figure.to_json())
             if there.get(mark) != digest:
                 save_plotly_graph_object(opened, figure, graph_object_id=name)
-                opened._storage.set_study_system_attr(opened._study_id, mark, digest)
+                storage.set_study_system_attr(storage.get_study_id_from_name(study.name), mark, digest)
                 written += 1
     return written
 

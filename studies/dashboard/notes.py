@@ -6,18 +6,19 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from studies.analysis import cell_stats, stats
+from studies.analysis import cell_stats, metrics, stats
 from studies.analysis.metrics import ACC, ARI, DEAD, EFFECTIVE, ELBO, MARGINAL, NMI, SPEED, Measure
 from studies.analysis.study import Study
 from studies.report import markdown, tables
 from studies.report.markdown import escape, prose
 from studies.utils import formatting
 
-VALUE = Measure("validation.mixture_elbo", "ELBO, validation", "nats", digits=2, nats=True)
+VALUE = replace(metrics.measure("mixture_elbo", "validation"), label="ELBO, validation")
 SHOWN_MEASURES = (VALUE, ELBO, MARGINAL, NMI, ARI, ACC, EFFECTIVE, DEAD, SPEED)
 
 ORACLE_NOTE = "**Oracle**: the search that created this trial uses labels."

@@ -122,22 +122,19 @@ class Design:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `study.json`."""
-        tree = {
-            "schema": study_file.SCHEMA,
-            "name": self.name,
-            "title": self.title,
-            "description": self.description,
-            "base": overrides.to_dict(self.base),
-            "axes": {key: list(values) for key, values in self.axes.items()},
-            "baseline": dict(self.baseline),
-            "cells": [dict(cell.values) for cell in self.cells],
-            "seeds": list(self.seeds),
-            "command": self.command,
-        }
-        if self.baselines.keys or self.baselines.left_out:
-            tree |= {"baselines": list(self.baselines.keys), "left_out": list(self.baselines.left_out)}
-        plain: dict[str, Any] = json.loads(json.dumps(tree))  # turns tuples into lists
-        return plain
+        more = {"baselines": self.baselines.keys, "left_out": self.baselines.left_out}
+        return study_file.described(
+            name=self.name,
+            title=self.title,
+            description=self.description,
+            base=self.base,
+            axes=self.axes,
+            baseline=self.baseline,
+            cells=(cell.values for cell in self.cells),
+            seeds=self.seeds,
+            command=self.command,
+            **(more if any(more.values()) else {}),
+        )
 
 
 def load_design(

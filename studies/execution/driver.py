@@ -1,30 +1,35 @@
-"""The driver of a study: it owns the study, submits the missing runs, and writes their records."""
+"""The driver of a study: it owns the study, submits the missing runs, and writes their records.
+
+What is missing, and what becomes of trials, an `Experiment` says: an ablation has a plan, a search asks a
+sampler.
+"""
 
 from __future__ import annotations
 
-import functools
 import logging
+from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from optuna.storages import BaseStorage
 
 from moevae.config.schema import RunConfig
 from moevae.errors import MoevaeError
-from studies.design.design import Cell, Design
 from studies.execution.executors.base import OnEpoch, WorkerPool, WorkersError
 from studies.execution.failures import Guarded, Raised, Streak
-from studies.execution.plan import Ledger, Task, make_plan, split_tasks, write_study
+from studies.execution.plan import Task
+from studies.execution.pruning import Stopped
 from studies.records import lock, schema, store
 from studies.records.origins import Origins
 from studies.records.schema import Method, Outcome, Record
-from studies.storage import open as storage
+from studies.storage import connection as storage
 from studies.storage import ownership
-from studies.storage.open import StorageError
-from studies.storage.study_sync import Trials
 from studies.utils import signals
 from studies.utils.silence import Silence
 
@@ -35,6 +40,8 @@ _MOMENT = 0.1
 """Seconds between checks for progress."""
 
 _log = logging.getLogger(__name__)
+
+Preflight = Callable[[Sequence[RunConfig]], None]
 
 
 class RunFunction(Protocol):
@@ -55,60 +62,80 @@ class Lost(Protocol):
         """Return one outcome per run, in order."""
 
 
-class Callbacks(Protocol):
-    """Receives the progress of a study."""
+class Experiment(ABC):
+    """What a driver works on: it names one task after another, and keeps the trials up to date.
 
-    def begin(self, ledger: Ledger) -> None:
-        """Called when the driver owns the study and its plan is made, before the first task."""
+    It is made when the driver holds the lock of the folder, and writes nothing until `describe`.
+    """
 
-    def epoch(self, task: Task, report: EpochReport) -> None:
-        """Called when a task has finished an epoch."""
-
-    def done(self, task: Task, made: Sequence[Record]) -> None:
-        """Called when the records of a task are written."""
-
-
-@dataclass(frozen=True)
-class StudySummary:
-    """The state of a study before a driver ran, and the records it added."""
-
-    before: Ledger
-    """The plan at the start."""
-    trained: tuple[Record, ...]
-    """The records of the runs trained by this driver."""
+    name: str
+    """Name of the study in the storage."""
+    divides = False
+    """Whether runs that trained together when one raised are first repeated one by one."""
 
     @property
-    def failures(self) -> list[Record]:
-        """The records of the requested seeds that failed, now or earlier."""
-        again = {record.fingerprint for record in self.trained}
-        earlier = [record for record in self.before.failures() if record.fingerprint not in again]
-        return earlier + [record for record in self.trained if record.status == "failed"]
+    @abstractmethod
+    def records(self) -> Iterable[Record]:
+        """The records of earlier starts."""
+
+    @property
+    @abstractmethod
+    def unchecked(self) -> Sequence[RunConfig]:
+        """Configurations to check before anything is written."""
+
+    @abstractmethod
+    def describe(self, *, shared: bool = False) -> None:
+        """Write `study.json`; `shared` if the storage may hold studies of other folders."""
+
+    @abstractmethod
+    def begin(self, opened: BaseStorage, slots: int) -> None:
+        """Update the trials in the storage from the records, to keep that number of tasks in flight."""
+
+    @abstractmethod
+    def next(self) -> Task | None:
+        """Mark a task as begun and return it, or None if there is nothing to submit now."""
+
+    def function(self, run: RunFunction, task: Task) -> Callable[..., list[Outcome] | Stopped]:
+        """Return the function of a task, given the one that trains runs."""
+        return run if task.cell.method is None else partial(run, method=task.cell.method)
+
+    @abstractmethod
+    def epoch(self, task: Task, report: EpochReport) -> None:
+        """Note that a task has finished an epoch."""
+
+    @abstractmethod
+    def done(self, task: Task, made: Sequence[Record]) -> None:
+        """Note that the records of a task are written."""
+
+    def stopped(self, task: Task) -> None:
+        """Note that a task was stopped and has no records."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def release(self) -> None:
+        """Return the trials that have not ended to the queue of the next start."""
 
 
-def run_study(
-    design: Design,
+def drive(
+    load: Callable[[], Experiment],
     folder: Path,
     run: RunFunction,
     *,
     workforce: WorkerPool,
-    watch: Callbacks,
     storage_url: str | None = None,
-    retry_failed: bool = False,
-    preflight: Callable[[Sequence[RunConfig]], None] = lambda configs: None,
+    preflight: Preflight = lambda configs: None,
     lost: Lost | None = None,
     origins: Origins | None = None,
-) -> StudySummary:
-    """Run each missing run of a design exactly once.
+) -> list[Record]:
+    """Run each task of an experiment, and return the records that were added.
 
     Args:
-        design: the cells, seeds and baselines of the study.
+        load: reads the experiment from the folder, without writing anything.
         folder: the folder of the study, created if needed.
-        run: trains the missing runs of one cell.
+        run: trains the runs of one task.
         workforce: the executor of the tasks.
-        watch: receives the progress.
         storage_url: URL of Optuna's storage; None uses a SQLite file in the folder.
-        retry_failed: whether to repeat the runs whose record has the status "failed".
-        preflight: called with all missing runs before anything is written; raises errors that the user can
+        preflight: called with configurations before anything is written; raises errors that the user can
             correct.
         lost: creates the outcomes of runs that raised an exception or whose worker died too often. Without
             it, such a run stops the study.
@@ -122,80 +149,68 @@ def run_study(
     url = storage_url or storage.default_url(folder)
     storage.check(url)
     with lock.hold(folder):
+        experiment = load()
         origins = origins or Origins()
-        ledger = make_plan(design, folder, retry_failed=retry_failed)
-        origins.begin(folder, ledger.records)
-        if ledger.tasks:
-            preflight([config for task in ledger.tasks for config in task.configs])
+        origins.begin(folder, experiment.records)
+        if unchecked := experiment.unchecked:
+            preflight(unchecked)
         with storage.opened(url) as opened, ownership.described(folder):
-            storage.with_retries(lambda: ownership.check(opened, design.name, folder))
-            trials = Trials(opened, ledger.whole, folder)
-            write_study(ledger, folder, shared=storage_url is not None)
-            trials.reconcile(ledger.recorded, [task.cell.key for task in ledger.tasks])
-            watch.begin(ledger)
-            trained = _Work(ledger, folder, run, lost, trials, workforce, watch, origins).do()
-    return StudySummary(ledger, tuple(trained))
+            storage.with_retries(lambda: ownership.check(opened, experiment.name, folder))
+            experiment.describe(shared=storage_url is not None)
+            experiment.begin(opened, workforce.slots)
+            return _Work(experiment, folder, run, lost, workforce, origins).do()
 
 
 @dataclass
 class _Work:
     """The work of one driver on a study: it submits tasks and publishes their records."""
 
-    ledger: Ledger
+    experiment: Experiment
     folder: Path
     run: RunFunction
     lost: Lost | None
-    trials: Trials
     workforce: WorkerPool
-    watch: Callbacks
     origins: Origins
 
     def __post_init__(self) -> None:
-        self._queue = deque(split_tasks(self.ledger.tasks, self.workforce.slots))
-        self._tasks_left = Counter(task.cell.key for task in self._queue)
-        self._recorded = {
-            key: {one.fingerprint: one for one in group} for key, group in self.ledger.recorded.items()
-        }
-        self._running: dict[Future[list[Outcome] | Raised], Task] = {}
+        self._again: deque[Task] = deque()
+        self._running: dict[Future[Any], Task] = {}
         self._streak, self._silence = Streak(), Silence()
         self._begun: Counter[tuple[str, tuple[RunConfig, ...]]] = Counter()
-        self._started: dict[str, Cell] = {}
         self._trained: list[Record] = []
 
     @signals.defer_signals()
     def do(self) -> list[Record]:
-        """Submit tasks until all records are published and all trials have ended."""
+        """Submit tasks until there are no more and all records are published."""
         try:
-            while self._queue or self._running:
-                self._submit()
+            while self._submit():
                 self._gather()
         except Exception:
             self._drain()
             raise
         finally:
             self._keep_finished()
-            for cell in self._started.values():
-                with suppress(StorageError):
-                    self.trials.release(cell)
+            self.experiment.release()
         return self._trained
 
-    def _submit(self) -> None:
-        while self._queue and len(self._running) < self.workforce.slots:
-            task = self._queue.popleft()
-            method = task.cell.method
-            if method is None and task.cell.key not in self._started:
-                self.trials.start(task.cell)
-                self._started[task.cell.key] = task.cell
+    def _submit(self) -> bool:
+        """Fill the free slots; return whether tasks are in flight."""
+        while len(self._running) < self.workforce.slots:
+            task = self._again.popleft() if self._again else self.experiment.next()
+            if task is None:
+                break
             self._begun[task.cell.key, task.configs] += 1
-            listener = self.workforce.forward_events(functools.partial(self._epoch, task))
-            guarded = Guarded(self.run, self.workforce.worker_errors) if self.lost else self.run
-            run = guarded if method is None else functools.partial(guarded, method=method)
-            future = self.workforce.executor.submit(run, task.configs, on_epoch=listener)
+            listener = self.workforce.forward_events(partial(self._epoch, task))
+            run = self.experiment.function(self.run, task)
+            guarded = Guarded(run, self.workforce.worker_errors) if self.lost else run
+            future = self.workforce.executor.submit(guarded, task.configs, on_epoch=listener)
             self._running[future] = task
+        return bool(self._running)
 
+    @signals.defer_signals()
     def _epoch(self, task: Task, report: EpochReport) -> None:
         self._silence.end()
-        self.watch.epoch(task, report)
+        self.experiment.epoch(task, report)
 
     def _gather(self) -> None:
         """Wait briefly for tasks to finish, and publish the finished ones."""
@@ -212,9 +227,12 @@ class _Work:
                 continue
             if isinstance(outcomes, Raised):
                 self._after_raise(task, outcomes)
+                continue
+            if isinstance(outcomes, Stopped):
+                self.experiment.stopped(task)
             else:
                 self._publish(task, outcomes)
-                self._streak.end()
+            self._streak.end()
         self._silence.tell(task.cell.label for task in self._running.values())
 
     def _drain(self) -> None:
@@ -231,17 +249,16 @@ class _Work:
         for future, task in self._running.items():
             if future.done() and not future.cancelled() and not future.exception():
                 outcomes = future.result()
-                if not isinstance(outcomes, Raised):
+                if not isinstance(outcomes, Raised | Stopped):
                     with suppress(MoevaeError):
                         self._publish(task, outcomes)
 
     def _after_raise(self, task: Task, raised: Raised) -> None:
-        """Record a run as failed; runs that trained together are first retried one by one."""
-        if len(task.configs) > 1:
-            self._queue.extendleft(Task(task.cell, (config,)) for config in reversed(task.configs))
-            self._tasks_left[task.cell.key] += len(task.configs) - 1
-            return
-        self._lose(task, raised)
+        """Record runs as failed; those that trained together may first be repeated one by one."""
+        if self.experiment.divides and len(task.configs) > 1:
+            self._again.extendleft(Task(task.cell, (config,)) for config in reversed(task.configs))
+        else:
+            self._lose(task, raised)
 
     def _lose(self, task: Task, raised: Raised) -> None:
         assert self.lost is not None
@@ -255,7 +272,7 @@ class _Work:
             _log.warning(
                 "a worker died (%s); its cell is restarted: %s", type(death).__name__, task.cell.label
             )
-            self._queue.appendleft(task)
+            self._again.appendleft(task)
             return
         reason = f"its worker died {begun} times; a possible cause is a lack of memory"
         if self.lost is None:
@@ -263,23 +280,13 @@ class _Work:
         self._lose(task, Raised(type(death).__name__, reason))
 
     def _publish(self, task: Task, outcomes: Sequence[Outcome]) -> None:
-        made = _published(task, outcomes, self.folder, self.origins)
-        key = task.cell.key
+        """Check that the outcomes belong to the task, write their records, and end its trial."""
+        asked = [schema.name_of(config, task.cell.method) for config in task.configs]
+        if [outcome.record.fingerprint for outcome in outcomes] != asked:
+            raise RuntimeError(f"{task.cell.label}: the run function did not return the runs it was given")
+        for outcome in outcomes:
+            self.origins.admit(outcome.record)
+            store.write_record(self.folder, outcome)
+        made = [outcome.record for outcome in outcomes]
         self._trained += made
-        self._recorded[key].update((one.fingerprint, one) for one in made)
-        self._tasks_left[key] -= 1
-        if not self._tasks_left[key] and task.cell.method is None:
-            self.trials.finish(task.cell, list(self._recorded[key].values()))
-            del self._started[key]
-        self.watch.done(task, made)
-
-
-def _published(task: Task, outcomes: Sequence[Outcome], folder: Path, origins: Origins) -> list[Record]:
-    """Check that the outcomes belong to the task, and write their records."""
-    asked = [schema.name_of(config, task.cell.method) for config in task.configs]
-    if [outcome.record.fingerprint for outcome in outcomes] != asked:
-        raise RuntimeError(f"{task.cell.label}: the run function did not return the runs it was given")
-    for outcome in outcomes:
-        origins.admit(outcome.record)
-        store.write_record(folder, outcome)
-    return [outcome.record for outcome in outcomes]
+        self.experiment.done(task, made)

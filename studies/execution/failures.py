@@ -14,7 +14,8 @@ from studies.execution.executors.base import OnEpoch
 
 if TYPE_CHECKING:
     from moevae.config.schema import RunConfig
-    from studies.records.schema import Method, Outcome
+    from studies.execution.pruning import Stopped
+    from studies.records.schema import Outcome
 
 LIMIT = 10
 """Number of consecutive failures of one kind that stops a study: the cause is then not in the runs."""
@@ -51,17 +52,16 @@ class Guarded:
     written to. A `ConfigError` belongs to the run.
     """
 
-    run: Callable[..., list[Outcome]]
+    run: Callable[..., list[Outcome] | Stopped]
     worker_errors: tuple[type[Exception], ...] = ()
     """Exceptions that mean that a worker died; they are raised."""
 
     def __call__(
-        self, configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None, method: Method | None = None
-    ) -> list[Outcome] | Raised:
+        self, configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None
+    ) -> list[Outcome] | Stopped | Raised:
         """Train the runs and return the outcomes, or the description of an exception."""
-        options = {} if method is None else {"method": method}
         try:
-            return self.run(configs, on_epoch=on_epoch, **options)
+            return self.run(configs, on_epoch=on_epoch)
         except self.worker_errors:
             raise
         except Exception as error:

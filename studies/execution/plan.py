@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,6 +72,8 @@ class Ledger:
 def make_plan(design: Design, folder: Path, *, retry_failed: bool = False) -> Ledger:
     """Compare a design with the records in the folder of a study, without writing anything.
 
+    Objects that exist afterwards are excluded from later garbage collections (`gc.freeze`).
+
     Args:
         design: the cells, seeds and baselines of the study.
         folder: the folder of the study.
@@ -130,27 +130,6 @@ def split_tasks(tasks: Sequence[Task], slots: int) -> list[Task]:
         for size in [-(-len(task.configs) // parts)]
         for start in range(0, len(task.configs), size)
     ]
-
-
-def write_study(ledger: Ledger, folder: Path, *, shared: bool = False) -> None:
-    """Write `study.json` if its content has changed."""
-    write_tree(ledger.whole.to_dict(), folder, shared=shared)
-
-
-def write_tree(tree: Mapping[str, Any], folder: Path, *, shared: bool = False) -> None:
-    """Write the content of `study.json` if it has changed.
-
-    A new study gets an identity, as does an old study that moves to a shared storage.
-    """
-    there = (folder / "study.json").exists()
-    if identity := study_file.read(folder).identity if there else "":
-        tree = {**tree, "identity": identity}
-    elif shared or not there:
-        tree = {**tree, "identity": uuid.uuid4().hex}
-    content = f"{json.dumps(tree, indent=1, allow_nan=False)}\n".encode()
-    path = folder / "study.json"
-    if not path.exists() or path.read_bytes() != content:
-        store.write_atomically(path, content)
 
 
 def _with_what_was(design: Design, folder: Path) -> Design:

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moevae.config.schema import DataConfig, RunConfig
+from moevae.config.schema import RunConfig
 from moevae.data.binarization import evaluated, to_float
 from moevae.data.classes import FOLLOWED
 from moevae.data.datasets import Images, Labels
 from moevae.evaluation.clustering import confusion
-from moevae.evaluation.evaluate import Evaluation, Split, evaluate
-from moevae.evaluation.label_metrics import agreement
+from moevae.evaluation.evaluate import Evaluation, evaluate
+from moevae.evaluation.label_metrics import run_metrics
 from moevae.models.mixture import Mixture
 from moevae.training.trainer import EpochStats
 from moevae.visualization import samples as figures
@@ -139,7 +139,7 @@ class RunRecorder:
         )
 
     def _scores(self, found: Evaluation) -> dict[str, float]:
-        return scores(found, self.labels, "validation", self.configs[0].data)
+        return run_metrics(found, self.labels, "validation", self.configs[0].data)
 
     def _confusion(self, found: Evaluation) -> list[str]:
         if self.labels is None or len(self.labels.classes) > FOLLOWED:
@@ -147,13 +147,6 @@ class RunRecorder:
         classes = len(self.labels.classes)
         counts = confusion(found.assignments, self.labels.validation, len(found.load), classes)
         return [" ".join(map(str, row)) for row in counts]
-
-
-def scores(evaluation: Evaluation, labels: Labels | None, split: Split, data: DataConfig) -> dict[str, float]:
-    """Return the metrics of a split, including label metrics if labels are available."""
-    if labels is None:
-        return evaluation.metrics
-    return evaluation.metrics | agreement(evaluation, labels, split, data)
 
 
 def _spread(epochs: int, count: int) -> set[int]:

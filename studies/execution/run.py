@@ -21,15 +21,15 @@ from moevae.data.datasets import Images, Labels, identify, load_images, load_lab
 from moevae.errors import IdentityError
 from moevae.evaluation import clustering
 from moevae.evaluation.evaluate import Evaluation, Split, evaluate
-from moevae.evaluation.label_metrics import reliability
+from moevae.evaluation.label_metrics import reliability, run_metrics
 from moevae.training import snapshots
+from moevae.training.checks import check_population
 from moevae.training.population import Population
 from moevae.training.trainer import TrainingFailure as Breakdown
-from moevae.training.trainer import check_population
 from moevae.utils import devices, provenance
 from studies.execution.config import ExecutionConfig
 from studies.execution.events import EpochReport
-from studies.execution.recorder import RunRecorder, scores
+from studies.execution.recorder import RunRecorder
 from studies.records import origins
 from studies.records.schema import (
     Confusion,
@@ -226,7 +226,7 @@ def measured(
         found = reliability(test, labels, "test", data)
         bins = Reliability(**{name: values.tolist() for name, values in asdict(found).items()})
     return {
-        "metrics": {split: scores(each[run], labels, split, data) for split, each in by_split.items()},
+        "metrics": {split: run_metrics(each[run], labels, split, data) for split, each in by_split.items()},
         "load": test.load.tolist(),
         "importance": test.importance.tolist(),
         "elbo_terms": {name: values.tolist() for name, values in test.elbo_terms.items()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from moevae.config.parsing import apply_settings, check_key, checked_seeds
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError, RecordError
 from moevae.utils import content
+from moevae.utils.io import write_atomically
 
 NAME = "study.json"
 SCHEMA = 2
@@ -128,6 +130,73 @@ def read(folder: Path) -> StudyFile:
         return StudyFile.model_validate(tree)
 
 
+def write(folder: Path, tree: Mapping[str, Any], *, shared: bool = False) -> None:
+    """Write `study.json` if its content has changed.
+
+    A new study gets an identity, as does an old study that moves to a shared storage.
+
+    Args:
+        folder: the folder of the study, created if needed.
+        tree: the content without the identity, from `described`.
+        shared: whether the storage may hold studies of other folders.
+
+    Raises:
+        RecordError: the file that is there is not JSON.
+    """
+    path = folder / NAME
+    before = path.read_bytes() if path.exists() else b""
+    with content.parsing(f"{path}: not JSON", RecordError):
+        identity = content.parse_json(before).get("identity") if before else ""
+    if identity or shared or not before:
+        tree = {**tree, "identity": identity or uuid.uuid4().hex}
+    text = f"{json.dumps(tree, indent=1, allow_nan=False)}\n".encode()
+    if text != before:
+        write_atomically(path, text)
+
+
+def described(
+    *,
+    name: str,
+    title: str,
+    description: str,
+    base: RunConfig,
+    axes: Mapping[str, Iterable[Any]],
+    baseline: Mapping[str, Any] | None,
+    cells: Iterable[Mapping[str, Any]],
+    seeds: Iterable[int],
+    command: str,
+    **more: Any,
+) -> dict[str, Any]:
+    """Return the content of `study.json`, without the identity; see `StudyFile` for the fields.
+
+    Args:
+        name: name of the study.
+        title: first line of its report.
+        description: text under the title.
+        base: the configuration that cells change.
+        axes: values by setting.
+        baseline: the reference cell, by setting.
+        cells: values of each cell, by setting.
+        seeds: seeds of each cell.
+        command: the command line that runs the study.
+        more: the optional fields.
+    """
+    tree = {
+        "schema": SCHEMA,
+        "name": name,
+        "title": title,
+        "description": description,
+        "base": overrides.to_dict(base),
+        "axes": {key: [_json(value) for value in values] for key, values in axes.items()},
+        "baseline": _json(baseline),
+        "cells": [_json(cell) for cell in cells],
+        "seeds": list(seeds),
+        "command": command,
+        **{key: _json(value) for key, value in more.items()},
+    }
+    return tree
+
+
 def _check_cell(base: RunConfig, axes: Iterable[str], values: Mapping[str, Any], where: str) -> None:
     """Check that a cell has a value on each axis, in the form of its configuration."""
     if values.keys() != {*axes}:
@@ -166,3 +235,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, int | float):
         return float(value)
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else str(value)
+
+
+def _json(value: Any) -> Any:
+    """Return a value as JSON reads it back: tuples are lists."""
+    if isinstance(value, Mapping):
+        return {key: _json(part) for key, part in value.items()}
+    return [_json(part) for part in value] if isinstance(value, list | tuple) else value

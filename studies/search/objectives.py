@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
+from moevae.config.registry import METRICS
 from moevae.errors import ConfigError
-from moevae.utils.suggest import closest_name
 from studies.records.schema import Record
+from studies.search.registry import OBJECTIVES
 
 ORACLE = "oracle"
 """The mark of a selection that uses labels, which is not possible without them."""
@@ -20,26 +21,27 @@ class SearchObjective:
     """A metric to maximize or to minimize."""
 
     name: str
-    """A metric of the validation split, or `throughput`."""
+    """A metric of the catalogue, `moevae.evaluation.metrics`."""
     rule: str
     """The selection rule that it corresponds to."""
     label: str
+    """Name in headings; metrics have a shorter one in tables."""
     unit: str = ""
     direction: Literal["maximize", "minimize"] = "maximize"
-    oracle: bool = False
-    """Whether it uses labels."""
+    by_epoch: bool = True
+    """Whether it is known after each epoch. Estimates with many samples of z are made at the end only."""
+
+    @property
+    def oracle(self) -> bool:
+        """Whether it uses labels."""
+        return METRICS[self.name].labels
 
     @property
     def heading(self) -> str:
         """The label with the unit, the split and the oracle mark."""
-        split = "" if self.name == SPEED else "validation"
+        split = "" if METRICS[self.name].key else "validation"
         notes = ", ".join(part for part in (self.unit, split, ORACLE if self.oracle else "") if part)
         return f"{self.label} ({notes})"
-
-    @property
-    def by_epoch(self) -> bool:
-        """Whether it is known after each epoch. Estimates with many samples of z are made at the end only."""
-        return self.name not in (SPEED, "marginal_elbo")
 
     def of(self, records: Sequence[Record]) -> float | None:
         """Return the mean over complete runs; None if a run lacks the metric."""
@@ -52,27 +54,29 @@ class SearchObjective:
         return metrics.get(self.name)
 
     def _of_run(self, record: Record) -> float | None:
-        if self.name == SPEED:
+        if METRICS[self.name].key:
             return record.throughput.train_images_per_second if record.throughput else None
         return record.metrics.get("validation", {}).get(self.name)
 
 
-NATS = "nats per image"
-SPEED = "throughput"
+def _objective(name: str, rule: str, unit: str = "", **options: Any) -> SearchObjective:
+    """Return the objective of a metric, named and directed as in the catalogue."""
+    metric = METRICS[name]
+    label = options.pop("label", metric.label)
+    direction: Literal["maximize", "minimize"] = "minimize" if metric.better < 0 else "maximize"
+    return SearchObjective(name, rule, label, unit, direction, **options)
 
-OBJECTIVES = {
-    objective.name: objective
-    for objective in (
-        SearchObjective("mixture_elbo", "final bound", "mixture ELBO", NATS),
-        SearchObjective("marginal_elbo", "marginal bound", "marginal ELBO", NATS),
-        SearchObjective("mutual_information", "mutual information", "mutual information", "nats"),
-        SearchObjective("effective_experts", "effective experts", "effective experts"),
-        SearchObjective(SPEED, "training speed", "training speed", "images/s"),
-        SearchObjective("nmi", f"{ORACLE} choice by NMI", "NMI", oracle=True),
-        SearchObjective("ari", f"{ORACLE} choice by ARI", "ARI", oracle=True),
-        SearchObjective("acc", f"{ORACLE} choice by ACC", "ACC", oracle=True),
-    )
-}
+
+_NATS = "nats per image"
+
+OBJECTIVES.register("mixture_elbo")(_objective("mixture_elbo", "final bound", _NATS, label="mixture ELBO"))
+OBJECTIVES.register("marginal_elbo")(_objective("marginal_elbo", "marginal bound", _NATS, by_epoch=False))
+OBJECTIVES.register("mutual_information")(_objective("mutual_information", "mutual information", "nats"))
+OBJECTIVES.register("effective_experts")(_objective("effective_experts", "effective experts"))
+OBJECTIVES.register("throughput")(_objective("throughput", "training speed", "images/s", by_epoch=False))
+OBJECTIVES.register("nmi")(_objective("nmi", f"{ORACLE} choice by NMI"))
+OBJECTIVES.register("ari")(_objective("ari", f"{ORACLE} choice by ARI"))
+OBJECTIVES.register("acc")(_objective("acc", f"{ORACLE} choice by ACC"))
 
 
 def parse(text: str) -> tuple[SearchObjective, ...]:
@@ -83,7 +87,7 @@ def parse(text: str) -> tuple[SearchObjective, ...]:
     """
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        closest_name("objective", name, OBJECTIVES)
+        OBJECTIVES.find(name)
         if names.count(name) > 1:
             raise ConfigError(f"--objective {text}: {name} is given twice")
     return tuple(OBJECTIVES[name] for name in names)

@@ -1,4 +1,4 @@
-"""The registries of what a search can name: where it looks, how it picks trials, and which it stops early.
+"""The registries of what a search can name: its spaces, objectives, samplers and pruners.
 
 Their names are known before Optuna is imported.
 """
@@ -15,11 +15,18 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
 
+    from studies.search.objectives import SearchObjective
+
 SPACES: Registry[Mapping[str, BaseDistribution]] = Registry(
     "SPACES", "space", "studies.search.spaces", group="moevae.spaces"
 )
 """Distributions by dotted key. None has what decides the images or their likelihood: bounds would not
 compare."""
+
+OBJECTIVES: Registry[SearchObjective] = Registry(
+    "OBJECTIVES", "objective", "studies.search.objectives", group="moevae.search_objectives"
+)
+"""Metrics of the validation split, and the training speed."""
 
 SAMPLERS: Registry[Callable[[int], BaseSampler]] = Registry(
     "SAMPLERS", "sampler", "studies.search.trials", group="moevae.samplers"

@@ -69,27 +69,26 @@ class Search:
         """Return the content of `study.json`: the cells with records, and the definition of the search."""
         first = self.cell(self.start) if self.start else None
         axes = {
-            key: list({_text(cell.values[key]): cell.values[key] for cell in cells}.values())
+            key: list({repr(cell.values[key]): cell.values[key] for cell in cells}.values())
             for key in self.space
         }
-        return {
-            "schema": study_file.SCHEMA,
-            "name": self.name,
-            "title": self.title,
-            "description": self._description(),
-            "base": overrides.to_dict(self.base),
-            "axes": axes,
-            "baseline": dict(first.values) if first else None,
-            "cells": [dict(cell.values) for cell in cells],
-            "seeds": list(self.seeds),
-            "command": self.command,
-            "search": {
+        return study_file.described(
+            name=self.name,
+            title=self.title,
+            description=self._description(),
+            base=self.base,
+            axes=axes,
+            baseline=first.values if first else None,
+            cells=(cell.values for cell in cells),
+            seeds=self.seeds,
+            command=self.command,
+            search={
                 "space": {key: distribution_to_json(kept) for key, kept in self.space.items()},
                 "objectives": [objective.name for objective in self.objectives],
                 "rule": self.rule,
                 ORACLE: self.oracle,
             },
-        }
+        )
 
     def _description(self) -> str:
         told = [f"Each cell is a trial of a search that chooses by {self.rule} on the validation split."]
@@ -258,7 +257,3 @@ def _name(space: str, origin: str, wanted: Sequence[SearchObjective], fixed: Map
     named = [] if [each.name for each in wanted] == ["mixture_elbo"] else [each.name for each in wanted]
     digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:6] if fixed else ""
     return "-".join(part for part in ("search", space, origin, *named, digest) if part)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value)

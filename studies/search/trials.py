@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import warnings
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import GPSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from studies.design.design import Cell
@@ -22,9 +19,8 @@ from studies.search import spaces
 from studies.search.objectives import ORACLE
 from studies.search.registry import PRUNERS, SAMPLERS
 from studies.search.search import Search
-from studies.storage import ownership
-from studies.storage.open import with_retries
-from studies.storage.study_sync import curve, tally
+from studies.storage.attributes import curve, tally
+from studies.storage.mirror import Mirror, id_of
 
 SAMPLERS.register("tpe")(lambda seed: TPESampler(seed=seed))
 SAMPLERS.register("gp")(lambda seed: GPSampler(seed=seed, warn_independent_sampling=False))
@@ -39,19 +35,24 @@ PRUNERS.register("hyperband")(
 PRUNERS.register("none")(lambda epochs: NopPruner())
 
 
+_NOTES = "moevae:sampler"
+"""Attribute of a study with what its sampler keeps; trials in it are named as in memory, by number."""
+
+
 @dataclass(frozen=True)
 class Attempt:
     """A trial and its cell."""
 
     number: int
     """Number of the trial in its study, from 0."""
-    identity: int
-    """ID of the trial in the storage."""
     cell: Cell
 
 
 class SearchTrials:
     """The trials of one search, written only by the driver that holds the lock of the study.
+
+    Samplers and pruners work on a copy in memory, and each change is written to the storage: reading a trial
+    back from a database would take longer than a small run.
 
     A trial left running by an earlier driver returns to the queue with its parameters. A trial whose records
     are missing is removed, and a cell that has records but no trial gets one. Pruned trials have no records:
@@ -68,9 +69,19 @@ class SearchTrials:
         pruner: str = "median",
     ) -> None:
         """Bind a search to a storage."""
-        self._storage = storage
+        self._mirror = Mirror(
+            storage,
+            search.name,
+            folder,
+            directions={objective.heading: objective.direction for objective in search.objectives},
+            attributes={
+                "title": search.title,
+                "command": search.command,
+                "rule": search.rule,
+                ORACLE: search.oracle,
+            },
+        )
         self._search = search
-        self._folder = folder
         self._pruner = PRUNERS.find(pruner)(search.base.train.epochs)
         self._sampler = SAMPLERS.find(sampler)
 
@@ -82,30 +93,22 @@ class SearchTrials:
             recorded: the records of each cell, by the key of the cell.
 
         Raises:
-            StorageError: the study in this storage belongs to another folder.
+            StorageError: the study in this storage belongs to another folder, or the storage is not
+                available.
         """
-        study = self._found_or_created()
-        trials = study.get_trials(deepcopy=False)
-        kept = [trial for trial in trials if self._agrees(trial, recorded)]
-        if len(kept) < len(trials):
-            optuna.delete_study(study_name=self._search.name, storage=self._storage)
-            study = self._found_or_created()
-            study.add_trials(kept)
-        there = {trial.user_attrs.get("cell_key") for trial in kept}
-        for cell in listed:
-            if cell.key not in there and len(recorded[cell.key]) == len(self._search.seeds):
-                study.add_trial(self._ended(cell, recorded[cell.key]))
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-        start = self._search.start
-        if start and not study.get_trials(deepcopy=False):
-            study.enqueue_trial(start)
-        study.pruner = self._pruner
-        self.study = study
+        self._mirror.do(lambda: self._reconcile(listed, recorded))
 
     def ask(self) -> Attempt:
         """Return the next trial: a waiting one, or a new one from the sampler."""
-        return with_retries(self._ask)
+        # A seed for each trial, so that an interrupted search continues like an uninterrupted one.
+        self.study.sampler = self._sampler(len(self.study.get_trials(deepcopy=False)))
+        trial = self.study.ask(dict(self._search.space))
+        attempt = Attempt(trial.number, self._search.cell(trial.params))
+        for name, value in (("cell", attempt.cell.label), ("cell_key", attempt.cell.key)):
+            trial.set_user_attr(name, value)
+        self._write(attempt.number)
+        self._keep_notes()
+        return attempt
 
     def follow(self, attempt: Attempt, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Report the value of a trial after an epoch; return whether to prune the trial."""
@@ -113,25 +116,28 @@ class SearchTrials:
         value = objective.at_epoch(metrics)
         if others or value is None:
             return False
-        return with_retries(functools.partial(self._follow, attempt, epoch, value))
+        identity = self._identity(attempt.number)
+        self._memory.set_trial_intermediate_value(identity, epoch, value)
+        self._mirror.do(lambda: self._mirror.report(self._ids[attempt.number], epoch, value))
+        return self._pruner.prune(self.study, self._memory.get_trial(identity))
 
     def end(self, attempt: Attempt, recorded: Sequence[Record]) -> FrozenTrial:
         """End a trial with the results of its records; it fails if one of its runs failed."""
-        return with_retries(functools.partial(self._end, attempt, self._ended(attempt.cell, recorded)))
+        end = self._ended(attempt.cell, recorded)
+        for name, attribute in end.user_attrs.items():
+            self._memory.set_trial_user_attr(self._identity(attempt.number), name, attribute)
+        return self._tell(attempt, end.state, end.values)
 
     def prune(self, attempt: Attempt) -> FrozenTrial:
         """End a pruned trial with the value of its last epoch."""
-        tell = functools.partial(
-            self.study.tell, attempt.number, state=TrialState.PRUNED, skip_if_finished=True
-        )
-        return with_retries(tell)
+        return self._tell(attempt, TrialState.PRUNED)
 
     def release(self, attempt: Attempt) -> None:
-        """Return an unfinished trial to the queue."""
-        self._storage.set_trial_state_values(attempt.identity, TrialState.WAITING)
+        """Return an unfinished trial to the queue of the next driver."""
+        self._mirror.do(lambda: self._mirror.move(self._ids[attempt.number], TrialState.WAITING))
 
     def finished(self) -> list[FrozenTrial]:
-        """Return the complete, pruned and failed trials, in order."""
+        """Return the complete, pruned and failed trials, in order, with the IDs of the copy in memory."""
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
         return self.study.get_trials(deepcopy=False, states=states)
 
@@ -148,51 +154,78 @@ class SearchTrials:
         sign = -1 if self._search.objectives[0].direction == "maximize" else 1
         return sorted(self.study.best_trials, key=lambda trial: sign * trial.values[0])
 
-    def _ask(self) -> Attempt:
-        # A seed for each trial, so that an interrupted search continues like an uninterrupted one.
-        self.study.sampler = self._sampler(len(self.study.get_trials(deepcopy=False)))
-        trial = self.study.ask(dict(self._search.space))
-        cell = self._search.cell(trial.params)
-        for name, value in (("cell", cell.label), ("cell_key", cell.key)):
-            trial.set_user_attr(name, value)
-        return Attempt(trial.number, trial._trial_id, cell)
-
-    def _follow(self, attempt: Attempt, epoch: int, value: float) -> bool:
-        self._storage.set_trial_intermediate_value(attempt.identity, epoch, value)
-        return self._pruner.prune(self.study, self._storage.get_trial(attempt.identity))
-
-    def _end(self, attempt: Attempt, end: FrozenTrial) -> FrozenTrial:
-        if not self._storage.get_trial(attempt.identity).state.is_finished():
-            for name, attribute in end.user_attrs.items():
-                self._storage.set_trial_user_attr(attempt.identity, name, attribute)
-        return self.study.tell(attempt.number, end.values, state=end.state, skip_if_finished=True)
-
-    def _found_or_created(self) -> optuna.Study:
-        name = self._search.name
-        made = all(study.study_name != name for study in self._storage.get_all_studies())
-        study = optuna.create_study(
-            storage=self._storage,
-            study_name=name,
+    def _reconcile(self, listed: Sequence[Cell], recorded: Mapping[str, Sequence[Record]]) -> None:
+        self._mirror.open()
+        trials = self._mirror.trials()
+        kept = [trial for trial in trials if self._agrees(trial, recorded)]
+        ids = [id_of(trial) for trial in kept]
+        if len(kept) < len(trials):
+            self._mirror.clear()
+            ids = self._mirror.add(kept)
+        there = {trial.user_attrs.get("cell_key") for trial in kept}
+        new = [
+            self._ended(cell, recorded[cell.key])
+            for cell in listed
+            if cell.key not in there and len(recorded[cell.key]) == len(self._search.seeds)
+        ]
+        self._ids = [*ids, *self._mirror.add(new)]
+        for place, trial in enumerate(kept):
+            if trial.state is TrialState.RUNNING:
+                self._mirror.move(ids[place], TrialState.WAITING)
+                kept[place] = copy.copy(trial)  # Optuna may hold the other one
+                kept[place].state = TrialState.WAITING
+        self._memory = InMemoryStorage()
+        self.study = optuna.create_study(
+            storage=self._memory,
+            study_name=self._search.name,  # the pruner Hyperband hashes it
             directions=[objective.direction for objective in self._search.objectives],
-            load_if_exists=True,
+            pruner=self._pruner,
         )
-        ownership.take(self._storage, study._study_id, name, self._folder, made=made)
-        attributes = {
-            "title": self._search.title,
-            "command": self._search.command,
-            "rule": self._search.rule,
-            ORACLE: self._search.oracle,
-        }
-        for key, value in attributes.items():
-            study.set_user_attr(key, value)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names([objective.heading for objective in self._search.objectives])
-        return study
+        self.study.add_trials([*kept, *new])
+        self._noted = self._mirror.notes(_NOTES) if len(kept) == len(trials) else {}
+        for key, value in self._noted.items():
+            self._memory.set_study_system_attr(self._study_id, key, value)
+        start = self._search.start
+        if start and not self._ids:
+            self.study.enqueue_trial(start)
+            self._write(0)
+
+    def _keep_notes(self) -> None:
+        """Write what the sampler keeps for later trials, such as the parents of a generation."""
+        notes = dict(self._memory.get_study_system_attrs(self._study_id))
+        if notes != self._noted:
+            self._mirror.do(lambda: self._mirror.note(_NOTES, notes))
+            self._noted = notes
+
+    def _write(self, number: int) -> None:
+        """Write a trial of the copy in memory to the storage."""
+        trial = self._trial(number)
+        if number == len(self._ids):
+            self._ids += self._mirror.do(lambda: self._mirror.add([trial]))
+        else:
+            self._mirror.do(lambda: self._mirror.put(self._ids[number], trial))
+
+    def _trial(self, number: int) -> FrozenTrial:
+        return self._memory.get_trial(self._identity(number))
+
+    def _identity(self, number: int) -> int:
+        """Return the ID of a trial in memory."""
+        return self._memory.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+    @property
+    def _study_id(self) -> int:
+        return self._memory.get_study_id_from_name(self._search.name)
+
+    def _tell(
+        self, attempt: Attempt, state: TrialState, values: Sequence[float] | None = None
+    ) -> FrozenTrial:
+        ended = self.study.tell(attempt.number, values, state=state)
+        self._write(attempt.number)
+        return ended
 
     def _agrees(self, trial: FrozenTrial, recorded: Mapping[str, Sequence[Record]]) -> bool:
         """Return whether a trial belongs to this search and agrees with the records."""
-        space: Mapping[str, BaseDistribution] = self._search.space
+        space = self._search.space
         if trial.state is TrialState.WAITING and not trial.params:
             return True
         if trial.distributions and trial.distributions != space:

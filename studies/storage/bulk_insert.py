@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -86,9 +87,9 @@ class Rows:
         chunks = [trials[start : start + _CHUNK] for start in range(0, len(trials), _CHUNK)]
         return [number for chunk in chunks for number in self._add(study, chunk)]
 
-    def end(self, number: int, trial: FrozenTrial) -> None:
-        """Copy the attributes, values and state of another trial to a trial that has not ended."""
-        table = self._tables["trials"]
+    def put(self, number: int, trial: FrozenTrial) -> None:
+        """Copy the content of another trial to a trial that has not ended; parameters if it has none."""
+        table, params = self._tables["trials"], self._tables["trial_params"]
         with self._engine.begin() as connection:
             state = connection.scalar(select(table.c.state).where(table.c.trial_id == number))
             if state is None:
@@ -98,9 +99,26 @@ class Rows:
             for name in _ATTACHED:
                 attached = self._tables[name]
                 connection.execute(delete(attached).where(attached.c.trial_id == number))
+            if trial.system_attrs:  # those of other programs stay
+                attached = self._tables["trial_system_attributes"]
+                ours = attached.c.key.in_([*trial.system_attrs])
+                connection.execute(delete(attached).where(attached.c.trial_id == number, ours))
+            if not connection.scalar(select(params.c.param_id).where(params.c.trial_id == number).limit(1)):
+                self._parameters(connection, [(number, trial)])
             self._attach(connection, [(number, trial)])
-            changes = {"state": trial.state.name, "datetime_complete": datetime.now()}
+            changes: dict[str, Any] = {"state": trial.state.name}
+            if trial.state.is_finished():
+                changes["datetime_complete"] = datetime.now()
+            elif trial.state is TrialState.RUNNING:
+                changes["datetime_start"] = trial.datetime_start
             connection.execute(update(table).where(table.c.trial_id == number).values(changes))
+
+    def report(self, number: int, step: int, value: float) -> None:
+        """Write the value of a trial after a step."""
+        table = self._tables["trial_intermediate_values"]
+        with self._engine.begin() as connection:
+            connection.execute(delete(table).where(table.c.trial_id == number, table.c.step == step))
+            self._intermediate(connection, [(number, step, value)])
 
     def clear(self, study: int) -> None:
         """Remove all trials of a study."""
@@ -132,33 +150,41 @@ class Rows:
             numbers = list(connection.scalars(new))
             pairs = list(zip(numbers, trials, strict=True))
             self._attach(connection, pairs)
-            self._put(
-                connection,
-                "trial_params",
-                (
-                    {
-                        "trial_id": number,
-                        "param_name": name,
-                        "param_value": trial.distributions[name].to_internal_repr(value),
-                        "distribution_json": distribution_to_json(trial.distributions[name]),
-                    }
-                    for number, trial in pairs
-                    for name, value in trial.params.items()
-                ),
-            )
+            self._parameters(connection, pairs)
         return numbers
+
+    def _parameters(self, connection: Connection, pairs: Sequence[tuple[int, FrozenTrial]]) -> None:
+        """Write parameters."""
+        self._put(
+            connection,
+            "trial_params",
+            (
+                {
+                    "trial_id": number,
+                    "param_name": name,
+                    "param_value": trial.distributions[name].to_internal_repr(value),
+                    "distribution_json": distribution_to_json(trial.distributions[name]),
+                }
+                for number, trial in pairs
+                for name, value in trial.params.items()
+            ),
+        )
 
     def _attach(self, connection: Connection, pairs: Sequence[tuple[int, FrozenTrial]]) -> None:
         """Write attributes, values and learning curves."""
-        self._put(
-            connection,
-            "trial_user_attributes",
-            (
-                {"trial_id": number, "key": key, "value_json": json.dumps(value)}
-                for number, trial in pairs
-                for key, value in trial.user_attrs.items()
-            ),
-        )
+        for table, kind in (
+            ("trial_user_attributes", "user_attrs"),
+            ("trial_system_attributes", "system_attrs"),
+        ):
+            self._put(
+                connection,
+                table,
+                (
+                    {"trial_id": number, "key": key, "value_json": json.dumps(value)}
+                    for number, trial in pairs
+                    for key, value in getattr(trial, kind).items()
+                ),
+            )
         self._put(
             connection,
             "trial_values",
@@ -168,6 +194,17 @@ class Rows:
                 for objective, value in enumerate(trial.values or ())
             ),
         )
+        self._intermediate(
+            connection,
+            (
+                (number, step, value)
+                for number, trial in pairs
+                for step, value in trial.intermediate_values.items()
+            ),
+        )
+
+    def _intermediate(self, connection: Connection, points: Iterable[tuple[int, int, float]]) -> None:
+        """Write values after steps: trial, step and value each."""
         self._put(
             connection,
             "trial_intermediate_values",
@@ -175,11 +212,10 @@ class Rows:
                 {
                     "trial_id": number,
                     "step": step,
-                    "intermediate_value": value,
-                    "intermediate_value_type": "FINITE",
+                    "intermediate_value": value if math.isfinite(value) else None,
+                    "intermediate_value_type": _kind(value),
                 }
-                for number, trial in pairs
-                for step, value in trial.intermediate_values.items()
+                for number, step, value in points
             ),
         )
 
@@ -190,3 +226,10 @@ class Rows:
             order = statement.positiontup
             rows = [tuple(line[name] for name in order) for line in lines] if order else lines
             connection.exec_driver_sql(str(statement), rows)
+
+
+def _kind(value: float) -> str:
+    """Return the kind of a value as Optuna's tables name it; databases store finite numbers only."""
+    if math.isnan(value):
+        return "NAN"
+    return "FINITE" if math.isfinite(value) else "INF_POS" if value > 0 else "INF_NEG"

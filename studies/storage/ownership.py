@@ -13,8 +13,8 @@ from optuna.storages import BaseStorage, RDBStorage
 
 from moevae.errors import RecordError
 from studies.records import study_file
-from studies.storage import open as storage
-from studies.storage.open import StorageError
+from studies.storage import connection as storage
+from studies.storage.connection import StorageError
 
 IDENTITY = "identity"
 """Name of the study attribute in a storage, and of the field in `study.json`."""

@@ -17,7 +17,7 @@ def main() -> int:
     options = parser.parse_args()
 
     from studies.design import design
-    from studies.execution.driver import run_study
+    from studies.execution.ablation import run_study
     from studies.execution.executors.dask import dask
     from studies.execution.executors.processes import local
     from studies.testing.toys import Listener, Toy

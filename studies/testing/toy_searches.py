@@ -10,7 +10,7 @@ from moevae.config import overrides
 from moevae.config import schema as configs
 from studies.execution.executors.base import in_process
 from studies.records import schema
-from studies.search.driver import Budget, run_search
+from studies.search.run import Budget, run_search
 from studies.testing import toys
 
 FAST = {"changes": ("train.epochs=10",)}

@@ -18,10 +18,10 @@ from optuna.trial import TrialState
 from moevae.config.overrides import fingerprint
 from studies.design import design
 from studies.design import design as designs
-from studies.execution.driver import run_study
+from studies.execution.ablation import run_study
 from studies.execution.executors.base import in_process
 from studies.records import store
-from studies.storage import open as storage
+from studies.storage import connection as storage
 from studies.testing.toys import PROFILE, Listener, Toy, outcome
 
 HERE = Path(__file__).parent

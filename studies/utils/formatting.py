@@ -35,7 +35,8 @@ def show(value: Any, digits: int = DIGITS, most: int = MOST_ITEMS) -> str:
     if isinstance(value, list | tuple):
         if len(value) > most:
             return f"{show(value[0], digits)}…{show(value[-1], digits)}"
-        return "-".join(show(each, digits, most) for each in value) or "default"
+        between = "+" if any(isinstance(each, str) for each in value) else "-"
+        return between.join(show(each, digits, most) for each in value) or "none"
     return str(value)
 
 

@@ -16,8 +16,8 @@ from studies.records import lock, packed, store, study_file
 from studies.records.origins import Origins, own_files
 from studies.records.schema import Record
 from studies.search import search as searches
-from studies.storage import open as storage
-from studies.storage.open import StorageError
+from studies.storage import connection as storage
+from studies.storage.connection import StorageError
 from studies.storage.study_sync import Trials
 
 

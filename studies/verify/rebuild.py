@@ -11,7 +11,7 @@ from studies.execution.plan import design_of
 from studies.records import lock, study_file
 from studies.search import search as searches
 from studies.search.trials import SearchTrials
-from studies.storage import open as storage
+from studies.storage import connection as storage
 from studies.storage import ownership
 from studies.storage.study_sync import Trials
 

@@ -9,7 +9,7 @@ import warnings
 import pytest
 from optuna.trial import TrialState
 
-from studies.execution.driver import run_study
+from studies.execution.ablation import run_study
 from studies.execution.executors.base import WorkersError
 from studies.execution.executors.dask import dask
 from studies.records import store

@@ -8,9 +8,9 @@ import time
 import pytest
 from databases import postgres
 
-from studies.storage import open as storage
+from studies.storage import connection as storage
 from studies.storage.bulk_insert import Rows
-from studies.storage.open import StorageError
+from studies.storage.connection import StorageError
 from studies.testing.toy_studies import ToyStudy, storm, wait_until
 from studies.verify import check, rebuild
 
@@ -72,7 +72,7 @@ def test_a_server_that_stays_away_ends_the_study_in_one_line_and_keeps_its_runs(
 
     with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
         patch.setattr("studies.storage.bulk_insert.Rows.end", broken)
-        patch.setattr("studies.storage.open.SQLAlchemyError", sqlite3.Error)
+        patch.setattr("studies.storage.connection.SQLAlchemyError", sqlite3.Error)
         with pytest.raises(StorageError, match=r"not available .disk I/O error.*no record is lost"):
             study.run()
     assert study.published() == 4

@@ -15,7 +15,7 @@ from studies import __main__ as cli
 from studies.cli import ablate
 from studies.cli import report as cli_report
 from studies.records import store
-from studies.storage import open as storage
+from studies.storage import connection as storage
 from studies.testing import synthetic
 from studies.testing.toy_studies import ToyStudy
 from studies.testing.toys import outcome

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from studies.execution import driver
-from studies.records import store
+from studies.records import store, study_file
+from studies.storage.mirror import Mirror
 from studies.storage.study_sync import Trials
 from studies.testing.toy_studies import ToyStudy, die, in_child
 
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
 
 STEPS = {
     "reconcile": (Trials, "reconcile"),
-    "queue a cell": (Trials, "_add"),
-    "write the plan": (driver, "write_study"),
+    "queue a cell": (Mirror, "add"),
+    "write the plan": (study_file, "write"),
     "start a cell": (Trials, "start"),
     "publish": (store, "write_record"),
     "tell": (Trials, "finish"),
@@ -29,7 +29,7 @@ def deadly(monkeypatch, owner, name: str, when: str, count: int = 2) -> None:
 
     def function(*args, **options):
         calls.append(name)
-        last = len(calls) == (1 if name in ("reconcile", "_add", "write_study") else count)
+        last = len(calls) == (1 if name in ("reconcile", "add", "write") else count)
         if last and when == "before":
             die()
         if last and when == "within":

@@ -13,7 +13,8 @@ import numpy as np
 
 from moevae.config import overrides
 from moevae.config.presets import digits
-from studies.analysis.study import Study, StudyRun
+from studies.analysis.runs import StudyRun
+from studies.analysis.study import Study
 from studies.records.schema import Record
 
 GRIDS = {2: (2,), 4: (2, 2), 8: (4, 2), 30: (6, 5)}

@@ -10,11 +10,26 @@ import numpy as np
 import pytest
 
 from moevae.__main__ import main
+from moevae.config import overrides, presets
 
 TINY = [
     *("--set", "train.epochs=1", "--set", "data.train_size=200"),
     *("--set", "model.num_experts=3", "--set", "model.expert_hidden=[16]", "--set", "model.gate_hidden=[16]"),
 ]
+
+CHANGES = {
+    "train.epochs": 1,
+    "data.train_size": 200,
+    "model.num_experts": 3,
+    "model.expert_hidden": (16,),
+    "model.gate_hidden": (16,),
+}
+"""The settings of `TINY`."""
+
+
+def tiny(seed=0):
+    """Return the configuration that `TINY` gives."""
+    return overrides.override(presets.preset("digits"), CHANGES | {"seed": seed})
 
 
 def own(seed: int = 0, **changes: np.ndarray | None) -> list[str]:

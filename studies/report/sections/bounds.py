@@ -7,7 +7,8 @@ import pandas as pd
 from studies.analysis import cell_stats, judging, metrics
 from studies.analysis.analyze import Analysis
 from studies.analysis.judging import Judge
-from studies.analysis.study import Study, StudyRun
+from studies.analysis.runs import StudyRun
+from studies.analysis.study import Study
 from studies.report import tables
 from studies.report.markdown import escape
 from studies.report.page import FOLDED, Page
@@ -21,7 +22,7 @@ def elbo_decomposition(analysis: Analysis, page: Page) -> None:
     study, table = analysis.study, analysis.table
     if metrics.MARGINAL_KL.key not in study.keys:
         return
-    chosen = cell_stats.measured(study, (*metrics.ELBO_TERMS, *metrics.BOUNDS))
+    chosen = cell_stats.measured(study, metrics.shown_on("decomposition", "bounds"))
     known = int(table[f"{metrics.ELBO.key} mean"].notna().sum())
     page.head("ELBO decomposition")
     page.add(

@@ -14,7 +14,8 @@ from moevae.data.classes import largest
 from moevae.evaluation import class_overlap as merging
 from studies.analysis import cell_stats
 from studies.analysis.analyze import Analysis
-from studies.analysis.study import Study, StudyRun
+from studies.analysis.runs import StudyRun
+from studies.analysis.study import Study
 from studies.records import store
 from studies.report.page import Page
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from studies.analysis import effects
-from studies.analysis.study import DATA, Study, StudyRun
+from studies.analysis.runs import StudyRun
+from studies.analysis.study import DATA, Study
 from studies.report import tables
 from studies.report.markdown import escape
 from studies.report.page import Page

@@ -53,7 +53,9 @@ def axis_effects(analysis: Analysis, page: Page) -> None:
             + (f". Gray lines show {some}the settings." if settings > 1 else ".")
         )
         ordered = in_order(study.axes[axis])
-        drawn = [measure for measure in (*analysis.compared, *metrics.ROUTING) if measure in along]
+        drawn = [
+            measure for measure in (*analysis.compared, *metrics.shown_on("routing")) if measure in along
+        ]
         page.show(
             f"levels {names[axis]}",
             plots.levels([along[measure] for measure in drawn[:6]], ticks, names[axis], ordered=ordered),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from studies.analysis.study import Study, StudyRun
+from studies.analysis.runs import StudyRun
+from studies.analysis.study import Study
 from studies.report.markdown import escape
 from studies.report.page import FOLDED, Page
 from studies.report.sections.setup import cell_text

@@ -11,7 +11,7 @@ from studies.analysis import cell_stats, judging, metrics, stats
 from studies.analysis.analyze import Analysis
 from studies.analysis.metrics import Measure
 from studies.analysis.restarts import GROUPS, MOST_RESTARTS, select_best
-from studies.analysis.study import StudyRun
+from studies.analysis.runs import StudyRun
 from studies.report import markdown, tables
 from studies.report.page import Page
 

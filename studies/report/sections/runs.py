@@ -9,7 +9,8 @@ import numpy as np
 from studies.analysis import cell_stats, judging
 from studies.analysis.analyze import Analysis
 from studies.analysis.judging import Judge
-from studies.analysis.study import Study, StudyRun
+from studies.analysis.runs import StudyRun
+from studies.analysis.study import Study
 from studies.records import packed
 from studies.report import run_plots, tables
 from studies.report.markdown import escape

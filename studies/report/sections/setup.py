@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from studies.analysis import cell_stats
-from studies.analysis.study import Study, StudyRun
+from studies.analysis.runs import StudyRun
+from studies.analysis.study import Study
 from studies.report import markdown, tables
 from studies.report.markdown import escape, prose
 from studies.report.page import Page

@@ -1,7 +1,6 @@
 """`python -m moevae`: runs are trained once, measured alike everywhere, drawn, and told of as JSON."""
 
 import io
-import json
 import os
 import re
 import signal
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from commands import TINY, files, own, said
+from commands import TINY, files, own, said, tiny
 from PIL import Image
 from refusals import refused
 
@@ -24,13 +23,6 @@ from moevae.evaluation.evaluate import evaluate
 from moevae.evaluation.label_metrics import agreement
 from moevae.training import checkpoint
 
-CHANGES = {
-    "train.epochs": 1,
-    "data.train_size": 200,
-    "model.num_experts": 3,
-    "model.expert_hidden": (16,),
-    "model.gate_hidden": (16,),
-}
 REAL = Path(os.environ.get("MOEVAE_DATA", "nowhere"))
 
 
@@ -46,10 +38,6 @@ def kept(tmp_path_factory):
 def run(kept):
     """The checkpoint of seed 0."""
     return kept / f"{overrides.fingerprint(tiny())}.safetensors"
-
-
-def tiny(seed=0):
-    return overrides.override(presets.preset("digits"), CHANGES | {"seed": seed})
 
 
 def weights(path):
@@ -341,46 +329,6 @@ def test_info_counts_parameters_and_tells_what_is_there(run, tmp_path, capsys):
     assert main(["info"]) == 0
     assert main(["info", str(run)]) == 0
     assert f"fingerprint  {overrides.fingerprint(tiny())}, seed 0" in capsys.readouterr().out
-
-
-def test_a_dry_run_tells_the_runs_without_torch(tmp_path):
-    script = (
-        "import sys; from moevae.__main__ import main;"
-        "code = main(sys.argv[1:]); sys.exit('torch was imported' if 'torch' in sys.modules else code)"
-    )
-    command = [*TINY, "--seeds", "0,7", "--dry-run", "--json", "--output", str(tmp_path / "runs")]
-    done = subprocess.run([sys.executable, "-c", script, "train", *command], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    runs = json.loads(done.stdout)["runs"]
-    assert [overrides.from_dict(entry["config"]) for entry in runs] == [tiny(0), tiny(7)]
-    assert not files(tmp_path)
-
-
-def test_what_a_dry_run_prints_is_what_set_takes(capsys):
-    assert main(["train", "--preset", "zeldes2019", "--dry-run"]) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if re.match(r"[a-z]+\.\w+=", line)]
-    typed = [word for line in lines for word in ("--set", line)]
-    (entry,) = said(capsys, "train", *typed, "--dry-run")["runs"]
-    assert overrides.from_dict(entry["config"]) == presets.preset("zeldes2019")
-
-
-@pytest.mark.parametrize("command", ["train", "evaluate", "sample", "explore", "info"])
-def test_help_fits_80_columns(command, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    with pytest.raises(SystemExit) as stop:
-        main([command, "--help"])
-    assert not stop.value.code
-    page = capsys.readouterr().out
-    assert max(map(len, page.splitlines())) <= 80
-    assert "Examples:" in page
-
-
-def test_help_names_all_presets(capsys):
-    with pytest.raises(SystemExit):
-        main(["train", "--help"])
-    told = "".join(capsys.readouterr().out.replace("│", "").split())
-    for name in presets.PRESETS:
-        assert f"{name}," in told or f"{name}." in told
 
 
 def test_a_checkpoint_cut_short_is_not_overwritten_unasked(kept, run, tmp_path, capsys):

@@ -136,7 +136,7 @@ def test_a_record_keeps_no_table_of_very_many_classes(monkeypatch):
     class Found:
         assignments, gate_probs = gate.argmax(0), gate
         load = importance = np.full(4, 0.25)
-        ledger, metrics = {}, {}
+        elbo_terms, metrics = {}, {}
 
     told = run.measured({"test": [Found()]}, 0, labels, 4, DataConfig(name="digits"))
     assert told["confusion"] is None

@@ -14,7 +14,7 @@ from moevae.data.binarization import evaluated
 from moevae.evaluation.evaluate import evaluate
 from moevae.evaluation.iwae import BLOCK, iwae_bound
 from moevae.models.dispatch import Dispatch
-from moevae.models.experts import log_weights, sampled
+from moevae.models.expert_bound import log_weights, sampled
 from moevae.models.mixture import Mixture
 
 IMAGES, PIXELS, LATENT, EXPERTS = 24, 5, 2, 3

@@ -140,7 +140,7 @@ def test_company_changes_rounding_at_most_in_bfloat16(sizes, kind):
 
 def test_no_two_runs_and_no_two_purposes_share_a_stream():
     training = Trainer(population(EVEN), images(), CPU)
-    streams = tuple(training._streams().values())
+    streams = tuple(training.streams().values())
     starts = [each.initial_seed() for stream in streams for each in stream.generators]
     assert len(set(starts)) == len(starts) == len(training.configs) * len(streams) == 21
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from moevae.utils import redaction
 from studies import __main__ as cli
 from studies.cli import ablate
-from studies.storage import open as storage
+from studies.storage import connection as storage
 from studies.testing.toy_studies import Bench
 
 URLS = [
@@ -86,10 +86,10 @@ def test_an_interrupt_says_how_to_go_on_without_it(bench, capfd, monkeypatch, ur
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("studies.execution.driver.run_study", interrupted)
+    monkeypatch.setattr("studies.execution.ablation.run_study", interrupted)
     assert cli.main(["ablate", "--profile", str(bench.profile), "--storage", url]) == 130
     told = capfd.readouterr().err
-    assert "go on with" in told
+    assert "continue with" in told
     assert "--storage" in told
     assert not LEAK.search(told)
 

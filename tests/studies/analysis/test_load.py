@@ -58,7 +58,7 @@ def test_records_of_another_schema_are_named_and_not_counted(tmp_path) -> None:
     study = load_study(synthetic.write(tmp_path, synthetic.plan({"routing.kind": ["soft", "hard"]}), make))
     assert len(study.runs) == 4
     assert len(study.missing) == len(study.unread) == 2
-    assert all("schema 0; expected schema 1" in reason for reason in study.unread)
+    assert all("schema 0; expected schema 2" in reason for reason in study.unread)
 
 
 def test_each_data_set_is_a_study_with_the_baseline_of_its_own(tmp_path) -> None:
@@ -129,7 +129,7 @@ def test_curves_are_kept_at_the_epochs_they_were_measured(tmp_path) -> None:
         ("{", "not JSON"),
         ("[]", "not a description of a study"),
         (json.dumps({"schema": 2, "axes": {}, "cells": [], "seeds": []}), "lacks name"),
-        (json.dumps({"schema": 2, "name": "x"}), "schema 2; expected schema 1"),
+        (json.dumps({"schema": 3, "name": "x"}), "schema 3; expected schema 2"),
         (json.dumps(synthetic.plan(cells=[{}])), "cells.0: has nothing; expected objective.balance_weight"),
     ],
 )

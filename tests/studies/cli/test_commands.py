@@ -42,11 +42,11 @@ def files(folder: Path) -> list[Path]:
 def test_ablate_trains_once_and_says_so(toy, capsys):
     assert cli.main(["ablate", "--profile", "./toy.toml"]) == 0
     first = capsys.readouterr()
-    assert first.out == "toy: 12 runs trained, 0 were there. Report: results/toy/report.md\n"
+    assert first.out == "toy: 12 runs trained, 0 already recorded. Report: results/toy/report.md\n"
     assert "4 cells x 3 seeds = 12 runs" in first.err
     assert "[12/12 runs, 0 s left]" in first.err
     assert cli.main(["ablate", "--profile", "./toy.toml"]) == 0
-    assert "all 12 runs were there, nothing to train" in capsys.readouterr().out
+    assert "all 12 runs have records, nothing to train" in capsys.readouterr().out
     assert set(toy.counts().values()) == {1}
 
 
@@ -104,7 +104,7 @@ def test_an_interrupt_says_how_to_go_on(toy, monkeypatch, capsys, tmp_path):
     command = ["ablate", "--profile", "./toy.toml"]
     assert cli.main(command) == 130
     assert (
-        "6 of 12 runs are done; go on with: python -m studies ablate --profile ./toy.toml"
+        "6 of 12 runs are done; continue with: python -m studies ablate --profile ./toy.toml"
         in capsys.readouterr().err
     )
     assert cli.main(["list"]) == 0
@@ -122,7 +122,7 @@ def test_sigterm_ends_like_an_interrupt(toy, monkeypatch, capsys):
     before = signal.getsignal(signal.SIGTERM)
     assert cli.main(["ablate", "--profile", "./toy.toml"]) == 143
     told = capsys.readouterr().err
-    assert "3 of 12 runs are done; go on with: nox -s ablations -- --profile ./toy.toml" in told
+    assert "3 of 12 runs are done; continue with: nox -s ablations -- --profile ./toy.toml" in told
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -133,8 +133,8 @@ def test_sigterm_ends_like_an_interrupt(toy, monkeypatch, capsys):
         (["ablate", "--sedes", "3"], "unknown option --sedes: did you mean --seeds?"),
         (["ablate", "--seed", "3"], "unknown option --seed: did you mean --seeds?"),
         (["ablate", "--epochs", "3"], "unknown option --epochs: write --set train.epochs=3"),
-        (["list", "--epochs"], "unknown option --epochs: python -m studies list --help tells"),
-        (["report", "a", "b"], "'b': nothing more is expected here"),
+        (["list", "--epochs"], "unknown option --epochs: python -m studies list --help lists"),
+        (["report", "a", "b"], "'b': unexpected argument"),
         (["verify"], "python -m studies verify needs STUDY|DIR: name of a study, or its folder"),
         (["ablate", "--device", "gpu"], "'gpu'"),
         (["ablate", "--profile"], "--profile"),
@@ -251,9 +251,9 @@ def test_sigterm_ends_a_real_study_and_the_command_it_prints_goes_on(tmp_path):
     assert driver.returncode == 143, told
     done = len(list(tmp_path.glob("results/small/records/*.json")))
     assert 0 < done < 16
-    assert f"{done} of 16 runs are done; go on with: python -m studies ablate" in told
+    assert f"{done} of 16 runs are done; continue with: python -m studies ablate" in told
     again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-    assert f"small: {16 - done} runs trained, {done} were there" in again.stdout
+    assert f"small: {16 - done} runs trained, {done} already recorded" in again.stdout
     report = (tmp_path / "results" / "small" / "report.md").read_bytes()
     third = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert "nothing to train" in third.stdout

@@ -17,7 +17,7 @@ from moevae.errors import ConfigError, DataError
 from studies import __main__ as cli
 from studies.cli import options
 from studies.design import design
-from studies.storage import open as storage
+from studies.storage import connection as storage
 from studies.testing.toy_studies import Bench
 from studies.verify import check, rebuild
 

@@ -181,7 +181,7 @@ def test_a_real_search_stops_goes_on_and_gives_the_numbers_of_one_that_was_not_s
                 break
         told = driver.stderr.read()
     assert driver.returncode == 143, told
-    assert "go on with: python -m studies search" in told
+    assert "continue with: python -m studies search" in told
     for place in ("a", "b"):
         subprocess.run(command, cwd=tmp_path / place, env=environment, check=True, capture_output=True)
     stopped, whole = (

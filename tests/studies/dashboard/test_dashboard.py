@@ -25,8 +25,8 @@ from studies.execution.executors.base import in_process
 from studies.records import schema, study_file
 from studies.report import build
 from studies.search import search as searches
-from studies.search.driver import Budget, run_search
-from studies.storage import open as storage
+from studies.search.run import Budget, run_search
+from studies.storage import connection as storage
 from studies.testing import synthetic, toys
 from studies.verify import rebuild
 
@@ -202,11 +202,15 @@ def test_pruned_trials_say_so_and_oracle_searches_say_so(tmp_path):
     with opened(tmp_path) as (there, study):
         write_annotations(there, tmp_path)
         attributes = there.get_study_system_attrs(study._study_id)
-    for trial in pruned:
-        assert f"after epoch {trial.last_step}" in attributes[f"dashboard:{trial._trial_id}:note_str:0"]
-    for trial in found.trials:
+        trials = study.get_trials()
+    assert [trial.number for trial in trials if trial.state is TrialState.PRUNED] == [
+        trial.number for trial in pruned
+    ]
+    for trial in trials:
+        note = attributes[f"dashboard:{trial._trial_id}:note_str:0"]
+        if trial.state is TrialState.PRUNED:
+            assert f"after epoch {trial.last_step}" in note
         if trial.state is TrialState.COMPLETE:
-            note = attributes[f"dashboard:{trial._trial_id}:note_str:0"]
             assert f"--trial {trial.number}\n" in note
     study = load.load_study(tmp_path)
     assert "Oracle" not in notes.of_study(study) + notes.of_cell(study, 0, "")

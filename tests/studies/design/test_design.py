@@ -205,7 +205,7 @@ def test_axes_that_contradict_each_other_are_refused(write):
     ("arguments", "told"),
     [
         ({"profile": "quik"}, "did you mean quick"),
-        ({"profile": "./nowhere.toml"}, "nowhere.toml: no such file.*: balancing, imbalance"),
+        ({"profile": "./nowhere.toml"}, "nowhere.toml: no such file.*: balancing, consistency"),
         ({"profile": "quick", "changes": ["train.epochs"]}, "KEY=VALUE"),
         ({"profile": "quick", "changes": ["train.epohcs=3"]}, "did you mean train.epochs"),
         ({"profile": "quick", "changes": ["train.epochs=0"]}, "--set: train.epochs = 0"),

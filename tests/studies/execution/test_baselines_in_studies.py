@@ -12,7 +12,7 @@ from studies.__main__ import main
 from studies.design import design as designs
 from studies.design.baselines import BASELINES, Chosen
 from studies.execution import plan
-from studies.execution.driver import run_study
+from studies.execution.ablation import run_study
 from studies.execution.executors.base import WorkerPool, in_process
 from studies.execution.plan import make_plan
 from studies.records import schema, store
@@ -179,7 +179,7 @@ def test_the_command_line_fits_baselines_into_the_same_tables(tmp_path, capsys, 
     assert "dry run: 10 runs to train" in shown
     assert not (tmp_path / "tiny").exists()
     assert main([*command, *asked]) == 0
-    assert "10 runs trained, 0 were there" in capsys.readouterr().out
+    assert "10 runs trained, 0 already recorded" in capsys.readouterr().out
     assert main(["verify", "tiny", "--results", str(tmp_path)]) == 0
     table = pd.read_csv(tmp_path / "tiny" / "table.csv").set_index("cell")
     assert list(table.index) == [

@@ -11,13 +11,13 @@ from optuna.trial import TrialState
 
 from moevae.config.overrides import fingerprint
 from moevae.errors import ConfigError, DataError, RecordError
-from studies.execution.driver import run_study
+from studies.execution.ablation import run_study
 from studies.execution.executors.base import in_process
 from studies.execution.executors.processes import local
 from studies.records import lock, store
-from studies.storage import open as storage
+from studies.storage import connection as storage
 from studies.storage.bulk_insert import Rows
-from studies.storage.open import StorageError
+from studies.storage.connection import StorageError
 from studies.testing.toy_studies import Bench
 from studies.testing.toys import PROFILE, Listener, Toy, bound
 from studies.utils.signals import Terminated, terminable

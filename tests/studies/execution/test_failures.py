@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from moevae.errors import ConfigError, DataError
 from studies.execution import failures
-from studies.execution.driver import run_study
+from studies.execution.ablation import run_study
 from studies.execution.executors.base import WorkerPool
 from studies.execution.executors.factory import environments
 from studies.execution.executors.processes import local

@@ -18,8 +18,8 @@ from studies.cli import report
 from studies.design import design
 from studies.execution import run as runs
 from studies.execution import tasks
+from studies.execution.ablation import run_study
 from studies.execution.config import ExecutionConfig
-from studies.execution.driver import run_study
 from studies.execution.executors.base import in_process
 from studies.execution.executors.factory import environments
 from studies.execution.executors.processes import local

@@ -8,8 +8,7 @@ from small import config
 from moevae.config.overrides import fingerprint
 from moevae.training import snapshots
 from moevae.utils.io import write_atomically
-from studies.execution import plan
-from studies.records import store
+from studies.records import store, study_file
 from studies.testing import synthetic
 from studies.testing.toys import outcome
 
@@ -31,7 +30,7 @@ WRITERS = {
     ),
     "plan": (
         "study.json",
-        lambda folder, number: plan.write_tree(PLAN | {"title": f"{number}" * 999}, folder),
+        lambda folder, number: study_file.write(folder, PLAN | {"title": f"{number}" * 999}),
     ),
     "snapshot": (
         "a.snapshot",

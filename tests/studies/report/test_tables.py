@@ -22,7 +22,7 @@ def test_the_mean_and_spread_of_each_cell_are_those_of_pandas(tmp_path) -> None:
         return tree, files
 
     study = load_study(synthetic.write(tmp_path, synthetic.plan(), make))
-    frame = cell_stats.cell_table(study, metrics.LEADING)
+    frame = cell_stats.cell_table(study, metrics.shown_on("leading"))
     kept = pd.DataFrame(
         {
             "weight": config.objective.balance_weight,
@@ -39,7 +39,7 @@ def test_the_mean_and_spread_of_each_cell_are_those_of_pandas(tmp_path) -> None:
     assert frame["test.nmi n"].tolist() == oracle["count"].tolist()
     assert frame["failed"].sum() == 2
     assert frame["throughput.train n"].tolist() == oracle["count"].tolist()
-    rows = tables.result_rows(study, frame, metrics.LEADING)
+    rows = tables.result_rows(study, frame, metrics.shown_on("leading"))
     assert [row["cell"].split()[0] for row in rows] == [
         str(cell + 1) for cell in np.argsort(-frame["test.nmi mean"].to_numpy(), kind="stable")
     ]

@@ -12,7 +12,7 @@ from studies.design import design as designs
 from studies.search import export, objectives, spaces
 from studies.search import search as searches
 from studies.search.registry import SPACES
-from studies.storage import open as storage
+from studies.storage import connection as storage
 from studies.testing.toy_searches import FAST, Climb, go
 
 

@@ -6,7 +6,7 @@ from optuna.study import StudyDirection
 
 from studies.design import design as designs
 from studies.storage import bulk_insert
-from studies.storage import open as storage
+from studies.storage import connection as storage
 from studies.storage.study_sync import Trials
 from studies.testing.toys import PROFILE, outcome
 
@@ -62,7 +62,7 @@ def test_trials_are_what_optuna_would_have_written(design, recorded, tmp_path, m
     urls = []
     for name, by_rows in (("rows", True), ("optuna", False)):
         if not by_rows:
-            monkeypatch.setattr("studies.storage.study_sync.rows", lambda _: None)
+            monkeypatch.setattr("studies.storage.mirror.rows", lambda _: None)
         (tmp_path / name).mkdir()
         urls.append(life(design, recorded, tmp_path / name))
     fast, slow = map(told, urls)
@@ -77,9 +77,9 @@ def test_a_trial_that_ended_stays_as_it_is(design, recorded, tmp_path):
         (first, other, *_) = optuna.load_study(study_name="toy", storage=opened).get_trials()
         there = bulk_insert.rows(opened)
         assert there
-        there.end(first._trial_id, other)
+        there.put(first._trial_id, other)
         with pytest.raises(KeyError):
-            there.end(10**6, other)
+            there.put(10**6, other)
     assert told(url) == before
 
 

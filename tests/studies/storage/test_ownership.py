@@ -12,9 +12,9 @@ from optuna.storages import BaseStorage
 
 from studies.records import study_file
 from studies.search import search as searches
-from studies.storage import open as storage
+from studies.storage import connection as storage
 from studies.storage import ownership
-from studies.storage.open import StorageError
+from studies.storage.connection import StorageError
 from studies.storage.ownership import OwnedError
 from studies.testing.toy_searches import FAST, Climb, go
 from studies.testing.toy_studies import Bench

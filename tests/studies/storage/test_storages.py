@@ -9,8 +9,8 @@ import pytest
 from optuna.trial import TrialState
 
 from studies.search import search as searches
-from studies.search.driver import Budget
-from studies.storage import open as storage
+from studies.search.run import Budget
+from studies.storage import connection as storage
 from studies.testing.toy_searches import FAST, Climb, Silent, go
 
 

@@ -16,8 +16,8 @@ from studies.design.baselines import BASELINES
 from studies.execution import plan as ledger
 from studies.records import lock, schema, study_file
 from studies.report.index import write_index
-from studies.storage import open as storage
-from studies.storage.open import StorageError
+from studies.storage import connection as storage
+from studies.storage.connection import StorageError
 from studies.testing import synthetic
 from studies.testing.toy_studies import Bench
 from studies.verify import check, rebuild
@@ -84,7 +84,7 @@ def test_the_design_comes_back_from_the_folder(bench):
     design, again = bench.design(), ledger.design_of(bench.folder)
     assert again.cells == design.cells
     assert again.to_dict() == design.to_dict()
-    ledger.write_study(ledger.make_plan(again, bench.folder), bench.folder)
+    study_file.write(bench.folder, ledger.make_plan(again, bench.folder).whole.to_dict())
     assert ledger.design_of(bench.folder) == again
 
 

@@ -134,7 +134,8 @@ def test_the_command_trains_runs_again_and_says_what_came_of_it(tmp_path, capsys
     command = ["verify", "tiny", "--rerun", "9", "--device", "cpu", *place]
     assert main(command) == 0
     assert capsys.readouterr().out.count("trained again: the same, bit for bit\n") == 6
-    good, _ = store.read_all(tmp_path / "tiny")
+    records, _ = store.read_all(tmp_path / "tiny")
+    good = [record for record in records if record.method is None and record.metrics["test"]["nmi"] > 0]
     tree = good[0].model_dump(mode="json")
     tree["metrics"]["test"]["nmi"] += 1e-9
     store.path_of(tmp_path / "tiny", good[0].fingerprint).write_bytes(store.with_digest(tree))

@@ -15,10 +15,10 @@ from studies.execution.executors.base import WorkerPool, in_process
 from studies.records import schema, store, study_file
 from studies.report.build import write_report
 from studies.search import search as searches
-from studies.search.driver import Budget
 from studies.search.registry import PRUNERS, SAMPLERS
+from studies.search.run import Budget
 from studies.search.trials import SearchTrials
-from studies.storage import open as storage
+from studies.storage import connection as storage
 from studies.testing import synthetic, toys
 from studies.testing.toy_searches import FAST, Climb, Silent, go
 
@@ -225,7 +225,7 @@ def test_a_dead_workers_trial_is_begun_again_and_given_up_in_the_end(tmp_path, c
 
         return run
 
-    def lost(configs, reason):
+    def lost(configs, reason, /, *, method=None):
         return [toys.outcome(config, failed=True) for config in configs]
 
     search = searches.load_search("gate", **FAST)
@@ -244,12 +244,51 @@ def test_time_ends_a_search_between_trials(tmp_path, climb):
     assert {trial.state for trial in found.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
 
 
+def said(trial):
+    """What a trial says, but for its ID and when it ran."""
+    names = ("number", "state", "values", "params", "distributions", "user_attrs", "system_attrs")
+    return {name: getattr(trial, name) for name in (*names, "intermediate_values")}
+
+
+@pytest.mark.parametrize("place", ["database", "journal"])
 @pytest.mark.parametrize(("sampler", "pruner"), list(zip(SAMPLERS, PRUNERS, strict=True)))
-def test_every_sampler_and_pruner_searches(sampler, pruner, tmp_path, climb):
+def test_every_sampler_and_pruner_searches_and_the_storage_says_what_they_saw(
+    sampler, pruner, place, tmp_path, climb
+):
     search = searches.load_search("all", seeds="1", changes=("train.epochs=3",))
-    found = go(search, tmp_path / "s", climb, trials=13, sampler=sampler, pruner=pruner)
+    url = f"journal:///{tmp_path}/journal" if place == "journal" else storage.default_url(tmp_path / "s")
+    found = go(search, tmp_path / "s", climb, trials=13, sampler=sampler, pruner=pruner, storage_url=url)
     assert len(found.trials) == 13
     assert len({json.dumps(trial.params) for trial in found.trials}) > 10
+    with storage.opened(url) as opened:
+        stored = optuna.load_study(study_name=search.name, storage=opened).get_trials()
+    assert [said(trial) for trial in stored] == [said(trial) for trial in found.trials]
+
+
+@pytest.mark.slow
+def test_a_genetic_sampler_goes_on_after_a_stop_like_one_that_never_stopped(tmp_path, climb):
+    """Its third generation comes of parents that the next driver chooses again."""
+    search = searches.load_search("gate", seeds="1", changes=("train.epochs=1",))
+    names = {"sampler": "nsga2", "pruner": "none"}
+    for trials in (104, 108):
+        found = go(search, tmp_path / "stopped", climb, trials=trials, **names)
+    whole = go(search, tmp_path / "whole", climb, trials=108, **names)
+    assert [trial.params for trial in found.trials] == [trial.params for trial in whole.trials]
+
+
+def test_a_value_that_is_no_number_is_reported_and_stored(tmp_path):
+    """A run whose bound becomes infinite or NaN on the way still has a trial."""
+    search = searches.load_search("gate", seeds="1", changes=("train.epochs=4",))
+    odd = [float("nan"), float("inf"), float("-inf"), -1.0]
+
+    def run(configs, /, *, on_epoch):
+        for epoch, value in enumerate(odd, start=1):
+            on_epoch(toys.Told(epoch, 4, [0.0], {"mixture_elbo": value}))
+        return [toys.outcome(config) for config in configs]
+
+    go(search, tmp_path / "s", run, trials=1, pruner="none")
+    (trial,) = trials_of(tmp_path / "s", search.name)
+    assert repr(list(trial.intermediate_values.values())) == repr(odd)
 
 
 def test_the_report_of_a_search_builds(tmp_path, undrawn):

@@ -136,7 +136,23 @@ def opened(url: str) -> Iterator[BaseStorage]:
     Raises:
         StorageError: the storage cannot be opened; the message gives the reason.
     """
+    with _quiet(), _opened(url) as storage:
+        yield storage
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let Optuna log errors only, within this block."""
+    before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[BaseStorage]:
     scheme, _, place = url.partition("://")
     if scheme == "journal":
         try:

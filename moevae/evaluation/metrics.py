@@ -1,0 +1,151 @@
+"""The catalogue of metrics: what each number of a run is called, its unit, and which way is better.
+
+Tables, figures, searches and the dashboard read it. An entry of your own needs `compute`; it then appears in
+the metrics of every run, and on the pages that it names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from moevae.config.registry import METRICS
+
+if TYPE_CHECKING:
+    from moevae.evaluation.evaluate import Evaluation
+
+Page = Literal["leading", "routing", "decomposition", "bounds", "diagnostics"]
+"""Where reports show a metric: the main table, the use of experts, the ELBO decomposition, other bounds, and
+further columns of `table.csv`."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a run, and its presentation."""
+
+    label: str
+    unit: str = ""
+    better: Literal[1, -1, 0] = 1
+    """1: higher is better; -1: lower is better; 0: neither."""
+    digits: int = 3
+    """Decimal places in tables."""
+    ends: tuple[float, float] = (-math.inf, math.inf)
+    """Lower and upper limit of its values."""
+    pages: tuple[Page, ...] = ()
+    key: str = ""
+    """Key among the numbers of a report, if it is not a metric of a split: `load.*` or `throughput.*`."""
+    scale: str = ""
+    """Unit or range on a terminal; empty if it is not shown there."""
+    nats: bool = False
+    """Whether it is a bound on the likelihood, comparable only between cells of the same likelihood."""
+    spread: bool = True
+    """Whether it varies between seeds; all runs of a population have the same speed."""
+    labels: bool = False
+    """Whether it uses labels."""
+    compute: Callable[[Evaluation], float] | None = None
+    """Computes it from the evaluation of a split; None for a metric that the evaluation has already."""
+
+
+_POSITIVE = (0.0, math.inf)
+_SHARE = (0.0, 1.0)
+_IMAGE = "nats/image"
+
+# Pages show metrics in this order.
+METRICS.register("nmi")(
+    Metric("NMI", ends=_SHARE, pages=("leading",), scale="0 to 1", labels=True),
+)
+METRICS.register("ari")(
+    Metric("ARI", ends=(-1.0, 1.0), pages=("leading",), scale="up to 1", labels=True),
+)
+METRICS.register("acc")(
+    Metric("ACC", ends=_SHARE, pages=("leading",), scale="0 to 1", labels=True),
+)
+METRICS.register("mixture_elbo")(
+    Metric("ELBO", "nats", digits=2, pages=("leading", "decomposition"), scale=_IMAGE, nats=True),
+)
+METRICS.register("throughput")(
+    Metric(
+        "training speed",
+        "images/s",
+        digits=0,
+        pages=("leading",),
+        key="throughput.train",
+        spread=False,
+    )
+)
+METRICS.register("ece")(
+    Metric("ECE", better=-1, ends=_SHARE, pages=("diagnostics",), scale="0 to 1", labels=True),
+)
+METRICS.register("brier")(
+    Metric("Brier", better=-1, ends=(0.0, 2.0), pages=("diagnostics",), scale="0 to 2", labels=True),
+)
+METRICS.register("marginal_elbo")(
+    Metric("marginal ELBO", "nats", digits=2, pages=("bounds", "diagnostics"), scale=_IMAGE, nats=True),
+)
+METRICS.register("gate_gap")(
+    Metric("gate gap", "nats", better=-1, pages=("bounds", "diagnostics"), scale=_IMAGE),
+)
+METRICS.register("iwae_bound")(
+    Metric("IWAE bound", "nats", digits=2, pages=("bounds", "diagnostics"), scale=_IMAGE, nats=True),
+)
+METRICS.register("map_elbo")(
+    Metric("hard ELBO", "nats", digits=2, scale=_IMAGE, nats=True),
+)
+METRICS.register("recon_log_prob")(
+    Metric(
+        "reconstruction", "nats", digits=2, pages=("decomposition", "diagnostics"), scale=_IMAGE, nats=True
+    ),
+)
+METRICS.register("kl_z")(
+    Metric(
+        "kl_z",
+        "nats",
+        better=0,
+        digits=2,
+        ends=_POSITIVE,
+        pages=("decomposition", "diagnostics"),
+        scale=_IMAGE,
+    ),
+)
+METRICS.register("kl_gate")(
+    Metric("kl_gate", "nats", better=0, ends=_POSITIVE, pages=("diagnostics",), scale=_IMAGE),
+)
+METRICS.register("temperature")(
+    Metric("gate temperature", better=0, ends=_POSITIVE, scale="above 0"),
+)
+METRICS.register("effective_experts")(
+    Metric(
+        "effective experts", better=0, digits=2, ends=(1.0, math.inf), pages=("routing",), scale="experts"
+    ),
+)
+METRICS.register("dead_experts")(
+    Metric("dead experts", better=-1, digits=2, ends=_POSITIVE, pages=("routing",), scale="experts"),
+)
+METRICS.register("largest_load")(
+    Metric("largest load", better=0, ends=_SHARE, pages=("routing",), key="load.largest"),
+)
+METRICS.register("load_entropy")(
+    Metric("load entropy", "nats", better=0, ends=_POSITIVE, pages=("routing",), key="load.entropy"),
+)
+METRICS.register("mutual_information")(
+    Metric(
+        "mutual information",
+        "nats",
+        better=0,
+        ends=_POSITIVE,
+        pages=("routing", "decomposition"),
+        scale="nats",
+    ),
+)
+METRICS.register("marginal_kl")(
+    Metric(
+        "marginal_kl",
+        "nats",
+        better=0,
+        ends=_POSITIVE,
+        pages=("decomposition", "diagnostics"),
+        scale="nats",
+    ),
+)

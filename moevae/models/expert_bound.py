@@ -1,0 +1,72 @@
+"""Samples of z, importance weights, and the two terms of an expert's bound.
+
+References:
+    Kingma, Welling (2014), auto-encoding variational Bayes.
+    Burda, Grosse, Salakhutdinov (2016), importance weighted autoencoders.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from moevae.distributions import kl_standard_normal
+
+
+def sampled(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
+    """Return samples of z by reparameterization: z = mu + exp(logvar / 2) noise.
+
+    Args:
+        mu: means, [..., Z].
+        logvar: log-variances, [..., Z].
+        noise: standard normal draws, [..., S, Z].
+
+    Returns:
+        Samples, [..., S, Z].
+    """
+    return mu.unsqueeze(-2) + (0.5 * logvar).exp().unsqueeze(-2) * noise
+
+
+def log_weights(recon: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
+    """Return the log importance weight of each sample, log p(x, z) - log q(z|x).
+
+    Args:
+        recon: log p(x|z), [..., S].
+        mu: mean of q(z|x), [..., Z].
+        logvar: log-variance of q(z|x), [..., Z].
+        noise: standard normal draws that z was computed from, [..., S, Z].
+
+    Returns:
+        Log weights in nats, [..., S].
+    """
+    z = sampled(mu, logvar, noise)
+    return recon + 0.5 * (logvar.unsqueeze(-2) + noise.square() - z.square()).sum(-1)
+
+
+def expert_terms(
+    recon: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor, bound: str
+) -> tuple[Tensor, Tensor]:
+    """Return the reconstruction term and the divergence term of a bound, whose difference is the bound.
+
+    For `elbo`, the divergence term is KL(q(z|x) || p(z)). For `iwae`, the bound is
+    log mean_s p(x, z_s) / q(z_s|x).
+
+    Args:
+        recon: log p(x|z), [..., S].
+        mu: mean of q(z|x), [..., Z].
+        logvar: log-variance of q(z|x), [..., Z].
+        noise: standard normal draws that z was computed from, [..., S, Z].
+        bound: `elbo` or `iwae`.
+
+    Returns:
+        log p(x|z), averaged over the samples, and the divergence term, in nats, [...] each.
+
+    References:
+        Burda, Grosse, Salakhutdinov (2016), importance weighted autoencoders.
+    """
+    mean = recon.mean(-1)
+    if bound == "elbo":
+        return mean, kl_standard_normal(mu, logvar)
+    weights = log_weights(recon, mu, logvar, noise)
+    return mean, mean - (weights.logsumexp(-1) - math.log(weights.shape[-1]))

@@ -1,0 +1,44 @@
+"""Checks of the arguments of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from moevae.config.schema import RunConfig, population_key
+from moevae.errors import ConfigError
+
+
+def check_population(configs: Sequence[RunConfig]) -> None:
+    """Check that configurations can train as one population.
+
+    Args:
+        configs: one per run.
+
+    Raises:
+        ConfigError: there is no configuration, or their shapes differ.
+    """
+    if not configs:
+        raise ConfigError("a population needs at least one configuration")
+    if len({population_key(config) for config in configs}) > 1:
+        raise ConfigError(
+            "the configurations of a population may differ only in seed, weights, prior and temperature"
+        )
+
+
+def check_assignments(assignments: Tensor, shape: tuple[int, int], experts: int) -> None:
+    """Check assignments.
+
+    Args:
+        assignments: expert of each training image, [R, N].
+        shape: the expected R and N.
+        experts: K.
+
+    Raises:
+        ValueError: the shape or a value is invalid.
+    """
+    if tuple(assignments.shape) != shape:
+        raise ValueError(f"assignments [R, N] have shape {tuple(assignments.shape)}; expected {shape}")
+    if assignments.min() < 0 or assignments.max() >= experts:
+        raise ValueError(f"assignments contain values outside 0..{experts - 1}")

@@ -1,0 +1,85 @@
+"""Display of progress for ablations and searches alike: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+
+from moevae.utils.progress import Bar, seconds_in_words
+
+_EVERY = 30.0
+"""Seconds between plain lines while no task ends."""
+
+
+class Display(Protocol):
+    """Shows how far a driver is."""
+
+    def move(self, completed: float, total: float, head: str, left: float | None) -> None:
+        """Show the progress: the part that is completed, a count in words, and the seconds left if known."""
+
+    def current(self, text: str) -> None:
+        """Show what is in training."""
+
+    def line(self, text: str) -> None:
+        """Write what has ended, permanently."""
+
+
+class Lines:
+    """Plain lines: one when a task ends, and one now and then within a long task."""
+
+    def __init__(self, console: Console) -> None:
+        """Write to that console."""
+        self._console = console
+        self._head = ""
+        self._last = time.monotonic()
+
+    def move(self, completed: float, total: float, head: str, left: float | None) -> None:
+        """Keep the progress for the next line."""
+        self._head = f"{head}, {'time left unknown' if left is None else f'{seconds_in_words(left)} left'}"
+
+    def current(self, text: str) -> None:
+        """Write a line if none was written for a while."""
+        if time.monotonic() - self._last >= _EVERY:
+            self.line(text)
+
+    def line(self, text: str) -> None:
+        """Write a line."""
+        self._last = time.monotonic()
+        self._console.print(f"[{self._head}] {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+class LiveBar:
+    """A live bar, with what is in training below, and a line for each task that ended."""
+
+    def __init__(self, bar: Bar) -> None:
+        """Draw on that display."""
+        self._bar = bar
+        self._task = bar.add_task("", total=None, head="starting")
+
+    def move(self, completed: float, total: float, head: str, left: float | None) -> None:
+        """Move the bar, which estimates the time left by itself."""
+        self._bar.update(self._task, completed=completed, total=total, head=head)
+
+    def current(self, text: str) -> None:
+        """Write below the bar."""
+        self._bar.below = text
+
+    def line(self, text: str) -> None:
+        """Write a line above the bar."""
+        self._bar.console.print(text, markup=False, highlight=False)
+
+
+@contextmanager
+def display(console: Console) -> Iterator[Display]:
+    """Provide the display for a console: the bar if it is a terminal, lines if it is not."""
+    if not console.is_terminal:
+        yield Lines(console)
+        return
+    columns = (BarColumn(), TextColumn("{task.fields[head]}"), TextColumn("left:"), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True, speed_estimate_period=600) as bar:
+        yield LiveBar(bar)

@@ -1,0 +1,148 @@
+"""Ablations: the driver works on the missing runs of a design."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from optuna.storages import BaseStorage
+
+from moevae.config.schema import RunConfig
+from studies.design.design import Cell, Design
+from studies.execution.driver import Experiment, RunFunction, drive
+from studies.execution.executors.base import WorkerPool
+from studies.execution.plan import Ledger, Task, make_plan, split_tasks
+from studies.records import study_file
+from studies.records.schema import Record
+from studies.storage.connection import StorageError
+from studies.storage.study_sync import Trials
+
+if TYPE_CHECKING:
+    from studies.execution.events import EpochReport
+
+
+class Callbacks(Protocol):
+    """Receives the progress of a study."""
+
+    def begin(self, ledger: Ledger) -> None:
+        """Called when the driver owns the study and its plan is made, before the first task."""
+
+    def epoch(self, task: Task, report: EpochReport) -> None:
+        """Called when a task has finished an epoch."""
+
+    def done(self, task: Task, made: Sequence[Record]) -> None:
+        """Called when the records of a task are written."""
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """The state of a study before a driver ran, and the records it added."""
+
+    before: Ledger
+    """The plan at the start."""
+    trained: tuple[Record, ...]
+    """The records of the runs trained by this driver."""
+
+    @property
+    def failures(self) -> list[Record]:
+        """The records of the requested seeds that failed, now or earlier."""
+        again = {record.fingerprint for record in self.trained}
+        earlier = [record for record in self.before.failures() if record.fingerprint not in again]
+        return earlier + [record for record in self.trained if record.status == "failed"]
+
+
+def run_study(
+    design: Design,
+    folder: Path,
+    run: RunFunction,
+    *,
+    workforce: WorkerPool,
+    watch: Callbacks,
+    retry_failed: bool = False,
+    **options: Any,
+) -> StudySummary:
+    """Run each missing run of a design exactly once.
+
+    Args:
+        design: the cells, seeds and baselines of the study.
+        folder: the folder of the study, created if needed.
+        run: trains the missing runs of one cell.
+        workforce: the executor of the tasks.
+        watch: receives the progress.
+        retry_failed: whether to repeat the runs whose record has the status "failed".
+        options: those of `studies.execution.driver.drive`. The preflight gets all missing runs.
+
+    Raises:
+        MoevaeError: see `studies.execution.driver.drive`.
+    """
+    ablations: list[_Ablation] = []
+
+    def load() -> _Ablation:
+        ledger = make_plan(design, folder, retry_failed=retry_failed)
+        ablations.append(_Ablation(ledger, folder, watch))
+        return ablations[0]
+
+    trained = drive(load, folder, run, workforce=workforce, **options)
+    return StudySummary(ablations[0].ledger, tuple(trained))
+
+
+class _Ablation(Experiment):
+    """The missing runs of a design, and the trials of its cells."""
+
+    divides = True
+
+    def __init__(self, ledger: Ledger, folder: Path, watch: Callbacks) -> None:
+        self.ledger, self.name = ledger, ledger.design.name
+        self._folder, self._watch = folder, watch
+        self._recorded = {
+            key: {one.fingerprint: one for one in group} for key, group in ledger.recorded.items()
+        }
+        self._started: dict[str, Cell] = {}
+
+    @property
+    def records(self) -> list[Record]:
+        return self.ledger.records
+
+    @property
+    def unchecked(self) -> list[RunConfig]:
+        return [config for task in self.ledger.tasks for config in task.configs]
+
+    def describe(self, *, shared: bool = False) -> None:
+        study_file.write(self._folder, self.ledger.whole.to_dict(), shared=shared)
+
+    def begin(self, opened: BaseStorage, slots: int) -> None:
+        self._trials = Trials(opened, self.ledger.whole, self._folder)
+        self._trials.reconcile(self.ledger.recorded, [task.cell.key for task in self.ledger.tasks])
+        self._queue = deque(split_tasks(self.ledger.tasks, slots))
+        self._left = Counter(task.cell.key for task in self._queue for _ in task.configs)
+        self._watch.begin(self.ledger)
+
+    def next(self) -> Task | None:
+        if not self._queue:
+            return None
+        task = self._queue.popleft()
+        if task.cell.method is None and task.cell.key not in self._started:
+            self._trials.start(task.cell)
+            self._started[task.cell.key] = task.cell
+        return task
+
+    def epoch(self, task: Task, report: EpochReport) -> None:
+        self._watch.epoch(task, report)
+
+    def done(self, task: Task, made: Sequence[Record]) -> None:
+        key = task.cell.key
+        self._recorded[key].update((one.fingerprint, one) for one in made)
+        self._left[key] -= len(made)
+        if not self._left[key] and task.cell.method is None:
+            self._trials.finish(task.cell, list(self._recorded[key].values()))
+            del self._started[key]
+        self._watch.done(task, made)
+
+    def release(self) -> None:
+        for cell in self._started.values():
+            with suppress(StorageError):
+                self._trials.release(cell)

@@ -1,0 +1,53 @@
+"""Stopping of runs after an epoch, when their driver has pruned their trial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moevae.config.schema import RunConfig
+    from studies.execution.events import EpochReport
+    from studies.execution.executors.base import OnEpoch
+    from studies.records.schema import Outcome
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The result of a run that was stopped: it has no outcomes."""
+
+
+@dataclass(frozen=True)
+class Stoppable:
+    """A run function that stops after an epoch if a file exists.
+
+    It works in other processes of this machine. On another machine the file never exists, and a pruned
+    trial runs to its end.
+    """
+
+    run: Any
+    """A `studies.execution.driver.RunFunction`."""
+    flag: str
+
+    def __call__(
+        self, configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None
+    ) -> list[Outcome] | Stopped:
+        """Train the runs and return one outcome per run, or `Stopped`."""
+
+        def told(report: EpochReport) -> None:
+            if on_epoch:
+                on_epoch(report)
+            if Path(self.flag).exists():
+                raise _StoppedError
+
+        try:
+            outcomes: list[Outcome] = self.run(configs, on_epoch=told)
+        except _StoppedError:
+            return Stopped()
+        return outcomes
+
+
+class _StoppedError(Exception):
+    """Raised in a run of a pruned trial."""

@@ -1,0 +1,53 @@
+"""What a trial says of the records of its cell: attributes, values and learning curves."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from studies.records.schema import Record
+
+VALUE = "mixture_elbo"
+"""The metric that is the value of a trial: a bound that uses no labels; higher is better."""
+
+
+def tally(recorded: Sequence[Record]) -> dict[str, Any]:
+    """Return the attributes of a trial: the number and names of its runs, and statistics of test metrics."""
+    complete = [record for record in recorded if record.status == "complete"]
+    attributes: dict[str, Any] = {
+        "n": len(complete),
+        "failed": len(recorded) - len(complete),
+        "seeds": sorted(record.config["seed"] for record in complete),
+        "runs": runs(recorded),
+    }
+    for name, values in metrics(complete, "test").items():
+        attributes[name] = fmean(values)
+        if len(values) > 1:
+            attributes[f"{name} (std)"] = stdev(values)
+    return attributes
+
+
+def runs(recorded: Iterable[Record]) -> list[str]:
+    """Return the runs of a trial with their status."""
+    return sorted(f"{record.fingerprint} {record.status}" for record in recorded)
+
+
+def metrics(records: Iterable[Record], split: str) -> dict[str, list[float]]:
+    """Return the values of each metric of a split, one per run that has it."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        for name, value in record.metrics.get(split, {}).items():
+            values[name].append(value)
+    return values
+
+
+def curve(records: Iterable[Record], metric: str = VALUE) -> dict[int, float]:
+    """Return the mean of a validation metric over runs, by epoch."""
+    points: dict[int, list[float]] = defaultdict(list)
+    for record in records:
+        for point in record.curve:
+            if metric in point.metrics:
+                points[point.epoch].append(point.metrics[metric])
+    return {epoch: fmean(values) for epoch, values in sorted(points.items())}
