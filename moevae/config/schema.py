@@ -108,7 +108,7 @@ class ModelConfig:
     )
     """What the latents of a deformable decoder do: an affine map, a smooth displacement of pixels, contrast
     and brightness (`intensity`), thickness of strokes, and a residual of rank `latent_dim` that is added to
-    the template."""
+    the template and displaced with it."""
     displacement_grid: Count = 4
     """Points on a side of the grid whose displacements are interpolated to the pixels; unused without
     `displacement`."""

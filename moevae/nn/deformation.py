@@ -182,26 +182,54 @@ class Deformation(Stacked):
             residual: image that each residual latent adds, [G, latents, D]; None adds nothing.
         """
         groups, batch, _ = amounts.shape
+        height, width = self.size
         # One split: in the backward pass, each separate slice would allocate a full gradient.
         by_kind = dict(zip(self.sizes, amounts.split(list(self.sizes.values()), -1), strict=True))
+        drawn = self._undeformed(templates, by_kind, residual)
         moving = torch.cat([by_kind[kind] for kind in self.sizes if kind in LINEAR], -1)
         moved = torch.baddbmm(  # batched: the result must not depend on the number of runs
             self.identity.expand(groups, 1, -1), moving, self.basis.expand(groups, -1, -1)
         )
-        height, width = self.size
-        grid = moved.view(groups, batch * height, width, 2)
-        sampled = functional.grid_sample(templates, grid, padding_mode="border", align_corners=False)
-        drawn, *changes = sampled.view(groups, templates.shape[1], batch, height * width).unbind(1)
-        if "thickness" in by_kind:
-            thicker, thinner = changes
-            amount = by_kind["thickness"]
-            drawn = drawn + amount.clamp_min(0) * thicker + (-amount).clamp_min(0) * thinner
+        if drawn is None:  # all rows of a group deform the same image
+            grid = moved.view(groups, batch * height, width, 2)
+            drawn = functional.grid_sample(templates, grid, padding_mode="border", align_corners=False)
+        else:
+            grid = moved.view(groups * batch, height, width, 2)
+            pictures = drawn.view(groups * batch, 1, height, width)
+            drawn = functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+        drawn = drawn.view(groups, batch, height * width)
         if "intensity" in by_kind:
             contrast, brightness = by_kind["intensity"].split(1, -1)
             drawn = drawn * contrast.exp() + brightness
-        if residual is not None:
-            drawn = torch.baddbmm(drawn, by_kind["residual"], residual)
         return drawn
+
+    def _undeformed(
+        self, templates: Tensor, amounts: dict[str, Tensor], residual: Tensor | None
+    ) -> Tensor | None:
+        """Return the template of each row before its pixels are displaced, [G, B, D].
+
+        Displacing is linear in the intensities. So thickness and residual change the template first, and one
+        image a row is displaced instead of one for each of them.
+
+        Args:
+            templates: from `_templates`, [G, channels, H, W].
+            amounts: scaled latents of each deformation, [G, B, latents].
+            residual: image that each residual latent adds, [G, latents, D].
+
+        Returns:
+            None if all rows of a group have the same template.
+        """
+        parts, weights = [], []
+        if "thickness" in amounts:
+            amount = amounts["thickness"]
+            parts.append(templates[:, 1:].flatten(2))
+            weights += [amount.clamp_min(0), (-amount).clamp_min(0)]
+        if residual is not None:
+            parts.append(residual)
+            weights.append(amounts["residual"])
+        if not parts:
+            return None
+        return torch.baddbmm(templates[:, :1].flatten(2), torch.cat(weights, -1), torch.cat(parts, 1))
 
 
 def pixel_positions(size: Size) -> Tensor:

@@ -99,11 +99,9 @@ def test_intensity_and_residual_are_what_they_say():
     made = deformation(("affine", "intensity", "residual"))
     z = normal(2, 3, 4, 10)
     z[..., :6] = 0
-    expected = (
-        made.stored("template").unsqueeze(2) * z[..., 6:7].exp()
-        + z[..., 7:8]
-        + z[..., 8:] @ made.stored("residual")
-    )
+    expected = (made.stored("template").unsqueeze(2) + z[..., 8:] @ made.stored("residual")) * z[
+        ..., 6:7
+    ].exp() + z[..., 7:8]
     assert torch.allclose(made(z), expected, atol=1e-5)
 
 
