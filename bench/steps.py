@@ -10,6 +10,9 @@ import torch
 from sizes import Sizes
 from torch import Tensor
 
+from moevae.config.overrides import override
+from moevae.config.schema import RunConfig
+from moevae.objectives.routing import num_chosen
 from moevae.training.batches import Batch
 from moevae.training.trainer import Trainer
 
@@ -18,6 +21,7 @@ PATHS: dict[str, dict[str, Any]] = {
     "hard": {"routing.kind": "hard"},
     "top-1": {"routing.kind": "sampled"},
     "top-2": {"routing.kind": "sampled", "routing.num_sampled": 2},
+    "largest-2": {"routing.kind": "top-k", "routing.k": 2},
     "soft, bfloat16": {"train.precision": "bfloat16"},
     "top-1, bfloat16": {"routing.kind": "sampled", "train.precision": "bfloat16"},
 }
@@ -66,7 +70,7 @@ def compile_model(training: Trainer) -> None:
 
 def chosen(changes: Mapping[str, Any]) -> int | None:
     """Return how many experts are computed for an image; None for all."""
-    return changes.get("routing.num_sampled", 1) if changes.get("routing.kind") == "sampled" else None
+    return num_chosen(override(RunConfig(), changes).routing)
 
 
 def dtype_of(changes: Mapping[str, Any]) -> torch.dtype:

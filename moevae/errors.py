@@ -2,11 +2,24 @@
 
 
 class MoevaeError(Exception):
-    """Base class of the errors that the command line prints as one line, with exit code 2."""
+    """Base class of the errors that the command line prints as one line, with exit code 2.
+
+    Examples:
+        >>> import moevae
+        >>> try:
+        ...     moevae.preset("mnits")
+        ... except moevae.MoevaeError as error:
+        ...     print("mnist" in str(error))
+        True
+    """
 
 
 class ConfigError(MoevaeError):
     """An invalid key, value or preset of a configuration."""
+
+
+class ParameterError(ConfigError, ValueError):
+    """An invalid parameter of an estimator; also a ValueError, which users of scikit-learn expect."""
 
 
 class DataError(MoevaeError):

@@ -1,1 +1,27 @@
-"""Experiments with moevae: what to run, run it exactly once, records, statistics, reports."""
+"""Experiments with moevae: what to run, run it exactly once, records, statistics, reports.
+
+Reading a study imports neither torch nor Optuna:
+
+>>> import studies
+>>> runs = studies.load_records("results/objective")
+>>> runs["test.nmi"].between(0, 1).all()
+np.True_
+"""
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "Study": "analysis.study",
+    "StudyRun": "analysis.study",
+    "load_records": "analysis.load",
+    "load_study": "analysis.load",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -44,6 +44,11 @@ def fingerprint(config: RunConfig) -> str:
 
     A field of `ADDED` is left out of the hash where it has the value given there, so that a new field does
     not rename earlier runs.
+
+    Examples:
+        >>> import moevae
+        >>> len(moevae.fingerprint(moevae.preset("mnist")))
+        16
     """
     tree = to_dict(config)
     for key, before in ADDED.items():
@@ -61,6 +66,12 @@ def override(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
 
     Raises:
         ConfigError: an unknown key or member (the nearest valid one is named) or an impossible value.
+
+    Examples:
+        >>> import moevae
+        >>> config = moevae.override(moevae.preset("digits"), {"train.epochs": 5, "objective": "elbo"})
+        >>> config.train.epochs, config.objective.balance_weight
+        (5, 1.0)
     """
     tree = to_dict(config)
     for key, value in changes.items():

@@ -150,5 +150,10 @@ def preset(name: str) -> RunConfig:
 
     Raises:
         ConfigError: there is none; the message names the nearest.
+
+    Examples:
+        >>> import moevae
+        >>> moevae.preset("mnist").data.name
+        'mnist'
     """
     return PRESETS.find(name)()

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 Function = Callable[..., Any]
 
 ROUTINGS: Registry[Function] = Registry(
-    "ROUTINGS", "routing", "moevae.objectives.routing", group="moevae.routings", traits=("random",)
+    "ROUTINGS",
+    "routing",
+    "moevae.objectives.routing",
+    group="moevae.routings",
+    traits=("random", "settings", "num_chosen", "sampled"),
 )
 BALANCINGS: Registry[Function] = Registry(
     "BALANCINGS", "balancing loss", "moevae.objectives.load_balancing", group="moevae.balancings"

@@ -31,7 +31,13 @@ _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class DataConfig:
-    """Which images, how many, and how grayscale pixels become the target of the likelihood."""
+    """Which images, how many, and how grayscale pixels become the target of the likelihood.
+
+    Examples:
+        >>> import moevae
+        >>> moevae.DataConfig(name="mnist", train_size=10_000).binarization
+        'dynamic'
+    """
 
     name: str = "digits"
     """`digits`, `mnist`, `fashion-mnist`, another data set that is registered, or `npz:PATH`."""
@@ -64,7 +70,13 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ModelConfig:
-    """Sizes of the gate and of the K expert VAEs."""
+    """Sizes of the gate and of the K expert VAEs.
+
+    Examples:
+        >>> import moevae
+        >>> moevae.ModelConfig(num_experts=20, expert_hidden=(400, 200)).latent_dim
+        10
+    """
 
     num_experts: Count = 10
     expert_prior: Shares = ()
@@ -128,15 +140,28 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class RoutingConfig:
-    """How the gate's logits become the weights of the experts."""
+    """How the gate's logits become the weights of the experts.
+
+    Examples:
+        >>> import moevae
+        >>> moevae.RoutingConfig(kind="hard").temperature
+        1.0
+    """
 
     kind: Annotated[str, named_in(ROUTINGS)] = "soft"
     """`soft` weighs all experts; `hard` is straight-through: one-hot at the likeliest forward, soft gradient;
     `gumbel` is straight-through at an expert drawn by the gate's probabilities (Gumbel-softmax);
     `sampled` is sparse: an image trains `num_sampled` experts, drawn with replacement by the gate's
-    probabilities, and no other."""
+    probabilities, and no other. `top-k` is sparse: an image trains its `k` most probable experts, weighted by
+    their probabilities, which are divided by their sum (Shazeer et al., 2017)."""
     num_sampled: Count = 1
     """Experts drawn for an image by `sampled` routing; unused by the others."""
+    k: Count = 2
+    """Experts of an image in `top-k` routing; unused by the others. With 1, the experts do not train the
+    gate."""
+    noise: NonNegative = 0.0
+    """Standard deviation of Gaussian noise that `top-k` routing adds to the gate's logits, divided by the
+    temperature, before it chooses; in training only, and unused by the others."""
     temperature: Positive = 1.0
     """Divides the gate's logits."""
     temperature_schedule: Annotated[str, named_in(SCHEDULES, also=("learned",))] = "constant"
@@ -148,7 +173,13 @@ class RoutingConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ObjectiveConfig:
-    """J = mean_x sum_k q(k|x) L_k(x) + information_weight I(x;k) + balance_weight * balancing."""
+    """J = mean_x sum_k q(k|x) L_k(x) + information_weight I(x;k) + balance_weight * balancing.
+
+    Examples:
+        >>> import moevae
+        >>> moevae.ObjectiveConfig(balance_weight=5).information_weight
+        0.0
+    """
 
     expert_weights: Literal["gate", "posterior"] = "gate"
     """Who weighs the experts: the gate, q(k|x), or the posterior r, proportional to pi_k exp(-L_k), which
@@ -179,7 +210,13 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class TrainConfig:
-    """How long and how fast."""
+    """How long and how fast.
+
+    Examples:
+        >>> import moevae
+        >>> moevae.TrainConfig(epochs=5).batch_size
+        128
+    """
 
     epochs: Count = 20
     batch_size: Count = 128
@@ -208,7 +245,13 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class EvaluationConfig:
-    """How a trained run is measured."""
+    """How a trained run is measured.
+
+    Examples:
+        >>> import moevae
+        >>> moevae.EvaluationConfig(num_samples=16).iwae_samples
+        0
+    """
 
     num_samples: Count = 1
     """Latent samples per image and expert behind every evaluated bound but `iwae_bound`. `marginal_elbo` and
@@ -224,7 +267,14 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class RunConfig:
-    """Everything that decides a run's numbers. A cell is a RunConfig whose seed is left open."""
+    """Everything that decides a run's numbers. A cell is a RunConfig whose seed is left open.
+
+    Examples:
+        >>> import moevae
+        >>> config = moevae.RunConfig(train=moevae.TrainConfig(epochs=5), seed=3)
+        >>> config.model.num_experts, config.train.epochs, config.seed
+        (10, 5, 3)
+    """
 
     data: DataConfig = Field(default_factory=DataConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
@@ -253,6 +303,11 @@ class RunConfig:
                 "objective.expert_weights = posterior weighs all experts by the posterior, where"
                 f" routing.kind = {self.routing.kind} lets the gate choose: expected soft"
             )
+        if self.routing.kind == "top-k" and self.routing.k > self.model.num_experts:
+            raise ValueError(
+                f"routing.k = {self.routing.k} experts of an image, and model.num_experts is"
+                f" {self.model.num_experts}: expected at most as many"
+            )
         self._check_deformations()
         if self.model.gate_normalization == "batch" and self.train.batch_size == 1:
             raise ValueError("model.gate_normalization = batch needs a train.batch_size of 2 or more")
@@ -277,7 +332,10 @@ class RunConfig:
             raise ValueError("model.decoder = deformable needs model.likelihood = gaussian or bernoulli")
 
 
-ADDED: dict[str, Any] = {}
+ADDED: dict[str, Any] = {
+    "routing.k": 2,
+    "routing.noise": 0.0,
+}
 """Fields added since the first records of this schema, each with the value, as in `to_dict`, that reproduces
 what the code did before the field existed."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from moevae.config.registry import RELEASES
-from moevae.config.schema import DataConfig
+from moevae.config.schema import DataConfig, RunConfig
 from moevae.data import sources
 from moevae.data.classes import check_classes
 from moevae.data.sources import official_test
@@ -22,7 +23,19 @@ from moevae.utils.identity import DataIdentity, of_labels
 
 @dataclass(frozen=True)
 class Images:
-    """Images of a data set in grayscale: uint8 of 0..255, or float32 in [0, 1]. They contain no labels."""
+    """Images of a data set in grayscale: uint8 of 0..255, or float32 in [0, 1]. They contain no labels.
+
+    Raises:
+        TypeError: a split is not a tensor of one of these types.
+        ValueError: a split is not of shape [N, height * width].
+
+    Examples:
+        >>> import moevae, torch
+        >>> noise = torch.rand(100, 5 * 6)
+        >>> images = moevae.Images("noise", "", 5, 6, train=noise[:80], validation=noise[:0], test=noise[80:])
+        >>> images.size, len(images.train)
+        ((5, 6), 80)
+    """
 
     name: str
     sha256: str
@@ -37,6 +50,19 @@ class Images:
     test: Tensor
     """[N, D]."""
 
+    def __post_init__(self) -> None:
+        count = self.height * self.width
+        for split in ("train", "validation", "test"):
+            pixels = getattr(self, split)
+            if not isinstance(pixels, Tensor) or pixels.dtype not in (torch.uint8, torch.float32):
+                found = pixels.dtype if isinstance(pixels, Tensor) else type(pixels).__name__
+                raise TypeError(f"{split} images of type {found}; expected a tensor of uint8 or float32")
+            if pixels.ndim != 2 or pixels.shape[1] != count:
+                raise ValueError(
+                    f"{split} images have shape {list(pixels.shape)}; expected [N, {count}]"
+                    f" for {self.height} x {self.width} pixels"
+                )
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of an image, in pixels."""
@@ -45,7 +71,14 @@ class Images:
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of a data set, in the order of its images: indices into `classes`."""
+    """Labels of a data set, in the order of its images: indices into `classes`.
+
+    Examples:
+        >>> import moevae
+        >>> labels = moevae.load_labels(moevae.preset("digits").data)
+        >>> labels.classes[labels.test[0]] in "0123456789"
+        True
+    """
 
     train: np.ndarray
     """[N] int64."""
@@ -58,7 +91,7 @@ class Labels:
     """SHA-256 of all labels in official order and of the names of the classes."""
 
 
-def load_images(config: DataConfig, root: Path | None = None) -> Images:
+def load_images(config: DataConfig, root: str | os.PathLike[str] | None = None) -> Images:
     """Load the images of a data set and split them.
 
     MNIST, Fashion-MNIST and npz files with `test_images` keep their official test set. For other data, one
@@ -72,11 +105,18 @@ def load_images(config: DataConfig, root: Path | None = None) -> Images:
     Raises:
         DataError: a file is missing or corrupt, the images have an unexpected form, there are too few images,
             or `imbalance` is set without labels.
+
+    Examples:
+        >>> import moevae
+        >>> moevae.load_images(moevae.DataConfig(name="digits", validation_size=100)).validation.shape
+        torch.Size([100, 64])
     """
+    _check_data(config)
+    root = None if root is None else Path(root)
     images = sources.read_images(config.name, root)
     split = positions_of(config, len(images), root)
     pixels = np.ascontiguousarray(images).reshape(len(images), -1)
-    height, width = images.shape[1:] if images.ndim == 3 else _sides(images.shape[1])
+    height, width = images.shape[1:] if images.ndim == 3 else sides(images.shape[1])
     digest = hashlib.sha256(pixels.data)
     if config.name not in RELEASES and (own := official_test(config.name)):
         digest.update(f"{own} for test".encode())  # the same pixels parted elsewhere are other data
@@ -91,7 +131,7 @@ def load_images(config: DataConfig, root: Path | None = None) -> Images:
     )
 
 
-def load_labels(config: DataConfig, root: Path | None = None) -> Labels | None:
+def load_labels(config: DataConfig, root: str | os.PathLike[str] | None = None) -> Labels | None:
     """Load the labels of a data set, in the order of the images that `load_images` returns.
 
     Args:
@@ -103,7 +143,14 @@ def load_labels(config: DataConfig, root: Path | None = None) -> Labels | None:
 
     Raises:
         DataError: as for `load_images`, or the labels look like ids of images.
+
+    Examples:
+        >>> import moevae
+        >>> moevae.load_labels(moevae.DataConfig(name="digits")).test.shape
+        (359,)
     """
+    _check_data(config)
+    root = None if root is None else Path(root)
     found = sources.read_labels(config.name, root)
     if found is None:
         return None
@@ -119,7 +166,23 @@ def identify(images: Images, labels: Labels | None) -> DataIdentity:
     return DataIdentity(images.sha256, labels.sha256 if labels else "", images.size)
 
 
-def _sides(dim: int) -> tuple[int, int]:
+def check_images(images: object) -> None:
+    """Raise TypeError unless an argument is `Images`."""
+    if not isinstance(images, Images):
+        raise TypeError(
+            f"images is of type {type(images).__name__}; expected Images, which load_images returns"
+            " (MixtureOfVAEs takes arrays)"
+        )
+
+
+def _check_data(config: object) -> None:
+    """Raise TypeError unless a configuration is one of data."""
+    if not isinstance(config, DataConfig):
+        hint = "its part `data`" if isinstance(config, RunConfig) else "moevae.DataConfig(name=...)"
+        raise TypeError(f"config is of type {type(config).__name__}; expected a DataConfig, such as {hint}")
+
+
+def sides(dim: int) -> tuple[int, int]:
     """Return the height and width of flat images: a square if possible, otherwise one row."""
     side = isqrt(dim)
     return (side, side) if side * side == dim else (1, dim)

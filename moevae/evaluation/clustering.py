@@ -26,6 +26,11 @@ def clustering(assignments: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     References:
         Kuhn (1955), the Hungarian method for the assignment problem.
         Hubert, Arabie (1985), comparing partitions.
+
+    Examples:
+        >>> import moevae
+        >>> moevae.clustering([1, 1, 0, 0], [0, 0, 1, 0])["acc"]
+        0.75
     """
     assignments, labels = _checked(assignments, labels)
     if not len(labels):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from moevae.config.schema import RunConfig
 from moevae.data.binarization import evaluated, to_float
-from moevae.data.datasets import Images
+from moevae.data.datasets import Images, check_images
 from moevae.distributions import kl_categorical
 from moevae.errors import DataError
 from moevae.evaluation import memory as budget
@@ -26,10 +26,13 @@ from moevae.objectives.bounds import log_joint, map_elbo, mixture_elbo
 from moevae.objectives.load_balancing import kl_to_prior, log_importance, log_priors
 from moevae.objectives.objective import mutual_information
 from moevae.training.schedules import temperatures
+from moevae.training.trainer import check_population
 from moevae.utils import devices
 from moevae.utils.rng import RunGenerators
 
 Split = Literal["train", "validation", "test"]
+
+SPLITS = ("train", "validation", "test")
 
 DEAD = 0.1
 """An expert is dead if its load is below this fraction of an equal load, 1/K."""
@@ -39,7 +42,17 @@ ELBO_TERMS = ("recon_log_prob", "kl_z")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Evaluation of one run on one split."""
+    """Evaluation of one run on one split; `evaluate` returns one per run.
+
+    Examples:
+        >>> import moevae
+        >>> config = moevae.override(moevae.preset("digits"), {"train.epochs": 1})
+        >>> images = moevae.load_images(config.data)
+        >>> fit = moevae.fit([config], images)
+        >>> (evaluation,) = moevae.evaluate(fit.model, fit.configs, images)
+        >>> evaluation.gate_probs.shape, evaluation.assignments.shape
+        ((10, 359), (359,))
+    """
 
     metrics: dict[str, float]
     """Metrics by name. In nats per image: mixture_elbo, map_elbo, recon_log_prob, kl_z, kl_gate,
@@ -112,7 +125,24 @@ def evaluate(
     Raises:
         DataError: the split is empty.
         ConfigError: the memory limit is below the memory of one block of images.
+        TypeError: `configs` is not a list of configurations, or `images` are not `Images`.
+        ValueError: the number of configurations is not that of the runs, or there is no such split.
+
+    Examples:
+        >>> import moevae
+        >>> config = moevae.override(moevae.preset("digits"), {"train.epochs": 1})
+        >>> images = moevae.load_images(config.data)
+        >>> fit = moevae.fit([config], images)
+        >>> (evaluation,) = moevae.evaluate(fit.model, fit.configs, images, "validation")
+        >>> evaluation.metrics["mixture_elbo"] < 0
+        True
     """
+    check_population(configs)
+    check_images(images)
+    if len(configs) != len(model.seeds):
+        raise ValueError(f"{len(configs)} configs for a model of {len(model.seeds)} runs; expected as many")
+    if split not in SPLITS:
+        raise ValueError(f"split = {split!r}; expected one of {', '.join(SPLITS)}")
     pixels: Tensor = getattr(images, split)
     if not len(pixels):
         raise DataError(f"{images.name}: the {split} split has no images")

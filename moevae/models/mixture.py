@@ -16,14 +16,14 @@ Losses, bounds and divergences are in nats per image.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from moevae.config.schema import ModelConfig
-from moevae.models.dispatch import Dispatch, draw_experts
+from moevae.models.dispatch import Dispatch
 from moevae.models.experts import Experts
 from moevae.models.gate import Gate, gate_log_probs
 from moevae.nn.deformation import latent_size
@@ -59,10 +59,10 @@ class MixtureTerms:
 
 @dataclass(frozen=True)
 class SparseMixtureTerms(MixtureTerms):
-    """Terms of C sampled experts per image: recon_log_prob, kl_z and expert_elbo are [R, C, B]."""
+    """Terms of C chosen experts per image: recon_log_prob, kl_z and expert_elbo are [R, C, B]."""
 
     chosen: Tensor
-    """Indices of the sampled experts, [R, C, B] int64."""
+    """Indices of the chosen experts, [R, C, B] int64."""
 
 
 class Mixture(nn.Module):
@@ -72,6 +72,12 @@ class Mixture(nn.Module):
         config: sizes and kinds of the networks.
         size: height and width of an image, in pixels.
         seeds: one per run.
+
+    Examples:
+        >>> import moevae, torch
+        >>> model = moevae.Mixture(moevae.ModelConfig(num_experts=3), (8, 8), seeds=(0, 1))
+        >>> model.gate(torch.rand(2, 5, 64)).shape  # logits of two runs, three experts and five images
+        torch.Size([2, 3, 5])
     """
 
     def __init__(self, config: ModelConfig, size: tuple[int, int], seeds: Sequence[int]) -> None:
@@ -147,22 +153,22 @@ class Mixture(nn.Module):
         x: Tensor,
         noise: Tensor,
         temperature: Tensor,
-        uniform: Tensor,
+        choose: Callable[[Tensor], Tensor],
         gray: Tensor | None = None,
         bound: str = "elbo",
     ) -> SparseMixtureTerms:
-        """Return the terms of a batch for C experts per image, sampled from the gate.
+        """Return the terms of a batch for C experts per image.
 
         Args:
             x: images as the likelihood sees them, [R, B, D].
             noise: standard normal draws for z; the S draws of an image are adjacent, [R, C, B S, Z].
             temperature: temperature of the gate, [R].
-            uniform: uniform draws on [0, 1) that choose the experts, [R, C, B].
+            choose: chooses the experts of each image, [R, C, B] int64, from log q(k|x), [R, K, B].
             gray: the same images in grayscale, [R, B, D]; required if `model.gate_input` is `grayscale`.
             bound: bound of each expert, `elbo` or `iwae`.
         """
         log_probs = gate_log_probs(self.gate(self.gate_input(x, gray)), temperature)
-        chosen = draw_experts(log_probs.detach(), uniform)
+        chosen = choose(log_probs.detach())
         dispatch = Dispatch.of(chosen, self.config.num_experts)
         return SparseMixtureTerms(log_probs, *self.experts.sparse(x, noise, dispatch, bound), chosen)
 

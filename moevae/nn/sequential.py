@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from moevae.config.registry import ACTIVATIONS
 from moevae.nn.batch_norm import BatchNorm
@@ -15,6 +16,21 @@ from moevae.nn.layer_specs import Plan
 ACTIVATIONS.register("relu")(torch.relu)
 ACTIVATIONS.register("sigmoid")(torch.sigmoid)
 ACTIVATIONS.register("tanh")(torch.tanh)
+ACTIVATIONS.register("leaky-relu")(functional.leaky_relu)
+
+
+@ACTIVATIONS.register("gelu")
+def gelu(x: Tensor) -> Tensor:
+    """Return x Phi(x), with the normal distribution function Phi (Hendrycks, Gimpel, 2016)."""
+    # Contiguous: torch rounds strided tensors differently, and strides depend on the number of runs.
+    return functional.gelu(x.contiguous())
+
+
+@ACTIVATIONS.register("silu")
+def silu(x: Tensor) -> Tensor:
+    """Return x sigmoid(x) (Elfwing, Uchibe, Doya, 2018)."""
+    # By tanh: the rounding of torch's sigmoid depends on the position in a tensor, and so on other runs.
+    return x * (0.5 + 0.5 * torch.tanh(0.5 * x))
 
 
 class StackedNetwork(nn.Module):

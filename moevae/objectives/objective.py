@@ -19,6 +19,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,7 +88,10 @@ class Objective:
             device: the device of the terms.
             experts: current number of experts; None uses the configured number.
         """
-        self.route = ROUTINGS[configs[0].routing.kind]
+        kind, traits = configs[0].routing.kind, ROUTINGS.traits(configs[0].routing.kind)
+        settings = traits["settings"](configs[0].routing) if "settings" in traits else {}
+        self.route = functools.partial(ROUTINGS[kind], **settings)
+        self.sampled = traits.get("sampled", False)
         self.by_posterior = configs[0].objective.expert_weights == "posterior"
         self.balance = BALANCINGS.get(configs[0].objective.balancing, none)
         self.bias_move = BIAS_MOVES.get(configs[0].objective.balancing)
@@ -107,14 +111,19 @@ class Objective:
 
         Args:
             terms: the terms of the mixture for a batch.
-            uniform: uniform random numbers of a random routing, [R, K, B].
+            uniform: uniform random numbers of a random routing, [R, K, B]; for sparse terms, those that the
+                experts were chosen with.
         """
         log_probs = terms.gate_log_probs
         weighing = log_probs.detach()
         if self.reaches_gate:
             weighing = _ScaledGradient.apply(log_probs, self.expert_gradient.view(-1, 1, 1))
         if isinstance(terms, SparseMixtureTerms):
-            cost = sampled_cost(weighing, terms.chosen, terms.expert_elbo)  # [R, B]
+            if self.sampled:
+                cost = sampled_cost(weighing, terms.chosen, terms.expert_elbo)  # [R, B]
+            else:
+                weights = self.route(weighing, uniform).gather(1, terms.chosen)  # [R, C, B]
+                cost = -(weights * terms.expert_elbo).sum(1)
         elif self.by_posterior:
             cost = marginal_cost(weighing, terms.expert_elbo, self.log_prior)
         else:
@@ -127,12 +136,13 @@ class Objective:
 
     @torch.no_grad()
     def expert_weights(self, terms: MixtureTerms, uniform: Tensor | None = None) -> Tensor:
-        """Return the weights of the losses of experts, [R, K, B], or of sampled experts, [R, C, B]."""
-        if isinstance(terms, SparseMixtureTerms):
+        """Return the weights of the losses of experts, [R, K, B], or of chosen experts, [R, C, B]."""
+        if isinstance(terms, SparseMixtureTerms) and self.sampled:
             return torch.full_like(terms.expert_elbo, 1 / terms.expert_elbo.shape[1])
         if self.by_posterior:
             return posterior_log_probs(terms.expert_elbo, self.log_prior).exp()
-        return self.route(terms.gate_log_probs, uniform)
+        weights = self.route(terms.gate_log_probs, uniform)
+        return weights.gather(1, terms.chosen) if isinstance(terms, SparseMixtureTerms) else weights
 
     @torch.no_grad()
     def gate_loss(self, terms: MixtureTerms, consistency: Tensor, total: Tensor) -> Tensor:

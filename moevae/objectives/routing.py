@@ -1,8 +1,13 @@
 """Routing: the weights of the experts in the objective, from the probabilities of the gate.
 
 A new routing is a function, registered in ROUTINGS, of log q(k|x), [R, K, B], and of draws uniform on [0, 1),
-[R, K, B]: given where it is registered as `random=True`, else None. It returns weights, [R, K, B].
-Sparse routing computes drawn experts alone, and has a cost of its own.
+[R, K, B]. It returns weights, [R, K, B]. `register` accepts these traits:
+
+- `random`: whether the routing uses the draws; otherwise they are None.
+- `settings`: a function from `routing` of a configuration to further keyword arguments.
+- `num_chosen`: a function from `routing` of a configuration to the number of experts per image, C. Training
+  then computes only the C experts with the largest weights.
+- `sampled`: whether these experts are sampled from q instead, with `sampled_cost` as their cost.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ import torch
 from torch import Tensor
 
 from moevae.config.registry import ROUTINGS
+from moevae.config.schema import RoutingConfig
 
 
 @ROUTINGS.register("soft")
@@ -48,13 +54,56 @@ def gumbel(log_probs: Tensor, uniform: Tensor) -> Tensor:
     return hard((log_probs + noise).log_softmax(1))
 
 
-@ROUTINGS.register("sampled")
+@ROUTINGS.register(
+    "top-k",
+    random=True,
+    settings=lambda routing: {"k": routing.k, "noise": routing.noise},
+    num_chosen=lambda routing: routing.k,
+)
+def largest(log_probs: Tensor, uniform: Tensor, k: int = 2, noise: float = 0.0) -> Tensor:
+    """Return the probabilities of the k most probable experts, divided by their sum, [R, K, B].
+
+    The gradient reaches the gate through the weights of these experts. With k = 1 the weight is 1, and the
+    experts do not train the gate.
+
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+        uniform: draws uniform on [0, 1), which become the noise, [R, K, B].
+        k: number of experts of an image.
+        noise: standard deviation of Gaussian noise that is added to the logits before the choice.
+
+    References:
+        Shazeer et al. (2017), outrageously large neural networks: the sparsely-gated mixture-of-experts
+        layer. The scale of their noise is learned for each expert and image.
+    """
+    if noise:
+        log_probs = log_probs + noise * normal_of(uniform)
+    # Keep the memory layout: with another one, rounding would depend on the number of runs.
+    chosen = torch.zeros_like(log_probs, dtype=torch.bool)
+    chosen = chosen.scatter(1, log_probs.topk(k, dim=1).indices, True)
+    # Not softmax: its rounding depends on the position of an image, and so on the number of runs.
+    return log_probs.masked_fill(~chosen, -torch.inf).log_softmax(1).exp()
+
+
+def normal_of(uniform: Tensor) -> Tensor:
+    """Return standard normal draws from draws uniform on [0, 1); the result is finite."""
+    margin = torch.finfo(uniform.dtype).eps
+    return torch.special.ndtri(uniform.clamp(margin, 1 - margin))
+
+
+@ROUTINGS.register("sampled", num_chosen=lambda routing: routing.num_sampled, sampled=True)
 def given(log_probs: Tensor, uniform: Tensor | None = None) -> Tensor:
     """Weigh every expert by its probability, where sparse routing computes all of them.
 
     It does so for given assignments alone; the cost of drawn experts is `sampled_cost`.
     """
     return log_probs.exp()
+
+
+def num_chosen(routing: RoutingConfig) -> int | None:
+    """Return the number of experts that sparse training computes for an image; None if it computes all."""
+    count = ROUTINGS.traits(routing.kind).get("num_chosen")
+    return count(routing) if count else None
 
 
 def sampled_cost(log_probs: Tensor, chosen: Tensor, expert_elbo: Tensor) -> Tensor:

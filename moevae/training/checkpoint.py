@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -32,7 +33,15 @@ _EARLIER = "moevae-run-1"
 
 @dataclass(frozen=True)
 class Trained:
-    """One trained run, as a population of one run."""
+    """One trained run, as a population of one run; `load` returns it.
+
+    Examples:
+        >>> import moevae
+        >>> config = moevae.preset("digits")
+        >>> trained = moevae.Trained(moevae.Mixture(config.model, (8, 8), [0]), config, 8, 8, sha256="")
+        >>> trained.identity is None  # of the training images, which are unknown here
+        True
+    """
 
     model: Mixture
     config: RunConfig
@@ -42,6 +51,8 @@ class Trained:
     """SHA-256 of the images that the run was trained on; empty if unknown."""
     labels_sha256: str = ""
     """SHA-256 of the labels of these images; empty if there are none, or if unknown."""
+    notes: str = ""
+    """Text that the caller of `save` added."""
 
     @property
     def identity(self) -> DataIdentity | None:
@@ -52,13 +63,14 @@ class Trained:
 
 
 def save(
-    path: Path,
+    path: str | os.PathLike[str],
     fit: FitResult,
     run: int,
     height: int,
     width: int,
     sha256: str = "",
     labels_sha256: str = "",
+    notes: str = "",
 ) -> None:
     """Write one run of a population to a file, atomically.
 
@@ -70,9 +82,20 @@ def save(
         width: width of an image, in pixels.
         sha256: SHA-256 of the images, from `Images`.
         labels_sha256: SHA-256 of the labels, from `Labels`; empty if there are none.
+        notes: text to keep with the run.
 
     Raises:
         OSError: the file cannot be written.
+
+    Examples:
+        >>> import moevae, pathlib, tempfile
+        >>> config = moevae.override(moevae.preset("digits"), {"train.epochs": 1})
+        >>> images = moevae.load_images(config.data)
+        >>> fit = moevae.fit([config], images)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     moevae.save(f"{folder}/run.safetensors", fit, 0, *images.size, images.sha256)
+        ...     [path.name for path in pathlib.Path(folder).iterdir()]
+        ['run.safetensors']
     """
     weights = {
         name: value[run : run + 1].cpu().contiguous() for name, value in fit.model.state_dict().items()
@@ -88,10 +111,12 @@ def save(
         "labels_sha256": labels_sha256,
         "weights": _digest(weights),
     }
-    write_atomically(path, to_bytes(weights, metadata))
+    if notes:
+        metadata["notes"] = notes
+    write_atomically(Path(path), to_bytes(weights, metadata))
 
 
-def load(path: Path) -> Trained:
+def load(path: str | os.PathLike[str]) -> Trained:
     """Read a trained run from a file.
 
     Args:
@@ -100,7 +125,19 @@ def load(path: Path) -> Trained:
     Raises:
         CheckpointError: the file is missing, not a checkpoint of this version, modified or too large, or its
             weights have another data type or shape or are not finite.
+
+    Examples:
+        >>> import moevae, tempfile
+        >>> config = moevae.override(moevae.preset("digits"), {"train.epochs": 1})
+        >>> images = moevae.load_images(config.data)
+        >>> fit = moevae.fit([config], images)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     moevae.save(f"{folder}/run.safetensors", fit, 0, *images.size)
+        ...     trained = moevae.load(f"{folder}/run.safetensors")
+        >>> trained.config == config
+        True
     """
+    path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: checkpoint not found; `moevae train` writes one")
     with ExitStack() as stack:
@@ -145,8 +182,8 @@ def _from(path: Path, file: Any) -> Trained:
             raise CheckpointError(f"{path}: {name} contains values that are not finite")
     model = Mixture(config.model, (height, width), [config.seed])
     model.load_state_dict(weights)
-    digests = metadata.get("sha256", ""), metadata.get("labels_sha256", "")
-    return Trained(model, config, height, width, *digests)
+    texts = (metadata.get(name, "") for name in ("sha256", "labels_sha256", "notes"))
+    return Trained(model, config, height, width, *texts)
 
 
 def _announced(file: Any, name: str) -> tuple[str, tuple[int, ...]]:

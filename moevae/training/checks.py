@@ -17,8 +17,14 @@ def check_population(configs: Sequence[RunConfig]) -> None:
         configs: one per run.
 
     Raises:
+        TypeError: it is not a sequence of configurations.
         ConfigError: there is no configuration, or their shapes differ.
     """
+    if isinstance(configs, RunConfig):
+        raise TypeError("configs is a single RunConfig; expected a list of them, such as [config]")
+    for config in configs:
+        if not isinstance(config, RunConfig):
+            raise TypeError(f"configs contains a {type(config).__name__}; expected RunConfigs only")
     if not configs:
         raise ConfigError("a population needs at least one configuration")
     if len({population_key(config) for config in configs}) > 1:

@@ -53,8 +53,16 @@ def fit(
         The trained population.
 
     Raises:
+        TypeError: `configs` is not a list of configurations, or `images` are not `Images`.
         ConfigError: there is no configuration, their shapes differ, or the device has too little memory.
         ValueError: the assignments have another shape or invalid values.
+
+    Examples:
+        >>> import moevae
+        >>> config = moevae.override(moevae.preset("digits"), {"train.epochs": 1})
+        >>> fit = moevae.fit([config], moevae.load_images(config.data))
+        >>> fit.failures
+        [None]
     """
     trainer = Trainer(configs, images, devices.resolve(str(device)), assignments)  # initialize
     return train(trainer, on_epoch=on_epoch)

@@ -10,6 +10,7 @@ from moevae.errors import ConfigError
 from moevae.models import architecture
 from moevae.nn.deformation import latent_size
 from moevae.nn.layer_specs import Size
+from moevae.objectives.routing import num_chosen
 
 _FLOAT = 4
 """Bytes of a float32 value."""
@@ -32,7 +33,7 @@ def training_bytes(config: RunConfig, size: Size, count: int) -> int:
     once = (*encoder[:shared], *architecture.gate(model, size))
     experts = model.num_experts + train.extra_experts
     weights = experts * sum(layer.weights for layer in own) + sum(layer.weights for layer in once)
-    chosen = routing.num_sampled if routing.kind == "sampled" else experts
+    chosen = num_chosen(routing) or experts
     rows = chosen * min(train.batch_size, count) * train.num_samples
     return _FLOAT * (4 * weights + rows * (latent_size(model) + math.prod(size)))
 

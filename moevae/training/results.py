@@ -12,7 +12,16 @@ from moevae.models.mixture import Mixture
 
 @dataclass(frozen=True)
 class TrainingFailure:
-    """The first step at which the loss of a run was not finite."""
+    """The first step at which the loss of a run was not finite.
+
+    Examples:
+        >>> import moevae
+        >>> config = moevae.override(
+        ...     moevae.preset("digits"), {"train.epochs": 1, "train.learning_rate": 1e30}
+        ... )
+        >>> moevae.fit([config], moevae.load_images(config.data)).failures[0].epoch
+        1
+    """
 
     epoch: int
     """Counts from 1."""
@@ -23,7 +32,16 @@ class TrainingFailure:
 
 @dataclass(frozen=True)
 class EpochStats:
-    """Statistics of one epoch; `fit` passes them to `on_epoch`."""
+    """Statistics of one epoch; `fit` passes them to `on_epoch`.
+
+    Examples:
+        >>> import moevae
+        >>> config = moevae.override(moevae.preset("digits"), {"train.epochs": 2})
+        >>> images, curve = moevae.load_images(config.data), []
+        >>> fit = moevae.fit([config], images, on_epoch=lambda stats: curve.append(stats.losses[0]))
+        >>> curve[1] < curve[0]
+        True
+    """
 
     epoch: int
     """Counts from 1."""
@@ -44,7 +62,16 @@ class EpochStats:
 
 @dataclass(frozen=True)
 class FitResult:
-    """A trained population."""
+    """A trained population; `fit` returns it.
+
+    Examples:
+        >>> import moevae
+        >>> base = moevae.override(moevae.preset("digits"), {"train.epochs": 1})
+        >>> configs = [moevae.override(base, {"seed": seed}) for seed in range(3)]
+        >>> fit = moevae.fit(configs, moevae.load_images(base.data))
+        >>> fit.model.seeds
+        (0, 1, 2)
+    """
 
     model: Mixture
     configs: tuple[RunConfig, ...]

@@ -17,12 +17,14 @@ from torch import Tensor
 from moevae.config.registry import ROUTINGS
 from moevae.config.schema import RunConfig
 from moevae.data.binarization import to_float
-from moevae.data.datasets import Images
+from moevae.data.datasets import Images, check_images
+from moevae.models.dispatch import draw_experts
 from moevae.models.gate import gate_log_probs
 from moevae.models.mixture import Mixture, MixtureTerms, select_experts
 from moevae.nn.batch_norm import batch_statistics
 from moevae.objectives.consistency import ConsistencyLoss
 from moevae.objectives.objective import Objective
+from moevae.objectives.routing import num_chosen
 from moevae.training import memory, pruning, state
 from moevae.training.adam import Adam
 from moevae.training.batches import Batch, Batches
@@ -46,6 +48,8 @@ class Trainer:
         device: where to train.
         assignments: expert of each training image, [R, N] int64. It replaces the gate, which is then not
             trained. None trains the gate.
+        epochs: number of epochs of the whole training; None: `train.epochs`. In later epochs, all schedules
+            keep their final values.
 
     Raises:
         ConfigError: there is no configuration, their shapes differ, or the device has too little memory.
@@ -59,8 +63,10 @@ class Trainer:
         images: Images,
         device: torch.device,
         assignments: Tensor | None = None,
+        epochs: int | None = None,
     ) -> None:
         check_population(configs)
+        check_images(images)
         if assignments is not None:
             check_assignments(assignments, (len(configs), len(images.train)), configs[0].model.num_experts)
             assignments = assignments.to(device)
@@ -80,7 +86,7 @@ class Trainer:
         self.choice = RunGenerators(seeds, "choice of experts", device)
         self.consistency = ConsistencyLoss(configs, images.train, images.size, device)
         self.set_model(self.model)
-        self.epochs = configs[0].train.epochs
+        self.epochs = epochs or configs[0].train.epochs
         self.epochs_done = 0
         self.seconds = 0.0
         self.failures: list[TrainingFailure | None] = [None] * len(configs)
@@ -180,9 +186,8 @@ class Trainer:
         temperature = self._temperatures(index, self.working.model)
         # With assignments the gate is not trained, so its running statistics must not change.
         with batch_statistics(self.working.model, update=self.assignments is None):
-            terms = self._terms(temperature, batch)
-        random = ROUTINGS.traits(self.configs[0].routing.kind).get("random", False)
-        uniform = self.choice.uniform(*terms.gate_log_probs.shape[1:]) if random else None
+            uniform = self._routing_draws()
+            terms = self._terms(temperature, batch, uniform)
         consistency = self._consistency_loss(temperature, batch, terms)
         loss = self.objective(terms, uniform) + consistency  # [R]
         self.optimizer.zero_grad()
@@ -199,14 +204,29 @@ class Trainer:
         total = loss.detach()
         return Losses(total, self.objective.gate_loss(terms, consistency.detach(), total))
 
-    def _terms(self, temperature: Tensor, batch: Batch) -> MixtureTerms:
-        """Return the terms of the objective for a batch, of all experts or of sampled experts only."""
-        model, routing, size = self.model, self.configs[0].routing, self.batches.size
+    def _routing_draws(self) -> Tensor | None:
+        """Return the uniform draws of a random routing, [R, K, B], or of sampled experts, [R, C, B]."""
+        routing, size = self.configs[0].routing, self.batches.size
+        count = num_chosen(routing)
+        if ROUTINGS.traits(routing.kind).get("random"):
+            return self.choice.uniform(self.model.config.num_experts, size)
+        if self.objective.sampled and count and self.assignments is None:
+            return self.choice.uniform(count, size)
+        return None
+
+    def _terms(self, temperature: Tensor, batch: Batch, uniform: Tensor | None) -> MixtureTerms:
+        """Return the terms of the objective for a batch, of all experts or of chosen experts only."""
+        model, size, count = self.model, self.batches.size, num_chosen(self.configs[0].routing)
         draws, bound = size * self.configs[0].train.num_samples, self.configs[0].objective.bound
-        if routing.kind == "sampled" and self.assignments is None:
-            uniform = self.choice.uniform(routing.num_sampled, size)
-            noise = self.latent.normal(routing.num_sampled, draws, model.latent_size)
-            return self.working.model.sparse(batch.target, noise, temperature, uniform, batch.gray, bound)
+        if count and self.assignments is None:
+
+            def choose(log_probs: Tensor) -> Tensor:
+                if self.objective.sampled and uniform is not None:
+                    return draw_experts(log_probs, uniform)
+                return self.objective.route(log_probs, uniform).topk(count, dim=1).indices
+
+            noise = self.latent.normal(count, draws, model.latent_size)
+            return self.working.model.sparse(batch.target, noise, temperature, choose, batch.gray, bound)
         noise = self.latent.normal(model.config.num_experts, draws, model.latent_size)
         terms = self.working.model(batch.target, noise, temperature, batch.gray, bound)
         if self.assignments is None:
@@ -234,7 +254,7 @@ class Trainer:
 
     def _progress(self, step: int) -> float:
         """Return the fraction of training at a step: 0 at the first step and 1 at the last."""
-        return step / max(1, self.epochs * self.batches.steps - 1)
+        return min(1.0, step / max(1, self.configs[0].train.epochs * self.batches.steps - 1))
 
     def set_model(self, model: Mixture) -> None:
         """Train the given model from now on, with a new optimizer."""
@@ -247,7 +267,7 @@ class Trainer:
 
     def _prune(self) -> None:
         """Remove the experts whose removal is due, and their moments in the optimizer."""
-        count = scheduled_experts(self.configs[0], self.epochs_done / self.epochs)
+        count = scheduled_experts(self.configs[0], self.epochs_done / self.configs[0].train.epochs)
         if count >= self.model.config.num_experts:
             return
         kept = kept_experts(self.model, to_float(self.images[: pruning.IMAGES]), count)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.special
@@ -21,12 +23,15 @@ from studies.records.schema import Method, Record
 from studies.records.study_file import identity
 from studies.utils.gc_pause import uncollected
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 CURVES = ("mixture_elbo", "nmi", "gate_loss")
 """Metrics by epoch that are kept, of the validation split."""
 
 
 @uncollected()
-def load_study(folder: Path) -> Study:
+def load_study(folder: str | os.PathLike[str]) -> Study:
     """Load a study from `study.json` and its records.
 
     Args:
@@ -34,7 +39,14 @@ def load_study(folder: Path) -> Study:
 
     Raises:
         RecordError: the folder has no study, or its description is invalid.
+
+    Examples:
+        >>> import studies
+        >>> study = studies.load_study("results/objective")
+        >>> len(study.cells) * len(study.planned_seeds) == len(study.runs)
+        True
     """
+    folder = Path(folder)
     plan = study_file.read(folder)
     axes = {key: tuple(values) for key, values in plan.axes.items()}
     planned = [tuple(cell[axis] for axis in axes) for cell in plan.cells]
@@ -64,6 +76,57 @@ def load_study(folder: Path) -> Study:
         base=overrides.to_dict(plan.config),
         numbers=tuple(range(1, len(planned) + 1)),
     )
+
+
+def load_records(study: str | os.PathLike[str] | Study) -> pd.DataFrame:
+    """Return the runs of a study as a tidy table: one row per run, with baselines and failed runs.
+
+    The columns are `study`, `method` (missing for the mixture), `oracle`, `status`, `failure`, `fingerprint`
+    and `started`; then the settings by dotted key, with the `seed`; then the metrics by `split.metric`,
+    `load.*`, `throughput.*` and `seconds.*`, which failed runs lack. Torch and Optuna are not imported.
+
+    Args:
+        study: the folder of a study, or a study.
+
+    Raises:
+        RecordError: the folder has no study, or its description is invalid.
+
+    Warns:
+        UserWarning: some records were excluded.
+
+    Examples:
+        >>> import studies
+        >>> runs = studies.load_records("results/objective")
+        >>> runs.groupby("data.name")["test.nmi"].max().between(0, 1).all()
+        np.True_
+    """
+    import pandas as pd  # slow to import, and often not needed
+
+    loaded = study if isinstance(study, Study) else load_study(study)
+    if loaded.unread:
+        warnings.warn(
+            f"{loaded.name}: {len(loaded.unread)} records excluded, such as {loaded.unread[0]}", stacklevel=2
+        )
+    methods: list[tuple[str | None, StudyRun]] = [(None, run) for run in loaded.runs]
+    methods += [(peer.name, run) for peer in loaded.peers for run in peer.runs]
+    rows = [
+        {
+            "study": loaded.name,
+            "method": method,
+            "oracle": bool(run.record.method and run.record.method.oracle),
+            "status": run.record.status,
+            "failure": run.record.failure.reason if run.record.failure else None,
+            "fingerprint": run.record.fingerprint,
+            "started": run.record.started,
+            **{
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in overrides.leaves(run.record.config)
+            },
+            **run.metrics,
+        }
+        for method, run in methods
+    ]
+    return pd.DataFrame(rows)
 
 
 def _sorted(

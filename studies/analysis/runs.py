@@ -12,7 +12,14 @@ from studies.records.schema import Record
 
 @dataclass(frozen=True)
 class StudyRun:
-    """A run, with the content of its record that reports need."""
+    """A run, with the content of its record that reports need.
+
+    Examples:
+        >>> import studies
+        >>> run = studies.load_study("results/objective").runs[0]
+        >>> run.complete, 0 <= run.metrics["test.nmi"] < 1
+        (True, True)
+    """
 
     record: Record
     cell: int

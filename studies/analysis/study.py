@@ -26,7 +26,14 @@ CellValues = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Study:
-    """The plan in `study.json` and the runs in the records."""
+    """The plan in `study.json` and the runs in the records.
+
+    Examples:
+        >>> import studies
+        >>> study = studies.load_study("results/objective")
+        >>> study.matrix("test.nmi").shape == (len(study.seeds), len(study.cells))
+        True
+    """
 
     folder: Path
     name: str

@@ -12,7 +12,14 @@ from moevae.config.schema import ModelConfig
 from moevae.models.mixture import Mixture
 from moevae.nn.conv import Convolution, Transposed
 
-ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "leaky-relu": nn.LeakyReLU,
+}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from moevae.config.overrides import override
 from moevae.config.schema import PER_RUN, RunConfig
 from moevae.data.datasets import Images
+from moevae.models.dispatch import draw_experts
 from moevae.models.mixture import Mixture
 
 HEIGHT, WIDTH = 5, 6
@@ -80,6 +81,11 @@ def each_bias(model: torch.nn.Module, change: Callable[[Tensor], Any]) -> None:
     for layer in model.modules():
         if hasattr(layer, "bias"):
             change(layer.bias)
+
+
+def drawn(uniform: Tensor) -> Callable[[Tensor], Tensor]:
+    """The choice of experts that are drawn from the gate by uniform draws, [R, C, B]."""
+    return lambda log_probs: draw_experts(log_probs, uniform)
 
 
 def weights(model: Mixture, run: int) -> dict[str, Tensor]:

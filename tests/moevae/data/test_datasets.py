@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusals import message_of
 
-from moevae.config.schema import DataConfig
-from moevae.data.datasets import load_images, load_labels
+from moevae.config.registry import DATASETS
+from moevae.config.schema import DataConfig, RunConfig
+from moevae.data.datasets import Images, load_images, load_labels
+from moevae.data.sources import DataSource
 from moevae.errors import DataError
 
 
@@ -238,3 +240,42 @@ def test_imbalance_needs_labels(tmp_path):
     message = message_of(DataConfig(name=f"npz:{path}", imbalance=0.5))
     assert message.startswith("data.imbalance = 0.5: npz:")
     assert message.endswith("has no labels, which imbalance needs; expected 1")
+
+
+@pytest.mark.parametrize(
+    ("train", "error", "words"),
+    [
+        (torch.zeros(4, 5, 6), ValueError, r"train images have shape \[4, 5, 6\]; expected \[N, 30\]"),
+        (torch.zeros(4, 29), ValueError, r"expected \[N, 30\] for 5 x 6 pixels"),
+        (np.zeros((4, 30), np.float32), TypeError, "type ndarray; expected a tensor"),
+        (torch.zeros(4, 30, dtype=torch.float64), TypeError, r"torch\.float64; expected a tensor of uint8"),
+    ],
+)
+def test_images_of_another_form_are_refused(train, error, words):
+    empty = torch.zeros(0, 30)
+    with pytest.raises(error, match=words):
+        Images("noise", "", 5, 6, train, empty, empty)
+
+
+def test_a_folder_may_be_a_string(tmp_path):
+    asked = []
+
+    def pixels(root):
+        asked.append(root)
+        return np.zeros((9, 2, 2), np.uint8)
+
+    DATASETS.register("of-a-test")(DataSource(images=pixels))
+    try:
+        load_images(DataConfig(name="of-a-test"), str(tmp_path))
+        load_images(DataConfig(name="of-a-test"))
+    finally:
+        DATASETS.unregister("of-a-test")
+    assert asked == [tmp_path, None]
+
+
+@pytest.mark.parametrize("load", [load_images, load_labels])
+def test_something_else_than_a_data_configuration_is_refused(load):
+    with pytest.raises(TypeError, match=r"of type RunConfig; expected .* its part `data`"):
+        load(RunConfig())
+    with pytest.raises(TypeError, match="of type str; expected a DataConfig"):
+        load("mnist")

@@ -5,7 +5,7 @@ import itertools
 import plain
 import pytest
 import torch
-from small import HEIGHT, WIDTH, config, images, mixture, normal, same, weights
+from small import HEIGHT, WIDTH, config, drawn, images, mixture, normal, same, weights
 from torch import distributions
 from torch.nn import functional
 
@@ -69,7 +69,7 @@ def test_sparse_terms_and_gradients_are_the_dense_ones_of_the_chosen_experts(cha
     model, x = mixture(config(changes), seeds=(0, 1)), seen()
     noise = normal(2, 3, 9, 4, seed=2)
     uniform = torch.rand(2, 3, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    sparse = model.sparse(x, noise, HEAT, uniform)
+    sparse = model.sparse(x, noise, HEAT, drawn(uniform))
     dense = torch.stack(
         [
             model(x, noise[:, draw].unsqueeze(1).expand(-1, 4, -1, -1), HEAT)

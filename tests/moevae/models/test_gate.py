@@ -3,7 +3,7 @@
 import plain
 import pytest
 import torch
-from small import ODD, config, images, mixture, normal
+from small import ODD, config, drawn, images, mixture, normal
 from torch import distributions
 from torch.nn import functional
 
@@ -61,7 +61,7 @@ def test_a_gate_that_looks_at_gray_leaves_the_likelihood_what_it_saw(kind):
         torch.testing.assert_close(terms.recon_log_prob[1, 4], recon)
     else:
         uniform = torch.rand(2, 7, 9, generator=torch.Generator().manual_seed(0)).double()
-        terms = model.sparse(x, noise, heat, uniform, shades)
+        terms = model.sparse(x, noise, heat, drawn(uniform), shades)
     for run in range(2):
         q = distributions.Categorical(logits=plain.gate(model, run)(shades[run]))
         torch.testing.assert_close(terms.gate_log_probs[run].T, q.logits)

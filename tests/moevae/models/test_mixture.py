@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small import HEIGHT, ODD, WIDTH, config, mixture, normal, same, weights
+from small import HEIGHT, ODD, WIDTH, config, drawn, mixture, normal, same, weights
 from torch import distributions
 from torch.nn import functional
 
@@ -170,7 +170,7 @@ def test_sparse_terms_are_the_dense_ones_of_the_chosen_experts(changes):
     x = (normal(3, 11, PIXELS, seed=1) > 0).double()
     noise = normal(3, 2, 11, sizes.latent_dim, seed=2)
     uniform = torch.rand(3, 2, 11, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    sparse = model.sparse(x, noise, HEAT, uniform)
+    sparse = model.sparse(x, noise, HEAT, drawn(uniform))
     for draw in range(2):
         dense = model(x, noise[:, draw].unsqueeze(1).expand(-1, sizes.num_experts, -1, -1), HEAT)
         chosen = sparse.chosen[:, draw].unsqueeze(1)

@@ -5,7 +5,7 @@ import math
 import plain
 import pytest
 import torch
-from small import EVEN, ODD, config, images, mixture, normal, same, weights
+from small import EVEN, ODD, config, drawn, images, mixture, normal, same, weights
 from torch import distributions
 
 from moevae.config.overrides import override
@@ -48,7 +48,7 @@ def test_a_slow_loop_gives_the_same_terms(bound):
 @pytest.mark.parametrize("bound", ["elbo", "iwae"])
 def test_sparse_and_dense_agree(bound):
     model, x, noise, _ = look(5, bound)
-    sparse = model.sparse(x, noise[:, :2], HEAT, normal(1, 2, 8, seed=3).sigmoid(), bound=bound)
+    sparse = model.sparse(x, noise[:, :2], HEAT, drawn(normal(1, 2, 8, seed=3).sigmoid()), bound=bound)
     blocks = noise.unflatten(2, (8, 5))
     for choice, image in torch.cartesian_prod(torch.arange(2), torch.arange(8)).tolist():
         k = sparse.chosen[0, choice, image]

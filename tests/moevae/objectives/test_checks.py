@@ -1,5 +1,7 @@
 """The laws of each kind hold for every entry of its registry; the checks refuse functions that break them."""
 
+import functools
+
 import pytest
 import torch
 
@@ -10,11 +12,18 @@ from moevae.objectives.checks import (
     check_load_balancing,
     check_routing,
 )
+from moevae.objectives.routing import largest
 
 
 @pytest.mark.parametrize("name", ROUTINGS)
 def test_routings(name):
     check_routing(ROUTINGS[name])
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+@pytest.mark.parametrize("noise", [0.0, 2.0])
+def test_routing_to_the_largest(k, noise):
+    check_routing(functools.partial(largest, k=k, noise=noise))
 
 
 @pytest.mark.parametrize("name", BALANCINGS)

@@ -2,23 +2,30 @@
 
 import itertools
 
+import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small import normal
+from small import config, images, normal
 from torch.nn import functional
 
 from moevae.config.registry import ROUTINGS
+from moevae.errors import ConfigError
 from moevae.models.dispatch import draw_experts
-from moevae.objectives.routing import gumbel, hard, sampled_cost, soft
+from moevae.objectives.routing import gumbel, hard, largest, normal_of, sampled_cost, soft
+from moevae.training.trainer import Trainer
 
 
 @given(st.integers(1, 9), st.floats(0, 200), st.integers(0, 10**6), st.sampled_from(sorted(ROUTINGS)))
 def test_weights_are_shares(experts, scale, seed, kind):
     log_probs = (scale * normal(2, experts, 6, seed=seed)).log_softmax(1)
     uniform = torch.rand(2, experts, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    weights = ROUTINGS[kind](log_probs, uniform)
+    traits = ROUTINGS.traits(kind)
+    more = {"k": min(2, experts)} if "settings" in traits else {}
+    weights = ROUTINGS[kind](log_probs, uniform, **more)
     assert weights.shape == log_probs.shape
     assert (weights >= 0).all()
     torch.testing.assert_close(weights.sum(1), torch.ones(2, 6, dtype=torch.float64))
@@ -124,3 +131,87 @@ def test_the_sparse_cost_is_what_the_drawn_experts_paid():
     log_probs, chosen = normal(2, 5, 6).log_softmax(1), torch.randint(0, 5, (2, 3, 6))
     elbo = normal(2, 3, 6, seed=1)
     torch.testing.assert_close(sampled_cost(log_probs, chosen, elbo), -elbo.mean(1))
+
+
+@given(
+    st.integers(1, 8),
+    st.integers(0, 7),
+    st.floats(0.1, 100),
+    st.integers(0, 10**6),
+    st.sampled_from([0, 1.5]),
+)
+def test_the_largest_share_their_probability(k, more, scale, seed, noise):
+    """NumPy's sort and sum are the oracle."""
+    experts = k + more
+    log_probs = (scale * normal(2, experts, 6, seed=seed)).log_softmax(1)
+    uniform = torch.rand(2, experts, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    found = largest(log_probs, uniform, k=k, noise=noise).numpy()
+    score = log_probs.numpy() + noise * scipy.stats.norm.ppf(uniform.numpy())
+    for run, image in itertools.product(range(2), range(6)):
+        order = np.argsort(-score[run, :, image], kind="stable")[:k]
+        expected = np.zeros(experts)
+        expected[order] = scipy.special.softmax(score[run, order, image])
+        np.testing.assert_allclose(found[run, :, image], expected, atol=1e-12)
+
+
+def test_all_experts_are_soft_routing_and_one_is_hard():
+    log_probs, unused = normal(2, 5, 8).log_softmax(1), torch.full((2, 5, 8), torch.nan)
+    torch.testing.assert_close(largest(log_probs, unused, k=5), soft(log_probs))
+    assert torch.equal(largest(log_probs, unused, k=1), hard(log_probs))
+
+
+def test_only_the_largest_have_a_gradient():
+    logits, value = normal(2, 5, 8).requires_grad_(), normal(2, 5, 8, seed=1)
+    weights = largest(logits.log_softmax(1), torch.zeros(2, 5, 8), k=2)
+    (found,) = torch.autograd.grad((weights * value).sum(), logits)
+    assert (found[weights == 0].abs() < 1e-12).all()
+    two = logits.detach().topk(2, 1).indices
+    alone = logits.detach().gather(1, two).requires_grad_()
+    (expected,) = torch.autograd.grad((alone.softmax(1) * value.gather(1, two)).sum(), alone)
+    torch.testing.assert_close(found.gather(1, two), expected)
+
+
+def test_noise_lets_others_win():
+    log_probs = torch.tensor([0.0, -1.0, -9.0])[None, :, None].expand(1, 3, 4000)
+    uniform = torch.rand(1, 3, 4000, generator=torch.Generator().manual_seed(0))
+    won = largest(log_probs, uniform, k=1, noise=1.0).mean(-1)[0]
+    torch.testing.assert_close(won[1].item(), scipy.stats.norm.cdf(-1 / 2**0.5), rtol=0, atol=0.03)
+    assert won[2] == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_ends_of_the_scale_are_finite_noise(dtype):
+    ends = normal_of(torch.tensor([0.0, 0.5, 1 - 2**-24], dtype=dtype))
+    assert ends.isfinite().all()
+    assert ends[1] == 0
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_only_the_largest_are_computed_and_the_loss_is_the_dense_one(noise):
+    """Two trainers with the same draws: one computes the chosen experts, the other one weighs all of them."""
+    run = config({"routing.kind": "top-k", "routing.k": 2, "routing.noise": noise})
+    data, device = images(), torch.device("cpu")
+    trainers = [Trainer([run], data, device) for _ in range(2)]
+    sparse, dense = trainers
+    batch = next(sparse.batches.epoch())
+    heat, uniform = torch.ones(1), sparse._routing_draws()
+    terms = sparse._terms(heat, batch, uniform)
+    assert terms.expert_elbo.shape == (1, 2, 32)
+    zero = dense.model(batch.target, torch.zeros(1, 4, 32, 4), heat, batch.gray)
+    again = sparse.model.sparse(
+        batch.target,
+        torch.zeros(1, 2, 32, 4),
+        heat,
+        lambda log_probs: sparse.objective.route(log_probs, uniform).topk(2, 1).indices,
+        batch.gray,
+    )
+    torch.testing.assert_close(sparse.objective(again, uniform), dense.objective(zero, uniform))
+    weights = sparse.objective.expert_weights(again, uniform)
+    torch.testing.assert_close(weights.sum(1), torch.ones(1, 32))
+    torch.testing.assert_close(dense.objective.expert_weights(zero, uniform).gather(1, again.chosen), weights)
+
+
+def test_top_k_needs_as_many_experts():
+    with pytest.raises(ConfigError, match=r"routing\.k = 5 .* expected at most as many"):
+        config({"routing.kind": "top-k", "routing.k": 5})
+    config({"routing.kind": "soft", "routing.k": 5})

@@ -1,6 +1,10 @@
-"""The training loop: the order of its steps."""
+"""The training loop: the order of its steps, and its arguments."""
 
-from moevae.training.fit import train
+import pytest
+from small import config, images
+
+from moevae.evaluation.evaluate import evaluate
+from moevae.training.fit import fit, train
 
 
 class Recorder:
@@ -50,3 +54,30 @@ def test_a_trained_population_is_not_trained_further():
     recorder = Recorder(epochs=0)
     assert train(recorder, snapshots=recorder) == "result"
     assert recorder.calls == ["restore"]
+
+
+@pytest.mark.parametrize("call", ["fit", "evaluate"])
+def test_wrong_arguments_are_refused_in_words(call):
+    run, data = config(), images()
+    model = fit([run], data).model
+
+    def called(configs, images):
+        return fit(configs, images) if call == "fit" else evaluate(model, configs, images)
+
+    for configs, pixels, words in (
+        (run, data, r"a single RunConfig; expected a list of them, such as \[config\]"),
+        ([run, "digits"], data, "contains a str"),
+        ([run], data.train, "of type Tensor; expected Images, which load_images returns"),
+        ([run], data.train.numpy(), "of type ndarray; expected Images"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            called(configs, pixels)
+
+
+def test_evaluation_refuses_other_runs_and_splits():
+    run, data = config(), images()
+    model = fit([run], data).model
+    with pytest.raises(ValueError, match="2 configs for a model of 1 runs"):
+        evaluate(model, [run, run], data)
+    with pytest.raises(ValueError, match="expected one of train, validation, test"):
+        evaluate(model, [run], data, "tset")

@@ -19,12 +19,12 @@ SIZES = pytest.mark.parametrize("sizes", [EVEN, ODD], ids=["even", "odd"])
 
 
 @SIZES
-@pytest.mark.parametrize("kind", ["soft", "hard", "gumbel", "sampled"])
+@pytest.mark.parametrize("kind", ["soft", "hard", "gumbel", "sampled", "top-k"])
 @pytest.mark.parametrize("batch", [16, 48])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_company_changes_no_bit(sizes, kind, batch, threads, one_thread_again):
     torch.set_num_threads(threads)
-    changes = {"train.batch_size": batch, "routing.num_sampled": 2}
+    changes = {"train.batch_size": batch, "routing.num_sampled": 2, "routing.noise": 0.5}
     configs, data = population(sizes, kind, **changes), images(train=320)
     losses = []
     together = fit(configs, data, on_epoch=lambda progress: losses.append(progress.losses))
@@ -42,6 +42,15 @@ def test_company_changes_no_bit(sizes, kind, batch, threads, one_thread_again):
 def test_company_changes_no_bit_of_consistent_gates(sizes, consistency):
     smooth = {"objective.consistency": consistency, "model.gate_normalization": "batch"}
     configs, data = population(sizes, "sampled", **smooth, **{"train.batch_size": 16}), images()
+    together = fit(configs, data)
+    for run, own in enumerate(configs):
+        assert same(weights(fit([own], data).model, 0), weights(together.model, run))
+
+
+@SIZES
+@pytest.mark.parametrize("activation", ["gelu", "silu", "leaky-relu"])
+def test_company_changes_no_bit_of_any_activation(sizes, activation):
+    configs, data = population(sizes, **{"model.activation": activation, "train.batch_size": 16}), images()
     together = fit(configs, data)
     for run, own in enumerate(configs):
         assert same(weights(fit([own], data).model, 0), weights(together.model, run))

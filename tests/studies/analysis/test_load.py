@@ -8,7 +8,7 @@ import pytest
 from moevae.config import overrides
 from moevae.config.schema import RunConfig
 from moevae.errors import RecordError
-from studies.analysis.load import load_study
+from studies.analysis.load import load_records, load_study
 from studies.analysis.metrics import ELBO, NMI
 from studies.testing import synthetic
 
@@ -147,3 +147,47 @@ def test_bounds_of_other_test_images_do_not_compare(tmp_path) -> None:
     study = load_study(synthetic.write(tmp_path, plan, plain))
     assert np.isfinite(study.comparable(ELBO)).all(axis=0).tolist() == [True, False]
     assert np.isfinite(study.comparable(NMI)).all()
+
+
+def test_records_are_a_table_with_a_row_a_run(tmp_path) -> None:
+    axes = {"objective.balance_weight": [0, 20], "model.expert_hidden": [[32], [64, 32]]}
+    tree = synthetic.plan(axes, seeds=[0, 1])
+
+    def made(config: RunConfig):
+        lost = config.objective.balance_weight == 0 and config.seed == 1
+        return (synthetic.failed(config, "it diverged"), {}) if lost else plain(config)
+
+    folder = synthetic.write(tmp_path, tree, made)
+    base = overrides.from_dict(tree["base"])
+    synthetic.put(folder, *synthetic.peer(base, "k-means on pixels"))
+    synthetic.put(folder, *synthetic.peer(base, "experts of true labels", oracle=True))
+    table, study = load_records(str(folder)), load_study(str(folder))
+    assert table.equals(load_records(study))
+    assert table["fingerprint"].is_unique
+    assert len(table) == 8 + 2
+    own = table[table["method"].isna()]
+    assert list(own["fingerprint"]) == [run.record.fingerprint for run in study.runs]
+    assert set(overrides.keys()) <= set(table)
+    assert set(own["model.expert_hidden"]) == {(32,), (64, 32)}
+    cell = own[(own["objective.balance_weight"] == 20) & (own["model.expert_hidden"] == (32,))]
+    assert list(cell["seed"]) == [0, 1]
+    place = study.cells.index((20, [32]) if (20, [32]) in study.cells else (20, (32,)))
+    np.testing.assert_array_equal(cell["test.nmi"], study.matrix("test.nmi")[:, place])
+    lost = table[table["status"] == "failed"]
+    assert set(lost["failure"]) == {"it diverged"}
+    assert lost["test.nmi"].isna().all()
+    others = table[table["method"].notna()]
+    assert dict(zip(others["method"], others["oracle"], strict=True)) == {
+        "k-means on pixels": False,
+        "experts of true labels (oracle)": True,
+    }
+
+
+def test_records_that_are_left_out_are_named(tmp_path) -> None:
+    folder = synthetic.write(tmp_path, synthetic.plan({"routing.temperature": [1.0]}, seeds=[0, 1]), plain)
+    first, _ = sorted((folder / "records").glob("*.json"))
+    first.write_text("{}")
+    with pytest.warns(UserWarning, match=f"1 records excluded, such as .*{first.stem}"):
+        assert len(load_records(folder)) == 1
+    with pytest.raises(RecordError, match="no study in this folder"):
+        load_records(str(tmp_path / "elsewhere"))

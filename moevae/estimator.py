@@ -1,0 +1,615 @@
+"""A mixture of VAEs as an estimator of scikit-learn."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
+from rich.console import Console
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from moevae.config import overrides
+from moevae.config.presets import preset as preset_of
+from moevae.config.schema import RunConfig
+from moevae.data.arrays import PixelScale, checked_range, flattened
+from moevae.data.datasets import Images, sides
+from moevae.errors import CheckpointError, MoevaeError, ParameterError
+from moevae.evaluation.assign import Assignments, assign
+from moevae.evaluation.iwae import BLOCK
+from moevae.models.mixture import Mixture
+from moevae.objectives.load_balancing import log_priors
+from moevae.training import checkpoint
+from moevae.training.fit import train
+from moevae.training.results import EpochStats, FitResult
+from moevae.training.trainer import Trainer
+from moevae.utils import content, devices
+from moevae.utils.progress import watching
+
+CURVES = ("loss", "gate_loss", "temperature")
+"""Learning curves; see `MixtureOfVAEs.learning_curves_`."""
+
+OWN_PARAMETERS = {
+    "seed": "random_state",
+    "model.num_experts": "n_components",
+    "data.name": "X",
+    "data.train_size": "X",
+    "data.validation_size": "X",
+    "data.imbalance": "X",
+}
+"""Settings that the estimator takes from elsewhere."""
+
+
+class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):
+    """Mixture of variational autoencoders: clusters images without labels.
+
+    A gate assigns each image to one of K expert VAEs. `fit` trains both as `moevae train` does: the same
+    configuration, seed and images give the same numbers.
+
+    The answer for an image depends on that image and the model alone, not on the other images, their order or
+    their number. If the gate reads binarized pixels, its probabilities are averages over 16 binarizations
+    with fixed thresholds; see `moevae.evaluation.assign`. On MNIST this costs no accuracy: for three small
+    mixtures, ACC was .601, .513 and .538 with 16 binarizations and .597, .511 and .537 with one, and 99.5 %
+    of the labels were those of 256 binarizations, against 95 % with one. Bounds and latents take 16 passes
+    through the experts; with `model.gate_input` on grayscale, labels take one pass through the gate.
+
+    Args:
+        n_components: number of experts, K. It replaces the number of the preset.
+        preset: settings to start from: the name of a preset, such as "mnist", a `moevae.RunConfig`, or None
+            for the defaults of `moevae.RunConfig`. Its data set is not used.
+        settings: changes of settings by dotted key, such as {"train.epochs": 5}. `get_params` shows each of
+            them and `set_params` sets any, so that a grid search can vary "train.epochs".
+        value_range: the values of black and white in X, such as (0, 16). None infers them in `fit`: uint8
+            images have 0 and 255, floats in [0, 1] have 0 and 1, and other images their minimum and maximum.
+            In new images, values outside become black or white. A model that was fitted to uint8 also reads
+            floats in [0, 1], and a model that was fitted to floats in [0, 1] also reads uint8.
+        random_state: an integer, which is the seed of the run; a `numpy.random.RandomState`; or None, which
+            draws a seed from the global state of NumPy.
+        device: where to train and predict: "auto", "cpu", "cuda" or "mps".
+        warm_start: whether `fit` continues the last training for `train.epochs` more epochs. Schedules keep
+            their final values.
+        verbose: 0 for no output, 1 for the progress of training on standard error.
+
+    Attributes:
+        config_: configuration of the run, a `moevae.RunConfig`; `train.epochs` is the number of epochs done.
+        mixture_: the trained networks, a `moevae.Mixture` of one run.
+        image_size_: height and width in pixels. For rows of D pixels, it is a square if D is a square number,
+            otherwise (1, D).
+        value_range_: the values of black and white in the training images.
+        learning_curves_: lists with one value per epoch: `loss`, the objective in nats per image;
+            `gate_loss`, its part that the gate is trained on; and `temperature`, of the gate.
+        n_iter_: number of epochs.
+        n_features_in_: number of pixels of an image, D.
+        feature_names_in_: names of the columns, if X was a data frame.
+
+    References:
+        Y. Zeldes (2019), "Mixture of Variational Autoencoders - a Fusion Between MoE and VAE".
+
+    Examples:
+        >>> from moevae import MixtureOfVAEs
+        >>> from sklearn.datasets import load_digits
+        >>> X = load_digits().images  # [1797, 8, 8], values from 0 to 16
+        >>> model = MixtureOfVAEs(preset="digits", settings={"train.epochs": 2}, random_state=0).fit(X)
+        >>> model.predict(X).shape, model.predict_proba(X).shape, model.transform(X).shape
+        ((1797,), (1797, 10), (1797, 4))
+        >>> images, experts = model.sample(5)
+        >>> images.shape, model.reconstruct(X).shape
+        ((5, 8, 8), (1797, 8, 8))
+        >>> model.score(X) < 0  # nats per image
+        True
+    """
+
+    config_: RunConfig
+    mixture_: Mixture
+    image_size_: tuple[int, int]
+    value_range_: tuple[float, float]
+    learning_curves_: dict[str, list[float]]
+    n_iter_: int
+    n_features_in_: int
+    _state: tuple[dict[str, torch.Tensor], dict[str, Any]] | None
+    _scale: PixelScale
+    _shape: tuple[int, ...]
+    _sha256: str
+
+    def __init__(
+        self,
+        n_components: int = 10,
+        *,
+        preset: str | RunConfig | None = None,
+        settings: Mapping[str, Any] | None = None,
+        value_range: tuple[float, float] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        device: str = "auto",
+        warm_start: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.preset = preset
+        self.settings = settings
+        self.value_range = value_range
+        self.random_state = random_state
+        self.device = device
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters; with `deep`, also each entry of `settings` by its dotted key."""
+        params: dict[str, Any] = super().get_params(deep=deep)
+        if deep and isinstance(self.settings, Mapping):
+            params |= {key: value for key, value in self.settings.items() if key not in params}
+        return params
+
+    def set_params(self, **params: Any) -> MixtureOfVAEs:
+        """Set parameters, and settings by their dotted key.
+
+        Raises:
+            ValueError: an unknown parameter.
+            ParameterError: an unknown setting; the message names the nearest one.
+        """
+        own = {name: value for name, value in params.items() if name in self._get_param_names()}
+        dotted = {key: value for key, value in params.items() if key == "objective" or "." in key}
+        for key in dotted:
+            _check_setting(key)
+        super().set_params(**{name: value for name, value in params.items() if name not in dotted})
+        if dotted:
+            before = own.get("settings", self.settings)
+            self.settings = {**(before or {}), **dotted}
+        return self
+
+    def fit(self, X: ArrayLike, y: object = None) -> MixtureOfVAEs:
+        """Train the mixture.
+
+        Args:
+            X: images, [N, D], [N, H, W] or [N, H, W, 1].
+            y: ignored.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            ValueError: X has another form, or a parameter is invalid.
+            ParameterError: training diverged, or a setting is invalid.
+        """
+        going_on = self.warm_start and hasattr(self, "mixture_")
+        return self._train(X, going_on, epochs=None)
+
+    def partial_fit(self, X: ArrayLike, y: object = None) -> MixtureOfVAEs:
+        """Train one epoch, from where the last call or `fit` stopped.
+
+        As many calls as `train.epochs` on the same images equal one `fit`, bit for bit; in later epochs,
+        schedules keep their final values. The images may differ from call to call.
+
+        Args:
+            X: images, as for `fit`.
+            y: ignored.
+
+        Returns:
+            The estimator.
+        """
+        return self._train(X, hasattr(self, "mixture_"), epochs=1)
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """Return the most probable expert of each image, [N]; X as for `fit`."""
+        return self._assigned(X, bounds=False, latents=False).experts
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return the probability of each expert for each image, q(k|x), [N, K]; X as for `fit`."""
+        return self._assigned(X, bounds=False, latents=False).gate_probs
+
+    def fit_predict(self, X: ArrayLike, y: object = None) -> NDArray[np.int64]:
+        """Train the mixture and return the most probable expert of each image, [N].
+
+        Args:
+            X: images, as for `fit`.
+            y: ignored.
+        """
+        return self.fit(X).predict(X)
+
+    def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return the mixture ELBO of each image, a lower bound on its log-likelihood.
+
+        Bounds compare only between models with the same likelihood and binarization of pixels.
+
+        Args:
+            X: images, as for `fit`.
+
+        Returns:
+            Bounds in nats, [N].
+        """
+        return self._assigned(X, latents=False).bounds
+
+    def score(self, X: ArrayLike, y: object = None) -> float:
+        """Return the mean of `score_samples`, in nats per image.
+
+        Args:
+            X: images, as for `fit`.
+            y: ignored.
+        """
+        return float(self.score_samples(X).mean())
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Return the latents of each image under its most probable expert: the mean of q(z|x).
+
+        The latents of different experts are coordinates in different spaces: compare them within an expert,
+        and give a classifier `predict_proba` too.
+
+        Args:
+            X: images, as for `fit`.
+
+        Returns:
+            Latents, [N, Z].
+        """
+        return self._assigned(X, bounds=False).latents
+
+    def reconstruct(self, X: ArrayLike) -> NDArray[np.floating]:
+        """Reconstruct each image by its most probable expert, from the latents that `transform` returns.
+
+        Args:
+            X: images, as for `fit`.
+
+        Returns:
+            Mean images, in the shape and the units of X.
+        """
+        array, pixels = self._read(X)
+        found = assign(self.mixture_, self.config_, pixels, bounds=False)
+        images = self._decoded(found.latents, found.experts)
+        return self._scale.restored(images, array.dtype).reshape(array.shape)
+
+    def sample(
+        self,
+        n_samples: int = 1,
+        component: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+        """Draw new images.
+
+        Args:
+            n_samples: number of images, N.
+            component: the expert that draws; None draws an expert for each image from the prior.
+            random_state: as in the constructor; None means that of the constructor. With an integer, each
+                call returns the same images.
+
+        Returns:
+            Mean images E[x|z, k] of random latents, in the shape and the units of the training images, and
+            the experts that drew them, [N].
+        """
+        check_is_fitted(self)
+        experts = self.mixture_.config.num_experts
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples = {n_samples!r}; expected an integer, at least 1")
+        if component is not None and not (isinstance(component, Integral) and 0 <= component < experts):
+            raise ValueError(f"component = {component!r}; expected None or an expert, 0 to {experts - 1}")
+        random = check_random_state(self.random_state if random_state is None else random_state)
+        prior = log_priors([self.config_], experts)[0].double().exp().numpy()
+        chosen = random.choice(experts, n_samples, p=prior / prior.sum())
+        if component is not None:
+            chosen[:] = component
+        latents = random.standard_normal((n_samples, self.mixture_.latent_size)).astype(np.float32)
+        images = self._scale.restored(self._decoded(latents, chosen))
+        return images.reshape(n_samples, *self._shape), chosen
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a safetensors file, in the format of `moevae train`.
+
+        Every command of `moevae` reads the file. It has no state of the optimizer: training continues from
+        the weights of a loaded model, but not bit for bit. A pickle has that state. The configuration in the
+        file reproduces the model, unless it was trained on different images from call to call, or longer than
+        its schedules.
+
+        Args:
+            path: the file; missing folders are created.
+
+        Raises:
+            OSError: the file cannot be written.
+            ParameterError: extra experts are still to be pruned.
+        """
+        check_is_fitted(self)
+        if self.mixture_.config.num_experts > self.config_.model.num_experts:
+            raise ParameterError(
+                f"the model has {self.mixture_.config.num_experts} experts and is trained to keep"
+                f" {self.config_.model.num_experts}; expected more epochs"
+            )
+        params = self.get_params(deep=False)
+        if isinstance(self.preset, RunConfig):
+            params["preset"] = overrides.to_dict(self.preset)
+        if not isinstance(self.random_state, Integral | None):
+            params["random_state"] = self.config_.seed
+        names = list(self.feature_names_in_) if hasattr(self, "feature_names_in_") else None
+        scale = {"low": self._scale.low, "high": self._scale.high, "by_type": self._scale.by_type}
+        notes = {
+            "params": {name: value for name, value in params.items() if name not in ("device", "verbose")},
+            "shape": self._shape,
+            "scale": scale,
+            "curves": self.learning_curves_,
+            "epochs": self.n_iter_,
+            "feature_names": names,
+        }
+        result = FitResult(
+            self.mixture_, (self.config_,), [None], 0.0, 0.0, torch.arange(self.n_components)[None]
+        )
+        text = json.dumps({"estimator": notes}, default=_plain)
+        checkpoint.save(path, result, 0, *self.image_size_, self._sha256, notes=text)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: str = "auto") -> MixtureOfVAEs:
+        """Read a model that `save` or `moevae train` wrote.
+
+        Args:
+            path: the safetensors file.
+            device: where to predict and train, as in the constructor.
+
+        Raises:
+            CheckpointError: the file is missing, or not a checkpoint of this version.
+        """
+        path = Path(path)
+        trained = checkpoint.load(path)
+        size = trained.height, trained.width
+        with content.parsing(f"{path}: notes of another version", CheckpointError):
+            tree = content.parse_json(trained.notes) if trained.notes else {}
+            if "estimator" in tree:
+                notes = _NOTES.validate_python(tree["estimator"])
+            else:
+                config = trained.config
+                params = {"n_components": config.model.num_experts, "random_state": config.seed}
+                notes = _Notes(
+                    {**params, "preset": config}, size, PixelScale(0.0, 1.0, by_type=True), {}, 0, None
+                )
+            if np.prod(notes.shape) != np.prod(size):
+                raise ValueError(f"images of shape {notes.shape}")
+            if isinstance(notes.params.get("preset"), Mapping):
+                notes.params["preset"] = overrides.from_dict(notes.params["preset"])
+            model = cls(**notes.params, device=device)
+        curves = {name: notes.curves.get(name, []) for name in CURVES}
+        model._set_fitted(trained.config, trained.model, size, notes.scale, curves)
+        model.n_iter_ = notes.epochs or trained.config.train.epochs
+        model._shape, model._sha256, model._state = notes.shape, trained.sha256, None
+        model.n_features_in_ = size[0] * size[1]
+        if notes.feature_names is not None:
+            model.feature_names_in_ = np.array(notes.feature_names, dtype=object)
+        model.mixture_.to(model._device())
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = dict(super().__getstate__())
+        if "mixture_" in state and self.mixture_.device.type != "cpu":
+            state["mixture_"] = copy.deepcopy(self.mixture_).cpu()
+            if self._state is not None:
+                tensors, plain = self._state
+                state["_state"] = {name: value.cpu() for name, value in tensors.items()}, plain
+        return state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        """Number of latents, Z, for `get_feature_names_out`."""
+        return self.mixture_.latent_size
+
+    def _train(self, X: ArrayLike, going_on: bool, epochs: int | None) -> MixtureOfVAEs:
+        """Train some epochs, and set the attributes when that has succeeded."""
+        config, scale, device = self._config(), self.value_range, self._device()
+        if going_on:
+            config = overrides.override(config, {"seed": self.config_.seed})
+        given = checked_range(scale) if scale is not None else None
+        array, flat, size = self._validated(X, reset=not going_on, least=2)
+        if going_on:
+            found = self._scale
+        else:
+            found = PixelScale.of(flat) if given is None else given
+            if given is not None and not (flat.min() >= given.low and flat.max() <= given.high):
+                raise ValueError(
+                    f"X ranges from {flat.min():g} to {flat.max():g}; expected value_range ="
+                    f" ({given.low:g}, {given.high:g})"
+                )
+        pixels = found.stored(flat)
+        size = self.image_size_ if going_on else size or sides(pixels.shape[1])
+        digest = hashlib.sha256(pixels.numpy().data).hexdigest()
+        images = Images("X", digest, *size, pixels, pixels[:0], pixels[:0])
+        done = self.n_iter_ if going_on else 0
+        total = done + (epochs or config.train.epochs)
+        try:
+            trainer = self._trainer(config, images, device, total, going_on)
+        except MoevaeError as error:
+            raise ParameterError(str(error)) from None
+        curves = {name: list(self.learning_curves_[name]) if going_on else [] for name in CURVES}
+        with watching(Console(stderr=True, quiet=not self.verbose)) as note:
+
+            def on_epoch(stats: EpochStats) -> None:
+                for name, values in zip(
+                    CURVES, (stats.losses, stats.gate_losses, stats.temperatures), strict=True
+                ):
+                    curves[name].append(values[0])
+                note(stats.epoch, stats.epochs, {"loss": stats.losses[0]})
+
+            result = train(trainer, on_epoch=on_epoch)
+        if failure := result.failures[0]:
+            raise ParameterError(
+                f"training diverged: {failure.reason} in epoch {failure.epoch}, step {failure.step}; expected"
+                f" a lower train.learning_rate, such as {config.train.learning_rate / 10:g}"
+            )
+        config = overrides.override(config, {"train.epochs": total})
+        self._set_fitted(config, result.model, size, found, curves)
+        self.n_iter_, self._state = total, trainer.state()
+        self._shape, self._sha256 = array.shape[1:], digest
+        return self
+
+    def _trainer(
+        self, config: RunConfig, images: Images, device: torch.device, total: int, going_on: bool
+    ) -> Trainer:
+        """Return a trainer that starts anew, or where the last training stopped."""
+        if not going_on:
+            return Trainer([config], images, device, epochs=total)
+        if self._state is None or "origins" not in self._state[0]:  # a loaded model prunes no experts
+            config = overrides.override(config, {"train.extra_experts": 0})
+        trainer = Trainer([config], images, device, epochs=total)
+        try:
+            if self._state is None:  # a loaded model has no state of the optimizer
+                trainer.model.load_state_dict(self.mixture_.state_dict())
+                trainer.epochs_done = self.n_iter_
+            else:
+                trainer.restore(*self._state)
+        except (CheckpointError, RuntimeError):
+            raise ParameterError(
+                "training cannot continue, because a parameter changed the sizes of the networks; expected"
+                " the parameters of the last fit, or warm_start=False"
+            ) from None
+        return trainer
+
+    def _config(self) -> RunConfig:
+        """Return the configuration that the parameters describe.
+
+        Raises:
+            ParameterError: a parameter is invalid.
+        """
+        if not isinstance(self.n_components, Integral) or self.n_components < 1:
+            raise ParameterError(f"n_components = {self.n_components!r}; expected an integer, at least 1")
+        if not isinstance(self.preset, str | RunConfig | None):
+            raise ParameterError(
+                f"preset is of type {type(self.preset).__name__}; expected a name, a RunConfig or None"
+            )
+        if not isinstance(self.settings, Mapping | None):
+            raise ParameterError(
+                f"settings is of type {type(self.settings).__name__}; expected a dict by dotted key, such as"
+                " {'train.epochs': 5}"
+            )
+        for key in self.settings or {}:
+            _check_setting(key)
+        if isinstance(self.random_state, Integral):
+            seed = int(self.random_state)
+        else:
+            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        own = {"model.num_experts": int(self.n_components), "seed": seed}
+        ordered = sorted((self.settings or {}).items(), key=lambda item: item[0] != "objective")
+        try:
+            base = preset_of(self.preset) if isinstance(self.preset, str) else self.preset or RunConfig()
+            return overrides.override(base, own | {key: _plain(value) for key, value in ordered})
+        except MoevaeError as error:
+            raise ParameterError(str(error)) from None
+
+    def _device(self) -> torch.device:
+        """Return the device that `device` names."""
+        try:
+            return devices.resolve(str(self.device))
+        except MoevaeError as error:
+            raise ParameterError(str(error)) from None
+
+    def _validated(
+        self, X: Any, reset: bool, least: int = 1
+    ) -> tuple[np.ndarray, np.ndarray, tuple[int, int] | None]:
+        """Return X as an array, its images as rows of pixels, [N, D], and their size, if X shows it.
+
+        Args:
+            X: the images.
+            reset: whether X decides the number of pixels, instead of being compared with it.
+            least: smallest number of images.
+
+        Raises:
+            TypeError: X is no array.
+            ValueError: X has an unexpected form.
+        """
+        if isinstance(X, Images):
+            raise TypeError("X is of type Images; expected an array, such as images.train.numpy()")
+        if isinstance(X, torch.Tensor):
+            X = X.detach().cpu().numpy()
+        elif not hasattr(X, "ndim"):
+            X = np.asarray(X)
+        size = None
+        if X.ndim > 2:
+            X = np.asarray(X)
+            flat, size = flattened(X)
+        else:
+            flat = X
+        if not reset:
+            single = not size and X.shape == self.image_size_ and X.shape[1:] != (self.n_features_in_,)
+            if single or (size and size != self.image_size_):
+                words = "is one image" if single else f"has images of {size[0]} x {size[1]} pixels"  # type: ignore[index]
+                expected = "[N, H, W], such as X[None]" if single else "{} x {}".format(*self.image_size_)
+                raise ValueError(f"X of shape {X.shape} {words}; expected {expected}")
+        flat = validate_data(self, flat, reset=reset, dtype="numeric", ensure_min_samples=least)
+        return (X if size else flat), flat, size
+
+    def _read(self, X: ArrayLike) -> tuple[np.ndarray, torch.Tensor]:
+        """Return X as an array, and its images as the model reads them, [N, D]."""
+        check_is_fitted(self)
+        array, flat, _ = self._validated(X, reset=False)
+        return array, self._scale.stored(flat)
+
+    def _assigned(self, X: ArrayLike, bounds: bool = True, latents: bool = True) -> Assignments:
+        """Return the answers for images."""
+        _, pixels = self._read(X)
+        return assign(self.mixture_, self.config_, pixels, bounds=bounds, latents=latents)
+
+    @torch.no_grad()
+    def _decoded(self, latents: np.ndarray, experts: np.ndarray) -> np.ndarray:
+        """Return mean images with values in [0, 1], [N, D]; latents [N, Z], experts [N]."""
+        count, device = len(latents), self.mixture_.device
+        images = np.zeros((count, self.n_features_in_), np.float32)
+        for start in range(0, count, BLOCK):
+            part = slice(start, start + BLOCK)
+            z = torch.zeros(BLOCK, latents.shape[1])  # blocks of one size, so that they are rounded alike
+            z[: len(latents[part])] = torch.from_numpy(latents[part])
+            every = z.to(device).expand(1, self.mixture_.config.num_experts, -1, -1).contiguous()
+            decoded = self.mixture_.decode_prior_samples(every)[0]  # [K, B, D]
+            rows = torch.arange(len(latents[part]), device=device)
+            images[part] = decoded[torch.from_numpy(experts[part]).to(device), rows].cpu().numpy()
+        return images
+
+    def _set_fitted(
+        self,
+        config: RunConfig,
+        mixture: Mixture,
+        size: tuple[int, int],
+        scale: PixelScale,
+        curves: dict[str, list[float]],
+    ) -> None:
+        """Set the attributes of a fitted model."""
+        self.config_, self.mixture_, self.image_size_ = config, mixture, (int(size[0]), int(size[1]))
+        self._scale, self.value_range_ = scale, (scale.low, scale.high)
+        self.learning_curves_ = curves
+
+
+@dataclass
+class _Notes:
+    """What `MixtureOfVAEs.save` adds to a checkpoint."""
+
+    params: dict[str, Any]
+    shape: tuple[int, ...]
+    scale: PixelScale
+    curves: dict[str, list[float]]
+    epochs: int
+    feature_names: list[str] | None
+
+
+_NOTES = TypeAdapter(_Notes)
+
+
+def _check_setting(key: object) -> None:
+    """Raise ParameterError unless a key is a setting that a user of the estimator may set."""
+    if key in OWN_PARAMETERS:
+        raise ParameterError(f"settings: {key} does not apply; it is determined by {OWN_PARAMETERS[key]}")
+    try:
+        if key != "objective":
+            overrides.check_known(str(key))
+    except MoevaeError as error:
+        raise ParameterError(f"settings: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of NumPy as one of Python, which a configuration and JSON take."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
