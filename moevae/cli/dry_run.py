@@ -10,7 +10,7 @@ from moevae.cli.options import Train
 from moevae.config import parsing
 from moevae.config.overrides import fingerprint, keys, lookup, to_dict
 from moevae.config.presets import preset
-from moevae.config.registry import PRESETS
+from moevae.config.registry import DATASETS, FILE_FORMATS, PRESETS, RELEASES
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
 
@@ -21,17 +21,42 @@ def configurations(options: Train) -> list[RunConfig]:
     Raises:
         ConfigError: anything in the options that no run can have.
     """
-    if options.seeds is None:
-        seeds = parsing.checked_seeds([options.seed], "--seed")
-    elif options.seed:
+    if options.seeds is not None and options.seed is not None:
         raise ConfigError(f"--seed {options.seed} and --seeds {options.seeds}: give one of the two")
-    else:
-        seeds = parsing.parse_seeds(options.seeds)
-    base = preset(options.preset or (options.data if options.data and options.data in PRESETS else "digits"))
+    base = _base(options)
+    seed = base.seed if options.seed is None else options.seed
+    seeds = parsing.parse_seeds(options.seeds) if options.seeds else parsing.checked_seeds([seed], "--seed")
     if options.data is not None:
-        base = parsing.apply_settings(base, {"data.name": options.data}, "--data")
+        base = parsing.apply_settings(base, {"data.name": data_name(options.data)}, "--data")
+    if options.on_bad_image is not None:
+        base = parsing.apply_settings(base, {"data.bad_images": options.on_bad_image}, "--on-bad-image")
     base = parsing.apply_settings(base, parsing.parse_settings(options.set))
     return [replace(base, seed=seed) for seed in seeds]
+
+
+def _base(options: Train) -> RunConfig:
+    """Return the settings that the options change: those of a preset, or of the run to continue."""
+    if options.start is None:
+        named = options.data if options.data and options.data in PRESETS else "digits"
+        base = preset(options.preset or named)
+        if options.epochs is not None:
+            base = parsing.apply_settings(base, {"train.epochs": options.epochs}, "--epochs")
+        return base
+    if options.preset is not None:
+        raise ConfigError(f"--preset {options.preset} and --from: a continued run has its own settings")
+    if options.epochs is None:
+        raise ConfigError("--from needs --epochs, the number of additional epochs")
+    from moevae.training import checkpoint  # needs torch
+    from moevae.training.continuation import continued
+
+    trained = checkpoint.load(options.start)
+    return continued(trained.config, trained.model, options.epochs)
+
+
+def data_name(typed: str) -> str:
+    """Return the name of a data set; a path of a folder becomes `folder:PATH`."""
+    known = typed in DATASETS or typed in RELEASES or typed.partition(":")[0] in FILE_FORMATS
+    return f"folder:{typed}" if not known and Path(typed).expanduser().is_dir() else typed
 
 
 def place(config: RunConfig, folder: Path) -> Path:

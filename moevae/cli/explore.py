@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,17 +13,17 @@ from moevae.cli.evaluate import check
 from moevae.cli.options import Explore
 from moevae.cli.sample import draw
 from moevae.data.binarization import evaluated, to_float
-from moevae.data.datasets import Images, load_images
+from moevae.data.datasets import Images, load_images, load_labels
 from moevae.errors import CheckpointError, ConfigError
 from moevae.evaluation.evaluate import evaluate
 from moevae.training import checkpoint
 from moevae.training.checkpoint import Trained
 from moevae.utils import devices
-from moevae.utils.io import why_unwritable, write_atomically
+from moevae.utils.io import npz_bytes, why_unwritable, write_atomically
 from moevae.utils.rng import RunGenerators
 from moevae.visualization import latent as exploration
+from moevae.visualization import maps, style
 from moevae.visualization import samples as figures
-from moevae.visualization import style
 
 MOST_PAIRS = 20
 """Samples of each expert that a picture has room for."""
@@ -30,6 +31,11 @@ STEPS = 9
 """Images on the way from one image to another."""
 REACH, STRIDE = 3.0, 0.5
 """How far a latent is walked to both sides, and its step: in standard deviations of the prior."""
+MOST_MAPPED = 10_000
+"""Test images that a map has room for."""
+
+Arrays = dict[str, np.ndarray]
+"""What the pictures show, by name; each function adds its own."""
 
 
 def explore(options: Explore) -> int:
@@ -54,9 +60,13 @@ def explore(options: Explore) -> int:
     (found,) = evaluate(trained.model, [config], images, importance=False)
     assignments = torch.from_numpy(found.assignments)[None]  # [1, N]
     seen = evaluated(images.test, config.data, "test")  # [N, D]
-    pictures = _neighbors(trained, images, options.count, seed, experts)
-    pictures |= _ways(trained, seen, assignments, seed, experts)
-    pictures |= _walks(trained, seen, assignments, experts)
+    arrays: dict[str, np.ndarray] = {"experts": np.array(experts)}
+    pictures = _neighbors(trained, images, options.count, seed, experts, arrays)
+    pictures |= _ways(trained, seen, assignments, seed, experts, arrays)
+    pictures |= _walks(trained, seen, assignments, experts, arrays)
+    pictures |= _reconstructions(trained, images, seen, found.assignments, options.count, arrays)
+    pictures |= _map(trained, seen, found.assignments, options, seed, arrays)
+    pictures["arrays.npz"] = npz_bytes(arrays)
     for name, content in pictures.items():
         try:
             write_atomically(folder / name, content)
@@ -67,12 +77,15 @@ def explore(options: Explore) -> int:
 
 
 def _neighbors(
-    trained: Trained, images: Images, count: int, seed: int, experts: Sequence[int]
+    trained: Trained, images: Images, count: int, seed: int, experts: Sequence[int], arrays: Arrays
 ) -> dict[str, bytes]:
     """Draw samples of each expert above the training images nearest to them."""
     samples = draw(trained.model, count, seed)[list(experts)]  # [experts, count, D]
     train = to_float(images.train)
     places, distances = exploration.nearest_images(samples.flatten(0, 1), train)
+    arrays["samples"] = _shaped(trained, samples)
+    arrays["nearest"] = places.view(samples.shape[:2]).numpy()
+    arrays["nearest_distances"] = distances.view(samples.shape[:2]).numpy()
     pairs = torch.stack([samples, train[places].view_as(samples)], dim=1).flatten(0, 1)
     rows = [words for expert in experts for words in (f"expert {expert}", "nearest")]
     columns = [str(number) for number in range(1, count + 1)]
@@ -81,7 +94,12 @@ def _neighbors(
 
 
 def _ways(
-    trained: Trained, seen: Tensor, assignments: Tensor, seed: int, experts: Sequence[int]
+    trained: Trained,
+    seen: Tensor,
+    assignments: Tensor,
+    seed: int,
+    experts: Sequence[int],
+    arrays: Arrays,
 ) -> dict[str, bytes]:
     """Draw each expert's way between two test images of its own, the images themselves at both ends."""
     order = RunGenerators([seed], "pairs of images").permutations(len(seen))
@@ -95,6 +113,8 @@ def _ways(
         print(f"fewer than two test images: no interpolation for expert {', '.join(idle)}")
     if not able:
         return {}
+    arrays["interpolations"] = _shaped(trained, ways[able])
+    arrays["interpolated_experts"] = np.array(able)
     shares = [f"{step / (STEPS - 1):.3g}".lstrip("0") or "0" for step in range(STEPS)]
     rows = [str(expert) for expert in able]
     title = "From one test image to another, inside each expert"
@@ -103,11 +123,16 @@ def _ways(
     return {"interpolations.png": content}
 
 
-def _walks(trained: Trained, seen: Tensor, assignments: Tensor, experts: Sequence[int]) -> dict[str, bytes]:
+def _walks(
+    trained: Trained, seen: Tensor, assignments: Tensor, experts: Sequence[int], arrays: Arrays
+) -> dict[str, bytes]:
     """Draw each expert's walks along its latents, those that tell most of its images first."""
     values = torch.linspace(-REACH, REACH, 1 + math.ceil(2 * REACH / STRIDE))
     walks = exploration.traversals(trained.model, values)[0]  # [K, Z, V, D]
     told = exploration.latent_kl(trained.model, seen, assignments)[0]  # [K, Z]
+    arrays["traversals"] = _shaped(trained, walks[list(experts)])
+    arrays["traversal_values"] = values.numpy()
+    arrays["latent_kl"] = told[list(experts)].cpu().numpy()
     columns = [f"{value:g}" for value in values.tolist()]
     pictures = {}
     for expert in experts:
@@ -122,6 +147,40 @@ def _walks(trained: Trained, seen: Tensor, assignments: Tensor, experts: Sequenc
             f"Expert {expert} along each of its latents",
         )
     return pictures
+
+
+def _reconstructions(
+    trained: Trained, images: Images, seen: Tensor, assignments: np.ndarray, count: int, arrays: Arrays
+) -> dict[str, bytes]:
+    """Draw test images above their reconstructions by the experts that the gate gives them."""
+    shown = slice(count)
+    rebuilt = figures.reconstructions(trained.model, seen[shown], to_float(images.test[shown]))[0].cpu()
+    pairs = torch.stack([seen[shown], rebuilt])
+    arrays["reconstructions"] = _shaped(trained, rebuilt)
+    names = [str(expert) for expert in assignments[shown]]
+    title = "Test images, and their reconstructions"
+    content = _grid(trained, pairs, ["image", "reconstruction"], names, ("", "expert"), title)
+    return {"reconstructions.png": content}
+
+
+def _map(
+    trained: Trained, seen: Tensor, assignments: np.ndarray, options: Explore, seed: int, arrays: Arrays
+) -> dict[str, bytes]:
+    """Draw test images by their latents, colored by expert and by class."""
+    seen, assignments = seen[:MOST_MAPPED], assignments[:MOST_MAPPED]
+    places = maps.project(maps.all_latents(trained.model, seen)[0].numpy(), options.map, seed)
+    arrays |= {"map": places, "assignments": assignments}
+    experts = [str(expert) for expert in range(trained.config.model.num_experts)]
+    panels: list[maps.Panel] = [("expert", assignments, experts)]
+    if labels := load_labels(trained.config.data, options.data_root):
+        panels.append(("class", labels.test[:MOST_MAPPED], labels.classes))
+    title = f"{len(seen):,} test images by their latents under all experts ({options.map.upper()})"
+    return {"map.png": maps.draw(places, panels, title)}
+
+
+def _shaped(trained: Trained, images: Tensor) -> np.ndarray:
+    """Return images as an array, [..., H, W]."""
+    return images.unflatten(-1, (trained.height, trained.width)).cpu().numpy()
 
 
 def _grid(

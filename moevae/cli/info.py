@@ -11,10 +11,11 @@ import torch
 
 from moevae.cli.dry_run import described
 from moevae.cli.options import Info
+from moevae.config import preset_files
 from moevae.config.overrides import fingerprint, to_dict
 from moevae.config.registry import DATASETS, PRESETS, RELEASES
 from moevae.data import idx
-from moevae.errors import DataError
+from moevae.errors import ConfigError, DataError
 from moevae.nn.stacked import count_parameters
 from moevae.training import checkpoint
 from moevae.utils import devices, provenance
@@ -23,7 +24,9 @@ from moevae.utils import devices, provenance
 def info(options: Info) -> int:
     """Print what there is to know of a checkpoint, or of this installation."""
     if options.checkpoint is not None:
-        return _of_checkpoint(options.checkpoint, options.json)
+        return _of_checkpoint(options.checkpoint, options.json, options.write_preset)
+    if options.write_preset is not None:
+        raise ConfigError(f"--write-preset {options.write_preset}: needs CHECKPOINT, a run with the settings")
     about = _installation(options.data_root)
     if options.json:
         print(json.dumps(about, indent=1))
@@ -41,6 +44,7 @@ def info(options: Info) -> int:
     for name, state in about["data"].items():
         print(f"{name:14}{state}")
     print("npz:PATH      your own: np.savez(PATH, images=...), labels=... if there are any")
+    print("folder:PATH   your own: PNG, JPEG, BMP and TIFF files; subfolders, if any, are classes")
     print("\npresets")
     for name, text in about["presets"].items():
         print(f"  {name}")
@@ -75,8 +79,13 @@ def _installation(root: Path | None) -> dict[str, Any]:
     }
 
 
-def _of_checkpoint(path: Path, as_json: bool) -> int:
+def _of_checkpoint(path: Path, as_json: bool, preset: Path | None) -> int:
     trained = checkpoint.load(path)
+    if preset is not None:
+        try:
+            preset_files.write(preset, trained.config)
+        except ConfigError as error:
+            raise ConfigError(f"--write-preset {error}") from None
     config, model = trained.config, trained.model
     gate, experts = count_parameters(model.gate), count_parameters(model.experts)
     shared = count_parameters(model.experts.encoder.trunk)
@@ -103,4 +112,6 @@ def _of_checkpoint(path: Path, as_json: bool) -> int:
     print(f"parameters   {gate + experts:,}: {parts}{f', shared {shared:,}' if shared else ''}")
     print(f"file         {path.stat().st_size:,} bytes\n")
     print(described(config))
+    if preset is not None:
+        print(f"\n{preset}")
     return 0

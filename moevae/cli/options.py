@@ -11,7 +11,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from moevae.cli import parser
 from moevae.cli.commands import CORE
-from moevae.config.registry import DATASETS, PRESETS, RELEASES
+from moevae.config.registry import DATASETS, FILE_FORMATS, PRESETS, RELEASES
 
 
 def optional(metavar: str, hint: str, words: str | None = None) -> Any:
@@ -19,8 +19,11 @@ def optional(metavar: str, hint: str, words: str | None = None) -> Any:
     return arg(metavar=metavar, help_behavior_hint=f"(default: {hint})", help=words)
 
 
-_DATA = f"Images: {', '.join((*DATASETS, *RELEASES))}, or npz:PATH for your own."
-_PRESETS = f"Base settings: {', '.join(PRESETS)}."
+_DATA = (
+    f"Images: {', '.join((*DATASETS, *RELEASES))}; of your own, a folder of image files, or "
+    f"{', '.join(f'{name}:PATH' for name in FILE_FORMATS)}."
+)
+_PRESETS = f"Base settings: {', '.join(PRESETS)}, or FILE.toml, as info --write-preset makes it."
 
 # Options of several commands, each stated once with its help.
 Flag = Annotated[bool, arg(help_behavior_hint="")]
@@ -44,6 +47,10 @@ Root = Annotated[
     Path | None, optional("DIR", "MOEVAE_DATA, else the user's cache", "Folder of the data sets.")
 ]
 Checkpoint = Positional[Annotated[Path, arg(metavar="CHECKPOINT", help="A file that `train` wrote.")]]
+BadImages = Annotated[
+    Literal["refuse", "skip"] | None,
+    optional("{refuse,skip}", "refuse", "What to do with image files of a folder that cannot be read."),
+]
 OneExpert = Annotated[int | None, optional("K", "all experts", "Draw this expert only; the first one is 0.")]
 
 
@@ -53,9 +60,16 @@ class Train:
 
     data: Annotated[str | None, optional("NAME", "the preset's", _DATA)] = None
     preset: Annotated[str | None, optional("NAME", "the one named like --data, else digits", _PRESETS)] = None
+    on_bad_image: BadImages = None
     set: Settings = ()
     """Change a setting, such as objective.balance_weight=5; --dry-run lists all settings."""
-    seed: Annotated[int, arg(metavar="N")] = 0
+    start: Annotated[
+        Path | None, arg(name="from", metavar="CHECKPOINT", help_behavior_hint="(default: none)")
+    ] = None
+    """Continue this run: start from its weights, with its settings, on the same data."""
+    epochs: Annotated[int | None, optional("N", "the preset's; needed with --from")] = None
+    """Number of epochs; with --from, of additional epochs."""
+    seed: Annotated[int | None, optional("N", "0; with --from, the run's")] = None
     """Seed of a single run."""
     seeds: Annotated[str | None, optional("N|A,B,..", "one run")] = None
     """Train several runs: the number of seeds (3 means 0 to 2), or a list (0,3,7)."""
@@ -90,6 +104,25 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Assign:
+    """What the command `assign` was given."""
+
+    checkpoint: Checkpoint
+    images: Positional[Annotated[Path, arg(metavar="IMAGES")]]
+    """A folder of image files (PNG, JPEG, BMP, TIFF), one of them, or an npz or npy file."""
+    output: Annotated[Path | None, optional("TABLE", "CSV on standard output")] = None
+    """The table to write: .csv, .parquet or .npz; a file that exists is kept, and refused."""
+    copy_to: Annotated[Path | None, optional("DIR", "no copies")] = None
+    """A new folder, which gets a copy of each image file in a folder for each expert."""
+    latents: Flag = False
+    """Add the latents of each image, under its expert."""
+    on_bad_image: BadImages = None
+    device: Device = "auto"
+    """Where to compute."""
+    json: Json = False
+
+
+@dataclass(frozen=True)
 class Sample:
     """Options of `sample`."""
 
@@ -101,8 +134,8 @@ class Sample:
     """Seed of the samples."""
     scale: Annotated[int | None, optional("N", "an image is about 56 pixels wide")] = None
     """Size of an image pixel in pixels of the picture."""
-    output: Annotated[Path | None, optional("PICTURE.png", "next to the checkpoint")] = None
-    """The picture; an existing file is replaced."""
+    output: Annotated[Path | None, optional("FILE", "a PNG next to the checkpoint")] = None
+    """A picture (.png), or an array (.npz) of images, [experts, N, H, W]; an existing file is replaced."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +148,11 @@ class Explore:
     """Number of samples of each expert."""
     seed: Annotated[int | None, optional("N", "the run's")] = None
     """Seed of the samples, and of the choice of test images."""
+    map: Literal["pca", "umap"] = "pca"
+    """How the latent map is projected; umap needs the package umap-learn."""
     data_root: Root = None
     output: Annotated[Path | None, optional("FOLDER", "next to the checkpoint")] = None
-    """Folder of the pictures; existing files are replaced."""
+    """Folder of the pictures and arrays; existing files are replaced."""
 
 
 @dataclass(frozen=True)
@@ -126,12 +161,15 @@ class Info:
 
     checkpoint: Positional[Annotated[Path | None, optional("[CHECKPOINT]", "this installation")]] = None
     """A file that `train` wrote."""
+    write_preset: Annotated[Path | None, optional("PATH/OF/NEW-PRESET.toml", "none")] = None
+    """Write the checkpoint's settings as a preset, for --preset FILE.toml."""
     data_root: Root = None
     json: Json = False
 
 
-def parse(
-    arguments: Sequence[str] | None = None, prog: str = "moevae"
-) -> Train | Evaluate | Sample | Explore | Info:
+Options = Train | Evaluate | Assign | Sample | Explore | Info
+
+
+def parse(arguments: Sequence[str] | None = None, prog: str = "moevae") -> Options:
     """Return the parsed options; `--help` prints and exits, an error is one line, with exit code 2."""
-    return cast(Train | Evaluate | Sample | Explore | Info, parser.parse(CORE.commands, arguments, prog=prog))
+    return cast(Options, parser.parse(CORE.commands, arguments, prog=prog))

@@ -89,11 +89,19 @@ def one_line(box: str, chosen: Command | None, prog: str) -> str:
     if missing:
         command, name, meaning = missing.groups()
         return f"{command} needs {name}: {meaning[:1].lower()}{meaning[1:]}"
+    # An option of another command is "misplaced", with remarks about the commands.
+    misplaced = re.match(
+        r"Unrecognized or misplaced options: (.*?)(?: {2,}|$| Arguments are applied)", message
+    )
+    if misplaced:
+        words = re.sub(r" \(applied to [^)]*\)", "", misplaced[1]).split()
+        message = f"Unrecognized options: {', '.join(words)}"
     unknown = re.match(r"Unrecognized options: (.*)", message)
     if unknown and chosen:
         meant = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(text))
-        hint = f"did you mean {meant[1]}?" if meant else f"{prog} {chosen.name} --help lists the options"
         word, *values = unknown[1].replace("=", ", ", 1).split(", ")
+        other = meant[1] if meant and meant[1] != word else None  # the same word is another command's option
+        hint = f"did you mean {other}?" if other else f"{prog} {chosen.name} --help lists the options"
         if not word.startswith("-"):
             return f"{word!r}: unexpected argument ({prog} {chosen.name} --help)"
         return f"unknown option {word}: {_as_setting(word, values, chosen) or hint}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from moevae.cli.options import Evaluate, Explore, Info, Sample, Train, parse
+from moevae.cli.options import Assign, Evaluate, Explore, Info, Sample, Train, parse
 
 
 def run(typed: Sequence[str], prog: str) -> int:
@@ -23,6 +23,10 @@ def run(typed: Sequence[str], prog: str) -> int:
             from moevae.cli.evaluate import evaluate
 
             return evaluate(options)
+        case Assign():
+            from moevae.cli.assign import assign
+
+            return assign(options)
         case Sample():
             from moevae.cli.sample import sample
 

@@ -12,7 +12,7 @@ from moevae.cli.options import Sample
 from moevae.errors import CheckpointError, ConfigError
 from moevae.models.mixture import Mixture
 from moevae.training import checkpoint
-from moevae.utils.io import why_unwritable, write_atomically
+from moevae.utils.io import npz_bytes, why_unwritable, write_atomically
 from moevae.utils.rng import RunGenerators
 from moevae.visualization import samples
 
@@ -25,7 +25,7 @@ WIDE = 56
 
 
 def sample(options: Sample) -> int:
-    """Write a PNG of mean images drawn from the prior of one expert, or of all, and print its path."""
+    """Write mean images drawn from the prior of one expert, or of all, as PNG or npz; print the path."""
     path = options.output or _beside(options.checkpoint, options.expert)
     _check(options, path)
     trained = checkpoint.load(options.checkpoint)
@@ -34,13 +34,20 @@ def sample(options: Sample) -> int:
         raise ConfigError(f"--expert {options.expert}: this run has experts 0 to {experts - 1}")
     seed = trained.config.seed if options.seed is None else options.seed
     images = draw(trained.model, options.count, seed)  # [K, count, D]
-    rows = images.transpose(0, 1) if options.expert is None else _square(images[options.expert])
-    scale = options.scale or max(1, round(WIDE / max(trained.height, trained.width)))
+    if path.suffix.lower() == ".npz":
+        chosen = torch.arange(experts) if options.expert is None else torch.tensor([options.expert])
+        arrays = {"images": images[chosen].unflatten(-1, (trained.height, trained.width)), "experts": chosen}
+        content = npz_bytes({name: value.numpy() for name, value in arrays.items()})
+    else:
+        rows = images.transpose(0, 1) if options.expert is None else _square(images[options.expert])
+        scale = options.scale or max(1, round(WIDE / max(trained.height, trained.width)))
+        content = samples.tiles(rows, trained.height, trained.width, scale, GAP)
     try:
-        write_atomically(path, samples.tiles(rows, trained.height, trained.width, scale, GAP))
+        write_atomically(path, content)
     except OSError as error:
         raise CheckpointError(f"--output {path}: cannot be written ({error.strerror})") from None
-    every = f"each of the experts 0 to {experts - 1}, in columns from the left"
+    columns = "" if path.suffix.lower() == ".npz" else ", in columns from the left"
+    every = f"each of the experts 0 to {experts - 1}{columns}"
     drawn = every if options.expert is None else f"expert {options.expert}"
     print(f"{path}: {options.count} images of {drawn}")
     return 0
@@ -60,8 +67,8 @@ def _check(options: Sample, path: Path) -> None:
         raise ConfigError(f"--scale {options.scale}: between 1 and 32")
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise ConfigError(f"--seed {options.seed}: between 0 and 2^63 - 1")
-    if path.suffix.lower() != ".png":
-        raise ConfigError(f"--output {path}: the picture is a PNG, so give a name that ends in .png")
+    if path.suffix.lower() not in (".png", ".npz"):
+        raise ConfigError(f"--output {path}: expected a name that ends in .png (a picture) or .npz (arrays)")
     hindrance = why_unwritable(path.parent)
     if hindrance:
         raise ConfigError(f"--output {path}: {hindrance}")

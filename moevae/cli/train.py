@@ -19,13 +19,16 @@ from moevae.config import parsing
 from moevae.config.overrides import fingerprint, to_dict
 from moevae.config.schema import RunConfig
 from moevae.data.datasets import Images, Labels, identify, load_images, load_labels
-from moevae.errors import CheckpointError
+from moevae.errors import CheckpointError, ConfigError
 from moevae.evaluation import result_schema
+from moevae.evaluation.assign import unusual_below, usual_images
 from moevae.evaluation.evaluate import Split
 from moevae.evaluation.result_schema import Score
+from moevae.models.mixture import Mixture
 from moevae.training import checkpoint, snapshots
 from moevae.training import trainer as core
 from moevae.training.checkpoint import Trained
+from moevae.training.continuation import check_start
 from moevae.training.population import Population
 from moevae.utils import devices
 from moevae.utils.identity import differences
@@ -77,6 +80,7 @@ def train(options: Train) -> int:
         raise CheckpointError(f"--output {options.output}: {hindrance}")
     images = load_images(configs[0].data, options.data_root)
     labels = load_labels(configs[0].data, options.data_root)
+    start = _start(options, configs[0], images)
     there = {config: found for config in configs if (found := _there(config, images, labels, options))}
     results = [_measured(found, images, labels, device, options) for found in there.values()]
     for result in results:
@@ -86,7 +90,7 @@ def train(options: Train) -> int:
         origin = _origin(missing[0], images, labels, device)
         kept = snapshots.snapshot_path(options.output, missing, origin)
         try:
-            results += _train(missing, images, labels, device, options, origin, told)
+            results += _train(missing, images, labels, device, options, origin, told, start)
             kept.unlink(missing_ok=True)
         except KeyboardInterrupt:
             left = "the same command goes on from the last epochs" if kept.exists() else "nothing was written"
@@ -103,6 +107,25 @@ def train(options: Train) -> int:
             _say(told, f"failed: seed {result.config.seed}: {result.failure}; this run was not kept")
             _say(told, parsing.remedy(result.config.train.learning_rate))
     return 1 if any(result.failure for result in results) else 0
+
+
+def _start(options: Train, config: RunConfig, images: Images) -> Mixture | None:
+    """Return the weights of the run to continue, after a check of its architecture and data."""
+    if options.start is None:
+        check_start(config, images.size, None)
+        return None
+    trained = checkpoint.load(options.start)
+    try:
+        check_start(config, images.size, trained.model)
+    except ConfigError as error:
+        raise ConfigError(f"--from {options.start}: {error}") from None
+    now = replace(identify(images, None), labels=None)  # labels decide no weight
+    if trained.identity and (found := differences(replace(trained.identity, labels=None), now)):
+        raise CheckpointError(
+            f"--from {options.start}: this run was trained on other images than {images.name} holds"
+            f" ({', '.join(found)}); expected the same"
+        )
+    return trained.model
 
 
 def _origin(config: RunConfig, images: Images, labels: Labels | None, device: torch.device) -> dict[str, str]:
@@ -149,6 +172,7 @@ def _train(
     options: Train,
     origin: Mapping[str, str],
     told: Console,
+    start: Mixture | None,
 ) -> list[Result]:
     count, data = len(configs), configs[0].data.name
     where = results_table.hardware(device, configs[0].train.precision)
@@ -156,7 +180,7 @@ def _train(
     _say(told, f"Training {runs} on {len(images.train):,} images of {data}\non {where}")
     with watching(told) as note:
         fit = snapshots.train_with_snapshots(
-            Population(configs, images, device),
+            Population(configs, images, device, start=start),
             options.output,
             origin,
             on_epoch=lambda progress: _note(note, progress, configs, images, labels),
@@ -203,8 +227,9 @@ def _failure(fit: core.FitResult, run: int, by_split: dict[Split, list[Score]]) 
 
 def _save(path: Path, fit: core.FitResult, run: int, images: Images, labels: Labels | None) -> None:
     digests = images.sha256, labels.sha256 if labels else ""
+    limit = unusual_below(fit.model.select_run(run), fit.configs[run], usual_images(images))
     try:
-        checkpoint.save(path, fit, run, *images.size, *digests)
+        checkpoint.save(path, fit, run, *images.size, *digests, limit)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from None
 

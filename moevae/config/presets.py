@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+from moevae.config import preset_files
 from moevae.config.registry import PRESETS
 from moevae.config.schema import (
     DataConfig,
@@ -146,14 +148,16 @@ def imsat_fashion_mnist() -> RunConfig:
 
 
 def preset(name: str) -> RunConfig:
-    """Return the preset of that name.
+    """Return the preset of that name, or in the TOML file of that path.
 
     Raises:
-        ConfigError: there is none; the message names the nearest.
+        ConfigError: there is none, and the message names the nearest; or the file is invalid.
 
     Examples:
         >>> import moevae
         >>> moevae.preset("mnist").data.name
         'mnist'
     """
+    if name.endswith(preset_files.SUFFIX):
+        return preset_files.read(Path(name))
     return PRESETS.find(name)()

@@ -53,6 +53,10 @@ DATASETS: Registry[Any] = Registry("DATASETS", "data set", "moevae.data.sources"
 """Each a `moevae.data.sources.DataSource`."""
 RELEASES: Registry[Any] = Registry("RELEASES", "data set", "moevae.data.releases", group="moevae.releases")
 """Data sets in the format of MNIST: each a `moevae.data.releases.Release`."""
+FILE_FORMATS: Registry[Any] = Registry(
+    "FILE_FORMATS", "format of data", "moevae.data.sources", group="moevae.file_formats"
+)
+"""Formats of the user's own data, named `FORMAT:PATH`: each a `moevae.data.sources.FileFormat`."""
 
 METRICS: Registry[Any] = Registry("METRICS", "metric", "moevae.evaluation.metrics", group="moevae.metrics")
 """Each a `moevae.evaluation.metrics.Metric`."""

@@ -13,6 +13,7 @@ from moevae.config.registry import (
     BALANCINGS,
     BIAS_MOVES,
     DATASETS,
+    FILE_FORMATS,
     RELEASES,
     ROUTINGS,
     SCHEDULES,
@@ -40,7 +41,7 @@ class DataConfig:
     """
 
     name: str = "digits"
-    """`digits`, `mnist`, `fashion-mnist`, another data set that is registered, or `npz:PATH`."""
+    """`digits`, `mnist`, `fashion-mnist`, another registered data set, `npz:PATH`, or `folder:PATH`."""
     train_size: Count | None = None
     """Training images kept, a subset fixed by `split_seed`; None keeps all."""
     validation_size: Annotated[int, Field(ge=0)] | None = None
@@ -54,17 +55,24 @@ class DataConfig:
     binarization: Literal["dynamic", "static", "none"] = "dynamic"
     """Whether pixels are drawn each time an image is used (`dynamic`), once (`static`), or left in grayscale
     (`none`)."""
+    image_size: Count | tuple[Count, Count] | None = None
+    """Height and width, or the side of a square, to which the images of a folder are cropped and resized.
+    None requires images of one size. Unused by other data sets."""
+    bad_images: Literal["refuse", "skip"] = "refuse"
+    """What happens to images of a folder that cannot be read. Unused by other data sets."""
 
     @model_validator(mode="after")
     def _known(self) -> DataConfig:
-        if self.name == "npz:":
-            raise ConfigError("npz: names no file; expected npz:PATH")
+        kind, colon, path = self.name.partition(":")
+        if colon and kind in FILE_FORMATS and not path:
+            raise ConfigError(f"{self.name} names no file; expected {kind}:PATH")
         if not is_text(self.name):
             raise ConfigError(f"{self.name!a}: not UTF-8, and no record can hold such a name")
-        if not (self.name.startswith("npz:") or self.name in DATASETS or self.name in RELEASES):
+        if not (colon and kind in FILE_FORMATS) and self.name not in DATASETS and self.name not in RELEASES:
             if self.name.endswith(".npz"):
                 raise ConfigError(f"unknown data set {self.name!r}: did you mean npz:{self.name}?")
-            closest_name("data set", self.name, (*DATASETS, *RELEASES, "npz:PATH"))
+            own = (f"{each}:PATH" for each in FILE_FORMATS)
+            closest_name("data set", self.name, (*DATASETS, *RELEASES, *own))
         return self
 
 
@@ -227,6 +235,8 @@ class TrainConfig:
     """Learning rate of the last step; unused by the constant schedule."""
     num_samples: Count = 1
     """Latent samples per image and expert in training; see `objective.bound`."""
+    start: Annotated[str, Field(pattern="^([0-9a-f]{16})?$")] = ""
+    """Digest of the weights that training starts from; empty: from the beginning. `train --from` sets it."""
     extra_experts: Annotated[int, Field(ge=0)] = 0
     """Experts that training starts with in addition to `model.num_experts`. Training prunes the expert whose
     removal lowers the marginal bound of training images least, without labels, until none is extra."""
@@ -333,8 +343,11 @@ class RunConfig:
 
 
 ADDED: dict[str, Any] = {
+    "data.image_size": None,
+    "data.bad_images": "refuse",
     "routing.k": 2,
     "routing.noise": 0.0,
+    "train.start": "",
 }
 """Fields added since the first records of this schema, each with the value, as in `to_dict`, that reproduces
 what the code did before the field existed."""

@@ -75,6 +75,40 @@ class Archive:
             return np.lib.format.read_array(member, allow_pickle=False)
 
 
+class BareArray(Archive):
+    """An npy file, as an archive that contains one array.
+
+    Args:
+        what: name of the file in messages.
+        path: the file.
+        name: name that the array gets.
+
+    Raises:
+        DataError: the file is missing, is not a plain array, or does not fit into memory.
+    """
+
+    def __init__(self, what: str, path: Path, name: str) -> None:
+        self.what = what
+        self._path = path
+        with (
+            content.parsing(f"{what}: not a complete npy file of numbers", DataError),
+            content.opened(path) as file,
+        ):
+            header = _parse(file.read(_LONGEST), path.stat().st_size)
+        if 2 * header.bytes > (free := content.available_memory()):
+            raise DataError(f"{what}: has {header.bytes:,} bytes; {free:,} bytes of memory are available")
+        self.headers = {name: header}
+
+    def read(self, name: str) -> np.ndarray:
+        """Return the array."""
+        with (
+            content.parsing(f"{self.what}: cannot be read", DataError),
+            _quiet(),
+            content.opened(self._path) as file,
+        ):
+            return np.lib.format.read_array(file, allow_pickle=False)
+
+
 @contextmanager
 def opened(path: Path, what: str, names: Sequence[str]) -> Iterator[Archive]:
     """Open an npz file for reading.
@@ -116,7 +150,16 @@ def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Header:
     if member.flag_bits & 1:
         raise ValueError("it is encrypted")
     with archive.open(member) as file:
-        head = io.BytesIO(file.read(_LONGEST))
+        return _parse(file.read(_LONGEST), member.file_size)
+
+
+def _parse(begin: bytes, size: int) -> Header:
+    """Return the header of an npy file from its first bytes; size is that of the whole file, in bytes.
+
+    Raises:
+        ValueError: it is not an array of plain values, or has another size than its header says.
+    """
+    head = io.BytesIO(begin)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(head)
     if version not in readers:
@@ -127,10 +170,10 @@ def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Header:
         raise ValueError("it contains pickled Python objects; expected numbers or strings")
     if dtype.names or dtype.subdtype or min(shape, default=0) < 0:
         raise ValueError(f"unsupported shape {list(shape)} or dtype {dtype}")
-    size, held = math.prod(shape) * dtype.itemsize, member.file_size - head.tell()
-    if size != held:
-        raise ValueError(f"shape {list(shape)} and dtype {dtype} need {size:,} bytes; it has {held:,}")
-    return Header(shape, dtype, size)
+    needed, held = math.prod(shape) * dtype.itemsize, size - head.tell()
+    if needed != held:
+        raise ValueError(f"shape {list(shape)} and dtype {dtype} need {needed:,} bytes; it has {held:,}")
+    return Header(shape, dtype, needed)
 
 
 @contextmanager

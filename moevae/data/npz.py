@@ -45,9 +45,29 @@ def read_images(path: Path) -> np.ndarray:
             an unexpected form.
     """
     with _opened(path) as file:
-        names = _check_images(file)
-        bounds = _value_range(file)
-        parts = {name: file.read(name) for name in names}
+        return _images(file)
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Return the images of an npy file, which has the form of the array `images` of an npz file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Images, uint8 or float32 in [0, 1], [N, H, W] or [N, D].
+
+    Raises:
+        DataError: the file is missing or not an npy file, or the array has an unexpected form.
+    """
+    return _images(archive.BareArray(str(path), path, "images"))
+
+
+def _images(file: Archive) -> np.ndarray:
+    """Return the images of a file in official order."""
+    names = _check_images(file)
+    bounds = _value_range(file)
+    parts = {name: file.read(name) for name in names}
     as_bytes = {part.dtype == np.uint8 for part in parts.values()} == {True} and bounds in (None, (0, 255))
     if as_bytes and bounds is None:
         _check_brightness(file, parts)

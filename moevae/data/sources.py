@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from moevae.config.registry import DATASETS, RELEASES
-from moevae.data import idx, npz
+from moevae.config.registry import DATASETS, FILE_FORMATS, RELEASES
+from moevae.config.schema import DataConfig
+from moevae.data import folder, idx, npz
 from moevae.data.releases import OFFICIAL_TEST
 
 Labels = tuple[np.ndarray, tuple[str, ...]]
@@ -39,37 +40,58 @@ class DataSource:
     """Where the files come from, for people."""
 
 
-def read_images(name: str, root: Path | None) -> np.ndarray:
+@dataclass(frozen=True)
+class FileFormat:
+    """A format of the user's own data sets; the name `FORMAT:PATH` refers to a file or folder of it.
+
+    All functions get the path and the data configuration.
+    """
+
+    images: Callable[[Path, DataConfig], np.ndarray]
+    """All images in official order: uint8, or float32 in [0, 1], [N, H, W] or [N, D]."""
+    labels: Callable[[Path, DataConfig], Labels | None]
+    """All labels and the names of the classes; None if there are none."""
+    num_test: Callable[[Path, DataConfig], int | None]
+    """Number of images at the end that are the test set; None for one fifth, selected by `split_seed`."""
+
+
+def read_images(data: DataConfig, root: Path | None) -> np.ndarray:
     """Return all images in official order.
 
     Args:
-        name: name of the data set in a configuration.
+        data: the data configuration.
         root: folder of MNIST and Fashion-MNIST.
 
     Returns:
         Images, [N, H, W]; an npz file may also have [N, D].
     """
-    if name.startswith("npz:"):
-        return npz.read_images(npz_path(name))
-    if name in RELEASES:
-        return idx.read_images(name, root)
-    return _source(name).images(root)
+    if own := own_path(data.name):
+        return own[0].images(own[1], data)
+    if data.name in RELEASES:
+        return idx.read_images(data.name, root)
+    return _source(data.name).images(root)
 
 
-def read_labels(name: str, root: Path | None) -> Labels | None:
+def read_labels(data: DataConfig, root: Path | None) -> Labels | None:
     """Return all labels in official order, and the names of the classes."""
-    if name.startswith("npz:"):
-        return npz.read_labels(npz_path(name))
-    if name in RELEASES:
-        return idx.read_labels(name, root)
-    return _source(name).labels(root)
+    if own := own_path(data.name):
+        return own[0].labels(own[1], data)
+    if data.name in RELEASES:
+        return idx.read_labels(data.name, root)
+    return _source(data.name).labels(root)
 
 
-def official_test(name: str) -> int | None:
+def official_test(data: DataConfig) -> int | None:
     """Return the number of images of the official test set, the last ones; None if there is no such set."""
-    if name.startswith("npz:"):
-        return npz.test_count(npz_path(name))
-    return OFFICIAL_TEST if name in RELEASES else _source(name).num_test
+    if own := own_path(data.name):
+        return own[0].num_test(own[1], data)
+    return OFFICIAL_TEST if data.name in RELEASES else _source(data.name).num_test
+
+
+def own_path(name: str) -> tuple[FileFormat, Path] | None:
+    """Return the format and the path of the user's own data set; None for other data sets."""
+    kind, colon, path = name.partition(":")
+    return (FILE_FORMATS[kind], Path(path)) if colon and kind in FILE_FORMATS else None
 
 
 def _source(name: str) -> DataSource:
@@ -91,7 +113,13 @@ DATASETS.register("digits")(
     )
 )
 
-
-def npz_path(name: str) -> Path:
-    """Return the path in the name of a data set such as `npz:PATH`."""
-    return Path(name.removeprefix("npz:"))
+FILE_FORMATS.register("npz")(
+    FileFormat(
+        images=lambda path, _: npz.read_images(path),
+        labels=lambda path, _: npz.read_labels(path),
+        num_test=lambda path, _: npz.test_count(path),
+    )
+)
+FILE_FORMATS.register("folder")(
+    FileFormat(images=folder.read_images, labels=folder.read_labels, num_test=lambda path, data: None)
+)

@@ -52,7 +52,7 @@ def positions_of(config: DataConfig, count: int, root: Path | None) -> Positions
     """
     if count < 3:
         raise DataError(f"{config.name}: {count} images cannot be split; expected at least 3")
-    if official := official_test(config.name):
+    if official := official_test(config):
         pool, test = np.split(np.arange(count), [count - official])
     else:
         order = _order(config.split_seed, "test split", count)
@@ -81,7 +81,7 @@ def _thinned(pool: np.ndarray, config: DataConfig, root: Path | None) -> np.ndar
     """
     if config.imbalance == 1:
         return pool
-    found = sources.read_labels(config.name, root)
+    found = sources.read_labels(config, root)
     if found is None:
         raise DataError(
             f"data.imbalance = {config.imbalance:g}: {config.name} has no labels, which imbalance needs;"

@@ -36,6 +36,9 @@ DRAWS = 16
 REFERENCE_IMAGES = 500
 """Number of images whose bounds determine which images are unusual."""
 
+FEW = 100
+"""Number of images below which a quantile of `UNUSUAL` means little."""
+
 UNUSUAL = 0.01
 """Share of these images that has a bound below the threshold of unusual images."""
 
@@ -121,8 +124,13 @@ def assign(
 
 
 def usual_images(images: Images) -> Tensor:
-    """Return the images of a data set that `unusual_below` compares with: held-out ones, if there are any."""
-    return images.validation if len(images.validation) else images.train
+    """Return the images of a data set that `unusual_below` compares with.
+
+    They are the validation images; if these are fewer than `FEW`, the training images follow them.
+    """
+    if len(images.validation) >= FEW:
+        return images.validation
+    return torch.cat([images.validation, images.train[:REFERENCE_IMAGES]])
 
 
 def unusual_below(model: Mixture, config: RunConfig, images: Tensor) -> float:

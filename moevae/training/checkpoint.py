@@ -29,6 +29,8 @@ from moevae.utils.io import write_atomically
 FORMAT = "moevae-run-2"
 _EARLIER = "moevae-run-1"
 """Format of files whose configuration is of schema 1."""
+EXTRAS = ("unusual_below",)
+"""Metadata that a file may lack."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Trained:
     """SHA-256 of the labels of these images; empty if there are none, or if unknown."""
     notes: str = ""
     """Text that the caller of `save` added."""
+    unusual_below: float | None = None
+    """Bound below which an image is unusual for this run, in nats; None if unknown."""
 
     @property
     def identity(self) -> DataIdentity | None:
@@ -71,18 +75,20 @@ def save(
     sha256: str = "",
     labels_sha256: str = "",
     notes: str = "",
+    unusual_below: float | None = None,
 ) -> None:
     """Write one run of a population to a file, atomically.
 
     Args:
         path: the safetensors file; missing folders are created.
-        fit: the population.
+        fit: the population; see `encode` for this and the other arguments.
         run: index of the run.
         height: height of an image, in pixels.
         width: width of an image, in pixels.
-        sha256: SHA-256 of the images, from `Images`.
-        labels_sha256: SHA-256 of the labels, from `Labels`; empty if there are none.
+        sha256: SHA-256 of the images.
+        labels_sha256: SHA-256 of the labels.
         notes: text to keep with the run.
+        unusual_below: bound below which an image is unusual.
 
     Raises:
         OSError: the file cannot be written.
@@ -97,10 +103,37 @@ def save(
         ...     [path.name for path in pathlib.Path(folder).iterdir()]
         ['run.safetensors']
     """
+    content = encode(fit, run, height, width, sha256, labels_sha256, notes, unusual_below)
+    write_atomically(Path(path), content)
+
+
+def encode(
+    fit: FitResult,
+    run: int,
+    height: int,
+    width: int,
+    sha256: str = "",
+    labels_sha256: str = "",
+    notes: str = "",
+    unusual_below: float | None = None,
+) -> bytes:
+    """Return the content of the file of one run of a population.
+
+    Args:
+        fit: the population.
+        run: index of the run.
+        height: height of an image, in pixels.
+        width: width of an image, in pixels.
+        sha256: SHA-256 of the images, from `Images`.
+        labels_sha256: SHA-256 of the labels, from `Labels`; empty if there are none.
+        notes: text to keep with the run.
+        unusual_below: bound below which an image is unusual, in nats; None if unknown.
+    """
     weights = {
         name: value[run : run + 1].cpu().contiguous() for name, value in fit.model.state_dict().items()
     }
     config = fit.configs[run]
+    extras = {} if unusual_below is None else {"unusual_below": repr(unusual_below)}
     metadata = {
         "format": FORMAT,
         "config": json.dumps(to_dict(config)),
@@ -109,11 +142,13 @@ def save(
         "width": str(width),
         "sha256": sha256,
         "labels_sha256": labels_sha256,
-        "weights": _digest(weights),
+        "weights": _digest(weights, extras),
+        **extras,
     }
     if notes:
         metadata["notes"] = notes
-    write_atomically(Path(path), to_bytes(weights, metadata))
+    encoded: bytes = to_bytes(weights, metadata)
+    return encoded
 
 
 def load(path: str | os.PathLike[str]) -> Trained:
@@ -175,7 +210,8 @@ def _from(path: Path, file: Any) -> Trained:
     names = file.keys()
     _check_shapes(path, config, (height, width), {name: _announced(file, name) for name in names})
     weights = {name: file.get_tensor(name) for name in names}
-    if _digest(weights) != metadata.get("weights"):
+    extras = {name: metadata[name] for name in EXTRAS if name in metadata}
+    if _digest(weights, extras) != metadata.get("weights"):
         raise changed
     for name, value in weights.items():
         if not value.isfinite().all():
@@ -183,7 +219,8 @@ def _from(path: Path, file: Any) -> Trained:
     model = Mixture(config.model, (height, width), [config.seed])
     model.load_state_dict(weights)
     texts = (metadata.get(name, "") for name in ("sha256", "labels_sha256", "notes"))
-    return Trained(model, config, height, width, *texts)
+    limit = float(extras["unusual_below"]) if extras else None
+    return Trained(model, config, height, width, *texts, limit)
 
 
 def _announced(file: Any, name: str) -> tuple[str, tuple[int, ...]]:
@@ -220,10 +257,12 @@ def _in_words(tensor: tuple[str, tuple[int, ...]] | None) -> str:
     return "no tensor" if tensor is None else f"shape {list(tensor[1])} of {tensor[0]}"
 
 
-def _digest(weights: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of names and values."""
+def _digest(weights: Mapping[str, Tensor], extras: Mapping[str, str] | None = None) -> str:
+    """Return the SHA-256 of names and values; extras are metadata that the digest protects."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         digest.update(name.encode())
         digest.update(weights[name].numpy().tobytes())
+    for name, value in sorted((extras or {}).items()):
+        digest.update(f"{name}={value}".encode())
     return digest.hexdigest()

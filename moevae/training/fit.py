@@ -10,6 +10,8 @@ from torch import Tensor
 
 from moevae.config.schema import RunConfig
 from moevae.data.datasets import Images
+from moevae.models.mixture import Mixture
+from moevae.training.continuation import with_start
 from moevae.training.population import Population
 from moevae.training.results import EpochStats, FitResult
 from moevae.training.trainer import Trainer
@@ -35,6 +37,7 @@ def fit(
     device: torch.device | str = "cpu",
     on_epoch: Callable[[EpochStats], None] | None = None,
     assignments: Tensor | None = None,
+    start: Mixture | None = None,
 ) -> FitResult:
     """Train a population; each run gets the same numbers as if it were trained alone.
 
@@ -48,6 +51,10 @@ def fit(
         on_epoch: called after each epoch; its time does not count as training time.
         assignments: expert of each training image, [R, N] int64. It replaces the gate, which is then not
             trained; baselines use it. None trains the gate.
+        start: one trained run, such as `load(path).model`, whose weights all runs start from; the
+            configurations that are returned name them in `train.start`. The rest is as in any other
+            training; `moevae.training.continuation.continued` gives a configuration that goes on where the
+            schedules of a run ended. None initializes the weights.
 
     Returns:
         The trained population.
@@ -64,7 +71,8 @@ def fit(
         >>> fit.failures
         [None]
     """
-    trainer = Trainer(configs, images, devices.resolve(str(device)), assignments)  # initialize
+    configs = configs if start is None else with_start(configs, start)
+    trainer = Trainer(configs, images, devices.resolve(str(device)), assignments, start)  # initialize
     return train(trainer, on_epoch=on_epoch)
 
 

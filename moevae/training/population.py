@@ -49,6 +49,7 @@ class Population:
         images: the data set; training reads its training split only.
         device: where to train.
         chunk: number of runs of a part; None chooses it.
+        start: one trained run, whose weights all runs start from; None initializes them.
 
     Raises:
         ConfigError: there is no configuration, their shapes differ, or the device has too little memory.
@@ -60,9 +61,10 @@ class Population:
         images: Images,
         device: torch.device,
         chunk: int | None = None,
+        start: Mixture | None = None,
     ) -> None:
         check_population(configs)
-        self.configs, self.images, self.device = tuple(configs), images, device
+        self.configs, self.images, self.device, self.start = tuple(configs), images, device, start
         size = chunk or automatic(configs, images.train.shape[1], device)
         self.parts = [
             self._begin(self.configs[first : first + size]) for first in range(0, len(configs), size)
@@ -175,7 +177,7 @@ class Population:
 
     def _begin(self, configs: Sequence[RunConfig]) -> Trainer:
         """Return a new part."""
-        return Trainer(configs, self.images, self.device)
+        return Trainer(configs, self.images, self.device, start=self.start)
 
     def _places(self) -> Iterator[slice]:
         """Yield the indices of the runs of each part."""

@@ -29,6 +29,7 @@ from moevae.training import memory, pruning, state
 from moevae.training.adam import Adam
 from moevae.training.batches import Batch, Batches
 from moevae.training.checks import check_assignments, check_population
+from moevae.training.continuation import check_start
 from moevae.training.mixed_precision import MasterWeights
 from moevae.training.pruning import kept_experts, scheduled_experts
 from moevae.training.results import EpochStats, FitResult, Losses, TrainingFailure
@@ -50,6 +51,8 @@ class Trainer:
             trained. None trains the gate.
         epochs: number of epochs of the whole training; None: `train.epochs`. In later epochs, all schedules
             keep their final values.
+        start: one trained run, whose weights all runs start from; None initializes them. `train.start` of the
+            configurations names these weights.
 
     Raises:
         ConfigError: there is no configuration, their shapes differ, or the device has too little memory.
@@ -64,9 +67,11 @@ class Trainer:
         device: torch.device,
         assignments: Tensor | None = None,
         epochs: int | None = None,
+        start: Mixture | None = None,
     ) -> None:
         check_population(configs)
         check_images(images)
+        check_start(configs[0], images.size, start)
         if assignments is not None:
             check_assignments(assignments, (len(configs), len(images.train)), configs[0].model.num_experts)
             assignments = assignments.to(device)
@@ -80,6 +85,11 @@ class Trainer:
         self.model = Mixture(begin, images.size, seeds).to(device)
         self.model.gate.init_temperature([config.routing.temperature for config in configs])
         start_templates(self.model, configs, images)
+        if start is not None:
+            own = self.model.state_dict()
+            self.model.load_state_dict(
+                {name: value.expand_as(own[name]) for name, value in start.state_dict().items()}
+            )
         self.origins = torch.arange(begin.num_experts).repeat(len(configs), 1)  # [R, K]
         self.batches = Batches(configs, images.train, device)
         self.latent = RunGenerators(seeds, "latent noise", device)

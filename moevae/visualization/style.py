@@ -98,7 +98,7 @@ def labeled(
     with style():
         size = (
             0.8 + 0.07 * max(map(len, rows)) + side * len(columns),
-            0.7 + side * ratio * len(rows),
+            max(0.7 + side * ratio * len(rows), 2.2 if title else 0),
         )
         figure, place = canvas(size)
         aspect: Literal["equal", "auto"] = "equal" if ratio == height / width else "auto"

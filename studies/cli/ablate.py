@@ -7,6 +7,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ def ablate(options: Ablate, *, again: str) -> int:
     folder = options.results / design.name
     if options.dry_run:
         ledger = make_plan(design, folder, retry_failed=options.retry_failed)
-        Origins(files=own_files(data.name for data in design.data)).begin(folder, ledger.records)
+        Origins(files=own_files(design.data)).begin(folder, ledger.records)
         _print_cells(ledger, folder, options.json)
         return 0
 
@@ -51,7 +52,8 @@ def ablate(options: Ablate, *, again: str) -> int:
     from studies.execution.executors.factory import workforce
     from studies.storage import connection as storage
 
-    site = of_options(options, folder, design.data)
+    keep = options.keep_weights
+    site = replace(of_options(options, folder, design.data), keep_weights=keep is not None)
     told = Console(stderr=True)
 
     def preflight(configs: Sequence[RunConfig]) -> None:
@@ -73,6 +75,7 @@ def ablate(options: Ablate, *, again: str) -> int:
                 preflight=preflight,
                 lost=functools.partial(on_worker_lost, site=site),
                 origins=site.origins,
+                keep=keep,
             )
     except (KeyboardInterrupt, Terminated):
         left = make_plan(design, folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 from tyro.conf import Positional, arg
 
@@ -79,6 +79,10 @@ class StudyChoice:
 @dataclass(frozen=True)
 class Ablate(Execution, StudyChoice):  # fields of the last base come first
     """Options of `ablate`."""
+
+    keep_weights: Annotated[Literal["best", "all"] | None, optional("{best,all}", "none")] = None
+    """Keep the weights of the runs that are trained now, in the study's folder `weights`: of each cell the
+    run with the lowest training loss, or of all runs. They are checkpoints for evaluate, assign, sample..."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +234,7 @@ def of_options(options: Execution, folder: Path, sets: Iterable[DataConfig]) -> 
         population_chunk=_population_chunk(options.population_chunk),
         memory=parsing.parse_memory(options.memory),
         snapshots=None if options.dask else str((folder / "checkpoints").resolve()),
-        origins=Origins(code(), options.allow_mixed_code, own_files(data.name for data in sets)),
+        origins=Origins(code(), options.allow_mixed_code, own_files(sets)),
     )
 
 

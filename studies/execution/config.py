@@ -22,5 +22,7 @@ class ExecutionConfig:
     """Folder for snapshots of unfinished populations; None writes no snapshots."""
     snapshot_seconds: float = 10.0
     """Training time, in seconds, before the first snapshot. Shorter training is repeated instead."""
+    keep_weights: bool = False
+    """Whether outcomes contain the weights."""
     origins: Origins | None = None
     """Identities of the driver's data and code, which each worker checks; None disables the check."""

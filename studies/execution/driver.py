@@ -25,7 +25,7 @@ from studies.execution.executors.base import OnEpoch, WorkerPool, WorkersError
 from studies.execution.failures import Guarded, Raised, Streak
 from studies.execution.plan import Task
 from studies.execution.pruning import Stopped
-from studies.records import lock, schema, store
+from studies.records import lock, schema, store, weights
 from studies.records.origins import Origins
 from studies.records.schema import Method, Outcome, Record
 from studies.storage import connection as storage
@@ -126,6 +126,7 @@ def drive(
     preflight: Preflight = lambda configs: None,
     lost: Lost | None = None,
     origins: Origins | None = None,
+    keep: weights.Keep | None = None,
 ) -> list[Record]:
     """Run each task of an experiment, and return the records that were added.
 
@@ -140,6 +141,7 @@ def drive(
         lost: creates the outcomes of runs that raised an exception or whose worker died too often. Without
             it, such a run stops the study.
         origins: identities of the driver's data and code; records with other identities are rejected.
+        keep: whose weights are kept, of those that `run` returns; None keeps none.
 
     Raises:
         MoevaeError: another driver owns the study, the folder or the storage holds another study, the data
@@ -158,7 +160,7 @@ def drive(
             storage.with_retries(lambda: ownership.check(opened, experiment.name, folder))
             experiment.describe(shared=storage_url is not None)
             experiment.begin(opened, workforce.slots)
-            return _Work(experiment, folder, run, lost, workforce, origins).do()
+            return _Work(experiment, folder, run, lost, workforce, origins, keep).do()
 
 
 @dataclass
@@ -171,6 +173,7 @@ class _Work:
     lost: Lost | None
     workforce: WorkerPool
     origins: Origins
+    keep: weights.Keep | None
 
     def __post_init__(self) -> None:
         self._again: deque[Task] = deque()
@@ -280,12 +283,14 @@ class _Work:
         self._lose(task, Raised(type(death).__name__, reason))
 
     def _publish(self, task: Task, outcomes: Sequence[Outcome]) -> None:
-        """Check that the outcomes belong to the task, write their records, and end its trial."""
+        """Check that the outcomes belong to the task, write weights and records, and end its trial."""
         asked = [schema.name_of(config, task.cell.method) for config in task.configs]
         if [outcome.record.fingerprint for outcome in outcomes] != asked:
             raise RuntimeError(f"{task.cell.label}: the run function did not return the runs it was given")
         for outcome in outcomes:
             self.origins.admit(outcome.record)
+            if self.keep:  # before the record: a run that has one is not trained again
+                weights.keep(self.folder, task.cell.key, [outcome], self.keep)
             store.write_record(self.folder, outcome)
         made = [outcome.record for outcome in outcomes]
         self._trained += made

@@ -20,11 +20,13 @@ from moevae.data.classes import KEPT
 from moevae.data.datasets import Images, Labels, identify, load_images, load_labels
 from moevae.errors import IdentityError
 from moevae.evaluation import clustering
+from moevae.evaluation.assign import unusual_below, usual_images
 from moevae.evaluation.evaluate import Evaluation, Split, evaluate
 from moevae.evaluation.label_metrics import reliability, run_metrics
-from moevae.training import snapshots
+from moevae.training import checkpoint, snapshots
 from moevae.training.checks import check_population
 from moevae.training.population import Population
+from moevae.training.results import FitResult
 from moevae.training.trainer import TrainingFailure as Breakdown
 from moevae.utils import devices, provenance
 from studies.execution.config import ExecutionConfig
@@ -126,12 +128,20 @@ def _run(
         )
         outcomes.append(
             Outcome(
-                record=record, files={_file(name, kind): content for kind, (content, *_) in files.items()}
+                record=record,
+                files={_file(name, kind): content for kind, (content, *_) in files.items()},
+                weights=_weights(fit, run, images, labels) if site.keep_weights and not failure else None,
             )
         )
     if kept:
         kept.unlink(missing_ok=True)
     return outcomes
+
+
+def _weights(fit: FitResult, run: int, images: Images, labels: Labels | None) -> bytes:
+    """Return the checkpoint of a run, as `moevae train` writes it."""
+    limit = unusual_below(fit.model.select_run(run), fit.configs[run], usual_images(images))
+    return checkpoint.encode(fit, run, *images.size, images.sha256, labels.sha256 if labels else "", limit)
 
 
 def failed_outcomes(

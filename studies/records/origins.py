@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from moevae.config.registry import FILE_FORMATS
 from moevae.config.schema import DataConfig
 from moevae.errors import IdentityError
 from moevae.utils.identity import CodeIdentity, DataIdentity, code_differences, differences, merged, of_code
@@ -28,18 +29,22 @@ def code() -> CodeIdentity:
     return of_code("moevae", "studies")
 
 
-def own_files(names: Iterable[str]) -> dict[str, DataIdentity]:
-    """Return the identities of the user's own data sets, by name, for files that exist.
+def own_files(sets: Iterable[DataConfig]) -> dict[str, DataIdentity]:
+    """Return the identities of the user's own data sets, by name, for files and folders that exist.
 
     Other data sets are part of a package, or are verified by published checksums when they are read.
     """
+    whole = {
+        each.name: DataConfig(name=each.name, image_size=each.image_size, bad_images=each.bad_images)
+        for each in sorted(sets, key=lambda each: each.name)
+    }
     found = {}
-    for name in sorted(set(names)):
-        if name.startswith("npz:") and Path(name.removeprefix("npz:")).expanduser().exists():
+    for name, data in whole.items():
+        kind, colon, path = name.partition(":")
+        if colon and kind in FILE_FORMATS and Path(path).expanduser().exists():
             from moevae.data.datasets import identify, load_images, load_labels
 
-            whole = DataConfig(name=name)
-            found[name] = identify(load_images(whole), load_labels(whole))
+            found[name] = identify(load_images(data), load_labels(data))
     return found
 
 

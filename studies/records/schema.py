@@ -176,12 +176,14 @@ class Record(_Part):
 
 
 class Outcome(BaseModel):
-    """A record and its PNG files, as a picklable value."""
+    """A record, its PNG files and its weights, as a picklable value."""
 
     model_config = ConfigDict(frozen=True)
 
     record: Record
     files: dict[str, bytes] = {}
+    weights: bytes | None = None
+    """Content of a checkpoint; None if it is not to be kept."""
 
 
 def name_of(config: configs.RunConfig, method: Method | None = None) -> str:

@@ -121,4 +121,5 @@ def _row(folder: Path) -> list[str]:
 
 def _data(name: str) -> str:
     """Return the name of a data set without the folder of its file, which may be private."""
-    return f"npz:{Path(name).name}" if name.startswith("npz:") else name
+    kind, colon, path = name.partition(":")
+    return f"{kind}:{Path(path).name}" if colon else name

@@ -53,6 +53,7 @@ def grid(folder: Path, picture: Picture, names: tuple[str, str]) -> bytes | None
 
 MOST_TICKS = 50
 """Largest number of tick labels of experts."""
+COLOR_KEY = "share of row"
 MOST_LETTERS = 16
 """Largest number of characters of a class name."""
 
@@ -73,8 +74,9 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
     shares, order = _shares(counts)[:, kept], _diagonal(counts)
     counts = counts[:, kept]
     with style():
-        figure, place = canvas((1.2 + 0.5 * len(classes), 1.1 + 0.34 * len(counts)))
-        place.imshow(shares[order], vmin=0, vmax=1, aspect="auto")
+        figure, place = canvas((2.2 + 0.5 * len(classes), 1.1 + 0.34 * len(counts)))
+        drawn = place.imshow(shares[order], vmin=0, vmax=1, aspect="auto")
+        figure.colorbar(drawn, ax=place).set_label(COLOR_KEY, fontsize=9)
         for (row, column), count in np.ndenumerate(counts[order]):
             if count and counts.size <= 900:
                 annotate(place, row, column, f"{int(count)}", shares[order][row, column])
@@ -87,25 +89,29 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
         return png(figure)
 
 
-def confusions(by_epoch: Mapping[int, np.ndarray], classes: Sequence[str]) -> bytes:
-    """Draw confusions over training, one panel per epoch, with experts ordered as in the last.
+def confusions(
+    by_epoch: Mapping[int, np.ndarray], classes: Sequence[str], ordered_as: np.ndarray | None = None
+) -> bytes:
+    """Draw confusions over training, one panel per epoch, with the experts in one order.
 
     Args:
         by_epoch: counts by epoch, [experts, classes] each.
         classes: names of classes.
+        ordered_as: counts whose `confusion` has the order of the experts and the classes, [experts, classes];
+            None orders by the last epoch.
     """
-    last = list(by_epoch.values())[-1]
-    order, kept = _diagonal(last), largest(last)
+    first = list(by_epoch.values())[-1] if ordered_as is None else ordered_as
+    order, kept = _diagonal(first), largest(first)
     classes = _names(classes, kept)
     words = 0.075 * max(map(len, classes), default=0)  # height of rotated names in inches
     wide = min(3, len(by_epoch))
     tall = -(-len(by_epoch) // wide)
     with style():
         side = (0.6 + 0.17 * len(classes), max(0.75 + 0.17 * len(order), words + 0.9))
-        figure = Figure(figsize=(0.4 + wide * side[0], 0.3 + tall * side[1]), layout="constrained")
+        figure = Figure(figsize=(1.4 + wide * side[0], 0.3 + tall * side[1]), layout="constrained")
         places = figure.subplots(tall, wide, squeeze=False, sharex=True, sharey=True)
         for place, (epoch, counts) in zip(places.flat, by_epoch.items(), strict=False):
-            place.imshow(_shares(counts)[order][:, kept], vmin=0, vmax=1, aspect="auto")
+            drawn = place.imshow(_shares(counts)[order][:, kept], vmin=0, vmax=1, aspect="auto")
             place.set_title(f"epoch {epoch}")
             turned = 90 if max(map(len, classes), default=0) > 1 else 0
             place.set_xticks(range(len(classes)), classes, rotation=turned, fontsize=9)
@@ -115,6 +121,7 @@ def confusions(by_epoch: Mapping[int, np.ndarray], classes: Sequence[str]) -> by
             bare(place)
         for place in places.flat[len(by_epoch) :]:
             place.set_axis_off()
+        figure.colorbar(drawn, ax=places).set_label(COLOR_KEY, fontsize=9)
         figure.supylabel("expert", fontsize=12)
         figure.supxlabel("class", fontsize=12)
         return png(figure)

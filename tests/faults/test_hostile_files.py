@@ -17,6 +17,8 @@ from PIL import Image
 from moevae import __main__ as core
 from moevae.config import overrides
 from moevae.config import schema as configs
+from moevae.data import inputs
+from moevae.data.datasets import load_images
 from moevae.errors import MoevaeError, RecordError
 from moevae.training import checkpoint
 from moevae.training.population import Population
@@ -116,6 +118,53 @@ def test_npz_files(most, tmp_path, refused, reliability):
     reliability(FILES, f"{number} npz files, given to `train`", OUTCOME, sized=True)
 
 
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    """A run of digits, 8 x 8 pixels, that is not trained."""
+    path = tmp_path_factory.mktemp("small") / "run.safetensors"
+    config = overrides.override(configs.RunConfig(), {"model.num_experts": 2, "train.epochs": 1})
+    images = load_images(config.data)
+    checkpoint.save(path, Population([config], images, torch.device("cpu")).result(), 0, 8, 8, images.sha256)
+    return path
+
+
+@SIZED
+def test_npy_files(most, tmp_path, refused, reliability, small_run):
+    path = tmp_path / "own.npy"
+    command = ["assign", small_run, path, "--output", tmp_path / "table.csv"]
+    cases = each(hostile.npys(), path, most)
+    number = count(cases, lambda name: str(path) in refused(core.main, *command) or pytest.fail("unnamed"))
+    assert not (tmp_path / "table.csv").exists()
+    reliability(FILES, f"{number} npy files, given to `assign`", OUTCOME, sized=True)
+
+
+@SIZED
+def test_image_files(most, tmp_path, refused, reliability, small_run):
+    """One bad image among good ones: refused by `train` and by `assign`, and named; or skipped."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for number in range(4):
+        Image.fromarray(np.full((8, 8), 60 * number, np.uint8)).save(folder / f"good-{number}.png")
+    path = folder / "bad.png"
+    train = ["train", "--data", folder, "--set", "train.epochs=1", "--output", tmp_path / "runs"]
+    assign = ["assign", small_run, folder, "--output", tmp_path / "table.csv"]
+
+    def check(name):
+        for command in (train, assign):
+            assert "bad.png" in refused(core.main, *command)
+        with bounded():
+            found = inputs.read(folder, (8, 8), "skip")
+        assert found.names == tuple(f"good-{number}.png" for number in range(4))
+        assert [file.partition("/")[0] for file, _ in found.bad] == ["bad.png"]
+
+    number = count(each(hostile.pictures(), path, most), check)
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "table.csv").exists()
+    reliability(
+        FILES, f"{number} image files in a folder, given to `train` and `assign`", OUTCOME, sized=True
+    )
+
+
 @SIZED
 def test_idx_files(most, tmp_path, refused, reliability, monkeypatch):
     def offline(*arguments, **options):
@@ -153,7 +202,7 @@ def whole(tmp_path_factory):
     images = load_images(config.data)
     training = Population([config], images, torch.device("cpu"))
     path = tmp_path_factory.mktemp("run") / "run.safetensors"
-    checkpoint.save(path, training.result(), 0, 8, 8, images.sha256)
+    checkpoint.save(path, training.result(), 0, 8, 8, images.sha256, "", -30.0)
     return path.read_bytes()
 
 

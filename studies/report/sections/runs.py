@@ -94,9 +94,10 @@ def _pictures(study: Study, page: Page, run: StudyRun, name: str) -> None:
         page.show(f"{name} {kind}", drawn, words.get(kind, f"{kind} of the {name} run"))
     table = run.record.confusion
     if table is not None:
+        counts = np.array(table.counts)
         page.show(
             f"{name} confusion",
-            run_plots.confusion(np.array(table.counts), table.classes),
+            run_plots.confusion(counts, table.classes),
             f"Test images by expert (rows) and class (columns) for the {name} run",
         )
         by_epoch = class_overlap.history(study, run)
@@ -105,6 +106,6 @@ def _pictures(study: Study, page: Page, run: StudyRun, name: str) -> None:
             epochs = [list(by_epoch)[place] for place in spread]
             page.show(
                 f"{name} confusion by epoch",
-                run_plots.confusions({epoch: by_epoch[epoch] for epoch in epochs}, table.classes),
+                run_plots.confusions({epoch: by_epoch[epoch] for epoch in epochs}, table.classes, counts),
                 f"Validation images by expert (rows) and class (columns) for the {name} run, over epochs",
             )

@@ -15,6 +15,7 @@ import safetensors.numpy
 from commands import TINY, files, own, said, tiny
 from PIL import Image
 from refusals import refused
+from sklearn.datasets import load_digits
 
 from moevae.__main__ import main
 from moevae.config import overrides, presets
@@ -22,6 +23,7 @@ from moevae.data.datasets import load_images, load_labels
 from moevae.evaluation.evaluate import evaluate
 from moevae.evaluation.label_metrics import agreement
 from moevae.training import checkpoint
+from moevae.training.fit import fit
 
 REAL = Path(os.environ.get("MOEVAE_DATA", "nowhere"))
 
@@ -378,3 +380,40 @@ def test_real_images_are_trained_on_and_drawn(name, tmp_path, capsys):
     assert main(["sample", checkpoint_path, "--expert", "1", "--count", "9"]) == 0
     with Image.open(io.BytesIO(Path(checkpoint_path[:-12] + "-expert-1.png").read_bytes())) as picture:
         assert picture.size == (3 * 56 + 2 * 4, 3 * 56 + 2 * 4)
+
+
+def test_a_run_goes_on_beside_the_first_and_on_the_same_data_only(kept, run, here, capsys):
+    command = ["train", "--from", str(run), "--epochs", "2", "--output", "more"]
+    (more,) = said(capsys, *command)["runs"]
+    assert (more["status"], more["config"]["train"]["epochs"], more["seed"]) == ("trained", 2, 0)
+    begun = checkpoint.load(run)
+    images = load_images(begun.config.data)
+    library = fit([checkpoint.load(Path(more["checkpoint"])).config], images, start=begun.model)
+    assert overrides.fingerprint(library.configs[0]) == more["fingerprint"]
+    for name, value in library.model.state_dict().items():
+        assert weights(Path(more["checkpoint"]))[name] == value.numpy().tobytes()
+    assert said(capsys, *command)["runs"][0]["status"] == "there"
+    assert (
+        said(capsys, "evaluate", more["checkpoint"])["runs"][0]["metrics"]
+        == more["scores"]["test"]["metrics"]
+    )
+    digits = np.round(load_digits().images[::-1] * 255 / 16).astype(np.uint8)
+    np.savez("own.npz", images=digits)
+    line = refused([*command, "--data", "npz:own.npz"], capsys)
+    assert "trained on other images than npz:own.npz holds" in line
+
+
+def test_samples_as_an_array_are_those_of_the_picture(run, tmp_path):
+    names = [str(tmp_path / name) for name in ("all.npz", "one.npz", "all.png")]
+    assert main(["sample", str(run), "--count", "5", "--output", names[0]]) == 0
+    assert main(["sample", str(run), "--count", "5", "--output", names[1], "--expert", "2"]) == 0
+    assert main(["sample", str(run), "--count", "5", "--output", names[2], "--scale", "1"]) == 0
+    whole, one = np.load(names[0]), np.load(names[1])
+    assert (whole["images"].shape, whole["experts"].tolist()) == ((3, 5, 8, 8), [0, 1, 2])
+    assert one["experts"].tolist() == [2]
+    np.testing.assert_array_equal(one["images"][0], whole["images"][2])
+    picture = np.asarray(Image.open(names[2]).convert("L"))
+    for expert, images in enumerate(whole["images"]):
+        for row, image in enumerate(images):
+            shown = picture[12 * row : 12 * row + 8, 12 * expert : 12 * expert + 8]
+            np.testing.assert_allclose(shown, np.round(image * 255), atol=1)

@@ -10,11 +10,16 @@ import pytest
 from PIL import Image
 
 from moevae.__main__ import main
+from moevae.config import presets
+from moevae.data.datasets import load_images, load_labels
 
 TINY = [
     *("--set", "train.epochs=1", "--set", "data.train_size=200", "--set", "model.latent_dim=2"),
     *("--set", "model.num_experts=2", "--set", "model.expert_hidden=[8]", "--set", "model.gate_hidden=[8]"),
 ]
+
+
+ALWAYS = ("reconstructions.png", "map.png", "arrays.npz")
 
 
 @pytest.fixture(scope="module")
@@ -41,23 +46,23 @@ def decoded(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("L"))
 
 
-def test_the_same_seed_gives_the_same_files_and_another_others(run, tmp_path, unlabeled, monkeypatch, capsys):
-    def unread(*arguments):
-        raise AssertionError("exploring needs no labels")
-
-    monkeypatch.setattr("moevae.data.sources.read_labels", unread)
+def test_the_same_seed_gives_the_same_files_and_another_others(run, tmp_path, unlabeled, capsys):
     first = explored(run, tmp_path / "first")
     walks = {"traversals-expert-0.png", "traversals-expert-1.png"}
-    assert first.keys() == {"neighbors.png", "interpolations.png"} | walks
+    assert first.keys() == {"neighbors.png", "interpolations.png", *ALWAYS} | walks
     assert {Path(line).name for line in capsys.readouterr().out.splitlines()} == first.keys()
     assert explored(run, tmp_path / "again") == first
     other = explored(run, tmp_path / "other", "--seed", "7")
-    assert {name for name in first if other[name] == first[name]} == walks  # they have no chance in them
+    assert {name for name in first if other[name] == first[name]} == {
+        "reconstructions.png",
+        "map.png",
+        *walks,
+    }  # they have no chance in them
 
 
 def test_one_expert_gets_pictures_of_its_own(run, tmp_path, unlabeled):
     whole, one = explored(run, tmp_path / "whole"), explored(run, tmp_path / "one", "--expert", "1")
-    assert one.keys() == {"neighbors.png", "interpolations.png", "traversals-expert-1.png"}
+    assert one.keys() == {"neighbors.png", "interpolations.png", "traversals-expert-1.png", *ALWAYS}
     assert one["traversals-expert-1.png"] == whole["traversals-expert-1.png"]
     for name, height in (("neighbors.png", 16), ("interpolations.png", 8)):  # images of 8 x 8 pixels
         assert np.array_equal(decoded(one[name]), decoded(whole[name])[height:])
@@ -88,4 +93,38 @@ def test_a_mistake_is_told_and_nothing_written(run, tmp_path, capsys):
     ):
         assert main(["explore", run, "--output", str(tmp_path / "none"), *options]) == 2
         assert told in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_arrays_hold_what_the_pictures_show(run, tmp_path, unlabeled):
+    pictures = explored(run, tmp_path, "--count", "7")
+    arrays = np.load(tmp_path / "arrays.npz")
+    tests = load_images(presets.preset("digits").data).test
+    shapes = {name: value.shape for name, value in arrays.items()}
+    assert shapes["samples"] == (2, 7, 8, 8)
+    assert shapes["traversals"] == (2, 2, 13, 8, 8)
+    assert shapes["map"] == (len(tests), 2)
+    assert shapes["assignments"] == (len(tests),)
+    rebuilt = np.round(arrays["reconstructions"] * 255)
+    shown = decoded(pictures["reconstructions.png"])[8:].reshape(8, 7, 8).transpose(1, 0, 2)
+    np.testing.assert_allclose(shown, rebuilt, atol=1)
+
+
+def test_a_class_colors_the_map_only_where_there_are_labels(run, tmp_path, monkeypatch):
+    panels = []
+    monkeypatch.setattr(
+        "moevae.visualization.maps.draw", lambda places, groups, title: panels.append(groups) or b""
+    )
+    explored(run, tmp_path / "with")
+    monkeypatch.setattr("moevae.cli.explore.load_labels", lambda *arguments: None)
+    explored(run, tmp_path / "without")
+    assert [[name for name, _, _ in each] for each in panels] == [["expert", "class"], ["expert"]]
+    labels = load_labels(presets.preset("digits").data)
+    np.testing.assert_array_equal(panels[0][1][1], labels.test)
+
+
+def test_umap_is_refused_where_it_is_not_installed(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("moevae.visualization.maps.find_spec", lambda name: None)
+    assert main(["explore", run, "--output", str(tmp_path / "none"), "--map", "umap"]) == 2
+    assert "needs the package umap-learn" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()

@@ -33,7 +33,7 @@ def test_what_a_dry_run_prints_is_what_set_takes(capsys):
     assert overrides.from_dict(entry["config"]) == presets.preset("zeldes2019")
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "sample", "explore", "info"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "assign", "sample", "explore", "info"])
 def test_help_fits_80_columns(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as stop:

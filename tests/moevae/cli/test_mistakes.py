@@ -26,8 +26,8 @@ def run(tmp_path_factory):
     [
         ("trian", "did you mean train?"),
         ("train --sed 3", "did you mean --seed?"),
-        ("train --epochs 3", "unknown option --epochs: write --set train.epochs=3"),
-        ("train --epochs=3", "unknown option --epochs: write --set train.epochs=3"),
+        ("train --batch-size 3", "unknown option --batch-size: write --set train.batch_size=3"),
+        ("train --batch-size=3", "unknown option --batch-size: write --set train.batch_size=3"),
         ("evaluate RUN --num-samples 50", "--num-samples: write --set evaluation.num_samples=50"),
         ("evaluate RUN --epochs 50", "--epochs: moevae evaluate --help lists the options"),
         ("train extra", "'extra': unexpected argument"),
@@ -64,22 +64,49 @@ def run(tmp_path_factory):
         ("evaluate RUN --set data.validation_size=0 --split validation", "validation split is empty"),
         ("evaluate RUN --memory much", "--memory 'much': give a size, such as 2GiB"),
         ("evaluate RUN --memory 1kB", "1,000 bytes of memory are not enough"),
+        ("train --data folder:", "folder: names no file"),
+        ("train --data folder:absent", "folder:absent: expected a folder"),
+        ("train --data a-folder", "folder:a-folder: no images"),
+        ("train --data a-folder --on-bad-image ignore", "invalid choice 'ignore'"),
+        ("train --set data.image_size=0", "data.image_size"),
+        ("train --epochs 0", "--epochs: train.epochs = 0"),
+        ("train --from RUN", "--from needs --epochs"),
+        ("train --from RUN --epochs 0", "0 more epochs"),
+        ("train --from RUN --epochs 2 --preset digits", "has its own settings"),
+        ("train --from RUN --epochs 2 --set model.num_experts=4", "model.num_experts = 3, not 4"),
+        (
+            "train --from RUN --epochs 2 --data npz:own.npz --set data.train_size=9",
+            "of 8 x 8 pixels, and these have 6 x 5",
+        ),
+        ("train --from absent --epochs 2", "absent: checkpoint not found"),
+        ("train --set train.start=0123456789abcdef", "expected the run with these weights (--from"),
+        ("train --set train.start=x", "train.start = 'x'"),
+        ("assign RUN", "assign needs IMAGES"),
+        ("assign RUN absent", "absent: not found; expected a folder"),
+        ("assign RUN a-file", "a-file: expected a folder of images"),
+        ("assign RUN a-folder", "folder:a-folder: no images"),
+        ("assign RUN own.npz --copy-to sorted", "own.npz has no image files"),
+        ("assign a-file own.npz", "a-file: not a complete safetensors file"),
         ("sample RUN --expert 3", "--expert 3: this run has experts 0 to 2"),
         ("sample RUN --expert -1", "--expert -1: this run has experts 0 to 2"),
         ("sample RUN --count 0", "--count 0"),
         ("sample RUN --scale 99", "--scale 99"),
         ("sample RUN --output picture.jpg", "ends in .png"),
         ("sample RUN --output a-file/picture.png", "a-file is a file"),
+        ("train --preset absent.toml", "preset absent.toml"),
+        ("info --write-preset mine.toml", "needs CHECKPOINT"),
+        ("info RUN --write-preset a-file", "ends in .toml"),
         ("info absent", "absent: checkpoint not found"),
     ],
 )
 def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, told, run, here, capsys):
     own()
     Path("a-file").write_text("x")
+    Path("a-folder").mkdir()
     before = files(Path())
     assert told in refused([str(run) if word == "RUN" else word for word in command.split()], capsys)
     assert files(Path()) == before
-    assert {path.name for path in Path().iterdir()} == {"own.npz", "a-file"}
+    assert {path.name for path in Path().iterdir()} == {"own.npz", "a-file", "a-folder"}
 
 
 @pytest.mark.parametrize(

@@ -272,3 +272,25 @@ def test_a_file_where_results_should_be_is_one_line(tmp_path, capsys):
     assert cli.main(["ablate", "--results", str(tmp_path / "file" / "sub"), "--device", "cpu"]) == 2
     assert "(Not a directory)" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize(("which", "count"), [("best", 1), ("all", 2)])
+def test_weights_that_are_kept_give_the_numbers_of_the_record(which, count, tmp_path, monkeypatch, capsys):
+    from moevae.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli_report, "write_page", lambda folder: folder / "report.md")
+    (tmp_path / "tiny.toml").write_text(
+        'title = "t"\npreset = "digits"\nseeds = 2\n[set]\ntrain.epochs = 1\ndata.train_size = 100\n'
+        "[axes]\nmodel.num_experts = [2]\n"
+    )
+    assert cli.main(["ablate", "--profile", "./tiny.toml", "--keep-weights", which]) == 0
+    kept = sorted(Path("results/tiny/weights").glob("*.safetensors"))
+    assert len(kept) == count
+    for path in kept:
+        capsys.readouterr()
+        assert main(["evaluate", str(path), "--json"]) == 0
+        (found,) = json.loads(capsys.readouterr().out)["runs"]
+        record = json.loads((Path("results/tiny/records") / f"{path.stem}.json").read_text())
+        for name, value in record["metrics"]["test"].items():
+            assert found["metrics"][name] == pytest.approx(value, rel=1e-5, abs=1e-5)

@@ -224,7 +224,7 @@ def test_an_engine_publishes_no_record_of_other_data(tmp_path):
 
 def expectations(name: str) -> dict[str, tuple[Origins, str | None]]:
     """What a driver may expect of a worker, and the word that a refusal has."""
-    files, code = origins.own_files([name]), origins.code()
+    files, code = origins.own_files([configs.DataConfig(name=name)]), origins.code()
     other, newer = CodeIdentity("b" * 64, code.torch), CodeIdentity(code.source, "0")
     return {
         "like": (Origins(code, files=files), None),

@@ -83,5 +83,5 @@ def test_a_panel_an_epoch() -> None:
     small, large = (
         Image.open(io.BytesIO(confusions(dict(enumerate([APART] * count, 1)), CLASSES))) for count in (1, 6)
     )
-    assert large.width > 2 * small.width
+    assert large.width > 1.6 * small.width  # the color key has the same width in both
     assert large.height > 1.5 * small.height

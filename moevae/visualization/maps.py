@@ -1,0 +1,118 @@
+"""Maps of images in two dimensions, from the latents of all experts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import matplotlib
+import numpy as np
+import torch
+from torch import Tensor
+
+from moevae.errors import ConfigError
+from moevae.models.mixture import Mixture
+from moevae.visualization import style
+
+Method = Literal["pca", "umap"]
+
+Panel = tuple[str, np.ndarray, Sequence[str]]
+"""What colors a map: its name, the group of each image, [N] integers, and the names of the groups."""
+
+MOST_COLORS = 20
+"""Largest number of groups with colors of their own; further groups share the last color, gray."""
+
+
+@torch.no_grad()
+def all_latents(model: Mixture, x: Tensor, chunk: int = 1024) -> Tensor:
+    """Return the mean latents of images under every expert.
+
+    The latents of the assigned expert alone would not do: each expert has a latent space of its own.
+
+    Args:
+        model: the population.
+        x: images as the likelihood sees them, [N, D].
+        chunk: number of images per forward pass.
+
+    Returns:
+        Means of q_k(z|x), [R, N, K Z].
+    """
+    parts = []
+    for part in x.split(chunk):
+        mu, _ = model.experts.encode(part.to(model.device).expand(len(model.seeds), *part.shape))
+        parts.append(mu.transpose(1, 2).flatten(2).cpu())  # [R, B, K Z]
+    return torch.cat(parts, 1)
+
+
+def project(points: np.ndarray, method: Method = "pca", seed: int = 0) -> np.ndarray:
+    """Project points to two dimensions.
+
+    Args:
+        points: [N, P].
+        method: `pca`, or `umap` if the package umap-learn is installed.
+        seed: seed of UMAP; PCA has no randomness.
+
+    Returns:
+        Coordinates, [N, 2].
+
+    Raises:
+        ConfigError: umap-learn is not installed.
+    """
+    if method == "umap":
+        if find_spec("umap") is None:
+            raise ConfigError(
+                "a map by umap needs the package umap-learn (pip install 'moevae[umap]'); pca does not"
+            )
+        import umap
+
+        found: np.ndarray = umap.UMAP(random_state=seed, n_jobs=1).fit_transform(points)
+        return found
+    centered = points - points.mean(0)
+    _, _, axes = np.linalg.svd(centered, full_matrices=False)
+    axes = np.vstack([axes[:2], np.zeros((2, points.shape[1]))])[:2]  # one latent has one axis
+    largest = np.abs(axes).argmax(1)
+    signs = np.where(axes[np.arange(2), largest] < 0, -1, 1)  # the sign of an axis is arbitrary
+    return centered @ (axes * signs[:, None]).T
+
+
+def draw(places: np.ndarray, panels: Sequence[Panel], title: str) -> bytes:
+    """Draw a map once for each way to color its images.
+
+    Args:
+        places: coordinates, [N, 2].
+        panels: one for each way.
+        title: title of the figure.
+
+    Returns:
+        The content of a PNG file.
+    """
+    with style.style():
+        figure = matplotlib.figure.Figure(figsize=(6.2 * len(panels), 5.4), layout="constrained")
+        figure.suptitle(title)
+        size = float(np.clip(4000 / max(1, len(places)), 2, 30))
+        for place, (name, group, names) in zip(
+            figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+        ):
+            _panel(place, places, group, names, size)
+            place.set(title=f"by {name}", xticks=[], yticks=[])
+            style.bare(place)
+        return style.png(figure)
+
+
+def _panel(place: Any, places: np.ndarray, group: np.ndarray, names: Sequence[str], size: float) -> None:
+    """Draw the images of each group in its color, with a key that tells how many there are."""
+    count = 10 if len(names) <= 10 else MOST_COLORS
+    colors = matplotlib.colormaps[f"tab{count}"](np.arange(count))[:, :3]
+    order = np.random.default_rng(0).permutation(len(places))  # so that no group covers the others
+    shown = np.minimum(group, MOST_COLORS)
+    palette = np.array([*(colors[index] for index in range(min(len(names), len(colors)))), (0.6, 0.6, 0.6)])
+    used = np.minimum(shown, len(palette) - 1)
+    place.scatter(*places[order].T, s=size, c=palette[used[order]], linewidths=0, alpha=0.8)
+    counts = np.bincount(group, minlength=len(names))
+    for index in range(min(len(names), MOST_COLORS)):
+        label = f"{names[index][:20]} ({counts[index]:,})"
+        place.scatter([], [], s=40, color=palette[index], label=label)
+    if len(names) > MOST_COLORS:
+        place.scatter([], [], s=40, color=palette[-1], label=f"{len(names) - MOST_COLORS} others")
+    place.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9, frameon=False, borderpad=0)

@@ -1,0 +1,39 @@
+"""Maps: PCA is that of scikit-learn up to signs, and latents are those of all experts."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from small import config, images, mixture
+
+from moevae.visualization import maps
+
+
+def test_the_projection_is_that_of_an_independent_pca():
+    points = np.random.default_rng(0).normal(size=(50, 6)) @ np.diag([5, 3, 1, 1, 0.5, 0.1])
+    found, expected = maps.project(points), PCA(2).fit_transform(points)
+    np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-8)
+    np.testing.assert_allclose(maps.project(points + 7), found, atol=1e-8)
+
+
+@pytest.mark.parametrize("shape", [(9, 1), (1, 5), (2, 2)])
+def test_few_points_and_few_latents_have_a_map(shape):
+    assert maps.project(np.random.default_rng(0).normal(size=shape)).shape == (shape[0], 2)
+
+
+def test_latents_of_all_experts_stand_side_by_side():
+    run = config()
+    model = mixture(run, seeds=(0, 1)).float()
+    x = images().test[:9]
+    found = maps.all_latents(model, x, chunk=4)
+    mu, _ = model.experts.encode(x.expand(2, *x.shape))
+    assert found.shape == (2, 9, run.model.num_experts * run.model.latent_dim)
+    torch.testing.assert_close(found[1, 5], mu[1, :, 5].flatten())
+
+
+@pytest.mark.parametrize("count", [1, 10, 20, 30])
+def test_any_number_of_groups_is_drawn(count):
+    random = np.random.default_rng(0)
+    places, group = random.normal(size=(40, 2)), random.integers(0, count, 40)
+    names = [f"class $ {index}" for index in range(count)]
+    assert maps.draw(places, [("class", group, names)], "A map").startswith(b"\x89PNG")
