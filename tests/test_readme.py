@@ -75,7 +75,7 @@ def test_it_counts_the_gates_that_divide_the_bags():
 
 def test_what_a_stretch_raises_is_what_its_page_says():
     page = (RESULTS / "consistency-fashion-mnist" / "report.md").read_text(encoding="utf-8")
-    change = f"{UNCHANGED} in place of {STRETCHED} lowers NMI by"
+    change = f"{'+'.join(UNCHANGED)} in place of {'+'.join(STRETCHED)} lowers NMI by"
     rise, p = re.search(rf"{re.escape(change)} 0(\.\d+) \(adjusted p (.*?);", page).groups()
     assert f"The stretch raises NMI by {rise} (adjusted p {_plain(p)};" in told()
 

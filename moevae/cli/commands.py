@@ -74,7 +74,7 @@ Examples:
   moevae sample RUN.safetensors --expert 3 --count 64
   moevae sample RUN.safetensors --count 1000 --output samples.npz"""
 
-EXPLORE = """Draw neighbors, reconstructions, latent walks and a latent map.
+EXPLORE = """Draw neighbors, reconstructions, latent walks and a map.
 
 What to expect:
 - neighbors.png: samples of each expert, as `sample` draws them, and below

@@ -134,7 +134,7 @@ class Sample:
     """Seed of the samples."""
     scale: Annotated[int | None, optional("N", "an image is about 56 pixels wide")] = None
     """Size of an image pixel in pixels of the picture."""
-    output: Annotated[Path | None, optional("FILE", "a PNG next to the checkpoint")] = None
+    output: Annotated[Path | None, optional("PICTURE.png|ARRAY.npz", "a PNG next to the checkpoint")] = None
     """A picture (.png), or an array (.npz) of images, [experts, N, H, W]; an existing file is replaced."""
 
 

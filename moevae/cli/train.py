@@ -229,7 +229,7 @@ def _save(path: Path, fit: core.FitResult, run: int, images: Images, labels: Lab
     digests = images.sha256, labels.sha256 if labels else ""
     limit = unusual_below(fit.model.select_run(run), fit.configs[run], usual_images(images))
     try:
-        checkpoint.save(path, fit, run, *images.size, *digests, limit)
+        checkpoint.save(path, fit, run, *images.size, *digests, unusual_below=limit)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from None
 

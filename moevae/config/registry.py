@@ -88,7 +88,7 @@ def _consistency_names(names: tuple[str, ...]) -> tuple[str, ...]:
     """
     for name in names:
         if name not in CONSISTENCY_TERMS:
-            raise ValueError(f"unknown {CONSISTENCY_TERMS.what}: {hint(name, CONSISTENCY_TERMS)}")
+            raise ValueError(f"unknown {CONSISTENCY_TERMS.what}: {hint(name, [*CONSISTENCY_TERMS])}")
     if len(set(names)) < len(names):
         raise ValueError("a consistency term is named twice")
     return tuple(name for name in CONSISTENCY_TERMS if name in names)

@@ -218,9 +218,9 @@ def _from(path: Path, file: Any) -> Trained:
             raise CheckpointError(f"{path}: {name} contains values that are not finite")
     model = Mixture(config.model, (height, width), [config.seed])
     model.load_state_dict(weights)
-    texts = (metadata.get(name, "") for name in ("sha256", "labels_sha256", "notes"))
+    texts = {name: metadata.get(name, "") for name in ("sha256", "labels_sha256", "notes")}
     limit = float(extras["unusual_below"]) if extras else None
-    return Trained(model, config, height, width, *texts, limit)
+    return Trained(model, config, height, width, **texts, unusual_below=limit)
 
 
 def _announced(file: Any, name: str) -> tuple[str, tuple[int, ...]]:

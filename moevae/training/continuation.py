@@ -47,7 +47,7 @@ def continued(config: RunConfig, start: Mixture, epochs: int) -> RunConfig:
         end = routing.final_temperature
         routing = replace(
             routing,
-            schedule="constant",
+            temperature_schedule="constant",
             temperature=end,
             final_temperature=RoutingConfig().final_temperature,
         )

@@ -72,7 +72,7 @@ def fit(
         [None]
     """
     configs = configs if start is None else with_start(configs, start)
-    trainer = Trainer(configs, images, devices.resolve(str(device)), assignments, start)  # initialize
+    trainer = Trainer(configs, images, devices.resolve(str(device)), assignments, start=start)  # initialize
     return train(trainer, on_epoch=on_epoch)
 
 

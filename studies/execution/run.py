@@ -141,7 +141,8 @@ def _run(
 def _weights(fit: FitResult, run: int, images: Images, labels: Labels | None) -> bytes:
     """Return the checkpoint of a run, as `moevae train` writes it."""
     limit = unusual_below(fit.model.select_run(run), fit.configs[run], usual_images(images))
-    return checkpoint.encode(fit, run, *images.size, images.sha256, labels.sha256 if labels else "", limit)
+    digests = images.sha256, labels.sha256 if labels else ""
+    return checkpoint.encode(fit, run, *images.size, *digests, unusual_below=limit)
 
 
 def failed_outcomes(

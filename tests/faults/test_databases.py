@@ -62,16 +62,16 @@ def test_a_server_that_stays_away_ends_the_study_in_one_line_and_keeps_its_runs(
     """The storage fails after three cells: running ones are published, the next start does the rest."""
     study = ToyStudy(tmp_path, 6)
     monkeypatch.setattr(storage, "PATIENCE", 0.5)
-    finished, end = [], Rows.end
+    finished, put = [], Rows.put
 
     def broken(self, number, trial):
         finished.append(number)
         if len(finished) > 3:
             raise sqlite3.OperationalError("disk I/O error")
-        end(self, number, trial)
+        put(self, number, trial)
 
     with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
-        patch.setattr("studies.storage.bulk_insert.Rows.end", broken)
+        patch.setattr("studies.storage.bulk_insert.Rows.put", broken)
         patch.setattr("studies.storage.connection.SQLAlchemyError", sqlite3.Error)
         with pytest.raises(StorageError, match=r"not available .disk I/O error.*no record is lost"):
             study.run()

@@ -202,7 +202,7 @@ def whole(tmp_path_factory):
     images = load_images(config.data)
     training = Population([config], images, torch.device("cpu"))
     path = tmp_path_factory.mktemp("run") / "run.safetensors"
-    checkpoint.save(path, training.result(), 0, 8, 8, images.sha256, "", -30.0)
+    checkpoint.save(path, training.result(), 0, 8, 8, images.sha256, unusual_below=-30.0)
     return path.read_bytes()
 
 

@@ -65,7 +65,9 @@ def test_what_is_there_is_measured_and_not_trained_again(kept, capsys, monkeypat
 
     asked, begin = [], population.Trainer
     monkeypatch.setattr(
-        population, "Trainer", lambda configs, *rest: asked.extend(configs) or begin(configs, *rest)
+        population,
+        "Trainer",
+        lambda configs, *rest, **named: asked.extend(configs) or begin(configs, *rest, **named),
     )
     before = files(kept)
     told = said(capsys, "train", *TINY, "--seeds", "1,4", "--output", str(kept))

@@ -31,6 +31,7 @@ def test_the_scale_of_training_images(images, low, high, by_type):
     np.testing.assert_allclose(scale.restored(shares.numpy()), images.astype(float), atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:X ranges from")
 @given(st.floats(-100, 100), st.floats(0.1, 100), st.lists(st.floats(-1, 2), min_size=1))
 def test_shares_are_clipped_and_come_back(low, width, shares):
     scale = PixelScale(low, low + width)

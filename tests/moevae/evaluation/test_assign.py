@@ -14,7 +14,7 @@ from moevae.training.fit import fit
 
 KINDS = {
     "the gate sees drawn pixels": {},
-    "the gate sees gray": {"model.gate_input": "gray"},
+    "the gate sees gray": {"model.gate_input": "grayscale"},
     "gray pixels": {"data.binarization": "none", "model.likelihood": "gaussian"},
     "convolutions": {
         "model.gate_network": "conv",

@@ -252,7 +252,7 @@ def test_whoever_trains_compares_data_and_code_with_the_driver_s(study, case):
 def test_a_worker_reads_a_file_again_that_was_replaced_after_a_refusal(study):
     (cell,) = design.load_design("./own.toml").cells
     place = ExecutionConfig(
-        device="cpu", threads=1, origins=Origins(files=origins.own_files(["npz:own.npz"]))
+        device="cpu", threads=1, origins=Origins(files=origins.own_files([cell.config.data]))
     )
     own(seed=1)
     with pytest.raises(IdentityError):
