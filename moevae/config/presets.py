@@ -93,6 +93,7 @@ def zeldes2019() -> RunConfig:
             likelihood="gaussian",
             gaussian_std=0.5,
             variance_floor=1e-5,
+            gate_input="target",
         ),
         objective=ObjectiveConfig(information_weight=0.0, balance_weight=0.1, balancing="variance-of-sum"),
         train=TrainConfig(epochs=100, batch_size=100, learning_rate=1e-3),
@@ -115,7 +116,6 @@ def imsat_mnist() -> RunConfig:
             expert_hidden=(200,),
             gate_hidden=(600, 600),
             gate_normalization="batch",
-            gate_input="grayscale",
         ),
         routing=RoutingConfig(kind="sampled", num_sampled=1),
         objective=ObjectiveConfig(

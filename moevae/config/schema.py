@@ -106,7 +106,7 @@ class ModelConfig:
     gate_normalization: Literal["none", "batch"] = "none"
     """Of the gate's hidden layers, before the activation: `batch` gives each unit, or channel, mean 0 and
     variance 1 over the images of a batch in training, and by running averages everywhere else."""
-    gate_input: Literal["target", "grayscale"] = "target"
+    gate_input: Literal["target", "grayscale"] = "grayscale"
     """Input of the gate: the target of the likelihood, or the pixels in grayscale. Any gate is a valid
     variational distribution over the experts, so that bounds on the probability of the target stay bounds."""
     activation: Annotated[str, named_in(ACTIVATIONS)] = "relu"

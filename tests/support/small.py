@@ -34,7 +34,7 @@ ODD = EVEN | {
 
 def config(changes: dict[str, Any] | None = None, **sections: Any) -> RunConfig:
     """A small configuration; changes by dotted key."""
-    return override(RunConfig(), EVEN | (changes or {}) | sections)
+    return override(RunConfig(), {"model.gate_input": "target"} | EVEN | (changes or {}) | sections)
 
 
 def population(

@@ -15,7 +15,7 @@ from moevae.config.schema import PER_RUN, ModelConfig, ObjectiveConfig, RunConfi
 from moevae.errors import ConfigError
 
 # python -c "from moevae.config.schema import *; print(fingerprint(RunConfig()))"
-GOLDEN = "d480f5553e030005"
+GOLDEN = "31f0e2c6e40d66e2"
 
 OTHER = {
     "data.name": "mnist",
@@ -34,7 +34,7 @@ OTHER = {
     "model.gate_network": "conv",
     "model.gate_hidden": (),
     "model.gate_normalization": "batch",
-    "model.gate_input": "grayscale",
+    "model.gate_input": "target",
     "model.activation": "tanh",
     "model.likelihood": "gaussian",
     "model.gaussian_std": 0.4,
