@@ -51,7 +51,7 @@ def bits(model):
     ],
 )
 def test_it_has_the_numbers_of_fit(changes):
-    run = override(config(), changes)
+    run = override(config(), {"model.gate_input": "grayscale"} | changes)
     losses = []
     trained = fit([run], images(train=150), on_epoch=lambda stats: losses.append(stats.losses[0]))
     model = made(changes).fit(SHADES)
