@@ -11,6 +11,7 @@ MEMBERS: dict[str, ObjectiveConfig] = {
     "competitive": ObjectiveConfig(information_weight=0.0, balance_weight=20.0),
     "information": ObjectiveConfig(information_weight=-0.1, balance_weight=0.3),
     "marginal": ObjectiveConfig(expert_weights="posterior", information_weight=0.0, balance_weight=0.0),
+    "map": ObjectiveConfig(expert_weights="map", information_weight=0.0, balance_weight=0.0),
 }
 """Named members of the objective family, whatever stands beside them; any other is a free member."""
 
@@ -27,7 +28,7 @@ def member(objective: ObjectiveConfig) -> str:
     """Return the member's name, "competitive" and "information" at any strength; "free" if it has none."""
     default = ObjectiveConfig()
     bare = replace(objective, **{name: getattr(default, name) for name in BESIDE_MEMBERS})
-    for name in ("elbo", "marginal"):
+    for name in ("elbo", "marginal", "map"):
         if bare == MEMBERS[name]:
             return name
     if objective.expert_weights == "gate" and objective.information_weight == 0:

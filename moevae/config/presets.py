@@ -147,6 +147,56 @@ def imsat_fashion_mnist() -> RunConfig:
     )
 
 
+@PRESETS.register("deformable-mnist")
+def deformable_mnist() -> RunConfig:
+    """Deformable experts on MNIST, clustered by the competition of the experts alone.
+
+    Each of 20 experts has a template that is deformed by an affine map, a smooth displacement, thickness and
+    a residual of eight images. An image trains the expert that explains it best (hard EM). Ten experts are
+    pruned without labels. The gate is the posterior of the experts, so that assignments, too, are those of
+    the competition. Labels of 10,000 held-out training images selected the deformations, their starts, the
+    times of pruning, the number of epochs and the learning rates (oracle).
+    """
+    return RunConfig(
+        data=DataConfig(name="mnist", validation_size=0, binarization="none"),
+        model=ModelConfig(
+            latent_dim=8,
+            expert_hidden=(256, 128),
+            encoder="shared",
+            gate_network="posterior",
+            likelihood="gaussian",
+            gaussian_std="learned",
+            decoder="deformable",
+            deformations=("affine", "displacement", "thickness", "residual"),
+        ),
+        objective=ObjectiveConfig(expert_weights="map", balance_weight=0.0),
+        train=TrainConfig(
+            epochs=5,
+            learning_rate_schedule="cooldown",
+            final_learning_rate=2e-5,
+            extra_experts=10,
+            pruning_start=0.2,
+            pruning_end=0.5,
+            deformation_starts=(0.08, 0.2, 0.2, 0.5),
+        ),
+    )
+
+
+@PRESETS.register("deformable-fashion-mnist")
+def deformable_fashion_mnist() -> RunConfig:
+    """Deformable experts on Fashion-MNIST: as `deformable-mnist`, with affine maps only, for three epochs.
+
+    Labels of 10,000 held-out training images selected the deformations and the number of epochs (oracle).
+    """
+    base = deformable_mnist()
+    return replace(
+        base,
+        data=replace(base.data, name="fashion-mnist"),
+        model=replace(base.model, deformations=("affine",)),
+        train=replace(base.train, epochs=3, deformation_starts=(0.08,)),
+    )
+
+
 def preset(name: str) -> RunConfig:
     """Return the preset of that name, or in the TOML file of that path.
 

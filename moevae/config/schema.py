@@ -99,10 +99,13 @@ class ModelConfig:
     encoder: Literal["separate", "shared"] = "separate"
     """`shared`: the experts of a run share the encoder's hidden layers; the last one, linear, which gives mu
     and logvar, and the decoder are each expert's own."""
-    gate_network: Literal["mlp", "conv"] = "mlp"
-    """As `expert_network`."""
+    gate_network: Literal["mlp", "conv", "posterior"] = "mlp"
+    """`mlp` and `conv` as in `expert_network`. `posterior` is not a network: q(k|x) is the posterior of the
+    experts, proportional to pi_k exp(ELBO_k) with ELBO_k at the mean latent, which is the optimal gate. It
+    has no parameters and passes no gradient to the experts; every answer then takes a pass through all
+    experts."""
     gate_hidden: tuple[Count, ...] = (128,)
-    """Widths of the gate's hidden layers, or channels of its convolutions."""
+    """Widths of the gate's hidden layers, or channels of its convolutions; unused by `posterior`."""
     gate_normalization: Literal["none", "batch"] = "none"
     """Of the gate's hidden layers, before the activation: `batch` gives each unit, or channel, mean 0 and
     variance 1 over the images of a batch in training, and by running averages everywhere else."""
@@ -189,9 +192,12 @@ class ObjectiveConfig:
         0.0
     """
 
-    expert_weights: Literal["gate", "posterior"] = "gate"
-    """Who weighs the experts: the gate, q(k|x), or the posterior r, proportional to pi_k exp(-L_k), which
-    the gate then learns to predict without steering the experts. `posterior` needs soft routing."""
+    expert_weights: Literal["gate", "posterior", "map"] = "gate"
+    """What weights the experts: the gate, q(k|x); the posterior r, proportional to pi_k exp(-L_k), as in the
+    EM algorithm (`posterior`); or its maximum, so that an image trains one expert (`map`). `map` is the
+    classification EM algorithm (Celeux, Govaert, 1992), also known as hard EM. It compares the experts at the
+    mean latent, without a gradient, and computes the gradient of the best expert only. In both, the gate
+    learns to predict r and does not affect the experts; both need soft routing."""
     bound: Literal["elbo", "iwae"] = "elbo"
     """-L_k, over `train.num_samples` samples of z: the ELBO by their mean, or the importance-weighted bound,
     log mean_s p(x, z_s) / q(z_s|x), which rises with their number."""
@@ -247,7 +253,8 @@ class TrainConfig:
     deformation_starts: tuple[Share, ...] = ()
     """Share of training after which each of `model.deformations` begins; empty: all from the start."""
     template_learning_rate: Positive = 0.02
-    """Learning rate of the templates of deformable experts; moves in proportion to `learning_rate`."""
+    """Learning rate of the templates and residual images of deformable experts; moves in proportion to
+    `learning_rate`."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of products and activations in training; weights are kept, and runs are measured, in float32.
     In `bfloat16` company may change a run's rounding; in `float32` it changes no bit."""
@@ -308,10 +315,10 @@ class RunConfig:
             raise ValueError(
                 "train.final_learning_rate needs a train.learning_rate_schedule other than constant"
             )
-        if self.objective.expert_weights == "posterior" and self.routing.kind != "soft":
+        if self.objective.expert_weights != "gate" and self.routing.kind != "soft":
             raise ValueError(
-                "objective.expert_weights = posterior weighs all experts by the posterior, where"
-                f" routing.kind = {self.routing.kind} lets the gate choose: expected soft"
+                f"objective.expert_weights = {self.objective.expert_weights} weights the experts by their"
+                f" posterior, and routing.kind = {self.routing.kind} by the gate: expected soft"
             )
         if self.routing.kind == "top-k" and self.routing.k > self.model.num_experts:
             raise ValueError(
@@ -319,6 +326,8 @@ class RunConfig:
                 f" {self.model.num_experts}: expected at most as many"
             )
         self._check_deformations()
+        if self.model.gate_network == "posterior":
+            self._check_posterior_gate()
         if self.model.gate_normalization == "batch" and self.train.batch_size == 1:
             raise ValueError("model.gate_normalization = batch needs a train.batch_size of 2 or more")
         if self.train.extra_experts and self.model.expert_prior:
@@ -326,6 +335,24 @@ class RunConfig:
         if self.train.extra_experts and self.train.pruning_end < self.train.pruning_start:
             raise ValueError("train.pruning_end must not be below train.pruning_start")
         return self
+
+    def _check_posterior_gate(self) -> None:
+        expected = {
+            "model.gate_input": (self.model.gate_input, "target"),
+            "model.gate_normalization": (self.model.gate_normalization, "none"),
+            "objective.consistency": (list(self.objective.consistency), []),
+        }
+        for key, (value, allowed) in expected.items():
+            if value != allowed:
+                raise ValueError(
+                    f"model.gate_network = posterior has no network, so that {key} = {value} has no effect:"
+                    f" expected {allowed}"
+                )
+        if self.routing.temperature_schedule == "learned":
+            raise ValueError(
+                "model.gate_network = posterior has no gradient to learn a temperature from: expected another"
+                " routing.temperature_schedule than learned"
+            )
 
     def _check_deformations(self) -> None:
         kinds, starts = self.model.deformations, self.train.deformation_starts

@@ -96,7 +96,7 @@ def assign(
         draws: draws of binarized pixels and of latents. More draws give less noise and take more time.
         bounds: whether to compute the bounds; otherwise, they are NaN, and no expert decodes.
         latents: whether to compute the latents; otherwise, they are NaN. Without bounds and latents, only the
-            gate is evaluated.
+            gate is evaluated, which takes a pass through the experts if it is their posterior.
 
     Raises:
         ValueError: the model has several runs, or the images have another number of pixels.
@@ -195,7 +195,7 @@ class _Answers:
 
     def _gate(self, x: Tensor) -> Tensor:
         """Return log q(k|x), [1, K, B]; x [B, D]."""
-        return gate_log_probs(self.model.gate(x[None]), self.temperature)
+        return gate_log_probs(self.model.gate_logits(x[None], x[None]), self.temperature)
 
     def _bound(self, x: Tensor, log_q: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
         """Return the mixture ELBO of each image, [1, B].

@@ -38,7 +38,7 @@ def image_bytes(config: RunConfig, size: Size) -> int:
     context = [layer.held for layer in architecture.context(model)]
     values += pixels * max(context, default=0)
     drawn = (2 * samples + _LATENTS) * latent_size(model) + samples
-    gate = max(layer.held for layer in architecture.gate(model, size))
+    gate = max((layer.held for layer in architecture.gate(model, size)), default=0)
     return _FLOAT * max(model.num_experts * (values + drawn), gate)
 
 

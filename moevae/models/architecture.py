@@ -25,7 +25,9 @@ _CONTEXT = (32, 32)
 
 
 def gate(config: ModelConfig, size: Size) -> Plan:
-    """Return the layers of the gate, from D pixels to K logits."""
+    """Return the layers of the gate, from D pixels to K logits; no layers if it is the posterior."""
+    if config.gate_network == "posterior":
+        return []
     return _reader(config.gate_network, config.gate_hidden, size, config.num_experts)
 
 

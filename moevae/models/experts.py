@@ -14,7 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from moevae.config.schema import ModelConfig
-from moevae.distributions import at_least_float32, bernoulli_log_prob, gaussian_log_prob
+from moevae.distributions import (
+    at_least_float32,
+    bernoulli_log_prob,
+    gaussian_log_prob,
+    kl_standard_normal,
+)
 from moevae.models import architecture
 from moevae.models.autoregressive import Context
 from moevae.models.dispatch import Dispatch
@@ -147,6 +152,16 @@ class Experts(nn.Module):
         z = sampled(mu, logvar, draws).flatten(2, 3)
         recon = self.recon_log_prob(z, x)
         return expert_terms(recon.view(draws.shape[:-1]), mu, logvar, draws, bound)
+
+    @torch.no_grad()
+    def scores(self, x: Tensor) -> Tensor:
+        """Return ELBO_k at the mean latent, without a gradient: what experts are compared by, [R, K, B].
+
+        Args:
+            x: images as the likelihood sees them, [R, B, D].
+        """
+        mu, logvar = self.encode(x)
+        return self.recon_log_prob(mu, x) - kl_standard_normal(mu, logvar)
 
     def sparse(
         self, x: Tensor, noise: Tensor, dispatch: Dispatch, bound: str = "elbo"

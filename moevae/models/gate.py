@@ -22,6 +22,9 @@ class Gate(nn.Module):
     if `routing.temperature_schedule` is `learned`. Batch normalization uses its running statistics, except
     within `moevae.nn.batch_norm.batch_statistics`.
 
+    If `model.gate_network` is `posterior`, there is no network: the logits are the scores of the experts, to
+    which the log prior is added, also as `expert_bias`; see `Mixture.gate_logits`.
+
     Args:
         config: the model.
         runs: R.
@@ -33,8 +36,9 @@ class Gate(nn.Module):
     def __init__(self, config: ModelConfig, runs: int, size: tuple[int, int]) -> None:
         super().__init__()
         plan, normalized = architecture.gate(config, size), config.gate_normalization == "batch"
-        self.network = StackedNetwork((runs,), plan, config.activation, normalized)
-        self.network.layers[-1].experts_beside = config.num_experts  # type: ignore[assignment]
+        self.network = StackedNetwork((runs,), plan, config.activation, normalized) if plan else None
+        if self.network is not None:
+            self.network.layers[-1].experts_beside = config.num_experts  # type: ignore[assignment]
         self.register_buffer("expert_bias", torch.zeros(runs, config.num_experts))
         self._log_temperature = nn.Parameter(torch.zeros(runs, VECTOR))  # padded, as stacked layers are
 
@@ -48,6 +52,12 @@ class Gate(nn.Module):
         """Set the initial learned temperature of each run."""
         self._log_temperature[:, 0] = torch.tensor(temperatures, dtype=torch.float64).log()
 
+    @torch.no_grad()
+    def init_prior(self, log_prior: Tensor) -> None:
+        """Set the log prior over experts, [R, K], of a gate without a network; others learn from zero."""
+        if self.network is None:
+            self.expert_bias.copy_(log_prior)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of the experts.
 
@@ -56,7 +66,12 @@ class Gate(nn.Module):
 
         Returns:
             gate_logits, [R, K, B].
+
+        Raises:
+            TypeError: the gate has no network.
         """
+        if self.network is None:
+            raise TypeError("a gate without a network has no logits of its own; see Mixture.gate_logits")
         return self.network(x).transpose(1, 2) + self.expert_bias.unsqueeze(-1)
 
     def extra_repr(self) -> str:

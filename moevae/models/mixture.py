@@ -63,6 +63,9 @@ class SparseMixtureTerms(MixtureTerms):
 
     chosen: Tensor
     """Indices of the chosen experts, [R, C, B] int64."""
+    posterior_log_probs: Tensor | None = None
+    """log r(k|x), the posterior of all experts, which the gate learns to predict, [R, K, B]; None if the
+    experts were not compared, or if the gate is this posterior."""
 
 
 class Mixture(nn.Module):
@@ -133,6 +136,20 @@ class Mixture(nn.Module):
             raise ValueError("the gate reads grayscale images; expected a tensor for gray, not None")
         return gray
 
+    def gate_logits(self, x: Tensor, gray: Tensor | None = None) -> Tensor:
+        """Return the logits of the gate: of its network, or log pi_k + ELBO_k if it is the posterior.
+
+        Args:
+            x: images as the likelihood sees them, [R, B, D].
+            gray: the same images in grayscale, [R, B, D]; required if `model.gate_input` is `grayscale`.
+
+        Returns:
+            gate_logits, [R, K, B].
+        """
+        if self.gate.network is None:
+            return self.experts.scores(x) + self.gate.expert_bias.unsqueeze(-1)
+        return self.gate(self.gate_input(x, gray))
+
     def forward(
         self, x: Tensor, noise: Tensor, temperature: Tensor, gray: Tensor | None = None, bound: str = "elbo"
     ) -> MixtureTerms:
@@ -145,7 +162,7 @@ class Mixture(nn.Module):
             gray: the same images in grayscale, [R, B, D]; required if `model.gate_input` is `grayscale`.
             bound: bound of each expert, `elbo` or `iwae`.
         """
-        log_probs = gate_log_probs(self.gate(self.gate_input(x, gray)), temperature)
+        log_probs = gate_log_probs(self.gate_logits(x, gray), temperature)
         return MixtureTerms(log_probs, *self.experts.dense(x, noise, bound))
 
     def sparse(
@@ -167,7 +184,7 @@ class Mixture(nn.Module):
             gray: the same images in grayscale, [R, B, D]; required if `model.gate_input` is `grayscale`.
             bound: bound of each expert, `elbo` or `iwae`.
         """
-        log_probs = gate_log_probs(self.gate(self.gate_input(x, gray)), temperature)
+        log_probs = gate_log_probs(self.gate_logits(x, gray), temperature)
         chosen = choose(log_probs.detach())
         dispatch = Dispatch.of(chosen, self.config.num_experts)
         return SparseMixtureTerms(log_probs, *self.experts.sparse(x, noise, dispatch, bound), chosen)

@@ -16,11 +16,12 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from moevae.config.schema import ModelConfig
 from moevae.distributions import at_least_float32
+from moevae.nn.grouped_linear import grouped_linear
 from moevae.nn.stacked import Stacked
 
 Size = tuple[int, int]
@@ -29,8 +30,12 @@ AFFINE, DISPLACEMENT = "affine", "displacement"
 LINEAR = (AFFINE, DISPLACEMENT)
 """Deformations that displace pixels; their displacements add up."""
 
-STARTING_SCALE = {AFFINE: 0.15, DISPLACEMENT: 0.08, "intensity": 0.2, "thickness": 0.5, "residual": 0.1}
-"""Initial effect of one unit of z: displacements in half sides of the image, intensities in [0, 1]."""
+STARTING_SCALE = {AFFINE: 0.15, DISPLACEMENT: 0.08, "intensity": 0.2, "thickness": 0.5, "residual": 0.025}
+"""Initial effect of one unit of z: displacements in half sides of the image, intensities in [0, 1].
+
+The optimizer changes residual images and templates at the same learning rate. The small scale of `residual`
+makes the drawn images change more slowly by the former than by the latter: by a factor of 40 per unit of z.
+"""
 
 
 def latent_sizes(config: ModelConfig) -> dict[str, int]:
@@ -73,7 +78,7 @@ class Deformation(Stacked):
         latents, pixels = sum(self.sizes.values()), math.prod(size)
         residual = {"residual": (*batch, self.sizes["residual"], pixels)} if "residual" in self.sizes else {}
         super().__init__(template=(*batch, pixels), log_scale=(batch[0], latents), **residual)
-        self.over_experts = ("template", "residual")
+        self.over_experts = ("template", *residual)
         self.batch, self.size = tuple(batch), size
         ends = itertools.accumulate(self.sizes.values())
         self.places = {
@@ -110,6 +115,10 @@ class Deformation(Stacked):
         """
         self.stored("template").copy_(templates)
 
+    def pictures(self) -> list[nn.Parameter]:
+        """Return the learned images: templates and residual images."""
+        return [self.get_parameter(f"_{name}") for name in self.over_experts]
+
     @torch.no_grad()
     def activate(self, progress: float, starts: Sequence[float]) -> None:
         """Activate the deformations that have started.
@@ -132,29 +141,29 @@ class Deformation(Stacked):
             Intensities, [R, K, B, D].
         """
         scale = self._scale().repeat_interleave(self.batch[1], 0)  # [R K, Z]
-        residual = self.stored("residual").flatten(0, 1) if "residual" in self.sizes else None
-        drawn = self._drawn(
-            self._templates(), at_least_float32(z).flatten(0, 1) * scale.unsqueeze(1), residual
-        )
-        return drawn.view(*z.shape[:3], -1)
+        by_kind = self._by_kind(at_least_float32(z).flatten(0, 1) * scale.unsqueeze(1))
+        weights, templates = self._added_weights(by_kind), self._templates().flatten(0, 1)
+        if weights.shape[-1]:
+            undeformed = torch.baddbmm(templates.unsqueeze(1), weights, self._added().flatten(0, 1))
+        else:  # all rows of an expert deform the same image
+            undeformed = templates.unsqueeze(1)
+        return self._deformed(undeformed, by_kind).view(*z.shape[:3], -1)
 
     def sparse(self, z: Tensor, ends: Sequence[int]) -> Tensor:
         """Return the deformed templates of rows that are sorted by run and expert.
 
         Args:
-            z: latents, [T, Z].
+            z: latents, as many rows of each run, [T, Z].
             ends: row at which each group (run, expert) ends, R K numbers.
 
         Returns:
             Intensities, [T, D].
         """
-        scale, templates, parts = self._scale(), self._templates(), []
-        for group, (start, end) in enumerate(itertools.pairwise([0, *ends])):
-            run, expert = divmod(group, self.batch[1])
-            residual = self.stored("residual")[run, expert : expert + 1] if "residual" in self.sizes else None
-            amounts = at_least_float32(z[None, start:end]) * scale[run]
-            parts.append(self._drawn(templates[group : group + 1], amounts, residual)[0])
-        return torch.cat(parts)
+        by_run = at_least_float32(z).view(self.batch[0], -1, z.shape[-1])
+        by_kind = self._by_kind(by_run * self._scale().unsqueeze(1))
+        weights = self._added_weights(by_kind).flatten(0, 1)
+        undeformed = grouped_linear(weights, self._added(), self._templates(), ends)
+        return self._deformed(undeformed.view(*by_run.shape[:2], -1), by_kind).flatten(0, 1)
 
     def extra_repr(self) -> str:
         """Return the sizes that `print` shows."""
@@ -164,72 +173,71 @@ class Deformation(Stacked):
         """Return the effect of one unit of each latent, [R, Z]; 0 for an inactive latent."""
         return at_least_float32(self.stored("log_scale")).exp() * self.active
 
-    def _templates(self) -> Tensor:
-        """Return the templates, and their changes to thicker and thinner, [R K, channels, H, W]."""
-        template = at_least_float32(self.stored("template")).reshape(-1, 1, *self.size)
-        if "thickness" not in self.sizes:
-            return template
-        thicker = functional.max_pool2d(template, 3, 1, 1)
-        thinner = -functional.max_pool2d(-template, 3, 1, 1)
-        return torch.cat([template, thicker - template, thinner - template], 1)
+    def _by_kind(self, amounts: Tensor) -> dict[str, Tensor]:
+        """Split scaled latents by deformation; amounts [G, B, Z], for G runs or experts of runs."""
+        # One split: in the backward pass, each separate slice would allocate a full gradient.
+        return dict(zip(self.sizes, amounts.split(list(self.sizes.values()), -1), strict=True))
 
-    def _drawn(self, templates: Tensor, amounts: Tensor, residual: Tensor | None) -> Tensor:
-        """Return deformed templates, [G, B, D].
+    def _templates(self) -> Tensor:
+        """Return the templates, [R, K, D]."""
+        return at_least_float32(self.stored("template"))
+
+    def _added(self) -> Tensor:
+        """Return the images that latents add to a template before it is displaced, [R, K, images, D].
+
+        Displacing is linear in the intensities. So thickness and residual change the template first, and one
+        image a row is displaced instead of one for each of them. The images of thickness are the changes of
+        the template when it becomes thicker and thinner, by the morphology of gray images.
+        """
+        template, parts = self._templates(), []
+        if "thickness" in self.sizes:
+            pictures = template.reshape(-1, 1, *self.size)
+            thicker = functional.max_pool2d(pictures, 3, 1, 1)
+            thinner = -functional.max_pool2d(-pictures, 3, 1, 1)
+            changed = torch.cat([thicker - pictures, thinner - pictures], 1)
+            parts.append(changed.view(*self.batch, 2, -1))
+        if "residual" in self.sizes:
+            parts.append(at_least_float32(self.stored("residual")))
+        return torch.cat(parts, 2) if parts else template.new_zeros(*self.batch, 0, template.shape[-1])
+
+    def _added_weights(self, amounts: dict[str, Tensor]) -> Tensor:
+        """Return the weights of the images of `_added`, [G, B, images]; amounts [G, B, latents] by kind."""
+        weights = []
+        if "thickness" in amounts:
+            amount = amounts["thickness"]
+            weights += [amount.clamp_min(0), (-amount).clamp_min(0)]
+        if "residual" in amounts:
+            weights.append(amounts["residual"])
+        if weights:
+            return torch.cat(weights, -1)
+        return next(iter(amounts.values()))[..., :0]
+
+    def _deformed(self, undeformed: Tensor, amounts: dict[str, Tensor]) -> Tensor:
+        """Displace the pixels of images and change their intensities.
 
         Args:
-            templates: from `_templates`, [G, channels, H, W].
-            amounts: scaled latents, [G, B, Z].
-            residual: image that each residual latent adds, [G, latents, D]; None adds nothing.
+            undeformed: images, [G, B, D], or one for all rows of a group, [G, 1, D].
+            amounts: scaled latents of each deformation, [G, B, latents].
+
+        Returns:
+            Intensities, [G, B, D].
         """
-        groups, batch, _ = amounts.shape
+        groups, images, pixels = undeformed.shape
         height, width = self.size
-        # One split: in the backward pass, each separate slice would allocate a full gradient.
-        by_kind = dict(zip(self.sizes, amounts.split(list(self.sizes.values()), -1), strict=True))
-        drawn = self._undeformed(templates, by_kind, residual)
-        moving = torch.cat([by_kind[kind] for kind in self.sizes if kind in LINEAR], -1)
+        moving = torch.cat([amounts[kind] for kind in self.sizes if kind in LINEAR], -1)
         moved = torch.baddbmm(  # batched: the result must not depend on the number of runs
             self.identity.expand(groups, 1, -1), moving, self.basis.expand(groups, -1, -1)
         )
-        if drawn is None:  # all rows of a group deform the same image
-            grid = moved.view(groups, batch * height, width, 2)
-            drawn = functional.grid_sample(templates, grid, padding_mode="border", align_corners=False)
-        else:
-            grid = moved.view(groups * batch, height, width, 2)
-            pictures = drawn.view(groups * batch, 1, height, width)
-            drawn = functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
-        drawn = drawn.view(groups, batch, height * width)
-        if "intensity" in by_kind:
-            contrast, brightness = by_kind["intensity"].split(1, -1)
+        drawn = functional.grid_sample(
+            undeformed.view(groups * images, 1, height, width),
+            moved.view(groups * images, -1, width, 2),
+            padding_mode="border",
+            align_corners=False,
+        ).view(groups, -1, pixels)
+        if "intensity" in amounts:
+            contrast, brightness = amounts["intensity"].split(1, -1)
             drawn = drawn * contrast.exp() + brightness
         return drawn
-
-    def _undeformed(
-        self, templates: Tensor, amounts: dict[str, Tensor], residual: Tensor | None
-    ) -> Tensor | None:
-        """Return the template of each row before its pixels are displaced, [G, B, D].
-
-        Displacing is linear in the intensities. So thickness and residual change the template first, and one
-        image a row is displaced instead of one for each of them.
-
-        Args:
-            templates: from `_templates`, [G, channels, H, W].
-            amounts: scaled latents of each deformation, [G, B, latents].
-            residual: image that each residual latent adds, [G, latents, D].
-
-        Returns:
-            None if all rows of a group have the same template.
-        """
-        parts, weights = [], []
-        if "thickness" in amounts:
-            amount = amounts["thickness"]
-            parts.append(templates[:, 1:].flatten(2))
-            weights += [amount.clamp_min(0), (-amount).clamp_min(0)]
-        if residual is not None:
-            parts.append(residual)
-            weights.append(amounts["residual"])
-        if not parts:
-            return None
-        return torch.baddbmm(templates[:, :1].flatten(2), torch.cat(weights, -1), torch.cat(parts, 1))
 
 
 def pixel_positions(size: Size) -> Tensor:

@@ -13,8 +13,14 @@ predict r, as in the wake phase of the wake-sleep algorithm. The terms of alpha 
 loss of the gate. With one sample of z this J is a stochastic objective whose negative is not a bound on
 log p(x), because the log-sum-exp of noisy ELBOs is biased upward.
 
+If the maximum of the posterior weights the experts (`map`), the first term is mean_x L_k* - log pi_k* +
+KL(r || q), with k* = argmax_k r: each image trains the expert that explains it best. This is the
+classification EM algorithm. Here r compares the ELBOs at the mean latent, so that the choice is free of the
+noise of z.
+
 References:
     Hinton, Dayan, Frey, Neal (1995), the wake-sleep algorithm.
+    Celeux, Govaert (1992), a classification EM algorithm for clustering and two stochastic versions.
 """
 
 from __future__ import annotations
@@ -61,6 +67,21 @@ def marginal_cost(log_probs: Tensor, expert_elbo: Tensor, log_prior: Tensor) -> 
     return missed - marginal_elbo(expert_elbo, log_prior)
 
 
+def map_cost(log_probs: Tensor, terms: SparseMixtureTerms, log_prior: Tensor) -> Tensor:
+    """Return -map_elbo of the chosen expert + KL(r || q) of images in nats, [R, B].
+
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+        terms: the terms of the expert with the highest posterior probability, C = 1.
+        log_prior: log pi, [R, K].
+    """
+    prior = log_prior.unsqueeze(-1).expand_as(log_probs).gather(1, terms.chosen)
+    cost = -(terms.expert_elbo + prior).squeeze(1)
+    if terms.posterior_log_probs is None:
+        return cost
+    return cost + kl_categorical(terms.posterior_log_probs.transpose(1, 2), log_probs.transpose(1, 2))
+
+
 class _ScaledGradient(torch.autograd.Function):
     """The identity, whose gradient is multiplied by a factor."""
 
@@ -93,6 +114,7 @@ class Objective:
         self.route = functools.partial(ROUTINGS[kind], **settings)
         self.sampled = traits.get("sampled", False)
         self.by_posterior = configs[0].objective.expert_weights == "posterior"
+        self.by_map = configs[0].objective.expert_weights == "map"
         self.balance = BALANCINGS.get(configs[0].objective.balancing, none)
         self.bias_move = BIAS_MOVES.get(configs[0].objective.balancing)
         self.log_prior = log_priors(configs, experts).to(device, torch.float32)
@@ -119,7 +141,9 @@ class Objective:
         if self.reaches_gate:
             weighing = _ScaledGradient.apply(log_probs, self.expert_gradient.view(-1, 1, 1))
         if isinstance(terms, SparseMixtureTerms):
-            if self.sampled:
+            if self.by_map:
+                cost = map_cost(weighing, terms, self.log_prior)
+            elif self.sampled:
                 cost = sampled_cost(weighing, terms.chosen, terms.expert_elbo)  # [R, B]
             else:
                 weights = self.route(weighing, uniform).gather(1, terms.chosen)  # [R, C, B]
@@ -137,7 +161,7 @@ class Objective:
     @torch.no_grad()
     def expert_weights(self, terms: MixtureTerms, uniform: Tensor | None = None) -> Tensor:
         """Return the weights of the losses of experts, [R, K, B], or of chosen experts, [R, C, B]."""
-        if isinstance(terms, SparseMixtureTerms) and self.sampled:
+        if isinstance(terms, SparseMixtureTerms) and (self.sampled or self.by_map):
             return torch.full_like(terms.expert_elbo, 1 / terms.expert_elbo.shape[1])
         if self.by_posterior:
             return posterior_log_probs(terms.expert_elbo, self.log_prior).exp()

@@ -29,6 +29,20 @@ def linear(start: float, end: float, progress: float) -> float:
     return start + (end - start) * progress
 
 
+COOLDOWN = 0.3
+"""Share of training over which `cooldown` falls."""
+
+
+@SCHEDULES.register("cooldown")
+def cooldown(start: float, end: float, progress: float) -> float:
+    """Return `start` until the last 30 % of training, then the straight line to `end`.
+
+    References:
+        Hagele et al. (2024), scaling laws and compute-optimal training beyond fixed training durations.
+    """
+    return linear(start, end, max(0.0, progress - (1 - COOLDOWN)) / COOLDOWN)
+
+
 @SCHEDULES.register("cosine")
 def cosine(start: float, end: float, progress: float) -> float:
     """Return the value on half a cosine wave, level at both ends."""

@@ -20,9 +20,11 @@ from moevae.data.binarization import to_float
 from moevae.data.datasets import Images, check_images
 from moevae.models.dispatch import draw_experts
 from moevae.models.gate import gate_log_probs
-from moevae.models.mixture import Mixture, MixtureTerms, select_experts
+from moevae.models.mixture import Mixture, MixtureTerms, SparseMixtureTerms, select_experts
 from moevae.nn.batch_norm import batch_statistics
+from moevae.objectives.bounds import posterior_log_probs
 from moevae.objectives.consistency import ConsistencyLoss
+from moevae.objectives.load_balancing import log_priors
 from moevae.objectives.objective import Objective
 from moevae.objectives.routing import num_chosen
 from moevae.training import memory, pruning, state
@@ -84,6 +86,7 @@ class Trainer:
         )
         self.model = Mixture(begin, images.size, seeds).to(device)
         self.model.gate.init_temperature([config.routing.temperature for config in configs])
+        self.model.gate.init_prior(log_priors(configs, begin.num_experts))
         start_templates(self.model, configs, images)
         if start is not None:
             own = self.model.state_dict()
@@ -108,7 +111,7 @@ class Trainer:
 
     @devices.steady_cpu()
     def epoch(self) -> EpochStats:
-        """Train one epoch, prune experts if that is scheduled, and return the statistics."""
+        """Train one epoch, during which scheduled experts are pruned, and return the statistics."""
         start = time.perf_counter()
         first = self.epochs_done * self.batches.steps
         losses, gate_losses = torch.zeros(2, self.batches.steps, len(self.configs), device=self.device)
@@ -116,11 +119,11 @@ class Trainer:
         for index, batch in enumerate(self.batches.epoch()):
             found = self.step(first + index, batch)
             losses[index], gate_losses[index] = found.total, found.gate
+            self._prune((first + index + 1) / (self.configs[0].train.epochs * self.batches.steps))
         devices.synchronize(self.device)
         self.seconds += time.perf_counter() - start
         self.epochs_done += 1
         self._note_failures(losses, first)
-        self._prune()
         return EpochStats(
             epoch=self.epochs_done,
             epochs=self.epochs,
@@ -237,11 +240,31 @@ class Trainer:
 
             noise = self.latent.normal(count, draws, model.latent_size)
             return self.working.model.sparse(batch.target, noise, temperature, choose, batch.gray, bound)
+        if self.objective.by_map and self.assignments is None:
+            return self._map_terms(temperature, batch, self.latent.normal(1, draws, model.latent_size))
         noise = self.latent.normal(model.config.num_experts, draws, model.latent_size)
         terms = self.working.model(batch.target, noise, temperature, batch.gray, bound)
         if self.assignments is None:
             return terms
         return terms.assigned(self.assignments.gather(1, batch.rows))
+
+    def _map_terms(self, temperature: Tensor, batch: Batch, noise: Tensor) -> SparseMixtureTerms:
+        """Return the terms of the expert with the highest posterior probability, for each image of a batch.
+
+        Args:
+            temperature: temperature of the gate, [R].
+            batch: the images.
+            noise: standard normal draws for z, [R, 1, B S, Z].
+        """
+        model, bound, posterior = self.working.model, self.configs[0].objective.bound, None
+        if model.gate.network is not None:  # otherwise the gate is this posterior
+            posterior = posterior_log_probs(model.experts.scores(batch.target), self.objective.log_prior)
+
+        def choose(log_probs: Tensor) -> Tensor:
+            return (log_probs if posterior is None else posterior).argmax(1, keepdim=True)
+
+        terms = model.sparse(batch.target, noise, temperature, choose, batch.gray, bound)
+        return replace(terms, posterior_log_probs=posterior)
 
     def _consistency_loss(self, temperature: Tensor, batch: Batch, terms: MixtureTerms) -> Tensor:
         """Return the weighted consistency loss of the gate, [R]; zero if the gate is not trained."""
@@ -271,13 +294,17 @@ class Trainer:
         self.model = model
         self.working = MasterWeights(model, self.configs[0].train.precision)
         deformation = model.experts.deformation
-        templates = () if deformation is None else (deformation.get_parameter("_template"),)
-        self.optimizer = Adam(model.parameters(), faster=templates)
+        pictures = () if deformation is None else deformation.pictures()
+        self.optimizer = Adam(model.parameters(), faster=pictures)
         self.objective = Objective(self.configs, self.device, model.config.num_experts)
 
-    def _prune(self) -> None:
-        """Remove the experts whose removal is due, and their moments in the optimizer."""
-        count = scheduled_experts(self.configs[0], self.epochs_done / self.configs[0].train.epochs)
+    def _prune(self, progress: float) -> None:
+        """Remove the experts whose removal is due, and their moments in the optimizer.
+
+        Args:
+            progress: fraction of the steps that are done.
+        """
+        count = scheduled_experts(self.configs[0], progress)
         if count >= self.model.config.num_experts:
             return
         kept = kept_experts(self.model, to_float(self.images[: pruning.IMAGES]), count)

@@ -40,10 +40,11 @@ def reconstructions(model: Mixture, x: Tensor, gray: Tensor | None = None) -> Te
         Images with pixels in [0, 1], [R, B, D].
     """
     runs = len(model.seeds)
-    seen = model.gate_input(x, gray).to(model.device).expand(runs, *x.shape)
     x = x.to(model.device).expand(runs, *x.shape)
+    if gray is not None:
+        gray = gray.to(model.device).expand_as(x)
     images = model.experts.mean(model.experts.encode(x)[0])  # [R, K, B, D]
-    chosen = model.gate(seen).argmax(1)[:, None, :, None]  # [R, 1, B, 1]
+    chosen = model.gate_logits(x, gray).argmax(1)[:, None, :, None]  # [R, 1, B, 1]
     return images.gather(1, chosen.expand(-1, 1, -1, images.shape[-1])).squeeze(1)
 
 
