@@ -1,7 +1,7 @@
-"""The page of speeds, made from what the benchmarks wrote; and the alarm where a ratio has fallen.
+"""The page of speeds, from the results of the benchmarks, and the check for ratios that fell.
 
-python bench/report.py                      results/throughput-*.json -> results/throughput.md and its plots
-python bench/report.py --compare NEW.json   exit code 1 where a ratio to the naive loop fell by 15 %
+python bench/report.py                      results/throughput-*.json -> results/throughput.md and its figures
+python bench/report.py --compare NEW.json   exit code 1 if a ratio to the naive loop fell by 15 %
 """
 
 from __future__ import annotations
@@ -9,31 +9,32 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
+from questions import ENGINE, QUESTIONS, Row, answer, cost, percent, question, within
 from tabulate import tabulate
 
 from moevae.visualization.style import png
 
-Entry = Mapping[str, Any]
+Measured = Mapping[str, Any]
+"""What the benchmarks wrote on one machine."""
 
 RESULTS = Path(__file__).parent.parent / "results"
 FALLEN = 0.85
 """A ratio below this share of the committed one is a regression."""
-CARD_GIB = 80
 NOISE_MIB = 1
-"""Memory that grows by less says nothing of what would fit a card."""
+"""Memory that grows by less is not reported to grow."""
 LEAST_RANGE = 4
-"""Of a figure's milliseconds, last over first: what does not change should look so."""
+"""Smallest ratio of the ends of an axis of milliseconds, so that constant times look constant."""
+SLOW_FIRST = 5.0
+"""Seconds of a first call above which it is shown, such as those of compilation."""
 DEVICES = {"cpu": "CPU", "cuda": "GPU (CUDA)"}
-BESIDE_SPEED = {"nmi": "NMI on digits", "mixture_elbo": "ELBO on digits"}
-"""Differences to soft that stand beside a path's speed."""
 SWEPT = {
     "batch": "batch size",
     "experts": "experts",
@@ -44,29 +45,48 @@ SWEPT = {
 }
 
 
-def page(measured: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Figure]]:
+def page(measured: Sequence[Measured]) -> tuple[str, dict[str, Figure]]:
     """Return the page as Markdown, and its figures by file name."""
+    machines = {name_of(each): each for each in measured}
     text = [
         "# Throughput",
-        "Made by `nox -s bench`; not edited by hand. Every ratio is the median, with quartiles, of rounds in"
-        " which the contestants took turns. The naive loop (`bench/naive.py`) has a process of its own, with"
-        " the defaults that a reader would have. Operations are those of the matrix products, exact; the peak"
-        " is a product of square matrices timed between the rounds, of 1024 rows on a CPU and 8192 on a GPU,"
-        " so a share of it says how near the machine's limit a step is.",
+        "Made by `nox -s bench`; not edited by hand. A section answers a question in its first line and "
+        "compares the machines side by side. A cell of a table shows the median time of a step, its speed "
+        "relative to the other contestant (>1 is faster), and its share of the machine's peak. Contestants "
+        "take turns within a round, and ratios are medians over rounds. The naive loop (`bench/naive.py`) "
+        "has a process of its own, with default settings. The peak is a product of square matrices of the "
+        "same precision, timed between the rounds (1024 rows on a CPU, 8192 on a GPU). Quartiles, first "
+        "calls, memory and operations are in `throughput-*.json`.",
+        _table(map(_machine, measured)),
     ]
-    figures: dict[str, Figure] = {}
-    for each in measured:
-        text += _device(each, figures)
-    there = {each["origin"]["hardware"]["device"] for each in measured}
-    missing = [name for kind, name in DEVICES.items() if kind not in there]
-    lines = [
-        f"- {name}: no rows at all. The benchmarks are ready (`nox -s bench -- --device cuda --size paper`),"
-        " but have not been run on such a device."
-        for name in missing
+    groups = {entry["group"]: None for each in measured for entry in each["benchmarks"] if _timed(entry)}
+    for group in (
+        *(name for name in QUESTIONS if name in groups),
+        *(name for name in groups if name not in QUESTIONS),
+    ):
+        text += _section(
+            group, {name: _rows(each, group) for name, each in machines.items() if _rows(each, group)}
+        )
+    text += _engine(machines)
+    figures = {
+        f"{name}.png": figure for name, each in machines.items() if (figure := _figure(each)) is not None
+    }
+    if figures:
+        text += [
+            "## Time of a step by what is swept",
+            *(f"![{name[:-4]}](throughput/{name})" for name in figures),
+        ]
+    missing = [
+        f"- {name}: no results. The benchmarks are ready (`nox -s bench -- --device {kind} --size paper`), "
+        "but have not run on such a device."
+        for kind, name in DEVICES.items()
+        if kind not in {each["origin"]["hardware"]["device"] for each in measured}
     ]
-    lines += [f"- {_title(each)}: {reason}." for each in measured for reason in each["origin"]["left_out"]]
-    if lines:
-        text += ["## Missing", "\n".join(lines)]
+    missing += [
+        f"- {name}: {reason}." for name, each in machines.items() for reason in each["origin"]["left_out"]
+    ]
+    if missing:
+        text += ["## Missing", "\n".join(missing)]
     return "\n\n".join(text) + "\n", figures
 
 
@@ -89,132 +109,164 @@ def name_of(measured: Mapping[str, Any]) -> str:
     return "-".join(filter(None, [origin["hardware"]["device"], origin.get("machine")]))
 
 
-def _device(measured: Mapping[str, Any], figures: dict[str, Figure]) -> list[str]:
+def _machine(measured: Measured) -> dict[str, str]:
+    """Return the row of a machine in the table at the top of the page."""
     origin, hardware = measured["origin"], measured["origin"]["hardware"]
-    versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
-    text = [
-        f"## {_title(measured)}",
-        f"{hardware['threads']} thread(s) of {hardware['cores']} core(s), {hardware['memory_gib']} GiB."
-        f" {versions}. Commit {(origin['commit'] or 'unknown')[:12]}{', changed' if origin['dirty'] else ''}."
-        f" Sizes: `{origin['size']}`. Load of the machine at the end: {origin['load_average']:.1f}.",
-    ]
-    groups: dict[str, list[Entry]] = defaultdict(list)
-    others: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for entry in measured["benchmarks"]:
-        if "row" in entry["extra_info"]:
-            groups[entry["group"]].append(entry["extra_info"])
-        else:
-            others[entry["group"] or "the engine of studies"].append(_other(entry))
-    quality = {
-        entry["row"]: entry["quality"]
-        for entries in groups.values()
-        for entry in entries
-        if "quality" in entry
-    }
-    for group, entries in groups.items():
-        text += [
-            f"### {group[0].upper()}{group[1:]}",
-            _quality(entries) if "quality" in entries[0] else _table(entries, quality),
-        ]
-        swept = [name for name in SWEPT if name in entries[0].get("facts", {})]
-        if swept and len({entry["facts"][swept[0]] for entry in entries}) > 1:
-            name = f"{name_of(measured)}-{group.replace(' ', '-').replace(',', '')}.png"
-            figures[name] = _figure(entries, swept[0])
-            text += [f"![{group}](throughput/{name})", _slopes(entries, swept[0], hardware["device"])]
-    for title, rows in others.items():
-        text += [
-            f"### {title[0].upper()}{title[1:]}",
-            tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True),
-        ]
-    return text
-
-
-def _title(measured: Mapping[str, Any]) -> str:
-    hardware, instructions = measured["origin"]["hardware"], measured["origin"].get("instructions")
-    device = DEVICES.get(hardware["device"], hardware["device"])
-    return f"{device}: {hardware['device_name']}{f', {instructions}' if instructions else ''}"
-
-
-def _other(entry: Entry) -> dict[str, str]:
-    """Return the row of a benchmark that has no speed in images."""
-    facts = ", ".join(f"{name}: {value:.3g}" for name, value in entry["extra_info"].items())
-    name = entry["name"].removeprefix("test_").replace("_", " ")
+    rows = [entry["extra_info"] for entry in measured["benchmarks"] if "peak_gflops" in entry["extra_info"]]
+    peaks, best = [], []
+    for dtype in sorted({row["dtype"] for row in rows}, reverse=True):
+        own = [row for row in rows if row["dtype"] == dtype]
+        top = max(own, key=lambda row: row["share_of_peak"])
+        peaks.append(f"{dtype} {np.median([row['peak_gflops'] for row in own]):,.0f}")
+        best.append(f"{dtype} {percent(top['share_of_peak'])} ({top['row']})")
+    kind = f"{hardware['device_name']}, {origin.get('instructions') or hardware['device']}"
+    cores = f"{hardware['threads']} of {hardware['cores']} cores, {hardware['memory_gib']} GiB"
+    commit = f"{(origin['commit'] or 'unknown')[:12]}{' (changed)' if origin['dirty'] else ''}"
     return {
-        "": name,
-        "median, s": f"{entry['stats']['median']:.3g}",
-        "n": str(entry["stats"]["rounds"]),
-        "of": facts,
+        "machine": name_of(measured),
+        "hardware": f"{kind}, {cores}",
+        "peak (GFLOP/s)": "; ".join(peaks),
+        "best share of the peak": "; ".join(best),
+        "torch": origin["versions"].get("torch", "unknown"),
+        "commit": commit,
+        "sizes": origin["size"],
+        "load at the end": f"{origin['load_average']:.1f}",
     }
 
 
-def _table(entries: Sequence[Entry], quality: Mapping[str, Any]) -> str:
-    rows = []
-    for entry in entries:
-        facts = {SWEPT[name]: value for name, value in entry["facts"].items()}
-        row = {"": entry["row"], **facts, "images/s": f"{entry['images_per_second']:,.0f}"}
-        row["ms"] = _spread(entry["seconds"], 1e3)
-        if "ratio_to_naive" in entry:
-            row["times the naive loop"] = _spread(entry["ratio_to_naive"])
-        if "ratio_to_beside" in entry:
-            row["times what it is compared with"] = _spread(entry["ratio_to_beside"])
-        if "runs" in entry["facts"]:
-            alone = np.array([entry["ratio_to_beside"][part] for part in ("median", "q3", "q1")])
-            cost = 1 / alone / entry["facts"]["runs"]
-            row["cost of a run, alone = 1"] = f"{cost[0]:.2f} ({cost[1]:.2f}–{cost[2]:.2f})"
-        if "share_of_peak" in entry:
-            row["MFLOP/image"] = f"{entry['flops_per_image'] / 1e6:.2f}"
-            row["of the peak"] = f"{entry['share_of_peak']:.0%} of {entry['peak_gflops']:,.0f} GFLOP/s"
-        for name, title in BESIDE_SPEED.items():
-            if entry["row"] in quality:
-                found = quality[entry["row"]][name]
-                row[f"{title}, seeds' spread"] = f"{found['difference']:+.3f}, {found['seed_spread']:.3f}"
-        row |= {
-            "first call, ms": f"{1e3 * entry['first_call_seconds']:.0f}",
-            "peak memory, MiB": f"{entry['peak_memory_mib']:,.0f}",
-            "n": str(entry["rounds"]),
-        }
-        rows.append(row)
-    return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True)
+def _timed(entry: Mapping[str, Any]) -> bool:
+    return "row" in entry["extra_info"]
 
 
-def _quality(entries: Sequence[Entry]) -> str:
-    rows = []
-    for entry in entries:
-        for name, found in entry["quality"].items():
-            rows.append(
-                {
-                    "": entry["row"],
-                    "on test": name,
-                    "mean": f"{found['mean']:.3f}",
-                    "paired difference to soft": (
-                        f"{found['difference']:+.3f} ± {found['standard_error']:.3f}"
-                    ),
-                    "seeds' spread": f"{found['seed_spread']:.3f}",
-                    "within it": "yes" if abs(found["difference"]) <= found["seed_spread"] else "**no**",
-                    "n": str(found["n"]),
-                }
-            )
-    note = (
-        "After ± stands the standard error of the paired difference; the spread is soft's standard deviation"
-        " over seeds. Differences and spreads stand again beside the speeds of the same paths."
-    )
-    return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True) + "\n\n" + note
+def _rows(measured: Measured, group: str) -> list[Row]:
+    return [
+        entry["extra_info"] for entry in measured["benchmarks"] if entry["group"] == group and _timed(entry)
+    ]
 
 
-def _figure(entries: Sequence[Entry], swept: str) -> Figure:
-    """Return milliseconds against what is swept, both logarithmic."""
-    figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
-    axes = figure.subplots()
-    for row, marker in zip(dict.fromkeys(entry["row"] for entry in entries), "osD^vPX", strict=False):
-        own = [entry for entry in entries if entry["row"] == row]
-        places = [entry["facts"][swept] for entry in own]
+def _section(group: str, by_machine: Mapping[str, Sequence[Row]]) -> list[str]:
+    first = next(iter(by_machine.values()))[0]
+    make = _quality if "quality" in first else _times
+    found: dict[tuple[str, ...], dict[str, str]] = {}
+    for machine, rows in by_machine.items():
+        for head, cell in make(rows):
+            found.setdefault(tuple(head.values()), dict(head))[machine] = cell
+    order = list(dict.fromkeys(head[0] for head in found))
+    rows = sorted(found.items(), key=lambda item: order.index(item[0][0]))
+    return [
+        f"## {question(group).words}",
+        answer(group, by_machine),
+        _table({key: row.get(key, "–") for key in (*row, *by_machine)} for _, row in rows),
+    ]
+
+
+def _times(rows: Sequence[Row]) -> Iterable[tuple[dict[str, str], str]]:
+    """Yield heading and cell of each row, and of the growth along what is swept."""
+    for row in rows:
+        facts = {SWEPT[name]: f"{value:,}" for name, value in row["facts"].items() if name in SWEPT}
+        cell = [_seconds(row["seconds"]["median"])]
+        if "runs" in row["facts"] and "ratio_to_beside" in row:
+            cell.append(f"{cost(row):.2f} a run")
+        else:
+            cell += [
+                f"{row[key]['median']:.2f}×" for key in ("ratio_to_naive", "ratio_to_beside") if key in row
+            ]
+        if "share_of_peak" in row:
+            cell.append(percent(row["share_of_peak"]))
+        if row["first_call_seconds"] > SLOW_FIRST:
+            cell.append(f"first call {_seconds(row['first_call_seconds'])}")
+        yield {"": row["row"], **facts}, ", ".join(cell)
+    swept = next((name for name in SWEPT if name in rows[0]["facts"]), None)
+    for name in dict.fromkeys(row["row"] for row in rows):
+        own = [row for row in rows if row["row"] == name]
+        if swept and len({row["facts"][swept] for row in own}) > 1:
+            yield {"": f"{name}: growth", SWEPT[swept]: "–"}, _growth(own, swept)
+
+
+def _growth(rows: Sequence[Row], swept: str) -> str:
+    """Return the power with which time grows, and the memory of a unit if memory grows at every step."""
+    places = np.array([row["facts"][swept] for row in rows], float)
+    power = np.polyfit(np.log(places), np.log([row["seconds"]["median"] for row in rows]), 1)[0]
+    peaks = np.array([row["peak_memory_mib"] for row in rows])[places.argsort()]
+    words = f"power {power:.2f}"
+    if (np.diff(peaks) > 0).all() and np.ptp(peaks) > NOISE_MIB:
+        words += f", {np.polyfit(np.sort(places), peaks, 1)[0]:.3g} MiB each"
+    return words
+
+
+def _quality(rows: Sequence[Row]) -> Iterable[tuple[dict[str, str], str]]:
+    """Yield the paired difference to soft with its standard error, bold beyond the spread of the seeds."""
+    for row in rows:
+        for name, found in row["quality"].items():
+            words = f"{found['difference']:+.3f} ± {found['standard_error']:.3f}"
+            mean = f"{found['mean']:.3f} ({words}, seeds {found['seed_spread']:.3f})"
+            yield {"": row["row"], "on test": name}, mean if within(found) else f"**{mean}**"
+
+
+def _engine(machines: Mapping[str, Measured]) -> list[str]:
+    """Return the section of benchmarks that are times, with targets for some."""
+    found: dict[str, dict[str, str]] = {}
+    late = []
+    for machine, measured in machines.items():
+        for entry in measured["benchmarks"]:
+            if _timed(entry):
+                continue
+            info = entry["extra_info"]
+            name = info.get("what", entry["name"].removeprefix("test_").replace("_", " "))
+            seconds, target = info.get("seconds", entry["stats"]["median"]), info.get("target")
+            row = found.setdefault(name, {"": name, "target": "–"})
+            row |= {machine: _seconds(seconds)} | ({"target": f"≤ {_seconds(target)}"} if target else {})
+            if target and seconds > target:
+                late.append(f"{name} on {machine} ({seconds / target:.2f} times)")
+    if not found:
+        return []
+    rows = [{key: row.get(key, "–") for key in ("", "target", *machines)} for row in found.values()]
+    told = f"Above its target: {', '.join(late)}" if late else "No measured time is above its target"
+    return [f"## {ENGINE.words}", f"**{told}.**", _table(rows)]
+
+
+def _seconds(value: float) -> str:
+    return f"{1e3 * value:.3g} ms" if value < 1 else f"{value:.3g} s"
+
+
+def _table(rows: Iterable[Mapping[str, str]]) -> str:
+    return tabulate(list(rows), headers="keys", tablefmt="pipe", disable_numparse=True)
+
+
+def _figure(measured: Measured) -> Figure | None:
+    """Draw milliseconds against what is swept, a panel a group; None if nothing is swept."""
+    panels = {}
+    for group in QUESTIONS:
+        rows = _rows(measured, group)
+        swept = next((name for name in SWEPT if rows and name in rows[0].get("facts", {})), None)
+        if swept and len({row["facts"][swept] for row in rows}) > 1:
+            panels[group] = rows, swept
+    if not panels:
+        return None
+    wide = min(2, len(panels))
+    tall = -(-len(panels) // wide)
+    figure = Figure(figsize=(4.6 * wide, 3.4 * tall), dpi=120, layout="constrained")
+    places = figure.subplots(tall, wide, squeeze=False)
+    for place, (group, (rows, swept)) in zip(places.flat, panels.items(), strict=False):
+        _panel(place, rows, swept)
+        place.set_title(group, fontsize=9)
+    for place in places.flat[len(panels) :]:
+        place.set_axis_off()
+    return figure
+
+
+def _panel(axes: Axes, rows: Sequence[Row], swept: str) -> None:
+    """Draw the times of each row, both axes logarithmic."""
+    for name, marker in zip(dict.fromkeys(row["row"] for row in rows), "osD^vPX", strict=False):
+        own = [row for row in rows if row["row"] == name]
+        places = [row["facts"][swept] for row in own]
         low, middle, high = (
-            np.array([1e3 * entry["seconds"][part] for entry in own]) for part in ("q1", "median", "q3")
+            np.array([1e3 * row["seconds"][part] for row in own]) for part in ("q1", "median", "q3")
         )
-        axes.errorbar(places, middle, [middle - low, high - middle], marker=marker, capsize=3, label=row)
-    axes.set(xscale="log", yscale="log", xlabel=SWEPT[swept], ylabel="milliseconds a step")
-    measured = sorted({entry["facts"][swept] for entry in entries})
-    axes.set_xticks(measured, [f"{place:,}" for place in measured])
+        axes.errorbar(places, middle, [middle - low, high - middle], marker=marker, capsize=3, label=name)
+    axes.set(xscale="log", yscale="log", xlabel=SWEPT[swept], ylabel="ms a step")
+    measured = sorted({row["facts"][swept] for row in rows})
+    axes.set_xticks(measured, [f"{place:,}" for place in measured], fontsize=8)
     axes.set_xticks([], minor=True)
     bottom, top = axes.get_ylim()
     spare = max(1.0, (LEAST_RANGE * bottom / top) ** 0.5)
@@ -223,40 +275,13 @@ def _figure(entries: Sequence[Entry], swept: str) -> Figure:
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.yaxis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    return figure
-
-
-def _slopes(entries: Sequence[Entry], swept: str, device: str) -> str:
-    """Say how time grows, as a power, and memory, in proportion; and what a large card would hold."""
-    lines = []
-    for row in dict.fromkeys(entry["row"] for entry in entries):
-        own = [entry for entry in entries if entry["row"] == row]
-        places = np.array([entry["facts"][swept] for entry in own], float)
-        if len(places) < 2:
-            continue
-        seconds = [entry["seconds"]["median"] for entry in own]
-        power = np.polyfit(np.log(places), np.log(seconds), 1)[0]
-        line = f"- {row}: time grows as the power {power:.2f} of {SWEPT[swept]}"
-        peaks = [entry["peak_memory_mib"] for entry in own]
-        slope, rest = np.polyfit(places, peaks, 1)
-        grows = (np.diff(np.array(peaks)[places.argsort()]) > 0).all()
-        if grows and max(peaks) > min(peaks) + NOISE_MIB:
-            most = int((CARD_GIB * 1024 - max(rest, 0)) / slope)
-            line += f"; memory by {slope:.3g} MiB each, which would let about {most:,} into {CARD_GIB} GiB"
-            line += "" if device == "cuda" else " (extrapolated from this memory, not measured on a card)"
-        lines.append(line + ".")
-    return "\n".join(lines)
-
-
-def _spread(found: Mapping[str, float], scale: float = 1) -> str:
-    return f"{scale * found['median']:.3g} ({scale * found['q1']:.3g}–{scale * found['q3']:.3g})"
+    axes.legend(frameon=False, fontsize=8)
 
 
 def main() -> int:
     """Write the page, or compare."""
     parser = argparse.ArgumentParser(
-        description="Make results/throughput.md, or compare with what is committed."
+        description="Make results/throughput.md, or compare with the committed results."
     )
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--compare", type=Path, metavar="NEW.json")
