@@ -28,6 +28,7 @@ def undrawn(monkeypatch):
     """Figures are made and not drawn, which takes most of the time of a report."""
     for module in ("moevae.visualization.style", "studies.report.plots", "studies.report.run_plots"):
         monkeypatch.setattr(f"{module}.png", lambda figure: b"not drawn")
+    monkeypatch.setattr("studies.report.page.stacked", b"".join)
 
 
 @pytest.fixture

@@ -63,11 +63,29 @@ def png(figure: Figure) -> bytes:
     figure.set_layout_engine(None)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    # This halves the size: result pages are kept permanently, and their figures have few colors.
-    few = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    return _few_colors(Image.open(buffer).convert("RGB"))
+
+
+def _few_colors(image: Image.Image) -> bytes:
+    """Encode an image as a PNG with a palette: half the size, since figures have few colors."""
     content = io.BytesIO()
-    few.save(content, format="PNG")
+    image.quantize(256, dither=Image.Dither.NONE).save(content, format="PNG")
     return content.getvalue()
+
+
+def stacked(figures: Sequence[bytes]) -> bytes:
+    """Stack PNG files from top to bottom, aligned on the left, as one PNG with at most 256 colors."""
+    if len(figures) == 1:
+        return figures[0]
+    images = [Image.open(io.BytesIO(figure)).convert("RGB") for figure in figures]
+    whole = Image.new(
+        "RGB", (max(image.width for image in images), sum(image.height for image in images)), "white"
+    )
+    top = 0
+    for image in images:
+        whole.paste(image, (0, top))
+        top += image.height
+    return _few_colors(whole)
 
 
 def bare(place: Axes) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from moevae.visualization.style import stacked
+from studies.analysis.study import DATA
 from studies.report.markdown import escape, table
 
 FOLDED = 100
@@ -27,8 +29,9 @@ class Page:
     blocks: list[str] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     _depth: int = 2
-    _prefix: str = ""
-    _parts: set[str] = field(default_factory=set)
+    _part: str = ""
+    _prefixes: dict[str, str] = field(default_factory=dict)
+    _frames: dict[str, list[pd.DataFrame]] = field(default_factory=dict)
 
     def add(self, *blocks: str) -> None:
         """Append blocks; empty ones are skipped."""
@@ -40,63 +43,75 @@ class Page:
 
     @contextmanager
     def part(self, words: str) -> Iterator[None]:
-        """Add a heading for everything added within the context; file names get it as a prefix."""
+        """Add a heading for everything added within the context, the part of the page about a data set.
+
+        Names of figures get the name of the part as a prefix, and tables get it as a column.
+        """
         self.head(words)
-        name = _part(words)
-        if name in self._parts:
-            name = f"{name}-{_digest(words)}"
-        self._parts.add(name)
-        self._depth, self._prefix = self._depth + 1, f"{name}-"
+        prefix = _file_name(words)
+        if prefix in self._prefixes.values():
+            prefix = f"{prefix}-{_digest(words)}"
+        self._prefixes[words] = prefix
+        self._depth, self._part = self._depth + 1, words
         try:
             yield
         finally:
-            self._depth, self._prefix = self._depth - 1, ""
+            self._depth, self._part = self._depth - 1, ""
 
-    def show(self, name: str, content: bytes, words: str) -> None:
-        """Append a PNG figure.
+    def show(self, name: str, panels: Mapping[str, bytes]) -> None:
+        """Append a figure: panels from top to bottom in one PNG file.
 
         Args:
             name: name of the file, without folder and ending.
-            content: PNG bytes.
-            words: alternative text.
+            panels: PNG bytes by alternative text.
         """
-        path = self._place("figures", name, "png")
-        self.files[path] = content
-        self.add(f"![{escape(words)}]({path})")
+        prefix = f"{self._prefixes[self._part]}-" if self._part else ""
+        path = f"figures/{prefix}{_file_name(name)}.png"
+        if path in self.files:
+            path = f"figures/{prefix}{_file_name(name)}-{_digest(f'{prefix}/{name}')}.png"
+        self.files[path] = stacked(list(panels.values()))
+        self.add(f"![{escape('. '.join(panels))}]({path})")
 
     def keep(self, name: str, frame: pd.DataFrame, *, exact: bool = False) -> str:
-        """Add a table as a CSV file (see `csv`) and return a Markdown link to it."""
-        path = self._place("tables", name, "csv")
-        self.files[path] = csv(frame, exact=exact)
-        return f"[{path}]({path})"
+        """Add a table as a CSV file (see `csv`) and return a Markdown link to it.
 
-    def _place(self, folder: str, name: str, kind: str) -> str:
-        """Return an unused path for a file of this page."""
-        path = f"{folder}/{self._prefix}{_part(name)}.{kind}"
-        if path in self.files:
-            path = f"{folder}/{self._prefix}{_part(name)}-{_digest(f'{self._prefix}/{name}')}.{kind}"
-        return path
+        The tables of a name are one file; the first column of those from a part is the name of the part.
+        """
+        path = f"tables/{_file_name(name)}.csv"
+        frames = self._frames.setdefault(path, [])
+        frames.append(
+            pd.concat([pd.Series(self._part, frame.index, name=DATA), frame], axis=1) if self._part else frame
+        )
+        self.files[path] = csv(pd.concat(frames, ignore_index=True), exact=exact)
+        return f"[{path}]({path})"
 
     def fold(self, words: str, *blocks: str) -> None:
         """Append blocks within a collapsed section."""
         self.add(f"<details>\n<summary>{html.escape(words)}</summary>", *blocks, "</details>")
 
     def rows(
-        self, rows: Sequence[Mapping[str, str]], shown: int, link: str = "", total: int | None = None
+        self,
+        rows: Sequence[Mapping[str, str]],
+        shown: int,
+        link: str = "",
+        total: int | None = None,
+        file: str = "",
     ) -> None:
-        """Append a table: the first rows are shown, up to `FOLDED` more are collapsed, the link has all.
+        """Append a table: the first rows are shown, up to `FOLDED` more are collapsed, a file has all.
 
         Args:
-            rows: rows of the table; `shown + FOLDED` of them suffice.
+            rows: rows of the table; `shown + FOLDED` of them suffice if there is a link.
             shown: number of rows that are not collapsed.
             link: Markdown link to a file with all rows.
             total: number of all rows, if `rows` does not have all.
+            file: name of a CSV file for `keep`, which is written only if the page does not show all rows.
         """
         total = len(rows) if total is None else total
         self.add(table(rows[:shown]))
         if rest := rows[shown : shown + FOLDED]:
             self.fold(f"{'Next' if shown else 'First'} {len(rest)} of {total} rows", table(rest))
         if total > shown + FOLDED:
+            link = link or self.keep(file, pd.DataFrame(rows))
             self.add(f"All {total} rows: {link}.")
 
     def text(self) -> str:
@@ -121,7 +136,7 @@ def encoded(text: str) -> bytes:
     return text.encode(errors="backslashreplace")
 
 
-def _part(words: str) -> str:
+def _file_name(words: str) -> str:
     """Return a text as part of a file name, shortened to `LONGEST` characters and a digest."""
     name = slug(words)
     return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{_digest(words)}"

@@ -84,7 +84,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
         place.set_xticks(range(len(classes)), classes, rotation=turned, ha="right" if turned else "center")
         every = -(-len(order) // MOST_TICKS)
         place.set_yticks(range(0, len(order), every), [str(expert) for expert in order[::every]])
-        place.set(xlabel=words, ylabel="expert")
+        place.set(xlabel=words, ylabel="expert", title="test images")
         bare(place)
         return png(figure)
 
@@ -108,7 +108,7 @@ def confusions(
     tall = -(-len(by_epoch) // wide)
     with style():
         side = (0.6 + 0.17 * len(classes), max(0.75 + 0.17 * len(order), words + 0.9))
-        figure = Figure(figsize=(1.4 + wide * side[0], 0.3 + tall * side[1]), layout="constrained")
+        figure = Figure(figsize=(1.4 + wide * side[0], 0.55 + tall * side[1]), layout="constrained")
         places = figure.subplots(tall, wide, squeeze=False, sharex=True, sharey=True)
         for place, (epoch, counts) in zip(places.flat, by_epoch.items(), strict=False):
             drawn = place.imshow(_shares(counts)[order][:, kept], vmin=0, vmax=1, aspect="auto")
@@ -122,6 +122,7 @@ def confusions(
         for place in places.flat[len(by_epoch) :]:
             place.set_axis_off()
         figure.colorbar(drawn, ax=places).set_label(COLOR_KEY, fontsize=9)
+        figure.suptitle("validation images", fontsize=12)
         figure.supylabel("expert", fontsize=12)
         figure.supxlabel("class", fontsize=12)
         return png(figure)

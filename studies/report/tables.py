@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from studies.analysis import stats
+from studies.analysis.analyze import Analysis
 from studies.analysis.cell_stats import label
 from studies.analysis.effects import AxisEffect
 from studies.analysis.metrics import Measure
@@ -100,19 +102,19 @@ def spread(measure: Measure, mean: float, std: float, low: float = np.nan, high:
     return f"{first}\n{second}" if second else first
 
 
-def comparison_table(
-    study: Study, chosen: Sequence[Measure], comparisons: Sequence[Comparison]
-) -> pd.DataFrame:
-    """Return one row per cell and measure, which compares the cell with the reference cell."""
+def comparison_table(analysis: Analysis) -> pd.DataFrame:
+    """Return one row per cell and measure: comparisons with the best and with the reference cell."""
+    study = analysis.study
     rows = []
-    for measure, comparison in zip(chosen, comparisons, strict=True):
-        for cell in range(len(study.cells)):
-            if cell != study.baseline:
-                numbers = {name: getattr(comparison, name)[cell] for name in Comparison.__dataclass_fields__}
-                values = {
-                    axis: exact(value) for axis, value in zip(study.axes, study.cells[cell], strict=True)
-                }
-                rows.append({"cell": label(study, cell), **values, "measure": measure.key, **numbers})
+    for measure, below in analysis.below.items():
+        means, contrast = stats.means(study.comparable(measure)), analysis.contrasts.get(measure)
+        for cell, settings in enumerate(study.cells):
+            row = {"cell": label(study, cell)}
+            row |= {axis: exact(value) for axis, value in zip(study.axes, settings, strict=True)}
+            row |= {"measure": measure.key, "mean": means[cell], "p_below_best": below[cell]}
+            if contrast is not None and cell != study.baseline:
+                row |= {name: getattr(contrast, name)[cell] for name in Comparison.__dataclass_fields__}
+            rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from studies.analysis import effects
 from studies.analysis.analyze import Analysis
 from studies.report import markdown, tables
@@ -24,19 +22,18 @@ def analysis_of_variance(analysis: Analysis, page: Page) -> None:
         "noncentral F distribution (Steiger, 2004). F tests assume equal variance in all cells; collapsed "
         "cells violate this assumption."
     )
-    rows, lines = [], []
+    rows = []
     for measure, found in analysis.variance.items():
         for effect in found.effects:
-            row = {
-                "measure": measure.label,
-                "effect": " × ".join(names[axis] for axis in effect.axes),
-                "partial η²": f"{effect.partial_eta_squared:.3f} [{effect.low:.3f}, {effect.high:.3f}]",
-                "F": f"{effect.f:.1f}",
-                "df": f"{effect.freedom}, {found.residual_freedom}",
-                "p": markdown.p_value(effect.p),
-                "n": str(found.n),
-            }
-            rows.append(row)
-            exact = {"partial η²": effect.partial_eta_squared, "low": effect.low, "high": effect.high}
-            lines.append(row | exact | {"F": effect.f, "p": effect.p})
-    page.add(markdown.table(rows), f"CSV file: {page.keep('variance', pd.DataFrame(lines))}.")
+            rows.append(
+                {
+                    "measure": measure.label,
+                    "effect": " × ".join(names[axis] for axis in effect.axes),
+                    "partial η²": f"{effect.partial_eta_squared:.3f} [{effect.low:.3f}, {effect.high:.3f}]",
+                    "F": f"{effect.f:.1f}",
+                    "df": f"{effect.freedom}, {found.residual_freedom}",
+                    "p": markdown.p_value(effect.p),
+                    "n": str(found.n),
+                }
+            )
+    page.add(markdown.table(rows))

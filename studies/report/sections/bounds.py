@@ -89,11 +89,10 @@ def _by_expert(study: Study, best: StudyRun, judge: Judge, page: Page) -> None:
             ordered.index, ordered.to_numpy(), strict=True
         )
     ]
-    link = page.keep("elbo-terms", frame.rename_axis("expert").reset_index())
     page.add(
         f"The table splits the ELBO by expert for the run of cell {cell_stats.label(study, best.cell)} "
         f"({escape(tables.describe(study, best.cell))}) with {judge.words}, seed {best.seed}. The gate "
         "probabilities weight the parts, which sum to the values of the run. The last column is the mean "
-        f"over the images that the gate assigns to the expert. CSV file: {link}."
+        "over the images that the gate assigns to the expert."
     )
-    page.rows(rows, SHOWN_ROWS, link)
+    page.rows(rows, SHOWN_ROWS, file="elbo-terms")

@@ -38,8 +38,7 @@ def calibration(analysis: Analysis, page: Page) -> None:
     chosen = cell_stats.measured(study, (metrics.ACC, metrics.ECE, metrics.BRIER))
     rows = tables.result_rows(study, analysis.table, chosen, most=SHOWN_ROWS + FOLDED)
     page.rows(rows, SHOWN_ROWS, "[table.csv](table.csv)", total=len(analysis.table))
-    page.show(
-        "reliability",
-        run_plots.reliability(images.sum(0), confidence, accuracy),
-        f"Accuracy by confidence, pooled over all {len(bins)} runs of cell {cell_stats.label(study, cell)}",
+    words = (
+        f"Accuracy by confidence, pooled over all {len(bins)} runs of cell {cell_stats.label(study, cell)}"
     )
+    page.show("reliability", {words: run_plots.reliability(images.sum(0), confidence, accuracy)})

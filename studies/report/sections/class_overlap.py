@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
-import pandas as pd
 
 from moevae.data.classes import SHOWN as LARGEST
 from moevae.data.classes import largest
@@ -66,7 +65,7 @@ def merged_and_split(analysis: Analysis, page: Page) -> None:
         )
         for event in sorted(final | ever, key=lambda event: (-final[event], -ever[event], event))
     ]
-    page.rows(rows, 10, page.keep("sharing", pd.DataFrame(rows)) if rows else "")
+    page.rows(rows, 10, file="sharing")
 
 
 def history(study: Study, run: StudyRun) -> dict[int, np.ndarray]:

@@ -115,7 +115,7 @@ def origins(study: Study, page: Page) -> None:
             }
             rows.append({"axis": each.axis, "level": level} | values)
     page.add("Levels of these axes were run on different machines, commits or precisions (number of runs):")
-    page.rows(rows, SHOWN, total=len(rows))
+    page.rows(rows, SHOWN, file="origins")
     for each in found:
         for factor in each.counts:
             if levels := each.confounded(factor):

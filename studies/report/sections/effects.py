@@ -56,11 +56,9 @@ def axis_effects(analysis: Analysis, page: Page) -> None:
         drawn = [
             measure for measure in (*analysis.compared, *metrics.shown_on("routing")) if measure in along
         ]
-        page.show(
-            f"levels {names[axis]}",
-            plots.levels([along[measure] for measure in drawn[:6]], ticks, names[axis], ordered=ordered),
-            f"Means and intervals of {', '.join(measure.label for measure in drawn[:6])} by {names[axis]}",
-        )
+        words = f"Means and intervals of {', '.join(measure.label for measure in drawn[:6])} by {names[axis]}"
+        levels = plots.levels([along[measure] for measure in drawn[:6]], ticks, names[axis], ordered=ordered)
+        page.show(f"effect {names[axis]}", {words: levels, **_curves(study, axis, where, ticks)})
         rows = tables.level_rows([along[measure] for measure in drawn], ticks, where.baseline, names[axis])
         page.add(markdown.table(rows))
         for measure in analysis.compared:
@@ -72,7 +70,6 @@ def axis_effects(analysis: Analysis, page: Page) -> None:
                     markdown.table(tables.comparison_rows(measure, comparison, ticks, baseline, names[axis]))
                 )
         _adjusted(analysis.moved[axis], ticks, where.baseline, names[axis], page)
-        _curves(study, axis, where, ticks, page)
 
 
 def _adjusted(
@@ -120,19 +117,20 @@ def heat_maps(analysis: Analysis, page: Page) -> None:
         if held
         else ""
     )
-    for measure, drawn in grids.items():
-        if drawn:
-            page.show(
-                f"heat {measure.label}",
-                plots.heat_maps(
-                    drawn,
-                    measure,
-                    study.texts[STRENGTH],
-                    study.texts[TEMPERATURE],
-                    (names[STRENGTH], names[TEMPERATURE]),
-                ),
-                f"Mean {measure.heading} by {names[STRENGTH]} and {names[TEMPERATURE]}",
+    page.show(
+        "heat maps",
+        {
+            f"Mean {measure.heading} by {names[STRENGTH]} and {names[TEMPERATURE]}": plots.heat_maps(
+                drawn,
+                measure,
+                study.texts[STRENGTH],
+                study.texts[TEMPERATURE],
+                (names[STRENGTH], names[TEMPERATURE]),
             )
+            for measure, drawn in grids.items()
+            if drawn
+        },
+    )
 
 
 def _panels(study: Study) -> tuple[Setting, list[Setting]]:
@@ -153,9 +151,10 @@ def _panels(study: Study) -> tuple[Setting, list[Setting]]:
     return tuple(fixed), [tuple(zip(varied, levels, strict=True)) for levels in choices]
 
 
-def _curves(study: Study, axis: str, where: effects.Contexts, ticks: list[str], page: Page) -> None:
+def _curves(study: Study, axis: str, where: effects.Contexts, ticks: list[str]) -> dict[str, bytes]:
+    """Draw learning curves by level; return the figure by its alternative text, or nothing without curves."""
     if len(ticks) > len(plots.MARKERS):
-        return
+        return {}
     panels = {}
     for name, title, measure in (
         ("mixture_elbo", "validation ELBO (nats)", metrics.ELBO),
@@ -170,13 +169,10 @@ def _curves(study: Study, axis: str, where: effects.Contexts, ticks: list[str], 
             for level in values.swapaxes(0, 1)
         ]
         panels[title] = (epochs, lines)
-    if panels:
-        words = tables.words(study.axes)[axis]
-        page.show(
-            f"curves {words}",
-            plots.curves(panels, ticks, words),
-            f"Learning curves by {words}: mean over seeds and 95 % band",
-        )
+    if not panels:
+        return {}
+    words = tables.words(study.axes)[axis]
+    return {f"Learning curves by {words}: mean over seeds and 95 % band": plots.curves(panels, ticks, words)}
 
 
 def _more_than_a_cross(grid: np.ndarray) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from studies.analysis import stats
 from studies.analysis.analyze import Analysis
@@ -47,6 +46,4 @@ def outlying(analysis: Analysis, page: Page) -> None:
         "column *mean of the others* excludes them. The median and the interquartile mean (IQM, Agarwal et "
         "al., 2021) are robust to outliers; the mean, its interval and its standard deviation are not."
     )
-    link = page.keep("outliers", pd.DataFrame(rows))
-    page.rows(rows, SHOWN, link)
-    page.add(f"CSV file: {link}.")
+    page.rows(rows, SHOWN, file="outliers")

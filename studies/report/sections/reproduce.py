@@ -28,9 +28,12 @@ def reproduce(study: Study, page: Page) -> None:
     rows = [(cell_stats.label(study, run.cell), command(run.record.config)) for run in first]
     if rows:
         lines = [f"{words}  # cell {cell}" for cell, words in rows[:FOLDED]]
-        link = page.keep("commands", pd.DataFrame(rows, columns=["cell", "command"]))
         words = "Commands for one run of each cell; change --seed for other seeds"
-        page.fold(words, markdown.code(lines), f"All {len(rows)} commands: {link}.")
+        if len(rows) > FOLDED:
+            link = page.keep("commands", pd.DataFrame(rows, columns=["cell", "command"]))
+            page.fold(words, markdown.code(lines), f"All {len(rows)} commands: {link}.")
+        else:
+            page.fold(words, markdown.code(lines))
 
 
 def command(config: Tree) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from studies.analysis import cell_stats, judging, metrics, stats
 from studies.analysis.analyze import Analysis
@@ -46,7 +45,7 @@ def best_of_restarts(analysis: Analysis, page: Page) -> None:
         for judge in judges
         for size in sizes[1:]
     ]
-    page.add(markdown.table(rows), f"CSV file: {page.keep('restarts', pd.DataFrame(rows))}.")
+    page.add(markdown.table(rows))
 
 
 def _row(name: str, runs: Sequence[StudyRun], shown: Sequence[Measure]) -> dict[str, str]:

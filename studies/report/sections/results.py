@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
-from studies.analysis import cell_stats, stats
+from studies.analysis import cell_stats
 from studies.analysis.analyze import Analysis
 from studies.analysis.study import Study
 from studies.report import tables
@@ -27,7 +27,7 @@ def results(analysis: Analysis, page: Page) -> None:
         "seeds."
     )
     page.rows(rows, LONG, "[table.csv](table.csv)", total=len(analysis.table))
-    _compare_with_best(analysis, page)
+    _comparisons(analysis, page)
     for cells in _identical_cells(study):
         *most, last = (cell_stats.label(study, cell) for cell in cells)
         page.add(
@@ -36,25 +36,13 @@ def results(analysis: Analysis, page: Page) -> None:
         )
 
 
-def _compare_with_best(analysis: Analysis, page: Page) -> None:
-    """Add a CSV file that compares each cell with the cell of highest mean."""
-    study = analysis.study
-    rows = [
-        {
-            "measure": measure.key,
-            "cell": cell_stats.label(study, cell),
-            "mean": mean,
-            "p": p,
-            "below_best": bool(p <= 1 - stats.LEVEL),
-        }
-        for measure, row in analysis.below.items()
-        for cell, (mean, p) in enumerate(zip(stats.means(study.comparable(measure)), row, strict=True))
-    ]
-    if any(row["p"] == row["p"] for row in rows):
-        link = page.keep("best", pd.DataFrame(rows))
+def _comparisons(analysis: Analysis, page: Page) -> None:
+    """Add a CSV file that compares each cell with the cell of highest mean and with the reference cell."""
+    if analysis.contrasts or any(np.isfinite(row).any() for row in analysis.below.values()):
+        link = page.keep("comparisons", tables.comparison_table(analysis))
         page.add(
-            "Comparison of each cell with the cell of highest mean, with p adjusted over cells and measures: "
-            f"{link}."
+            f"{link} compares each cell with the reference cell, and with the cell of highest mean (column "
+            "`p_below_best`, adjusted over cells and measures)."
         )
 
 

@@ -75,10 +75,11 @@ def _ends(judge: Judge, alike: Sequence[StudyRun]) -> list[StudyRun]:
 
 def _pictures(study: Study, page: Page, run: StudyRun, name: str) -> None:
     names = {"samples": ("epoch", "expert"), "reconstructions": ("", "test image")}
-    words = {
+    titles = {
         "samples": f"Samples from each expert of the {name} run, by epoch",
         "reconstructions": f"Test images and their reconstructions by the {name} run",
     }
+    panels = {}
     for kind, picture in sorted(run.record.pictures.items(), reverse=True):
         if packed.was_dropped(study.folder, picture.file):
             page.add(
@@ -91,21 +92,20 @@ def _pictures(study: Study, page: Page, run: StudyRun, name: str) -> None:
                 f"The {escape(kind)} of the {name} run cannot be shown: the file is not the recorded picture."
             )
             continue
-        page.show(f"{name} {kind}", drawn, words.get(kind, f"{kind} of the {name} run"))
+        panels[titles.get(kind, f"{kind} of the {name} run")] = drawn
+    if panels:
+        page.show(f"{name} pictures", panels)
     table = run.record.confusion
     if table is not None:
         counts = np.array(table.counts)
-        page.show(
-            f"{name} confusion",
-            run_plots.confusion(counts, table.classes),
-            f"Test images by expert (rows) and class (columns) for the {name} run",
-        )
+        words = f"Test images by expert (rows) and class (columns) for the {name} run"
+        panels = {words: run_plots.confusion(counts, table.classes)}
         by_epoch = class_overlap.history(study, run)
         if len(by_epoch) > 1:
             spread = np.unique(np.geomspace(1, len(by_epoch), 6).round().astype(int)) - 1
             epochs = [list(by_epoch)[place] for place in spread]
-            page.show(
-                f"{name} confusion by epoch",
-                run_plots.confusions({epoch: by_epoch[epoch] for epoch in epochs}, table.classes, counts),
-                f"Validation images by expert (rows) and class (columns) for the {name} run, over epochs",
+            words = f"Validation images by expert (rows) and class (columns) for the {name} run, over epochs"
+            panels[words] = run_plots.confusions(
+                {epoch: by_epoch[epoch] for epoch in epochs}, table.classes, counts
             )
+        page.show(f"{name} confusion", panels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from studies.analysis import cell_stats
 from studies.analysis.analyze import Analysis
@@ -38,5 +37,4 @@ def model_selection(analysis: Analysis, page: Page) -> None:
         }
         for choice in sorted(analysis.choices, key=lambda choice: np.nan_to_num(choice.cost))
     ]
-    frame = pd.DataFrame(rows)
-    page.add(markdown.table(rows), f"CSV file: {page.keep('selection', frame)}.")
+    page.add(markdown.table(rows))

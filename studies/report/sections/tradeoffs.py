@@ -29,11 +29,8 @@ def pareto_front(analysis: Analysis, page: Page) -> None:
         f"{formatting.count(int(analysis.front.sum()), 'cell')}. A cell is not on the front if another cell "
         "has a mean at least as high on every measure and a 95 % interval entirely above on at least one."
     )
-    page.show(
-        "trade",
-        plots.trade(points, traded, names, analysis.front),
-        f"{labels[0]} against {' and '.join(labels[1:])}, one point per cell",
-    )
+    words = f"{labels[0]} against {' and '.join(labels[1:])}, one point per cell"
+    page.show("trade", {words: plots.trade(points, traded, names, analysis.front)})
     rows = [
         {"cell": f"{names[cell]} ({tables.describe(study, int(cell))})"}
         | {

@@ -165,10 +165,13 @@ def _html(folder: Path) -> str:
     ids=["slashes", "letters", "long", "cases"],
 )
 def test_each_data_set_has_files_of_its_own(tmp_path, monkeypatch, names) -> None:
+    import pandas as pd
+
     def section(analysis, page) -> None:
         name = analysis.study.runs[0].record.config["data"]["name"].encode()
-        page.show("picture", name, "a picture")
-        page.show("a picture", name + b"!", "another picture")
+        page.show("picture", {"a picture": name})
+        page.show("a picture", {"another picture": name + b"!"})
+        page.keep("table", pd.DataFrame({"cell": [1]}))
 
     monkeypatch.setattr(order, "SECTIONS", (section,))
     plan = synthetic.plan({"data.name": names, "routing.kind": ["soft", "hard"]}, seeds=[0])
@@ -176,6 +179,7 @@ def test_each_data_set_has_files_of_its_own(tmp_path, monkeypatch, names) -> Non
     write_report(folder)
     drawn = {path.read_bytes() for path in (folder / "figures").iterdir()}
     assert drawn == {name.encode() + end for name in names for end in (b"", b"!")}
+    assert pd.read_csv(folder / "tables" / "table.csv")["data.name"].tolist() == names
 
 
 def test_levels_that_differ_are_shown_apart_and_tables_keep_every_digit(

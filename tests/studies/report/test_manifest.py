@@ -24,9 +24,11 @@ CLEAN = {name: value for name, value in os.environ.items() if not name.startswit
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
     """A page of one section with one figure: what a page shows is tested elsewhere."""
-    monkeypatch.setattr(
-        order, "SECTIONS", (lambda analysis, page: page.show("best", b"a figure", "A figure"),)
-    )
+
+    def section(analysis, page) -> None:
+        page.show("best", {"A figure": b"a figure"})
+
+    monkeypatch.setattr(order, "SECTIONS", (section,))
 
 
 def study(folder: Path, seeds=(0, 1), name: str = "made-up") -> Path:

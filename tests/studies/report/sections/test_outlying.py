@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
-import pandas as pd
 import pytest
 
 from moevae.config import overrides
@@ -41,19 +38,24 @@ def analysis(tmp_path):
     return analyze(load_study(synthetic.write(tmp_path, plan, diverging)))
 
 
+def rows_of(block: str) -> list[dict[str, str]]:
+    """The rows of a Markdown table, by heading."""
+    head, _, *rest = ([cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines())
+    return [dict(zip(head, line, strict=True)) for line in rest]
+
+
 def test_the_diverged_run_is_named_beside_numbers_that_it_does_not_move(analysis) -> None:
     page = Page()
     outlying(analysis, page)
-    frame = pd.read_csv(io.BytesIO(page.files["tables/outliers.csv"]))
-    (row,) = frame.to_dict("records")
+    (row,) = rows_of(page.blocks[-1])
     values = np.array([-250.0 + 0.1 * np.sin(seed) for seed in SEEDS])
     spoiled = np.where(np.array(SEEDS) == 4, DIVERGED, values)
-    assert (row["cell"], row["n"]) == (2, 10)
-    assert row["outliers"] == "-440.00 (seed 4)"
-    assert row["mean"] == pytest.approx(spoiled.mean(), abs=0.005)
-    assert row["mean of the others"] == pytest.approx(np.delete(values, 4).mean(), abs=0.005)
-    assert row["median"] == pytest.approx(np.median(spoiled), abs=0.005)
-    assert row["IQM"] == pytest.approx(-250.0, abs=0.1)
+    assert (row["cell"], row["n"]) == ("2", "10")
+    assert row["outliers"].replace("\\", "") == "-440.00 (seed 4)"
+    assert float(row["mean"]) == pytest.approx(spoiled.mean(), abs=0.005)
+    assert float(row["mean of the others"]) == pytest.approx(np.delete(values, 4).mean(), abs=0.005)
+    assert float(row["median"]) == pytest.approx(np.median(spoiled), abs=0.005)
+    assert float(row["IQM"]) == pytest.approx(-250.0, abs=0.1)
 
 
 def test_only_its_cell_is_marked(analysis) -> None:
