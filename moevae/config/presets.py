@@ -164,6 +164,7 @@ def deformable_mnist() -> RunConfig:
             expert_hidden=(256, 128),
             encoder="shared",
             gate_network="posterior",
+            gate_input="target",
             likelihood="gaussian",
             gaussian_std="learned",
             decoder="deformable",

@@ -338,6 +338,7 @@ class RunConfig:
 
     def _check_posterior_gate(self) -> None:
         expected = {
+            "model.gate_input": (self.model.gate_input, "target"),
             "model.gate_normalization": (self.model.gate_normalization, "none"),
             "objective.consistency": (list(self.objective.consistency), []),
         }
