@@ -102,9 +102,12 @@ What to expect:
   are there.
 - With one: its settings, fingerprint and sizes. --write-preset keeps the
   settings in a file for `train --preset FILE.toml`, and for profiles.
+- --settings prints all settings of a run instead: valid values, default,
+  meaning and papers.
 
 Examples:
   moevae info
+  moevae info --settings
   moevae info RUN.safetensors
   moevae info RUN.safetensors --write-preset mine.toml"""
 

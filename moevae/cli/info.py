@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from moevae.cli.dry_run import described
 from moevae.cli.options import Info
-from moevae.config import preset_files
+from moevae.config import preset_files, reference
 from moevae.config.overrides import fingerprint, to_dict
 from moevae.config.registry import DATASETS, PRESETS, RELEASES
 from moevae.data import idx
@@ -23,6 +24,8 @@ from moevae.utils import devices, provenance
 
 def info(options: Info) -> int:
     """Print what there is to know of a checkpoint, or of this installation."""
+    if options.settings:
+        return _settings(options)
     if options.checkpoint is not None:
         return _of_checkpoint(options.checkpoint, options.json, options.write_preset)
     if options.write_preset is not None:
@@ -49,6 +52,24 @@ def info(options: Info) -> int:
     for name, text in about["presets"].items():
         print(f"  {name}")
         print(textwrap.fill(text, 79, initial_indent=" " * 4, subsequent_indent=" " * 4))
+    return 0
+
+
+def _settings(options: Info) -> int:
+    """Print the reference of settings."""
+    if options.checkpoint is not None or options.write_preset is not None:
+        raise ConfigError("--settings: shows the settings of every run; expected no CHECKPOINT and no preset")
+    known = reference.settings()
+    if options.json:
+        print(json.dumps([asdict(each) for each in known], indent=1))
+        return 0
+    for each in known:
+        print(each.key)
+        lines = {"values": each.values, "default": each.default_text, "meaning": each.meaning}
+        for name, text in lines.items():
+            begin = f"  {name:9}"
+            print(textwrap.fill(text, 79, initial_indent=begin, subsequent_indent=" " * 11))
+        print()
     return 0
 
 

@@ -163,6 +163,8 @@ class Info:
     """A file that `train` wrote."""
     write_preset: Annotated[Path | None, optional("PATH/OF/NEW-PRESET.toml", "none")] = None
     """Write the checkpoint's settings as a preset, for --preset FILE.toml."""
+    settings: Flag = False
+    """Show all settings of a run: valid values, default, meaning and papers."""
     data_root: Root = None
     json: Json = False
 

@@ -8,6 +8,7 @@ process finds. `moevae.objectives.checks` checks an entry of your own.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
@@ -62,16 +63,54 @@ METRICS: Registry[Any] = Registry("METRICS", "metric", "moevae.evaluation.metric
 """Each a `moevae.evaluation.metrics.Metric`."""
 
 
+@dataclass(frozen=True)
+class Choices:
+    """The names that a setting accepts, as metadata of its type: the reference of settings reads them."""
+
+    registries: tuple[Registry[Any], ...]
+    also: tuple[str, ...] = ()
+    """Further names."""
+    formats: Registry[Any] | None = None
+    """Formats of data, whose names are completed by a path."""
+
+    @property
+    def names(self) -> list[str]:
+        """All names, in the order of the registries."""
+        paths = (f"{name}:PATH" for name in self.formats or ())
+        return [*(name for registry in self.registries for name in registry), *self.also, *paths]
+
+
+class _NamedIn(Choices):
+    def __call__(self, name: str) -> str:
+        """Return the name if the setting accepts it.
+
+        Raises:
+            ValueError: it does not; the message names the nearest.
+        """
+        if name in self.also or any(name in registry for registry in self.registries):
+            return name
+        raise ValueError(f"unknown {self.registries[0].what}: {hint(name, self.names)}")
+
+
+class _ListOf(Choices):
+    def __call__(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the names in the order of the registry.
+
+        Raises:
+            ValueError: an unknown name, or one that is given twice.
+        """
+        (registry,) = self.registries
+        for name in names:
+            if name not in registry:
+                raise ValueError(f"unknown {registry.what}: {hint(name, self.names)}")
+        if len(set(names)) < len(names):
+            raise ValueError(f"a {registry.what} is named twice")
+        return tuple(name for name in registry if name in names)
+
+
 def named_in(*registries: Registry[Any], also: tuple[str, ...] = ()) -> AfterValidator:
     """Return the check that a setting's value is the name of an entry, or one of `also`."""
-
-    def check(name: str) -> str:
-        if name in also or any(name in registry for registry in registries):
-            return name
-        names = [*(name for registry in registries for name in registry), *also]
-        raise ValueError(f"unknown {registries[0].what}: {hint(name, names)}")
-
-    return AfterValidator(check)
+    return AfterValidator(_NamedIn(registries, also))
 
 
 def _listed(names: object) -> object:
@@ -80,19 +119,7 @@ def _listed(names: object) -> object:
     return names
 
 
-def _consistency_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of consistency terms in the order of the registry.
-
-    Raises:
-        ValueError: an unknown term, or a term that is named twice.
-    """
-    for name in names:
-        if name not in CONSISTENCY_TERMS:
-            raise ValueError(f"unknown {CONSISTENCY_TERMS.what}: {hint(name, [*CONSISTENCY_TERMS])}")
-    if len(set(names)) < len(names):
-        raise ValueError("a consistency term is named twice")
-    return tuple(name for name in CONSISTENCY_TERMS if name in names)
-
-
-ConsistencyTerms = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_consistency_names)]
+ConsistencyTerms = Annotated[
+    tuple[str, ...], BeforeValidator(_listed), AfterValidator(_ListOf((CONSISTENCY_TERMS,)))
+]
 """Names of consistency terms, in the order of the registry."""

@@ -17,6 +17,7 @@ from moevae.config.registry import (
     RELEASES,
     ROUTINGS,
     SCHEDULES,
+    Choices,
     ConsistencyTerms,
     named_in,
 )
@@ -27,7 +28,7 @@ from moevae.utils.suggest import closest_name, is_text
 SCHEMA = 2
 """Version of the configuration's names and meaning: part of every fingerprint."""
 
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -40,26 +41,30 @@ class DataConfig:
         'dynamic'
     """
 
-    name: str = "digits"
-    """`digits`, `mnist`, `fashion-mnist`, another registered data set, `npz:PATH`, or `folder:PATH`."""
+    name: Annotated[str, Choices((DATASETS, RELEASES), formats=FILE_FORMATS)] = "digits"
+    """The data set: `digits`, which is part of scikit-learn; `mnist` (LeCun et al., 1998) and `fashion-mnist`
+    (Xiao et al., 2017), which are downloaded when they are first used; images of your own in an archive,
+    `npz:PATH`, or a folder of image files, `folder:PATH`."""
     train_size: Count | None = None
-    """Training images kept, a subset fixed by `split_seed`; None keeps all."""
+    """Number of training images, a subset fixed by `split_seed`; null uses all."""
     validation_size: Annotated[int, Field(ge=0)] | None = None
-    """Images held out of training for validation; None takes a tenth."""
+    """Number of images held out of training for validation; null holds out a tenth."""
     split_seed: Annotated[int, Field(ge=0)] = 0
-    """Fixes the splits and the static binarization: the same for all runs that are compared."""
+    """Seed of the splits and of the static binarization; it must be the same for all runs that are
+    compared."""
     imbalance: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Class sizes fall geometrically by this factor, in an order of classes fixed by `split_seed`, before
-    `validation_size` and `train_size` are taken; the test set stays as it is. Labels choose the images: they
-    do not train."""
+    """Factor from the size of a class to that of the next smaller one, in an order of classes fixed by
+    `split_seed`, before `validation_size` and `train_size` are applied; the test set is not changed.
+    Labels choose the images but do not enter training."""
     binarization: Literal["dynamic", "static", "none"] = "dynamic"
-    """Whether pixels are drawn each time an image is used (`dynamic`), once (`static`), or left in grayscale
-    (`none`)."""
+    """Whether binary pixels are drawn, with the gray value as probability, each time an image is used
+    (`dynamic`), once (`static`), or not at all (`none`)."""
     image_size: Count | tuple[Count, Count] | None = None
     """Height and width, or the side of a square, to which the images of a folder are cropped and resized.
-    None requires images of one size. Unused by other data sets."""
+    Null requires images of one size. Unused by other data sets."""
     bad_images: Literal["refuse", "skip"] = "refuse"
-    """What happens to images of a folder that cannot be read. Unused by other data sets."""
+    """Whether image files of a folder that cannot be read are an error (`refuse`) or left out (`skip`).
+    Unused by other data sets."""
 
     @model_validator(mode="after")
     def _known(self) -> DataConfig:
@@ -87,51 +92,58 @@ class ModelConfig:
     """
 
     num_experts: Count = 10
+    """Number of experts, K."""
     expert_prior: Shares = ()
     """pi, the prior over experts: one share per expert in any unit, normalized to sum to one; empty is
     uniform. It is part of every bound, and load balancing moves the mean gate probabilities toward it."""
     latent_dim: Count = 10
+    """Dimension of the latent z of each expert."""
     expert_network: Literal["mlp", "conv"] = "mlp"
-    """`mlp` is linear layers. In `conv` the hidden layers are convolutions, 3 x 3 with stride 2: each halves
-    the picture, rounded up. A linear layer follows; the decoder mirrors it all."""
+    """Hidden layers of the experts: linear layers (`mlp`), or convolutions of 3 x 3 pixels with stride 2,
+    each of which halves the height and the width, rounded up (`conv`). The last layer of the encoder is
+    linear, and the decoder mirrors the encoder."""
     expert_hidden: tuple[Count, ...] = (128,)
     """Widths of an encoder's hidden layers, or channels of its convolutions; the decoder mirrors them."""
     encoder: Literal["separate", "shared"] = "separate"
-    """`shared`: the experts of a run share the encoder's hidden layers; the last one, linear, which gives mu
-    and logvar, and the decoder are each expert's own."""
+    """Whether each expert has an encoder of its own (`separate`), or the experts of a run share its hidden
+    layers (`shared`). Each expert always has its own last layer, which returns mu and logvar, and its own
+    decoder."""
     gate_network: Literal["mlp", "conv", "posterior"] = "mlp"
-    """`mlp` and `conv` as in `expert_network`. `posterior` is not a network: q(k|x) is the posterior of the
-    experts, proportional to pi_k exp(ELBO_k) with ELBO_k at the mean latent, which is the optimal gate. It
-    has no parameters and passes no gradient to the experts; every answer then takes a pass through all
-    experts."""
+    """Hidden layers of the gate, `mlp` or `conv`, as in `expert_network`. `posterior` is not a network: q(k|x)
+    is the posterior of the experts, proportional to pi_k exp(ELBO_k) with ELBO_k at the mean latent, which is
+    the optimal gate. It has no parameters and passes no gradient to the experts; every answer then takes a
+    pass through all experts."""
     gate_hidden: tuple[Count, ...] = (128,)
     """Widths of the gate's hidden layers, or channels of its convolutions; unused by `posterior`."""
     gate_normalization: Literal["none", "batch"] = "none"
-    """Of the gate's hidden layers, before the activation: `batch` gives each unit, or channel, mean 0 and
-    variance 1 over the images of a batch in training, and by running averages everywhere else."""
+    """Normalization of the gate's hidden layers before the activation: `none`, or `batch` normalization,
+    which uses running averages outside of training (Ioffe and Szegedy, 2015)."""
     gate_input: Literal["target", "grayscale"] = "grayscale"
-    """Input of the gate: the target of the likelihood, or the pixels in grayscale. Any gate is a valid
-    variational distribution over the experts, so that bounds on the probability of the target stay bounds."""
+    """Input of the gate: the target of the likelihood (`target`), or the pixels in `grayscale`. Any gate is a
+    valid variational distribution over the experts, so that bounds on the probability of the target stay
+    bounds."""
     activation: Annotated[str, named_in(ACTIVATIONS)] = "relu"
+    """Activation of hidden layers: `relu`, `leaky-relu` with slope 0.01, `gelu` (Hendrycks and Gimpel, 2016),
+    `silu` (Elfwing et al., 2018), `tanh` or `sigmoid`."""
     likelihood: Literal["bernoulli", "gaussian", "autoregressive"] = "bernoulli"
-    """Of pixels, given z: `bernoulli` and `gaussian` have them independent. In `autoregressive` a pixel is
-    Bernoulli, too, and depends on those before it in a window of 7 x 7: a small network of each expert adds
-    what it sees there to the decoder's logits."""
+    """Distribution of the pixels given z: independent with `bernoulli` and `gaussian`. With `autoregressive`,
+    pixels are Bernoulli and depend on the earlier ones in a window of 7 x 7: a small network of each expert
+    adds a function of that window to the decoder's logits (Gulrajani et al., 2017)."""
     gaussian_std: Positive | Literal["learned"] = 0.5
-    """Standard deviation of the Gaussian likelihood, in pixel units of [0, 1]: a fixed number, or
-    `learned`: the one that makes the training images likeliest, shared by the experts of a run (Rybkin,
-    Daniilidis, Levine, 2021)."""
+    """Standard deviation of the Gaussian likelihood, in pixel units of [0, 1]: a fixed number, or `learned`,
+    the maximum-likelihood value, shared by the experts of a run (Rybkin et al., 2021)."""
     variance_floor: NonNegative = 0.0
     """Added to the encoder's variance exp(logvar)."""
     decoder: Literal["network", "deformable"] = "network"
-    """`network` mirrors the encoder. `deformable` draws one learned template, which the latents deform."""
+    """Decoder of the experts: a `network` that mirrors the encoder, or `deformable`, which draws one learned
+    template per expert and deforms it as the latents say (Frey and Jojic, 2003; Monnier et al., 2020)."""
     deformations: tuple[Literal["affine", "displacement", "intensity", "thickness", "residual"], ...] = (
         "affine",
         "displacement",
     )
-    """What the latents of a deformable decoder do: an affine map, a smooth displacement of pixels, contrast
-    and brightness (`intensity`), thickness of strokes, and a residual of rank `latent_dim` that is added to
-    the template and displaced with it."""
+    """Deformations by the latents of a deformable decoder: an `affine` map, a smooth `displacement` of
+    pixels, contrast and brightness (`intensity`), `thickness` of strokes, and a `residual` of rank
+    `latent_dim` that is added to the template and displaced with it."""
     displacement_grid: Count = 4
     """Points on a side of the grid whose displacements are interpolated to the pixels; unused without
     `displacement`."""
@@ -160,24 +172,26 @@ class RoutingConfig:
     """
 
     kind: Annotated[str, named_in(ROUTINGS)] = "soft"
-    """`soft` weighs all experts; `hard` is straight-through: one-hot at the likeliest forward, soft gradient;
-    `gumbel` is straight-through at an expert drawn by the gate's probabilities (Gumbel-softmax);
-    `sampled` is sparse: an image trains `num_sampled` experts, drawn with replacement by the gate's
-    probabilities, and no other. `top-k` is sparse: an image trains its `k` most probable experts, weighted by
-    their probabilities, which are divided by their sum (Shazeer et al., 2017)."""
+    """Weights of the experts: `soft` uses the probabilities of the gate. `hard` is one-hot at the most
+    probable expert, with the gradient of `soft` (straight-through; Bengio et al., 2013). `gumbel` is one-hot
+    at an expert drawn with the gate's probabilities, with the gradient of a relaxed sample (Jang et al.,
+    2017; Maddison et al., 2017). Two kinds are sparse, so that the other experts are not computed in
+    training: `sampled` trains `num_sampled` experts of an image, drawn with replacement (Williams, 1992), and
+    `top-k` its `k` most probable experts, with probabilities divided by their sum (Shazeer et al., 2017)."""
     num_sampled: Count = 1
-    """Experts drawn for an image by `sampled` routing; unused by the others."""
+    """Number of experts drawn for an image by `sampled` routing; unused by other kinds."""
     k: Count = 2
-    """Experts of an image in `top-k` routing; unused by the others. With 1, the experts do not train the
-    gate."""
+    """Number of experts of an image in `top-k` routing; unused by other kinds. With 1, the experts do not
+    train the gate."""
     noise: NonNegative = 0.0
     """Standard deviation of Gaussian noise that `top-k` routing adds to the gate's logits, divided by the
-    temperature, before it chooses; in training only, and unused by the others."""
+    temperature, before it chooses; in training only, and unused by other kinds."""
     temperature: Positive = 1.0
-    """Divides the gate's logits."""
+    """Divisor of the gate's logits; a high temperature makes the gate uncertain."""
     temperature_schedule: Annotated[str, named_in(SCHEDULES, also=("learned",))] = "constant"
-    """How the temperature moves from `temperature` to `final_temperature` over training; `learned` starts at
-    `temperature` and follows the gradient."""
+    """How the temperature moves from `temperature` to `final_temperature` over training: not at all
+    (`constant`), on a straight line (`linear`), on half a cosine wave (`cosine`), or by equal factors
+    (`exponential`). `learned` starts at `temperature` and follows the gradient."""
     final_temperature: Positive = 1.0
     """Temperature at the last step and in evaluation; unused by the constant and the learned schedule."""
 
@@ -193,29 +207,36 @@ class ObjectiveConfig:
     """
 
     expert_weights: Literal["gate", "posterior", "map"] = "gate"
-    """What weights the experts: the gate, q(k|x); the posterior r, proportional to pi_k exp(-L_k), as in the
-    EM algorithm (`posterior`); or its maximum, so that an image trains one expert (`map`). `map` is the
-    classification EM algorithm (Celeux, Govaert, 1992), also known as hard EM. It compares the experts at the
-    mean latent, without a gradient, and computes the gradient of the best expert only. In both, the gate
-    learns to predict r and does not affect the experts; both need soft routing."""
+    """Weights of the experts' losses: q(k|x) of the `gate`; the `posterior` r, proportional to pi_k exp(-L_k),
+    as in the EM algorithm; or its maximum, so that an image trains one expert (`map`). `map` is the
+    classification EM algorithm, also known as hard EM (Celeux and Govaert, 1992). It compares the experts at
+    the mean latent, without a gradient, and computes the gradient of the best expert only. In both, the gate
+    learns to predict r without an influence on the experts; both need soft routing."""
     bound: Literal["elbo", "iwae"] = "elbo"
-    """-L_k, over `train.num_samples` samples of z: the ELBO by their mean, or the importance-weighted bound,
-    log mean_s p(x, z_s) / q(z_s|x), which rises with their number."""
+    """Bound of an expert, -L_k, from `train.num_samples` samples of z: the `elbo` (Kingma and Welling, 2014)
+    is their mean; `iwae` is the importance-weighted bound, log mean_s p(x, z_s) / q(z_s|x), which rises with
+    their number (Burda et al., 2016)."""
     information_weight: Finite = 0.0
-    """alpha: 1 for the negative ELBO, 0 for the competitive objective, negative to reward confident gates."""
+    """alpha, the weight of the mutual information I(x;k): 1 in the negative ELBO, 0 in the competitive
+    objective, negative to reward confident gates."""
     balance_weight: NonNegative = 20.0
-    """lambda: strength of the balancing loss, in nats per image."""
+    """lambda, the strength of the balancing loss, in nats per image."""
     balancing: Annotated[str, named_in(BALANCINGS, BIAS_MOVES)] = "kl"
-    """`kl` is KL(q_bar || pi); moevae/objectives/load_balancing.py has the others, and the scale that all of
-    them share but `variance-of-sum`, the 2019 article's, whose strength moves with the batch size."""
+    """Balancing loss: `kl` is KL(q_bar || pi). `importance-cv2` is half the squared coefficient of variation
+    of q_bar relative to pi (Shazeer et al., 2017). `switch` multiplies q_bar and the load (Fedus et al.,
+    2021). `sinkhorn` is the divergence from the nearest balanced assignment (Caron et al., 2020). These share
+    one scale near balance. `variance-of-sum` is the loss of the first mixture of VAEs, whose strength depends
+    on the batch size (Zeldes, 2019). `none` is no loss. `loss-free` moves a bias of each expert instead of
+    adding a loss (Wang et al., 2024)."""
     expert_gradient: Share = 1.0
-    """Factor of the gradient of the experts' losses in the gate. At 0 the gate learns from information,
+    """Factor of the gradient of the experts' losses in the gate. With 0, the gate learns from information,
     balancing and consistency alone, and the experts follow it."""
     consistency: ConsistencyTerms = ()
     """Terms of the consistency loss of the gate, which are added. The output of the gate must not change
-    within a small ball around an image (`vat`, virtual adversarial training) or under a small shift, rotation
-    and scaling (`augmentation`), or must agree for an image and a near neighbor among the training images
-    (`knn`), whose proportions may be changed at random (`knn-stretch`)."""
+    within a small ball around an image (`vat`, virtual adversarial training; Miyato et al., 2018; Hu et al.,
+    2017) or under a small shift, rotation and scaling (`augmentation`), or must agree for an image and a near
+    neighbor among the training images (`knn`), whose width and height may change at random
+    (`knn-stretch`)."""
     consistency_weight: NonNegative = 1.0
     """Strength of the consistency loss; unused without terms."""
     vat_radius: Positive = 0.25
@@ -233,14 +254,18 @@ class TrainConfig:
     """
 
     epochs: Count = 20
+    """Number of passes over the training images."""
     batch_size: Count = 128
+    """Images per step. Populations change no bit of a run if it is a multiple of 16."""
     learning_rate: Positive = 1e-3
+    """Learning rate of Adam at the first step (Kingma and Ba, 2015)."""
     learning_rate_schedule: Annotated[str, named_in(SCHEDULES)] = "constant"
-    """How the learning rate moves from `learning_rate` to `final_learning_rate`, step by step."""
+    """How the learning rate moves from `learning_rate` to `final_learning_rate`: `constant`, `linear`,
+    `cosine` (Loshchilov and Hutter, 2017) or `exponential`."""
     final_learning_rate: Positive = 1e-5
     """Learning rate of the last step; unused by the constant schedule."""
     num_samples: Count = 1
-    """Latent samples per image and expert in training; see `objective.bound`."""
+    """Number of samples of z per image and expert in training; see `objective.bound`."""
     start: Annotated[str, Field(pattern="^([0-9a-f]{16})?$")] = ""
     """Digest of the weights that training starts from; empty: from the beginning. `train --from` sets it."""
     extra_experts: Annotated[int, Field(ge=0)] = 0
@@ -256,8 +281,9 @@ class TrainConfig:
     """Learning rate of the templates and residual images of deformable experts; moves in proportion to
     `learning_rate`."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of products and activations in training; weights are kept, and runs are measured, in float32.
-    In `bfloat16` company may change a run's rounding; in `float32` it changes no bit."""
+    """Precision of products and activations in training, `float32` or `bfloat16`; weights and evaluation are
+    always in float32. In `bfloat16`, rounding may depend on the other runs of the population; in `float32` it
+    does not."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -271,15 +297,16 @@ class EvaluationConfig:
     """
 
     num_samples: Count = 1
-    """Latent samples per image and expert behind every evaluated bound but `iwae_bound`. `marginal_elbo` and
-    `gate_gap` take samples of their own, as many, and at least 32."""
+    """Number of samples of z per image and expert for every evaluated bound except `iwae_bound`.
+    `marginal_elbo` and `gate_gap` use samples of their own, as many, and at least 32."""
     iwae_samples: Annotated[int, Field(ge=0)] = 0
-    """Latent samples per image and expert behind `iwae_bound`; 0: it is not computed."""
+    """Number of samples of z per image and expert for `iwae_bound` (Burda et al., 2016); 0 does not compute
+    it."""
     iwae_images: Count | None = None
-    """`iwae_bound` is the mean over so many images, the first of the split; None takes all."""
+    """Number of images, the first of the split, over which `iwae_bound` is averaged; null uses all."""
     iwae_experts: Count | None = None
-    """Only so many experts, the likeliest by the posterior r, are sampled for an image's `iwae_bound`; None
-    samples all. Leaving experts out lowers the bound, and it stays one."""
+    """Number of experts, the most probable by the posterior r, that are sampled for `iwae_bound` of an image;
+    null samples all. With fewer experts it is lower, and still a bound."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
