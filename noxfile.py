@@ -31,7 +31,9 @@ def _run(session: nox.Session, *arguments: str) -> None:
 @nox.session
 def environment(session: nox.Session) -> None:
     """Install moevae with all it needs, once, for the other sessions."""
-    session.install("--editable", ".[dashboard]", *nox.project.dependency_groups(GROUPS, "tests", "types"))
+    session.install(
+        "--editable", ".[dashboard]", *nox.project.dependency_groups(GROUPS, "docs", "tests", "types")
+    )
 
 
 @nox.session
@@ -53,6 +55,13 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the default test suite on all cores (`-- -m slow` for the long one)."""
     _run(session, "-m", *SUITE, *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def docs(session: nox.Session) -> None:
+    """Build the documentation in docs/_build/html, with its examples executed, and check it."""
+    _run(session, "-m", "sphinx", "--fail-on-warning", "--keep-going", "-q", "docs", "docs/_build/html")
+    _run(session, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_docs.py", *session.posargs)
 
 
 @nox.session(python=["3.12", "3.13"])

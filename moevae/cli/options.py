@@ -62,7 +62,7 @@ class Train:
     preset: Annotated[str | None, optional("NAME", "the one named like --data, else digits", _PRESETS)] = None
     on_bad_image: BadImages = None
     set: Settings = ()
-    """Change a setting, such as objective.balance_weight=5; --dry-run lists all settings."""
+    """Change a setting, such as objective.balance_weight=5; `moevae info --settings` lists all."""
     start: Annotated[
         Path | None, arg(name="from", metavar="CHECKPOINT", help_behavior_hint="(default: none)")
     ] = None
