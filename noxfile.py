@@ -60,7 +60,18 @@ def tests(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["environment"])
 def docs(session: nox.Session) -> None:
     """Build the documentation in docs/_build/html, with its examples executed, and check it."""
-    _run(session, "-m", "sphinx", "--fail-on-warning", "--keep-going", "-q", "docs", "docs/_build/html")
+    _run(
+        session,
+        "-m",
+        "sphinx",
+        "--fail-on-warning",
+        "--keep-going",
+        "-q",
+        "-j",
+        "auto",
+        "docs",
+        "docs/_build/html",
+    )
     _run(session, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_docs.py", *session.posargs)
 
 

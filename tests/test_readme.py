@@ -1,11 +1,11 @@
-"""What the README shows is true."""
+"""What the README and the page of results show is true."""
 
 import doctest
 import functools
 import json
 import re
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 
 import pytest
 
@@ -13,13 +13,19 @@ import moevae
 from studies.design import design as designs
 from studies.records import store
 
-README = Path(__file__).parent.parent / "README.md"
-RESULTS = README.parent / "results"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+FINDINGS = ROOT / "docs" / "results.md"
+RESULTS = ROOT / "results"
 STRETCHED, UNCHANGED = ["vat", "knn-stretch"], ["vat", "knn"]
 
 
 def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_it_is_short():
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 
 
 def test_its_python_runs():
@@ -43,6 +49,16 @@ def test_its_profile_is_one(tmp_path):
     assert len(design.seeds) == 5
 
 
+@pytest.mark.parametrize("page", [README, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md"])
+def test_links_lead_to_files(page):
+    if "generated" in page.parts or "_build" in page.parts:
+        pytest.skip("made by the build")
+    text = page.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if not link.startswith("http")]
+    absent = [link for link in links if "generated/" not in link and not (page.parent / link).exists()]
+    assert not absent
+
+
 @pytest.mark.parametrize(
     ("row", "study", "settings"),
     [
@@ -53,10 +69,24 @@ def test_its_profile_is_one(tmp_path):
         ("and neighbors as they are", "consistency-fashion-mnist", {"objective.consistency": UNCHANGED}),
     ],
 )
-def test_its_headline_is_what_the_records_say(row, study, settings):
+def test_the_headline_is_what_the_records_say(row, study, settings):
     columns = [measured(study, name, settings) for name in ("acc", "nmi", "ari")]
     cells = [f"{short(mean(each))} ± {short(stdev(each))} ({short(min(each))})" for each in columns]
-    assert f"| {row} | {len(columns[0])} | {' | '.join(cells)} |" in told()
+    line = f"| {row} | {len(columns[0])} | {' | '.join(cells)} | {minutes(study, settings):.0f} |"
+    assert line in findings()
+    assert (line in readme()) == row.startswith("preset")
+
+
+def test_seeds_that_labels_did_not_see_are_told_apart():
+    unseen = [
+        record["metrics"]["test"]["acc"]
+        for record in complete("imsat-mnist", {"objective.balance_weight": 1.0})
+        if record["config"]["seed"] >= 10
+    ]
+    assert len(unseen) == 10
+    sentence = f"have ACC {short(min(unseen))} to {short(max(unseen))}."
+    assert sentence in readme()
+    assert sentence in findings()
 
 
 def test_it_counts_the_gates_that_divide_the_bags():
@@ -67,25 +97,23 @@ def test_it_counts_the_gates_that_divide_the_bags():
     ]
     words = {5: "five", 10: "ten", 12: "twelve"}
     first, second, third = (words[count] for count in divided)
-    sentence = (
-        f"{first.capitalize()} of twenty gates still divide the bags between two experts; at temperature 1 "
-    )
-    assert f"{sentence}{second} do, and with neighbors as they are {third}." in told()
+    sentence = f"{first.capitalize()} of twenty gates still divide the class *Bag* between two experts;"
+    assert f"{sentence} at temperature 1 {second} do, and with neighbors as they are {third}." in findings()
 
 
 def test_what_a_stretch_raises_is_what_its_page_says():
     page = (RESULTS / "consistency-fashion-mnist" / "report.md").read_text(encoding="utf-8")
     change = f"{'+'.join(UNCHANGED)} in place of {'+'.join(STRETCHED)} lowers NMI by"
     rise, p = re.search(rf"{re.escape(change)} 0(\.\d+) \(adjusted p (.*?);", page).groups()
-    assert f"The stretch raises NMI by {rise} (adjusted p {_plain(p)};" in told()
+    assert f"The stretch raises NMI by {rise} (adjusted p {_plain(p)};" in findings()
 
 
-def test_its_other_numbers_are_what_the_records_say():
+def test_the_reference_study_is_what_the_records_say():
     nmi, dead = around_the_baseline("nmi"), around_the_baseline("dead_experts")
-    assert "baseline's NMI is {} and {}.".format(*map(short, nmi())) in told()
+    assert "The NMI of the reference cell is {} and {}.".format(*map(short, nmi())) in findings()
     pca, vae = nmi("PCA + Gaussian mixture"), nmi("one VAE + Gaussian mixture")
-    assert "a Gaussian mixture reaches {} and {} on principal components".format(*map(short, pca)) in told()
-    assert "and {} and {} on the latents of one VAE of equal size".format(*map(short, vae)) in told()
+    assert "a Gaussian mixture reaches {} and {} on principal".format(*map(short, pca)) in findings()
+    assert "and {} and {} on the latents of one VAE of equal size".format(*map(short, vae)) in findings()
 
     page = (RESULTS / "reference" / "report.md").read_text(encoding="utf-8")
     changes = {
@@ -97,29 +125,47 @@ def test_its_other_numbers_are_what_the_records_say():
         found = [re.search(rf"lowers NMI by {fall:.3f} \(adjusted p (.*?);", page) for fall in falls]
         cells = [f"-{short(fall)} (p {_plain(match[1])})" for fall, match in zip(falls, found, strict=True)]
         cells.append("{:.1f} and {:.1f}".format(*less(dead(**change), dead())))
-        assert f"| {row} | {' | '.join(cells)} |" in told()
+        assert f"| {row} | {' | '.join(cells)} |" in findings()
 
     same = re.findall(r"\*\*Temperature\*\*: no level differs significantly from 1 in NMI", page)
     cells = ["does not differ significantly"] * len(same)
     cells.append("at 0.5: {:.1f} and {:.1f}".format(*less(dead(**{"routing.temperature": 0.5}), dead())))
-    assert f"| temperature 0.5 or 2 | {' | '.join(cells)} |" in told()
+    assert f"| temperature 0.5 or 2 | {' | '.join(cells)} |" in findings()
 
 
-def test_its_numbers_of_the_2019_model_are_what_the_records_say():
+def test_the_2019_model_is_what_the_records_say():
     acc, nmi = (measured("zeldes2019", name, {"train.epochs": 100}) for name in ("acc", "nmi"))
-    assert f"ACC {short(mean(acc))} and NMI {short(mean(nmi))} after its 100 epochs" in told()
-    assert f"n = {len(acc)}]" in told()
+    sentence = f"ACC {short(mean(acc))} and NMI {short(mean(nmi))} after its 100 epochs"
+    assert f"{sentence} (n = {len(acc)})" in readme()
+    assert f"{sentence} ([n = {len(acc)}]" in findings()
     beside = [mean(measured("zeldes2019", name, {}, "PCA + Gaussian mixture")) for name in ("acc", "nmi")]
-    assert "components of the same images has {} and {}.".format(*map(short, beside)) in told()
+    assert "components of the same images has {} and {}.".format(*map(short, beside)) in findings()
 
 
-def test_its_likelihoods_are_what_the_records_say():
+def test_likelihoods_are_what_the_records_say():
     bounds = [
         measured("likelihood", "iwae_bound", {"model.likelihood": kind, "evaluation.iwae_samples": 5000})
         for kind in ("autoregressive", "bernoulli")
     ]
     assert [len(each) for each in bounds] == [1, 1]
-    assert "{:.1f} nats with it and {:.1f} without".format(*map(mean, bounds)) in told()
+    assert "{:.1f} nats, and {:.1f} without".format(*map(mean, bounds)) in findings()
+
+
+def test_speeds_on_a_gpu_are_what_the_benchmarks_say():
+    page = told(ROOT / "docs" / "how-to" / "gpu.md")
+    rows = json.loads((RESULTS / "throughput-cuda.json").read_text())["benchmarks"]
+    cells = {row["name"]: row["stats"]["median"] for row in rows if "test_cell" in row["name"]}
+    alone, together = (
+        row["extra_info"] for runs in (1, 20) for row in rows if row["name"] == f"test_mixture[{runs}]"
+    )
+    step, of_one = (1e3 * each["seconds"]["median"] for each in (together, alone))
+    assert f"take {step:.0f} ms a step together, where one takes {of_one:.0f}" in page
+    assert f"{together['ratio_to_naive']['median']:.0f} times the speed of the naive loop" in page
+    whole, half = cells["test_cell[soft]"], cells["test_cell[soft, bfloat16]"]
+    assert f"take {whole:.0f} s in float32 and {half:.0f} s in bfloat16" in page
+    sparse = [row["extra_info"] for row in rows if "test_sparse_against_soft" in row["name"]]
+    assert sparse
+    assert all(row["ratio_to_beside"]["q3"] < 1 for row in sparse)
 
 
 def _plain(p):
@@ -140,6 +186,15 @@ def divide(study, settings, name):
 def measured(study, metric, settings, method=None):
     """A metric of test images, of each complete run with these settings."""
     return [record["metrics"]["test"][metric] for record in complete(study, settings, method)]
+
+
+def minutes(study, settings):
+    """Training time of a run on one core: its images by the speed of its population, by the median run."""
+    found = complete(study, settings)
+    assert all(record["hardware"]["threads"] == 1 for record in found)
+    images = [60_000 * record["config"]["train"]["epochs"] for record in found]
+    speeds = [record["throughput"]["train_images_per_second"] for record in found]
+    return median(count / speed for count, speed in zip(images, speeds, strict=True)) / 60
 
 
 def complete(study, settings, method=None):
@@ -179,26 +234,14 @@ def less(first, second):
     return [one - other for one, other in zip(first, second, strict=True)]
 
 
-def told():
-    return " ".join(README.read_text(encoding="utf-8").split())
+def told(page):
+    return " ".join(page.read_text(encoding="utf-8").split())
+
+
+readme = functools.partial(told, README)
+findings = functools.partial(told, FINDINGS)
 
 
 def short(number):
     """Three decimals without the zero before them."""
     return f"{number:.3f}".replace("0.", ".", 1)
-
-
-def test_its_speeds_on_a_gpu_are_what_the_benchmarks_say():
-    rows = json.loads((RESULTS / "throughput-cuda.json").read_text())["benchmarks"]
-    cells = {row["name"]: row["stats"]["median"] for row in rows if "test_cell" in row["name"]}
-    alone, together = (
-        row["extra_info"] for runs in (1, 20) for row in rows if row["name"] == f"test_mixture[{runs}]"
-    )
-    step, of_one = (1e3 * each["seconds"]["median"] for each in (together, alone))
-    assert f"take {step:.0f} ms a step together, where one takes {of_one:.0f}" in told()
-    assert f"{together['ratio_to_naive']['median']:.0f} times the speed of the naive loop" in told()
-    whole, half = cells["test_cell[soft]"], cells["test_cell[soft, bfloat16]"]
-    assert f"take {whole:.0f} s in float32 and {half:.0f} s in bfloat16" in told()
-    sparse = [row["extra_info"] for row in rows if "test_sparse_against_soft" in row["name"]]
-    assert sparse
-    assert all(row["ratio_to_beside"]["q3"] < 1 for row in sparse)
