@@ -109,10 +109,10 @@ class ModelConfig:
     layers (`shared`). Each expert always has its own last layer, which returns mu and logvar, and its own
     decoder."""
     gate_network: Literal["mlp", "conv", "posterior"] = "mlp"
-    """Hidden layers of the gate, `mlp` or `conv`, as in `expert_network`. `posterior` is not a network: q(k|x)
-    is the posterior of the experts, proportional to pi_k exp(ELBO_k) with ELBO_k at the mean latent, which is
-    the optimal gate. It has no parameters and passes no gradient to the experts; every answer then takes a
-    pass through all experts."""
+    """Hidden layers of the gate, `mlp` or `conv`, as in `expert_network`. `posterior` is not a network:
+    q(k|x) is the posterior of the experts, proportional to pi_k exp(ELBO_k) with ELBO_k at the mean latent,
+    which is the optimal gate. It has no parameters and passes no gradient to the experts; every answer then
+    takes a pass through all experts."""
     gate_hidden: tuple[Count, ...] = (128,)
     """Widths of the gate's hidden layers, or channels of its convolutions; unused by `posterior`."""
     gate_normalization: Literal["none", "batch"] = "none"
@@ -207,11 +207,11 @@ class ObjectiveConfig:
     """
 
     expert_weights: Literal["gate", "posterior", "map"] = "gate"
-    """Weights of the experts' losses: q(k|x) of the `gate`; the `posterior` r, proportional to pi_k exp(-L_k),
-    as in the EM algorithm; or its maximum, so that an image trains one expert (`map`). `map` is the
-    classification EM algorithm, also known as hard EM (Celeux and Govaert, 1992). It compares the experts at
-    the mean latent, without a gradient, and computes the gradient of the best expert only. In both, the gate
-    learns to predict r without an influence on the experts; both need soft routing."""
+    """Weights of the experts' losses: q(k|x) of the `gate`; the `posterior` r, proportional to
+    pi_k exp(-L_k), as in the EM algorithm; or its maximum, so that an image trains one expert (`map`). `map`
+    is the classification EM algorithm, also known as hard EM (Celeux and Govaert, 1992). It compares the
+    experts at the mean latent, without a gradient, and computes the gradient of the best expert only. In
+    both, the gate learns to predict r without an influence on the experts; both need soft routing."""
     bound: Literal["elbo", "iwae"] = "elbo"
     """Bound of an expert, -L_k, from `train.num_samples` samples of z: the `elbo` (Kingma and Welling, 2014)
     is their mean; `iwae` is the importance-weighted bound, log mean_s p(x, z_s) / q(z_s|x), which rises with
