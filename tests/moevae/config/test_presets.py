@@ -6,12 +6,15 @@ import math
 import pytest
 
 from moevae.config.objectives import member
-from moevae.config.overrides import lookup
+from moevae.config.overrides import lookup, override
 from moevae.config.presets import preset
 from moevae.config.registry import DATASETS, PRESETS, RELEASES
-from moevae.data.datasets import load_images
+from moevae.data.datasets import load_images, load_labels
 from moevae.errors import ConfigError
+from moevae.evaluation.clustering import clustering
+from moevae.evaluation.evaluate import evaluate
 from moevae.models.mixture import Mixture
+from moevae.training.fit import fit
 
 ARTICLE = {
     "data.name": "mnist",
@@ -90,3 +93,13 @@ def test_digits_need_no_download(monkeypatch, tmp_path):
 def test_an_unknown_preset_is_named_with_the_nearest():
     with pytest.raises(ConfigError, match=r"^unknown preset 'zeldes2018': did you mean zeldes2019\?$"):
         preset("zeldes2018")
+
+
+def test_the_templates_of_digits_find_the_digits():
+    """Without labels, in fewer epochs than the preset has."""
+    config = override(preset("deformable-digits"), {"train.epochs": 12})
+    images, labels = load_images(config.data), load_labels(config.data)
+    trained = fit([config], images)
+    found = evaluate(trained.model, [config], images, importance=False)[0]
+    assert trained.model.config.num_experts == 10
+    assert clustering(found.assignments, labels.test)["acc"] > 0.8
