@@ -32,6 +32,7 @@ extensions = [
     "extensions.generate",
 ]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+smartquotes = False  # two hyphens begin an option
 default_role = "code"  # docstrings are Markdown: a single backtick is code
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
@@ -50,6 +51,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 napoleon_custom_sections = ["Warns"]
 
 html_theme = "furo"

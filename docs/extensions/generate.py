@@ -84,7 +84,7 @@ def _command(command: Command) -> str:
     for action in parser._actions[1:]:
         names = " ".join([*action.option_strings, *([action.metavar] if action.metavar else [])])
         parts.append(f"`{names}`\n: {_escaped(' '.join(action.help.split()))}")
-    parts.append(f"```console\n{inspect.cleandoc(examples)}\n```")
+    parts.append(f"```sh\n{inspect.cleandoc(examples)}\n```")
     return "\n\n".join(filter(None, parts))
 
 
@@ -144,9 +144,12 @@ def results() -> None:
 def _escaped(text: str) -> str:
     """Return text in which nothing but backticks and lists is Markdown."""
     parts = re.split(r"(`[^`]*`)", text)
-    return "".join(
-        part if part.startswith("`") else re.sub(r"([*_$<|\[\]])", r"\\\1", part) for part in parts
-    )
+    for index in range(0, len(parts), 2):  # between code
+        words = re.split(r"((?<![\w-])--[a-z][\w-]*)", parts[index])
+        words[::2] = [re.sub(r"([*_$<|\[\]])", r"\\\1", word) for word in words[::2]]
+        words[1::2] = [f"`{option}`" for option in words[1::2]]  # options are code, too
+        parts[index] = "".join(words)
+    return "".join(parts)
 
 
 def generate(app: Sphinx) -> None:
