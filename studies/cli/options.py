@@ -152,7 +152,7 @@ class Report:
     index: Flag = False
     """Write an index of the studies, README.md in their folder, unless it exists."""
     overwrite: Flag = False
-    """Replace modified files of a report, and files that no report wrote."""
+    """Write the page anew even if nothing changed; replace modified files, and files no report wrote."""
     fewer_runs: Flag = False
     """Replace a page by one with fewer complete runs."""
 

@@ -9,6 +9,7 @@ from moevae.errors import RecordError
 from studies.cli import listing
 from studies.cli.listing import folder_of
 from studies.cli.options import Report
+from studies.report import cache, manifest
 
 
 def report(options: Report) -> int:
@@ -36,19 +37,27 @@ def report(options: Report) -> int:
 
 
 def write_page(folder: Path, *, overwrite: bool = False, fewer_runs: bool = False) -> Path:
-    """Write the report of the study in a folder; return its page."""
-    from studies.report.build import write_report
+    """Write the report of the study in a folder; return its page.
 
-    return write_report(folder, overwrite=overwrite, fewer_runs=fewer_runs)
+    A report whose records and code have not changed is left as it is, unless `overwrite` is given.
+    """
+    inputs = cache.inputs(folder)
+    if not overwrite and cache.is_current(folder, inputs):
+        return folder / manifest.PAGE
+    from studies.report.build import write_report  # takes a second to import
+
+    page = write_report(folder, overwrite=overwrite, fewer_runs=fewer_runs)
+    cache.note_page(folder, inputs)
+    return page
 
 
 def _write_html(page: Path, *, overwrite: bool) -> Path:
-    from studies.report.build import write_html
+    from studies.report.html import write_html
 
     return write_html(page, overwrite=overwrite)
 
 
 def _write_index(results: Path, *, asked: bool) -> None:
-    from studies.report.build import write_index
+    from studies.report.index import write_index
 
     write_index(results, asked=asked)

@@ -16,8 +16,8 @@ from studies.report import literature, manifest, summary, tables
 from studies.report.html import write_html
 from studies.report.index import write_index
 from studies.report.manifest import Manifest
-from studies.report.markdown import escape
-from studies.report.page import Page, csv, encoded
+from studies.report.markdown import encoded, escape
+from studies.report.page import Page, csv
 from studies.report.sections import failures, order, reading, reproduce, setup
 from studies.utils.gc_pause import uncollected
 

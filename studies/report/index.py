@@ -11,10 +11,9 @@ from tabulate import tabulate
 
 from moevae.errors import RecordError
 from moevae.utils.io import write_atomically
-from studies.analysis.load import load_study
 from studies.records import study_file
-from studies.report.markdown import escape
-from studies.report.page import encoded
+from studies.report import cache
+from studies.report.markdown import encoded, escape
 from studies.utils.formatting import count
 
 BEGIN, END = "<!-- index of studies: begin -->", "<!-- index of studies: end -->"
@@ -98,6 +97,18 @@ def _git(folder: Path, *arguments: str) -> int | None:
 
 
 def _row(folder: Path) -> list[str]:
+    """Return the row of a study: as noted, if its inputs are the same."""
+    inputs = cache.inputs(folder)
+    row = cache.recall(folder, "row", inputs)
+    if row is None:
+        row = _made_row(folder)
+        cache.note(folder, "row", inputs, row)
+    return list(row)
+
+
+def _made_row(folder: Path) -> list[str]:
+    from studies.analysis.load import load_study  # takes a second to import
+
     try:
         study = load_study(folder)
     except RecordError as error:

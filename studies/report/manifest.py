@@ -14,7 +14,7 @@ from moevae.utils.io import remove_temp_files, write_atomically
 
 NAME = "report.manifest.json"
 FORMAT = "moevae-report-1"
-PAGE, TABLE = "report.md", "table.csv"
+PAGE, TABLE, HTML = "report.md", "table.csv", "report.html"
 FOLDERS = ("figures", "tables")
 FILE = re.compile(r"(?:figures|tables)/[\w-]+\.(?:png|csv)|table\.csv")
 """Names of files that a page may show; files in other folders are excluded."""
@@ -73,6 +73,17 @@ class Manifest:
             write_atomically(self.folder / name, content[name])
         self._write({**self.files, **new})
 
+    def is_complete(self) -> bool:
+        """Return whether there is a page, and each file has the content that a report wrote."""
+        return PAGE in self.files and all(
+            len(digests) == 1 and self._is_ours(name) for name, digests in self.files.items()
+        )
+
+    def digest(self) -> str:
+        """Return a digest of the files, without the copy of the page as HTML."""
+        files = {name: digests for name, digests in sorted(self.files.items()) if name != HTML}
+        return _digest(json.dumps(files).encode())
+
     def _is_ours(self, name: str, new: bytes | None = None) -> bool:
         """Return whether a file has the content that a report wrote, or already the new content."""
         path = self.folder / name
@@ -111,7 +122,7 @@ def read(folder: Path) -> Manifest:
 
 
 def _is_name(name: str) -> bool:
-    return bool(FILE.fullmatch(name)) or name in (PAGE, "report.html")
+    return bool(FILE.fullmatch(name)) or name in (PAGE, HTML)
 
 
 def _linked(folder: Path) -> dict[str, tuple[str, ...]]:

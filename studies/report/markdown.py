@@ -59,3 +59,8 @@ def p_value(p: float) -> str:
 
 def _numeric(text: str) -> bool:
     return re.fullmatch(r"[<\d\s.,±†\[\]–-]+", text) is not None
+
+
+def encoded(text: str) -> bytes:
+    """Encode a text as UTF-8; surrogates, as from file names, are escaped."""
+    return text.encode(errors="backslashreplace")

@@ -13,7 +13,7 @@ import pandas as pd
 
 from moevae.visualization.style import stacked
 from studies.analysis.study import DATA
-from studies.report.markdown import escape, table
+from studies.report.markdown import encoded, escape, table
 
 FOLDED = 100
 """Largest number of folded rows of a table; GitHub does not render pages of half a megabyte."""
@@ -129,11 +129,6 @@ def csv(frame: pd.DataFrame, *, exact: bool = False) -> bytes:
     """
     digits = None if exact else "%.10g"
     return encoded(frame.to_csv(index=False, lineterminator="\n", float_format=digits))
-
-
-def encoded(text: str) -> bytes:
-    """Encode a text as UTF-8; surrogates, as from file names, are escaped."""
-    return text.encode(errors="backslashreplace")
 
 
 def _file_name(words: str) -> str:

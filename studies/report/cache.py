@@ -1,0 +1,100 @@
+"""What reports were made from, kept in the user's cache: a report whose inputs are the same is not repeated.
+
+The cache is outside the study, so that a downloaded folder cannot claim that its page is up to date.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from moevae.errors import RecordError
+from moevae.utils.io import write_atomically
+from studies.records import packed, study_file
+from studies.report import manifest
+
+LIBRARIES = ("matplotlib", "moevae", "numpy", "pandas", "pillow", "pydantic", "scipy", "tabulate")
+"""Distributions whose version may change a page."""
+SOURCES = (".py", ".toml")
+
+
+def inputs(folder: Path) -> str:
+    """Return the digest of everything that the page of a study depends on.
+
+    These are the description of the study, its records and pictures, the code and the versions of libraries.
+    """
+    digest = hashlib.sha256(_code().encode())
+    records = sorted((folder / "records").glob("*"))
+    _add(digest, folder, (folder / name for name in (study_file.NAME, packed.RECORDS, packed.PICTURES)))
+    _add(digest, folder, records)
+    return digest.hexdigest()
+
+
+def is_current(folder: Path, made_from: str) -> bool:
+    """Return whether the files of a study's report are as a report wrote them from these inputs."""
+    with suppress(RecordError, OSError):
+        written = manifest.read(folder)
+        return written.is_complete() and recall(folder, "page", made_from) == written.digest()
+    return False
+
+
+def note_page(folder: Path, made_from: str) -> None:
+    """Note that the files of a study's report were written from these inputs."""
+    note(folder, "page", made_from, manifest.read(folder).digest())
+
+
+def recall(folder: Path, kind: str, made_from: str) -> Any:
+    """Return what was noted about a folder with these inputs; None if nothing was."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        key, value = json.loads(_file(folder).read_bytes())[kind]
+        return value if key == made_from else None
+    return None
+
+
+def note(folder: Path, kind: str, made_from: str, value: Any) -> None:
+    """Note something about a folder with these inputs. A cache that cannot be written is left as it is."""
+    path = _file(folder)
+    tree = {}
+    with suppress(OSError, ValueError, TypeError):
+        tree = dict(json.loads(path.read_bytes()))
+    if tree.get(kind) != [made_from, value]:
+        with suppress(OSError):
+            write_atomically(path, json.dumps({**tree, kind: [made_from, value]}).encode())
+
+
+def _file(folder: Path) -> Path:
+    name = hashlib.sha256(str(folder.resolve()).encode(errors="surrogateescape")).hexdigest()[:32]
+    return Path(platformdirs.user_cache_dir("moevae", appauthor=False)) / "reports" / f"{name}.json"
+
+
+@functools.cache
+def _code() -> str:
+    """Return the digest of the code, of the versions of libraries, and of packages that extend moevae."""
+    roots = [Path(sys.modules[name].__file__ or "").parent for name in ("moevae", "studies")]
+    digest = hashlib.sha256(sys.version.encode())
+    for root in roots:
+        _add(digest, root, sorted(path for path in root.rglob("*") if path.suffix in SOURCES))
+    for name in LIBRARIES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            digest.update(f"{name} {importlib.metadata.version(name)}\n".encode())
+    for distribution in importlib.metadata.distributions():
+        if points := [point for point in distribution.entry_points if point.group.startswith("moevae.")]:
+            digest.update(f"{points} {distribution.version}\n".encode())
+    return digest.hexdigest()
+
+
+def _add(digest: Any, root: Path, paths: Iterable[Path]) -> None:
+    """Add names and contents of the files among the paths to a digest; other kinds of files by name only."""
+    for path in paths:
+        digest.update(f"{path.relative_to(root)}\n".encode(errors="surrogateescape"))
+        if path.is_file():
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
