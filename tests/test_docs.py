@@ -12,8 +12,12 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from moevae.config import reference
+from moevae.config import registry as kinds
 from moevae.config.registry import METRICS, PRESETS, ROUTINGS
+from moevae.utils.registry import Registry
+from studies.design import baselines
 from studies.design import design as designs
+from studies.search import registry as searches
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -92,6 +96,14 @@ def test_the_routing_of_the_how_to_page_obeys_the_laws():
         assert "sharpened" in ROUTINGS
     finally:
         ROUTINGS.unregister("sharpened")
+
+
+def test_the_how_to_page_names_all_entry_point_groups():
+    registries = [each for module in (kinds, searches, baselines) for each in vars(module).values()]
+    groups = {each.group.removeprefix("moevae.") for each in registries if isinstance(each, Registry)}
+    text = (DOCS / "how-to" / "extend.md").read_text(encoding="utf-8")
+    listed = re.search(r"The groups are `moevae\.` and one of (.*?)\.", text, re.DOTALL)[1]
+    assert set(re.findall(r"`(\w+)`", listed)) == groups | {"commands"}
 
 
 built = pytest.mark.skipif(not PAGES, reason="the site is not built")
