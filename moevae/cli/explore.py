@@ -65,6 +65,7 @@ def explore(options: Explore) -> int:
     pictures |= _ways(trained, seen, assignments, seed, experts, arrays)
     pictures |= _walks(trained, seen, assignments, experts, arrays)
     pictures |= _reconstructions(trained, images, seen, found.assignments, options.count, arrays)
+    pictures |= _competition(trained, seen, found.assignments, options.count, arrays)
     pictures |= _map(trained, seen, found.assignments, options, seed, arrays)
     pictures["arrays.npz"] = npz_bytes(arrays)
     for name, content in pictures.items():
@@ -161,6 +162,23 @@ def _reconstructions(
     title = "Test images, and their reconstructions"
     content = _grid(trained, pairs, ["image", "reconstruction"], names, ("", "expert"), title)
     return {"reconstructions.png": content}
+
+
+def _competition(
+    trained: Trained, seen: Tensor, assignments: np.ndarray, count: int, arrays: Arrays
+) -> dict[str, bytes]:
+    """Draw test images as every expert reconstructs them, with the squared errors."""
+    images = seen[:count]
+    drawn = figures.by_every_expert(trained.model, images)[0].transpose(0, 1).cpu()  # [B, K, D]
+    errors = (drawn - images.unsqueeze(1)).square().sum(-1)  # [B, K]
+    arrays |= {"drawn_by_every_expert": _shaped(trained, drawn), "errors_of_every_expert": errors.numpy()}
+    notes = [["", *(f"{error:.1f}" for error in each)] for each in errors.tolist()]
+    content = figures.tiles(torch.cat([images.unsqueeze(1), drawn], 1), trained.height, trained.width)
+    columns = ["image", *(str(expert) for expert in range(drawn.shape[1]))]
+    rows = [str(expert) for expert in assignments[:count]]
+    title = "Test images as every expert reconstructs them, with the sum of squared errors"
+    names = ("assigned expert", "expert")
+    return {"competition.png": style.labeled(content, rows, columns, names, title, notes)}
 
 
 def _map(

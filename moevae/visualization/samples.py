@@ -28,6 +28,28 @@ def prior_noise(model: Mixture, count: int) -> Tensor:
 
 
 @torch.no_grad()
+def by_every_expert(model: Mixture, x: Tensor) -> Tensor:
+    """Reconstruct images by every expert, at the mean latent.
+
+    Args:
+        model: the population.
+        x: images as the likelihood sees them, [B, D].
+
+    Returns:
+        Images with pixels in [0, 1], [R, K, B, D].
+    """
+    seen = x.to(model.device).expand(len(model.seeds), *x.shape)
+    return model.experts.mean(model.experts.encode(seen)[0])
+
+
+@torch.no_grad()
+def at_rest(model: Mixture) -> Tensor:
+    """Return what each expert draws at the mean of the prior, such as its template, [R, K, D]."""
+    shape = (len(model.seeds), model.config.num_experts, 1, model.latent_size)
+    return model.experts.mean(next(model.parameters()).new_zeros(shape)).squeeze(2)
+
+
+@torch.no_grad()
 def reconstructions(model: Mixture, x: Tensor, gray: Tensor | None = None) -> Tensor:
     """Reconstruct images by their most probable expert, at the mean latent.
 
@@ -39,11 +61,10 @@ def reconstructions(model: Mixture, x: Tensor, gray: Tensor | None = None) -> Te
     Returns:
         Images with pixels in [0, 1], [R, B, D].
     """
-    runs = len(model.seeds)
-    x = x.to(model.device).expand(runs, *x.shape)
+    images = by_every_expert(model, x)
+    x = x.to(model.device).expand(len(model.seeds), *x.shape)
     if gray is not None:
         gray = gray.to(model.device).expand_as(x)
-    images = model.experts.mean(model.experts.encode(x)[0])  # [R, K, B, D]
     chosen = model.gate_logits(x, gray).argmax(1)[:, None, :, None]  # [R, 1, B, 1]
     return images.gather(1, chosen.expand(-1, 1, -1, images.shape[-1])).squeeze(1)
 

@@ -95,7 +95,12 @@ def bare(place: Axes) -> None:
 
 
 def labeled(
-    content: bytes, rows: Sequence[str], columns: Sequence[str], names: tuple[str, str], title: str = ""
+    content: bytes,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    names: tuple[str, str],
+    title: str = "",
+    notes: Sequence[Sequence[str]] = (),
 ) -> bytes:
     """Add labels to a grid of small images.
 
@@ -105,6 +110,7 @@ def labeled(
         columns: labels of the columns.
         names: names of the vertical and of the horizontal axis.
         title: title of the figure.
+        notes: text in the corner of each image, by row and column; empty writes nothing.
 
     Returns:
         The content of a PNG file.
@@ -130,5 +136,9 @@ def labeled(
             place.axvline(width * index - 0.5, color="white", linewidth=1.5)
         for index in range(1, len(rows)):
             place.axhline(height * index - 0.5, color="white", linewidth=1.5)
+        for row, texts in enumerate(notes):
+            for column, text in enumerate(texts):
+                corner = (width * (column + 1) - 1, height * (row + 1) - 1)
+                place.annotate(text, corner, ha="right", va="bottom", color="orange", size=72 * side / 5)
         bare(place)
         return png(figure)

@@ -71,8 +71,7 @@ class RunRecorder:
                     )
                 )
         if progress.epoch in self.drawn_at:
-            noise = figures.prior_noise(progress.model, 1)
-            drawn = progress.model.decode_prior_samples(noise).squeeze(2).cpu()  # [R, K, D]
+            drawn = self._drawn(progress.model).cpu()  # [R, K, D]
             everyone = drawn.new_zeros(len(drawn), self._first, drawn.shape[2])  # including pruned experts
             self.drawings[progress.epoch] = everyone.scatter(
                 1, progress.origins[..., None].expand_as(drawn), drawn
@@ -118,13 +117,24 @@ class RunRecorder:
         pairs = torch.stack([seen, figures.reconstructions(model, seen, shades)[run].cpu()])
         columns = [str(index) for index in range(len(seen))]
         return {
-            "samples": (figures.tiles(samples, height, width, shades=SHADES), rows, experts),
+            self._kind: (figures.tiles(samples, height, width, shades=SHADES), rows, experts),
             "reconstructions": (
                 figures.tiles(pairs, height, width, shades=SHADES),
                 ["image", "reconstruction"],
                 columns,
             ),
         }
+
+    @property
+    def _kind(self) -> str:
+        """Kind of the drawings: templates if the experts deform them, samples otherwise."""
+        return "templates" if self.configs[0].model.decoder == "deformable" else "samples"
+
+    def _drawn(self, model: Mixture) -> Tensor:
+        """Return one drawing of each expert, [R, K, D]."""
+        if self._kind == "templates":
+            return figures.at_rest(model)
+        return model.decode_prior_samples(figures.prior_noise(model, 1)).squeeze(2)
 
     def _of_gate(self, progress: EpochStats, run: int) -> dict[str, float]:
         """Return the loss of the gate if it is separate from that of the experts."""

@@ -74,8 +74,13 @@ def _ends(judge: Judge, alike: Sequence[StudyRun]) -> list[StudyRun]:
 
 
 def _pictures(study: Study, page: Page, run: StudyRun, name: str) -> None:
-    names = {"samples": ("epoch", "expert"), "reconstructions": ("", "test image")}
+    names = {
+        "samples": ("epoch", "expert"),
+        "templates": ("epoch", "expert"),
+        "reconstructions": ("", "test image"),
+    }
     titles = {
+        "templates": f"Template of each expert of the {name} run, by epoch",
         "samples": f"Samples from each expert of the {name} run, by epoch",
         "reconstructions": f"Test images and their reconstructions by the {name} run",
     }

@@ -19,7 +19,7 @@ TINY = [
 ]
 
 
-ALWAYS = ("reconstructions.png", "map.png", "arrays.npz")
+ALWAYS = ("reconstructions.png", "competition.png", "map.png", "arrays.npz")
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,7 @@ def test_the_same_seed_gives_the_same_files_and_another_others(run, tmp_path, un
     other = explored(run, tmp_path / "other", "--seed", "7")
     assert {name for name in first if other[name] == first[name]} == {
         "reconstructions.png",
+        "competition.png",
         "map.png",
         *walks,
     }  # they have no chance in them
@@ -128,3 +129,16 @@ def test_umap_is_refused_where_it_is_not_installed(run, tmp_path, monkeypatch, c
     assert main(["explore", run, "--output", str(tmp_path / "none"), "--map", "umap"]) == 2
     assert "needs the package umap-learn" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_every_expert_draws_each_image_and_its_error_is_told(run, tmp_path, unlabeled):
+    arrays = np.load(io.BytesIO(explored(run, tmp_path)["arrays.npz"]))
+    drawn, errors = arrays["drawn_by_every_expert"], arrays["errors_of_every_expert"]
+    assert drawn.shape == (len(errors), 2, 8, 8)
+    images = (
+        decoded((tmp_path / "competition.png").read_bytes()).reshape(-1, 8, 3, 8)[:, :, 0] / 255
+    )  # [B, H, W]
+    expected = ((drawn - images[:, None]) ** 2).sum((2, 3))
+    np.testing.assert_allclose(errors, expected, rtol=0.02, atol=0.1)
+    for row, expert in enumerate(arrays["assignments"][: len(errors)]):
+        np.testing.assert_allclose(arrays["reconstructions"][row], drawn[row, expert], atol=1e-5)

@@ -11,6 +11,7 @@ from PIL import Image
 from small import ODD, config
 
 from moevae.config.overrides import fingerprint, from_dict, override
+from moevae.config.presets import preset
 from moevae.data.datasets import load_images, load_labels
 from moevae.errors import ConfigError, DataError
 from moevae.evaluation.evaluate import evaluate
@@ -200,3 +201,16 @@ def test_what_a_person_can_mend_is_one_line(configs, site, error):
     with pytest.raises(error) as caught:
         run_population(configs, site)
     assert "\n" not in str(caught.value)
+
+
+def test_the_record_of_deformable_experts_shows_their_templates():
+    changes = {
+        "model.decoder": "deformable",
+        "train.epochs": 2,
+        "train.extra_experts": 2,
+        "data.train_size": 128,
+    }
+    run = override(preset("digits"), changes)
+    (outcome,) = run_population([run])
+    picture = outcome.record.pictures["templates"]
+    assert (picture.rows, picture.columns) == (["1", "2"], [str(expert) for expert in range(10)])
