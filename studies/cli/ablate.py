@@ -21,7 +21,7 @@ from studies.cli.options import Ablate, of_options
 from studies.design import baselines
 from studies.design import design as designs
 from studies.design.design import Design
-from studies.execution.plan import Ledger, make_plan
+from studies.execution.plan import Plan, make_plan
 from studies.execution.tasks import on_worker_lost, train
 from studies.execution.tasks import preflight as check
 from studies.records.origins import Origins, own_files
@@ -40,9 +40,9 @@ def ablate(options: Ablate, *, again: str) -> int:
     design = design.with_baselines(chosen)
     folder = options.results / design.name
     if options.dry_run:
-        ledger = make_plan(design, folder, retry_failed=options.retry_failed)
-        Origins(files=own_files(design.data)).begin(folder, ledger.records)
-        _print_cells(ledger, folder, options.json)
+        plan = make_plan(design, folder, retry_failed=options.retry_failed)
+        Origins(files=own_files(design.data)).begin(folder, plan.records)
+        _print_cells(plan, folder, options.json)
         return 0
 
     from studies.cli.progress import watching
@@ -91,13 +91,13 @@ def ablate(options: Ablate, *, again: str) -> int:
         snapshots.remove(Path(site.snapshots), done)
     _tell_trouble(summary)
     page = report.write_page(folder)
-    ledger = summary.before
-    already = ledger.asked - ledger.pending
+    plan = summary.before
+    already = plan.asked - plan.pending
     if options.json:
         tree = {
             "study": design.name,
             "folder": str(folder),
-            "runs": ledger.asked,
+            "runs": plan.asked,
             "already": already,
             "trained": len(summary.trained),
             "failed": len(summary.failures),
@@ -109,7 +109,7 @@ def ablate(options: Ablate, *, again: str) -> int:
         print(f"{design.name}: {trained} trained, {already} already recorded. Report: {page}")
     else:
         print(f"{design.name}: all {already} runs have records, nothing to train. Report: {page}")
-    return 1 if len(summary.failures) == ledger.asked else 0
+    return 1 if len(summary.failures) == plan.asked else 0
 
 
 def _tell_trouble(summary: StudySummary) -> None:
@@ -141,9 +141,9 @@ def _opening(design: Design, folder: Path) -> str:
     return f"{design.name}: {design.title}\n{size} in {folder}{expected}"
 
 
-def _print_cells(ledger: Ledger, folder: Path, as_json: bool) -> None:
-    design = ledger.design
-    missing = Counter(task.cell.key for task in ledger.tasks for _ in task.configs)
+def _print_cells(plan: Plan, folder: Path, as_json: bool) -> None:
+    design = plan.design
+    missing = Counter(task.cell.key for task in plan.tasks for _ in task.configs)
     if as_json:
         cells = [
             {
@@ -159,4 +159,4 @@ def _print_cells(ledger: Ledger, folder: Path, as_json: bool) -> None:
     for number, cell in enumerate((*design.cells, *design.beside), start=1):
         there = len(design.seeds) - missing[cell.key]
         print(f"{number:4d}  {cell.label}: {there} of {len(design.seeds)} runs recorded")
-    print(f"dry run: {count(ledger.pending, 'run')} to train, nothing was written")
+    print(f"dry run: {count(plan.pending, 'run')} to train, nothing was written")

@@ -13,7 +13,7 @@ from rich.console import Console
 from moevae.utils.progress import metrics_in_words
 from studies.cli.display import Display, display
 from studies.execution.ablation import Callbacks
-from studies.execution.plan import Ledger, Task
+from studies.execution.plan import Plan, Task
 from studies.records.schema import Record
 from studies.utils.formatting import count
 
@@ -40,9 +40,9 @@ class StudyProgress:
         self._shown = shown
         self._clock = Clock()
 
-    def begin(self, ledger: Ledger) -> None:
+    def begin(self, plan: Plan) -> None:
         """Show how much there is to do."""
-        self._clock = Clock(ledger.tasks)
+        self._clock = Clock(plan.tasks)
         self._move()
 
     def epoch(self, task: Task, report: EpochReport) -> None:

@@ -15,7 +15,7 @@ from moevae.config.schema import RunConfig
 from studies.design.design import Cell, Design
 from studies.execution.driver import Experiment, RunFunction, drive
 from studies.execution.executors.base import WorkerPool
-from studies.execution.plan import Ledger, Task, make_plan, split_tasks
+from studies.execution.plan import Plan, Task, make_plan, split_tasks
 from studies.records import study_file
 from studies.records.schema import Record
 from studies.storage.connection import StorageError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Callbacks(Protocol):
     """Receives the progress of a study."""
 
-    def begin(self, ledger: Ledger) -> None:
+    def begin(self, plan: Plan) -> None:
         """Called when the driver owns the study and its plan is made, before the first task."""
 
     def epoch(self, task: Task, report: EpochReport) -> None:
@@ -42,7 +42,7 @@ class Callbacks(Protocol):
 class StudySummary:
     """The state of a study before a driver ran, and the records it added."""
 
-    before: Ledger
+    before: Plan
     """The plan at the start."""
     trained: tuple[Record, ...]
     """The records of the runs trained by this driver."""
@@ -82,12 +82,12 @@ def run_study(
     ablations: list[_Ablation] = []
 
     def load() -> _Ablation:
-        ledger = make_plan(design, folder, retry_failed=retry_failed)
-        ablations.append(_Ablation(ledger, folder, watch))
+        plan = make_plan(design, folder, retry_failed=retry_failed)
+        ablations.append(_Ablation(plan, folder, watch))
         return ablations[0]
 
     trained = drive(load, folder, run, workforce=workforce, **options)
-    return StudySummary(ablations[0].ledger, tuple(trained))
+    return StudySummary(ablations[0].plan, tuple(trained))
 
 
 class _Ablation(Experiment):
@@ -95,31 +95,31 @@ class _Ablation(Experiment):
 
     divides = True
 
-    def __init__(self, ledger: Ledger, folder: Path, watch: Callbacks) -> None:
-        self.ledger, self.name = ledger, ledger.design.name
+    def __init__(self, plan: Plan, folder: Path, watch: Callbacks) -> None:
+        self.plan, self.name = plan, plan.design.name
         self._folder, self._watch = folder, watch
         self._recorded = {
-            key: {one.fingerprint: one for one in group} for key, group in ledger.recorded.items()
+            key: {one.fingerprint: one for one in group} for key, group in plan.recorded.items()
         }
         self._started: dict[str, Cell] = {}
 
     @property
     def records(self) -> list[Record]:
-        return self.ledger.records
+        return self.plan.records
 
     @property
     def unchecked(self) -> list[RunConfig]:
-        return [config for task in self.ledger.tasks for config in task.configs]
+        return [config for task in self.plan.tasks for config in task.configs]
 
     def describe(self, *, shared: bool = False) -> None:
-        study_file.write(self._folder, self.ledger.whole.to_dict(), shared=shared)
+        study_file.write(self._folder, self.plan.full_design.to_dict(), shared=shared)
 
     def begin(self, opened: BaseStorage, slots: int) -> None:
-        self._trials = Trials(opened, self.ledger.whole, self._folder)
-        self._trials.reconcile(self.ledger.recorded, [task.cell.key for task in self.ledger.tasks])
-        self._queue = deque(split_tasks(self.ledger.tasks, slots))
+        self._trials = Trials(opened, self.plan.full_design, self._folder)
+        self._trials.reconcile(self.plan.recorded, [task.cell.key for task in self.plan.tasks])
+        self._queue = deque(split_tasks(self.plan.tasks, slots))
         self._left = Counter(task.cell.key for task in self._queue for _ in task.configs)
-        self._watch.begin(self.ledger)
+        self._watch.begin(self.plan)
 
     def next(self) -> Task | None:
         if not self._queue:

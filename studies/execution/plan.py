@@ -30,12 +30,12 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Ledger:
+class Plan:
     """The runs of a design, divided into recorded, missing and rejected ones."""
 
     design: Design
     """The design with the requested seeds."""
-    whole: Design
+    full_design: Design
     """The design with the requested and the earlier seeds and baselines."""
     recorded: Mapping[str, tuple[Record, ...]]
     """The records of each cell, of all seeds, by the key of the cell."""
@@ -69,7 +69,7 @@ class Ledger:
 
 
 @uncollected(keep=True)
-def make_plan(design: Design, folder: Path, *, retry_failed: bool = False) -> Ledger:
+def make_plan(design: Design, folder: Path, *, retry_failed: bool = False) -> Plan:
     """Compare a design with the records in the folder of a study, without writing anything.
 
     Objects that exist afterwards are excluded from later garbage collections (`gc.freeze`).
@@ -112,9 +112,9 @@ def make_plan(design: Design, folder: Path, *, retry_failed: bool = False) -> Le
             tasks.append(Task(cell, missing))
     for cell in design.beside:  # one task per seed, so that each is recorded as soon as it is fitted
         tasks += [Task(cell, (cell.run(seed),)) for seed in design.seeds if (cell.key, seed) not in done]
-    return Ledger(
+    return Plan(
         design=design,
-        whole=_with_what_was(design, folder),
+        full_design=_with_earlier(design, folder),
         recorded={key: tuple(group) for key, group in recorded.items()},
         tasks=tuple(tasks),
         refused=tuple(bad),
@@ -132,7 +132,7 @@ def split_tasks(tasks: Sequence[Task], slots: int) -> list[Task]:
     ]
 
 
-def _with_what_was(design: Design, folder: Path) -> Design:
+def _with_earlier(design: Design, folder: Path) -> Design:
     """Return the design with the seeds and baselines of `study.json` added to its own."""
     if not (folder / "study.json").exists():
         return design
@@ -166,23 +166,23 @@ def design_of(folder: Path) -> Design:
     Raises:
         RecordError: the folder has no study, or its `study.json` is invalid.
     """
-    plan = study_file.read(folder)
+    study = study_file.read(folder)
     with content.parsing(f"{folder / study_file.NAME}: not a description of an ablation", RecordError):
-        if plan.search is not None or plan.baseline is None:
-            raise ValueError("it describes a search" if plan.search is not None else "it has no baseline")
-        words = shlex.split(plan.command.partition(" -- ")[2])
-    kept = tuple(key for key in plan.baselines if key in BASELINES)
+        if study.search is not None or study.baseline is None:
+            raise ValueError("it describes a search" if study.search is not None else "it has no baseline")
+        words = shlex.split(study.command.partition(" -- ")[2])
+    kept = tuple(key for key in study.baselines if key in BASELINES)
     return Design(
-        name=plan.name,
-        title=plan.title,
-        description=plan.description,
-        base=plan.config,
-        axes={key: tuple(map(designs.hashable, values)) for key, values in plan.axes.items()},
-        baseline=plan.baseline,
-        cells=tuple(Cell(values, apply_settings(plan.config, values)) for values in plan.cells),
-        seeds=tuple(plan.seeds),
+        name=study.name,
+        title=study.title,
+        description=study.description,
+        base=study.config,
+        axes={key: tuple(map(designs.hashable, values)) for key, values in study.axes.items()},
+        baseline=study.baseline,
+        cells=tuple(Cell(values, apply_settings(study.config, values)) for values in study.cells),
+        seeds=tuple(study.seeds),
         expected=None,
         invocation=tuple(words),
-        profile_seeds=tuple(plan.seeds),
-        baselines=Chosen(kept, tuple(plan.left_out)),
+        profile_seeds=tuple(study.seeds),
+        baselines=Chosen(kept, tuple(study.left_out)),
     )

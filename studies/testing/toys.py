@@ -12,7 +12,7 @@ from typing import Any
 
 from moevae.config.overrides import fingerprint, to_dict
 from moevae.config.schema import RunConfig
-from studies.execution.plan import Ledger, Task
+from studies.execution.plan import Plan, Task
 from studies.records.schema import Outcome, Record
 
 PROFILE = """
@@ -139,12 +139,12 @@ class Listener:
     """Callbacks that record their calls."""
 
     def __init__(self) -> None:
-        self.begun: list[Ledger] = []
+        self.begun: list[Plan] = []
         self.epochs: list[int] = []
         self.ended: list[int] = []
 
-    def begin(self, ledger: Ledger) -> None:
-        self.begun.append(ledger)
+    def begin(self, plan: Plan) -> None:
+        self.begun.append(plan)
 
     def epoch(self, task: Task, report: Any) -> None:
         self.epochs.append(report.epoch)

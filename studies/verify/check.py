@@ -11,8 +11,7 @@ from moevae.config.overrides import from_dict
 from moevae.errors import DataError, IdentityError, RecordError
 from studies.analysis.tallies import tally
 from studies.design.design import Design
-from studies.execution import plan as ledger
-from studies.execution.plan import design_of
+from studies.execution.plan import design_of, make_plan
 from studies.records import lock, packed, store, study_file
 from studies.records.origins import Origins, own_files
 from studies.records.schema import Record
@@ -61,7 +60,7 @@ def verify(folder: Path, url: str | None = None) -> VerificationReport:
         problems += _in_words(lambda: searches.plan_of_search(search, folder))
     else:
         design = design_of(folder)
-        if found := _in_words(lambda: ledger.make_plan(design, folder)):
+        if found := _in_words(lambda: make_plan(design, folder)):
             problems += found
         elif owner is None:
             problems += _unfitted(design, folder)
@@ -90,7 +89,7 @@ def _has_storage(folder: Path, url: str | None) -> bool:
 
 def _unfitted(design: Design, folder: Path) -> Iterator[str]:
     """Yield the missing runs of baselines if all cells are complete; baselines have no trials."""
-    tasks = ledger.make_plan(design, folder).tasks
+    tasks = make_plan(design, folder).tasks
     if any(task.cell.method is None for task in tasks):
         return
     for task in tasks:
@@ -100,7 +99,7 @@ def _unfitted(design: Design, folder: Path) -> Iterator[str]:
 
 def _storage_problems(design: Design, folder: Path, url: str | None) -> list[str]:
     """Return the differences between storage and records, one line each."""
-    recorded = ledger.make_plan(design, folder).recorded
+    recorded = make_plan(design, folder).recorded
     try:
         with (
             nullcontext(folder) if url else storage.copied(folder) as place,

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import optuna
 
-from studies.execution import plan as ledger
-from studies.execution.plan import design_of
+from studies.execution.plan import design_of, make_plan
 from studies.records import lock, study_file
 from studies.search import search as searches
 from studies.search.trials import SearchTrials
@@ -44,7 +43,7 @@ def rebuild(folder: Path, url: str | None = None) -> int:
                 SearchTrials(opened, search, folder).reconcile(list(listed.values()), recorded)
             else:
                 design = design_of(folder)
-                state = ledger.make_plan(design, folder)
+                state = make_plan(design, folder)
                 pending = [task.cell.key for task in state.tasks]
                 Trials(opened, design, folder).reconcile(state.recorded, pending)
             return len(optuna.load_study(study_name=plan.name, storage=opened).get_trials(deepcopy=False))

@@ -10,7 +10,7 @@ from studies.testing.toys import PROFILE, Told, Toy
 
 
 @pytest.fixture
-def ledger(tmp_path):
+def plan(tmp_path):
     """A study of four cells with three runs of two epochs each."""
     profile = tmp_path / "toy.toml"
     profile.write_text(PROFILE)
@@ -25,9 +25,9 @@ def clock(monkeypatch):
     return now
 
 
-def test_the_time_left_does_not_count_the_start(ledger, clock):
-    found = progress.Clock(ledger.tasks)
-    first, second, *_ = ledger.tasks
+def test_the_time_left_does_not_count_the_start(plan, clock):
+    found = progress.Clock(plan.tasks)
+    first, second, *_ = plan.tasks
     assert found.left() is None
     clock[0] = 1000.0
     found.note(first, 1)
@@ -41,9 +41,9 @@ def test_the_time_left_does_not_count_the_start(ledger, clock):
     assert found.left() == pytest.approx(10.0 * 5)
 
 
-def test_epochs_of_a_snapshot_took_no_time(ledger, clock):
-    found = progress.Clock(ledger.tasks)
-    first, second, third, _ = ledger.tasks
+def test_epochs_of_a_snapshot_took_no_time(plan, clock):
+    found = progress.Clock(plan.tasks)
+    first, second, third, _ = plan.tasks
     found.note(first, 1)
     clock[0] += 10.0
     found.note(second, 2)  # goes on from a snapshot after its first epoch
@@ -53,33 +53,33 @@ def test_epochs_of_a_snapshot_took_no_time(ledger, clock):
     assert found.left() == pytest.approx(20.0 * 12 / 6)
 
 
-def test_how_long_runs_are_measured_is_not_known_from_epochs(ledger, clock):
-    found = progress.Clock(ledger.tasks)
-    for task in ledger.tasks:
+def test_how_long_runs_are_measured_is_not_known_from_epochs(plan, clock):
+    found = progress.Clock(plan.tasks)
+    for task in plan.tasks:
         clock[0] += 10.0
         found.note(task, 2)
     assert found.left() is None
-    for task in ledger.tasks:
+    for task in plan.tasks:
         found.end(task)
     assert found.left() == 0
 
 
-def test_a_task_that_tells_of_no_epoch_counts_when_it_ends(ledger, clock):
-    found = progress.Clock(ledger.tasks)
-    for number, task in enumerate(ledger.tasks, start=1):
+def test_a_task_that_tells_of_no_epoch_counts_when_it_ends(plan, clock):
+    found = progress.Clock(plan.tasks)
+    for number, task in enumerate(plan.tasks, start=1):
         clock[0] += 10.0
         found.end(task)
-        assert found.epochs == number * found.total / len(ledger.tasks)
+        assert found.epochs == number * found.total / len(plan.tasks)
     assert found.left() == 0
     assert found.runs == found.total_runs == 12
 
 
-def test_without_a_terminal_a_line_tells_what_a_task_gave(ledger, clock, tmp_path):
+def test_without_a_terminal_a_line_tells_what_a_task_gave(plan, clock, tmp_path):
     (tmp_path / "diary").mkdir()
     toy, out = Toy(tmp_path / "diary", failing=frozenset([1])), io.StringIO()
-    task = ledger.tasks[0]
+    task = plan.tasks[0]
     with progress.watching(Console(file=out)) as watch:
-        watch.begin(ledger)
+        watch.begin(plan)
         clock[0] += 5.0
         watch.epoch(task, Told(1, 2, [1.0], {"mixture_elbo": -100.0}))
         watch.done(task, [one.record for one in toy(task.configs, on_epoch=None)])
@@ -88,9 +88,9 @@ def test_without_a_terminal_a_line_tells_what_a_task_gave(ledger, clock, tmp_pat
     assert line.endswith("balance_weight = 0, temperature = 0.5: ELBO -101.5, NMI 0.1, 2 runs, 1 failed")
 
 
-def test_a_task_that_is_divided_counts_once(ledger, clock):
-    found = progress.Clock(ledger.tasks)
-    first, *others = ledger.tasks
+def test_a_task_that_is_divided_counts_once(plan, clock):
+    found = progress.Clock(plan.tasks)
+    first, *others = plan.tasks
     found.note(first, 1)
     for config in first.configs:
         found.end(Task(first.cell, (config,)))

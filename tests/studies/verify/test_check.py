@@ -13,7 +13,7 @@ from moevae.errors import RecordError
 from studies import __main__ as cli
 from studies.cli import listing
 from studies.design.baselines import BASELINES
-from studies.execution import plan as ledger
+from studies.execution.plan import design_of, make_plan
 from studies.records import lock, schema, study_file
 from studies.report.index import write_index
 from studies.storage import connection as storage
@@ -81,11 +81,11 @@ def test_runs_of_baselines_are_counted_everywhere_and_missed_where_one_is_delete
 
 
 def test_the_design_comes_back_from_the_folder(bench):
-    design, again = bench.design(), ledger.design_of(bench.folder)
+    design, again = bench.design(), design_of(bench.folder)
     assert again.cells == design.cells
     assert again.to_dict() == design.to_dict()
-    study_file.write(bench.folder, ledger.make_plan(again, bench.folder).whole.to_dict())
-    assert ledger.design_of(bench.folder) == again
+    study_file.write(bench.folder, make_plan(again, bench.folder).full_design.to_dict())
+    assert design_of(bench.folder) == again
 
 
 def test_trials_that_disagree_are_named(bench):
