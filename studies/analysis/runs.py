@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from studies.records.schema import Record
+from studies.utils.formatting import show
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class StudyRun:
         model, data = self.record.config["model"], self.record.config["data"]
         pixels = "gray" if data["binarization"] == "none" else "binarized"
         gaussian = model["likelihood"] == "gaussian"
-        kind = f"Gaussian (std {model['gaussian_std']:g})" if gaussian else "Bernoulli"
+        kind = f"Gaussian (std {show(model['gaussian_std'])})" if gaussian else "Bernoulli"
         return f"{kind} on {pixels} pixels"
 
     @property

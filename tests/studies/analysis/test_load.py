@@ -73,6 +73,14 @@ def test_each_data_set_is_a_study_with_the_baseline_of_its_own(tmp_path) -> None
     assert parts["mnist"].numbers == (3, 4)
 
 
+def test_a_learned_deviation_is_a_likelihood_of_its_own(tmp_path) -> None:
+    axes = {"model.gaussian_std": [0.5, "learned"]}
+    tree = synthetic.plan(axes, baseline={"model.gaussian_std": 0.5})
+    tree["base"]["model"]["likelihood"] = "gaussian"
+    study = load_study(synthetic.write(tmp_path, tree, plain))
+    assert len({run.likelihood for run in study.runs}) == 2
+
+
 def test_bounds_of_another_likelihood_are_not_compared(tmp_path) -> None:
     axes = {"model.likelihood": ["bernoulli", "gaussian"], "routing.kind": ["soft", "hard"]}
     tree = synthetic.plan(axes, baseline={"model.likelihood": "bernoulli", "routing.kind": "soft"})
