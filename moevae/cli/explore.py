@@ -31,6 +31,8 @@ STEPS = 9
 """Images on the way from one image to another."""
 REACH, STRIDE = 3.0, 0.5
 """How far a latent is walked to both sides, and its step: in standard deviations of the prior."""
+MOST_LATENTS = 20
+"""Latents of an expert that a picture of walks has room for; those that tell most."""
 MOST_MAPPED = 10_000
 """Test images that a map has room for."""
 
@@ -137,7 +139,7 @@ def _walks(
     columns = [f"{value:g}" for value in values.tolist()]
     pictures = {}
     for expert in experts:
-        order = told[expert].argsort(descending=True, stable=True)
+        order = told[expert].argsort(descending=True, stable=True)[:MOST_LATENTS]
         rows = [f"{latent} ({told[expert, latent]:.2f})" for latent in order.tolist()]
         pictures[f"traversals-expert-{expert}.png"] = _grid(
             trained,
@@ -145,7 +147,12 @@ def _walks(
             rows,
             columns,
             ("latent (nats it tells)", "value of the latent, the others at 0"),
-            f"Expert {expert} along each of its latents",
+            f"Expert {expert} along "
+            + (
+                f"{MOST_LATENTS} of its {len(told[expert])} latents"
+                if len(order) < len(told[expert])
+                else "each of its latents"
+            ),
         )
     return pictures
 
@@ -176,7 +183,7 @@ def _competition(
     content = figures.tiles(torch.cat([images.unsqueeze(1), drawn], 1), trained.height, trained.width)
     columns = ["image", *(str(expert) for expert in range(drawn.shape[1]))]
     rows = [str(expert) for expert in assignments[:count]]
-    title = "Test images as every expert reconstructs them, with the sum of squared errors"
+    title = "Test images as every expert reconstructs them\n(below: sum of squared errors)"
     names = ("assigned expert", "expert")
     return {"competition.png": style.labeled(content, rows, columns, names, title, notes)}
 
