@@ -69,7 +69,13 @@ class Plan:
 
 
 @uncollected(keep=True)
-def make_plan(design: Design, folder: Path, *, retry_failed: bool = False) -> Plan:
+def make_plan(
+    design: Design,
+    folder: Path,
+    *,
+    retry_failed: bool = False,
+    found: tuple[Sequence[Record], Sequence[RecordError]] | None = None,
+) -> Plan:
     """Compare a design with the records in the folder of a study, without writing anything.
 
     Objects that exist afterwards are excluded from later garbage collections (`gc.freeze`).
@@ -78,11 +84,12 @@ def make_plan(design: Design, folder: Path, *, retry_failed: bool = False) -> Pl
         design: the cells, seeds and baselines of the study.
         folder: the folder of the study.
         retry_failed: whether failed runs count as missing.
+        found: the result of `store.read_all`; None reads the records.
 
     Raises:
         RecordError: the folder holds runs of another design.
     """
-    good, bad = store.read_all(folder)
+    good, bad = store.read_all(folder) if found is None else found
     every = (*design.cells, *design.beside)
     owners = {cell.name(seed): cell.key for cell in every for seed in design.seeds}
     for cell in design.beside:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ LARGEST = 1e39
 """Maximum magnitude of a value in a record; sums of larger squares would overflow."""
 _NAME = re.compile(r"\w+")
 _COUNT = re.compile(r"\d{1,15}")
+_LONG = re.compile(r"[0-9]{16}")
 _MOST_COUNTS = 10**15
 
 
@@ -72,6 +74,8 @@ def _curve(record: Record) -> Iterator[str]:
     epochs = [point.epoch for point in record.curve]
     if epochs != sorted({*epochs}) or not all(0 < epoch < _MOST_COUNTS for epoch in epochs):
         yield "the epochs of curve do not increase"
+    if _plain_tables(record):
+        return
     tables = [[text.split() for text in point.confusion] for point in record.curve if point.confusion]
     wide = {len(row) for table in tables for row in table}
     wide |= {len(record.confusion.classes)} if record.confusion is not None and tables else set()
@@ -79,6 +83,23 @@ def _curve(record: Record) -> Iterator[str]:
         yield "a confusion of curve is not a table"
     if not all(_COUNT.fullmatch(text) for table in tables for row in table for text in row):
         yield "a confusion of curve has invalid counts"
+
+
+def _plain_tables(record: Record) -> bool:
+    """Return whether the confusions of the curve are valid and written as usual: quick, and never wrong.
+
+    Usual is one space between counts, in ASCII digits. Other confusions may be valid nevertheless.
+    """
+    tables = [point.confusion for point in record.curve if point.confusion]
+    rows = list(itertools.chain.from_iterable(tables))
+    if not rows:
+        return True
+    text = " ".join(rows)
+    wide = {row.count(" ") + 1 for row in rows}
+    wide |= {len(record.confusion.classes)} if record.confusion is not None else set()
+    one_space = not (text.startswith(" ") or text.endswith(" ") or "  " in text)
+    digits = text.isascii() and text.replace(" ", "").isdigit() and not _LONG.search(text)
+    return one_space and digits and len(wide) == 1 and len({len(table) for table in tables}) == 1
 
 
 def _shares(values: Iterable[float] | Sequence[float]) -> bool:

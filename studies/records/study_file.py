@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import uuid
 from collections.abc import Iterable, Mapping
@@ -119,6 +120,13 @@ def read(folder: Path) -> StudyFile:
             written = content.read(path)
     except FileNotFoundError:
         raise RecordError(f"{folder}: no study in this folder (no study.json)") from None
+    return _parsed(path, written)
+
+
+@functools.lru_cache(maxsize=2)
+def _parsed(path: Path, written: bytes) -> StudyFile:
+    """Return the checked content; of large studies, checking takes a second, and commands read them often."""
+    folder = path.parent
     with content.parsing(f"{path}: not JSON", RecordError):
         tree = content.parse_json(written)
     if isinstance(tree, Mapping) and tree.get("schema") not in (SCHEMA, None):

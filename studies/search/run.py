@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from studies.execution.events import EpochReport
 
 
+PAUSE = 20
+"""Smallest time between two writings of `study.json`, in units of the time that the last one took."""
+
+
 class SearchCallbacks(Protocol):
     """Receives the progress of a search."""
 
@@ -138,8 +142,12 @@ class _Attempts(Experiment):
         return [self._search.base]
 
     def describe(self, *, shared: bool = False) -> None:
+        begun = time.monotonic()
         tree = self._search.to_dict(list(self._listed.values()))
         study_file.write(self._folder, tree, shared=shared)
+        self._described = len(self._listed)
+        ended = time.monotonic()
+        self._due = ended + PAUSE * (ended - begun)
 
     def begin(self, opened: BaseStorage, slots: int) -> None:
         names = {"sampler": self._sampler, "pruner": self._pruner}
@@ -187,6 +195,8 @@ class _Attempts(Experiment):
         for attempt in (each for same in self._open.values() for each in same):
             with suppress(StorageError):
                 self.trials.release(attempt)
+        if self._described < len(self._listed):
+            self.describe()
 
     def _missing(self, cell: Cell) -> tuple[RunConfig, ...]:
         there = self._recorded.setdefault(cell.key, {})
@@ -194,9 +204,13 @@ class _Attempts(Experiment):
         return tuple(run for run in runs if fingerprint(run) not in there)
 
     def _settle(self, cell: Cell) -> None:
-        """End the trials of a cell whose runs all have records, after adding it to `study.json`."""
-        if cell.key not in self._listed:
-            self._listed[cell.key] = cell
+        """End the trials of a cell whose runs all have records, and list it in `study.json`.
+
+        The file lists all cells, so that writing it after every short trial would take ever longer. After a
+        crash, the records tell which cells it lacks.
+        """
+        self._listed.setdefault(cell.key, cell)
+        if self._described < len(self._listed) and time.monotonic() >= self._due:
             self.describe()
         recorded = list(self._recorded[cell.key].values())
         for attempt in self._open.pop(cell.key):

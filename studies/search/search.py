@@ -225,6 +225,7 @@ def plan_of_search(search: Search, folder: Path) -> tuple[dict[str, Cell], dict[
         settings = (overrides.override(search.base, values) for values in study_file.read(folder).cells)
         listed = [key for key in map(overrides.fingerprint, settings) if key in cells]
     ended = [key for key in cells if len(found[key]) == len(search.seeds)]
+    ended.sort(key=lambda key: max(record.started for record in found[key].values()))
     return {key: cells[key] for key in (*listed, *ended)}, found
 
 

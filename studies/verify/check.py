@@ -10,8 +10,7 @@ from pathlib import Path
 from moevae.config.overrides import from_dict
 from moevae.errors import DataError, IdentityError, RecordError
 from studies.analysis.tallies import tally
-from studies.design.design import Design
-from studies.execution.plan import design_of, make_plan
+from studies.execution.plan import Plan, design_of, make_plan
 from studies.records import lock, packed, store, study_file
 from studies.records.origins import Origins, own_files
 from studies.records.schema import Record
@@ -60,12 +59,15 @@ def verify(folder: Path, url: str | None = None) -> VerificationReport:
         problems += _in_words(lambda: searches.plan_of_search(search, folder))
     else:
         design = design_of(folder)
-        if found := _in_words(lambda: make_plan(design, folder)):
-            problems += found
-        elif owner is None:
-            problems += _unfitted(design, folder)
-            compared = _has_storage(folder, url)
-            problems += _storage_problems(design, folder, url) if compared else []
+        try:
+            state = make_plan(design, folder, found=(good, refused))
+        except (RecordError, DataError, IdentityError) as error:
+            problems.append(str(error))
+        else:
+            if owner is None:
+                problems += _unfitted(state)
+                compared = _has_storage(folder, url)
+                problems += _storage_problems(state, folder, url) if compared else []
     problems += _in_words(lambda: _check_data(folder, good))
     if owner is None:  # a running driver writes the pictures of a record before the record
         problems += _strays(folder, good)
@@ -87,25 +89,23 @@ def _has_storage(folder: Path, url: str | None) -> bool:
     return url is not None or (folder / storage.FILES[0]).exists()
 
 
-def _unfitted(design: Design, folder: Path) -> Iterator[str]:
+def _unfitted(state: Plan) -> Iterator[str]:
     """Yield the missing runs of baselines if all cells are complete; baselines have no trials."""
-    tasks = make_plan(design, folder).tasks
-    if any(task.cell.method is None for task in tasks):
+    if any(task.cell.method is None for task in state.tasks):
         return
-    for task in tasks:
+    for task in state.tasks:
         seeds = ", ".join(str(config.seed) for config in task.configs)
         yield f"missing record of a baseline: {task.cell.label}, seed {seeds}"
 
 
-def _storage_problems(design: Design, folder: Path, url: str | None) -> list[str]:
+def _storage_problems(state: Plan, folder: Path, url: str | None) -> list[str]:
     """Return the differences between storage and records, one line each."""
-    recorded = make_plan(design, folder).recorded
     try:
         with (
             nullcontext(folder) if url else storage.copied(folder) as place,
             storage.opened(url or storage.default_url(place)) as opened,
         ):
-            return Trials(opened, design, place).differences(recorded)
+            return Trials(opened, state.design, place).differences(state.recorded)
     except StorageError as error:
         return [str(error)]
 

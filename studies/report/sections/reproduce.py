@@ -7,8 +7,6 @@ import json
 import shlex
 from typing import Any
 
-import pandas as pd
-
 from moevae.config import overrides
 from moevae.config.registry import PRESETS
 from studies.analysis import cell_stats
@@ -25,15 +23,12 @@ def reproduce(study: Study, page: Page) -> None:
     width = max(len(typed) for typed, _ in steps)
     page.add(markdown.code([f"{typed:<{width}}  # {words}" for typed, words in steps if typed]))
     first = [runs[0] for cell in range(len(study.cells)) if (runs := study.of_cell(cell))]
-    rows = [(cell_stats.label(study, run.cell), command(run.record.config)) for run in first]
-    if rows:
-        lines = [f"{words}  # cell {cell}" for cell, words in rows[:FOLDED]]
-        words = "Commands for one run of each cell; change --seed for other seeds"
-        if len(rows) > FOLDED:
-            link = page.keep("commands", pd.DataFrame(rows, columns=["cell", "command"]))
-            page.fold(words, markdown.code(lines), f"All {len(rows)} commands: {link}.")
-        else:
-            page.fold(words, markdown.code(lines))
+    lines = [
+        f"{command(run.record.config)}  # cell {cell_stats.label(study, run.cell)}" for run in first[:FOLDED]
+    ]
+    if lines:
+        which = "each cell" if len(first) == len(lines) else f"each of the first {len(lines)} cells"
+        page.fold(f"Commands for one run of {which}; change --seed for other seeds", markdown.code(lines))
 
 
 def command(config: Tree) -> str:

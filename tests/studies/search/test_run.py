@@ -14,6 +14,7 @@ from studies.analysis.load import load_study
 from studies.execution.executors.base import WorkerPool, in_process
 from studies.records import schema, store, study_file
 from studies.report.build import write_report
+from studies.search import run
 from studies.search import search as searches
 from studies.search.registry import PRUNERS, SAMPLERS
 from studies.search.run import Budget
@@ -305,3 +306,27 @@ def test_the_report_of_a_search_builds(tmp_path, undrawn):
     page = write_report(tmp_path / "s").read_text()
     assert "oracle" in page
     assert search.command in page
+
+
+def test_cells_that_study_json_does_not_list_yet_are_not_lost(tmp_path, climb, monkeypatch):
+    """It is written rarely, so that a trial's cost does not grow with the number of trials."""
+    written: list[bytes] = []
+    real = study_file.write
+
+    def write(folder, tree, **options):
+        real(folder, tree, **options)
+        written.append((folder / study_file.NAME).read_bytes())
+
+    monkeypatch.setattr(study_file, "write", write)
+    monkeypatch.setattr(run, "PAUSE", 1e9)
+    search, folder = searches.load_search("gate", **FAST), tmp_path / "s"
+    found = go(search, folder, climb, trials=6, pruner="none")
+    cells = [search.cell(trial.params).key for trial in found.trials]
+    assert len(written) == 2  # at the begin and at the end
+    assert list(searches.plan_of_search(search, folder)[0]) == cells
+    (folder / study_file.NAME).write_bytes(written[0])  # as if killed before the end
+    assert set(searches.plan_of_search(search, folder)[0]) == set(cells)
+    before = climb.counts()
+    go(search, folder, climb, trials=6, pruner="none")
+    assert climb.counts() == before
+    assert len(study_file.read(folder).cells) == len(set(cells))

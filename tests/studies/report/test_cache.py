@@ -1,0 +1,104 @@
+"""A report whose records and code have not changed is left as it is; whatever changes makes a new one."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from moevae.errors import RecordError
+from studies.cli.report import write_page
+from studies.report import build, cache, index
+from studies.report.sections import order
+from studies.testing import synthetic
+
+AXES = {"routing.kind": ["soft", "hard"]}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A study with a short report."""
+    monkeypatch.setattr(order, "SECTIONS", ())
+    folder = synthetic.write(tmp_path / "s", synthetic.plan(AXES, seeds=[0, 1]))
+    write_page(folder)
+    return folder
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The folders of the reports that were written."""
+    found = []
+    real = build.write_report
+
+    def write(folder, **options):
+        found.append(folder.name)
+        return real(folder, **options)
+
+    monkeypatch.setattr(build, "write_report", write)
+    return found
+
+
+def test_what_has_not_changed_is_left(folder, made):
+    assert write_page(folder) == folder / "report.md"
+    assert made == []
+    write_page(folder, overwrite=True)
+    assert made == ["s"]
+
+
+def _record(folder):
+    synthetic.change(sorted((folder / "records").glob("*.json"))[0], lambda tree: tree.update(commit=None))
+
+
+def _more(folder):
+    (folder / "records" / "0123456789abcdef.json").write_text("{}")
+
+
+def _table_gone(folder):
+    (folder / "table.csv").unlink()
+
+
+@pytest.mark.parametrize("change", [_record, _more, _table_gone])
+def test_what_has_changed_is_written_anew(folder, made, change):
+    change(folder)
+    write_page(folder)
+    write_page(folder)
+    assert made == ["s"]
+
+
+def test_other_code_writes_anew(folder, made, monkeypatch):
+    monkeypatch.setattr(cache, "_code", lambda: "another")
+    write_page(folder)
+    assert made == ["s"]
+
+
+def test_a_page_that_was_edited_is_refused_as_ever(folder):
+    (folder / "report.md").write_text("mine")
+    with pytest.raises(RecordError):
+        write_page(folder)
+    assert (folder / "report.md").read_text() == "mine"
+
+
+def test_a_folder_that_was_copied_cannot_claim_to_be_current(folder, made):
+    copy = folder.parent / "copy"
+    shutil.copytree(folder, copy)
+    write_page(copy)
+    assert made == ["copy"]
+
+
+def test_the_index_counts_only_what_has_changed(folder, monkeypatch):
+    page = index.write_index(folder.parent, asked=True).read_text()
+    counted = []
+    real = index._made_row
+    monkeypatch.setattr(index, "_made_row", lambda folder: counted.append(folder.name) or real(folder))
+    assert index.write_index(folder.parent).read_text() == page
+    assert counted == []
+    sorted((folder / "records").glob("*.json"))[0].unlink()
+    assert "partial, 1 run missing" in index.write_index(folder.parent).read_text()
+    assert counted == ["s"]
+
+
+def test_a_cache_that_cannot_be_written_changes_nothing(folder, monkeypatch, tmp_path, made):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    write_page(folder)
+    assert made == ["s"]
