@@ -217,6 +217,21 @@ def test_sizes_are_compared_before_anything_is_built(saved, tensors, changes, mo
     refused(saved)
 
 
+def test_nothing_is_allocated_for_a_model_before_its_shapes_are_compared(saved, tensors, monkeypatch):
+    """With shapes that do fit into memory, so that to build them would not fail."""
+    built, real = [], checkpoint.Mixture
+
+    def build(*arguments):
+        model = real(*arguments)
+        built.append({value.device.type for value in model.state_dict().values()})
+        return model
+
+    resealed(saved, tensors, override(RUNS[1], {"model.num_experts": 8}))
+    monkeypatch.setattr(checkpoint, "Mixture", build)
+    assert "expected shape" in refused(saved)
+    assert built == [{"meta"}]
+
+
 def test_deep_and_endless_metadata_are_refused(saved):
     for text in ("[" * 100_000, '{"model":' * 100_000, "9" * 100_000, '{"' + "x" * 10**6 + '": 1}'):
         message = refused(rewritten(saved, {"config": text}))
