@@ -1,6 +1,7 @@
 """What verify finds, and what rebuild-storage brings back."""
 
 import errno
+import io
 import itertools
 import os
 import sqlite3
@@ -180,6 +181,25 @@ def test_a_folder_that_can_only_be_read_is_listed_and_verified(bench, monkeypatc
     assert cli.main(["list", *results]) == 0
     assert "toy: complete, 12 of 12 runs" in capsys.readouterr().out
     assert cli.main(["verify", "toy", *results]) == 0
+
+
+def test_a_driver_is_seen_in_a_folder_that_can_only_be_read(bench, monkeypatch):
+    def only_read(real):
+        def opening(path, mode="r", *rest, **more):
+            writes = mode & (os.O_WRONLY | os.O_RDWR) if isinstance(mode, int) else set(mode) & set("wax+")
+            if writes and str(path).startswith(str(bench.folder)):
+                raise PermissionError(errno.EROFS, "Read-only file system", str(path))
+            return real(path, mode, *rest, **more)
+
+        return opening
+
+    with lock.hold(bench.folder), monkeypatch.context() as changes:
+        for module in (os, io):
+            changes.setattr(module, "open", only_read(module.open))
+        (line,) = listing.studies(bench.folder.parent)
+        assert (line.state, line.complete) == ("running", 12)
+        assert str(os.getpid()) in line.note
+        assert "is working on this study" in check.verify(bench.folder).notes[0]
 
 
 def test_a_study_that_cannot_be_read_does_not_hide_others(bench, monkeypatch, capsys):
