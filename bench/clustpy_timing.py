@@ -1,4 +1,4 @@
-"""Training steps of other people's packages, one VAE of the benchmarks' sizes: what `test_peers.py` asks."""
+"""Training steps of other packages: one VAE with the sizes of the benchmarks, for `test_peers.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 def pythae(sizes: dict[str, Any], images: Tensor) -> Callable[[], tuple[float, float]]:
-    """Return a step of pythae's VAE, with its own loss and Adam as its trainer has it."""
+    """Return a training step of pythae's VAE, with its loss and the Adam of its trainer."""
     from pythae.models import VAE, VAEConfig
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder
@@ -57,7 +57,7 @@ def pythae(sizes: dict[str, Any], images: Tensor) -> Callable[[], tuple[float, f
 
 
 def clustpy(sizes: dict[str, Any], images: Tensor) -> Callable[[], tuple[float, float]]:
-    """Return the mean step of ClustPy's VaDE of one cluster: an epoch of each phase, and what is between."""
+    """Return the mean step of ClustPy's VaDE with one cluster, over an epoch of each phase."""
     from clustpy.deep import VaDE
     from clustpy.deep.neural_networks import VariationalAutoencoder
 

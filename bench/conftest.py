@@ -1,4 +1,4 @@
-"""Options, the stopwatch, and what every benchmark writes down.
+"""Options, fixtures and JSON output of the benchmarks.
 
 Run with `nox -s bench`, `nox -s bench -- --device cuda --size paper`.
 """
@@ -26,9 +26,15 @@ from moevae.utils import devices, provenance
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("moevae")
     group.addoption("--device", default="cpu", help="cpu, cuda or mps")
-    group.addoption("--size", default="quick", choices=list(PLANS), help="what is swept, and how often")
-    group.addoption("--peers-python", default=sys.executable, help="interpreter that has other packages")
-    group.addoption("--machine", default="", help="names this one, where others have rows of the same device")
+    group.addoption(
+        "--size", default="quick", choices=list(PLANS), help="values of the sweeps, and number of rounds"
+    )
+    group.addoption(
+        "--peers-python", default=sys.executable, help="interpreter with other packages installed"
+    )
+    group.addoption(
+        "--machine", default="", help="name of this machine, to distinguish machines with the same device"
+    )
     group.addoption("--threads", default=1, type=int, help="CPU threads of every contestant")
 
 
@@ -45,14 +51,14 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 @pytest.fixture
 def of_the_cpu(request: pytest.FixtureRequest, device: torch.device) -> None:
-    """Leave out what a CPU does, whatever the device, where the rows are another device's."""
+    """Skip a benchmark that runs on the CPU only if another device is measured."""
     if device.type != "cpu":
         pytest.skip(f"{request.node.name.removeprefix('test_').replace('_', ' ')}: of CPUs alone")
 
 
 @pytest.fixture(scope="module")
 def rival(device: torch.device) -> Iterator[Rivals]:
-    """The naive baseline, of any sizes."""
+    """The naive baseline, for any sizes."""
     with ExitStack() as stack:
         yield Rivals(device.type, torch.get_num_threads(), stack)
 
@@ -75,7 +81,7 @@ _failed: set[str] = set()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note which benchmarks say that they cannot be run here, and which failed: what they timed was wrong."""
+    """Record the benchmarks that are skipped or failed."""
     if report.skipped and isinstance(report.longrepr, tuple):
         _left_out.append(report.longrepr[2].removeprefix("Skipped: "))
     elif report.failed and report.when == "call":
@@ -84,12 +90,12 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_benchmark_generate_json(benchmarks: list) -> None:
-    """Leave out benchmarks that failed, or were interrupted before their first round: other rows are kept."""
+    """Remove benchmarks that failed or have no round; other rows are kept."""
     benchmarks[:] = [each for each in benchmarks if each and each.fullname not in _failed]
 
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: object, output_json: dict) -> None:
-    """Say where the numbers come from, and leave out what names this machine or repeats every round."""
+    """Add the origin of the numbers, and remove the name of the machine and the data of single rounds."""
     device = devices.resolve(config.getoption("--device"))
     commit, dirty = provenance.commit()
     for key in ("machine_info", "commit_info"):

@@ -1,4 +1,4 @@
-"""Exact floating-point operations of a step's products; what is done element by element is not counted."""
+"""Exact floating-point operations of the matrix products of a step, without element-wise operations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def training(sizes: Sizes, chosen: int | None = None, changes: Mapping[str, Any]
 
 
 def evaluation(sizes: Sizes) -> int:
-    """Operations of one look at one image, all experts computed."""
+    """Return the operations of evaluating one image with all experts."""
     return sum(each for each, _ in _layers(sizes, sizes.experts, None))
 
 

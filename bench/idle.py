@@ -1,4 +1,4 @@
-"""Training steps on every core, which have others' work on them too: what `test_regimes.py` asks."""
+"""Training steps on all cores, which are shared with other processes, for `test_regimes.py`."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def reset(device: torch.device) -> int:
-    """Give back what is free, begin a new peak, and return the bytes held now."""
+    """Release free memory, reset the peak, and return the bytes in use."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
@@ -28,7 +28,7 @@ def reset(device: torch.device) -> int:
 
 
 def peak(device: torch.device) -> int:
-    """Return the largest number of bytes held since `reset`; 0 where that cannot be told."""
+    """Return the largest number of bytes in use since `reset`; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if not _STATUS.exists():

@@ -1,4 +1,4 @@
-"""The baseline of every ratio: the article's model the way a reader would write it, one module an expert."""
+"""The naive baseline: a straightforward implementation of the article's model, with one module per expert."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torchvision.transforms import ToTensor
 
 
 class Pictures(Dataset[Tensor]):
-    """Images one by one, as torchvision's data sets give them."""
+    """A data set of single images, as in torchvision."""
 
     def __init__(self, images: Tensor, height: int, width: int) -> None:
         self.arrays = images.reshape(-1, height, width).numpy()
@@ -62,7 +62,7 @@ class NaiveMixture(nn.Module):
 
 
 def train(model: NaiveMixture, images: Tensor, height: int, width: int, batch: int) -> Iterator[float]:
-    """Train for ever on full batches of uint8 images [N, D], yielding the loss of each step."""
+    """Train on full batches of uint8 images [N, D] without end; yield the loss of each step."""
     device = next(model.parameters()).device
     loader = DataLoader(Pictures(images, height, width), batch_size=batch, shuffle=True, drop_last=True)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)

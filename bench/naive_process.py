@@ -1,4 +1,4 @@
-"""Contestants in processes of their own: the naive baseline above all, with a reader's settings."""
+"""Contestants in separate processes, such as the naive baseline, with default settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SET_BY_MOEVAE = ("OMP_WAIT_POLICY", "MKL_CBWR")
 
 
 class Rival:
-    """One training step a call, on so many images, timed by the rival itself."""
+    """A contestant that trains one step per call, on `images` images, and measures the time itself."""
 
     def __init__(self, process: subprocess.Popen[str], images: int = 0) -> None:
         self.process, self.images = process, images
@@ -25,7 +25,7 @@ class Rival:
         self.losses: list[float] = []
 
     def step(self) -> None:
-        """Have one step done and note what it took."""
+        """Run one step and record its time."""
         assert self.process.stdin
         assert self.process.stdout
         print("step", file=self.process.stdin, flush=True)
@@ -34,25 +34,25 @@ class Rival:
         self.losses.append(loss)
 
     def forget(self) -> None:
-        """Drop the times that another benchmark left."""
+        """Discard the times of other benchmarks."""
         self.seconds.clear()
 
 
 class Rivals:
-    """Naive baselines, of each size one process, for all benchmarks of a module: starting takes seconds."""
+    """Naive baselines, one process per size, shared by the benchmarks of a module: starting takes seconds."""
 
     def __init__(self, device: str, threads: int, stack: ExitStack) -> None:
-        self.asked, self.stack = {"device": device, "threads": threads}, stack
-        self.there: dict[Sizes, Rival] = {}
+        self.options, self.stack = {"device": device, "threads": threads}, stack
+        self.running: dict[Sizes, Rival] = {}
 
     def __call__(self, sizes: Sizes) -> Rival:
-        """Return the naive baseline of these sizes, without times of others."""
-        if sizes not in self.there:
+        """Return the naive baseline of these sizes, without times of other benchmarks."""
+        if sizes not in self.running:
             plain = {name: value for name, value in os.environ.items() if name not in SET_BY_MOEVAE}
-            naive = contestant("naive.py", given=sizes.naive | self.asked, environment=plain)
-            self.there[sizes] = self.stack.enter_context(naive)
-        self.there[sizes].forget()
-        return self.there[sizes]
+            naive = contestant("naive.py", given=sizes.naive | self.options, environment=plain)
+            self.running[sizes] = self.stack.enter_context(naive)
+        self.running[sizes].forget()
+        return self.running[sizes]
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def contestant(
     environment: Mapping[str, str],
     python: str = sys.executable,
 ) -> Iterator[Rival]:
-    """Start a script of this folder that answers as `Rival` asks, and end it."""
+    """Run a script of this folder with the protocol of `Rival`; it ends with the block."""
     with subprocess.Popen(
         [python, str(Path(__file__).with_name(script)), *words, json.dumps(dict(given))],
         stdin=subprocess.PIPE,

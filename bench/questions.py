@@ -1,4 +1,4 @@
-"""The questions that the page of speeds answers: one for each group of benchmarks."""
+"""The questions of the throughput page: one for each group of benchmarks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Row = Mapping[str, Any]
-"""What the stopwatch wrote about a benchmark."""
+"""The `extra_info` of a benchmark."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,16 @@ def answer(group: str, by_machine: Mapping[str, Sequence[Row]]) -> str:
     asked = question(group)
     if any("quality" in row for rows in by_machine.values() for row in rows):
         return f"**{_worse(by_machine)}.**"
-    told: dict[str, list[str]] = {}
+    values_by_words: dict[str, list[str]] = {}
     for machine, rows in by_machine.items():
         words, value = _answer(rows, asked.other)
-        told.setdefault(words, []).append(f"{machine} {value}")
-    lines = [f"{words}: {'; '.join(values)}" for words, values in told.items()]
+        values_by_words.setdefault(words, []).append(f"{machine} {value}")
+    lines = [f"{words}: {'; '.join(values)}" for words, values in values_by_words.items()]
     return f"**{'. '.join(lines)}.**"
 
 
 def _answer(rows: Sequence[Row], other: str) -> tuple[str, str]:
-    """Return what the first row of a sweep, or each row without one, is compared in, and the values."""
+    """Return the quantity that is compared, and its values: of the first row of a sweep, or of each row."""
     compared = [row for row in rows if "ratio_to_beside" in row]
     if compared and not any(row["facts"] for row in rows):
         return f"Times as fast as {other}", ", ".join(
@@ -102,7 +102,7 @@ def _answer(rows: Sequence[Row], other: str) -> tuple[str, str]:
 
 
 def _worse(by_machine: Mapping[str, Sequence[Row]]) -> str:
-    """Return the paths, and their metrics, that differ from soft by more than the seeds on some machine."""
+    """Return the paths and metrics that differ from soft beyond the spread of the seeds on some machine."""
     found: dict[str, dict[str, None]] = {}
     for row in (row for rows in by_machine.values() for row in rows):
         for key, of in row["quality"].items():

@@ -1,4 +1,4 @@
-"""The page of speeds, from the results of the benchmarks, and the check for ratios that fell.
+"""The throughput page, from the results of the benchmarks, and the check for regressions.
 
 python bench/report.py                      results/throughput-*.json -> results/throughput.md and its figures
 python bench/report.py --compare NEW.json   exit code 1 if a ratio to the naive loop fell by 15 %
@@ -23,17 +23,17 @@ from tabulate import tabulate
 from moevae.visualization.style import png
 
 Measured = Mapping[str, Any]
-"""What the benchmarks wrote on one machine."""
+"""The results of the benchmarks on one machine."""
 
 RESULTS = Path(__file__).parent.parent / "results"
 FALLEN = 0.85
 """A ratio below this share of the committed one is a regression."""
 NOISE_MIB = 1
-"""Memory that grows by less is not reported to grow."""
+"""Smallest reported growth of memory."""
 LEAST_RANGE = 4
-"""Smallest ratio of the ends of an axis of milliseconds, so that constant times look constant."""
+"""Smallest ratio of the limits of a time axis, so that constant times look constant."""
 SLOW_FIRST = 5.0
-"""Seconds of a first call above which it is shown, such as those of compilation."""
+"""Smallest duration of a first call that is shown, in seconds, such as that of compilation."""
 DEVICES = {"cpu": "CPU", "cuda": "GPU (CUDA)"}
 SWEPT = {
     "batch": "batch size",
@@ -91,7 +91,7 @@ def page(measured: Sequence[Measured]) -> tuple[str, dict[str, Figure]]:
 
 
 def regressions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return a line for each row whose ratio to the naive loop fell."""
+    """Return one line per row whose ratio to the naive loop has decreased."""
     before = {entry["name"]: entry["extra_info"].get("ratio_to_naive") for entry in old["benchmarks"]}
     found = []
     for entry in new["benchmarks"]:
@@ -104,7 +104,7 @@ def regressions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def name_of(measured: Mapping[str, Any]) -> str:
-    """Return what the files of these rows are called by: the device, and the machine if it has a name."""
+    """Return the name in file names: the device, and the machine if it has a name."""
     origin = measured["origin"]
     return "-".join(filter(None, [origin["hardware"]["device"], origin.get("machine")]))
 
@@ -161,7 +161,7 @@ def _section(group: str, by_machine: Mapping[str, Sequence[Row]]) -> list[str]:
 
 
 def _times(rows: Sequence[Row]) -> Iterable[tuple[dict[str, str], str]]:
-    """Yield heading and cell of each row, and of the growth along what is swept."""
+    """Yield the heading and the cell of each row, and of the growth in a sweep."""
     for row in rows:
         facts = {SWEPT[name]: f"{value:,}" for name, value in row["facts"].items() if name in SWEPT}
         cell = [_seconds(row["seconds"]["median"])]
@@ -184,7 +184,7 @@ def _times(rows: Sequence[Row]) -> Iterable[tuple[dict[str, str], str]]:
 
 
 def _growth(rows: Sequence[Row], swept: str) -> str:
-    """Return the power with which time grows, and the memory of a unit if memory grows at every step."""
+    """Return the exponent of the growth of time, and the memory per unit if memory grows at every step."""
     places = np.array([row["facts"][swept] for row in rows], float)
     power = np.polyfit(np.log(places), np.log([row["seconds"]["median"] for row in rows]), 1)[0]
     peaks = np.array([row["peak_memory_mib"] for row in rows])[places.argsort()]
@@ -204,7 +204,7 @@ def _quality(rows: Sequence[Row]) -> Iterable[tuple[dict[str, str], str]]:
 
 
 def _engine(machines: Mapping[str, Measured]) -> list[str]:
-    """Return the section of benchmarks that are times, with targets for some."""
+    """Return the section of benchmarks without a throughput, some of which have targets."""
     found: dict[str, dict[str, str]] = {}
     late = []
     for machine, measured in machines.items():
@@ -221,8 +221,8 @@ def _engine(machines: Mapping[str, Measured]) -> list[str]:
     if not found:
         return []
     rows = [{key: row.get(key, "–") for key in ("", "target", *machines)} for row in found.values()]
-    told = f"Above its target: {', '.join(late)}" if late else "No measured time is above its target"
-    return [f"## {ENGINE.words}", f"**{told}.**", _table(rows)]
+    summary = f"Above its target: {', '.join(late)}" if late else "No measured time is above its target"
+    return [f"## {ENGINE.words}", f"**{summary}.**", _table(rows)]
 
 
 def _seconds(value: float) -> str:
@@ -234,7 +234,7 @@ def _table(rows: Iterable[Mapping[str, str]]) -> str:
 
 
 def _figure(measured: Measured) -> Figure | None:
-    """Draw milliseconds against what is swept, a panel a group; None if nothing is swept."""
+    """Plot times against the swept variable, one panel per group; None without a sweep."""
     panels = {}
     for group in QUESTIONS:
         rows = _rows(measured, group)
@@ -256,7 +256,7 @@ def _figure(measured: Measured) -> Figure | None:
 
 
 def _panel(axes: Axes, rows: Sequence[Row], swept: str) -> None:
-    """Draw the times of each row, both axes logarithmic."""
+    """Plot the times of each row on logarithmic axes."""
     for name, marker in zip(dict.fromkeys(row["row"] for row in rows), "osD^vPX", strict=False):
         own = [row for row in rows if row["row"] == name]
         places = [row["facts"][swept] for row in own]
@@ -279,9 +279,9 @@ def _panel(axes: Axes, rows: Sequence[Row], swept: str) -> None:
 
 
 def main() -> int:
-    """Write the page, or compare."""
+    """Write the page, or compare results."""
     parser = argparse.ArgumentParser(
-        description="Make results/throughput.md, or compare with the committed results."
+        description="Write results/throughput.md, or compare with the committed results."
     )
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--compare", type=Path, metavar="NEW.json")

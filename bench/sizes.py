@@ -1,4 +1,4 @@
-"""How large the benchmarks are: networks, batches, sweeps and rounds."""
+"""Sizes of the benchmarks: networks, batches, sweeps and rounds."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Sizes:
 
     @property
     def naive(self) -> dict[str, int]:
-        """What the naive baseline is told."""
+        """The sizes, as arguments of the naive baseline."""
         names = ("side", "experts", "hidden", "latent", "gate", "batch")
         return {name: getattr(self, name) for name in names}
 
     def config(self, changes: Mapping[str, Any] | None = None, seed: int = 0) -> RunConfig:
-        """Return a configuration of these sizes, changed."""
+        """Return a configuration of these sizes, with changes."""
         base = RunConfig(
             model=ModelConfig(
                 num_experts=self.experts,
@@ -44,7 +44,7 @@ class Sizes:
         return override(base, {"train.batch_size": self.batch, **(changes or {})})
 
     def images(self, count: int | None = None) -> Images:
-        """Return noise of the right size: speed does not depend on what the images show."""
+        """Return images of noise: speed does not depend on the content of images."""
         count = count or max(4 * self.batch, 1024)
         stream = torch.Generator().manual_seed(0)
         pixels = torch.randint(0, 256, (count, self.side**2), generator=stream, dtype=torch.uint8)
@@ -53,7 +53,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is swept, and how often each point is timed."""
+    """The values of the sweeps, and the number of rounds."""
 
     rounds: int
     mixture: Sizes
@@ -65,15 +65,15 @@ class Plan:
     runs: tuple[int, ...]
     runs_of_mixture: tuple[int, ...]
     counts: tuple[int, ...]
-    """Training images of one epoch."""
+    """Numbers of training images of an epoch."""
     seeds: int
-    """Of the paired comparison of quality."""
+    """Number of seeds of the paired comparison of quality."""
     epochs: int
     cell: tuple[int, int, int]
-    """Runs, epochs and images of a whole cell."""
+    """Runs, epochs and images of a complete cell."""
 
     def at(self, **changes: int) -> Sizes:
-        """Return the mixture's sizes, changed."""
+        """Return the sizes of the mixture, with changes."""
         return replace(self.mixture, **changes)
 
 

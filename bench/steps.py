@@ -1,4 +1,4 @@
-"""Steps of moevae as benchmarks call them, and what must be true of their losses."""
+"""Training and evaluation steps for benchmarks, and checks of their losses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATHS: dict[str, dict[str, Any]] = {
     "soft, bfloat16": {"train.precision": "bfloat16"},
     "top-1, bfloat16": {"routing.kind": "sampled", "train.precision": "bfloat16"},
 }
-"""Ways to train, by the name of their row."""
+"""Routings and precisions, by the name of their row."""
 
 _CONVOLUTIONS = {"model.expert_network": "conv", "model.expert_hidden": (16, 32)}
 
@@ -36,7 +36,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "convolutions, top-1": _CONVOLUTIONS | {"routing.kind": "sampled"},
     "convolutions, bfloat16": _CONVOLUTIONS | {"train.precision": "bfloat16"},
 }
-"""Kinds of experts, by the name of their row."""
+"""Architectures of experts, by the name of their row."""
 
 
 def training_step(
@@ -62,24 +62,24 @@ def training_step(
 
 
 def compile_model(training: Trainer) -> None:
-    """Have the forward pass compiled, and with it the backward pass; on a GPU, replayed as CUDA graphs."""
+    """Compile the forward and the backward pass; on a GPU, replay them as CUDA graphs."""
     mode = "reduce-overhead" if training.device.type == "cuda" else None
     model = training.working.model
     model.forward = torch.compile(model.forward, dynamic=False, mode=mode)  # type: ignore[method-assign]
 
 
 def chosen(changes: Mapping[str, Any]) -> int | None:
-    """Return how many experts are computed for an image; None for all."""
+    """Return the number of experts computed for an image; None for all."""
     return num_chosen(override(RunConfig(), changes).routing)
 
 
 def dtype_of(changes: Mapping[str, Any]) -> torch.dtype:
-    """Return the type of the products."""
+    """Return the data type of the matrix products."""
     return torch.bfloat16 if changes.get("train.precision") == "bfloat16" else torch.float32
 
 
 def check(losses: list[Tensor], sizes: Sizes, rival: list[float] | None = None) -> None:
-    """Raise AssertionError unless the losses are those of fair coins, which is what noise looks like.
+    """Raise AssertionError unless the losses are those of fair coins, the optimal model of noise.
 
     The bound on the log-probability of D fair coins is at best -D ln 2; the naive baseline agrees.
     """

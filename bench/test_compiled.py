@@ -1,4 +1,4 @@
-"""Steps compiled (on a GPU, CUDA graphs) and in TensorFloat-32, beside the same steps as they are."""
+"""Compiled steps (on a GPU, CUDA graphs) and steps in TensorFloat-32, compared with unchanged steps."""
 
 import flops
 import pytest
@@ -6,11 +6,11 @@ import torch
 from steps import PATHS, check, dtype_of, training_step
 
 TOLERANCE = {"soft": 1e-4, "soft, bfloat16": 1e-2}
-"""Relative, of the first steps' losses: compiled code adds in another order."""
+"""Relative tolerance of the first losses: compiled code adds in another order."""
 
 
 def beside_itself(measure, device, plan, path, row, step, **how):
-    """Time a step beside the eager float32 or bfloat16 one; return both sequences of losses."""
+    """Time a step and the eager float32 or bfloat16 step; return both sequences of losses."""
     sizes, changes, theirs = plan.mixture, PATHS[path], []
     eager = training_step(sizes, device, changes)
     losses = measure(

@@ -1,4 +1,4 @@
-"""The pieces of a step, and what surrounds the steps: data, metrics, epochs."""
+"""Components of a step, and data, metrics and epochs."""
 
 import math
 
@@ -71,7 +71,7 @@ def test_bernoulli(measure, device, plan):
 @pytest.mark.benchmark(group="importance-weighted bound by samples looked at together")
 @pytest.mark.parametrize("chunk", [1, 4, 16])
 def test_iwae_chunks(measure, device, plan, chunk):
-    """All experts and 16 samples of a block of images: the chunk is a matter of memory, not of numbers."""
+    """All experts and 16 samples of a block of images; the chunk affects memory, not results."""
     sizes, samples = plan.mixture, 16
     experts = Mixture(sizes.config().model, (sizes.side, sizes.side), (0,)).to(device).experts
     x = to_float(sizes.images().train[None, :BLOCK]).to(device)
@@ -87,7 +87,7 @@ def test_iwae_chunks(measure, device, plan, chunk):
 
 @pytest.mark.benchmark(group="products of groups of rows, forward and backward")
 def test_grouped(measure, device, plan, at_batches):
-    """Ours is a product a group; beside it torch's grouped_mm, which our floor of torch does not have."""
+    """One product per group, compared with torch's grouped_mm, which older supported versions do not have."""
     if not hasattr(functional, "grouped_mm"):
         pytest.skip(f"grouped_mm: torch {torch.__version__} has none")
     sizes, rows = plan.mixture, at_batches

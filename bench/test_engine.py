@@ -1,4 +1,4 @@
-"""What the study engine costs beside the training: the one benchmark that imports studies.
+"""The overhead of the study engine, without training; only this benchmark imports studies.
 
 Run with: python -m pytest bench/test_engine.py -m ""
 """
@@ -26,9 +26,9 @@ from studies.testing.toys import PROFILE, Listener, Toy
 pytestmark = pytest.mark.usefixtures("of_the_cpu")
 
 OVERHEAD = 0.010
-"""Seconds of a processor that a toy cell should cost at most, with SQLite."""
+"""Target for a toy cell with SQLite, in seconds of processor time."""
 WHOLE = 30.0
-"""Seconds of a processor that a study of 10,000 cells should take at most to open, reconcile and report."""
+"""Target for opening, reconciling and reporting 10,000 cells, in seconds of processor time."""
 
 
 def design(folder: Path, cells: int) -> designs.Design:
@@ -52,7 +52,7 @@ def overhead(benchmark, what: str, run: Callable[[], None], parts: int) -> None:
 
 
 def test_overhead_of_a_toy_cell(benchmark, tmp_path):
-    """From an empty folder: records published, trials told; the opening of the storage included."""
+    """From an empty folder to records and finished trials, including the creation of the storage."""
     cells, starts = 200, iter(range(1000))
     (tmp_path / "diary").mkdir()
     toys = design(tmp_path, cells)
@@ -67,7 +67,7 @@ def test_overhead_of_a_toy_cell(benchmark, tmp_path):
 
 @pytest.mark.parametrize(("sampler", "pruner"), [("random", "none"), ("tpe", "median")])
 def test_overhead_of_a_toy_trial(benchmark, tmp_path, sampler, pruner):
-    """As above, for a search; what the sampler and the pruner take by themselves is in it."""
+    """The same for a search, including the time of the sampler and the pruner."""
     trials, starts = 200, iter(range(1000))
     (tmp_path / "diary").mkdir()
     search = searches.load_search("gate", seeds="1", changes=("train.epochs=2",))
@@ -106,7 +106,7 @@ def _open(toys: designs.Design, folder: Path) -> None:
 
 @pytest.mark.parametrize("storage_there", [False, True], ids=["storage made anew", "storage there"])
 def test_10_000_cells_open_reconcile_and_report(benchmark, large, storage_there):
-    """The design read, the records surveyed, the trials reconciled, the report written."""
+    """Read the design and the records, reconcile the trials, and write the report."""
     spent: list[dict[str, float]] = []
 
     def setup() -> None:
@@ -132,5 +132,5 @@ def test_10_000_cells_open_reconcile_and_report(benchmark, large, storage_there)
 
 
 def test_opening_of_10_000_cells_with_new_seeds(benchmark, large):
-    """Every cell has a seed to train again: all trials are written anew, as waiting."""
+    """Each cell has a missing seed, so that all trials are rewritten as waiting."""
     benchmark.pedantic(lambda: _open(plan.design_of(large).with_seeds((0, 1)), large), rounds=1)

@@ -1,4 +1,4 @@
-"""One VAE, beside one VAE of the same sizes from other people's packages, where those are installed."""
+"""One VAE, compared with VAEs of the same sizes from other packages, if these are installed."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What a run costs in company, against alone and against the naive loop; and how long a whole cell takes."""
+"""Cost of a run in a population, alone and in the naive loop, and the time of a complete cell."""
 
 import math
 from dataclasses import replace
@@ -39,7 +39,7 @@ def test_mixture(measure, device, rival, plan, at_runs_of_mixture):
 @pytest.mark.benchmark(group="a whole cell, from configurations to metrics")
 @pytest.mark.parametrize("path", ["soft", "soft, bfloat16", "top-1"])
 def test_cell(benchmark, device, plan, path):
-    """As a study does it; the images are noise, which takes as long."""
+    """A cell as in a study; the images are noise, which takes the same time."""
     if device.type != "cuda":
         pytest.skip("a whole cell: on CUDA alone")
     sizes, (runs, epochs, count) = plan.mixture, plan.cell
@@ -55,7 +55,7 @@ def test_cell(benchmark, device, plan, path):
         fit = population.result()
         return fit.seconds, [each.metrics["mixture_elbo"] for each in evaluate(fit.model, configs, images)]
 
-    cell(few, 1)  # what is loaded and chosen at the first call
+    cell(few, 1)  # libraries are loaded, and kernels chosen, at the first call
     training, bounds = benchmark.pedantic(cell, (images, epochs), rounds=1)
     benchmark.extra_info |= {
         "runs": runs,

@@ -1,4 +1,4 @@
-"""What speed does to the result: each path against soft float32 routing, paired by seed, on real digits."""
+"""Quality of the faster paths: differences from soft float32 routing, paired by seed, on digits."""
 
 import numpy as np
 import pytest
@@ -19,13 +19,13 @@ LONGER = "top-1, twice the epochs"
 
 
 def quality(configs, images, labels, device, compiled=False):
-    """Each quantity of the test split, one a run."""
+    """Metrics of the test split, one value per run."""
     training = Trainer(configs, images, device)
     if compiled:
         compile_model(training)
     while not training.done:
         training.epoch()
-    vars(training.model).pop("forward", None)  # evaluation asks in other sizes: nothing to compile for
+    vars(training.model).pop("forward", None)  # evaluation has other sizes, which are not worth compiling
     found = evaluate(training.model, configs, images)
     scores = [each.metrics | clustering.clustering(each.assignments, labels.test) for each in found]
     return {name: np.array([score[name] for score in scores]) for name in QUANTITIES}

@@ -1,4 +1,4 @@
-"""Where speed falls off a cliff: denormals, threads that spin beside other work, plain Adam."""
+"""Known performance cliffs: denormals, threads that spin while cores are shared, plain Adam."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.benchmark(group="cliffs")
 
 
 def test_a_sharp_gate_costs_no_more_than_a_soft_one(measure, device, plan):
-    """Without flushing, probabilities too small for a normal float made a step 33 times slower."""
+    """Without flushing, denormal probabilities made a step 33 times slower."""
     sizes = plan.at(batch=plan.batches[0])
     sharp = training_step(sizes, device, {"routing.temperature": 1e-3})
     measure("a gate at temperature 0.001", sharp, images=sizes.batch, beside=training_step(sizes, device))
@@ -24,7 +24,7 @@ def test_a_sharp_gate_costs_no_more_than_a_soft_one(measure, device, plan):
 
 @pytest.mark.usefixtures("of_the_cpu")
 def test_threads_that_wait_beside_threads_that_spin(measure, plan, pytestconfig):
-    """One step on all cores, each with a busy process on it: passive waiting, and beside it active."""
+    """A step on all cores, each shared with a busy process: passive waiting compared with active waiting."""
     cores = os.cpu_count() or 1
     given = {"threads": cores, "size": pytestconfig.getoption("--size")}
     with ExitStack() as stack:
@@ -35,7 +35,7 @@ def test_threads_that_wait_beside_threads_that_spin(measure, plan, pytestconfig)
             for policy in ("PASSIVE", "ACTIVE")
         )
         for each in (passive, active):
-            each.step()  # the child has imported all it needs
+            each.step()  # the child process has imported its libraries
         for _ in range(cores):
             busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
             stack.callback(busy.wait)

@@ -1,4 +1,4 @@
-"""What a training step and an evaluation cost: against the naive loop, by path, batch, experts and width."""
+"""Training steps and evaluation compared with the naive loop, by path, batch, experts and width."""
 
 import flops
 import pytest
@@ -73,7 +73,7 @@ def test_architecture(measure, device, plan, name):
 
 @pytest.mark.benchmark(group="training step, top-1 of 64 experts against 8")
 def test_many_experts_against_few(measure, device, plan, at_batches):
-    """The cost beyond the same products is that of the weights: their gradients, and Adam."""
+    """The number of products is the same; the weights, their gradients and Adam make the difference."""
     sizes = plan.at(experts=64, batch=at_batches)
     losses = measure(
         "64 experts against 8",

@@ -1,4 +1,4 @@
-"""Times steps, one round of each contestant after the other, and writes down what a table needs."""
+"""Timing of steps, in alternating rounds of the contestants."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Step = Callable[[], Any]
 
 WARM_UP = 2
 GEMM = {"cpu": 1024, "cuda": 8192}
-"""Rows and columns of the product whose speed is the peak: large enough to fill the device."""
+"""Size of the square matrices whose product defines the peak: large enough to fill the device."""
 
 
 class Stopwatch:
-    """One benchmark: its step, and what is timed between its rounds."""
+    """The timer of one benchmark, and of the contestants between its rounds."""
 
     def __init__(self, benchmark: Any, rounds: int, device: torch.device) -> None:
         self.benchmark, self.rounds, self.device = benchmark, rounds, device
@@ -39,21 +39,21 @@ class Stopwatch:
         rounds: int | None = None,
         **facts: Any,
     ) -> list[Any]:
-        """Time a step and return what its rounds returned.
+        """Time a step and return the results of its rounds.
 
         Args:
             row: name of the row.
-            step: what is timed.
-            images: how many a step sees, of all runs together.
-            flops: exact operations an image.
-            rival: the naive baseline, which takes a step before every round, of fewer images where a step is
-                of several runs: it would train them one after another, image by image at the same speed.
-            against: another contestant that times itself, likewise, to compare with.
-            beside: a step to compare with, likewise.
-            dtype: of the products.
-            tf32: whether the step and the product whose speed is the peak may round to TensorFloat-32.
-            rounds: how often; None for the plan's number.
-            facts: where the row stands: what is swept, and its value.
+            step: the function that is timed.
+            images: number of images of a step, summed over runs.
+            flops: exact operations per image.
+            rival: the naive baseline, which trains a step before each round. For several runs it has the
+                images of one run only, because it would train the runs one after another.
+            against: another contestant to compare with, which measures its own time.
+            beside: a step to compare with, timed before each round.
+            dtype: data type of the matrix products.
+            tf32: whether the step and the product that defines the peak may round to TensorFloat-32.
+            rounds: number of rounds; None uses the number of the plan.
+            facts: the swept variable of the row, and its value.
         """
         step = tensor_float_32(step) if tf32 else step
         size = GEMM.get(self.device.type, 1024)
@@ -116,7 +116,7 @@ class Stopwatch:
         return results
 
     def _seconds(self, step: Step) -> float:
-        """Return what a step takes: by events on a GPU, by the clock elsewhere."""
+        """Return the duration of a step: by events on a GPU, by the clock on other devices."""
         if self.device.type == "cuda":
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             torch.cuda.synchronize(self.device)
@@ -136,7 +136,7 @@ class Stopwatch:
 
 
 def tensor_float_32(step: Step) -> Step:
-    """Return the step with products of float32 in TensorFloat-32, where the device has it."""
+    """Return the step with products of float32 in TensorFloat-32, if the device supports it."""
 
     def rounded() -> Any:
         torch.set_float32_matmul_precision("high")
