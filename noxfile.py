@@ -1,7 +1,7 @@
-"""What a person types, and what continuous integration types: lint, types, tests, ablations, bench.
+"""Sessions for people and for continuous integration: lint, types, tests, ablations, bench.
 
-Every session that needs torch shares the one environment that `environment` keeps, so torch is
-installed once. Whatever follows `--` goes to the command that the session runs.
+All sessions that need torch share the environment of the session `environment`, so torch is
+installed once. Arguments after `--` are passed to the command of the session.
 """
 
 import itertools
@@ -24,13 +24,13 @@ def _run(session: nox.Session, *arguments: str) -> None:
     python = next(
         path for path in (SHARED / "bin" / "python", SHARED / "Scripts" / "python.exe") if path.exists()
     )
-    # Torch compiled anew at each start of a process would cost seconds.
+    # Compiling torch at each start of a process would take seconds.
     session.run(str(python), *arguments, env={"PYTHONDONTWRITEBYTECODE": None}, external=True)
 
 
 @nox.session
 def environment(session: nox.Session) -> None:
-    """Install moevae with all it needs, once, for the other sessions."""
+    """Install moevae and its dependencies once, for the other sessions."""
     session.install(
         "--editable", ".[dashboard]", *nox.project.dependency_groups(GROUPS, "docs", "tests", "types")
     )
@@ -38,7 +38,7 @@ def environment(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check format and style (`-- --fix` mends what can be mended)."""
+    """Check format and style (`-- --fix` corrects what can be corrected automatically)."""
     session.install(*nox.project.dependency_groups(GROUPS, "lint"))
     fix = "--fix" in session.posargs
     session.run("ruff", "format", ".", *([] if fix else ["--check", "--diff"]))
@@ -53,7 +53,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["environment"])
 def tests(session: nox.Session) -> None:
-    """Run the default test suite on all cores (`-- -m slow` for the long one)."""
+    """Run the default test suite on all cores (`-- -m slow` for the slow tests)."""
     _run(session, "-m", *SUITE, *session.posargs)
 
 
@@ -77,21 +77,21 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=["3.12", "3.13"])
 def pythons(session: nox.Session) -> None:
-    """Run the default test suite on the other Pythons that are here, each with an environment of its own."""
+    """Run the default test suite on the other installed Pythons, each in its own environment."""
     session.install("--editable", ".[dashboard]", *nox.project.dependency_groups(GROUPS, "tests"))
     session.run(*SUITE, *session.posargs, env={"PYTHONDONTWRITEBYTECODE": None})
 
 
 @nox.session
 def peers(session: nox.Session) -> None:
-    """Test the baselines of moevae[peers], in an environment of their own (minutes)."""
+    """Test the baselines of moevae[peers] in a separate environment (takes minutes)."""
     session.install("--editable", ".[peers]", "pythae", *nox.project.dependency_groups(GROUPS, "tests"))
     session.run("pytest", "-m", "peers", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["environment"])
 def faults(session: nox.Session) -> None:
-    """Kill, crash and break what can be (ten minutes), and write results/reliability.md."""
+    """Run the fault-injection tests (ten minutes) and write results/reliability.md."""
     page = "results/reliability.md"
     _run(session, "-m", "pytest", "tests/faults", "-m", "", "--reliability", page, *session.posargs)
 
@@ -110,19 +110,19 @@ def search(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["environment"])
 def dashboard(session: nox.Session) -> None:
-    """Open a study in optuna-dashboard, on this machine alone (`-- quick`)."""
+    """Open a study in optuna-dashboard, on this machine only (`-- quick`)."""
     _run(session, "-m", "studies", "dashboard", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["environment"])
 def report(session: nox.Session) -> None:
-    """Make the report of a study anew from its records (`-- quick`)."""
+    """Rebuild the report of a study from its records (`-- quick`)."""
     _run(session, "-m", "studies", "report", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["environment"])
 def bench(session: nox.Session) -> None:
-    """Measure speed, for results/throughput.md (`-- --device cuda`, `-- --machine NAME`, `-- --compare`)."""
+    """Measure speed for results/throughput.md (`-- --device cuda`, `-- --machine NAME`, `-- --compare`)."""
     compare = "--compare" in session.posargs
     options = [option for option in session.posargs if option != "--compare"]
     given = dict(itertools.pairwise(options))
@@ -130,7 +130,7 @@ def bench(session: nox.Session) -> None:
     kept = Path("results", f"throughput-{'-'.join(names)}.json")
     kept.parent.mkdir(exist_ok=True)
     target = Path(session.create_tmp(), kept.name) if compare else kept
-    peers = Path(".nox", "peers", "bin", "python").absolute()  # resolved, it would leave its environment
+    peers = Path(".nox", "peers", "bin", "python").absolute()  # a resolved link would leave the environment
     if peers.exists():
         options += ["--peers-python", str(peers)]
     _run(session, "-m", "pytest", "bench", "--timeout=0", f"--benchmark-json={target.resolve()}", *options)

@@ -1,4 +1,4 @@
-"""The command `moevae`: the commands of the core, and those that other packages bring along."""
+"""The command `moevae`: the commands of the core and of other packages."""
 
 from __future__ import annotations
 

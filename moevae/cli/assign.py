@@ -61,10 +61,10 @@ def assign(options: Assign) -> int:
 
 
 def _check(options: Assign) -> None:
-    """Check the options before anything is read.
+    """Check the options before reading any file.
 
     Raises:
-        ConfigError: an output has an unknown ending, is there already, or cannot be written.
+        ConfigError: an output has an unknown ending, exists, or cannot be written.
     """
     if options.output:
         if options.output.suffix.lower() not in _WRITERS:
@@ -77,7 +77,7 @@ def _check(options: Assign) -> None:
                 " .csv and .npz do not"
             )
         if os.path.lexists(options.output):
-            raise ConfigError(f"--output {options.output}: already exists, and no file is overwritten")
+            raise ConfigError(f"--output {options.output}: already exists; no file is overwritten")
         if hindrance := why_unwritable(options.output.parent):
             raise ConfigError(f"--output {options.output}: {hindrance}")
     if target := options.copy_to:
@@ -88,11 +88,13 @@ def _check(options: Assign) -> None:
         if options.images.suffix.lower() in (".npz", ".npy"):
             raise ConfigError(f"--copy-to {target}: {options.images} has no image files to copy")
         if target.resolve().is_relative_to(options.images.resolve()):
-            raise ConfigError(f"--copy-to {target}: is inside {options.images}; expected another place")
+            raise ConfigError(
+                f"--copy-to {target}: is inside {options.images}; expected a folder outside of it"
+            )
 
 
 def _table(given: Inputs, found: Assignments, unusual: np.ndarray | None, latents: bool) -> pd.DataFrame:
-    """Return a row per image."""
+    """Return the table with one row per image."""
     rows = np.arange(len(given.names))
     second = found.runners_up
     none = second < 0
@@ -140,7 +142,7 @@ _WRITERS: dict[str, Callable[[pd.DataFrame, Assignments], bytes]] = {
     ".parquet": lambda table, _: table.to_parquet(None, engine="pyarrow", index=False),
     ".npz": _npz,
 }
-"""How a table is encoded, by the ending of the file's name."""
+"""Functions that encode a table, by the ending of the file name."""
 
 
 def _encoded(
@@ -157,14 +159,16 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _copy(given: Inputs, found: Assignments, target: Path) -> None:
-    """Copy each image file to the folder of its expert; all of them, or nothing.
+    """Copy each image file to the folder of its expert; all of them, or none.
 
-    The name of a file keeps; where two files of an expert share one, the later ones get a number.
+    Files keep their names; if two files of an expert have the same name, the later one gets a number.
 
     Raises:
         DataError: a file cannot be copied.
     """
-    made = target.with_name(f".{secrets.token_hex(8)}.moevae")  # beside the target, so that it can be renamed
+    made = target.with_name(
+        f".{secrets.token_hex(8)}.moevae"
+    )  # in the same folder, so that it can be renamed
     try:
         made.mkdir(parents=True)
         taken: set[Path] = set()
@@ -179,12 +183,12 @@ def _copy(given: Inputs, found: Assignments, target: Path) -> None:
             place.parent.mkdir(exist_ok=True)
             _copy_file(path, place)
         if target.is_dir():
-            target.rmdir()  # it is empty, or this fails
+            target.rmdir()  # fails if it is not empty
         made.rename(target)
     except OSError as error:
         raise DataError(f"--copy-to {target}: cannot be written ({error.strerror})") from None
     finally:
-        shutil.rmtree(made, ignore_errors=True)  # not there any more, if all went well
+        shutil.rmtree(made, ignore_errors=True)  # it no longer exists unless copying failed
 
 
 def _copy_file(path: Path, place: Path) -> None:
@@ -197,7 +201,7 @@ def _copy_file(path: Path, place: Path) -> None:
 
 
 def _summary(found: Assignments, unusual: np.ndarray | None) -> str:
-    """Return a line per expert: its images, their share and mean probability, and how many are unusual."""
+    """Return one line per expert: number of images, share, mean probability, number of unusual images."""
     experts, count = found.experts, len(found.experts)
     lines = [f"{'expert':>6} {'images':>8} {'share':>6} {'probability':>12}"]
     lines[0] += "" if unusual is None else "  unusual"
@@ -211,7 +215,7 @@ def _summary(found: Assignments, unusual: np.ndarray | None) -> str:
 
 
 def _notes(given: Inputs, unusual: np.ndarray | None) -> list[str]:
-    """Return what a person should know besides the table."""
+    """Return notes about skipped and unusual images."""
     notes = []
     if given.bad:
         notes.append(f"skipped {len(given.bad):,} of {len(given.bad) + len(given.names):,} images:")
@@ -219,7 +223,7 @@ def _notes(given: Inputs, unusual: np.ndarray | None) -> list[str]:
         if len(given.bad) > MOST_NAMED:
             notes.append(f"  and {len(given.bad) - MOST_NAMED:,} more")
     if unusual is None:
-        notes.append("no image is marked as unusual: this run was saved without the bounds of its images")
+        notes.append("unusual images are unknown: this run was saved without the bounds of its images")
     elif unusual.any():
         names = [content.shortened(given.names[row], 60) for row in np.flatnonzero(unusual)[:MOST_NAMED]]
         more = ", ..." if unusual.sum() > MOST_NAMED else ""

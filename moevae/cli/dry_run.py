@@ -1,4 +1,4 @@
-"""What `train` is asked to do: which runs, and where each is kept. Needs no torch."""
+"""The runs that `train` is to train, and their files. Needs no torch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from moevae.errors import ConfigError
 
 
 def configurations(options: Train) -> list[RunConfig]:
-    """Return the runs that were asked for, one a seed.
+    """Return the requested runs, one per seed.
 
     Raises:
-        ConfigError: anything in the options that no run can have.
+        ConfigError: an option is invalid.
     """
     if options.seeds is not None and options.seed is not None:
-        raise ConfigError(f"--seed {options.seed} and --seeds {options.seeds}: give one of the two")
+        raise ConfigError(f"--seed {options.seed} and --seeds {options.seeds}: expected only one of them")
     base = _base(options)
     seed = base.seed if options.seed is None else options.seed
     seeds = parsing.parse_seeds(options.seeds) if options.seeds else parsing.checked_seeds([seed], "--seed")
@@ -35,7 +35,7 @@ def configurations(options: Train) -> list[RunConfig]:
 
 
 def _base(options: Train) -> RunConfig:
-    """Return the settings that the options change: those of a preset, or of the run to continue."""
+    """Return the base settings: those of a preset, or of the run to continue."""
     if options.start is None:
         named = options.data if options.data and options.data in PRESETS else "digits"
         base = preset(options.preset or named)
@@ -60,7 +60,7 @@ def data_name(typed: str) -> str:
 
 
 def place(config: RunConfig, folder: Path) -> Path:
-    """Return the file that keeps a run."""
+    """Return the path of the checkpoint of a run."""
     return folder / f"{fingerprint(config)}.safetensors"
 
 
@@ -83,14 +83,14 @@ def show(options: Train) -> int:
     print(described(configs[0]))
     print()
     for config, path in zip(configs, places, strict=True):
-        state = "is there already" if path.exists() and not options.force else "would be trained"
+        state = "exists" if path.exists() and not options.force else "would be trained"
         print(f"seed {config.seed}: {path} {state}")
     print("dry run: nothing was written")
     return 0
 
 
 def described(config: RunConfig) -> str:
-    """Return all settings but the seed, one a line, as `--set` takes them."""
+    """Return all settings except the seed, one per line, in the format of `--set`."""
     return "\n".join(f"{key}={_typed(config, key)}" for key in keys() if key != "seed")
 
 

@@ -1,4 +1,4 @@
-"""`evaluate`: measure trained runs on a split."""
+"""`evaluate`: evaluate trained runs on a split."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ from moevae.utils.identity import differences
 
 
 def evaluate(options: Evaluate) -> int:
-    """Measure each checkpoint and print its metrics."""
+    """Evaluate each checkpoint and print its metrics."""
     if not options.checkpoints:
-        raise ConfigError("no CHECKPOINT: name a file that `moevae train` wrote")
+        raise ConfigError("no CHECKPOINT: expected a file that `moevae train` wrote")
     changes = parsing.parse_settings(options.set)
     for key in changes:
         if not key.startswith(OF_EVALUATION):
-            raise ConfigError(f"--set {key}: a trained run keeps it; only data and evaluation can change")
+            raise ConfigError(
+                f"--set {key}: fixed in a trained run; expected a setting of data or evaluation"
+            )
     memory = parsing.parse_memory(options.memory)
     device = devices.resolve(options.device)
     devices.prepare()
@@ -73,7 +75,7 @@ def _load(data: DataConfig, root: Path | None) -> tuple[Images, Labels | None]:
 
 
 def check(path: Path, run: Trained, data: DataConfig, images: Images, labels: Labels | None = None) -> None:
-    """Refuse images of another size; tell of images, or labels, that changed under the same name."""
+    """Reject images of another size; print a note if data of the same name have changed."""
     if (images.height, images.width) != (run.height, run.width):
         raise CheckpointError(
             f"{path}: trained on images of {run.height} x {run.width} pixels,"
@@ -82,8 +84,10 @@ def check(path: Path, run: Trained, data: DataConfig, images: Images, labels: La
     if data.name == run.config.data.name and run.identity:
         now = replace(identify(images, labels), labels=labels.sha256 if labels else None)
         if found := differences(run.identity, now):
-            told = ", ".join(found)
-            print(f"note: {data.name} holds other data than {path} was trained on ({told})", file=sys.stderr)
+            print(
+                f"note: {data.name} differs from the data that {path} was trained on ({', '.join(found)})",
+                file=sys.stderr,
+            )
 
 
 def _print(options: Evaluate, found: Sequence[Score], device: torch.device) -> None:
@@ -98,8 +102,8 @@ def _print(options: Evaluate, found: Sequence[Score], device: torch.device) -> N
     print(f"{options.split} split of {', '.join(data)}\n\n{results_table.table(ordered, names)}\n")
     print(result_schema.about_marginal(ordered))
     print(results_table.loads(ordered, names))
-    if told := results_table.shared(ordered, names):
-        print(told)
+    if overlap := results_table.shared(ordered, names):
+        print(overlap)
     if any("nmi" in each.metrics for each in found):
         print(results_table.ABOUT_LABELS)
     for name, (path, each) in zip(names, rows, strict=True):

@@ -1,4 +1,4 @@
-"""`explore`: pictures of what the experts of a trained run know."""
+"""`explore`: pictures of the experts and latents of a trained run."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ from moevae.visualization import maps, style
 from moevae.visualization import samples as figures
 
 MOST_PAIRS = 20
-"""Samples of each expert that a picture has room for."""
+"""Maximum number of samples per expert."""
 STEPS = 9
-"""Images on the way from one image to another."""
+"""Number of images of an interpolation."""
 REACH, STRIDE = 3.0, 0.5
-"""How far a latent is walked to both sides, and its step: in standard deviations of the prior."""
+"""Range of a traversal on both sides, and its step, in standard deviations of the prior."""
 MOST_LATENTS = 20
-"""Latents of an expert that a picture of walks has room for; those that tell most."""
+"""Maximum number of latents in the traversals of an expert: those with the highest KL."""
 MOST_MAPPED = 10_000
-"""Test images that a map has room for."""
+"""Maximum number of test images in the map."""
 
 Arrays = dict[str, np.ndarray]
-"""What the pictures show, by name; each function adds its own."""
+"""Data of the pictures, by name; each function adds its own."""
 
 
 def explore(options: Explore) -> int:
     """Write a folder of PNGs and print their paths."""
     folder = options.output or options.checkpoint.with_name(f"{options.checkpoint.stem}-explored")
     if not 1 <= options.count <= MOST_PAIRS:
-        raise ConfigError(f"--count {options.count}: between 1 and {MOST_PAIRS}")
+        raise ConfigError(f"--count {options.count}: expected 1 to {MOST_PAIRS}")
     if options.seed is not None and not 0 <= options.seed < 2**63:
-        raise ConfigError(f"--seed {options.seed}: between 0 and 2^63 - 1")
+        raise ConfigError(f"--seed {options.seed}: expected 0 to 2^63 - 1")
     if hindrance := why_unwritable(folder):
         raise ConfigError(f"--output {folder}: {hindrance}")
     trained = checkpoint.load(options.checkpoint)
     config = trained.config
     count = config.model.num_experts
     if options.expert is not None and not 0 <= options.expert < count:
-        raise ConfigError(f"--expert {options.expert}: this run has experts 0 to {count - 1}")
+        raise ConfigError(f"--expert {options.expert}: expected 0 to {count - 1}, the experts of this run")
     devices.prepare()
     images = load_images(config.data, options.data_root)
     check(options.checkpoint, trained, config.data, images)
@@ -64,8 +64,8 @@ def explore(options: Explore) -> int:
     seen = evaluated(images.test, config.data, "test")  # [N, D]
     arrays: dict[str, np.ndarray] = {"experts": np.array(experts)}
     pictures = _neighbors(trained, images, options.count, seed, experts, arrays)
-    pictures |= _ways(trained, seen, assignments, seed, experts, arrays)
-    pictures |= _walks(trained, seen, assignments, experts, arrays)
+    pictures |= _interpolations(trained, seen, assignments, seed, experts, arrays)
+    pictures |= _traversals(trained, seen, assignments, experts, arrays)
     pictures |= _reconstructions(trained, images, seen, found.assignments, options.count, arrays)
     pictures |= _competition(trained, seen, found.assignments, options.count, arrays)
     pictures |= _map(trained, seen, found.assignments, options, seed, arrays)
@@ -82,7 +82,7 @@ def explore(options: Explore) -> int:
 def _neighbors(
     trained: Trained, images: Images, count: int, seed: int, experts: Sequence[int], arrays: Arrays
 ) -> dict[str, bytes]:
-    """Draw samples of each expert above the training images nearest to them."""
+    """Draw samples of each expert above their nearest training images."""
     samples = draw(trained.model, count, seed)[list(experts)]  # [experts, count, D]
     train = to_float(images.train)
     places, distances = exploration.nearest_images(samples.flatten(0, 1), train)
@@ -92,11 +92,11 @@ def _neighbors(
     pairs = torch.stack([samples, train[places].view_as(samples)], dim=1).flatten(0, 1)
     rows = [words for expert in experts for words in (f"expert {expert}", "nearest")]
     columns = [str(number) for number in range(1, count + 1)]
-    title = f"Samples, and the training images nearest to them\n(median distance {distances.median():.2f})"
+    title = f"Samples and their nearest training images\n(median distance {distances.median():.2f})"
     return {"neighbors.png": _grid(trained, pairs, rows, columns, ("", "sample"), title)}
 
 
-def _ways(
+def _interpolations(
     trained: Trained,
     seen: Tensor,
     assignments: Tensor,
@@ -104,55 +104,52 @@ def _ways(
     experts: Sequence[int],
     arrays: Arrays,
 ) -> dict[str, bytes]:
-    """Draw each expert's way between two test images of its own, the images themselves at both ends."""
+    """Draw an interpolation for each expert between two of its test images, which are at both ends."""
     order = RunGenerators([seed], "pairs of images").permutations(len(seen))
     pairs = exploration.own_pairs(assignments, trained.config.model.num_experts, order)  # [1, K, 2]
     first, second = seen[pairs].unbind(2)  # [1, K, D]
     inner = exploration.interpolations(trained.model, first, second, STEPS)  # [1, K, STEPS, D]
-    ways = torch.cat([first.unsqueeze(2), inner, second.unsqueeze(2)], dim=2)[0]
+    rows_of_images = torch.cat([first.unsqueeze(2), inner, second.unsqueeze(2)], dim=2)[0]
     able = [expert for expert in experts if pairs[0, expert, 0] >= 0]
     idle = [str(expert) for expert in experts if expert not in able]
     if idle:
         print(f"fewer than two test images: no interpolation for expert {', '.join(idle)}")
     if not able:
         return {}
-    arrays["interpolations"] = _shaped(trained, ways[able])
+    arrays["interpolations"] = _shaped(trained, rows_of_images[able])
     arrays["interpolated_experts"] = np.array(able)
     shares = [f"{step / (STEPS - 1):.3g}".lstrip("0") or "0" for step in range(STEPS)]
     rows = [str(expert) for expert in able]
-    title = "From one test image to another, inside each expert"
+    title = "Interpolations between two test images in the latent space of each expert"
     names = ("expert", "share of the second image's latents")
-    content = _grid(trained, ways[able], rows, ["image", *shares, "image"], names, title)
+    content = _grid(trained, rows_of_images[able], rows, ["image", *shares, "image"], names, title)
     return {"interpolations.png": content}
 
 
-def _walks(
+def _traversals(
     trained: Trained, seen: Tensor, assignments: Tensor, experts: Sequence[int], arrays: Arrays
 ) -> dict[str, bytes]:
-    """Draw each expert's walks along its latents, those that tell most of its images first."""
+    """Draw traversals of the latents of each expert, those with the largest KL divergence first."""
     values = torch.linspace(-REACH, REACH, 1 + math.ceil(2 * REACH / STRIDE))
-    walks = exploration.traversals(trained.model, values)[0]  # [K, Z, V, D]
-    told = exploration.latent_kl(trained.model, seen, assignments)[0]  # [K, Z]
-    arrays["traversals"] = _shaped(trained, walks[list(experts)])
+    traversals = exploration.traversals(trained.model, values)[0]  # [K, Z, V, D]
+    latent_kl = exploration.latent_kl(trained.model, seen, assignments)[0]  # [K, Z]
+    arrays["traversals"] = _shaped(trained, traversals[list(experts)])
     arrays["traversal_values"] = values.numpy()
-    arrays["latent_kl"] = told[list(experts)].cpu().numpy()
+    arrays["latent_kl"] = latent_kl[list(experts)].cpu().numpy()
     columns = [f"{value:g}" for value in values.tolist()]
     pictures = {}
     for expert in experts:
-        order = told[expert].argsort(descending=True, stable=True)[:MOST_LATENTS]
-        rows = [f"{latent} ({told[expert, latent]:.2f})" for latent in order.tolist()]
+        order = latent_kl[expert].argsort(descending=True, stable=True)[:MOST_LATENTS]
+        rows = [f"{latent} ({latent_kl[expert, latent]:.2f})" for latent in order.tolist()]
         pictures[f"traversals-expert-{expert}.png"] = _grid(
             trained,
-            walks[expert, order],
+            traversals[expert, order],
             rows,
             columns,
-            ("latent (nats it tells)", "value of the latent, the others at 0"),
-            f"Expert {expert} along "
-            + (
-                f"{MOST_LATENTS} of its {len(told[expert])} latents"
-                if len(order) < len(told[expert])
-                else "each of its latents"
-            ),
+            ("latent (KL in nats)", "value of the latent, the others at 0"),
+            "Traversals of "
+            + ("" if len(order) == len(latent_kl[expert]) else f"{MOST_LATENTS} of ")
+            + f"the latents of expert {expert}",
         )
     return pictures
 
@@ -160,13 +157,13 @@ def _walks(
 def _reconstructions(
     trained: Trained, images: Images, seen: Tensor, assignments: np.ndarray, count: int, arrays: Arrays
 ) -> dict[str, bytes]:
-    """Draw test images above their reconstructions by the experts that the gate gives them."""
+    """Draw test images above their reconstructions by their assigned experts."""
     shown = slice(count)
     rebuilt = figures.reconstructions(trained.model, seen[shown], to_float(images.test[shown]))[0].cpu()
     pairs = torch.stack([seen[shown], rebuilt])
     arrays["reconstructions"] = _shaped(trained, rebuilt)
     names = [str(expert) for expert in assignments[shown]]
-    title = "Test images, and their reconstructions"
+    title = "Test images and their reconstructions"
     content = _grid(trained, pairs, ["image", "reconstruction"], names, ("", "expert"), title)
     return {"reconstructions.png": content}
 

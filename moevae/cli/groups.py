@@ -1,4 +1,4 @@
-"""Groups of commands, found by entry point, and the choice of the one that was typed.
+"""Groups of commands, found by entry point, and the dispatch of a command line.
 
 This module and the tables of commands import neither the options nor the commands: `--help` must be fast.
 """
@@ -32,11 +32,11 @@ class Command:
 
     name: str
     options: str
-    """Where the dataclass of its options is, as `module:class`; imported when the command is chosen."""
+    """The dataclass of its options, as `module:class`; imported when the command is chosen."""
     help: str
-    """Its first line stands alone where all commands are listed, above the first of its examples."""
+    """The list of all commands shows its first line and its first example."""
     settings: tuple[str, ...] = ("",)
-    """How settings begin that `--set` may change, where there is a `--set`."""
+    """Prefixes of the settings that `--set` may change, if the command has this option."""
 
     def load(self) -> type:
         """Import and return the dataclass of its options."""
@@ -56,20 +56,20 @@ class Command:
 
 @dataclass(frozen=True)
 class CommandGroup:
-    """Commands that one package brings along."""
+    """The commands of one package."""
 
     title: str
-    """The heading above them in the overview."""
+    """The heading of the commands in the overview."""
     description: str
     commands: tuple[Command, ...]
     run: str
-    """`module:function`, called with what was typed and the program's name; returns the exit code."""
+    """`module:function`, called with the command line and the program's name; returns the exit code."""
 
 
 def installed() -> list[CommandGroup]:
-    """Return the groups that installed distributions bring, and the checkout that this package is in.
+    """Return the groups of installed distributions, and of the checkout that contains this package.
 
-    Metadata of an editable install go stale: in a checkout, its pyproject.toml takes their place. A group
+    Metadata of an editable install become outdated: in a checkout, its pyproject.toml replaces them. A group
     that cannot be imported is left out with a warning.
     """
     own = _of_checkout()
@@ -84,7 +84,7 @@ def installed() -> list[CommandGroup]:
             group = point.load()
             if not isinstance(group, CommandGroup):
                 raise TypeError(f"expected a CommandGroup, got {type(group).__name__}")
-        except Exception as error:  # a broken extension must not take the other commands along
+        except Exception as error:  # a broken extension must not disable the other commands
             warnings.warn(f"commands of {point.value!r} are not available: {error}", stacklevel=2)
             continue
         groups.append(group)
@@ -92,7 +92,7 @@ def installed() -> list[CommandGroup]:
 
 
 def _of_checkout() -> list[EntryPoint] | None:
-    """Return the entry points that the pyproject.toml above this package declares; None if there is none."""
+    """Return the entry points in the pyproject.toml of the checkout; None outside of a checkout."""
     try:
         tree = tomllib.loads((Path(moevae.__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
     except (OSError, ValueError):
@@ -105,11 +105,11 @@ def _of_checkout() -> list[EntryPoint] | None:
 
 
 def main(typed: Sequence[str], groups: Callable[[], list[CommandGroup]], prog: str, description: str) -> int:
-    """Run the command that was typed and return its exit code; without one, print all there are.
+    """Run a command line and return its exit code; without a command, print all commands.
 
     Args:
         typed: the command and its options.
-        groups: finds the commands; called once, where its warnings are one line each.
+        groups: finds the commands; called once, with its warnings printed as one line each.
         prog: the program's name in help and messages.
         description: a sentence for the overview.
     """

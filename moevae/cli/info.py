@@ -1,4 +1,4 @@
-"""`info`: what is installed, or what a checkpoint holds."""
+"""`info`: the installation, or the content of a checkpoint."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ from moevae.utils import devices, provenance
 
 
 def info(options: Info) -> int:
-    """Print what there is to know of a checkpoint, or of this installation."""
+    """Print the content of a checkpoint, or a description of this installation."""
     if options.settings:
         return _settings(options)
     if options.checkpoint is not None:
         return _of_checkpoint(options.checkpoint, options.json, options.write_preset)
     if options.write_preset is not None:
-        raise ConfigError(f"--write-preset {options.write_preset}: needs CHECKPOINT, a run with the settings")
+        raise ConfigError(
+            f"--write-preset {options.write_preset}: expected a CHECKPOINT, whose settings are written"
+        )
     about = _installation(options.data_root)
     if options.json:
         print(json.dumps(about, indent=1))
@@ -41,12 +43,12 @@ def info(options: Info) -> int:
     cpu = about["cpu"]
     print(f"\ncores         {cpu['cores']} (torch uses {cpu['threads']}), {cpu['memory_gib']} GiB of memory")
     for device in about["devices"]:
-        auto = " (what auto takes)" if device["name"] == about["auto"] else ""
+        auto = " (selected by auto)" if device["name"] == about["auto"] else ""
         print(f"device {device['name']:7}{device['description']}{auto}")
     print(f"\ndata root     {about['data_root']}")
     for name, state in about["data"].items():
         print(f"{name:14}{state}")
-    print("npz:PATH      your own: np.savez(PATH, images=...), labels=... if there are any")
+    print("npz:PATH      your own: np.savez(PATH, images=...), optionally labels=...")
     print("folder:PATH   your own: PNG, JPEG, BMP and TIFF files; subfolders, if any, are classes")
     print("\npresets")
     for name, text in about["presets"].items():
@@ -58,7 +60,9 @@ def info(options: Info) -> int:
 def _settings(options: Info) -> int:
     """Print the reference of settings."""
     if options.checkpoint is not None or options.write_preset is not None:
-        raise ConfigError("--settings: shows the settings of every run; expected no CHECKPOINT and no preset")
+        raise ConfigError(
+            "--settings: shows the settings of every run; expected no CHECKPOINT and no --write-preset"
+        )
     known = reference.settings()
     if options.json:
         print(json.dumps([asdict(each) for each in known], indent=1))
@@ -80,8 +84,10 @@ def _installation(root: Path | None) -> dict[str, Any]:
         place = idx.data_root(root)
     except DataError as error:
         unknown = f"unknown ({error})"
-    here = {name: f"there (comes with {source.comes_with})" for name, source in DATASETS.items()} | {
-        name: "there" if place and idx.is_there(name, place) else "not there yet: the first use downloads it"
+    here = {name: f"available (part of {source.comes_with})" for name, source in DATASETS.items()} | {
+        name: "available"
+        if place and idx.is_there(name, place)
+        else "not available: downloaded when it is first used"
         for name in RELEASES
     }
     return {

@@ -15,7 +15,7 @@ from moevae.config.registry import DATASETS, FILE_FORMATS, PRESETS, RELEASES
 
 
 def optional(metavar: str, hint: str, words: str | None = None) -> Any:
-    """Return the help of an optional argument: its default as text, and words in place of the docstring."""
+    """Return the help of an optional argument: its default as text, and a text for the docstring."""
     return arg(metavar=metavar, help_behavior_hint=f"(default: {hint})", help=words)
 
 
@@ -23,9 +23,9 @@ _DATA = (
     f"Images: {', '.join((*DATASETS, *RELEASES))}; of your own, a folder of image files, or "
     f"{', '.join(f'{name}:PATH' for name in FILE_FORMATS)}."
 )
-_PRESETS = f"Base settings: {', '.join(PRESETS)}, or FILE.toml, as info --write-preset makes it."
+_PRESETS = f"Base settings: {', '.join(PRESETS)}, or a FILE.toml written by info --write-preset."
 
-# Options of several commands, each stated once with its help.
+# Options shared by several commands.
 Flag = Annotated[bool, arg(help_behavior_hint="")]
 Json = Annotated[
     bool,
@@ -105,20 +105,20 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Assign:
-    """What the command `assign` was given."""
+    """Options of `assign`."""
 
     checkpoint: Checkpoint
     images: Positional[Annotated[Path, arg(metavar="IMAGES")]]
-    """A folder of image files (PNG, JPEG, BMP, TIFF), one of them, or an npz or npy file."""
+    """A folder of image files (PNG, JPEG, BMP, TIFF), an image file, or an npz or npy file."""
     output: Annotated[Path | None, optional("TABLE", "CSV on standard output")] = None
-    """The table to write: .csv, .parquet or .npz; a file that exists is kept, and refused."""
+    """The table to write: .csv, .parquet or .npz; it must not exist."""
     copy_to: Annotated[Path | None, optional("DIR", "no copies")] = None
-    """A new folder, which gets a copy of each image file in a folder for each expert."""
+    """A new folder for copies of the image files, with a subfolder for each expert."""
     latents: Flag = False
-    """Add the latents of each image, under its expert."""
+    """Add the latents of each image under its expert."""
     on_bad_image: BadImages = None
     device: Device = "auto"
-    """Where to compute."""
+    """Device of the computation."""
     json: Json = False
 
 

@@ -1,4 +1,4 @@
-"""Parsing of the command line, behind which tyro stands; an error is one line, with exit code 2."""
+"""Parsing of the command line with tyro; an error is one line, with exit code 2."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def parse(commands: Sequence[Command], arguments: Sequence[str] | None, *, prog:
     `--help` prints and exits; an error is one line, with exit code 2.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
-    told = io.StringIO()
+    printed = io.StringIO()
     for word in typed:
         learn(word.partition("=")[2] if word.startswith("--") else word)
     try:
         if typed and not typed[0].startswith("-"):
             closest_name("command", typed[0], [each.name for each in commands])
-        with contextlib.redirect_stderr(told):
+        with contextlib.redirect_stderr(printed):
             options = tyro.cli(
                 _union(commands, chosen=typed[0] if typed else ""),
                 args=typed,
@@ -50,7 +50,7 @@ def parse(commands: Sequence[Command], arguments: Sequence[str] | None, *, prog:
     except SystemExit as stop:
         if stop.code:
             chosen = next((each for each in commands if typed and each.name == typed[0]), None)
-            print(f"error: {one_line(told.getvalue(), chosen, prog)}", file=sys.stderr)
+            print(f"error: {one_line(printed.getvalue(), chosen, prog)}", file=sys.stderr)
         raise
 
 
@@ -58,7 +58,7 @@ def _with_paths(options: Any) -> Any:
     """Return the options with `~` at the start of paths replaced by the home folder.
 
     Raises:
-        ConfigError: there is no such folder, or a path is not UTF-8.
+        ConfigError: there is no home folder, or a path is not UTF-8.
     """
     given = {field.name: getattr(options, field.name) for field in fields(options)}
     changes: dict[str, Any] = {}
@@ -71,13 +71,13 @@ def _with_paths(options: Any) -> Any:
 
 
 def _path(name: str, path: Path) -> Path:
-    if not is_text(str(path)):  # safetensors, SQLite and JSON take no other
-        raise ConfigError(f"{name.replace('_', '-')} {str(path)!a}: not UTF-8; expected a path that is")
+    if not is_text(str(path)):  # required by safetensors, SQLite and JSON
+        raise ConfigError(f"{name.replace('_', '-')} {str(path)!a}: not UTF-8; expected a UTF-8 path")
     return at_home(path)
 
 
 def one_line(box: str, chosen: Command | None, prog: str) -> str:
-    """Return the message in a box that tyro drew, with what was expected; the boxes are of tyro 1."""
+    """Return the error message in a box of tyro 1 as one line, with the expected value."""
     text = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
     rules = [number for number, line in enumerate(text) if line and not line.strip("─-")]
     begin = 1 if box.startswith("╭") or not rules else rules.pop(0) + 1  # a title, in ASCII with a rule below
@@ -100,7 +100,9 @@ def one_line(box: str, chosen: Command | None, prog: str) -> str:
     if unknown and chosen:
         meant = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(text))
         word, *values = unknown[1].replace("=", ", ", 1).split(", ")
-        other = meant[1] if meant and meant[1] != word else None  # the same word is another command's option
+        other = (
+            meant[1] if meant and meant[1] != word else None
+        )  # an option of this name belongs to another command
         hint = f"did you mean {other}?" if other else f"{prog} {chosen.name} --help lists the options"
         if not word.startswith("-"):
             return f"{word!r}: unexpected argument ({prog} {chosen.name} --help)"
@@ -109,7 +111,7 @@ def one_line(box: str, chosen: Command | None, prog: str) -> str:
 
 
 def _as_setting(word: str, values: Sequence[str], command: Command) -> str | None:
-    """Return the `--set` option for a setting that was given as an option, if the command has `--set`."""
+    """Return the `--set` option for a setting that was given as an option; None without `--set`."""
     if not any(field.name == "set" for field in fields(command.load())):
         return None
     name = word.strip("-").replace("-", "_")
@@ -122,7 +124,7 @@ def _as_setting(word: str, values: Sequence[str], command: Command) -> str | Non
 
 
 def _union(commands: Sequence[Command], chosen: str) -> Any:
-    """Return the type that tyro reads, with the full help of the chosen command only."""
+    """Return the type that tyro parses, with the full help of the chosen command only."""
     texts = [each.help if each.name == chosen else each.help.splitlines()[0] for each in commands]
     pairs = zip(commands, texts, strict=True)
     kinds = [Annotated[each.load(), subcommand(each.name, description=text)] for each, text in pairs]

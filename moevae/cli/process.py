@@ -1,4 +1,4 @@
-"""What a command line sets for its process, and the exit code that it ends with."""
+"""Process-wide settings of a command line, and its exit code."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pathlib import Path
 from moevae.errors import MoevaeError
 from moevae.utils.redaction import redacting
 
-MENDABLE = {
+CORRECTABLE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG),
     *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EBADF, errno.EIO),
 }
-"""What a person can mend: a full disk, a folder that may not be written to, a name that is too long."""
+"""Errors that the user can correct: a full disk, a folder without write access, a name that is too long."""
 
 
 def exit_code(work: Callable[[], int]) -> int:
-    """Do the work and return its exit code: 2 for a mistake, 130 for an interrupt, 141 for a reader gone.
+    """Run a function; return its exit code, 2 for an error, 130 for an interrupt, 141 for a closed pipe.
 
     No password reaches standard output or standard error.
     """
@@ -33,7 +33,7 @@ def exit_code(work: Callable[[], int]) -> int:
 
 
 def end_at_once() -> None:
-    """Let an interrupt end the process without a traceback from here on: its work is over."""
+    """Let an interrupt end the process without a traceback; call this when the work is done."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -63,7 +63,7 @@ def _exit_code(work: Callable[[], int]) -> int:
         _close_output()
         return 141
     except OSError as error:
-        if error.errno not in MENDABLE:
+        if error.errno not in CORRECTABLE:
             raise
         if error.filename is None:
             _close_output()
@@ -72,7 +72,7 @@ def _exit_code(work: Callable[[], int]) -> int:
 
 
 def _open_streams() -> None:
-    """Let any text be printed: what a stream cannot encode is escaped, and a closed one leads nowhere."""
+    """Make all text printable: escape what a stream cannot encode, and replace closed streams."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -82,6 +82,6 @@ def _open_streams() -> None:
 
 
 def _close_output() -> None:
-    """Send the rest of standard output nowhere: Python flushes it at its end, and would tell of it again."""
+    """Discard further standard output; Python would report the error again when it exits."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,16 +18,16 @@ from moevae.utils import devices
 
 ABOUT_LABELS = (
     "acc, nmi, ari and the gate's calibration (ece and brier: lower is better)\n"
-    "compare with the labels, which training never sees"
+    "compare with the labels, which training does not use"
 )
 _COLUMNS = 5
-"""Columns of numbers that 80 characters have room for."""
+"""Number of columns of numbers that fit in 80 characters."""
 
 
 def table(scores: Sequence[Score], names: Sequence[str]) -> str:
-    """Return metrics by named run, with units; seeds of one cell get their mean and deviation (ddof = 1)."""
+    """Return the metrics of runs, with units; for seeds of one cell also mean and deviation (ddof = 1)."""
     columns = list(zip(names, (each.metrics for each in scores), strict=True))
-    known = sorted(METRICS, key=lambda name: METRICS[name].labels)  # those of labels come last
+    known = sorted(METRICS, key=lambda name: METRICS[name].labels)  # metrics that use labels come last
     shown = [name for name in known if METRICS[name].scale and any(name in each.metrics for each in scores)]
     if len(scores) > 1 and are_seeds_of_one_cell(scores):
         values = {name: [each.metrics[name] for each in scores] for name in shown}
@@ -46,13 +46,13 @@ def table(scores: Sequence[Score], names: Sequence[str]) -> str:
 
 
 def are_seeds_of_one_cell(scores: Sequence[Score]) -> bool:
-    """Whether the runs differ in their seeds, and in nothing else."""
+    """Return whether the runs differ in their seeds only."""
     cells = {replace(each.config, seed=0) for each in scores}
     return len(cells) == 1 and len({each.config.seed for each in scores}) == len(scores)
 
 
 def loads(scores: Sequence[Score], names: Sequence[str]) -> str:
-    """Return the share of images that each expert won, a paragraph a run."""
+    """Return the load of the experts, the share of images assigned to each, one paragraph per run."""
     return "\n".join(
         textwrap.fill(
             " ".join(f"{share:.0%}" for share in each.load),
@@ -65,21 +65,21 @@ def loads(scores: Sequence[Score], names: Sequence[str]) -> str:
 
 
 def shared(scores: Sequence[Score], names: Sequence[str]) -> str:
-    """Return which experts took several classes and who divides classes, a paragraph a run."""
-    told = {
+    """Return which classes are merged in one expert or split over several, one paragraph per run."""
+    overlaps = {
         name: class_overlap.describe_overlap(np.array(each.confusion.counts), each.confusion.classes)
         for each, name in zip(scores, names, strict=True)
         if each.confusion
     }
     return "\n".join(
         textwrap.fill(f"{name}: {'; '.join(sentences)}", width=79, subsequent_indent="  ")
-        for name, sentences in told.items()
+        for name, sentences in overlaps.items()
         if sentences
     )
 
 
 def hardware(device: torch.device, precision: str = "float32") -> str:
-    """Return where numbers of speed come from, such as `cpu (AMD EPYC, float32, 2 threads)`."""
+    """Return the hardware that speeds were measured on, such as `cpu (AMD EPYC, float32, 2 threads)`."""
     about = devices.describe(device, precision)
     threads = f"{about['threads']} thread{'' if about['threads'] == 1 else 's'}"
     return f"{about['device']} ({about['device_name']}, {about['precision']}, {threads})"

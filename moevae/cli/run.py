@@ -1,4 +1,4 @@
-"""Run a command of the core. Torch takes seconds to import: each command is imported when it is chosen."""
+"""Run a command of the core. Commands are imported when they are chosen: torch takes seconds to import."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from moevae.cli.options import Assign, Evaluate, Explore, Info, Sample, Train, p
 
 
 def run(typed: Sequence[str], prog: str) -> int:
-    """Run the command that was typed; return its exit code."""
+    """Run a command line; return its exit code."""
     options = parse(typed, prog)
     match options:
         case Train(dry_run=True):

@@ -17,21 +17,21 @@ from moevae.utils.rng import RunGenerators
 from moevae.visualization import samples
 
 MOST_IMAGES = 1000
-"""Images of each expert in one picture."""
+"""Maximum number of images per expert."""
 GAP = 4
-"""Pixels of the picture between images."""
+"""Space between images, in pixels of the picture."""
 WIDE = 56
-"""Pixels of the picture for one image, about, where no scale is given."""
+"""Approximate default width of an image, in pixels of the picture."""
 
 
 def sample(options: Sample) -> int:
-    """Write mean images drawn from the prior of one expert, or of all, as PNG or npz; print the path."""
-    path = options.output or _beside(options.checkpoint, options.expert)
+    """Write decoded samples of one expert, or of all, as PNG or npz; print the path."""
+    path = options.output or _default_output(options.checkpoint, options.expert)
     _check(options, path)
     trained = checkpoint.load(options.checkpoint)
     experts = trained.config.model.num_experts
     if options.expert is not None and not 0 <= options.expert < experts:
-        raise ConfigError(f"--expert {options.expert}: this run has experts 0 to {experts - 1}")
+        raise ConfigError(f"--expert {options.expert}: expected 0 to {experts - 1}, the experts of this run")
     seed = trained.config.seed if options.seed is None else options.seed
     images = draw(trained.model, options.count, seed)  # [K, count, D]
     if path.suffix.lower() == ".npz":
@@ -54,7 +54,7 @@ def sample(options: Sample) -> int:
 
 
 def draw(model: Mixture, count: int, seed: int) -> Tensor:
-    """Return mean images drawn from each expert's prior by a seed, [K, count, D], of a population of one."""
+    """Return decoded samples of each expert of a single run, for a seed, [K, count, D]."""
     stream = RunGenerators([seed], "pictures", model.device)
     noise = stream.normal(model.config.num_experts, count, model.latent_size)
     return torch.cat([model.decode_prior_samples(part)[0] for part in noise.split(256, dim=2)], dim=1)
@@ -62,11 +62,11 @@ def draw(model: Mixture, count: int, seed: int) -> Tensor:
 
 def _check(options: Sample, path: Path) -> None:
     if not 1 <= options.count <= MOST_IMAGES:
-        raise ConfigError(f"--count {options.count}: between 1 and {MOST_IMAGES}")
+        raise ConfigError(f"--count {options.count}: expected 1 to {MOST_IMAGES}")
     if options.scale is not None and not 1 <= options.scale <= 32:
-        raise ConfigError(f"--scale {options.scale}: between 1 and 32")
+        raise ConfigError(f"--scale {options.scale}: expected 1 to 32")
     if options.seed is not None and not 0 <= options.seed < 2**63:
-        raise ConfigError(f"--seed {options.seed}: between 0 and 2^63 - 1")
+        raise ConfigError(f"--seed {options.seed}: expected 0 to 2^63 - 1")
     if path.suffix.lower() not in (".png", ".npz"):
         raise ConfigError(f"--output {path}: expected a name that ends in .png (a picture) or .npz (arrays)")
     hindrance = why_unwritable(path.parent)
@@ -74,12 +74,12 @@ def _check(options: Sample, path: Path) -> None:
         raise ConfigError(f"--output {path}: {hindrance}")
 
 
-def _beside(path: Path, expert: int | None) -> Path:
+def _default_output(path: Path, expert: int | None) -> Path:
     return path.with_name(f"{path.stem}-{'experts' if expert is None else f'expert-{expert}'}.png")
 
 
 def _square(images: Tensor) -> Tensor:
-    """Lay images, [N, D], out in about as many rows as columns, black where there are none left."""
+    """Arrange images, [N, D], in about as many rows as columns; the rest of the grid is black."""
     columns = math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
     blank = images.new_zeros(rows * columns - len(images), images.shape[1])

@@ -1,4 +1,4 @@
-"""`train`: train the runs that are not there yet, measure all of them, keep what is good."""
+"""`train`: train the missing runs, evaluate all of them, and save those that did not fail."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ from moevae.utils.io import why_unwritable
 from moevae.utils.progress import Note, watching
 
 SHOWN_METRICS = {"mixture_elbo": "ELBO", "nmi": "NMI"}
-"""Metrics that a line of progress has room for."""
+"""Metrics shown in a line of progress."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one run that was asked for."""
+    """The result of one requested run."""
 
     config: RunConfig
     path: Path
     status: str
-    """`trained`, `there` before, or `failed`."""
+    """`trained`, `existing`, or `failed`."""
     scores: dict[Split, Score]
     failure: str | None = None
     seconds: float | None = None
-    """Wall time of training of the whole population, evaluation left out."""
+    """Wall time of training the population, without evaluation."""
     images_per_second: float | None = None
-    """Training images of the whole population, per second."""
+    """Training images per second, summed over the population."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON tells of it."""
+        """Return the result for JSON."""
         return {
             "fingerprint": fingerprint(self.config),
             "seed": self.config.seed,
@@ -70,8 +70,8 @@ class Result:
 
 
 def train(options: Train) -> int:
-    """Train, measure and keep runs; return 1 if one of them failed."""
-    told = Console(stderr=True)
+    """Train, evaluate and save runs; return 1 if one of them failed."""
+    console = Console(stderr=True)
     configs = dry_run.configurations(options)
     device = devices.resolve(options.device)
     devices.prepare()
@@ -81,19 +81,21 @@ def train(options: Train) -> int:
     images = load_images(configs[0].data, options.data_root)
     labels = load_labels(configs[0].data, options.data_root)
     start = _start(options, configs[0], images)
-    there = {config: found for config in configs if (found := _there(config, images, labels, options))}
-    results = [_measured(found, images, labels, device, options) for found in there.values()]
+    existing = {config: found for config in configs if (found := _existing(config, images, labels, options))}
+    results = [_measured(found, images, labels, device, options) for found in existing.values()]
     for result in results:
-        _say(told, f"{result.path} was there: not trained again")
-    missing = [config for config in configs if config not in there]
+        _say(console, f"{result.path} exists: not trained again")
+    missing = [config for config in configs if config not in existing]
     if missing:
         origin = _origin(missing[0], images, labels, device)
         kept = snapshots.snapshot_path(options.output, missing, origin)
         try:
-            results += _train(missing, images, labels, device, options, origin, told, start)
+            results += _train(missing, images, labels, device, options, origin, console, start)
             kept.unlink(missing_ok=True)
         except KeyboardInterrupt:
-            left = "the same command goes on from the last epochs" if kept.exists() else "nothing was written"
+            left = (
+                "the same command continues from the last epochs" if kept.exists() else "nothing was written"
+            )
             raise KeyboardInterrupt(left) from None
     results.sort(key=lambda result: configs.index(result.config))
     if options.json:
@@ -104,13 +106,13 @@ def train(options: Train) -> int:
         _print(results, device)
     for result in results:
         if result.failure:
-            _say(told, f"failed: seed {result.config.seed}: {result.failure}; this run was not kept")
-            _say(told, parsing.remedy(result.config.train.learning_rate))
+            _say(console, f"failed: seed {result.config.seed}: {result.failure}; this run was not saved")
+            _say(console, parsing.remedy(result.config.train.learning_rate))
     return 1 if any(result.failure for result in results) else 0
 
 
 def _start(options: Train, config: RunConfig, images: Images) -> Mixture | None:
-    """Return the weights of the run to continue, after a check of its architecture and data."""
+    """Return the weights of the run to continue, after checking its architecture and data."""
     if options.start is None:
         check_start(config, images.size, None)
         return None
@@ -119,23 +121,23 @@ def _start(options: Train, config: RunConfig, images: Images) -> Mixture | None:
         check_start(config, images.size, trained.model)
     except ConfigError as error:
         raise ConfigError(f"--from {options.start}: {error}") from None
-    now = replace(identify(images, None), labels=None)  # labels decide no weight
+    now = replace(identify(images, None), labels=None)  # weights do not depend on labels
     if trained.identity and (found := differences(replace(trained.identity, labels=None), now)):
         raise CheckpointError(
-            f"--from {options.start}: this run was trained on other images than {images.name} holds"
+            f"--from {options.start}: {images.name} differs from the images that this run was trained on"
             f" ({', '.join(found)}); expected the same"
         )
     return trained.model
 
 
 def _origin(config: RunConfig, images: Images, labels: Labels | None, device: torch.device) -> dict[str, str]:
-    """Return what decides the weights; labels do where they choose the images."""
+    """Return what determines the weights; labels do if they choose the images."""
     data = identify(images, labels if config.data.imbalance != 1 else None)
     return snapshots.origin(data, device.type)
 
 
-def _there(config: RunConfig, images: Images, labels: Labels | None, options: Train) -> Trained | None:
-    """Return the run if it was trained before."""
+def _existing(config: RunConfig, images: Images, labels: Labels | None, options: Train) -> Trained | None:
+    """Return the run if it has a checkpoint."""
     path = dry_run.place(config, options.output)
     if options.force or not path.exists():
         return None
@@ -144,11 +146,11 @@ def _there(config: RunConfig, images: Images, labels: Labels | None, options: Tr
     except CheckpointError as error:
         raise CheckpointError(f"{error}; --force trains it again") from None
     then, now = trained.identity, identify(images, labels)
-    if config.data.imbalance == 1:  # labels chose no images, and scores are taken with those of now
+    if config.data.imbalance == 1:  # labels did not choose images; scores use the current labels
         now = replace(now, labels=None)
     if then and (found := differences(then, now)):
         raise CheckpointError(
-            f"{path}: {images.name} holds other data than this run was trained on ({', '.join(found)}); "
+            f"{path}: {images.name} differs from the data that this run was trained on ({', '.join(found)}); "
             "restore the file, or train it again with --force"
         )
     return trained
@@ -161,7 +163,7 @@ def _measured(
     found = {
         split: result_schema.score(model, [config], images, labels, split)[0] for split in _splits(images)
     }
-    return Result(config, dry_run.place(config, options.output), "there", found)
+    return Result(config, dry_run.place(config, options.output), "existing", found)
 
 
 def _train(
@@ -171,14 +173,14 @@ def _train(
     device: torch.device,
     options: Train,
     origin: Mapping[str, str],
-    told: Console,
+    console: Console,
     start: Mixture | None,
 ) -> list[Result]:
     count, data = len(configs), configs[0].data.name
     where = results_table.hardware(device, configs[0].train.precision)
     runs = f"{count} runs" if count > 1 else "1 run"
-    _say(told, f"Training {runs} on {len(images.train):,} images of {data}\non {where}")
-    with watching(told) as note:
+    _say(console, f"Training {runs} on {len(images.train):,} images of {data}\non {where}")
+    with watching(console) as note:
         fit = snapshots.train_with_snapshots(
             Population(configs, images, device, start=start),
             options.output,
@@ -206,7 +208,7 @@ def _note(
     images: Images,
     labels: Labels | None,
 ) -> None:
-    """Tell the mean over the runs that have not failed, on the validation split if there is one."""
+    """Show means over the runs that have not failed, on the validation split if there is one."""
     alive = [run for run, failure in enumerate(progress.failures) if failure is None]
     numbers = {"loss": fmean(progress.losses[run] for run in alive)} if alive else {}
     if alive and len(images.validation):
@@ -247,8 +249,8 @@ def _print(results: Sequence[Result], device: torch.device) -> None:
     if good:
         print(result_schema.about_marginal([run.scores["test"] for run in good]))
         print(results_table.loads([run.scores["test"] for run in good], names))
-        if told := results_table.shared([run.scores["test"] for run in good], names):
-            print(told)
+        if overlap := results_table.shared([run.scores["test"] for run in good], names):
+            print(overlap)
         if "nmi" in good[0].scores["test"].metrics:
             print(results_table.ABOUT_LABELS)
     for name, result in zip(names, good, strict=True):
@@ -260,5 +262,5 @@ def _print(results: Sequence[Result], device: torch.device) -> None:
         print(f"trained in {seconds:.1f} s, {speed:,.0f} images/s\non {where}")
 
 
-def _say(told: Console, text: str) -> None:
-    told.print(text, markup=False, highlight=False, soft_wrap=True)
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

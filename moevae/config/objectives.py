@@ -13,21 +13,22 @@ MEMBERS: dict[str, ObjectiveConfig] = {
     "marginal": ObjectiveConfig(expert_weights="posterior", information_weight=0.0, balance_weight=0.0),
     "map": ObjectiveConfig(expert_weights="map", information_weight=0.0, balance_weight=0.0),
 }
-"""Named members of the objective family, whatever stands beside them; any other is a free member."""
+"""Named members of the objective family; all other settings make a free member."""
 
-BESIDE_MEMBERS = (
+INDEPENDENT_SETTINGS = (
     "bound",
     "expert_gradient",
     "consistency",
     "consistency_weight",
     "vat_radius",
 )
+"""Settings of the objective that do not define a member; they may have any value."""
 
 
 def member(objective: ObjectiveConfig) -> str:
-    """Return the member's name, "competitive" and "information" at any strength; "free" if it has none."""
+    """Return the name of the member, or "free"; "competitive" and "information" have any strength."""
     default = ObjectiveConfig()
-    bare = replace(objective, **{name: getattr(default, name) for name in BESIDE_MEMBERS})
+    bare = replace(objective, **{name: getattr(default, name) for name in INDEPENDENT_SETTINGS})
     for name in ("elbo", "marginal", "map"):
         if bare == MEMBERS[name]:
             return name
@@ -38,6 +39,6 @@ def member(objective: ObjectiveConfig) -> str:
 
 
 def is_of_member(key: str) -> bool:
-    """Return whether a dotted key is of what tells the members of the objective family apart."""
+    """Return whether a dotted key is a setting that defines a member of the objective family."""
     section, _, name = key.partition(".")
-    return section == "objective" and bool(name) and name not in BESIDE_MEMBERS
+    return section == "objective" and bool(name) and name not in INDEPENDENT_SETTINGS

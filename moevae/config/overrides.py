@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from moevae.config.objectives import BESIDE_MEMBERS, MEMBERS, member
+from moevae.config.objectives import INDEPENDENT_SETTINGS, MEMBERS, member
 from moevae.config.schema import ADDED, SCHEMA, RunConfig
 from moevae.errors import ConfigError
 from moevae.utils.content import shortened
@@ -24,10 +24,10 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
 
 
 def from_dict(tree: Mapping[str, Any]) -> RunConfig:
-    """Make a configuration from nested data; missing keys take their defaults.
+    """Return the configuration in nested data; missing keys have their defaults.
 
     Raises:
-        ConfigError: an unknown key (the nearest valid one is named) or an impossible value.
+        ConfigError: a key is unknown (the message names the nearest valid key), or a value is invalid.
     """
     if not isinstance(tree, Mapping):
         raise ConfigError(f"a configuration is a table of keys, not a {type(tree).__name__}")
@@ -40,10 +40,10 @@ def from_dict(tree: Mapping[str, Any]) -> RunConfig:
 
 
 def fingerprint(config: RunConfig) -> str:
-    """Return 16 hexadecimal digits that name this run: a hash of the fields and the schema number.
+    """Return 16 hexadecimal digits that identify a run: a hash of the fields and the schema version.
 
-    A field of `ADDED` is left out of the hash where it has the value given there, so that a new field does
-    not rename earlier runs.
+    A field of `ADDED` that has the value given there is not hashed, so that a new field does not change the
+    fingerprints of earlier runs.
 
     Examples:
         >>> import moevae
@@ -60,12 +60,13 @@ def fingerprint(config: RunConfig) -> str:
 
 
 def override(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
-    """Return the configuration with dotted keys changed, such as {"objective.balance_weight": 5}.
+    """Return the configuration with changed settings, such as {"objective.balance_weight": 5}.
 
-    `objective` alone takes the name of a member, such as "elbo"; what is beside the members stays.
+    The value of `objective` is the name of a member, such as "elbo"; settings that do not define the member
+    are kept.
 
     Raises:
-        ConfigError: an unknown key or member (the nearest valid one is named) or an impossible value.
+        ConfigError: a key or member is unknown (the message names the nearest), or a value is invalid.
 
     Examples:
         >>> import moevae
@@ -77,7 +78,7 @@ def override(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     for key, value in changes.items():
         if key == "objective":
             chosen = asdict(cast(Any, MEMBERS[closest_name("objective", str(value), MEMBERS)]))
-            tree["objective"] = chosen | {name: tree["objective"][name] for name in BESIDE_MEMBERS}
+            tree["objective"] = chosen | {name: tree["objective"][name] for name in INDEPENDENT_SETTINGS}
             continue
         check_known(key)
         *sections, leaf = key.split(".")
@@ -106,13 +107,13 @@ def keys() -> tuple[str, ...]:
 
 
 def check_known(key: str) -> None:
-    """Raise ConfigError unless a configuration has this key; the nearest one is named."""
+    """Raise ConfigError, with the nearest valid key, unless a configuration has this key."""
     if key not in keys():
         closest_name("key", key, keys())
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Yield the dotted key and the value of everything in nested data that is no table itself."""
+    """Yield the dotted key and the value of each leaf of nested data."""
     for name, value in tree.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{prefix}{name}.")
@@ -124,7 +125,7 @@ def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
     message = first["msg"].removeprefix("Value error, ")
-    if message.startswith(where):  # as it does where the error is about several keys
+    if message.startswith(where):  # as in errors about several keys
         return message
     return f"{where} = {shortened(repr(first['input']))}: {message[0].lower()}{message[1:]}"
 

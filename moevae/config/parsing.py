@@ -1,4 +1,4 @@
-"""Settings and seeds as a person types them: KEY=VALUE, "5" seeds, or "0,3,7"."""
+"""Parsing of settings and seeds from text: KEY=VALUE, "5" seeds, or "0,3,7"."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ MOST_SEEDS = 10_000
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
-    """Return settings such as "train.epochs=5" by key; a value is JSON where it reads as such, else text.
+    """Return settings such as "train.epochs=5" by key; a value is JSON if it can be parsed, else text.
 
     Raises:
-        ConfigError: no equals sign, or an unknown key (the nearest valid one is named).
+        ConfigError: the equals sign is missing, or a key is unknown; the message names the nearest.
     """
     return dict(_setting(text) for text in texts)
 
 
 def apply_settings(config: RunConfig, settings: Mapping[str, Any], where: str = "--set") -> RunConfig:
-    """Return the configuration with settings changed, a whole objective first and then its parts.
+    """Return the configuration with changed settings; `objective` is applied before its parts.
 
     Raises:
-        ConfigError: an impossible value; the message begins with `where`.
+        ConfigError: a value is invalid; the message begins with `where`.
     """
     ordered = sorted(settings.items(), key=lambda item: item[0] != "objective")
     try:
@@ -39,33 +39,33 @@ def apply_settings(config: RunConfig, settings: Mapping[str, Any], where: str = 
 
 
 def check_key(key: str) -> None:
-    """Raise ConfigError unless the key is one of a configuration's, the seed apart."""
+    """Raise ConfigError unless the key is a setting; the seed is not one."""
     if key == "seed":
-        raise ConfigError("the seed is no setting: use seeds, or --seeds")
+        raise ConfigError("the seed is not a setting: use seeds, or --seeds")
     closest_name("key", key, ("objective", *overrides.keys()))
 
 
 def parse_memory(text: str | None) -> int | None:
-    """Return the bytes of a size such as "2GiB" or "512MiB"; None of None.
+    """Return a size such as "2GiB" or "512MiB" in bytes; None for None.
 
     Raises:
-        ConfigError: no size.
+        ConfigError: the text is not a size.
     """
     if text is None:
         return None
     try:
         return int(TypeAdapter(ByteSize).validate_python(text))
     except ValidationError:
-        raise ConfigError(f"--memory {text!r}: give a size, such as 2GiB or 512MiB") from None
+        raise ConfigError(f"--memory {text!r}: expected a size, such as 2GiB or 512MiB") from None
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Return the seeds of "5" (a count: 0 to 4) or "0,3,7" (a list; one alone is "7,").
+    """Return the seeds of "5" (a count: 0 to 4) or "0,3,7" (a list; "7," for a single seed).
 
     Raises:
-        ConfigError: no seed at all, one that is no number, negative or named twice, or too many.
+        ConfigError: the list is empty or too long, or a seed is not a number, negative or given twice.
     """
-    wrong = ConfigError(f"--seeds {text!r}: give a count such as 5, or a list such as 0,3,7 (one alone: 7,)")
+    wrong = ConfigError(f"--seeds {text!r}: expected a count such as 5, or a list such as 0,3,7 or 7,")
     try:
         seeds = [int(part) for part in text.removesuffix(",").split(",")]
     except ValueError:
@@ -78,14 +78,14 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def checked_seeds(seeds: int | Sequence[int], where: str) -> tuple[int, ...]:
-    """Return that many seeds, or these.
+    """Return the given number of seeds, or the given seeds.
 
     Raises:
-        ConfigError: none, too many, one out of range or there twice; the message begins with `where`.
+        ConfigError: none or too many seeds, or one invalid or given twice; the message begins with `where`.
     """
     chosen = tuple(range(min(seeds, MOST_SEEDS + 1))) if isinstance(seeds, int) else tuple(seeds)
     if not chosen:
-        raise ConfigError(f"{where}: at least one seed is needed")
+        raise ConfigError(f"{where}: expected at least one seed")
     if len(chosen) > MOST_SEEDS:
         raise ConfigError(f"{where}: more than {MOST_SEEDS:,} seeds")
     seen: set[int] = set()
@@ -93,7 +93,7 @@ def checked_seeds(seeds: int | Sequence[int], where: str) -> tuple[int, ...]:
         if not 0 <= seed < 2**63:
             raise ConfigError(f"{where}: seed {seed} is not in 0 .. 2^63 - 1")
         if seed in seen:
-            raise ConfigError(f"{where}: seed {seed} is there twice")
+            raise ConfigError(f"{where}: seed {seed} is given twice")
         seen.add(seed)
     return chosen
 
@@ -102,7 +102,7 @@ def _setting(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals:
-        raise ConfigError(f"--set {text}: write KEY=VALUE, such as train.epochs=5")
+        raise ConfigError(f"--set {text}: expected KEY=VALUE, such as train.epochs=5")
     try:
         check_key(key)
     except ConfigError as error:
@@ -114,7 +114,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def remedy(learning_rate: float) -> str:
-    """Return what helps a run that diverged, with the learning rate that it had."""
+    """Return advice for a run that diverged with this learning rate."""
     return (
         f"a run whose loss diverges needs a lower learning rate: train.learning_rate is {learning_rate:g},"
         f" try --set train.learning_rate={learning_rate / 10:g}"

@@ -1,4 +1,4 @@
-"""Named starting points: functions that return a configuration, registered in PRESETS."""
+"""Presets: named functions that return a configuration, registered in PRESETS."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def mnist() -> RunConfig:
 
 @PRESETS.register("mnist-conv")
 def mnist_conv() -> RunConfig:
-    """MNIST with convolutional experts: 16 and 32 channels, halved twice; the gate of `mnist`."""
+    """MNIST with convolutional experts: 16 and 32 channels at half and quarter size; the gate of `mnist`."""
     return RunConfig(
         data=DataConfig(name="mnist"),
         model=ModelConfig(latent_dim=20, expert_network="conv", expert_hidden=(16, 32), gate_hidden=(128,)),
@@ -49,7 +49,7 @@ def mnist_conv() -> RunConfig:
 
 @PRESETS.register("mnist-autoregressive")
 def mnist_autoregressive() -> RunConfig:
-    """MNIST made likely: two deep experts whose pixels depend on pixels, and one trains on an image."""
+    """MNIST with a high likelihood: two deep autoregressive experts, of which an image trains one."""
     return RunConfig(
         data=DataConfig(name="mnist", validation_size=5000),
         model=ModelConfig(
@@ -81,7 +81,7 @@ def fashion_mnist() -> RunConfig:
 
 @PRESETS.register("zeldes2019")
 def zeldes2019() -> RunConfig:
-    """The model of Y. Zeldes' 2019 article, setting for setting: grey pixels, Gaussian likelihood."""
+    """The model of Y. Zeldes' 2019 article, with the same settings: grayscale pixels, Gaussian likelihood."""
     return RunConfig(
         data=DataConfig(name="mnist", validation_size=0, binarization="none"),
         model=ModelConfig(
@@ -105,7 +105,7 @@ def imsat_mnist() -> RunConfig:
     """The gate of IMSAT on MNIST, with experts that follow it.
 
     The gate is the classifier of IMSAT (Hu et al., 2017): wide, batch-normalized, with grayscale pixels as
-    input, trained for virtual adversarial consistency. The experts follow the gate without being heard: it
+    input, trained for virtual adversarial consistency. The experts follow the gate without influence: it
     has no gradient from their losses, so its clusters do not depend on the VAEs. Scores of the test images
     selected the strength of balancing (oracle).
     """

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pydantic import AfterValidator
 from pydantic.fields import FieldInfo
 
-from moevae.config.objectives import BESIDE_MEMBERS, MEMBERS
+from moevae.config.objectives import INDEPENDENT_SETTINGS, MEMBERS
 from moevae.config.overrides import to_dict
 from moevae.config.registry import Choices
 from moevae.config.schema import PER_RUN, RunConfig
@@ -86,14 +86,14 @@ def _sections(kinds: dict[str, Any]) -> list[str]:
 
 
 def _member() -> Setting:
-    beside = ", ".join(f"`{name}`" for name in BESIDE_MEMBERS)
+    independent = ", ".join(f"`{name}`" for name in INDEPENDENT_SETTINGS)
     return Setting(
         key="objective",
         values=", ".join(MEMBERS),
         choices=tuple(MEMBERS),
         default="competitive",
         meaning="A named member of the objective family. It replaces all settings of this section except "
-        f"{beside}; settings of the section that are given with it are applied after it.",
+        f"{independent}; settings of the section that are given with it are applied after it.",
     )
 
 

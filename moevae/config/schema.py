@@ -1,4 +1,4 @@
-"""A run is a value: a tree of frozen dataclasses, checked when made, hashed over every field."""
+"""The configuration of a run: a tree of frozen dataclasses, validated at creation, hashed over all fields."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrin
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class DataConfig:
-    """Which images, how many, and how grayscale pixels become the target of the likelihood.
+    """The data set, its splits, and how grayscale pixels become the target of the likelihood.
 
     Examples:
         >>> import moevae
@@ -245,7 +245,7 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class TrainConfig:
-    """How long and how fast.
+    """Number of epochs, learning rates, batches and precision of training.
 
     Examples:
         >>> import moevae
@@ -267,7 +267,7 @@ class TrainConfig:
     num_samples: Count = 1
     """Number of samples of z per image and expert in training; see `objective.bound`."""
     start: Annotated[str, Field(pattern="^([0-9a-f]{16})?$")] = ""
-    """Digest of the weights that training starts from; empty: from the beginning. `train --from` sets it."""
+    """Digest of the weights that training starts from; empty initializes them. `train --from` sets it."""
     extra_experts: Annotated[int, Field(ge=0)] = 0
     """Experts that training starts with in addition to `model.num_experts`. Training prunes the expert whose
     removal lowers the marginal bound of training images least, without labels, until none is extra."""
@@ -311,7 +311,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class RunConfig:
-    """Everything that decides a run's numbers. A cell is a RunConfig whose seed is left open.
+    """All settings that determine the numbers of a run. A cell is a RunConfig without its seed.
 
     Examples:
         >>> import moevae
@@ -416,11 +416,11 @@ PER_RUN = (
     "routing.temperature",
     "routing.final_temperature",
 )
-"""What may differ between the runs of one population."""
+"""Settings that may differ between the runs of one population."""
 
 
 def population_key(config: RunConfig) -> RunConfig:
-    """Return the configuration with what is per run neutral: runs with equal shapes train together."""
+    """Return the configuration with default values of `PER_RUN`: runs with equal results train together."""
     return replace(
         config,
         seed=0,

@@ -1,4 +1,4 @@
-"""Kinds of numbers in a configuration: what each may be, in the one form that is hashed."""
+"""Types of numbers in a configuration: valid values, in the canonical form that is hashed."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), _ONE_ZERO]
 Count = Annotated[int, Field(ge=1)]
 
 SMALLEST_SHARE = 1e-12
-"""Of the whole: a smaller one is a slip of the pen."""
+"""Smallest share of the sum; a smaller one is taken for a mistake."""
 
 
 def _shares(given: tuple[float, ...]) -> tuple[float, ...]:
-    """Return positive numbers as shares of one, rounded so that shares of shares are the same shares."""
+    """Normalize positive numbers to sum to one, rounded so that normalizing again changes nothing."""
     largest = max(given, default=1.0)
-    relative = [each / largest for each in given]  # whose sum is finite
+    relative = [each / largest for each in given]  # their sum is finite
     total = math.fsum(relative)
     if given and abs(total * largest - 1) > 1e-9:
         given = tuple(each / total for each in relative)
     if min(given, default=1.0) < SMALLEST_SHARE:
-        raise ValueError(f"no share may be below {SMALLEST_SHARE:g} of the whole")
+        raise ValueError(f"no share may be below {SMALLEST_SHARE:g} of the sum")
     return tuple(float(f"{each:.12g}") for each in given)
 
 

@@ -1,7 +1,7 @@
-"""How a gate's temperature and the learning rate move over training.
+"""Schedules of the gate temperature and the learning rate.
 
 A schedule is a function of the first value, the last value and the progress in [0, 1], registered in
-SCHEDULES. The setting `routing.temperature_schedule` also takes `learned`, which is no function of progress.
+SCHEDULES. The setting `routing.temperature_schedule` may also be `learned`, not a function of progress.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from moevae.visualization import style
 Method = Literal["pca", "umap"]
 
 Panel = tuple[str, np.ndarray, Sequence[str]]
-"""What colors a map: its name, the group of each image, [N] integers, and the names of the groups."""
+"""A coloring of a map: its name, the group of each image, [N] integers, and the names of the groups."""
 
 MOST_COLORS = 20
 """Largest number of groups with colors of their own; further groups share the last color, gray."""
@@ -101,7 +101,7 @@ def draw(places: np.ndarray, panels: Sequence[Panel], title: str) -> bytes:
 
 
 def _panel(place: Any, places: np.ndarray, group: np.ndarray, names: Sequence[str], size: float) -> None:
-    """Draw the images of each group in its color, with a key that tells how many there are."""
+    """Draw the images of each group in its color, with a legend of their numbers."""
     count = 10 if len(names) <= 10 else MOST_COLORS
     colors = matplotlib.colormaps[f"tab{count}"](np.arange(count))[:, :3]
     order = np.random.default_rng(0).permutation(len(places))  # so that no group covers the others

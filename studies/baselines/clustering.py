@@ -43,8 +43,8 @@ def pca_gmm(given: BaselineContext) -> BaselineResult:
     """Fit a Gaussian mixture to the principal components of gray pixels."""
     begin = time.perf_counter()
     pixels = _pixels(given, "train")
-    told = given.settings["components"]  # text, or a number if the latent dimension is an axis
-    components = told if isinstance(told, int) else given.config.model.latent_dim
+    setting = given.settings["components"]  # text, or a number if the latent dimension is an axis
+    components = setting if isinstance(setting, int) else given.config.model.latent_dim
     pca = PCA(min(components, *pixels.shape), random_state=given.random_state("PCA"))
     probs, derived = fit_gmm(given, pca.fit_transform(pixels))
     kept = {"components": int(pca.n_components_), "variance_kept": float(pca.explained_variance_ratio_.sum())}

@@ -48,22 +48,22 @@ def ablate(options: Ablate, *, again: str) -> int:
     from studies.cli.progress import watching
     from studies.execution.ablation import (
         run_study,
-    )  # Optuna takes a second to import: not before it is needed
+    )  # imports Optuna, which takes a second
     from studies.execution.executors.factory import workforce
     from studies.storage import connection as storage
 
     keep = options.keep_weights
     site = replace(of_options(options, folder, design.data), keep_weights=keep is not None)
-    told = Console(stderr=True)
+    console = Console(stderr=True)
 
     def preflight(configs: Sequence[RunConfig]) -> None:
         for line in (_opening(design, folder), *design.baselines.left_out):
-            told.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         manifest.read(folder).check(dict.fromkeys((manifest.PAGE, manifest.TABLE)))
         check(configs, site=site)
 
     try:
-        with watching(told) as watch, workforce(options.workers, options.dask, options.device) as hired:
+        with watching(console) as watch, workforce(options.workers, options.dask, options.device) as hired:
             summary = run_study(
                 design,
                 folder,
@@ -89,7 +89,7 @@ def ablate(options: Ablate, *, again: str) -> int:
 
         done = {cell.name(seed) for cell in design.cells for seed in design.seeds}
         snapshots.remove(Path(site.snapshots), done)
-    _tell_trouble(summary)
+    _print_failures(summary)
     page = report.write_page(folder)
     plan = summary.before
     already = plan.asked - plan.pending
@@ -112,7 +112,7 @@ def ablate(options: Ablate, *, again: str) -> int:
     return 1 if len(summary.failures) == plan.asked else 0
 
 
-def _tell_trouble(summary: StudySummary) -> None:
+def _print_failures(summary: StudySummary) -> None:
     for refused in summary.before.refused:
         print(f"not counted: {refused}", file=sys.stderr)
     for record in summary.failures:
@@ -129,11 +129,11 @@ def _tell_trouble(summary: StudySummary) -> None:
 def _opening(design: Design, folder: Path) -> str:
     cells, seeds = len(design.cells), len(design.seeds)
     size = f"{size_in_words(cells, seeds)} = {count(cells * seeds, 'run')}"
-    if design.beside:
-        size += f", and {count(len(design.beside), 'baseline')} x {count(seeds, 'seed')}"
+    if design.baseline_cells:
+        size += f", and {count(len(design.baseline_cells), 'baseline')} x {count(seeds, 'seed')}"
     expected = ""
     if design.expected:
-        own = design.seeds == design.profile_seeds and not design.beside
+        own = design.seeds == design.profile_seeds and not design.baseline_cells
         whose = (
             "expect" if own else f"for {count(len(design.profile_seeds), 'seed')} without baselines expect"
         )
@@ -151,12 +151,12 @@ def _print_cells(plan: Plan, folder: Path, as_json: bool) -> None:
                 "runs": [{"seed": seed, "fingerprint": cell.name(seed)} for seed in design.seeds],
                 "missing": missing[cell.key],
             }
-            for cell in (*design.cells, *design.beside)
+            for cell in (*design.cells, *design.baseline_cells)
         ]
         print(json.dumps({"study": design.name, "folder": str(folder), "cells": cells}, indent=1))
         return
     print(_opening(design, folder))
-    for number, cell in enumerate((*design.cells, *design.beside), start=1):
-        there = len(design.seeds) - missing[cell.key]
-        print(f"{number:4d}  {cell.label}: {there} of {len(design.seeds)} runs recorded")
+    for number, cell in enumerate((*design.cells, *design.baseline_cells), start=1):
+        recorded = len(design.seeds) - missing[cell.key]
+        print(f"{number:4d}  {cell.label}: {recorded} of {len(design.seeds)} runs recorded")
     print(f"dry run: {count(plan.pending, 'run')} to train, nothing was written")

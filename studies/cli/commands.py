@@ -8,20 +8,21 @@ ABLATE = """Run a study: each cell of its profile with each seed, once.
 
 What to expect:
 - A run that has a record is not trained again: the same command
-  resumes a study that was stopped, and trains seeds that are missing.
-- At the end, results/STUDY/report.md shows the results.
-- --set makes another study, named PROFILE-HASH or by --name, so that
-  its records never mix with the profile's.
-- A run that fails, whatever it raises, is recorded with the reason, and
-  the others go on; --retry-failed trains it again. Ten failures of one
-  kind in a row stop the study.
-- Ctrl-C ends it and keeps finished runs; a second Ctrl-C does so at once.
-- MOEVAE_STORAGE names the storage where --storage does not: a password
-  in the environment is not seen in the list of processes.
+  resumes a stopped study and trains missing seeds.
+- The results are in results/STUDY/report.md.
+- --set defines another study, named PROFILE-HASH or by --name, so that
+  its records never mix with those of the profile.
+- A run that fails is recorded with the reason, and the other runs
+  continue; --retry-failed repeats it. Ten consecutive failures of one
+  kind stop the study.
+- Ctrl-C stops the study and keeps finished runs; a second Ctrl-C stops it
+  immediately.
+- Without --storage, MOEVAE_STORAGE is the URL of the storage. A password
+  in the environment does not appear in the list of processes.
 - --baselines adds rows to the report's tables: kmeans, pca-gmm,
   vae-kmeans, vae-gmm, random-gate, oracle-experts (trained on the
   labels), and with moevae[peers] clustpy-vade and clustpy-dec.
-- Exit code: 0 done, 1 every run failed, 2 a mistake in what was asked,
+- Exit code: 0 done, 1 every run failed, 2 invalid options or data,
   130 or 143 interrupted.
 
 Examples:
@@ -29,7 +30,7 @@ Examples:
   moevae ablate --set model.num_experts=20 --dry-run
   moevae ablate --baselines kmeans,pca-gmm"""
 
-LIST = """List the profiles that can be run, and the studies that were.
+LIST = """List the built-in profiles, and the studies in the results folder.
 
 Examples:
   moevae list
@@ -38,12 +39,11 @@ Examples:
 REPORT = """Write the report of a study from its records.
 
 What to expect:
-- Only files that a report wrote are replaced or removed; a file that was
-  changed since is kept, and the report refused (--overwrite replaces it).
-- A page is not replaced by one of fewer complete runs, unless --fewer-runs
-  allows it.
-- An index of the studies, README.md beside them, is kept up to date; it is
-  written first with --index. Studies that git ignores are not in it.
+- Only files written by an earlier report are replaced or removed. If such
+  a file was modified, nothing is written, unless --overwrite is given.
+- A page is replaced by one with fewer complete runs only with --fewer-runs.
+- --index writes an index of the studies, README.md in their folder; later
+  reports update it. It omits studies that git ignores.
 
 Examples:
   moevae report quick
@@ -52,18 +52,18 @@ Examples:
 SEARCH = """Search a space for good settings with Optuna, trial by trial.
 
 What to expect:
-- Spaces: gate, training, sizes, all. --set fixes a setting, and takes it
-  out of the space. --dry-run shows the ranges.
-- Trials are judged on validation images: without labels by default, by
-  the mixture ELBO. nmi, ari and acc see labels: such a search is marked
-  "oracle" wherever it shows.
-- A trial that falls behind is stopped, and leaves no record; --pruner
-  none lets all of them end.
+- Spaces: gate, training, sizes, all. --set fixes a setting and removes it
+  from the space. --dry-run shows the ranges.
+- Trials are compared on validation images. The default objective, the
+  mixture ELBO, uses no labels; nmi, ari and acc do, and such a search is
+  marked "oracle" in all reports.
+- Trials that perform worse than others are pruned and leave no record;
+  --pruner none disables pruning.
 - Several objectives, such as mixture_elbo,throughput, give a Pareto
-  front; nothing is stopped early then.
-- The same command goes on where a search stopped; --trials counts all.
-- Exit code: 0 done, 1 no trial is complete, 2 a mistake in what was
-  asked, 130 or 143 interrupted.
+  front, without pruning.
+- The same command resumes a stopped search; --trials counts all trials.
+- Exit code: 0 done, 1 no trial is complete, 2 invalid options or data,
+  130 or 143 interrupted.
 
 Examples:
   moevae search --trials 40
@@ -71,16 +71,15 @@ Examples:
   moevae search --write-profile best.toml
   moevae ablate --profile best.toml --seeds 20"""
 
-VERIFY = """Check a study's records, and train some of them again.
+VERIFY = """Check a study's records, and repeat some of its runs.
 
 What to expect:
-- Nothing is written. Each file that cannot be trusted, and is therefore
-  not counted, is named.
-- Exit code: 0 all agree, 1 something does not, 2 there is no such study.
-- --rerun trains runs anew. On the machine that made the records, and with
-  the same torch, each comes out bit for bit. Another machine rounds
-  otherwise, and training makes much of that: there a run has to lie where
-  one more seed would, and the difference is printed.
+- Nothing is written. Each invalid file is listed and not counted.
+- --rerun repeats runs. On the machine of the records, with the same torch,
+  the results must be bitwise equal. On other hardware rounding differs,
+  and training amplifies it: the difference is printed, and must be within
+  the spread over seeds.
+- Exit code: 0 all checks passed, 1 a check failed, 2 study not found.
 
 Examples:
   moevae verify quick
@@ -90,8 +89,9 @@ Examples:
 REBUILD = """Rebuild a study's Optuna storage from its records.
 
 What to expect:
-- The records are the truth: nothing is lost with a storage that is gone
-  or broken, but for trials that a search pruned, which left no record.
+- The records contain all results, so a missing or corrupt storage can be
+  rebuilt. Only the pruned trials of a search, which have no records, are
+  lost.
 
 Examples:
   moevae rebuild-storage quick
@@ -100,35 +100,34 @@ Examples:
 DASHBOARD = """Open a study in optuna-dashboard, in this machine's browser.
 
 What to expect:
-- The page is at 127.0.0.1 alone: it has no password, and can delete.
-- A study whose storage is not there, such as one that was cloned, is
-  rebuilt from its records.
-- Ctrl-C ends it.
+- The page is served on 127.0.0.1 only, because it has no password and can
+  delete trials.
+- A missing storage, as in a cloned study, is rebuilt from the records.
+- Ctrl-C stops the server.
 
 Examples:
   moevae dashboard quick
   moevae dashboard quick --port 9000"""
 
-PACK = """Pack a finished study: its records in one file.
+PACK = """Pack the records of a finished study into one file.
 
 What to expect:
-- A packed study reads like any other: report, verify, list and dashboard
-  work, and ablate adds runs to it, each a file of its own until the study
-  is packed again.
-- The pictures that the report shows are kept, in pictures.json. The others
-  are dropped: each is named, and pictures.json lists its digest.
-- The new files are read back before the old ones are removed. Files that
-  no record names stay.
+- All commands read a packed study. New runs of ablate are separate files
+  until the study is packed again.
+- The pictures shown in the report are stored in pictures.json. The others
+  are deleted: each is listed, and pictures.json has its digest.
+- The new files are verified before the old ones are removed. Files that no
+  record refers to are kept.
 
 Examples:
   moevae pack reference
   moevae unpack reference"""
 
-UNPACK = """Unpack a study: one file for each record and picture.
+UNPACK = """Unpack a study into one file per record and picture.
 
 What to expect:
-- The files of the records are the same, byte for byte, as before packing.
-- Pictures that were dropped do not come back; pictures.json lists them.
+- The files of the records are identical to those before packing.
+- Deleted pictures are not restored; pictures.json lists them.
 
 Examples:
   moevae unpack reference"""
@@ -137,11 +136,11 @@ MIGRATE = """Migrate a study of schema 1 to the names of schema 2.
 
 What to expect:
 - Settings, values, metrics and fingerprints get their names of schema 2.
-  No number changes; each record keeps its old fingerprint, too.
-- A new file is written and read back before the old one is removed. A
-  file that cannot be trusted is named, and stays.
-- Optuna's storage in the folder is set aside; the next command makes it
-  from the records. For another storage, use `moevae rebuild-storage`.
+  No number changes; each record also keeps its old fingerprint.
+- Each new file is verified before the old one is removed. Invalid files
+  are listed and kept.
+- Optuna's storage in the folder is renamed, and the next command rebuilds
+  it from the records. For another storage, use `moevae rebuild-storage`.
 
 Examples:
   moevae migrate results/mine"""

@@ -1,4 +1,4 @@
-"""`dashboard`: open a study in optuna-dashboard, ready to read."""
+"""`dashboard`: open a study in optuna-dashboard."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def dashboard(options: Dashboard, folder: Path) -> int:
 
 
 def _has(url: str, name: str, folder: Path, *, private: bool) -> bool:
-    """Return whether the storage has the study."""
+    """Return whether the storage contains the study."""
     if private and not (folder / "study.db").exists():
         return False
     with storage.opened(url) as opened:
@@ -56,15 +56,15 @@ def _has(url: str, name: str, folder: Path, *, private: bool) -> bool:
 
 
 def choose(results: Path) -> Path:
-    """Return the folder of the only study there is.
+    """Return the folder of the only study.
 
     Raises:
-        RecordError: there are several, or none.
+        RecordError: the results folder has several studies, or none.
     """
-    there = listing.studies(results)
-    if not there:
+    found = listing.studies(results)
+    if not found:
         raise RecordError(f"{results}: no studies here; run one with: moevae ablate")
-    if len(there) > 1:
-        names = ", ".join(line.name for line in there)
+    if len(found) > 1:
+        names = ", ".join(line.name for line in found)
         raise RecordError(f"{results}: several studies; open one with: moevae dashboard NAME ({names})")
-    return Path(there[0].folder)
+    return Path(found[0].folder)

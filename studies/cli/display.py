@@ -17,7 +17,7 @@ _EVERY = 30.0
 
 
 class Display(Protocol):
-    """Shows how far a driver is."""
+    """Shows the progress of a driver."""
 
     def move(self, completed: float, total: float, head: str, left: float | None) -> None:
         """Show the progress: the part that is completed, a count in words, and the seconds left if known."""

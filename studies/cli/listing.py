@@ -1,4 +1,4 @@
-"""Which profiles can be run, and how far the studies in a results folder are."""
+"""The built-in profiles, and the state of the studies in a results folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ProfileLine:
     cells: int
     seeds: int
     expected: str
-    """Time and machine, or nothing."""
+    """Duration and machine; empty if unknown."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class StudyLine:
     cells: int
     seeds: int
     baselines: int
-    """Methods beside the cells, once for each data set."""
+    """Number of baselines, counted for each data set."""
     runs: int
-    """Planned, of cells and of baselines."""
+    """Number of planned runs of cells and baselines."""
     complete: int
     failed: int
     note: str = ""
-    """Who runs it, or why it cannot be read."""
+    """The driver that works on it, or the reason why it cannot be read."""
 
 
 def profiles() -> list[ProfileLine]:
@@ -63,15 +63,15 @@ def profiles() -> list[ProfileLine]:
 
 
 def studies(results: Path) -> list[StudyLine]:
-    """Return the studies in a results folder, by name; none where there is no such folder.
+    """Return the studies in a results folder, by name; an empty list if the folder does not exist.
 
     Raises:
-        ConfigError: there can be no studies in it.
+        ConfigError: the path is a file or a study.
     """
     if results.is_file():
-        raise ConfigError(f"--results {results}: a file; expected the folder that studies are in")
+        raise ConfigError(f"--results {results}: a file; expected a folder of studies")
     if study_file.is_study(results):
-        raise ConfigError(f"--results {results}: a study itself; expected {results.resolve().parent}")
+        raise ConfigError(f"--results {results}: a study; expected {results.resolve().parent}")
     return [_study(folder) for folder in study_file.studies_in(results)]
 
 
@@ -84,7 +84,7 @@ def _study(folder: Path) -> StudyLine:
         return StudyLine(folder.name, str(folder), "", "broken", 0, 0, 0, 0, 0, 0, note=str(error))
     owner = lock.holder(folder)
     state = "running" if owner else "complete" if len(every) >= found.planned else "incomplete"
-    note = owner.rstrip(",") if owner else f"{len(bad)} files refused" if bad else ""
+    note = owner.rstrip(",") if owner else f"{len(bad)} invalid files" if bad else ""
     return StudyLine(
         name=folder.name,
         folder=str(folder),
@@ -126,13 +126,13 @@ def list_all(options: List) -> int:
 
 
 def size_in_words(cells: int, seeds: int, baselines: int = 0) -> str:
-    """Return a number of cells and of seeds in words."""
-    beside = f" and {count(baselines, 'baseline')}" if baselines else ""
-    return f"{count(cells, 'cell')}{beside} x {count(seeds, 'seed')}"
+    """Return the size of a study as text."""
+    extra = f" and {count(baselines, 'baseline')}" if baselines else ""
+    return f"{count(cells, 'cell')}{extra} x {count(seeds, 'seed')}"
 
 
 def _line(text: str, indent: int) -> str:
-    """Return the text as wide as the terminal; what goes on below stands two columns further right."""
+    """Wrap a text at the width of the terminal; further lines are indented by two more columns."""
     width = shutil.get_terminal_size().columns
     return textwrap.fill(
         text, width, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2), break_on_hyphens=False
@@ -140,11 +140,11 @@ def _line(text: str, indent: int) -> str:
 
 
 def folder_of(study: str, results: Path) -> Path:
-    """Return a study's folder, by its name or its path; RecordError if there is none."""
+    """Return the folder of a study, given its name or path; RecordError if it does not exist."""
     for folder in (results / study, at_home(Path(study))):
         if study_file.is_study(folder):
             return folder
-    there = ", ".join(line.name for line in listing.studies(results)) or "none"
+    known = ", ".join(line.name for line in listing.studies(results)) or "none"
     raise RecordError(
-        f"no study {study!r} in {results} (there: {there}), and no folder of that name with a study.json"
+        f"no study {study!r} in {results} (available: {known}), and no folder of this name has a study.json"
     )

@@ -1,4 +1,4 @@
-"""`migrate`: a study of schema 1, in the names of schema 2."""
+"""`migrate`: migrate a study from schema 1 to schema 2."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from studies.utils.formatting import count
 
 
 def migrate(options: Migrate, folder: Path) -> int:
-    """Migrate a study; print what was migrated, and what stays. Return 1 if a file cannot be trusted."""
+    """Migrate a study and print the result; return 1 if a file is invalid."""
     made = migration.migrate(folder, FILES)
     print(f"{folder.name}: {count(made.records, 'record')} migrated")
     for name in made.storages:
-        print(f"{name} set aside as {name}.schema-1; the next command makes it from the records")
+        print(f"{name} set aside as {name}.schema-1; the next command rebuilds it from the records")
     for line in made.refused:
         print(line)
     return 1 if made.refused else 0

@@ -19,7 +19,7 @@ from studies.execution.config import ExecutionConfig
 from studies.records.origins import Origins, code, own_files
 from studies.search.registry import OBJECTIVES, PRUNERS, SAMPLERS, SPACES
 
-# Options of several commands, each stated once with its help.
+# Options shared by several commands.
 Results = Annotated[Path, arg(metavar="DIR", help="Folder of all studies, one subfolder each.")]
 Study = Positional[Annotated[str, arg(metavar="STUDY|DIR", help="Name of a study, or its folder.")]]
 Storage = Annotated[
@@ -199,7 +199,7 @@ class Unpack:
 
 @dataclass(frozen=True)
 class Migrate:
-    """What the command `migrate` was given."""
+    """Options of `migrate`."""
 
     study: Study
     results: Results = Path("results")

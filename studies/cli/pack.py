@@ -1,4 +1,4 @@
-"""`pack` and `unpack`: a study's records in one file, or in a file each."""
+"""`pack` and `unpack`: store the records of a study in one file, or in one file per record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from studies.utils.formatting import count
 
 
 def pack(options: Pack, folder: Path) -> int:
-    """Pack a study and print what is kept, dropped and left."""
+    """Pack a study; print the files that are packed, deleted and left."""
     shown = [shown_pictures(part) for part in load_study(folder).by_data().values()]
     made = packing.pack(folder, set().union(*shown))
     print(f"{folder.name}: {count(made.records, 'record')} in {RECORDS}")
@@ -32,7 +32,7 @@ def pack(options: Pack, folder: Path) -> int:
 
 
 def unpack(options: Unpack, folder: Path) -> int:
-    """Unpack a study and print what it has now."""
+    """Unpack a study and print the number of files."""
     made = packing.unpack(folder)
     print(f"{folder.name}: {count(made.records, 'record')} and {count(len(made.kept), 'picture')} unpacked")
     if made.dropped:

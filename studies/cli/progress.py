@@ -41,7 +41,7 @@ class StudyProgress:
         self._clock = Clock()
 
     def begin(self, plan: Plan) -> None:
-        """Show how much there is to do."""
+        """Show the number of planned runs."""
         self._clock = Clock(plan.tasks)
         self._move()
 
@@ -70,7 +70,7 @@ class Clock:
         self.total = sum(map(_epochs, tasks))
         self.total_runs = sum(len(task.configs) for task in tasks)
         self.runs = 0
-        self._told: dict[str, dict[tuple[RunConfig, ...], int]] = {}
+        self._counts: dict[str, dict[tuple[RunConfig, ...], int]] = {}
         """By the key of the cell, then by the runs of the task."""
         self._earlier = 0
         self._start: float | None = None
@@ -78,11 +78,11 @@ class Clock:
     @property
     def epochs(self) -> int:
         """Number of ended epochs, of all runs together."""
-        return sum(epochs for told in self._told.values() for epochs in told.values())
+        return sum(epochs for counts in self._counts.values() for epochs in counts.values())
 
     def note(self, task: Task, epoch: int) -> None:
         """Note that a task has ended an epoch; the first one is later if it continued from a snapshot."""
-        if task.configs not in self._told.get(task.cell.key, {}):
+        if task.configs not in self._counts.get(task.cell.key, {}):
             self._earlier += (epoch - 1) * len(task.configs)
         self._tell(task, epoch * len(task.configs))
 
@@ -105,10 +105,10 @@ class Clock:
         return (time.monotonic() - self._start) / done * (self.total - self.epochs) if done > 0 else None
 
     def _tell(self, task: Task, epochs: int) -> None:
-        told = self._told.setdefault(task.cell.key, {})
-        for larger in [runs for runs in told if set(runs) > set(task.configs)]:
-            del told[larger]  # it was divided
-        told[task.configs] = epochs
+        counts = self._counts.setdefault(task.cell.key, {})
+        for larger in [runs for runs in counts if set(runs) > set(task.configs)]:
+            del counts[larger]  # this task was divided
+        counts[task.configs] = epochs
         if self._start is None:
             self._start, self._earlier = time.monotonic(), self.epochs
 

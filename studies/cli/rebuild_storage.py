@@ -1,4 +1,4 @@
-"""`rebuild-storage`: make a study's storage again from its records."""
+"""`rebuild-storage`: rebuild the storage of a study from its records."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from studies.verify import rebuild
 
 
 def rebuild_storage(options: RebuildStorage, folder: Path) -> int:
-    """Make the storage anew and say what it holds."""
+    """Rebuild the storage and print its number of trials."""
     url = storage.given(options.storage)
     if url:
         storage.check(url)
     trials = count(rebuild.rebuild(folder, url), "trial")
-    print(f"{folder.name}: {trials}, made from the records")
+    print(f"{folder.name}: {trials} rebuilt from the records")
     return 0

@@ -13,7 +13,7 @@ from studies.report import cache, manifest
 
 
 def report(options: Report) -> int:
-    """Write the report of one study, or of all; a study of all that cannot be read is told at the end."""
+    """Write the report of one study, or of all; errors of unreadable studies are printed at the end."""
     if options.study is None:
         folders = [Path(line.folder) for line in listing.studies(options.results)]
         if not folders:

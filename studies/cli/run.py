@@ -1,4 +1,4 @@
-"""Run a command of the studies; what it needs is imported when it is chosen."""
+"""Run a command of the studies; the modules of a command are imported when it is chosen."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from studies.utils.signals import Terminated, terminable
 
 
 def run(typed: Sequence[str], prog: str) -> int:
-    """Run the command that was typed; return its exit code."""
+    """Run a command line; return its exit code."""
     options, again = parse(typed, prog), _command(typed, prog)
     try:
         with terminable():
@@ -69,14 +69,14 @@ def run(typed: Sequence[str], prog: str) -> int:
                     from studies.cli.migrate import migrate
 
                     return migrate(options, folder_of(options.study, options.results))
-    except KeyboardInterrupt:  # the command has told already what stays
+    except KeyboardInterrupt:  # the command has printed its state
         return 130
     except Terminated:
         return 143
 
 
 def _command(typed: Sequence[str], prog: str) -> str:
-    """Return what was typed, the way it was typed: with nox, the environment is nox's."""
+    """Return the command line as the user typed it, with nox if nox runs it."""
     if "NOX_CURRENT_SESSION" in os.environ:
         session = "ablations" if typed[0] == "ablate" else typed[0]
         return f"nox -s {session} -- {shlex.join(typed[1:])}"

@@ -65,15 +65,15 @@ def search(options: Options, *, again: str) -> int:
         _show(asked, folder, budget, options.json)
         return 0
     place = cli_options.of_options(options, folder, [asked.base.data])
-    told = Console(stderr=True)
+    console = Console(stderr=True)
 
     def preflight(configs: Sequence[RunConfig]) -> None:
-        told.print(_opening(asked, folder, budget), markup=False, highlight=False, soft_wrap=True)
+        console.print(_opening(asked, folder, budget), markup=False, highlight=False, soft_wrap=True)
         manifest.read(folder).check(dict.fromkeys((manifest.PAGE, manifest.TABLE)))
         _check(asked, place, configs)
 
     try:
-        with watching(told) as watch, workforce(options.workers, options.dask, options.device) as hired:
+        with watching(console) as watch, workforce(options.workers, options.dask, options.device) as hired:
             found = run_search(
                 asked,
                 folder,
@@ -164,7 +164,7 @@ def _tell(asked: Search, folder: Path, found: Found, page: Path | None, options:
     trials = count(len(found.trials), "trial")
     print(f"{asked.name}: {trials} ({ended}), {trained}. Report: {page or 'none'}")
     if not found.best:
-        print("No trial is complete: nothing was found.")
+        print("No trial is complete.")
         return
     several = len(asked.objectives) > 1
     print(f"{'The Pareto front' if several else 'Best'} by {asked.rule}, on the validation split:")

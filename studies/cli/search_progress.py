@@ -35,7 +35,7 @@ class SearchProgress:
         self._shown = shown
 
     def begin(self, search: Search, ended: int, budget: int) -> None:
-        """Show how much there is to do."""
+        """Show the number of planned trials."""
         self._search, self._earlier, self._ended, self._budget = search, ended, ended, budget
         self._start = time.monotonic()
         self._move()

@@ -1,4 +1,4 @@
-"""`verify` and `rebuild-storage`: whether a study agrees and its runs repeat, and its storage made anew."""
+"""`verify`: check the records of a study, and repeat some of its runs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from studies.verify.rerun import MetricShift, RerunResult
 
 
 def verify(options: Verify, folder: Path) -> int:
-    """Print what was found in a study's folder; return 1 if anything there cannot be trusted."""
+    """Check a study and print the result; return 1 if a check failed."""
     if options.rerun < 0:
-        raise ConfigError(f"--rerun {options.rerun}: give a number of runs, from 0")
+        raise ConfigError(f"--rerun {options.rerun}: expected a number of runs, at least 0")
     url = storage.given(options.storage)
     if url:
         storage.check(url)
@@ -40,22 +40,22 @@ def verify(options: Verify, folder: Path) -> int:
     for line in (*verdict.problems, *verdict.notes):
         print(line)
     for found in repeats:
-        print(f"{found.fingerprint} trained again: {_in_words(found)}")
+        print(f"{found.fingerprint} repeated: {_in_words(found)}")
     failed = f", {verdict.failed} failed" if verdict.failed else ""
     problems = count(len(verdict.problems), "problem")
-    beside = (
+    baselines = (
         f" (of which baselines: {verdict.complete_baselines} of {verdict.baselines})"
         if verdict.baselines
         else ""
     )
-    complete = f"{verdict.complete} of {verdict.planned} runs complete{failed}{beside}"
+    complete = f"{verdict.complete} of {verdict.planned} runs complete{failed}{baselines}"
     agree = problems if verdict.problems else _agreement(verdict)
     print(f"{folder.name}: {complete}; {agree}{_outcome(repeats)}")
     return int(wrong)
 
 
 def _agreement(verdict: VerificationReport) -> str:
-    """Say what was compared and agrees."""
+    """Return what was compared, as text."""
     return (
         "all records and the storage agree"
         if verdict.compared
@@ -68,40 +68,42 @@ def _as_tree(found: RerunResult) -> dict[str, Any]:
 
 
 def _outcome(repeats: Sequence[RerunResult]) -> str:
-    """Say what came of all that were trained again, where not all came out bit for bit."""
+    """Summarize the repeated runs; empty if all are bitwise equal to their records."""
     number = len(repeats)
     if wrong := sum(found.wrong for found in repeats):
-        return f"; {wrong} of {number} trained again came out otherwise"
+        return f"; {wrong} of {number} repeated runs differ"
     moved = [found for found in repeats if found.differ]
     if not moved:
         return ""
     judged = sum(found.judged for found in moved)
-    vague = f", {len(moved) - judged} cannot be judged" if judged < len(moved) else ""
-    return f"; with other rounding, {judged} of {number} trained again lie where one more seed would{vague}"
+    vague = f", {len(moved) - judged} cannot be assessed" if judged < len(moved) else ""
+    return f"; rounding differs, {judged} of {number} repeated runs are within the spread over seeds{vague}"
 
 
 def _in_words(found: RerunResult) -> str:
-    """Say what came of a run that was trained again."""
+    """Describe the result of a repeated run."""
     if not found.differ:
-        return "the same, bit for bit"
+        return "bitwise equal"
     if not found.moved:
         others = f" and {len(found.differ) - 1} more" if len(found.differ) > 1 else ""
-        return f"{found.differ[0]}{others} came out otherwise"
+        return f"{found.differ[0]}{others} differ"
     numbers = (
-        f"{each.name} {each.then:.4g} then, {each.now:.4g} now"
+        f"{each.name} {each.then:.4g} recorded, {each.now:.4g} now"
         + ("" if each.spread is None else f" ({each.n} seeds: ± {each.spread:.2g}{_verdict(each)})")
         for each in found.moved
     )
-    alone = " (one seed: nothing to judge by)" if all(each.spread is None for each in found.moved) else ""
-    return f"with other rounding ({found.elsewhere}), {'; '.join(numbers)}{alone}"
+    alone = (
+        " (one seed: no spread to compare with)" if all(each.spread is None for each in found.moved) else ""
+    )
+    return f"rounding differs ({found.elsewhere}), {'; '.join(numbers)}{alone}"
 
 
 def _verdict(moved: MetricShift) -> str:
-    return ", too far" if moved.far else f", no judgment: {moved.vacuous}" if moved.vacuous else ""
+    return ", too large" if moved.far else f", not assessed: {moved.vacuous}" if moved.vacuous else ""
 
 
 def _repeated(options: Verify, folder: Path) -> tuple[list[RerunResult], list[str]]:
-    """Train runs again, behind a bar on standard error; tell of those whose data are not there any more."""
+    """Repeat runs, with a progress bar; return the results, and errors of runs whose data have changed."""
     if not options.rerun:
         return [], []
     good, _ = store.read_all(folder)
@@ -110,11 +112,11 @@ def _repeated(options: Verify, folder: Path) -> tuple[list[RerunResult], list[st
         device=options.device, data_root=str(options.data_root) if options.data_root else None
     )
     console = Console(stderr=True)
-    shown = track(picked, "Training again", console=console, disable=not console.is_terminal)
+    shown = track(picked, "Repeating runs", console=console, disable=not console.is_terminal)
     repeats, unlike = [], []
     for record in shown:
         try:
             repeats.append(rerun.repeat(record, site, good))
         except IdentityError as error:
-            unlike.append(f"{record.fingerprint} cannot be trained again: {error}")
+            unlike.append(f"{record.fingerprint} cannot be repeated: {error}")
     return repeats, unlike

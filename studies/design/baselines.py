@@ -33,7 +33,7 @@ class Baseline:
     """Settings that follow a setting of the model, by its key. If that setting is an axis, they are fixed to
     the value of the reference cell."""
 
-    def beside(self, reference: RunConfig, axes: Collection[str]) -> Method:
+    def method_for(self, reference: RunConfig, axes: Collection[str]) -> Method:
         """Return the method with the settings for a study with these axes."""
         own = {name: lookup(reference, key) for name, key in self.fixed.items() if key in axes}
         return self.method.model_copy(update={"settings": self.method.settings | own}) if own else self.method

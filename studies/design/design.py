@@ -108,7 +108,7 @@ class Design:
         return tuple(dict.fromkeys(cell.config.data for cell in self.cells))
 
     @cached_property
-    def beside(self) -> tuple[Cell, ...]:
+    def baseline_cells(self) -> tuple[Cell, ...]:
         """A cell for each baseline on each data set, with the other settings of the reference cell."""
         reference = next(cell for cell in self.cells if cell.values == self.baseline)
         made = []
@@ -116,7 +116,7 @@ class Design:
             config = replace(reference.config, data=data)
             place = {key: overrides.lookup(config, key) for key in self.axes if key.startswith("data.")}
             for key in self.baselines.keys:
-                method = BASELINES[key].beside(reference.config, self.axes)
+                method = BASELINES[key].method_for(reference.config, self.axes)
                 made.append(Cell({"method": method.name, **place}, config, method))
         return tuple(made)
 

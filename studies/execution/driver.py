@@ -1,7 +1,6 @@
 """The driver of a study: it owns the study, submits the missing runs, and writes their records.
 
-What is missing, and what becomes of trials, an `Experiment` says: an ablation has a plan, a search asks a
-sampler.
+An `Experiment` provides the tasks and updates the trials: an ablation has a plan, a search has a sampler.
 """
 
 from __future__ import annotations
@@ -141,7 +140,7 @@ def drive(
         lost: creates the outcomes of runs that raised an exception or whose worker died too often. Without
             it, such a run stops the study.
         origins: identities of the driver's data and code; records with other identities are rejected.
-        keep: whose weights are kept, of those that `run` returns; None keeps none.
+        keep: the runs whose weights are kept, if `run` returns weights; None keeps none.
 
     Raises:
         MoevaeError: another driver owns the study, the folder or the storage holds another study, the data
@@ -236,7 +235,7 @@ class _Work:
             else:
                 self._publish(task, outcomes)
             self._streak.end()
-        self._silence.tell(task.cell.label for task in self._running.values())
+        self._silence.log(task.cell.label for task in self._running.values())
 
     def _drain(self) -> None:
         """Publish the tasks in flight after an error. Stop when no further result arrives."""

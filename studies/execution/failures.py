@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moevae.cli.process import MENDABLE
+from moevae.cli.process import CORRECTABLE
 from moevae.errors import ConfigError, MoevaeError
 from studies.execution.executors.base import OnEpoch
 
@@ -67,7 +67,7 @@ class Guarded:
         except Exception as error:
             if isinstance(error, MoevaeError) and not isinstance(error, ConfigError):
                 raise
-            if isinstance(error, OSError) and error.errno in MENDABLE:
+            if isinstance(error, OSError) and error.errno in CORRECTABLE:
                 raise
             return Raised.of(error)
 

@@ -52,7 +52,7 @@ class Plan:
     @property
     def asked(self) -> int:
         """Number of runs of the design with the requested seeds."""
-        return len((*self.design.cells, *self.design.beside)) * len(self.design.seeds)
+        return len((*self.design.cells, *self.design.baseline_cells)) * len(self.design.seeds)
 
     @property
     def records(self) -> list[Record]:
@@ -90,9 +90,9 @@ def make_plan(
         RecordError: the folder holds runs of another design.
     """
     good, bad = store.read_all(folder) if found is None else found
-    every = (*design.cells, *design.beside)
+    every = (*design.cells, *design.baseline_cells)
     owners = {cell.name(seed): cell.key for cell in every for seed in design.seeds}
-    for cell in design.beside:
+    for cell in design.baseline_cells:
         if cell.method and (before := of_method(cell.method).method) != cell.method:
             # Older records, written before a baseline had a separate value of this setting.
             owners |= {schema.name_of(cell.run(seed), before): cell.key for seed in design.seeds}
@@ -117,7 +117,7 @@ def make_plan(
         missing = tuple(cell.run(seed) for seed in design.seeds if (cell.key, seed) not in done)
         if missing:
             tasks.append(Task(cell, missing))
-    for cell in design.beside:  # one task per seed, so that each is recorded as soon as it is fitted
+    for cell in design.baseline_cells:  # one task per seed, so that each is recorded as soon as it is fitted
         tasks += [Task(cell, (cell.run(seed),)) for seed in design.seeds if (cell.key, seed) not in done]
     return Plan(
         design=design,

@@ -36,14 +36,14 @@ class Stoppable:
     ) -> list[Outcome] | Stopped:
         """Train the runs and return one outcome per run, or `Stopped`."""
 
-        def told(report: EpochReport) -> None:
+        def stop_if_pruned(report: EpochReport) -> None:
             if on_epoch:
                 on_epoch(report)
             if Path(self.flag).exists():
                 raise _StoppedError
 
         try:
-            outcomes: list[Outcome] = self.run(configs, on_epoch=told)
+            outcomes: list[Outcome] = self.run(configs, on_epoch=stop_if_pruned)
         except _StoppedError:
             return Stopped()
         return outcomes

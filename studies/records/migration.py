@@ -22,7 +22,7 @@ _METRICS = {
     "kl_importance": "marginal_kl",
     "gate_information": "mutual_information",
 }
-# `tight_elbo` and `amortization_gap`, one-sample estimates that are measured no longer, keep their names.
+# `tight_elbo` and `amortization_gap`, one-sample estimates that are no longer computed, keep their names.
 
 _STUDIES = {
     "sharp": "imsat-mnist",
@@ -36,13 +36,13 @@ _STUDIES = {
 
 @dataclass(frozen=True)
 class Migration:
-    """What a migration did."""
+    """The result of a migration."""
 
     records: int
     refused: tuple[str, ...] = ()
-    """One line per file that cannot be trusted and stays as it is."""
+    """Invalid files, which are kept, one line each."""
     storages: tuple[str, ...] = ()
-    """Files of Optuna's storage that were set aside: the next command makes the storage from the records."""
+    """Files of Optuna's storage that were renamed; the next command rebuilds the storage from the records."""
 
 
 def is_old(folder: Path) -> bool:
@@ -55,7 +55,7 @@ def is_old(folder: Path) -> bool:
 
 
 def migrate(folder: Path, storages: tuple[str, ...] = ()) -> Migration:
-    """Migrate a study; an interrupted migration goes on when it is called again.
+    """Migrate a study; call it again to continue an interrupted migration.
 
     A new file is written before the old one is removed, and `study.json` is written last.
 
@@ -70,7 +70,7 @@ def migrate(folder: Path, storages: tuple[str, ...] = ()) -> Migration:
     if not is_old(folder):
         raise RecordError(f"{folder}: not a study of schema {migration.FROM}; nothing to migrate")
     if (folder / packed.RECORDS).exists():
-        raise RecordError(f"{folder}: packed in schema {migration.FROM}; expected a file for each record")
+        raise RecordError(f"{folder}: packed in schema {migration.FROM}; expected one file per record")
     with lock.hold(folder):
         description = _study(content.parse_json(content.read(folder / study_file.NAME)))
         with content.parsing(f"{folder / study_file.NAME}: cannot be migrated", RecordError):

@@ -50,8 +50,8 @@ def own_files(sets: Iterable[DataConfig]) -> dict[str, DataIdentity]:
 
 def of_record(record: Record) -> DataIdentity:
     """Return the identity of the data of a record; older records identify the images only."""
-    told = "labels_sha256" in record.data.model_fields_set
-    labels = (record.data.labels_sha256 or "") if told else None
+    has_labels = "labels_sha256" in record.data.model_fields_set
+    labels = (record.data.labels_sha256 or "") if has_labels else None
     return DataIdentity(record.data.sha256, labels, record.data.size)
 
 
@@ -80,7 +80,7 @@ class Origins:
 
     def __post_init__(self) -> None:
         self._known = dict(self.files)
-        self._told: set[CodeIdentity] = set()
+        self._warned: set[CodeIdentity] = set()
 
     def begin(self, folder: Path, records: Iterable[Record]) -> None:
         """Compare the data files with the existing records.
@@ -142,8 +142,8 @@ class Origins:
         theirs = CodeIdentity(record.source or "", record.versions.get("torch", ""))
         if not self.allow_mixed_code:
             _same_code(self.code, theirs)
-        elif theirs not in self._told and (found := code_differences(self.code, theirs, _SIDES)):
-            self._told.add(theirs)
+        elif theirs not in self._warned and (found := code_differences(self.code, theirs, _SIDES)):
+            self._warned.add(theirs)
             _log.warning("a worker and this driver run different code: %s", ", ".join(found))
 
 

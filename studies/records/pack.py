@@ -1,4 +1,4 @@
-"""Packing a finished study's records into one file, and unpacking them. An interruption loses nothing."""
+"""Packing of the records of a finished study into one file, and unpacking; safe against interruption."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from studies.records.packed import PICTURES, RECORDS, Pictures
 from studies.records.schema import PICTURE_LIMIT, Record
 
 _NEW = ".new"
-"""Ends the names of files that are not checked yet."""
+"""Ending of the names of files that are not verified yet."""
 
 
 @dataclass(frozen=True)
 class Packing:
-    """What was packed or unpacked."""
+    """The result of packing or unpacking."""
 
     records: int
     kept: tuple[str, ...] = ()
-    """Files of pictures."""
+    """Names of pictures that are kept."""
     dropped: tuple[str, ...] = ()
-    """Files of pictures that are gone; their digests are listed in `pictures.json`."""
+    """Names of pictures that are deleted; `pictures.json` lists their digests."""
     left: tuple[str, ...] = ()
-    """One line each: a file that stays as it is, and why."""
+    """Files that are not packed, with the reason, one line each."""
     replaced: tuple[str, ...] = ()
-    """Packed records for which a newer file is taken, by fingerprint."""
+    """Fingerprints of packed records that were replaced by newer files."""
 
 
 def pack(folder: Path, shown: Collection[str]) -> Packing:
-    """Put the records of a study into `records.jsonl`, the pictures that are shown into `pictures.json`.
+    """Write the records of a study to `records.jsonl`, and the shown pictures to `pictures.json`.
 
-    Both are written to new files and checked by reading them back. Then they take their places, and the
-    files of the packed records and their pictures are removed; no other file is.
+    Both are written to new files, verified and renamed. Then the files of the packed records and their
+    pictures are removed; other files are kept.
 
     Args:
-        folder: the study's own.
+        folder: the folder of the study.
         shown: file names of the pictures to keep.
 
     Raises:
-        RecordError: there are no records, or a packed one cannot be read, so that packing would lose it.
+        RecordError: there are no records, or a packed record is invalid and would be lost.
         StudyLockedError: a driver works on the study.
     """
     with lock.hold(folder):
@@ -78,7 +78,7 @@ def pack(folder: Path, shown: Collection[str]) -> Packing:
         for name, text in new.items():
             write_atomically(folder / f"{name}{_NEW}", text)
         _check(folder, lines, pictures, records.values())
-        for name in new:  # pictures first: what is dropped is listed before a record needs the list
+        for name in new:  # pictures first: records need the list of deleted pictures
             (folder / f"{name}{_NEW}").replace(folder / name)
         _remove(files)
         _remove(loose)
@@ -90,12 +90,12 @@ def pack(folder: Path, shown: Collection[str]) -> Packing:
 
 
 def unpack(folder: Path) -> Packing:
-    """Give each packed record of a study a file of its own, and each picture that was kept.
+    """Write each packed record and picture of a study to a separate file.
 
-    Pictures that were dropped stay listed in `pictures.json`.
+    `pictures.json` keeps the list of deleted pictures.
 
     Raises:
-        RecordError: the study is not packed, or a record cannot be read.
+        RecordError: the study is not packed, or a record is invalid.
         StudyLockedError: a driver works on the study.
     """
     with lock.hold(folder):
@@ -126,18 +126,20 @@ def _packed(folder: Path, own: Collection[str]) -> tuple[dict[str, bytes], dict[
     """Return the lines of a study's packed records, and the records, by fingerprint.
 
     Args:
-        folder: the study's own.
-        own: fingerprints of records that have files of their own, whose packed ones are not read.
+        folder: the folder of the study.
+        own: fingerprints of records with separate files, whose packed versions are not validated.
 
     Raises:
-        RecordError: one cannot be read.
+        RecordError: a record is invalid.
     """
     lines, records = {}, {}
     path = folder / RECORDS
     for line in packed.lines(folder):
         name = line.fingerprint
         if name in lines:
-            raise RecordError(f"{path}:{line.number}: a run that another line has: remove one")
+            raise RecordError(
+                f"{path}:{line.number}: another line has the same run; expected one line per run"
+            )
         if name not in own:
             records[name] = store.read_packed(path, line)
         with content.parsing(f"{path}:{line.number}: cannot be read", RecordError):
@@ -146,7 +148,7 @@ def _packed(folder: Path, own: Collection[str]) -> tuple[dict[str, bytes], dict[
 
 
 def _same(folder: Path, name: str, line: bytes) -> bool:
-    """Return whether a record's own file is the one that was packed."""
+    """Return whether the separate file of a record equals its packed version."""
     try:
         return packed.as_line(content.read(store.path_of(folder, name))) == line
     except ValueError:
@@ -156,7 +158,7 @@ def _same(folder: Path, name: str, line: bytes) -> bool:
 def _sorted(
     folder: Path, records: Iterable[Record], shown: Collection[str]
 ) -> tuple[Pictures, dict[Path, bytes]]:
-    """Sort the pictures of records into kept and dropped ones; return too those that have files."""
+    """Divide the pictures of records into kept and deleted ones; also return those with separate files."""
     before = packed.pictures(folder)
     kept, dropped, loose = {}, {}, {}
     for record in records:
@@ -176,18 +178,18 @@ def _sorted(
 
 
 def _check(folder: Path, lines: Mapping[str, bytes], pictures: Pictures, records: Iterable[Record]) -> None:
-    """Read the new files back.
+    """Verify the new files by reading them.
 
     Raises:
-        RecordError: they do not hold the records and the pictures.
+        RecordError: they do not contain the records and the pictures.
     """
     path = folder / f"{RECORDS}{_NEW}"
-    with content.parsing(f"{path}: not as it was written", RecordError):
-        there = {line.fingerprint: packed.read_line(path, line) for line in packed.lines_of(path)}
+    with content.parsing(f"{path}: verification failed", RecordError):
+        written = {line.fingerprint: packed.read_line(path, line) for line in packed.lines_of(path)}
         read = content.read(folder / f"{PICTURES}{_NEW}", packed.PICTURES_LIMIT)
-        if there != lines or Pictures.model_validate_json(read) != pictures:
-            raise ValueError("other content")
-        for line in there.values():
+        if written != lines or Pictures.model_validate_json(read) != pictures:
+            raise ValueError("the content differs")
+        for line in written.values():
             packed.as_file(line)
         for picture in (each for record in records for each in record.pictures.values()):
             digest = pictures.dropped.get(picture.file)
@@ -195,11 +197,11 @@ def _check(folder: Path, lines: Mapping[str, bytes], pictures: Pictures, records
                 png = base64.b64decode(pictures.kept[picture.file], validate=True)
                 digest = hashlib.sha256(png).hexdigest()
             if digest != picture.sha256:
-                raise ValueError(f"{picture.file} has another digest")
+                raise ValueError(f"{picture.file} differs from its digest")
 
 
 def _remove(files: Mapping[Path, bytes]) -> None:
-    """Remove files, unless they changed meanwhile."""
+    """Remove files, except those that have changed in the meantime."""
     for path, known in files.items():
         with suppress(OSError, ValueError):
             if content.read(path, PICTURE_LIMIT) == known:

@@ -1,7 +1,7 @@
-"""Packed records of a study: one a line of `records.jsonl`, their pictures in `pictures.json`.
+"""Packed records of a study: one per line of `records.jsonl`, with their pictures in `pictures.json`.
 
-A line holds the same tree as a record's own file, digest included, without spaces. The file's bytes follow
-from the line, so that the digest is checked as strictly: on those bytes.
+A line contains the JSON of the file of a record, including its digest, without spaces. The bytes of the file
+can be restored from the line, and the digest is checked on these bytes.
 """
 
 from __future__ import annotations
@@ -24,53 +24,53 @@ from moevae.utils import content
 RECORDS = "records.jsonl"
 PICTURES = "pictures.json"
 PICTURES_LIMIT = 256 << 20
-"""Bytes of all pictures that are kept."""
+"""Maximum size of `pictures.json`, in bytes."""
 
 _FINGERPRINT = re.compile(rb'"fingerprint":"(\w+)"')
 
 
 class Pictures(BaseModel):
-    """Content of `pictures.json`: what became of the pictures that packed records name."""
+    """Content of `pictures.json`: the kept and the deleted pictures of packed records."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["moevae-pictures-1"] = "moevae-pictures-1"
     kept: Mapping[str, Annotated[str, Field(max_length=PICTURES_LIMIT)]] = {}
-    """PNG in base64, by file name: those that the page shows."""
+    """The pictures shown in the report, PNG in base64 by file name."""
     dropped: Mapping[str, str] = {}
-    """SHA-256 by file name: removed when the study was packed."""
+    """SHA-256 of the pictures deleted by packing, by file name."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """Where a packed record is."""
+    """The position of a packed record."""
 
     number: int
-    """From 1."""
+    """Number of the line, from 1."""
     start: int
     size: int
-    """Bytes, without the end of the line."""
+    """Size in bytes, without the end of the line."""
     fingerprint: str
-    """As the line says; empty where it says none."""
+    """Fingerprint in the line; empty if missing."""
 
 
 def as_line(file: bytes) -> bytes:
-    """Return the line of a record's file, without its end.
+    """Return the packed form of the file of a record, without a line end.
 
     Raises:
-        ValueError: the file is not JSON, or is written in another way than records are.
+        ValueError: the file is not JSON, or not in the format of records.
     """
     tree = json.loads(file)
     if _rendered(tree) != file.replace(b"\r\n", b"\n"):
-        raise ValueError("not written as records are: other spaces, order or numbers")
+        raise ValueError("not in the format of records: other spaces, order or numbers")
     return _compact(tree)
 
 
 def as_file(line: bytes) -> bytes:
-    """Return the file of a record's line: the one that `as_line` was given.
+    """Return the file of a packed record, the inverse of `as_line`.
 
     Raises:
-        ValueError: the line is not JSON, or is written in another way than by `as_line`.
+        ValueError: the line is not JSON, or not in the format of `as_line`.
     """
     tree = json.loads(line)
     if _compact(tree) != line:
@@ -87,7 +87,7 @@ def _compact(tree: object) -> bytes:
 
 
 def lines(folder: Path) -> tuple[Line, ...]:
-    """Return the lines of a study's packed records; none where it is not packed.
+    """Return the lines of the packed records of a study; empty if it is not packed.
 
     Raises:
         RecordError: the file cannot be read.
@@ -102,7 +102,7 @@ def lines_of(path: Path) -> tuple[Line, ...]:
 
 
 def find(folder: Path, fingerprint: str) -> Line | None:
-    """Return where the packed record of that fingerprint is; None where there is none."""
+    """Return the position of the packed record with a fingerprint; None if it does not exist."""
     return next((line for line in lines(folder) if line.fingerprint == fingerprint), None)
 
 
@@ -110,7 +110,7 @@ def read_line(path: Path, line: Line) -> bytes:
     """Return a line without its end.
 
     Raises:
-        ValueError: it is longer than a record may be.
+        ValueError: the line exceeds the size limit of a record.
     """
     if line.size > content.LIMIT:
         raise ValueError(f"more than {content.LIMIT:,} bytes")
@@ -137,7 +137,7 @@ def _lines(path: Path, state: tuple[int, ...]) -> tuple[Line, ...]:
 
 
 def pictures(folder: Path) -> Pictures:
-    """Return what became of the pictures that packed records name.
+    """Return the kept and the deleted pictures of packed records.
 
     Raises:
         RecordError: `pictures.json` cannot be read.
@@ -154,10 +154,10 @@ def _pictures(path: Path, state: tuple[int, ...]) -> Pictures:
 
 
 def read_picture(folder: Path, name: str, limit: int) -> bytes:
-    """Return a picture that a record of the study names: beside the record, or packed.
+    """Return a picture of a record, from its file or packed.
 
     Raises:
-        OSError: there is none.
+        OSError: the picture does not exist.
         ValueError: it is not a regular file, or too large.
         RecordError: `pictures.json` cannot be read.
     """
@@ -168,12 +168,12 @@ def read_picture(folder: Path, name: str, limit: int) -> bytes:
 
 
 def was_dropped(folder: Path, name: str) -> bool:
-    """Return whether a picture was removed when the study was packed, and is not there again."""
+    """Return whether a picture was deleted by packing and has not been restored."""
     return not os.path.lexists(folder / "records" / name) and name in pictures(folder).dropped
 
 
 def _state(path: Path) -> tuple[int, ...] | None:
-    """Return what changes when a file is replaced; None where there is none."""
+    """Return values that change when a file is replaced; None if it does not exist."""
     try:
         found = path.stat()
     except OSError:

@@ -171,8 +171,8 @@ class Record(_Part):
     @property
     def precision(self) -> str:
         """Floating-point precision of training; float32 in older records."""
-        told = self.hardware.precision
-        return told if self.method else self.config["train"].get("precision", told)
+        measured = self.hardware.precision
+        return measured if self.method else self.config["train"].get("precision", measured)
 
 
 class Outcome(BaseModel):

@@ -29,7 +29,7 @@ def path_of(folder: Path, fingerprint: str) -> Path:
 
 
 def exists(folder: Path, fingerprint: str) -> bool:
-    """Return whether a study has a record of that fingerprint, in a file of its own or packed."""
+    """Return whether a study has a record with a fingerprint, in a separate file or packed."""
     return path_of(folder, fingerprint).exists() or packed.find(folder, fingerprint) is not None
 
 
@@ -82,7 +82,7 @@ def _quarantine(path: Path, refused: Path) -> None:
 
 
 def read(path: Path) -> Record:
-    """Read and check one record: from that file, or where there is none, from the study's packed records.
+    """Read and check one record, from its file or, if that does not exist, from the packed records.
 
     Raises:
         RecordError: the file is incomplete, changed or not a record, or its name is not the fingerprint of
@@ -98,11 +98,11 @@ def read_packed(path: Path, line: Line) -> Record:
     """Read and check one packed record.
 
     Args:
-        path: of the file of packed records, in the study's folder.
-        line: of the record.
+        path: the file of packed records, in the folder of the study.
+        line: the position of the record.
 
     Raises:
-        RecordError: as `read` does; the message names the line.
+        RecordError: the record is invalid; the message names the line.
     """
     where = f"{path}:{line.number}"
     return _checked(
@@ -111,7 +111,7 @@ def read_packed(path: Path, line: Line) -> Record:
 
 
 def _checked(where: str, content: Callable[[], bytes], name: str, folder: Path) -> Record:
-    """Check the content of a record's file against its digest, its name and its pictures."""
+    """Parse the file of a record; check its digest, its name and its pictures."""
     refused = f"{where}: not a valid record"
     with parsing(refused, RecordError):
         try:
@@ -146,9 +146,9 @@ def read_all(folder: Path) -> tuple[list[Record], list[RecordError]]:
 
 
 def iterate(folder: Path) -> Iterator[Record | RecordError]:
-    """Read the records of a study's folder one by one; an error stands where one cannot be trusted.
+    """Yield the records in the folder of a study, and an error for each invalid one.
 
-    A record that is packed and has a file of its own is read once: from its file, unless that is refused.
+    If a record is packed and has a separate file, the file is read, and the packed version if it is invalid.
     """
     try:
         lines = packed.lines(folder)
@@ -176,7 +176,7 @@ def iterate(folder: Path) -> Iterator[Record | RecordError]:
 
 
 def _sha256(folder: Path, picture: Picture) -> str | None:
-    """Return the digest of a picture, which one that was dropped has in a list; None where there is none."""
+    """Return the digest of a picture, or the listed digest of a deleted one; None if it does not exist."""
     if packed.was_dropped(folder, picture.file):
         return packed.pictures(folder).dropped[picture.file]
     try:

@@ -132,8 +132,8 @@ def _parsed(path: Path, written: bytes) -> StudyFile:
     if isinstance(tree, Mapping) and tree.get("schema") not in (SCHEMA, None):
         if tree["schema"] == migration.FROM:
             raise RecordError(f"{path}: schema {migration.FROM}; run `moevae migrate {folder}`")
-        told = content.shortened(repr(tree["schema"]))
-        raise RecordError(f"{path}: schema {told}; expected schema {SCHEMA}")
+        schema = content.shortened(repr(tree["schema"]))
+        raise RecordError(f"{path}: schema {schema}; expected schema {SCHEMA}")
     with content.parsing(f"{path}: not a description of a study", RecordError):
         return StudyFile.model_validate(tree)
 
@@ -149,7 +149,7 @@ def write(folder: Path, tree: Mapping[str, Any], *, shared: bool = False) -> Non
         shared: whether the storage may hold studies of other folders.
 
     Raises:
-        RecordError: the file that is there is not JSON.
+        RecordError: the existing file is not JSON.
     """
     path = folder / NAME
     before = path.read_bytes() if path.exists() else b""

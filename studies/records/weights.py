@@ -1,6 +1,6 @@
-"""Weights of a study's runs, kept beside its records as checkpoints that every command reads.
+"""Weights of the runs of a study, as checkpoints in its folder.
 
-A manifest lists the files that a study wrote, with their digests. Only these are ever removed or replaced.
+A manifest lists the files written by the study, with their digests. Other files are never changed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ MANIFEST = "manifest.json"
 
 
 def path_of(folder: Path, fingerprint: str) -> Path:
-    """Return the file of a run's weights in the folder of a study."""
+    """Return the path of the weights of a run in the folder of a study."""
     return folder / FOLDER / f"{fingerprint}.safetensors"
 
 
 def training_loss(record: Record) -> float:
-    """Return what ranks the runs of a cell without labels: the training loss of the last epoch.
+    """Return the training loss of the last epoch, which ranks the runs of a cell without labels.
 
-    It is the loss of the gate if the experts do not steer it. A run without a curve is last.
+    It is the loss of the gate if the gate has no gradient from the experts. A run without a curve is last.
     """
     if not record.curve:
         return math.inf
@@ -63,7 +63,7 @@ def keep(folder: Path, cell: str, outcomes: Sequence[Outcome], which: Keep) -> N
             continue
         path = path_of(folder, name)
         if path.exists() and not _own(path, listed.get(name)):
-            raise RecordError(f"{path}: was not written by this study, and is kept; move it elsewhere")
+            raise RecordError(f"{path}: was not written by this study; move it to another folder")
         write_atomically(path, outcome.weights)
         listed[name] = {
             "cell": cell,
@@ -91,7 +91,7 @@ def _read(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / FOLDER / MANIFEST
     if not path.exists():
         return {}
-    with content.parsing(f"{path}: not a manifest of weights; delete it to begin a new one", RecordError):
+    with content.parsing(f"{path}: not a manifest of weights; delete it to start a new one", RecordError):
         tree = content.parse_json(content.read(path))
         return {
             str(name): {

@@ -48,7 +48,7 @@ def write_profile(path: Path, search: Search, cell: Cell, trial: int) -> None:
 
 
 def _nearest_preset(config: RunConfig) -> tuple[str, dict[str, Any]]:
-    """Return the preset that a configuration differs from least, and what is different."""
+    """Return the preset that is most similar to a configuration, and the differences."""
     differences = {name: _difference(config, make()) for name, make in PRESETS.items()}
     name = min(differences, key=lambda name: len(differences[name]))
     return name, differences[name]

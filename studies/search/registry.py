@@ -1,4 +1,4 @@
-"""The registries of what a search can name: its spaces, objectives, samplers and pruners.
+"""The registries of a search: spaces, objectives, samplers and pruners.
 
 Their names are known before Optuna is imported.
 """
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 SPACES: Registry[Mapping[str, BaseDistribution]] = Registry(
     "SPACES", "space", "studies.search.spaces", group="moevae.spaces"
 )
-"""Distributions by dotted key. None has what decides the images or their likelihood: bounds would not
-compare."""
+"""Distributions by dotted key. No space contains settings of the images or their likelihood,
+which would make bounds incomparable."""
 
 OBJECTIVES: Registry[SearchObjective] = Registry(
     "OBJECTIVES", "objective", "studies.search.objectives", group="moevae.search_objectives"
@@ -31,9 +31,9 @@ OBJECTIVES: Registry[SearchObjective] = Registry(
 SAMPLERS: Registry[Callable[[int], BaseSampler]] = Registry(
     "SAMPLERS", "sampler", "studies.search.trials", group="moevae.samplers"
 )
-"""How the next trial is picked; each takes a seed."""
+"""Samplers, which choose the next trial; functions of a seed."""
 
 PRUNERS: Registry[Callable[[int], BasePruner]] = Registry(
     "PRUNERS", "pruner", "studies.search.trials", group="moevae.pruners"
 )
-"""Which trials are stopped early; each takes the number of epochs."""
+"""Pruners, which stop trials early; functions of the number of epochs."""

@@ -1,4 +1,4 @@
-"""Searches: the driver works on trials that a sampler picks, until a budget is spent."""
+"""Searches: the driver works on trials of a sampler until a budget is spent."""
 
 from __future__ import annotations
 

@@ -91,13 +91,17 @@ class Search:
         )
 
     def _description(self) -> str:
-        told = [f"Each cell is a trial of a search that chooses by {self.rule} on the validation split."]
+        sentences = [f"Each cell is a trial of a search that chooses by {self.rule} on the validation split."]
         if self.oracle:
-            told.append(f"This is an {ORACLE} choice: it uses labels, which are not available in clustering.")
+            sentences.append(
+                f"This is an {ORACLE} choice: it uses labels, which are not available in clustering."
+            )
         if len(self.objectives) == 1 and self.objectives[0].by_epoch:
-            told.append("Pruned trials have no records and are not shown.")
-        told.append("The result of the best trial is optimistic: repeat it with other seeds to confirm it.")
-        return " ".join(told)
+            sentences.append("Pruned trials have no records and are not shown.")
+        sentences.append(
+            "The result of the best trial is optimistic: repeat it with other seeds to confirm it."
+        )
+        return " ".join(sentences)
 
 
 def load_search(

@@ -36,7 +36,7 @@ PRUNERS.register("none")(lambda epochs: NopPruner())
 
 
 _NOTES = "moevae:sampler"
-"""Attribute of a study with what its sampler keeps; trials in it are named as in memory, by number."""
+"""Attribute of a study with the state of its sampler, in which trials are identified by number."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class SearchTrials:
         for place, trial in enumerate(kept):
             if trial.state is TrialState.RUNNING:
                 self._mirror.move(ids[place], TrialState.WAITING)
-                kept[place] = copy.copy(trial)  # Optuna may hold the other one
+                kept[place] = copy.copy(trial)  # Optuna may use the other one
                 kept[place].state = TrialState.WAITING
         self._memory = InMemoryStorage()
         self.study = optuna.create_study(
@@ -191,7 +191,7 @@ class SearchTrials:
             self._write(0)
 
     def _keep_notes(self) -> None:
-        """Write what the sampler keeps for later trials, such as the parents of a generation."""
+        """Write the state of the sampler, such as the parents of a generation."""
         notes = dict(self._memory.get_study_system_attrs(self._study_id))
         if notes != self._noted:
             self._mirror.do(lambda: self._mirror.note(_NOTES, notes))

@@ -1,4 +1,4 @@
-"""What a trial says of the records of its cell: attributes, values and learning curves."""
+"""Attributes, values and learning curves of a trial, from the records of its cell."""
 
 from __future__ import annotations
 

@@ -44,14 +44,14 @@ class Rows:
 
     def outline(self, study: int, attributes: Collection[str]) -> list[FrozenTrial]:
         """Return the trials of a study by number, with state, distributions and the given user attributes."""
-        trials, told, params = (
+        trials, attrs, params = (
             self._tables[name] for name in ("trials", "trial_user_attributes", "trial_params")
         )
         heads = select(trials.c.trial_id, trials.c.number, trials.c.state).where(trials.c.study_id == study)
         pairs = (
-            select(told.c.trial_id, told.c.key, told.c.value_json)
-            .join(trials, trials.c.trial_id == told.c.trial_id)
-            .where(trials.c.study_id == study, told.c.key.in_(attributes))
+            select(attrs.c.trial_id, attrs.c.key, attrs.c.value_json)
+            .join(trials, trials.c.trial_id == attrs.c.trial_id)
+            .where(trials.c.study_id == study, attrs.c.key.in_(attributes))
         )
         ranges = (
             select(params.c.trial_id, params.c.param_name, params.c.distribution_json)

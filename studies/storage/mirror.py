@@ -31,8 +31,8 @@ def id_of(trial: FrozenTrial) -> int:
 class Mirror:
     """The trials of one study, written only by the driver that holds the lock of the study.
 
-    Tables of a database are written in bulk where their version is known, else through Optuna. Other programs
-    may read at the same time, and add notes.
+    Tables of a database are written in bulk if their version is supported, else through Optuna. Other
+    programs may read at the same time, and add notes.
     """
 
     storage: BaseStorage
@@ -97,7 +97,7 @@ class Mirror:
         return True
 
     def notes(self, key: str) -> dict[str, Any]:
-        """Return what `note` has written, or nothing."""
+        """Return the value written by `note`; empty if there is none."""
         kept: dict[str, Any] = self.storage.get_study_system_attrs(self.study).get(key, {})
         return kept
 
@@ -154,7 +154,7 @@ class Mirror:
             self._put(number, trial)
 
     def _put(self, number: int, trial: FrozenTrial) -> None:
-        """Write what differs, one by one."""
+        """Write the differences one by one."""
         there = self.storage.get_trial(number)
         for name, value in trial.params.items():
             if name not in there.params:

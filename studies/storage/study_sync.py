@@ -75,20 +75,20 @@ class Trials:
         trials = self._mirror.trials()
         cells = {cell.key: cell for cell in self._design.cells}
         counts = Counter(trial.user_attrs.get("cell_key") for trial in trials)
-        told = [f"{count} trials belong to one cell" for count in counts.values() if count > 1]
+        found = [f"{count} trials belong to one cell" for count in counts.values() if count > 1]
         for trial in trials:
             cell = cells.get(trial.user_attrs.get("cell_key", ""))
             if cell is None:
-                told.append(f"trial {trial.number} belongs to no cell of this study")
+                found.append(f"trial {trial.number} belongs to no cell of this study")
             elif trial.state.is_finished() and not _same(trial, self._finished(cell, recorded[cell.key])):
-                told.append(f"trial {trial.number} differs from the records of its cell: {cell.label}")
+                found.append(f"trial {trial.number} differs from the records of its cell: {cell.label}")
         ended = {trial.user_attrs.get("cell_key") for trial in trials if trial.state.is_finished()}
-        told += [
+        found += [
             f"no trial has ended for a cell whose runs all have records: {cell.label}"
             for cell in self._design.cells
             if len(recorded[cell.key]) >= len(self._design.seeds) and cell.key not in ended
         ]
-        return told
+        return found
 
     def start(self, cell: Cell) -> None:
         """Mark the trial of a cell as running."""

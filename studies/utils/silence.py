@@ -25,7 +25,7 @@ class Silence:
         """Restart the clock after a result."""
         self._since, self._due = time.monotonic(), FIRST
 
-    def tell(self, waiting: Iterable[str]) -> None:
+    def log(self, waiting: Iterable[str]) -> None:
         """Log the running tasks if no result has arrived for a long time."""
         lasted = time.monotonic() - self._since
         if lasted >= self._due:

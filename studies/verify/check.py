@@ -127,7 +127,7 @@ def _strays(folder: Path, good: Sequence[Record]) -> Iterator[str]:
 
 
 def _has_owner(folder: Path, name: str) -> bool:
-    """Return whether a record is there, refused or not, that a picture has its name of."""
+    """Return whether the record of a picture exists, valid or not."""
     with suppress(RecordError):
         return store.exists(folder, name.partition("-")[0])
     return True

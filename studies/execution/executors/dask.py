@@ -164,14 +164,14 @@ class _Roster:
             raise self._lost  # do not wait for the scheduler a second time
         if time.monotonic() >= self._due:
             try:
-                self._known = self._asked()
+                self._known = self._query()
             except WorkersError as error:
                 self._lost = error
                 raise
             self._due = time.monotonic() + _EVERY
         return self._known
 
-    def _asked(self) -> list[dict[str, Any]]:
+    def _query(self) -> list[dict[str, Any]]:
         scheduler = self._client.scheduler
         if (
             self._client.status != "running" or scheduler is None
@@ -179,7 +179,7 @@ class _Roster:
             raise _gone(self._address)
         try:
             with signals.deliver_signals():
-                told = self._client.sync(scheduler.identity, n_workers=-1, callback_timeout=_PATIENCE)
+                answer = self._client.sync(scheduler.identity, n_workers=-1, callback_timeout=_PATIENCE)
         except TimeoutError:
             raise WorkersError(
                 f"--dask {self._address}: the scheduler has not answered for {_PATIENCE:.0f} s; "
@@ -187,7 +187,7 @@ class _Roster:
             ) from None
         except OSError:
             raise _gone(self._address) from None
-        return list(told["workers"].values())
+        return list(answer["workers"].values())
 
 
 class _Post:

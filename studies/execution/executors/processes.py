@@ -67,8 +67,8 @@ class Workers(Executor):
         self._workers = [_Worker(environment) for environment in environments]
         self._tickets = itertools.count()
         self._listeners: dict[int, OnEpoch] = {}
-        self._stillborn = 0
-        self._told = False
+        self._failed_starts = 0
+        self._warned = False
 
     def count(self) -> int:
         """Return the number of workers that the limit of open files allows.
@@ -86,8 +86,8 @@ class Workers(Executor):
                 f"--workers {wanted}: the limit of open files ({descriptors.limit()}) allows no worker; "
                 f"expected `ulimit -n {descriptors.needed(_DESCRIPTORS * wanted)}` or more"
             )
-        if allowed < wanted and not self._told:
-            self._told = True
+        if allowed < wanted and not self._warned:
+            self._warned = True
             _log.warning(
                 "starting %d of %d workers: the limit of open files (%s) allows no more; "
                 "`ulimit -n %d` allows all",
@@ -111,10 +111,10 @@ class Workers(Executor):
             return free.submit(functools.partial(fn, *args, **kwargs))
         except BrokenExecutor:
             self.deliver()
-            self._stillborn = 0 if free.ready else self._stillborn + 1
-            if self._stillborn > 2 * len(self._workers) + 1:
+            self._failed_starts = 0 if free.ready else self._failed_starts + 1
+            if self._failed_starts > 2 * len(self._workers) + 1:
                 raise WorkersError(
-                    f"worker processes do not start: {self._stillborn} in a row died during startup"
+                    f"worker processes do not start: {self._failed_starts} in a row died during startup"
                 ) from None
             _end([free])
             return free.submit(functools.partial(fn, *args, **kwargs))
@@ -128,9 +128,9 @@ class Workers(Executor):
     def deliver(self) -> None:
         """Call the listeners with the events received from the workers."""
         for worker in self._workers:
-            for ticket, report in worker.told():
+            for ticket, report in worker.events():
                 if ticket == _READY:
-                    self._stillborn = 0
+                    self._failed_starts = 0
                 else:
                     self._listeners[ticket](report)
 
@@ -168,7 +168,7 @@ class _Worker:
         self._far.close()  # the process holds its own copy: reading ends when the process dies
         return self._future
 
-    def told(self) -> Iterator[tuple[int, Any]]:
+    def events(self) -> Iterator[tuple[int, Any]]:
         with suppress(EOFError, OSError):
             while self._pool and not self._pipe.closed and self._pipe.poll():
                 ticket, report = self._pipe.recv()

@@ -71,10 +71,10 @@ def test_what_is_there_is_measured_and_not_trained_again(kept, capsys, monkeypat
     )
     before = files(kept)
     told = said(capsys, "train", *TINY, "--seeds", "1,4", "--output", str(kept))
-    assert [entry["status"] for entry in told["runs"]] == ["there", "trained"]
+    assert [entry["status"] for entry in told["runs"]] == ["existing", "trained"]
     assert asked == [tiny(4)]
     again = said(capsys, "train", *TINY, "--seeds", "4,1", "--output", str(kept))
-    assert [entry["status"] for entry in again["runs"]] == ["there", "there"]
+    assert [entry["status"] for entry in again["runs"]] == ["existing", "existing"]
     assert [entry["scores"]["test"]["metrics"] for entry in again["runs"]] == [
         pytest.approx(entry["scores"]["test"]["metrics"], rel=1e-5) for entry in reversed(told["runs"])
     ]
@@ -141,10 +141,10 @@ def test_a_run_on_images_that_changed_is_not_taken_for_the_same(here, capsys):
     command = ["train", *own(), "--output", "."]
     assert main(command) == 0
     own(seed=1)
-    assert "holds other data" in refused(command, capsys)
+    assert "differs from the data" in refused(command, capsys)
     (path,) = Path().glob("*.safetensors")
     assert main(["evaluate", str(path)]) == 0
-    assert "holds other data" in capsys.readouterr().err
+    assert "differs from the data" in capsys.readouterr().err
     assert main([*command, "--force"]) == 0
 
 
@@ -183,7 +183,7 @@ def test_a_long_run_that_was_stopped_goes_on(tmp_path, capsys, monkeypatch):
         patch.setattr(trainer.Trainer, "epoch", stop)
         assert main([*command, "--output", str(tmp_path / "stopped")]) == 130
     told = capsys.readouterr().err
-    assert told.splitlines()[-1] == "interrupted: the same command goes on from the last epochs"
+    assert told.splitlines()[-1] == "interrupted: the same command continues from the last epochs"
     on = said(capsys, *command, "--output", str(tmp_path / "stopped"))
     whole = said(capsys, *command, "--output", str(tmp_path / "whole"))
     on_test, whole_test = (told["runs"][0]["scores"]["test"]["metrics"] for told in (on, whole))
@@ -287,7 +287,7 @@ def test_a_loss_that_is_no_number_ends_without_a_checkpoint(tmp_path, capsys):
     assert main(command) == 1
     told = capsys.readouterr().err
     assert re.search(
-        r"failed: seed 0: the loss became nan in epoch \d, step \d+; this run was not kept", told
+        r"failed: seed 0: the loss became nan in epoch \d, step \d+; this run was not saved", told
     )
     assert "train.learning_rate is 1e+09, try --set train.learning_rate=1e+08" in told
     assert not files(tmp_path)
@@ -327,7 +327,7 @@ def test_info_counts_parameters_and_tells_what_is_there(run, tmp_path, capsys):
     assert about["parameters"] == {"gate": gate, "experts": 3 * expert, "all": gate + 3 * expert}
     assert overrides.from_dict(about["config"]) == tiny()
     here = said(capsys, "info", "--data-root", str(tmp_path))
-    assert here["data"]["mnist"].startswith("not there")
+    assert here["data"]["mnist"].startswith("not available")
     assert here["presets"].keys() == presets.PRESETS.keys()
     assert not files(tmp_path)
     assert main(["info"]) == 0
@@ -394,7 +394,7 @@ def test_a_run_goes_on_beside_the_first_and_on_the_same_data_only(kept, run, her
     assert overrides.fingerprint(library.configs[0]) == more["fingerprint"]
     for name, value in library.model.state_dict().items():
         assert weights(Path(more["checkpoint"]))[name] == value.numpy().tobytes()
-    assert said(capsys, *command)["runs"][0]["status"] == "there"
+    assert said(capsys, *command)["runs"][0]["status"] == "existing"
     assert (
         said(capsys, "evaluate", more["checkpoint"])["runs"][0]["metrics"]
         == more["scores"]["test"]["metrics"]
@@ -402,7 +402,7 @@ def test_a_run_goes_on_beside_the_first_and_on_the_same_data_only(kept, run, her
     digits = np.round(load_digits().images[::-1] * 255 / 16).astype(np.uint8)
     np.savez("own.npz", images=digits)
     line = refused([*command, "--data", "npz:own.npz"], capsys)
-    assert "trained on other images than npz:own.npz holds" in line
+    assert "npz:own.npz differs from the images that this run was trained on" in line
 
 
 def test_samples_as_an_array_are_those_of_the_picture(run, tmp_path):

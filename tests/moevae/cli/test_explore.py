@@ -88,9 +88,9 @@ def test_an_expert_without_images_has_no_way_and_that_is_told(tmp_path, unlabele
 
 def test_a_mistake_is_told_and_nothing_written(run, tmp_path, capsys):
     for options, told in (
-        (["--expert", "2"], "this run has experts 0 to 1"),
+        (["--expert", "2"], "--expert 2: expected 0 to 1"),
         (["--seed", "-1"], "--seed -1"),
-        (["--count", "21"], "--count 21: between 1 and 20"),
+        (["--count", "21"], "--count 21: expected 1 to 20"),
     ):
         assert main(["explore", run, "--output", str(tmp_path / "none"), *options]) == 2
         assert told in capsys.readouterr().err

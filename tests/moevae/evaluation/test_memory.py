@@ -174,5 +174,5 @@ def test_sizes_as_people_write_them(typed, number):
 
 @pytest.mark.parametrize("typed", ["", "much", "-1GiB", "2 apples", "nan"])
 def test_what_is_no_size_is_told(typed):
-    with pytest.raises(ConfigError, match=f"^--memory '{typed}': give a size"):
+    with pytest.raises(ConfigError, match=f"^--memory '{typed}': expected a size"):
         parsing.parse_memory(typed)

@@ -297,9 +297,9 @@ def test_no_labels_no_scores(tmp_path):
 def test_components_of_pca_are_a_setting_of_its_own():
     baseline = BASELINES["pca-gmm"]
     wide = override(RUN, {"model.latent_dim": 6})
-    own = baseline.beside(RUN, ["model.latent_dim"])
+    own = baseline.method_for(RUN, ["model.latent_dim"])
     assert own.settings == baseline.method.settings | {"components": 4}
-    assert baseline.beside(RUN, ["model.num_experts"]) == baseline.method
+    assert baseline.method_for(RUN, ["model.num_experts"]) == baseline.method
     for run in (RUN, wide):
         assert fit(own, run, CPU).record.method.derived["components"] == 4
         followed = fit(baseline.method, run, CPU).record

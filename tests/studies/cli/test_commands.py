@@ -142,7 +142,7 @@ def test_sigterm_ends_like_an_interrupt(toy, monkeypatch, capsys):
         (["ablate", "--profile", "no/such.toml"], "no/such.toml"),
         (["ablate", "--seeds", ""], "--seeds ''"),
         (["ablate", "--seeds", "0"], "--seeds '0'"),
-        (["ablate", "--seeds", "3,3"], "seed 3 is there twice"),
+        (["ablate", "--seeds", "3,3"], "seed 3 is given twice"),
         (["ablate", "--set", "train.epochs"], "KEY=VALUE"),
         (["ablate", "--set", "routing.temperature=0"], "routing.temperature = 0"),
         (["ablate", "--set", "model.num_experts=0"], "model.num_experts = 0"),

@@ -120,7 +120,7 @@ def test_a_dry_run_shows_the_space_and_writes_nothing(quiet, tmp_path, capsys):
         (["--timeout", "soon"], "--timeout soon"),
         (["--timeout", "0"], "--timeout 0"),
         (["--objective", "mni"], "did you mean nmi?"),
-        (["--seeds", "1,1"], "seed 1 is there twice"),
+        (["--seeds", "1,1"], "seed 1 is given twice"),
         (["--set", "routing.temperatur=1"], "did you mean routing.temperature?"),
         (["--set", "data.validation_size=0"], "validation images"),
         (["--preset", "zeldes2019"], "validation images"),

@@ -290,7 +290,7 @@ def test_without_a_name_there_must_be_one_study(folder, tmp_path, capsys):
     assert cli.main(["dashboard", "made-down", "--results", str(tmp_path)]) == 2
     assert "no study 'made-down'" in capsys.readouterr().err
     assert cli.main(["report", "made-up", "--results", str(tmp_path / "other")]) == 2
-    assert f"a study itself; expected {tmp_path}" in capsys.readouterr().err
+    assert f"a study; expected {tmp_path}" in capsys.readouterr().err
 
 
 @contextmanager

@@ -176,7 +176,7 @@ def test_wrong_seeds_are_named(text):
         ("routing.temperature = [0.5, 1]", "routing.temperature = 1", "axes.routing.temperature"),
         ("[axes]", "[baseline]\nrouting.temperature = 2\n[axes]", "temperature = 2 is not on its axis"),
         ("seeds = 3", "seeds = []", "at least one seed"),
-        ("seeds = 3", "seeds = [1, 1]", "seed 1 is there twice"),
+        ("seeds = 3", "seeds = [1, 1]", "seed 1 is given twice"),
         ("seeds = 3", "seeds = 0", "at least one seed"),
         ("seeds = 3", 'seeds = "3"', "seeds"),
         ("[axes]", "[baseline]\nmodel.latent_dim = 3\n[axes]", "baseline model.latent_dim is not an axis"),

@@ -72,12 +72,12 @@ def bench(tmp_path):
 
 
 def wanted(design):
-    return {cell.name(seed) for cell in (*design.cells, *design.beside) for seed in design.seeds}
+    return {cell.name(seed) for cell in (*design.cells, *design.baseline_cells) for seed in design.seeds}
 
 
 def test_each_baseline_is_fitted_once_a_seed_and_stays_out_of_the_storage(bench):
     design = bench.design()
-    assert len(design.beside) == 2
+    assert len(design.baseline_cells) == 2
     assert len(bench.run(design).trained) == len(wanted(design)) == (4 + 2) * 3
     assert bench.fitter.counts() == dict.fromkeys(wanted(design), 1)
     assert bench.run(design).trained == ()
@@ -143,12 +143,12 @@ def test_a_baseline_whose_worker_dies_too_often_is_a_failed_record(bench):
 def test_a_baseline_has_a_cell_for_each_data_set(bench):
     bench.profile.write_text(PROFILE + 'data.name = ["digits", "mnist"]\n')
     design = bench.design(Chosen(("kmeans",)))
-    assert [cell.config.data.name for cell in design.beside] == ["digits", "mnist"]
-    assert [cell.label for cell in design.beside] == [
+    assert [cell.config.data.name for cell in design.baseline_cells] == ["digits", "mnist"]
+    assert [cell.label for cell in design.baseline_cells] == [
         "method = k-means on pixels, data.name = digits",
         "method = k-means on pixels, data.name = mnist",
     ]
-    assert len({cell.key for cell in (*design.cells, *design.beside)}) == 8 + 2
+    assert len({cell.key for cell in (*design.cells, *design.baseline_cells)}) == 8 + 2
 
 
 def test_a_report_says_which_baselines_are_still_to_come(bench, undrawn):
@@ -207,10 +207,10 @@ LATENTS = PROFILE.replace(
 def test_a_setting_that_follows_an_axis_has_the_reference_cell_s_value(tmp_path):
     bench = Bench(tmp_path)
     bench.profile.write_text(LATENTS)
-    (cell,) = bench.design(Chosen(("pca-gmm",))).beside
+    (cell,) = bench.design(Chosen(("pca-gmm",))).baseline_cells
     assert cell.method.settings["components"] == cell.config.model.latent_dim == 6
     bench.profile.write_text(PROFILE)
-    (cell,) = bench.design(Chosen(("pca-gmm",))).beside
+    (cell,) = bench.design(Chosen(("pca-gmm",))).baseline_cells
     assert cell.method == BASELINES["pca-gmm"].method  # its name is that of committed records
 
 

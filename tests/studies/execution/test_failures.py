@@ -206,11 +206,11 @@ def test_a_long_silence_says_what_is_waited_for(monkeypatch, caplog):
     monkeypatch.setattr("studies.utils.silence.time.monotonic", lambda: now[0])
     silence = Silence()
     for now[0] in (599, 601, 700, 1199, 1201, 1300):
-        silence.tell(["cell one", "cell two"])
+        silence.log(["cell one", "cell two"])
     assert len(caplog.messages) == 2
     assert all("cell one; cell two" in message for message in caplog.messages)
     silence.end()
-    silence.tell(["cell one"])
+    silence.log(["cell one"])
     assert len(caplog.messages) == 2
 
 

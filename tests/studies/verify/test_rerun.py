@@ -1,4 +1,4 @@
-"""Runs that are trained again from their records come out bit for bit, and what does not is named."""
+"""Repeated runs are bitwise equal to their records, and the differences of others are listed."""
 
 import json
 
@@ -21,7 +21,7 @@ SMALL = override(digits(), {"train.epochs": 2, "data.train_size": 128, "train.ba
 
 @pytest.fixture(scope="module")
 def record() -> Record:
-    """Of a run that was trained beside another."""
+    """Of a run that was trained together with another."""
     configs = [override(SMALL, {"seed": seed}) for seed in (0, 1)]
     return train(configs, on_epoch=None, site=ExecutionConfig(device="cpu", threads=1))[1].record
 
@@ -133,14 +133,14 @@ def test_the_command_trains_runs_again_and_says_what_came_of_it(tmp_path, capsys
     capsys.readouterr()
     command = ["verify", "tiny", "--rerun", "9", "--device", "cpu", *place]
     assert main(command) == 0
-    assert capsys.readouterr().out.count("trained again: the same, bit for bit\n") == 6
+    assert capsys.readouterr().out.count("repeated: bitwise equal\n") == 6
     records, _ = store.read_all(tmp_path / "tiny")
     good = [record for record in records if record.method is None and record.metrics["test"]["nmi"] > 0]
     tree = good[0].model_dump(mode="json")
     tree["metrics"]["test"]["nmi"] += 1e-9
     store.path_of(tmp_path / "tiny", good[0].fingerprint).write_bytes(store.with_digest(tree))
     assert main(command) == 1
-    assert capsys.readouterr().out.endswith("; 1 of 6 trained again came out otherwise\n")
+    assert capsys.readouterr().out.endswith("; 1 of 6 repeated runs differ\n")
     assert main([*command, "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert [each["fingerprint"] for each in told["rerun"] if each["differ"]] == [good[0].fingerprint]
@@ -149,7 +149,7 @@ def test_the_command_trains_runs_again_and_says_what_came_of_it(tmp_path, capsys
     assert main(["rebuild-storage", "tiny", *place]) == 0
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "trained again: with other rounding (an abacus recorded, " in out
-    assert out.endswith("; with other rounding, 1 of 6 trained again lie where one more seed would\n")
+    assert "repeated: rounding differs (an abacus recorded, " in out
+    assert out.endswith("; rounding differs, 1 of 6 repeated runs are within the spread over seeds\n")
     assert main(["verify", "tiny", "--rerun", "-1", *place]) == 2
-    assert "--rerun -1: give a number of runs, from 0" in capsys.readouterr().err
+    assert "--rerun -1: expected a number of runs, at least 0" in capsys.readouterr().err
