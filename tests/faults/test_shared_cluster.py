@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from concurrent.futures import wait
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ import pytest
 from moevae.utils import identity
 from studies import __main__ as cli
 from studies.execution.executors import dask as executor
+from studies.execution.executors.base import WorkersError
 from studies.execution.executors.dask import dask
 from studies.records import origins
 from studies.testing.toy_studies import HERE, ToyStudy, wait_until
@@ -161,6 +163,36 @@ def test_a_task_that_a_worker_cannot_load_is_told_apart():
         assert caught.value.name == "unreadable"
     with pytest.raises(ZeroDivisionError):
         executor._open(pickle.dumps(functools.partial(divmod, 1, 0)), "unreadable")
+
+
+def test_a_scheduler_that_is_gone_is_told_while_a_task_is_waited_for(monkeypatch):
+    monkeypatch.setattr(executor, "_EVERY", 0.0)
+    with (
+        distributed.LocalCluster(
+            n_workers=1, processes=False, protocol="tcp", dashboard_address=None
+        ) as cluster,
+        dask(cluster.scheduler_address) as driver,
+    ):
+        driver.deliver()
+        cluster.close()
+        with pytest.raises(WorkersError, match="--dask"):
+            wait_until(driver.deliver, 30)
+
+
+def test_a_scheduler_that_does_not_answer_is_asked_once_and_not_for_ever():
+    asked = []
+
+    def sync(question, *, callback_timeout, **options):
+        asked.append(callback_timeout)
+        raise TimeoutError
+
+    client = SimpleNamespace(status="running", scheduler=SimpleNamespace(identity=None), sync=sync)
+    roster = executor._Roster(client, "tcp://nowhere:1")
+    for ask in (roster.look, roster.threads, roster.gpus):
+        with pytest.raises(WorkersError, match="--dask tcp://nowhere:1"):
+            ask()
+    assert len(asked) == 1
+    assert 0 < asked[0] < 60
 
 
 @pytest.mark.faults
