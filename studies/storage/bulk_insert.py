@@ -41,6 +41,7 @@ class Rows:
         """Bind the tables to their database."""
         self._engine = storage.engine
         self._tables = metadata.tables
+        self._insertions: dict[tuple[str, tuple[str, ...]], tuple[str, Sequence[str] | None]] = {}
 
     def outline(self, study: int, attributes: Collection[str]) -> list[FrozenTrial]:
         """Return the trials of a study by number, with state, distributions and the given user attributes."""
@@ -221,11 +222,19 @@ class Rows:
 
     def _put(self, connection: Connection, table: str, content: Iterable[Mapping[str, Any]]) -> None:
         if lines := list(content):
-            # Numbers and texts do not need the conversion of each value by SQLAlchemy.
-            statement = insert(self._tables[table]).compile(self._engine, column_keys=list(lines[0]))
-            order = statement.positiontup
+            statement, order = self._insert(table, tuple(lines[0]))
             rows = [tuple(line[name] for name in order) for line in lines] if order else lines
-            connection.exec_driver_sql(str(statement), rows)
+            connection.exec_driver_sql(statement, rows)
+
+    def _insert(self, table: str, columns: tuple[str, ...]) -> tuple[str, Sequence[str] | None]:
+        """Return the text of an insertion and the order of its parameters, compiled once.
+
+        Numbers and texts do not need the conversion of each value by SQLAlchemy.
+        """
+        if (table, columns) not in self._insertions:
+            made = insert(self._tables[table]).compile(self._engine, column_keys=list(columns))
+            self._insertions[table, columns] = str(made), made.positiontup
+        return self._insertions[table, columns]
 
 
 def _kind(value: float) -> str:
