@@ -190,8 +190,8 @@ class RoutingConfig:
     """Divisor of the gate's logits; a high temperature makes the gate uncertain."""
     temperature_schedule: Annotated[str, named_in(SCHEDULES, also=("learned",))] = "constant"
     """How the temperature moves from `temperature` to `final_temperature` over training: not at all
-    (`constant`), on a straight line (`linear`), on half a cosine wave (`cosine`), or by equal factors
-    (`exponential`). `learned` starts at `temperature` and follows the gradient."""
+    (`constant`), on a straight line (`linear`), on half a cosine wave (`cosine`), by equal factors
+    (`exponential`), or on a straight line over the last 30 % (`cooldown`). `learned` starts at `temperature` and follows the gradient."""
     final_temperature: Positive = 1.0
     """Temperature at the last step and in evaluation; unused by the constant and the learned schedule."""
 
@@ -261,7 +261,7 @@ class TrainConfig:
     """Learning rate of Adam at the first step (Kingma and Ba, 2015)."""
     learning_rate_schedule: Annotated[str, named_in(SCHEDULES)] = "constant"
     """How the learning rate moves from `learning_rate` to `final_learning_rate`: `constant`, `linear`,
-    `cosine` (Loshchilov and Hutter, 2017) or `exponential`."""
+    `cosine` (Loshchilov and Hutter, 2017), `exponential`, or `cooldown`: linear over the last 30 %."""
     final_learning_rate: Positive = 1e-5
     """Learning rate of the last step; unused by the constant schedule."""
     num_samples: Count = 1

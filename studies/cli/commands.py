@@ -30,7 +30,7 @@ Examples:
   moevae ablate --set model.num_experts=20 --dry-run
   moevae ablate --baselines kmeans,pca-gmm"""
 
-LIST = """List the built-in profiles, and the studies in the results folder.
+LIST = """List the built-in profiles and the studies in results.
 
 Examples:
   moevae list

@@ -42,7 +42,8 @@ def test_every_choice_is_accepted_and_changes_what_it_names(key, name):
     value = [name] if isinstance(SETTINGS[key].default, list) else name
     if key == "model.deformations" and name not in ("affine", "displacement"):
         value = ["affine", name]
-    found = lookup(override(RunConfig(), {key: value}), key)
+    needed = {"model.gate_input": "target"} if name == "posterior" else {}
+    found = lookup(override(RunConfig(), needed | {key: value}), key)
     assert found == (tuple(value) if isinstance(value, list) else value)
 
 

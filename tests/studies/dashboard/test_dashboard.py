@@ -280,7 +280,7 @@ def test_a_port_that_is_taken_is_told(folder):
 
 def test_without_a_name_there_must_be_one_study(folder, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    for results, told in (("none", "no studies here"), ("file", "a file; expected the folder")):
+    for results, told in (("none", "no studies here"), ("file", "a file; expected a folder")):
         assert cli.main(["dashboard", "--results", str(tmp_path / results)]) == 2
         assert told in capsys.readouterr().err
     shutil.copytree(folder, tmp_path / "other")
