@@ -191,7 +191,8 @@ class RoutingConfig:
     temperature_schedule: Annotated[str, named_in(SCHEDULES, also=("learned",))] = "constant"
     """How the temperature moves from `temperature` to `final_temperature` over training: not at all
     (`constant`), on a straight line (`linear`), on half a cosine wave (`cosine`), by equal factors
-    (`exponential`), or on a straight line over the last 30 % (`cooldown`). `learned` starts at `temperature` and follows the gradient."""
+    (`exponential`), or on a straight line over the last 30 % (`cooldown`). `learned` starts at `temperature`
+    and follows the gradient."""
     final_temperature: Positive = 1.0
     """Temperature at the last step and in evaluation; unused by the constant and the learned schedule."""
 
