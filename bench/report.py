@@ -221,7 +221,12 @@ def _engine(machines: Mapping[str, Measured]) -> list[str]:
     if not found:
         return []
     rows = [{key: row.get(key, "–") for key in ("", "target", *machines)} for row in found.values()]
-    summary = f"Above its target: {', '.join(late)}" if late else "No measured time is above its target"
+    if late:
+        summary = f"Above its target: {', '.join(late)}"
+    elif any(row["target"] != "–" for row in found.values()):
+        summary = "No measured time is above its target"
+    else:
+        summary = "No time with a target has been measured"
     return [f"## {ENGINE.words}", f"**{summary}.**", _table(rows)]
 
 
