@@ -104,7 +104,7 @@ def _open(toys: designs.Design, folder: Path) -> None:
         Trials(opened, toys, folder).reconcile(state.recorded, [task.cell.key for task in state.tasks])
 
 
-@pytest.mark.parametrize("storage_there", [False, True], ids=["storage made anew", "storage there"])
+@pytest.mark.parametrize("storage_there", [False, True], ids=["new storage", "existing storage"])
 def test_10_000_cells_open_reconcile_and_report(benchmark, large, storage_there):
     """Read the design and the records, reconcile the trials, and write the report."""
     spent: list[dict[str, float]] = []

@@ -452,7 +452,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
     def _trainer(
         self, config: RunConfig, images: Images, device: torch.device, total: int, going_on: bool
     ) -> Trainer:
-        """Return a trainer that starts anew, or where the last training stopped."""
+        """Return a trainer that is new, or that continues the last training."""
         if not going_on:
             return Trainer([config], images, device, epochs=total)
         if self._state is None or "origins" not in self._state[0]:  # a loaded model prunes no experts

@@ -107,8 +107,8 @@ class Experiment(ABC):
         """Note that the records of a task are written."""
 
     def stopped(self, task: Task) -> None:
-        """Note that a task was stopped and has no records."""
-        raise NotImplementedError
+        """Note that a task was stopped; needed only where `function` may return `Stopped`."""
+        raise TypeError(f"{type(self).__name__} has no tasks that stop")
 
     @abstractmethod
     def release(self) -> None:
