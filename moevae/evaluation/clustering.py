@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 
 def clustering(assignments: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -32,6 +30,9 @@ def clustering(assignments: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         >>> moevae.clustering([1, 1, 0, 0], [0, 0, 1, 0])["acc"]
         0.75
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import, and not needed before training
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
     assignments, labels = _checked(assignments, labels)
     if not len(labels):
         raise ValueError("clustering needs at least one image")
@@ -75,6 +76,8 @@ def matching(counts: np.ndarray) -> np.ndarray:
     Returns:
         Classes, [K] int64; -1 for an unmatched expert.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import, and not needed before training
+
     experts, classes = linear_sum_assignment(counts, maximize=True)
     matched = np.full(counts.shape[0], -1, dtype=np.int64)
     matched[experts] = classes
