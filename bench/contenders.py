@@ -1,0 +1,245 @@
+"""Clustering methods for `time_to_quality.py`, by name; a new one is a function registered in METHODS.
+
+A method trains on `task.images.train`. After each epoch it calls `task.clock.epoch`, with a function that
+returns the clusters of the test images if it has clusters by then. The clock stands still while these are
+scored, and ends the method by an exception when the budget is spent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from clock import Clock
+from torch import Tensor
+
+from moevae.config.overrides import override
+from moevae.config.presets import preset
+from moevae.data.binarization import to_float
+from moevae.data.datasets import Images
+from moevae.evaluation.assign import assign
+from moevae.training.fit import fit
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method gets: images without labels, and the clock."""
+
+    images: Images
+    clusters: int
+    seed: int
+    clock: Clock
+    pretraining: int
+    """Epochs in which a peer trains its autoencoder before it clusters."""
+    kept: dict[str, Any]
+    """The autoencoder of this seed, which several peers start from, and the seconds of its training."""
+
+    def pixels(self, split: str) -> Tensor:
+        """Return the images of a split, in [0, 1], [N, D]."""
+        return to_float(getattr(self.images, split))
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of the comparison."""
+
+    train: Callable[[Task], None]
+    package: str
+    """The package that it needs."""
+    published: str
+    """NMI on MNIST in the literature, after the full training of an article."""
+
+    def available(self) -> bool:
+        """Import its package, off the clock; return whether it is installed."""
+        try:
+            import_module(self.package)
+        except ModuleNotFoundError:
+            return False
+        return True
+
+
+METHODS: dict[str, Method] = {}
+
+
+def method(name: str, package: str = "moevae", published: str = "–") -> Callable[[Any], Any]:
+    """Register a method."""
+
+    def register(train: Callable[[Task], None]) -> Callable[[Task], None]:
+        METHODS[name] = Method(train, package, published)
+        return train
+
+    return register
+
+
+def _preset(task: Task, name: str) -> None:
+    """Train a preset; scored are the assignments of the gate."""
+    changes = {"seed": task.seed, "model.num_experts": task.clusters, "data.validation_size": 0}
+    config = override(preset(name), changes)
+
+    def score(stats: Any) -> None:
+        task.clock.epoch(
+            lambda: assign(stats.model, config, task.images.test, bounds=False, latents=False).experts
+        )
+
+    fit([config], task.images, on_epoch=score)
+
+
+@method("moevae, preset deformable-mnist")
+def deformable(task: Task) -> None:
+    """Hard EM of experts that deform templates."""
+    _preset(task, "deformable-mnist")
+
+
+@method("autoencoder, then k-means (ClustPy, scikit-learn)", "clustpy.deep")
+def autoencoder(task: Task) -> None:
+    """Train ClustPy's autoencoder; k-means clusters its codes after each epoch, off the clock."""
+    from clustpy.deep.neural_networks import FeedforwardAutoencoder
+    from sklearn.cluster import KMeans
+
+    layers = [task.images.train.shape[1], 500, 500, 2000, task.clusters]  # as ClustPy's methods have them
+    network = FeedforwardAutoencoder(layers=layers, random_state=task.seed)
+
+    @torch.no_grad()
+    def clusters() -> np.ndarray:
+        codes, seen = (network.encode(task.pixels(split)).numpy() for split in ("train", "test"))
+        found: np.ndarray = KMeans(task.clusters, random_state=task.seed).fit(codes).predict(seen)
+        return found
+
+    with _quiet():
+        network.fit(n_epochs=task.pretraining, dataloader=_loader(task, lambda: task.clock.epoch(clusters)))
+    task.clock.epoch(clusters)
+    task.kept["autoencoder"] = network, task.clock.spent
+
+
+@method("DEC (ClustPy)", "clustpy.deep", ".84 (Guo et al., 2017)")
+def dec(task: Task) -> None:
+    """Deep embedded clustering."""
+    from clustpy.deep import DEC
+    from clustpy.deep.dec import _DEC_Module
+
+    _peer(task, DEC, _DEC_Module, _nearest)
+
+
+@method("IDEC (ClustPy)", "clustpy.deep", ".87 (Guo et al., 2017)")
+def idec(task: Task) -> None:
+    """Improved deep embedded clustering."""
+    from clustpy.deep import IDEC
+    from clustpy.deep.dec import _DEC_Module
+
+    _peer(task, IDEC, _DEC_Module, _nearest)
+
+
+@method("DCN (ClustPy)", "clustpy.deep", ".81 (Yang et al., 2017)")
+def dcn(task: Task) -> None:
+    """Deep clustering network."""
+    from clustpy.deep import DCN
+    from clustpy.deep.dcn import _DCN_Module
+
+    _peer(task, DCN, _DCN_Module, _nearest)
+
+
+@method("VaDE (ClustPy)", "clustpy.deep")
+def vade(task: Task) -> None:
+    """Variational deep embedding; it pretrains a network of its own."""
+    from clustpy.deep import VaDE
+    from clustpy.deep.vade import _VaDE_Module
+
+    def most_probable(module: Any, network: Any, pixels: Tensor) -> Tensor:
+        return module.predict(*network.encode(pixels))
+
+    _peer(task, VaDE, _VaDE_Module, most_probable, shared=False)
+
+
+def _nearest(module: Any, network: Any, pixels: Tensor) -> Tensor:
+    """Return the cluster of the nearest center."""
+    return module.predict_hard(network.encode(pixels))
+
+
+def _peer(
+    task: Task,
+    peer: Any,
+    module: Any,
+    clusters: Callable[[Any, Any, Tensor], Tensor],
+    shared: bool = True,
+) -> None:
+    """Train a method of ClustPy with its default settings, until the budget is spent.
+
+    Args:
+        task: what it trains on.
+        peer: the class of the method.
+        module: the class of the module that it clusters with, whose `fit` gets the network first.
+        clusters: returns the clusters of images, from the module, the network and the images.
+        shared: whether it starts from the autoencoder of this seed, instead of pretraining its own.
+    """
+    network = None
+    if shared:
+        if "autoencoder" not in task.kept:
+            autoencoder(task)
+        network, seconds = task.kept["autoencoder"]
+        task.clock.restart(seconds)
+    begun: list[Any] = []
+    fit, test = module.fit, task.pixels("test")
+
+    def noted(own: Any, network: Any, *given: Any) -> Any:
+        begun[:] = own, network
+        return fit(own, network, *given)
+
+    @torch.no_grad()
+    def assigned() -> np.ndarray:
+        return clusters(*begun, test).numpy()
+
+    loaders = (
+        _loader(task, lambda: task.clock.epoch(assigned if begun else None)),
+        _loader(task, lambda: None, shuffle=False),
+    )
+    with mock.patch.object(module, "fit", noted), _quiet():
+        peer(
+            n_clusters=task.clusters,
+            neural_network=network,
+            pretrain_epochs=task.pretraining,
+            clustering_epochs=10**6,
+            custom_dataloaders=loaders,
+            device=torch.device("cpu"),
+            random_state=task.seed,
+        ).fit(task.pixels("train").numpy())
+
+
+class _Loader:
+    """A data loader of ClustPy that calls a function at the start of each epoch."""
+
+    def __init__(self, loader: Any, begins: Callable[[], None]) -> None:
+        self.loader, self.begins = loader, begins
+        self.dataset, self.batch_size = loader.dataset, loader.batch_size
+
+    def __iter__(self) -> Iterator[Any]:
+        self.begins()
+        return iter(self.loader)
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+
+def _loader(task: Task, begins: Callable[[], None], shuffle: bool = True) -> _Loader:
+    from clustpy.deep import get_dataloader
+
+    return _Loader(get_dataloader(task.pixels("train"), 256, shuffle), begins)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Suppress the progress bars and the warnings of a package."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
