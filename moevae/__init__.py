@@ -1,4 +1,4 @@
-"""Unsupervised mixtures of variational autoencoders: a gate, K expert VAEs, and the honest measuring of both.
+"""Unsupervised mixtures of variational autoencoders: a gate, K expert VAEs, and their evaluation.
 
 >>> import moevae
 >>> config = moevae.override(moevae.preset("digits"), {"train.epochs": 1})
@@ -18,8 +18,8 @@ import sys
 import warnings
 from typing import Any
 
-# Both are read when torch loads its libraries: threads that spin beside other work cost a hundredfold,
-# and without the second one MKL chooses kernels, and with them rounding, by the number of runs.
+# torch's libraries read both when they are loaded. Idle threads that spin can slow other work down a
+# hundredfold. Without MKL_CBWR, MKL selects kernels, and thereby rounding, by the number of runs.
 _VARIABLES = {"OMP_WAIT_POLICY": "PASSIVE", "MKL_CBWR": "AUTO,STRICT"}
 
 if "torch" in sys.modules and (_unset := [name for name in _VARIABLES if name not in os.environ]):
@@ -67,7 +67,7 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: reading records needs no torch."""
+    """Import a public name on first access, so that reading records does not import torch."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -49,7 +49,7 @@ OWN_PARAMETERS = {
     "data.validation_size": "X",
     "data.imbalance": "X",
 }
-"""Settings that the estimator takes from elsewhere."""
+"""Settings that a parameter or X determines, by name; they are not valid in `settings`."""
 
 
 class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):
@@ -58,12 +58,13 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
     A gate assigns each image to one of K expert VAEs. `fit` trains both as `moevae train` does: the same
     configuration, seed and images give the same numbers.
 
-    The answer for an image depends on that image and the model alone, not on the other images, their order or
+    The result for an image depends on that image and the model alone, not on other images, their order or
     their number. If the gate reads binarized pixels, its probabilities are averages over 16 binarizations
-    with fixed thresholds; see `moevae.evaluation.assign`. On MNIST this costs no accuracy: for three small
-    mixtures, ACC was .601, .513 and .538 with 16 binarizations and .597, .511 and .537 with one, and 99.5 %
-    of the labels were those of 256 binarizations, against 95 % with one. Bounds and latents take 16 passes
-    through the experts; with `model.gate_input` on grayscale, labels take one pass through the gate.
+    with fixed thresholds; see `moevae.evaluation.assign`. On MNIST this does not reduce accuracy: for three
+    small mixtures, ACC was .601, .513 and .538 with 16 binarizations and .597, .511 and .537 with one, and
+    99.5 % of the labels agreed with those of 256 binarizations, compared with 95 % with one. Bounds and
+    latents take 16 passes through the experts; with `model.gate_input` on grayscale, labels take one pass
+    through the gate.
 
     Args:
         n_components: number of experts, K. It replaces the number of the preset.
@@ -155,8 +156,8 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         """Set parameters, and settings by their dotted key.
 
         Raises:
-            ValueError: an unknown parameter.
-            ParameterError: an unknown setting; the message names the nearest one.
+            ValueError: a parameter is unknown.
+            ParameterError: a setting is unknown; the message contains the closest one.
         """
         own = {name: value for name, value in params.items() if name in self._get_param_names()}
         dotted = {key: value for key, value in params.items() if key == "objective" or "." in key}
@@ -186,10 +187,10 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         return self._train(X, going_on, epochs=None)
 
     def partial_fit(self, X: ArrayLike, y: object = None) -> MixtureOfVAEs:
-        """Train one epoch, from where the last call or `fit` stopped.
+        """Train one more epoch.
 
-        As many calls as `train.epochs` on the same images equal one `fit`, bit for bit; in later epochs,
-        schedules keep their final values. The images may differ from call to call.
+        `train.epochs` calls on the same images are equivalent to one `fit`, bit for bit. In later epochs,
+        schedules keep their final values. The images may differ between calls.
 
         Args:
             X: images, as for `fit`.
@@ -197,15 +198,33 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
 
         Returns:
             The estimator.
+
+        Raises:
+            ValueError: as for `fit`.
+            ParameterError: as for `fit`, or a parameter changed the sizes of the networks.
         """
         return self._train(X, hasattr(self, "mixture_"), epochs=1)
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
-        """Return the most probable expert of each image, [N]; X as for `fit`."""
+        """Return the most probable expert of each image.
+
+        Args:
+            X: images, as for `fit`.
+
+        Returns:
+            Indices of experts, [N].
+        """
         return self._assigned(X, bounds=False, latents=False).experts
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return the probability of each expert for each image, q(k|x), [N, K]; X as for `fit`."""
+        """Return the probability of each expert for each image, q(k|x).
+
+        Args:
+            X: images, as for `fit`.
+
+        Returns:
+            Probabilities, [N, K].
+        """
         return self._assigned(X, bounds=False, latents=False).gate_probs
 
     def fit_predict(self, X: ArrayLike, y: object = None) -> NDArray[np.int64]:
@@ -242,8 +261,8 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
     def transform(self, X: ArrayLike) -> NDArray[np.float32]:
         """Return the latents of each image under its most probable expert: the mean of q(z|x).
 
-        The latents of different experts are coordinates in different spaces: compare them within an expert,
-        and give a classifier `predict_proba` too.
+        The latents of different experts are coordinates in different spaces. Compare them within an expert
+        only; a classifier also needs `predict_proba`.
 
         Args:
             X: images, as for `fit`.
@@ -277,13 +296,16 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
 
         Args:
             n_samples: number of images, N.
-            component: the expert that draws; None draws an expert for each image from the prior.
+            component: the expert to sample from; None samples an expert for each image from the prior.
             random_state: as in the constructor; None means that of the constructor. With an integer, each
                 call returns the same images.
 
         Returns:
             Mean images E[x|z, k] of random latents, in the shape and the units of the training images, and
-            the experts that drew them, [N].
+            the expert of each image, [N].
+
+        Raises:
+            ValueError: an argument is invalid.
         """
         check_is_fitted(self)
         experts = self.mixture_.config.num_experts
@@ -303,10 +325,10 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file, in the format of `moevae train`.
 
-        Every command of `moevae` reads the file. It has no state of the optimizer: training continues from
-        the weights of a loaded model, but not bit for bit. A pickle has that state. The configuration in the
-        file reproduces the model, unless it was trained on different images from call to call, or longer than
-        its schedules.
+        Every command of `moevae` reads the file. It does not contain the state of the optimizer: training
+        continues from the weights of a loaded model, but not bit for bit. A pickle contains that state. The
+        configuration in the file reproduces the model, unless it was trained on different images between
+        calls, or longer than its schedules.
 
         Args:
             path: the file; missing folders are created.
@@ -402,7 +424,13 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         return self.mixture_.latent_size
 
     def _train(self, X: ArrayLike, going_on: bool, epochs: int | None) -> MixtureOfVAEs:
-        """Train some epochs, and set the attributes when that has succeeded."""
+        """Train, and set the attributes if training succeeds; see `fit`.
+
+        Args:
+            X: images.
+            going_on: whether to continue the last training.
+            epochs: number of epochs; None means `train.epochs`.
+        """
         config, scale, device = self._config(), self.value_range, self._device()
         if going_on:
             config = overrides.override(config, {"seed": self.config_.seed})
@@ -452,10 +480,10 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
     def _trainer(
         self, config: RunConfig, images: Images, device: torch.device, total: int, going_on: bool
     ) -> Trainer:
-        """Return a trainer that is new, or that continues the last training."""
+        """Return a new trainer, or one that continues the last training, up to `total` epochs."""
         if not going_on:
             return Trainer([config], images, device, epochs=total)
-        if self._state is None or "origins" not in self._state[0]:  # a loaded model prunes no experts
+        if self._state is None or "origins" not in self._state[0]:  # a loaded model has no extra experts
             config = overrides.override(config, {"train.extra_experts": 0})
         trainer = Trainer([config], images, device, epochs=total)
         try:
@@ -516,11 +544,11 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
 
         Args:
             X: the images.
-            reset: whether X decides the number of pixels, instead of being compared with it.
+            reset: whether X defines the number of pixels; otherwise it is compared with that of `fit`.
             least: smallest number of images.
 
         Raises:
-            TypeError: X is no array.
+            TypeError: X is not an array.
             ValueError: X has an unexpected form.
         """
         if isinstance(X, Images):
@@ -551,7 +579,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         return array, self._scale.stored(flat)
 
     def _assigned(self, X: ArrayLike, bounds: bool = True, latents: bool = True) -> Assignments:
-        """Return the answers for images."""
+        """Return the assignments of images."""
         _, pixels = self._read(X)
         return assign(self.mixture_, self.config_, pixels, bounds=bounds, latents=latents)
 
@@ -562,7 +590,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         images = np.zeros((count, self.n_features_in_), np.float32)
         for start in range(0, count, BLOCK):
             part = slice(start, start + BLOCK)
-            z = torch.zeros(BLOCK, latents.shape[1])  # blocks of one size, so that they are rounded alike
+            z = torch.zeros(BLOCK, latents.shape[1])  # blocks of one size have the same rounding
             z[: len(latents[part])] = torch.from_numpy(latents[part])
             every = z.to(device).expand(1, self.mixture_.config.num_experts, -1, -1).contiguous()
             decoded = self.mixture_.decode_prior_samples(every)[0]  # [K, B, D]
@@ -600,7 +628,7 @@ _NOTES = TypeAdapter(_Notes)
 
 
 def _check_setting(key: object) -> None:
-    """Raise ParameterError unless a key is a setting that a user of the estimator may set."""
+    """Raise ParameterError unless a key is valid in `settings`."""
     if key in OWN_PARAMETERS:
         raise ParameterError(f"settings: {key} does not apply; it is determined by {OWN_PARAMETERS[key]}")
     try:
@@ -611,5 +639,5 @@ def _check_setting(key: object) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of NumPy as one of Python, which a configuration and JSON take."""
+    """Return a value of NumPy as a value of Python, for configurations and JSON."""
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else value

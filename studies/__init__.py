@@ -1,4 +1,4 @@
-"""Experiments with moevae: what to run, run it exactly once, records, statistics, reports.
+"""Experiments with moevae: designs, execution, records, statistics and reports.
 
 Reading a study imports neither torch nor Optuna:
 
@@ -21,7 +21,7 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for."""
+    """Import a public name on first access."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

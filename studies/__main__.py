@@ -1,4 +1,4 @@
-"""`python -m studies`: the commands of the studies alone; `moevae` has them as well."""
+"""`python -m studies`: the commands of the studies only; `moevae` includes them, too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from studies.cli.commands import STUDIES
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m studies") -> int:
-    """Run a command; return its exit code: 2 a mistake, 130 and 143 an interrupt, 141 a broken pipe."""
+    """Run a command; return its exit code: 2 an error, 130 or 143 an interrupt, 141 a broken pipe."""
     typed = sys.argv[1:] if argv is None else argv
     code = groups.main(typed, lambda: [STUDIES], prog, STUDIES.description)
     if argv is None:

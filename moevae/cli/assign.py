@@ -166,9 +166,8 @@ def _copy(given: Inputs, found: Assignments, target: Path) -> None:
     Raises:
         DataError: a file cannot be copied.
     """
-    made = target.with_name(
-        f".{secrets.token_hex(8)}.moevae"
-    )  # in the same folder, so that it can be renamed
+    # In the folder of the target, so that it can be renamed.
+    made = target.with_name(f".{secrets.token_hex(8)}.moevae")
     try:
         made.mkdir(parents=True)
         taken: set[Path] = set()
@@ -188,7 +187,7 @@ def _copy(given: Inputs, found: Assignments, target: Path) -> None:
     except OSError as error:
         raise DataError(f"--copy-to {target}: cannot be written ({error.strerror})") from None
     finally:
-        shutil.rmtree(made, ignore_errors=True)  # it no longer exists unless copying failed
+        shutil.rmtree(made, ignore_errors=True)  # exists only if copying failed
 
 
 def _copy_file(path: Path, place: Path) -> None:

@@ -1,4 +1,4 @@
-"""The commands of the core: what each one's `--help` says."""
+"""The commands of the core, with the text of their `--help`."""
 
 from __future__ import annotations
 

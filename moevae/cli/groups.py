@@ -69,8 +69,8 @@ class CommandGroup:
 def installed() -> list[CommandGroup]:
     """Return the groups of installed distributions, and of the checkout that contains this package.
 
-    Metadata of an editable install become outdated: in a checkout, its pyproject.toml replaces them. A group
-    that cannot be imported is left out with a warning.
+    The metadata of an editable install can be outdated, so a checkout's pyproject.toml replaces them. A group
+    that cannot be imported is omitted with a warning.
     """
     own = _of_checkout()
     others = [

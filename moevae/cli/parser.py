@@ -100,9 +100,8 @@ def one_line(box: str, chosen: Command | None, prog: str) -> str:
     if unknown and chosen:
         meant = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(text))
         word, *values = unknown[1].replace("=", ", ", 1).split(", ")
-        other = (
-            meant[1] if meant and meant[1] != word else None
-        )  # an option of this name belongs to another command
+        # An option of the same name belongs to another command.
+        other = meant[1] if meant and meant[1] != word else None
         hint = f"did you mean {other}?" if other else f"{prog} {chosen.name} --help lists the options"
         if not word.startswith("-"):
             return f"{word!r}: unexpected argument ({prog} {chosen.name} --help)"

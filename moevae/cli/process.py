@@ -33,13 +33,13 @@ def exit_code(work: Callable[[], int]) -> int:
 
 
 def end_at_once() -> None:
-    """Let an interrupt end the process without a traceback; call this when the work is done."""
+    """Restore the default handler of SIGINT, which prints no traceback; call this when the work is done."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
 def _short_warnings() -> Iterator[None]:
-    """Print a warning as one line, without the place in the code."""
+    """Print a warning as one line, without its position in the code."""
     before = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:

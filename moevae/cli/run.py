@@ -1,4 +1,4 @@
-"""Run a command of the core. Commands are imported when they are chosen: torch takes seconds to import."""
+"""Run a command of the core. Its modules are imported when it is selected: torch takes seconds to import."""
 
 from __future__ import annotations
 

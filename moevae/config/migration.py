@@ -1,4 +1,4 @@
-"""Migration of configurations from schema 1 to schema 2: other names, and the same meaning of each value."""
+"""Migration of configurations from schema 1 to schema 2: new names with the same meaning."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 FROM = 1
 """The schema that is migrated."""
 
-_RENAMED = {
+_RENAMED = {  # settings by dotted key
     "objective.balance_prior": "model.expert_prior",
     "routing.top_k": "routing.num_sampled",
     "routing.schedule": "routing.temperature_schedule",
@@ -31,14 +31,15 @@ _VALUES: dict[str, dict[str, str]] = {
     "objective": {"tight": "marginal"},
 }
 
-_TERMS = {
+_TERMS = {  # consistency terms
     "virtual-adversarial": "vat",
     "augment": "augmentation",
     "neighbors": "knn",
     "stretched-neighbors": "knn-stretch",
 }
-_SUMS = {"none": [], "both": ["vat", "augmentation"]}
+_SUMS: dict[str, list[str]] = {"none": [], "both": ["vat", "augmentation"]}
 
+# Settings added to schema 1 later; at these values they are not hashed.
 _ADDED = {
     "model.decoder": "network",
     "model.deformations": ["affine", "displacement"],

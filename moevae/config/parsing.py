@@ -14,6 +14,7 @@ from moevae.errors import ConfigError
 from moevae.utils.suggest import closest_name
 
 MOST_SEEDS = 10_000
+"""Maximum number of seeds of one command."""
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:

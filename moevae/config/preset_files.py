@@ -26,7 +26,7 @@ def read(path: Path) -> RunConfig:
     """Return the preset in a file; settings that it lacks have their defaults.
 
     Raises:
-        ConfigError: the file is missing or not TOML, or a setting is unknown or has an impossible value.
+        ConfigError: the file is missing or not TOML, or a setting is unknown or has an invalid value.
     """
     with content.parsing(f"preset {path}", ConfigError):
         tree = tomllib.loads(content.read(at_home(path), _LARGEST).decode())

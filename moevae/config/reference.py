@@ -50,7 +50,7 @@ class Setting:
 def settings() -> tuple[Setting, ...]:
     """Return all settings, in the order of the schema.
 
-    Names registered by other packages are among the valid values. The seed is no setting.
+    Names registered by other packages are among the valid values. The seed is not a setting.
     """
     return tuple(_settings())
 

@@ -1,8 +1,8 @@
 """The registries of what a configuration can name.
 
-The entries are in the modules given here. Each registry also takes entries of other packages: by
-`REGISTRY.register(name)` in a process that imports them, or by an entry point of its group, which every
-process finds. `moevae.objectives.checks` checks an entry of your own.
+The built-in entries are in the modules given here. Other packages add entries by `REGISTRY.register(name)`,
+in each process that imports them, or by an entry point of the group, which every process finds.
+`moevae.objectives.checks` has checks for entries of your own.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), _ONE_ZERO]
 Count = Annotated[int, Field(ge=1)]
 
 SMALLEST_SHARE = 1e-12
-"""Smallest share of the sum; a smaller one is taken for a mistake."""
+"""Smallest share of the sum; a smaller one is treated as a mistake."""
 
 
 def _shares(given: tuple[float, ...]) -> tuple[float, ...]:

@@ -32,8 +32,8 @@ class PixelScale:
     def of(cls, images: np.ndarray) -> PixelScale:
         """Infer the scale of training images.
 
-        The scale is 0..255 for uint8 images, unless they are all darker than a value_range is required for
-        in an npz file, and [0, 1] for floats in [0, 1]. For other numbers it is their minimum and maximum.
+        The scale is 0..255 for uint8 images with a value above `moevae.data.npz.DARK`, and [0, 1] for floats
+        in [0, 1]. For other numbers it is their minimum and maximum.
 
         Args:
             images: images of any numbers, [N, D].

@@ -39,16 +39,16 @@ class Images:
 
     name: str
     sha256: str
-    """Of all pixels in official order, before splitting: the same for every split of the same images. Of a
-    test set that is no official one, how many images it has counts too."""
+    """SHA-256 of all pixels in official order, before splitting, so that it does not depend on the split. If
+    a file defines its own test set, the number of test images is hashed, too."""
     height: int
     width: int
     train: Tensor
-    """[N, D]."""
+    """Training images, [N, D]."""
     validation: Tensor
-    """[N, D]; N may be 0."""
+    """Validation images, [N, D]; N may be 0."""
     test: Tensor
-    """[N, D]."""
+    """Test images, [N, D]."""
 
     def __post_init__(self) -> None:
         count = self.height * self.width
@@ -81,11 +81,11 @@ class Labels:
     """
 
     train: np.ndarray
-    """[N] int64."""
+    """Labels of the training images, [N] int64."""
     validation: np.ndarray
-    """[N] int64."""
+    """Labels of the validation images, [N] int64."""
     test: np.ndarray
-    """[N] int64."""
+    """Labels of the test images, [N] int64."""
     classes: tuple[str, ...]
     sha256: str = ""
     """SHA-256 of all labels in official order and of the names of the classes."""
@@ -119,7 +119,7 @@ def load_images(config: DataConfig, root: str | os.PathLike[str] | None = None) 
     height, width = images.shape[1:] if images.ndim == 3 else sides(images.shape[1])
     digest = hashlib.sha256(pixels.data)
     if config.name not in RELEASES and (own := official_test(config)):
-        digest.update(f"{own} for test".encode())  # the same pixels parted elsewhere are other data
+        digest.update(f"{own} for test".encode())  # with another test set, the same pixels are different data
     return Images(
         name=config.name,
         sha256=digest.hexdigest(),
@@ -162,7 +162,7 @@ def load_labels(config: DataConfig, root: str | os.PathLike[str] | None = None) 
 
 
 def identify(images: Images, labels: Labels | None) -> DataIdentity:
-    """Return the identity of a loaded data set."""
+    """Return the identity of a loaded data set; labels are None if it has none."""
     return DataIdentity(images.sha256, labels.sha256 if labels else "", images.size)
 
 

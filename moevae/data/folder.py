@@ -1,4 +1,4 @@
-"""A folder of image files as a data set: the names of its subfolders are labels, which only scores use."""
+"""A folder of image files as a data set: the names of its subfolders are labels, used for scoring only."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def read_labels(path: Path, data: DataConfig) -> tuple[np.ndarray, tuple[str, ..
 def read(path: Path, size: int | Size | None, bad: str) -> Folder:
     """Read all PNG, JPEG, BMP and TIFF files of a folder and its subfolders.
 
-    Other files, and files and folders whose names begin with a dot, are ignored. `moevae.data.pictures` has
-    the rule for color, rotation and size.
+    Other files, and files and folders whose names begin with a dot, are ignored. `moevae.data.pictures`
+    describes the conversion of color, rotation and size.
 
     Args:
         path: the folder.
@@ -86,7 +86,7 @@ def read(path: Path, size: int | Size | None, bad: str) -> Folder:
 def _read(
     path: str, root: Path, size: Size | None, bad: str, signature: tuple[tuple[str, int, int], ...]
 ) -> Folder:
-    """Read the files of a signature; the next call with the same signature, for labels, reads nothing."""
+    """Read the files of a signature, cached for the next call, which reads labels."""
     what = f"folder:{path}"
     if not signature:
         raise DataError(f"{what}: no images; expected files named {', '.join(pictures.SUFFIXES)}")
@@ -139,7 +139,7 @@ def _files(root: Path) -> list[str]:
 
 
 def _signature(root: Path, name: str) -> tuple[str, int, int]:
-    """Return what changes if a file changes: its path, size and time."""
+    """Return the path, size and modification time of a file."""
     try:
         state = (root / name).stat()
     except OSError:  # such as a broken link
@@ -148,10 +148,10 @@ def _signature(root: Path, name: str) -> tuple[str, int, int]:
 
 
 def _check_place(root: Path, name: str) -> None:
-    """Check that a file is in the folder, and not elsewhere behind a link.
+    """Check that a file is not a link that leads out of the folder.
 
     Raises:
-        DataError: it is elsewhere.
+        DataError: it is such a link.
     """
     if _leads_out(root, root / name):
         raise DataError("a link that leads out of the folder")

@@ -1,4 +1,4 @@
-"""Images that a trained run is asked about: an image file, a folder of them, an npz or an npy file."""
+"""Images to assign with a trained run: an image file, a folder of image files, or an npz or npy file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from moevae.errors import DataError
 
 @dataclass(frozen=True)
 class Inputs:
-    """Images at the size of a run, and where each one comes from."""
+    """Images at the size of a run, and the source of each image."""
 
     images: np.ndarray
     """Stored pixels, uint8 or float32 in [0, 1], [N, D]."""
@@ -67,7 +67,7 @@ def _sized(path: Path, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return an array of images at a size, [N, D].
 
     Raises:
-        DataError: flat images have another number of pixels and are no squares.
+        DataError: flat images have another number of pixels and are not squares.
     """
     height, width = size
     if images.shape[1:] in ((height, width), (height * width,)):

@@ -29,7 +29,7 @@ WIDE = 1024
 def distances(images: Tensor, seed: int) -> Tensor:
     """Return the approximate distance of each image from its tenth neighbor.
 
-    Of many images, a sample is searched, and the rank of the neighbor is reduced in proportion.
+    Among many images, only a sample is searched, and the rank of the neighbor is reduced in proportion.
 
     Args:
         images: stored pixels, on any device, [N, D].
@@ -74,9 +74,8 @@ def nearest_neighbors(images: Tensor) -> Tensor:
         return torch.zeros(1, 1, dtype=torch.int64)
     points = functional.normalize(to_float(images.cpu()).sqrt(), dim=1).numpy()
     with (
-        threadpool_limits(
-            1, user_api="blas"
-        ),  # more threads would round differently and find other neighbors
+        # More threads would round differently and find other neighbors.
+        threadpool_limits(1, user_api="blas"),
         np.errstate(invalid="ignore"),  # identical images have no variance
     ):
         seen = PCA(

@@ -1,6 +1,6 @@
-"""Image files as grayscale pixels: one stated rule for color, rotation and size, and limits on what is read.
+"""Image files as grayscale pixels: conversion of color, rotation and size, with limits on file size.
 
-The rule: the picture is rotated as its EXIF orientation says, transparent parts become black, colors become
+The picture is rotated by its EXIF orientation, transparent parts become black, colors are converted to
 the luma of ITU-R 601, and 16-bit values are divided by 257. To change the size, the picture is cropped about
 its center to the new ratio of the sides, and resized by an antialiased bilinear filter.
 """
@@ -86,7 +86,7 @@ def _gray(image: Image.Image) -> Image.Image:
     """Return a picture of mode L.
 
     Raises:
-        DataError: its values have no known black and white.
+        DataError: its values are outside the range of its format.
     """
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image).astype(np.float64)
@@ -98,8 +98,6 @@ def _gray(image: Image.Image) -> Image.Image:
         solid = image.convert("RGBA")
         black = Image.new("RGBA", solid.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, solid).convert("L")
-    return (
-        image.convert("RGB").convert("L")
-        if image.mode in ("P", "CMYK", "YCbCr", "LAB")
-        else image.convert("L")
-    )
+    if image.mode in ("P", "CMYK", "YCbCr", "LAB"):
+        image = image.convert("RGB")
+    return image.convert("L")

@@ -116,4 +116,4 @@ FASHION_MNIST = RELEASES.register("fashion-mnist")(
 )
 
 OFFICIAL_TEST = 10_000
-"""Images at the end of the official order that are the test set."""
+"""Number of test images, which are last in the official order."""

@@ -24,20 +24,20 @@ def _no_labels(root: Path | None) -> Labels | None:
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where all images and labels of a data set come from, in official order, before any split.
+    """The images and labels of a data set, in official order, before any split.
 
-    Register one in DATASETS under the name that a configuration gives the data set. Both functions are given
-    the folder of data sets, or None where `moevae.data.idx.data_root` finds it, and may download into it.
+    Register an instance in DATASETS under the name of the data set, the value of `data.name`. Both functions
+    get the folder of data sets and may download into it; for None, `moevae.data.idx.data_root` returns it.
     """
 
     images: Callable[[Path | None], np.ndarray]
-    """All gray images: uint8, or float32 in [0, 1], [N, H, W]."""
+    """Returns all grayscale images: uint8, or float32 in [0, 1], [N, H, W]."""
     labels: Callable[[Path | None], Labels | None] = _no_labels
-    """All labels and the names of the classes; None where there are none."""
+    """Returns all labels and the names of the classes; None if there are none."""
     num_test: int | None = None
-    """Images at the end of the official order that are the test set; None: a fifth, by `split_seed`."""
+    """Number of test images, last in the official order; None for one fifth, selected by `split_seed`."""
     comes_with: str = "a package"
-    """Where the files come from, for people."""
+    """Origin of the files, shown by `moevae info`."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class FileFormat:
     """
 
     images: Callable[[Path, DataConfig], np.ndarray]
-    """All images in official order: uint8, or float32 in [0, 1], [N, H, W] or [N, D]."""
+    """Returns all images in official order: uint8, or float32 in [0, 1], [N, H, W] or [N, D]."""
     labels: Callable[[Path, DataConfig], Labels | None]
-    """All labels and the names of the classes; None if there are none."""
+    """Returns all labels and the names of the classes; None if there are none."""
     num_test: Callable[[Path, DataConfig], int | None]
-    """Number of images at the end that are the test set; None for one fifth, selected by `split_seed`."""
+    """Returns the number of test images, which are last; None for one fifth, selected by `split_seed`."""
 
 
 def read_images(data: DataConfig, root: Path | None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Assignments of arbitrary images: the answer for an image depends on that image and the run alone.
+"""Assignments of arbitrary images: the result for an image depends on that image and the run alone.
 
 Order and number of the images do not matter, bit for bit on one machine. Three rules ensure this. The gate
 reads grayscale pixels if it was trained on them. If it was trained on binarized pixels, its probabilities are
@@ -31,13 +31,13 @@ from moevae.utils import devices
 from moevae.utils.rng import RunGenerators, generator
 
 DRAWS = 16
-"""Draws of binarized pixels, and of latents per expert, that an answer is averaged over."""
+"""Draws of binarized pixels, and of latents per expert, over which a result is averaged."""
 
 REFERENCE_IMAGES = 500
 """Number of images whose bounds determine which images are unusual."""
 
 FEW = 100
-"""Number of images below which a quantile of `UNUSUAL` means little."""
+"""Number of images below which the quantile `UNUSUAL` is unreliable."""
 
 UNUSUAL = 0.01
 """Share of these images that has a bound below the threshold of unusual images."""
@@ -87,7 +87,7 @@ def assign(
     bounds: bool = True,
     latents: bool = True,
 ) -> Assignments:
-    """Return the assignments, bounds and latents of images; no answer depends on the other images.
+    """Return the assignments, bounds and latents of images; each result depends on its image only.
 
     Args:
         model: a trained run, as a population of one run.
@@ -148,7 +148,7 @@ def unusual_below(model: Mixture, config: RunConfig, images: Tensor) -> float:
 
 
 class _Answers:
-    """The function from a block of images to their answers; its random draws are fixed.
+    """Function from a block of images to their results, with fixed random draws.
 
     Args:
         model: a population of one run.

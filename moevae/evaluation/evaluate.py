@@ -33,11 +33,13 @@ from moevae.utils.rng import RunGenerators
 Split = Literal["train", "validation", "test"]
 
 SPLITS = ("train", "validation", "test")
+"""Names of the splits."""
 
 DEAD = 0.1
 """An expert is dead if its load is below this fraction of an equal load, 1/K."""
 
 ELBO_TERMS = ("recon_log_prob", "kl_z")
+"""Metrics that are also reported by expert."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,9 @@ def evaluate(
     `moevae.evaluation.iwae.marginal_bound`.
 
     Binarized pixels are sampled once, by `data.split_seed`. With `data.binarization = static`, training uses
-    the same kind of images, as for the statically binarized MNIST of the literature. The sample is not the
-    file of Larochelle and Murray (2011), so that results are comparable on average, but not per image. With
-    `dynamic`, training sees many samples, which reduces overfitting; it is a protocol of its own.
+    the same kind of images, as for the statically binarized MNIST of the literature. The sample differs from
+    the file of Larochelle and Murray (2011), so that results are comparable on average, but not per image.
+    With `dynamic`, training sees many samples, which reduces overfitting; it is a different protocol.
 
     Args:
         model: the trained population.

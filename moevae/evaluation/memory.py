@@ -25,7 +25,7 @@ def image_bytes(config: RunConfig, size: Size) -> int:
     """Return the peak memory per image of a forward pass of one run, in bytes.
 
     Weights and stored images are not included. The memory grows with K: it contains the logits and the widest
-    layer of every expert. An importance sample of an image needs no more.
+    layer of every expert. An importance sample of an image does not need more.
 
     Args:
         config: the run.

@@ -1,7 +1,7 @@
-"""The catalogue of metrics: what each number of a run is called, its unit, and which way is better.
+"""The catalogue of metrics: label, unit and direction of each number of a run.
 
-Tables, figures, searches and the dashboard read it. An entry of your own needs `compute`; it then appears in
-the metrics of every run, and on the pages that it names.
+Tables, figures, searches and the dashboard use it. An entry of your own needs `compute`; it then appears in
+the metrics of every run, and on the pages in `pages`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Metric:
     nats: bool = False
     """Whether it is a bound on the likelihood, comparable only between cells of the same likelihood."""
     spread: bool = True
-    """Whether it varies between seeds; all runs of a population have the same speed."""
+    """Whether it varies between the seeds of a population, unlike the training speed."""
     labels: bool = False
     """Whether it uses labels."""
     compute: Callable[[Evaluation], float] | None = None

@@ -71,7 +71,7 @@ class Gate(nn.Module):
             TypeError: the gate has no network.
         """
         if self.network is None:
-            raise TypeError("a gate without a network has no logits of its own; see Mixture.gate_logits")
+            raise TypeError("a gate without a network computes no logits; see Mixture.gate_logits")
         return self.network(x).transpose(1, 2) + self.expert_bias.unsqueeze(-1)
 
     def extra_repr(self) -> str:

@@ -185,8 +185,8 @@ class Deformation(Stacked):
     def _added(self) -> Tensor:
         """Return the images that latents add to a template before it is displaced, [R, K, images, D].
 
-        Displacing is linear in the intensities. So thickness and residual change the template first, and one
-        image a row is displaced instead of one for each of them. The images of thickness are the changes of
+        Displacing is linear in the intensities. So thickness and residual change the template first, and only
+        one image per row is displaced. The images of thickness are the changes of
         the template when it becomes thicker and thinner, by the morphology of gray images.
         """
         template, parts = self._templates(), []

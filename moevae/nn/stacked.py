@@ -41,7 +41,7 @@ class Stacked(nn.Module, ABC):
         """Return a parameter in its shape, [R, ...], without padding."""
         runs, *shape = self.shapes[name]
         kept, size = getattr(self, f"_{name}"), math.prod(shape)
-        # Even a slice of the whole tensor would cost a copy in the backward pass.
+        # A slice, even of the whole tensor, would cost a copy in the backward pass.
         return (kept if kept.shape[1] == size else kept[:, :size]).reshape(runs, *shape)
 
     def selected(self, name: str, values: Tensor, kept: Tensor) -> Tensor:

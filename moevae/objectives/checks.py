@@ -1,11 +1,11 @@
-"""Checks of the laws that every routing, balancing loss, bias move and consistency term obeys.
+"""Checks of the laws that every routing, balancing loss, bias move and consistency term must satisfy.
 
 Call them on a function of your own, in a test, before you register it:
 
     def test_my_routing():
         check_routing(my_routing)
 
-Each check raises AssertionError with the law that is broken. Shapes: R runs, B batch, K experts, D pixels.
+Each check raises an AssertionError that names the broken law. Shapes: R runs, B batch, K experts, D pixels.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from moevae.utils.rng import RunGenerators
 
 RUNS, EXPERTS, BATCH, SIDE = 2, 5, 12, 6
 ORDER = [3, 0, 4, 1, 2]
+"""A permutation of the experts."""
 DEAD = -1e4
-"""Logit of an expert that no image reaches."""
+"""Logit of a dead expert, which gets no image."""
 
 
 def check_routing(route: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """Check that weights are shares, finite with a dead expert, and follow the order of the experts.
+    """Check that weights sum to one, are finite with a dead expert, and are equivariant to permutations.
 
     Args:
         route: from log q(k|x), [R, K, B], and draws uniform on [0, 1), [R, K, B], to weights, [R, K, B].
@@ -43,18 +44,18 @@ def check_routing(route: Callable[[Tensor, Tensor], Tensor]) -> None:
         _close(
             route(log_probs[:, ORDER], uniform[:, ORDER]),
             weights[:, ORDER],
-            "weights follow the experts when these change places",
+            "weights are permuted like the experts",
         )
         alone = [route(log_probs[[run]], uniform[[run]]) for run in range(RUNS)]
-        _close(torch.cat(alone), weights, "a run has the weights that it has alone")
+        _close(torch.cat(alone), weights, "the weights of a run do not depend on other runs")
         _check_gradient((weights * value).sum(), logits)
 
 
 def check_load_balancing(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """Check that a loss is finite with a dead expert, and blind to the order of experts and to other runs.
+    """Check that a loss is finite with a dead expert, and invariant to permutations and to other runs.
 
     Args:
-        loss: from log q(k|x), [R, K, B], and log pi, [R, K], to one number a run, [R].
+        loss: from log q(k|x), [R, K, B], and log pi, [R, K], to one number per run, [R].
 
     Raises:
         AssertionError: a law is broken; the message names it.
@@ -65,10 +66,10 @@ def check_load_balancing(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
 
 
 def check_bias_move(move: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """Check that a move of biases is finite with a dead expert, and follows the order of the experts.
+    """Check that a move of biases is finite with a dead expert, and equivariant to permutations.
 
     Args:
-        move: from log q(k|x), [R, K, B], and log pi, [R, K], to the way of each bias, [R, K].
+        move: from log q(k|x), [R, K, B], and log pi, [R, K], to the direction of each bias, [R, K].
 
     Raises:
         AssertionError: a law is broken; the message names it.
@@ -79,10 +80,10 @@ def check_bias_move(move: Callable[[Tensor, Tensor], Tensor]) -> None:
 
 
 def check_consistency(term: Callable[[Neighborhood], Tensor]) -> None:
-    """Check that a term is finite with a dead expert, blind to the order of experts, and has a gradient.
+    """Check that a term, and its gradient, are finite with a dead expert, and invariant to permutations.
 
     Args:
-        term: from a Neighborhood to one number an image, [R, B].
+        term: from a Neighborhood to one number per image, [R, B].
 
     Raises:
         AssertionError: a law is broken; the message names it.
@@ -94,29 +95,29 @@ def check_consistency(term: Callable[[Neighborhood], Tensor]) -> None:
         value = term(_neighborhood(weight, bias))
         _check_shape(value, torch.Size((RUNS, BATCH)))
         renamed = term(_neighborhood(weight[..., ORDER], bias[:, ORDER]))
-        _close(renamed, value, "the loss is the same when experts change places")
+        _close(renamed, value, "the loss is invariant to permutations of the experts")
         _check_gradient(value.sum(), weight)
 
 
 def _checked_of_runs(
     function: Callable[[Tensor, Tensor], Tensor], log_probs: Tensor, permuted: bool
 ) -> Tensor:
-    """Return what a function of log q and log pi gives; `permuted` where it gives a number an expert."""
+    """Check a function of log q and log pi, and return its value; `permuted` for one number per expert."""
     shares = torch.arange(1.0, EXPERTS + 1)
     log_prior = (shares / shares.sum()).log().expand(RUNS, EXPERTS)
     value = function(log_probs, log_prior)
     _check_shape(value, torch.Size((RUNS, EXPERTS) if permuted else (RUNS,)))
     expected = value[:, ORDER] if permuted else value
-    law = "follows the experts" if permuted else "is the same"
+    law = "is permuted like the experts" if permuted else "is invariant to permutations of the experts"
     found = function(log_probs[:, ORDER], log_prior[:, ORDER])
-    _close(found, expected, f"the value {law} when experts change places")
+    _close(found, expected, f"the value {law}")
     alone = [function(log_probs[[run]], log_prior[[run]]) for run in range(RUNS)]
-    _close(torch.cat(alone), value, "a run has the value that it has alone")
+    _close(torch.cat(alone), value, "the value of a run does not depend on other runs")
     return value
 
 
 def _gates() -> Iterator[Tensor]:
-    """Yield logits, [R, K, B]: of a gate that is unsure, of one that is sure, and with a dead expert."""
+    """Yield logits, [R, K, B]: of an uncertain gate, of a certain gate, and with a dead expert."""
     for scale, dead in ((1.0, False), (30.0, False), (1.0, True)):
         logits = scale * _normal(EXPERTS, BATCH, seed=0)
         if dead:
@@ -125,7 +126,7 @@ def _gates() -> Iterator[Tensor]:
 
 
 def _neighborhood(weight: Tensor, bias: Tensor) -> Neighborhood:
-    """Return images around which a linear gate, [R, D, K], answers."""
+    """Return the neighborhood of random images under a linear gate, [R, D, K]."""
     images = torch.rand(RUNS, BATCH, SIDE * SIDE, generator=_random(4))
 
     def gate_log_probs_of(others: Tensor) -> Tensor:

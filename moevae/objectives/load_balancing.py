@@ -1,8 +1,8 @@
 """Load balancing losses, which are zero if the batch is distributed over experts according to the prior pi.
 
-A new balancing loss is a function of log q(k|x), [R, K, B], and log pi, [R, K], that returns one number a
-run, [R], registered in BALANCINGS. One without a loss is a function of the same that returns which way each
-expert's bias in the gate shall move, [R, K], registered in BIAS_MOVES.
+A new balancing loss is a function of log q(k|x), [R, K, B], and log pi, [R, K], that returns one number per
+run, [R], registered in BALANCINGS. Balancing without a loss is a function of the same arguments that returns
+the direction in which each expert's bias in the gate moves, [R, K], registered in BIAS_MOVES.
 
 The losses share a scale. If the importance is pi_k (1 + d_k) with small d, `kl` and `importance-cv2` equal
 sum_k pi_k d_k^2 / 2. The gradient of both with respect to q_bar_k is d_k, as is that of `switch` for a
@@ -27,6 +27,7 @@ from moevae.config.schema import RunConfig
 from moevae.distributions import kl_categorical
 
 SINKHORN_STEPS = 10
+"""Number of iterations of the Sinkhorn-Knopp algorithm."""
 BIAS_STEP = 1e-3
 """Change of a bias per training step at `balance_weight` 1, as in the paper."""
 
@@ -73,6 +74,9 @@ def variance_of_sum(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     """Return the biased variance over k of the sum of q(k|x) over the batch, [R], as in the 2019 article.
 
     It equals (B / K)^2 CV^2, so its strength depends on the batch size B.
+
+    References:
+        Zeldes (2019), mixture of variational autoencoders - a fusion between MoE and VAE.
     """
     even = log_probs.shape[-1] / log_probs.shape[1]
     return 2 * even**2 * importance_cv2(log_probs, log_prior)

@@ -93,9 +93,9 @@ def normal_of(uniform: Tensor) -> Tensor:
 
 @ROUTINGS.register("sampled", num_chosen=lambda routing: routing.num_sampled, sampled=True)
 def given(log_probs: Tensor, uniform: Tensor | None = None) -> Tensor:
-    """Weigh every expert by its probability, where sparse routing computes all of them.
+    """Return the probability of each expert as its weight, [R, K, B].
 
-    It does so for given assignments alone; the cost of drawn experts is `sampled_cost`.
+    It is used only if assignments replace the gate; otherwise the cost of sampled experts is `sampled_cost`.
     """
     return log_probs.exp()
 

@@ -46,7 +46,7 @@ class Batches:
         self.threshold = RunGenerators(seeds, "binarization", device)
 
     def epoch(self) -> Iterator[Batch]:
-        """Yield the batches of one epoch in a new random order; the last, incomplete batch is left out."""
+        """Yield the batches of one epoch in a new random order; the last, incomplete batch is omitted."""
         order = self.order.permutations(len(self.images))  # [R, N]
         for step in range(self.steps):
             rows = order[:, step * self.size : (step + 1) * self.size]

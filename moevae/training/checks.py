@@ -17,7 +17,7 @@ def check_population(configs: Sequence[RunConfig]) -> None:
         configs: one per run.
 
     Raises:
-        TypeError: it is not a sequence of configurations.
+        TypeError: the argument is not a sequence of configurations.
         ConfigError: there is no configuration, or their shapes differ.
     """
     if isinstance(configs, RunConfig):

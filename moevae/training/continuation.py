@@ -1,7 +1,7 @@
 """Continuation of a trained run: more epochs from its weights.
 
-A continued run is a run of its own: `train.start` names the weights that it starts from, so that its
-configuration still determines its numbers. The weights are all that it takes over. The optimizer starts
+A continued run is a separate run: `train.start` identifies the weights that it starts from, so that its
+configuration still determines its numbers. Only the weights are taken over. The optimizer starts
 without moments, and the random streams of its seed start from their beginning, as in any other run.
 """
 
@@ -77,12 +77,12 @@ def with_start(configs: Sequence[RunConfig], start: Mixture) -> list[RunConfig]:
 
 
 def check_start(config: RunConfig, size: tuple[int, int], start: Mixture | None) -> None:
-    """Check that a run can start from given weights, and starts from no others than those it names.
+    """Check that a run can start from the given weights, and that `train.start` identifies them.
 
     Args:
         config: the run.
         size: height and width of its images, in pixels.
-        start: the weights, as a population of one run; None for a run that starts from the beginning.
+        start: the weights, as a population of one run; None for a run with initialized weights.
 
     Raises:
         ConfigError: the weights are missing, are others, or belong to another architecture or image size.

@@ -41,8 +41,8 @@ def fit(
 ) -> FitResult:
     """Train a population; each run gets the same numbers as if it were trained alone.
 
-    Denormals are flushed to zero while it computes (`moevae.utils.devices.steady_cpu`); nothing else of the
-    process is changed. A program of your own trains faster after `moevae.utils.devices.prepare()`.
+    Denormals are flushed to zero during training (`moevae.utils.devices.steady_cpu`); no other state of the
+    process changes. Your own program trains faster after `moevae.utils.devices.prepare()`.
 
     Args:
         configs: one per run; they may differ in `moevae.config.schema.PER_RUN` only.
@@ -52,9 +52,9 @@ def fit(
         assignments: expert of each training image, [R, N] int64. It replaces the gate, which is then not
             trained; baselines use it. None trains the gate.
         start: one trained run, such as `load(path).model`, whose weights all runs start from; the
-            configurations that are returned name them in `train.start`. The rest is as in any other
-            training; `moevae.training.continuation.continued` gives a configuration that goes on where the
-            schedules of a run ended. None initializes the weights.
+            configurations that are returned name them in `train.start`. The optimizer and the random
+            streams start as in any training. `moevae.training.continuation.continued` returns a
+            configuration with the final values of the schedules of a run. None initializes the weights.
 
     Returns:
         The trained population.

@@ -1,4 +1,4 @@
-"""Memory that training needs at least, compared with the memory of the device."""
+"""Lower bound on the memory of training, compared with the memory of the device."""
 
 from __future__ import annotations
 

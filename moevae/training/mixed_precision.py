@@ -9,6 +9,7 @@ import torch
 from moevae.models.mixture import Mixture
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""Data types of `train.precision`."""
 
 
 class MasterWeights:

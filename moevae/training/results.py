@@ -51,7 +51,7 @@ class EpochStats:
     losses: list[float]
     """Mean objective over the epoch, one per run, in nats per image; NaN for a failed run."""
     gate_losses: list[float]
-    """Mean of the part of the objective that the gate is trained on; all of it if experts steer the gate."""
+    """Mean of the part of the objective that trains the gate; all of it if the losses of experts reach it."""
     temperatures: list[float]
     """Gate temperature at the end of the epoch, one per run."""
     failures: list[TrainingFailure | None]
@@ -92,4 +92,4 @@ class Losses:
     total: Tensor
     """The objective plus the weighted consistency loss, [R]."""
     gate: Tensor
-    """The part that the gate is trained on, [R]; all of it if experts steer the gate."""
+    """The part that trains the gate, [R]; all of it if the losses of experts reach the gate."""

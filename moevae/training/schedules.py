@@ -1,7 +1,8 @@
 """Schedules of the gate temperature and the learning rate.
 
 A schedule is a function of the first value, the last value and the progress in [0, 1], registered in
-SCHEDULES. The setting `routing.temperature_schedule` may also be `learned`, not a function of progress.
+SCHEDULES. The setting `routing.temperature_schedule` may also be `learned`, which is not a function
+of progress.
 """
 
 from __future__ import annotations

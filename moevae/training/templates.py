@@ -1,4 +1,4 @@
-"""The start of the templates of deformable experts."""
+"""Initialization of the templates of deformable experts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from moevae.utils.rng import generator
 
 @torch.no_grad()
 def start_templates(model: Mixture, configs: Sequence[RunConfig], images: Images) -> None:
-    """Initialize the templates of deformable experts with blurred training images, different ones for each.
+    """Initialize the templates of deformable experts with different blurred training images.
 
     Args:
-        model: the population; without deformable experts nothing is changed.
+        model: the population; it is unchanged if its experts are not deformable.
         configs: one per run.
         images: the data set; its training split is read.
     """

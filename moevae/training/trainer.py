@@ -51,8 +51,8 @@ class Trainer:
         device: where to train.
         assignments: expert of each training image, [R, N] int64. It replaces the gate, which is then not
             trained. None trains the gate.
-        epochs: number of epochs of the whole training; None: `train.epochs`. In later epochs, all schedules
-            keep their final values.
+        epochs: number of epochs of the whole training; None means `train.epochs`. In later epochs, all
+            schedules keep their final values.
         start: one trained run, whose weights all runs start from; None initializes them. `train.start` of the
             configurations names these weights.
 

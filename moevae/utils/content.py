@@ -68,7 +68,7 @@ def parse_json(content: bytes | str) -> Any:
 
 @contextmanager
 def parsing(what: str, error: type[MoevaeError], *, but: type[Exception] = MoevaeError) -> Iterator[None]:
-    """Convert any exception of a parser to an error with one line; on bad files, libraries may raise any.
+    """Convert any exception of a parser to a one-line error; libraries may raise any exception on bad files.
 
     Args:
         what: start of the message: what is read, and what was expected.

@@ -1,4 +1,4 @@
-"""Devices: their choice, preparation, memory, energy and description."""
+"""Devices: selection, preparation, memory, energy and description."""
 
 from __future__ import annotations
 
@@ -56,10 +56,13 @@ def _there(name: str) -> bool:
 
 
 def prepare(threads: int | None = None) -> None:
-    """Make this process compute fast, for as long as it lives: for the entry of a program, not for a library.
+    """Set this process up for fast computation; call it at the entry point of a program, not in a library.
 
-    Denormals are flushed to zero in this thread and those it starts, glibc keeps large freed blocks, and
-    torch uses that many threads (None leaves their number alone).
+    Denormals are flushed to zero in this thread and in threads that it starts, and glibc keeps large freed
+    blocks. The settings last until the process ends.
+
+    Args:
+        threads: number of threads of torch; None does not change it.
     """
     torch.set_flush_denormal(True)
     keep_freed_memory()
@@ -68,10 +71,13 @@ def prepare(threads: int | None = None) -> None:
 
 @contextmanager
 def steady_cpu(threads: int | None = None) -> Iterator[None]:
-    """Flush denormals to zero and use that many threads; at the end, both are as they were in this thread.
+    """Flush denormals to zero and set the number of threads within the context; restore both at its end.
 
-    A denormal number costs up to a hundred times as long as another. Training and evaluation flush them
-    always, so that the same numbers come out wherever they are called from.
+    Computing with a denormal number takes up to a hundred times as long as with a normal one. Training and
+    evaluation always flush denormals, so that their results do not depend on the caller.
+
+    Args:
+        threads: number of threads of torch; None does not change it.
     """
     flushing, before = sys.float_info.min / 2 == 0, torch.get_num_threads()
     torch.set_flush_denormal(True)
@@ -90,9 +96,9 @@ def _use_threads(threads: int | None) -> None:
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Tell glibc to keep large freed blocks, for the life of this process.
+    """Let glibc keep large freed blocks until this process ends.
 
-    Giving them back to the system cost a training step up to a fifth of its time.
+    Returning them to the operating system took up to a fifth of the time of a training step.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
@@ -101,7 +107,16 @@ def keep_freed_memory() -> None:
 
 
 def sent(values: Sequence[float], device: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """Return numbers as a tensor on a device, [N], without waiting for pending work of the device."""
+    """Return numbers as a tensor on a device, without waiting for its pending work.
+
+    Args:
+        values: the numbers, [N].
+        device: the device.
+        dtype: data type of the tensor; None infers it.
+
+    Returns:
+        The tensor, [N].
+    """
     return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)
 
 

@@ -72,12 +72,12 @@ def at_home(path: Path) -> Path:
 
 
 def absent(folder: Path) -> list[Path]:
-    """Return those of a folder and its parents that do not exist, innermost first."""
+    """Return the folders, among a folder and its parents, that do not exist, innermost first."""
     return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove the empty ones among folders, in the given order."""
+    """Remove the folders that are empty, in the given order."""
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()

@@ -1,4 +1,4 @@
-"""One registry for each kind of thing that a setting can name."""
+"""Registries: named entries of one kind, such as routings, that a setting can refer to."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         @ROUTINGS.register("soft")
         def soft(log_probs, uniform=None): ...
 
-    Names are known before anything is imported: those of the built-in modules are read from their source, and
+    Names are known without importing entries: those of the built-in modules are read from their source, and
     those of other packages from their entry points. An entry is imported when it is looked up. Built-in names
     come first, in the order of the source; all others follow in alphabetical order.
     """
@@ -37,15 +37,15 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     def __init__(
         self, symbol: str, what: str, *modules: str, group: str | None = None, traits: tuple[str, ...] = ()
     ) -> None:
-        """Declare a kind.
+        """Create the registry of a kind.
 
         Args:
-            symbol: the variable that holds the registry, as the built-in modules spell it.
-            what: one of the kind, for messages, such as "routing".
-            modules: the built-in modules, imported when an entry of theirs is looked up. They register with
-                literal names.
-            group: the entry-point group in which other packages offer entries, by name.
-            traits: keywords that `register` accepts besides the name.
+            symbol: name of the variable that holds the registry, as the built-in modules use it.
+            what: name of the kind for messages, such as "routing".
+            modules: the built-in modules, each imported when one of its entries is looked up. They register
+                entries under literal names.
+            group: entry-point group of the entries of other packages.
+            traits: names of further keyword arguments of `register`.
         """
         self.symbol, self.what, self.group = symbol, what, group
         self._modules, self._known_traits = modules, traits
@@ -56,11 +56,11 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         """Return a decorator that registers its argument and returns it unchanged.
 
         Args:
-            name: how a setting names the entry: letters, digits, `.`, `_` and `-`.
-            traits: what the software must know of the entry, as the kind declares it.
+            name: the value of the setting: letters, digits, `.`, `_` and `-`.
+            traits: properties of the entry, among those that the registry declares.
 
         Raises:
-            ConfigError: an impossible name, an unknown trait, or a name that another entry has.
+            ConfigError: the name is invalid or belongs to another entry, or a trait is unknown.
         """
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{self.what} {name!r}: expected a name of letters, digits, '.', '_' and '-'")
@@ -81,25 +81,25 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         return add
 
     def unregister(self, name: str) -> None:
-        """Remove an entry that was registered by decorator; the built-in ones stay.
+        """Remove an entry that was registered by decorator.
 
         Raises:
-            ConfigError: a built-in entry, or an unknown name.
+            ConfigError: the entry is built in, or the name is unknown.
         """
         if name in self._declared():
             raise ConfigError(f"{self.what} {name!r} is built in")
         del self._entries[closest_name(self.what, name, self._entries)], self._traits[name]
 
     def traits(self, name: str) -> Mapping[str, Any]:
-        """Return the traits with which an entry was registered."""
+        """Return the traits of an entry, as it was registered."""
         self[name]
         return self._traits[name]
 
     def find(self, name: str) -> Entry:
-        """Return the entry of that name.
+        """Return the entry with the given name.
 
         Raises:
-            ConfigError: there is none; the message names the nearest.
+            ConfigError: there is no such entry; the message contains the closest name.
         """
         return self[closest_name(self.what, name, self)]
 
@@ -141,8 +141,8 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
                 entry = offered.load()
             except (ImportError, AttributeError) as error:
                 raise ConfigError(
-                    f"{self.what} {name!r}: cannot load {offered.value} ({error}), which an installed"
-                    f" package offers as {self.group}"
+                    f"{self.what} {name!r}: cannot load {offered.value} ({error}), an entry point of the"
+                    f" group {self.group}"
                 ) from None
             if name not in self._entries:  # importing the module may have registered it, with its traits
                 self.register(name)(entry)
@@ -172,6 +172,6 @@ def _entry_points(group: str) -> dict[str, EntryPoint]:
 
 
 def _origin(entry: object) -> object:
-    """Return where an entry was defined, so that a module may be loaded twice; else the entry itself."""
+    """Return the module and name of an entry, equal if its module is loaded twice; else the entry."""
     name = getattr(entry, "__qualname__", None)
     return (getattr(entry, "__module__", None), name) if name else entry

@@ -18,6 +18,9 @@ def generator(seed: int, stream: str, device: torch.device | str = "cpu") -> tor
         seed: seed of a run or of a split.
         stream: name of the stream; it is hashed, so that a change of the name changes all draws.
         device: device of the draws.
+
+    Returns:
+        The generator, seeded by both.
     """
     words = np.random.SeedSequence([seed, zlib.crc32(stream.encode())]).generate_state(2, np.uint32)
     state = int(words[0]) << 31 ^ int(words[1])

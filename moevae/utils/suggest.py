@@ -39,6 +39,6 @@ def closest_name(what: str, given: str, valid: Iterable[str]) -> str:
 
 
 def hint(given: str, options: Sequence[str]) -> str:
-    """Return a question that names the nearest valid name, or all of them where none is near."""
+    """Return a suggestion for a message: the closest valid name, or all names if none is close."""
     close = difflib.get_close_matches(given[:_LONGEST], options, n=1)
     return f"did you mean {close[0]}?" if close else f"valid: {', '.join(options)}"

@@ -21,14 +21,14 @@ Panel = tuple[str, np.ndarray, Sequence[str]]
 """A coloring of a map: its name, the group of each image, [N] integers, and the names of the groups."""
 
 MOST_COLORS = 20
-"""Largest number of groups with colors of their own; further groups share the last color, gray."""
+"""Maximum number of groups with distinct colors; further groups share the last color, gray."""
 
 
 @torch.no_grad()
 def all_latents(model: Mixture, x: Tensor, chunk: int = 1024) -> Tensor:
     """Return the mean latents of images under every expert.
 
-    The latents of the assigned expert alone would not do: each expert has a latent space of its own.
+    The latents of the assigned experts alone are not comparable: each expert has its own latent space.
 
     Args:
         model: the population.

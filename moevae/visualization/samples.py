@@ -44,7 +44,7 @@ def by_every_expert(model: Mixture, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def at_rest(model: Mixture) -> Tensor:
-    """Return what each expert draws at the mean of the prior, such as its template, [R, K, D]."""
+    """Return the image of each expert at the mean of the prior, such as its template, [R, K, D]."""
     shape = (len(model.seeds), model.config.num_experts, 1, model.latent_size)
     return model.experts.mean(next(model.parameters()).new_zeros(shape)).squeeze(2)
 

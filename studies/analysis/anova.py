@@ -117,8 +117,7 @@ def noncentralities(f: float, freedom: int, residual_freedom: int) -> tuple[floa
 
 def _noncentrality(f: float, freedom: int, residual_freedom: int, share: float) -> float:
     """Return the noncentrality at which P(F < f) = share; `scipy.special.ncfdtrinc` fails for large f."""
-
-    if f > HUGE:  # the noise of the effect is negligible compared with the residual's
+    if f > HUGE:  # the noise of the effect is negligible compared with that of the residual
         return float(freedom * f * scipy.stats.chi2.isf(share, residual_freedom) / residual_freedom)
 
     def excess(noncentral: float) -> float:

@@ -15,7 +15,9 @@ from studies.analysis.stats import Matrix, Row
 EXACT = 14
 """Largest number of pairs with all 2^n sign flips; for more pairs, `DRAWN` random ones are used."""
 DRAWN = 19_999
+"""Number of random sign flips."""
 POWER = 0.8
+"""Probability of detecting the minimum detectable effect."""
 SAMPLES = 2000
 """Number of simulated samples of n normal pairs for the power of the test."""
 

@@ -48,13 +48,13 @@ class StudyRun:
 
     @property
     def tested_on(self) -> tuple[object, ...]:
-        """Identity of the test images and of their binarization; bounds are comparable only on the same."""
+        """Identity of the test images and their binarization; bounds are comparable only if it is equal."""
         data = self.record.config["data"]
         return data["name"], data["split_seed"]
 
     @property
     def objective(self) -> tuple[object, ...]:
-        """Identity of the training objective and images; only with the same are losses comparable."""
+        """Identity of the training objective and images; losses are comparable only if it is the same."""
         config, data = self.record.config, self.record.data
         terms = tuple(sorted((name, str(value)) for name, value in config["objective"].items()))
         return self.likelihood, terms, config["train"].get("num_samples"), self.held_out, data.train

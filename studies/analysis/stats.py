@@ -13,6 +13,7 @@ Row = np.ndarray
 """One number per cell."""
 
 LEVEL = 0.95
+"""Confidence level of intervals."""
 SEED = 2019
 """Seed of all random permutations and simulations, so that reports are reproducible."""
 

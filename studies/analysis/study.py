@@ -17,6 +17,7 @@ from studies.records.study_file import identity
 from studies.utils import formatting
 
 DATA = "data.name"
+"""Axis of the data sets."""
 CURVE_POINTS = 40
 """Largest number of epochs in a learning curve."""
 
@@ -167,9 +168,9 @@ class Study:
         return np.full((len(self.seeds), len(self.cells)), np.nan)
 
     def comparable(self, measure: Measure) -> np.ndarray:
-        """Return `matrix`, with NaN for bounds that do not compare with the reference cell's.
+        """Return `matrix`, with NaN for bounds that are not comparable with those of the reference cell.
 
-        Bounds compare on the same test images with the same likelihood.
+        Bounds are comparable on the same test images with the same likelihood.
         """
         values = self.matrix(measure.key)
         if measure.nats:

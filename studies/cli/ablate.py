@@ -46,9 +46,7 @@ def ablate(options: Ablate, *, again: str) -> int:
         return 0
 
     from studies.cli.progress import watching
-    from studies.execution.ablation import (
-        run_study,
-    )  # imports Optuna, which takes a second
+    from studies.execution.ablation import run_study  # imports Optuna, which takes a second
     from studies.execution.executors.factory import workforce
     from studies.storage import connection as storage
 

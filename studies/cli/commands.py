@@ -1,4 +1,4 @@
-"""The commands of the studies: what each one's `--help` says."""
+"""The commands of the studies, with the text of their `--help`."""
 
 from __future__ import annotations
 

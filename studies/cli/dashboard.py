@@ -38,7 +38,7 @@ def dashboard(options: Dashboard, folder: Path) -> int:
         number = opened.get_study_id_from_name(name)
         print(f"{name}: http://127.0.0.1:{server.server_port}/dashboard/studies/{number}", flush=True)
         print(f"storage: {url}", flush=True)
-        print("Ctrl-C ends it", file=sys.stderr)
+        print("Ctrl-C stops the server", file=sys.stderr)
         try:
             server.serve_forever()
         except KeyboardInterrupt:

@@ -20,20 +20,27 @@ class Display(Protocol):
     """Shows the progress of a driver."""
 
     def move(self, completed: float, total: float, head: str, left: float | None) -> None:
-        """Show the progress: the part that is completed, a count in words, and the seconds left if known."""
+        """Show the progress.
+
+        Args:
+            completed: the completed part of `total`.
+            total: the whole amount.
+            head: a count as text.
+            left: estimated time left in seconds; None if unknown.
+        """
 
     def current(self, text: str) -> None:
-        """Show what is in training."""
+        """Show the task in training."""
 
     def line(self, text: str) -> None:
-        """Write what has ended, permanently."""
+        """Write a permanent line about a finished task."""
 
 
 class Lines:
-    """Plain lines: one when a task ends, and one now and then within a long task."""
+    """Plain lines: one for each finished task, and one every 30 seconds within a long task."""
 
     def __init__(self, console: Console) -> None:
-        """Write to that console."""
+        """Write to a console."""
         self._console = console
         self._head = ""
         self._last = time.monotonic()
@@ -43,7 +50,7 @@ class Lines:
         self._head = f"{head}, {'time left unknown' if left is None else f'{seconds_in_words(left)} left'}"
 
     def current(self, text: str) -> None:
-        """Write a line if none was written for a while."""
+        """Write a line if the last one is old enough."""
         if time.monotonic() - self._last >= _EVERY:
             self.line(text)
 
@@ -54,15 +61,15 @@ class Lines:
 
 
 class LiveBar:
-    """A live bar, with what is in training below, and a line for each task that ended."""
+    """A live bar, with the task in training below, and a line for each finished task."""
 
     def __init__(self, bar: Bar) -> None:
-        """Draw on that display."""
+        """Draw on a progress display of rich."""
         self._bar = bar
         self._task = bar.add_task("", total=None, head="starting")
 
     def move(self, completed: float, total: float, head: str, left: float | None) -> None:
-        """Move the bar, which estimates the time left by itself."""
+        """Move the bar, which estimates the time left itself."""
         self._bar.update(self._task, completed=completed, total=total, head=head)
 
     def current(self, text: str) -> None:
@@ -76,7 +83,7 @@ class LiveBar:
 
 @contextmanager
 def display(console: Console) -> Iterator[Display]:
-    """Provide the display for a console: the bar if it is a terminal, lines if it is not."""
+    """Provide the display for a console: a bar for a terminal, lines otherwise."""
     if not console.is_terminal:
         yield Lines(console)
         return

@@ -82,7 +82,7 @@ class Ablate(Execution, StudyChoice):  # fields of the last base come first
 
     keep_weights: Annotated[Literal["best", "all"] | None, optional("{best,all}", "none")] = None
     """Keep the weights of the runs that are trained now, in the study's folder `weights`: of each cell the
-    run with the lowest training loss, or of all runs. They are checkpoints for evaluate, assign, sample..."""
+    run with the lowest training loss, or of all runs. They are checkpoints, as `train` writes them."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Report:
     index: Flag = False
     """Write an index of the studies, README.md in their folder, unless it exists."""
     overwrite: Flag = False
-    """Write the page anew even if nothing changed; replace modified files, and files no report wrote."""
+    """Write the page even if nothing changed; replace modified files, and files that no report wrote."""
     fewer_runs: Flag = False
     """Replace a page by one with fewer complete runs."""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from studies.execution.events import EpochReport
 
 SHOWN_METRICS = {"mixture_elbo": "ELBO", "nmi": "NMI"}
-"""Metrics that a line of progress has room for."""
+"""Metrics shown in a line of progress, with their labels."""
 
 
 @contextmanager
@@ -36,7 +36,7 @@ class StudyProgress:
     """Shows the progress of an ablation."""
 
     def __init__(self, shown: Display) -> None:
-        """Show it on that display."""
+        """Show the progress on a display."""
         self._shown = shown
         self._clock = Clock()
 
@@ -66,7 +66,7 @@ class Clock:
     """Counts the epochs of runs, and estimates the time left from them."""
 
     def __init__(self, tasks: Sequence[Task] = ()) -> None:
-        """Expect these tasks."""
+        """Start the clock of a plan with the given tasks."""
         self.total = sum(map(_epochs, tasks))
         self.total_runs = sum(len(task.configs) for task in tasks)
         self.runs = 0
@@ -81,23 +81,24 @@ class Clock:
         return sum(epochs for counts in self._counts.values() for epochs in counts.values())
 
     def note(self, task: Task, epoch: int) -> None:
-        """Note that a task has ended an epoch; the first one is later if it continued from a snapshot."""
+        """Record the end of an epoch of a task; a task from a snapshot does not begin with epoch 1."""
         if task.configs not in self._counts.get(task.cell.key, {}):
             self._earlier += (epoch - 1) * len(task.configs)
         self._tell(task, epoch * len(task.configs))
 
     def end(self, task: Task) -> None:
-        """Note that the records of a task are written, however many of its epochs were noted."""
+        """Record the end of a task."""
         self.runs += len(task.configs)
         self._tell(task, _epochs(task))
 
     def left(self) -> float | None:
         """Return the estimated seconds left.
 
-        The first epoch does not count, since its time includes that of the start.
+        The first epoch is not counted, because its time includes the startup.
 
         Returns:
-            None before the second epoch, and after the last one: the time of evaluation is not known.
+            The time; None before the second epoch, and after the last one, when the time of evaluation is
+            not known.
         """
         if self._start is None or (self.epochs == self.total and self.runs < self.total_runs):
             return None

@@ -1,4 +1,4 @@
-"""Run a command of the studies; the modules of a command are imported when it is chosen."""
+"""Run a command of the studies; its modules are imported when it is selected."""
 
 from __future__ import annotations
 

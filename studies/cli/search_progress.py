@@ -31,7 +31,7 @@ class SearchProgress:
     """Shows the progress of a search."""
 
     def __init__(self, shown: Display) -> None:
-        """Show it on that display."""
+        """Show the progress on a display."""
         self._shown = shown
 
     def begin(self, search: Search, ended: int, budget: int) -> None:

@@ -75,7 +75,7 @@ def name_of(record: Record, kind: str) -> str:
 
 
 def kinds(record: Record, folder: Path) -> list[str]:
-    """Return which pictures there are of a run; those that were dropped are not."""
+    """Return the kinds of the existing pictures of a run, without those that packing deleted."""
     there = {kind for kind, each in record.pictures.items() if not packed.was_dropped(folder, each.file)}
     return [kind for kind in KINDS if kind in there or (kind == "confusion" and record.confusion)]
 

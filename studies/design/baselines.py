@@ -1,8 +1,8 @@
 """The registry of baselines: other methods on the same images and seeds, with the same records.
 
 A new baseline is a function of `studies.execution.baseline_fit.BaselineContext` that returns a
-`studies.execution.baseline_fit.BaselineResult`, registered in BASELINES by its path. Nothing
-heavy is imported until one is fitted.
+`studies.execution.baseline_fit.BaselineResult`, registered in BASELINES by its path. Its
+module is imported when the baseline is fitted.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Baseline:
     package: str | None = None
     """A package that it requires, from the extra moevae[peers]."""
     fixed: Mapping[str, str] = field(default_factory=dict)
-    """Settings that follow a setting of the model, by its key. If that setting is an axis, they are fixed to
-    the value of the reference cell."""
+    """Settings of the method that equal a setting of the model, given by its key. If that setting is an axis,
+    they are fixed to the value of the reference cell."""
 
     def method_for(self, reference: RunConfig, axes: Collection[str]) -> Method:
         """Return the method with the settings for a study with these axes."""

@@ -62,15 +62,15 @@ class Lost(Protocol):
 
 
 class Experiment(ABC):
-    """What a driver works on: it names one task after another, and keeps the trials up to date.
+    """The work of a driver: it provides one task after another, and keeps the trials up to date.
 
-    It is made when the driver holds the lock of the folder, and writes nothing until `describe`.
+    It is created when the driver holds the lock of the folder, and writes nothing before `describe`.
     """
 
     name: str
     """Name of the study in the storage."""
     divides = False
-    """Whether runs that trained together when one raised are first repeated one by one."""
+    """Whether runs that train together are repeated one by one if one of them raises an exception."""
 
     @property
     @abstractmethod
@@ -88,7 +88,12 @@ class Experiment(ABC):
 
     @abstractmethod
     def begin(self, opened: BaseStorage, slots: int) -> None:
-        """Update the trials in the storage from the records, to keep that number of tasks in flight."""
+        """Update the trials in the storage from the records.
+
+        Args:
+            opened: the storage.
+            slots: number of tasks that can run at the same time.
+        """
 
     @abstractmethod
     def next(self) -> Task | None:
@@ -100,14 +105,14 @@ class Experiment(ABC):
 
     @abstractmethod
     def epoch(self, task: Task, report: EpochReport) -> None:
-        """Note that a task has finished an epoch."""
+        """Record that a task has finished an epoch."""
 
     @abstractmethod
     def done(self, task: Task, made: Sequence[Record]) -> None:
-        """Note that the records of a task are written."""
+        """Record that the records of a task are written."""
 
     def stopped(self, task: Task) -> None:
-        """Note that a task was stopped; needed only where `function` may return `Stopped`."""
+        """Record that a task was stopped; required only if `function` may return `Stopped`."""
         raise TypeError(f"{type(self).__name__} has no tasks that stop")
 
     @abstractmethod
@@ -183,7 +188,7 @@ class _Work:
 
     @signals.defer_signals()
     def do(self) -> list[Record]:
-        """Submit tasks until there are no more and all records are published."""
+        """Submit tasks until there are no more, and return the new records, which are all published."""
         try:
             while self._submit():
                 self._gather()

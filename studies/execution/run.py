@@ -58,7 +58,7 @@ def run_population(
     """Train runs of one shape together and return one outcome per run, in order.
 
     A run whose loss becomes NaN or infinite is returned as failed; the other runs continue. The number of
-    torch's threads is restored at the end; glibc keeps freed memory from then on, see
+    torch's threads is restored at the end; glibc keeps freed memory until the process ends, see
     `devices.keep_freed_memory`.
 
     Args:

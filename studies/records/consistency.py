@@ -86,9 +86,9 @@ def _curve(record: Record) -> Iterator[str]:
 
 
 def _plain_tables(record: Record) -> bool:
-    """Return whether the confusions of the curve are valid and written as usual: quick, and never wrong.
+    """Return whether the confusions of the curve are valid in the usual format: a fast sufficient check.
 
-    Usual is one space between counts, in ASCII digits. Other confusions may be valid nevertheless.
+    The usual format has ASCII digits and one space between counts. Other formats may be valid, too.
     """
     tables = [point.confusion for point in record.curve if point.confusion]
     rows = list(itertools.chain.from_iterable(tables))

@@ -1,4 +1,4 @@
-"""Migration of the files of a study from schema 1 to schema 2: other names, the same numbers."""
+"""Migration of the files of a study from schema 1 to schema 2: new names, the same numbers."""
 
 from __future__ import annotations
 

@@ -24,8 +24,9 @@ SCHEMA = 2
 """Version of the schema of `study.json`."""
 
 MOST_CELLS = 100_000
+"""Maximum number of cells."""
 MOST_RUNS = 1_000_000
-"""Maximum number of planned runs (cells times seeds); a larger plan is taken for a mistake."""
+"""Maximum number of planned runs (cells times seeds); a larger plan is treated as a mistake."""
 
 Scalar = StrictBool | StrictInt | Annotated[float, Field(strict=True, allow_inf_nan=False)] | str | None
 Value = Scalar | list[Scalar]
@@ -125,7 +126,7 @@ def read(folder: Path) -> StudyFile:
 
 @functools.lru_cache(maxsize=2)
 def _parsed(path: Path, written: bytes) -> StudyFile:
-    """Return the checked content; of large studies, checking takes a second, and commands read them often."""
+    """Return the checked content, cached: checking a large study takes a second."""
     folder = path.parent
     with content.parsing(f"{path}: not JSON", RecordError):
         tree = content.parse_json(written)

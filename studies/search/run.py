@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 PAUSE = 20
-"""Smallest time between two writings of `study.json`, in units of the time that the last one took."""
+"""Minimum time between two writes of `study.json`, in units of the duration of the last one."""
 
 
 class SearchCallbacks(Protocol):
@@ -206,8 +206,8 @@ class _Attempts(Experiment):
     def _settle(self, cell: Cell) -> None:
         """End the trials of a cell whose runs all have records, and list it in `study.json`.
 
-        The file lists all cells, so that writing it after every short trial would take ever longer. After a
-        crash, the records tell which cells it lacks.
+        The file lists all cells, so the time of writing it grows with the search; it is not written after
+        every short trial. After a crash, the missing cells are found from the records.
         """
         self._listed.setdefault(cell.key, cell)
         if self._described < len(self._listed) and time.monotonic() >= self._due:

@@ -172,7 +172,7 @@ class SearchTrials:
         for place, trial in enumerate(kept):
             if trial.state is TrialState.RUNNING:
                 self._mirror.move(ids[place], TrialState.WAITING)
-                kept[place] = copy.copy(trial)  # Optuna may use the other one
+                kept[place] = copy.copy(trial)  # Optuna may share the original
                 kept[place].state = TrialState.WAITING
         self._memory = InMemoryStorage()
         self.study = optuna.create_study(

@@ -89,7 +89,7 @@ class Rows:
         return [number for chunk in chunks for number in self._add(study, chunk)]
 
     def put(self, number: int, trial: FrozenTrial) -> None:
-        """Copy the content of another trial to a trial that has not ended; parameters if it has none."""
+        """Copy the content of another trial to a trial that has not ended; parameters only if it has none."""
         table, params = self._tables["trials"], self._tables["trial_params"]
         with self._engine.begin() as connection:
             state = connection.scalar(select(table.c.state).where(table.c.trial_id == number))
@@ -100,7 +100,7 @@ class Rows:
             for name in _ATTACHED:
                 attached = self._tables[name]
                 connection.execute(delete(attached).where(attached.c.trial_id == number))
-            if trial.system_attrs:  # those of other programs stay
+            if trial.system_attrs:  # attributes of other programs are kept
                 attached = self._tables["trial_system_attributes"]
                 ours = attached.c.key.in_([*trial.system_attrs])
                 connection.execute(delete(attached).where(attached.c.trial_id == number, ours))

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def id_of(trial: FrozenTrial) -> int:
-    """Return the ID of a trial in its storage, for which Optuna has no public name."""
+    """Return the ID of a trial in its storage; Optuna has no public attribute for it."""
     return trial._trial_id
 
 
@@ -63,7 +63,7 @@ class Mirror:
             raise
 
     def open(self) -> None:
-        """Find or create the study, take it for the folder, and write its attributes.
+        """Find or create the study, set the folder as its owner, and write its attributes.
 
         Raises:
             OwnedError: the study belongs to another folder.
@@ -102,7 +102,7 @@ class Mirror:
         return kept
 
     def note(self, key: str, content: Mapping[str, Any]) -> None:
-        """Write an attribute of the study that people do not read."""
+        """Write a system attribute of the study, which the dashboard does not show."""
         self.storage.set_study_system_attr(self.study, key, dict(content))
 
     def trials(self) -> list[FrozenTrial]:
@@ -110,7 +110,7 @@ class Mirror:
         return self.storage.get_all_trials(self.study, deepcopy=False)
 
     def outlines(self, attributes: Collection[str]) -> list[FrozenTrial]:
-        """Return the trials without learning curves, which take Optuna minutes to read in a large study.
+        """Return the trials without learning curves; Optuna takes minutes to read those of a large study.
 
         Args:
             attributes: the user attributes that are needed.

@@ -113,9 +113,8 @@ def repeat(record: Record, site: ExecutionConfig, others: Sequence[Record] = ())
         MoevaeError: the data or the device are not available.
     """
     config = overrides.from_dict(record.config)
-    method = record.method and record.method.model_copy(
-        update={"derived": {}}
-    )  # as requested, before fitting
+    # The method as requested, before fitting.
+    method = record.method and record.method.model_copy(update={"derived": {}})
     device = record.hardware.device if site.device == "auto" else site.device
     data = Origins(files={record.data.name: of_record(record)})
     place = replace(site, device=device, threads=record.hardware.threads, origins=data)

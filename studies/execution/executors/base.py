@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from studies.execution.events import EpochReport
 
 OnEpoch = Callable[["EpochReport"], None]
+"""Listener that is called after each epoch."""
 
 ATTEMPTS = 5
+"""Default of `WorkerPool.attempts`."""
 
 
 class WorkersError(MoevaeError):

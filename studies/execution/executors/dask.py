@@ -104,10 +104,10 @@ def _unlike(address: str, error: ImportError) -> WorkersError:
 
 
 class _Sealed(Executor):
-    """Submits tasks as bytes that only the function of a worker reads.
+    """Submits tasks as bytes that are unpickled when the task runs.
 
-    Dask would read a task before its call: a scheduler without this code would refuse the task, and a worker
-    with other code would die.
+    Dask would unpickle a task earlier: a scheduler without this code would reject the task, and a worker with
+    other code would die.
     """
 
     def __init__(self, executor: Executor) -> None:

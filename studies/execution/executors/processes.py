@@ -231,9 +231,8 @@ def _settle(line: Connection[Any, Any], environment: Mapping[str, str]) -> None:
     global _line
     _line = line
     os.environ.update(environment)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches every process of a terminal; the driver handles it
+    # Ctrl-C reaches every process of a terminal; the driver handles it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_driver()
     threading.Thread(target=_leave_with, args=(line,), daemon=True).start()
     _tell(_READY, None)

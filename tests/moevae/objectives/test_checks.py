@@ -47,8 +47,8 @@ def test_consistency_terms(name):
         (lambda log_probs, uniform: log_probs.exp().mean(-1), "the shape is"),
         (lambda log_probs, uniform: 2 * log_probs.exp(), "sum to one"),
         (lambda log_probs, uniform: 2 * log_probs.softmax(1) - 1 / 5, "not negative"),
-        (lambda log_probs, uniform: log_probs.exp().cumsum(1).softmax(1), "change places"),
-        (lambda log_probs, uniform: log_probs.exp().mean(0, True).expand_as(log_probs), "alone"),
+        (lambda log_probs, uniform: log_probs.exp().cumsum(1).softmax(1), "permut"),
+        (lambda log_probs, uniform: log_probs.exp().mean(0, True).expand_as(log_probs), "other runs"),
         (lambda log_probs, uniform: log_probs.exp() + 0 * log_probs.exp().log(), "values are finite"),
         (lambda log_probs, uniform: log_probs.exp() + 0 * log_probs.exp().sqrt(), "gradient is finite"),
     ],
@@ -62,8 +62,8 @@ def test_a_routing_that_breaks_a_law(broken, law):
     ("broken", "law"),
     [
         (lambda log_probs, log_prior: log_probs.mean(), "the shape is"),
-        (lambda log_probs, log_prior: log_probs[:, 0].exp().mean(-1), "change places"),
-        (lambda log_probs, log_prior: log_probs.exp().mean(-1).var().expand(len(log_prior)), "alone"),
+        (lambda log_probs, log_prior: log_probs[:, 0].exp().mean(-1), "permut"),
+        (lambda log_probs, log_prior: log_probs.exp().mean(-1).var().expand(len(log_prior)), "other runs"),
         (lambda log_probs, log_prior: log_probs.exp().mean(-1).log().sum(-1), "finite"),
         (lambda log_probs, log_prior: log_probs.exp().mean(-1).sqrt().sum(-1), "gradient is finite"),
     ],
@@ -76,7 +76,7 @@ def test_a_balancing_loss_that_breaks_a_law(broken, law):
 def test_a_bias_move_that_breaks_a_law():
     with pytest.raises(AssertionError, match="no gradient"):
         check_bias_move(lambda log_probs, log_prior: log_prior.exp() - log_probs.exp().mean(-1))
-    with pytest.raises(AssertionError, match="change places"):
+    with pytest.raises(AssertionError, match="permut"):
         check_bias_move(lambda log_probs, log_prior: torch.arange(5.0).expand(len(log_prior), 5))
 
 
@@ -84,7 +84,7 @@ def test_a_bias_move_that_breaks_a_law():
     ("broken", "law"),
     [
         (lambda around: around.log_probs.exp().mean(1).mean(-1), "the shape is"),
-        (lambda around: around.log_probs[:, 1].exp(), "change places"),
+        (lambda around: around.log_probs[:, 1].exp(), "permut"),
         (lambda around: around.log_probs.exp().log().sum(1), "finite"),
         (lambda around: around.log_probs.exp().sqrt().sum(1), "gradient is finite"),
     ],
