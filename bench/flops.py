@@ -29,7 +29,7 @@ def _layers(sizes: Sizes, computed: int, changes: Mapping[str, Any] | None) -> I
     """Yield each layer's operations for one image, and whether it reads pixels."""
     model, size = sizes.config(changes).model, (sizes.side, sizes.side)
     encoder = architecture.encoder(model, size)
-    common = architecture.common(model)
+    common = architecture.num_shared_layers(model)
     for index, layer in enumerate(architecture.gate(model, size)):
         yield 2 * layer.products, index == 0
     for index, layer in enumerate(encoder):

@@ -54,13 +54,13 @@ def overhead(benchmark, what: str, run: Callable[[], None], parts: int) -> None:
 def test_overhead_of_a_toy_cell(benchmark, tmp_path):
     """From an empty folder to records and finished trials, including the creation of the storage."""
     cells, starts = 200, iter(range(1000))
-    (tmp_path / "diary").mkdir()
+    (tmp_path / "run_log").mkdir()
     toys = design(tmp_path, cells)
 
     def run() -> None:
-        with in_process() as workforce:
+        with in_process() as worker_pool:
             folder = tmp_path / str(next(starts))
-            run_study(toys, folder, Toy(tmp_path / "diary"), workforce=workforce, watch=Listener())
+            run_study(toys, folder, Toy(tmp_path / "run_log"), worker_pool=worker_pool, callbacks=Listener())
 
     overhead(benchmark, "a toy cell of an ablation", run, cells)
 
@@ -69,12 +69,12 @@ def test_overhead_of_a_toy_cell(benchmark, tmp_path):
 def test_overhead_of_a_toy_trial(benchmark, tmp_path, sampler, pruner):
     """The same for a search, including the time of the sampler and the pruner."""
     trials, starts = 200, iter(range(1000))
-    (tmp_path / "diary").mkdir()
+    (tmp_path / "run_log").mkdir()
     search = searches.load_search("gate", seeds="1", changes=("train.epochs=2",))
 
     def run() -> None:
         folder = tmp_path / str(next(starts))
-        go(search, folder, Toy(tmp_path / "diary"), trials=trials, sampler=sampler, pruner=pruner)
+        go(search, folder, Toy(tmp_path / "run_log"), trials=trials, sampler=sampler, pruner=pruner)
 
     overhead(benchmark, f"a toy trial of a search, {sampler} and {pruner}", run, trials)
 

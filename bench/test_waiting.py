@@ -68,11 +68,15 @@ def test_first_step(benchmark, tmp_path):
 
 def test_finished_study(benchmark, tmp_path):
     """A study of 100 cells that is done, with its report."""
-    (tmp_path / "diary").mkdir()
+    (tmp_path / "run_log").mkdir()
     toys = design(tmp_path, 100)
-    with in_process() as workforce:
+    with in_process() as worker_pool:
         run_study(
-            toys, tmp_path / "r" / toys.name, Toy(tmp_path / "diary"), workforce=workforce, watch=Listener()
+            toys,
+            tmp_path / "r" / toys.name,
+            Toy(tmp_path / "run_log"),
+            worker_pool=worker_pool,
+            callbacks=Listener(),
         )
     typed = [
         "-m",

@@ -46,7 +46,9 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_merge_streams = True
 # The official files of MNIST may be absent: then the stored output of this notebook is shown.
-nb_execution_excludepatterns = [] if idx.is_there("mnist", idx.data_root(None)) else ["tutorial/mnist.ipynb"]
+nb_execution_excludepatterns = (
+    [] if idx.is_available("mnist", idx.data_root(None)) else ["tutorial/mnist.ipynb"]
+)
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"

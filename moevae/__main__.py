@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from moevae.cli import groups
 from moevae.cli.commands import CORE
-from moevae.cli.process import end_at_once
+from moevae.cli.process import restore_default_interrupt
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "moevae") -> int:
@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "moevae") -> int:
     typed = sys.argv[1:] if argv is None else argv
     code = groups.main(typed, lambda: [CORE, *groups.installed()], prog, CORE.description)
     if argv is None:
-        end_at_once()
+        restore_default_interrupt()
     return code
 
 

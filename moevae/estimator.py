@@ -36,7 +36,7 @@ from moevae.training.fit import train
 from moevae.training.results import EpochStats, FitResult
 from moevae.training.trainer import Trainer
 from moevae.utils import content, devices
-from moevae.utils.progress import watching
+from moevae.utils.progress import show_progress
 
 CURVES = ("loss", "gate_loss", "temperature")
 """Learning curves; see `MixtureOfVAEs.learning_curves_`."""
@@ -456,7 +456,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         except MoevaeError as error:
             raise ParameterError(str(error)) from None
         curves = {name: list(self.learning_curves_[name]) if going_on else [] for name in CURVES}
-        with watching(Console(stderr=True, quiet=not self.verbose)) as note:
+        with show_progress(Console(stderr=True, quiet=not self.verbose)) as note:
 
             def on_epoch(stats: EpochStats) -> None:
                 for name, values in zip(

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from moevae.cli import groups
-from moevae.cli.process import end_at_once
+from moevae.cli.process import restore_default_interrupt
 from studies.cli.commands import STUDIES
 
 
@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m studies") -> 
     typed = sys.argv[1:] if argv is None else argv
     code = groups.main(typed, lambda: [STUDIES], prog, STUDIES.description)
     if argv is None:
-        end_at_once()
+        restore_default_interrupt()
     return code
 
 

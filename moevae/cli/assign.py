@@ -28,7 +28,7 @@ from moevae.training import checkpoint
 from moevae.utils import content, devices
 from moevae.utils.io import npz_bytes, why_unwritable, write_atomically
 
-MOST_NAMED = 5
+MAX_NAMED = 5
 """Number of unusual or skipped images that a message names."""
 
 
@@ -78,13 +78,13 @@ def _check(options: Assign) -> None:
             )
         if os.path.lexists(options.output):
             raise ConfigError(f"--output {options.output}: already exists; no file is overwritten")
-        if hindrance := why_unwritable(options.output.parent):
-            raise ConfigError(f"--output {options.output}: {hindrance}")
+        if problem := why_unwritable(options.output.parent):
+            raise ConfigError(f"--output {options.output}: {problem}")
     if target := options.copy_to:
         if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
             raise ConfigError(f"--copy-to {target}: already exists; expected a new or an empty folder")
-        if hindrance := why_unwritable(target.parent):
-            raise ConfigError(f"--copy-to {target}: {hindrance}")
+        if problem := why_unwritable(target.parent):
+            raise ConfigError(f"--copy-to {target}: {problem}")
         if options.images.suffix.lower() in (".npz", ".npy"):
             raise ConfigError(f"--copy-to {target}: {options.images} has no image files to copy")
         if target.resolve().is_relative_to(options.images.resolve()):
@@ -218,14 +218,14 @@ def _notes(given: Inputs, unusual: np.ndarray | None) -> list[str]:
     notes = []
     if given.bad:
         notes.append(f"skipped {len(given.bad):,} of {len(given.bad) + len(given.names):,} images:")
-        notes += [f"  {content.shortened(name)}: {fault}" for name, fault in given.bad[:MOST_NAMED]]
-        if len(given.bad) > MOST_NAMED:
-            notes.append(f"  and {len(given.bad) - MOST_NAMED:,} more")
+        notes += [f"  {content.shortened(name)}: {fault}" for name, fault in given.bad[:MAX_NAMED]]
+        if len(given.bad) > MAX_NAMED:
+            notes.append(f"  and {len(given.bad) - MAX_NAMED:,} more")
     if unusual is None:
         notes.append("unusual images are unknown: this run was saved without the bounds of its images")
     elif unusual.any():
-        names = [content.shortened(given.names[row], 60) for row in np.flatnonzero(unusual)[:MOST_NAMED]]
-        more = ", ..." if unusual.sum() > MOST_NAMED else ""
+        names = [content.shortened(given.names[row], 60) for row in np.flatnonzero(unusual)[:MAX_NAMED]]
+        more = ", ..." if unusual.sum() > MAX_NAMED else ""
         notes.append(
             f"{int(unusual.sum()):,} unusual: the bound is lower than that of {1 - UNUSUAL:.0%} of the run's"
             f" own images ({', '.join(names)}{more})"

@@ -59,7 +59,7 @@ def data_name(typed: str) -> str:
     return f"folder:{typed}" if not known and Path(typed).expanduser().is_dir() else typed
 
 
-def place(config: RunConfig, folder: Path) -> Path:
+def checkpoint_path(config: RunConfig, folder: Path) -> Path:
     """Return the path of the checkpoint of a run."""
     return folder / f"{fingerprint(config)}.safetensors"
 
@@ -67,7 +67,7 @@ def place(config: RunConfig, folder: Path) -> Path:
 def show(options: Train) -> int:
     """Print the runs that would be trained."""
     configs = configurations(options)
-    places = [place(config, options.output) for config in configs]
+    places = [checkpoint_path(config, options.output) for config in configs]
     if options.json:
         runs = [
             {
@@ -80,7 +80,7 @@ def show(options: Train) -> int:
         ]
         print(json.dumps({"runs": runs}, indent=1))
         return 0
-    print(described(configs[0]))
+    print(settings_text(configs[0]))
     print()
     for config, path in zip(configs, places, strict=True):
         state = "exists" if path.exists() and not options.force else "would be trained"
@@ -89,7 +89,7 @@ def show(options: Train) -> int:
     return 0
 
 
-def described(config: RunConfig) -> str:
+def settings_text(config: RunConfig) -> str:
     """Return all settings except the seed, one per line, in the format of `--set`."""
     return "\n".join(f"{key}={_typed(config, key)}" for key in keys() if key != "seed")
 

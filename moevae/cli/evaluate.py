@@ -100,7 +100,7 @@ def _print(options: Evaluate, found: Sequence[Score], device: torch.device) -> N
     ordered = [each for _, each in rows]
     data = list(dict.fromkeys(each.config.data.name for each in found))
     print(f"{options.split} split of {', '.join(data)}\n\n{results_table.table(ordered, names)}\n")
-    print(result_schema.about_marginal(ordered))
+    print(result_schema.describe_marginal_samples(ordered))
     print(results_table.loads(ordered, names))
     if overlap := results_table.shared(ordered, names):
         print(overlap)

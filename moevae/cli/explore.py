@@ -12,7 +12,7 @@ from torch import Tensor
 from moevae.cli.evaluate import check
 from moevae.cli.options import Explore
 from moevae.cli.sample import draw
-from moevae.data.binarization import evaluated, to_float
+from moevae.data.binarization import target_images, to_float
 from moevae.data.datasets import Images, load_images, load_labels
 from moevae.errors import CheckpointError, ConfigError
 from moevae.evaluation.evaluate import evaluate
@@ -25,15 +25,15 @@ from moevae.visualization import latent as exploration
 from moevae.visualization import maps, style
 from moevae.visualization import samples as figures
 
-MOST_PAIRS = 20
+MAX_PAIRS = 20
 """Maximum number of samples per expert."""
 STEPS = 9
 """Number of images of an interpolation."""
 REACH, STRIDE = 3.0, 0.5
 """Range of a traversal on both sides, and its step, in standard deviations of the prior."""
-MOST_LATENTS = 20
+MAX_LATENTS = 20
 """Maximum number of latents in the traversals of an expert: those with the highest KL."""
-MOST_MAPPED = 10_000
+MAX_MAPPED = 10_000
 """Maximum number of test images in the map."""
 
 Arrays = dict[str, np.ndarray]
@@ -43,12 +43,12 @@ Arrays = dict[str, np.ndarray]
 def explore(options: Explore) -> int:
     """Write a folder of PNGs and print their paths."""
     folder = options.output or options.checkpoint.with_name(f"{options.checkpoint.stem}-explored")
-    if not 1 <= options.count <= MOST_PAIRS:
-        raise ConfigError(f"--count {options.count}: expected 1 to {MOST_PAIRS}")
+    if not 1 <= options.count <= MAX_PAIRS:
+        raise ConfigError(f"--count {options.count}: expected 1 to {MAX_PAIRS}")
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise ConfigError(f"--seed {options.seed}: expected 0 to 2^63 - 1")
-    if hindrance := why_unwritable(folder):
-        raise ConfigError(f"--output {folder}: {hindrance}")
+    if problem := why_unwritable(folder):
+        raise ConfigError(f"--output {folder}: {problem}")
     trained = checkpoint.load(options.checkpoint)
     config = trained.config
     count = config.model.num_experts
@@ -61,7 +61,7 @@ def explore(options: Explore) -> int:
     seed = config.seed if options.seed is None else options.seed
     (found,) = evaluate(trained.model, [config], images, importance=False)
     assignments = torch.from_numpy(found.assignments)[None]  # [1, N]
-    seen = evaluated(images.test, config.data, "test")  # [N, D]
+    seen = target_images(images.test, config.data, "test")  # [N, D]
     arrays: dict[str, np.ndarray] = {"experts": np.array(experts)}
     pictures = _neighbors(trained, images, options.count, seed, experts, arrays)
     pictures |= _interpolations(trained, seen, assignments, seed, experts, arrays)
@@ -106,7 +106,7 @@ def _interpolations(
 ) -> dict[str, bytes]:
     """Draw an interpolation for each expert between two of its test images, which are at both ends."""
     order = RunGenerators([seed], "pairs of images").permutations(len(seen))
-    pairs = exploration.own_pairs(assignments, trained.config.model.num_experts, order)  # [1, K, 2]
+    pairs = exploration.pairs_by_expert(assignments, trained.config.model.num_experts, order)  # [1, K, 2]
     first, second = seen[pairs].unbind(2)  # [1, K, D]
     inner = exploration.interpolations(trained.model, first, second, STEPS)  # [1, K, STEPS, D]
     rows_of_images = torch.cat([first.unsqueeze(2), inner, second.unsqueeze(2)], dim=2)[0]
@@ -139,7 +139,7 @@ def _traversals(
     columns = [f"{value:g}" for value in values.tolist()]
     pictures = {}
     for expert in experts:
-        order = latent_kl[expert].argsort(descending=True, stable=True)[:MOST_LATENTS]
+        order = latent_kl[expert].argsort(descending=True, stable=True)[:MAX_LATENTS]
         rows = [f"{latent} ({latent_kl[expert, latent]:.2f})" for latent in order.tolist()]
         pictures[f"traversals-expert-{expert}.png"] = _grid(
             trained,
@@ -148,7 +148,7 @@ def _traversals(
             columns,
             ("latent (KL in nats)", "value of the latent, the others at 0"),
             "Traversals of "
-            + ("" if len(order) == len(latent_kl[expert]) else f"{MOST_LATENTS} of ")
+            + ("" if len(order) == len(latent_kl[expert]) else f"{MAX_LATENTS} of ")
             + f"the latents of expert {expert}",
         )
     return pictures
@@ -173,7 +173,7 @@ def _competition(
 ) -> dict[str, bytes]:
     """Draw test images as every expert reconstructs them, with the squared errors."""
     images = seen[:count]
-    drawn = figures.by_every_expert(trained.model, images)[0].transpose(0, 1).cpu()  # [B, K, D]
+    drawn = figures.reconstruct_by_all_experts(trained.model, images)[0].transpose(0, 1).cpu()  # [B, K, D]
     errors = (drawn - images.unsqueeze(1)).square().sum(-1)  # [B, K]
     arrays |= {"drawn_by_every_expert": _shaped(trained, drawn), "errors_of_every_expert": errors.numpy()}
     notes = [["", *(f"{error:.1f}" for error in each)] for each in errors.tolist()]
@@ -189,13 +189,13 @@ def _map(
     trained: Trained, seen: Tensor, assignments: np.ndarray, options: Explore, seed: int, arrays: Arrays
 ) -> dict[str, bytes]:
     """Draw test images by their latents, colored by expert and by class."""
-    seen, assignments = seen[:MOST_MAPPED], assignments[:MOST_MAPPED]
+    seen, assignments = seen[:MAX_MAPPED], assignments[:MAX_MAPPED]
     places = maps.project(maps.all_latents(trained.model, seen)[0].numpy(), options.map, seed)
     arrays |= {"map": places, "assignments": assignments}
     experts = [str(expert) for expert in range(trained.config.model.num_experts)]
     panels: list[maps.Panel] = [("expert", assignments, experts)]
     if labels := load_labels(trained.config.data, options.data_root):
-        panels.append(("class", labels.test[:MOST_MAPPED], labels.classes))
+        panels.append(("class", labels.test[:MAX_MAPPED], labels.classes))
     title = f"{len(seen):,} test images by their latents under all experts ({options.map.upper()})"
     return {"map.png": maps.draw(places, panels, title)}
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import moevae
 from moevae.cli.process import exit_code
 from moevae.errors import ConfigError
-from moevae.utils.redaction import learn
+from moevae.utils.redaction import register_secret
 from moevae.utils.suggest import closest_name
 
 ENTRY_POINTS = "moevae.commands"
@@ -118,7 +118,7 @@ def main(typed: Sequence[str], groups: Callable[[], list[CommandGroup]], prog: s
 
 def _choose(typed: list[str], groups: list[CommandGroup], prog: str, description: str) -> int:
     for word in typed:
-        learn(word.partition("=")[2] if word.startswith("--") else word)
+        register_secret(word.partition("=")[2] if word.startswith("--") else word)
     if not typed or typed[0] in ("-h", "--help"):
         print(overview(groups, prog, description))
         return 0

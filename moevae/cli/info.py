@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from moevae.cli.dry_run import described
+from moevae.cli.dry_run import settings_text
 from moevae.cli.options import Info
 from moevae.config import preset_files, reference
 from moevae.config.overrides import fingerprint, to_dict
@@ -86,7 +86,7 @@ def _installation(root: Path | None) -> dict[str, Any]:
         unknown = f"unknown ({error})"
     here = {name: f"available (part of {source.comes_with})" for name, source in DATASETS.items()} | {
         name: "available"
-        if place and idx.is_there(name, place)
+        if place and idx.is_available(name, place)
         else "not available: downloaded when it is first used"
         for name in RELEASES
     }
@@ -138,7 +138,7 @@ def _of_checkpoint(path: Path, as_json: bool, preset: Path | None) -> int:
     parts = f"gate {gate:,}, {config.model.num_experts} experts of {each:,}"
     print(f"parameters   {gate + experts:,}: {parts}{f', shared {shared:,}' if shared else ''}")
     print(f"file         {path.stat().st_size:,} bytes\n")
-    print(described(config))
+    print(settings_text(config))
     if preset is not None:
         print(f"\n{preset}")
     return 0

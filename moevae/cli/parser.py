@@ -19,8 +19,8 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, subcommand
 from moevae.cli.groups import Command
 from moevae.config.overrides import keys
 from moevae.errors import ConfigError
-from moevae.utils.io import at_home
-from moevae.utils.redaction import learn
+from moevae.utils.io import expand_home
+from moevae.utils.redaction import register_secret
 from moevae.utils.suggest import closest_name, is_text
 
 
@@ -32,7 +32,7 @@ def parse(commands: Sequence[Command], arguments: Sequence[str] | None, *, prog:
     typed = list(sys.argv[1:] if arguments is None else arguments)
     printed = io.StringIO()
     for word in typed:
-        learn(word.partition("=")[2] if word.startswith("--") else word)
+        register_secret(word.partition("=")[2] if word.startswith("--") else word)
     try:
         if typed and not typed[0].startswith("-"):
             closest_name("command", typed[0], [each.name for each in commands])
@@ -73,7 +73,7 @@ def _with_paths(options: Any) -> Any:
 def _path(name: str, path: Path) -> Path:
     if not is_text(str(path)):  # required by safetensors, SQLite and JSON
         raise ConfigError(f"{name.replace('_', '-')} {str(path)!a}: not UTF-8; expected a UTF-8 path")
-    return at_home(path)
+    return expand_home(path)
 
 
 def one_line(box: str, chosen: Command | None, prog: str) -> str:

@@ -32,7 +32,7 @@ def exit_code(work: Callable[[], int]) -> int:
         return _exit_code(work)
 
 
-def end_at_once() -> None:
+def restore_default_interrupt() -> None:
     """Restore the default handler of SIGINT, which prints no traceback; call this when the work is done."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -16,7 +16,7 @@ from moevae.utils.io import npz_bytes, why_unwritable, write_atomically
 from moevae.utils.rng import RunGenerators
 from moevae.visualization import samples
 
-MOST_IMAGES = 1000
+MAX_IMAGES = 1000
 """Maximum number of images per expert."""
 GAP = 4
 """Space between images, in pixels of the picture."""
@@ -61,17 +61,17 @@ def draw(model: Mixture, count: int, seed: int) -> Tensor:
 
 
 def _check(options: Sample, path: Path) -> None:
-    if not 1 <= options.count <= MOST_IMAGES:
-        raise ConfigError(f"--count {options.count}: expected 1 to {MOST_IMAGES}")
+    if not 1 <= options.count <= MAX_IMAGES:
+        raise ConfigError(f"--count {options.count}: expected 1 to {MAX_IMAGES}")
     if options.scale is not None and not 1 <= options.scale <= 32:
         raise ConfigError(f"--scale {options.scale}: expected 1 to 32")
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise ConfigError(f"--seed {options.seed}: expected 0 to 2^63 - 1")
     if path.suffix.lower() not in (".png", ".npz"):
         raise ConfigError(f"--output {path}: expected a name that ends in .png (a picture) or .npz (arrays)")
-    hindrance = why_unwritable(path.parent)
-    if hindrance:
-        raise ConfigError(f"--output {path}: {hindrance}")
+    problem = why_unwritable(path.parent)
+    if problem:
+        raise ConfigError(f"--output {path}: {problem}")
 
 
 def _default_output(path: Path, expert: int | None) -> Path:

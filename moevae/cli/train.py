@@ -33,7 +33,7 @@ from moevae.training.population import Population
 from moevae.utils import devices
 from moevae.utils.identity import differences
 from moevae.utils.io import why_unwritable
-from moevae.utils.progress import Note, watching
+from moevae.utils.progress import Note, show_progress
 
 SHOWN_METRICS = {"mixture_elbo": "ELBO", "nmi": "NMI"}
 """Metrics shown in a line of progress."""
@@ -75,9 +75,9 @@ def train(options: Train) -> int:
     configs = dry_run.configurations(options)
     device = devices.resolve(options.device)
     devices.prepare()
-    hindrance = why_unwritable(options.output)
-    if hindrance:
-        raise CheckpointError(f"--output {options.output}: {hindrance}")
+    problem = why_unwritable(options.output)
+    if problem:
+        raise CheckpointError(f"--output {options.output}: {problem}")
     images = load_images(configs[0].data, options.data_root)
     labels = load_labels(configs[0].data, options.data_root)
     start = _start(options, configs[0], images)
@@ -138,7 +138,7 @@ def _origin(config: RunConfig, images: Images, labels: Labels | None, device: to
 
 def _existing(config: RunConfig, images: Images, labels: Labels | None, options: Train) -> Trained | None:
     """Return the run if it has a checkpoint."""
-    path = dry_run.place(config, options.output)
+    path = dry_run.checkpoint_path(config, options.output)
     if options.force or not path.exists():
         return None
     try:
@@ -163,7 +163,7 @@ def _measured(
     found = {
         split: result_schema.score(model, [config], images, labels, split)[0] for split in _splits(images)
     }
-    return Result(config, dry_run.place(config, options.output), "existing", found)
+    return Result(config, dry_run.checkpoint_path(config, options.output), "existing", found)
 
 
 def _train(
@@ -180,7 +180,7 @@ def _train(
     where = results_table.hardware(device, configs[0].train.precision)
     runs = f"{count} runs" if count > 1 else "1 run"
     _say(console, f"Training {runs} on {len(images.train):,} images of {data}\non {where}")
-    with watching(console) as note:
+    with show_progress(console) as note:
         fit = snapshots.train_with_snapshots(
             Population(configs, images, device, start=start),
             options.output,
@@ -192,7 +192,7 @@ def _train(
         }
     results = []
     for run, config in enumerate(configs):
-        path, failure = dry_run.place(config, options.output), _failure(fit, run, by_split)
+        path, failure = dry_run.checkpoint_path(config, options.output), _failure(fit, run, by_split)
         if not failure:
             _save(path, fit, run, images, labels)
         found = {} if failure else {split: measured[run] for split, measured in by_split.items()}
@@ -247,7 +247,7 @@ def _print(results: Sequence[Result], device: torch.device) -> None:
         if good and split in good[0].scores:
             print(f"{split} split\n\n{results_table.table([run.scores[split] for run in good], names)}\n")
     if good:
-        print(result_schema.about_marginal([run.scores["test"] for run in good]))
+        print(result_schema.describe_marginal_samples([run.scores["test"] for run in good]))
         print(results_table.loads([run.scores["test"] for run in good], names))
         if overlap := results_table.shared([run.scores["test"] for run in good], names):
             print(overlap)

@@ -13,7 +13,7 @@ from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
 from moevae.utils.suggest import closest_name
 
-MOST_SEEDS = 10_000
+MAX_SEEDS = 10_000
 """Maximum number of seeds of one command."""
 
 
@@ -84,11 +84,11 @@ def checked_seeds(seeds: int | Sequence[int], where: str) -> tuple[int, ...]:
     Raises:
         ConfigError: none or too many seeds, or one invalid or given twice; the message begins with `where`.
     """
-    chosen = tuple(range(min(seeds, MOST_SEEDS + 1))) if isinstance(seeds, int) else tuple(seeds)
+    chosen = tuple(range(min(seeds, MAX_SEEDS + 1))) if isinstance(seeds, int) else tuple(seeds)
     if not chosen:
         raise ConfigError(f"{where}: expected at least one seed")
-    if len(chosen) > MOST_SEEDS:
-        raise ConfigError(f"{where}: more than {MOST_SEEDS:,} seeds")
+    if len(chosen) > MAX_SEEDS:
+        raise ConfigError(f"{where}: more than {MAX_SEEDS:,} seeds")
     seen: set[int] = set()
     for seed in chosen:
         if not 0 <= seed < 2**63:

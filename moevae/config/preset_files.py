@@ -13,7 +13,7 @@ from moevae.config.overrides import from_dict, to_dict
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
 from moevae.utils import content
-from moevae.utils.io import at_home, write_atomically
+from moevae.utils.io import expand_home, write_atomically
 
 SUFFIX = ".toml"
 """Ending of the name of a preset file; no other preset has such a name."""
@@ -29,7 +29,7 @@ def read(path: Path) -> RunConfig:
         ConfigError: the file is missing or not TOML, or a setting is unknown or has an invalid value.
     """
     with content.parsing(f"preset {path}", ConfigError):
-        tree = tomllib.loads(content.read(at_home(path), _LARGEST).decode())
+        tree = tomllib.loads(content.read(expand_home(path), _LARGEST).decode())
         if "seed" in tree:
             raise ConfigError(f"preset {path}: a preset has no seed; use --seed or --seeds")
         try:

@@ -31,8 +31,8 @@ ROUTINGS: Registry[Function] = Registry(
 BALANCINGS: Registry[Function] = Registry(
     "BALANCINGS", "balancing loss", "moevae.objectives.load_balancing", group="moevae.balancings"
 )
-BIAS_MOVES: Registry[Function] = Registry(
-    "BIAS_MOVES", "bias move", "moevae.objectives.load_balancing", group="moevae.bias_moves"
+BIAS_UPDATES: Registry[Function] = Registry(
+    "BIAS_UPDATES", "bias update", "moevae.objectives.load_balancing", group="moevae.bias_updates"
 )
 CONSISTENCY_TERMS: Registry[Function] = Registry(
     "CONSISTENCY_TERMS",

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from moevae.config.registry import (
     ACTIVATIONS,
     BALANCINGS,
-    BIAS_MOVES,
+    BIAS_UPDATES,
     DATASETS,
     FILE_FORMATS,
     RELEASES,
@@ -222,7 +222,7 @@ class ObjectiveConfig:
     objective, negative to reward confident gates."""
     balance_weight: NonNegative = 20.0
     """lambda, the strength of the balancing loss, in nats per image."""
-    balancing: Annotated[str, named_in(BALANCINGS, BIAS_MOVES)] = "kl"
+    balancing: Annotated[str, named_in(BALANCINGS, BIAS_UPDATES)] = "kl"
     """Balancing loss: `kl` is KL(q_bar || pi). `importance-cv2` is half the squared coefficient of variation
     of q_bar relative to pi (Shazeer et al., 2017). `switch` multiplies q_bar and the load (Fedus et al.,
     2021). `sinkhorn` is the divergence from the nearest balanced assignment (Caron et al., 2020). These share

@@ -31,7 +31,7 @@ def binarize_once(images: Tensor, seed: int, split: str, chunk: int = 8192) -> T
     return torch.cat(parts).to(torch.float32) if parts else to_float(images)
 
 
-def evaluated(images: Tensor, data: DataConfig, split: str) -> Tensor:
+def target_images(images: Tensor, data: DataConfig, split: str) -> Tensor:
     """Return the images of a split as the likelihood sees them in evaluation, the same for every run.
 
     Args:

@@ -6,11 +6,11 @@ import numpy as np
 
 from moevae.errors import DataError
 
-KEPT = 1000
+MAX_COUNTED = 1000
 """Largest number of classes for which a record contains counts by expert and class."""
-FOLLOWED = 100
+MAX_TRACKED = 100
 """Largest number of classes for which a record contains these counts after each epoch."""
-SHOWN = 30
+MAX_SHOWN = 30
 """Number of classes, the largest ones, that pages and figures show."""
 
 
@@ -32,7 +32,7 @@ def check_classes(name: str, labels: np.ndarray, num_classes: int) -> None:
         )
 
 
-def largest(counts: np.ndarray, most: int = SHOWN) -> np.ndarray:
+def largest(counts: np.ndarray, most: int = MAX_SHOWN) -> np.ndarray:
     """Return the classes with the most images.
 
     Args:

@@ -18,7 +18,7 @@ from moevae.data import sources
 from moevae.data.classes import check_classes
 from moevae.data.sources import official_test
 from moevae.data.splits import positions_of
-from moevae.utils.identity import DataIdentity, of_labels
+from moevae.utils.identity import DataIdentity, labels_digest
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def load_labels(config: DataConfig, root: str | os.PathLike[str] | None = None) 
     check_classes(config.name, labels, len(classes))
     split = positions_of(config, len(labels), root)
     parts = (labels[split.train], labels[split.validation], labels[split.test])
-    return Labels(*parts, classes, of_labels(labels, classes))
+    return Labels(*parts, classes, labels_digest(labels, classes))
 
 
 def identify(images: Images, labels: Labels | None) -> DataIdentity:

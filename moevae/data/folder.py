@@ -15,7 +15,7 @@ from moevae.data import pictures
 from moevae.errors import DataError
 from moevae.utils import content
 
-MOST_NAMED = 5
+MAX_NAMED = 5
 """Number of bad images that a message names."""
 
 Size = tuple[int, int]
@@ -177,8 +177,8 @@ def _allocated(what: str, count: int, shape: Size) -> np.ndarray:
 
 def described(bad: list[tuple[str, str]] | tuple[tuple[str, str], ...]) -> str:
     """Return the number, the names and the faults of bad images."""
-    named = ", ".join(f"{content.shortened(name)} ({fault})" for name, fault in bad[:MOST_NAMED])
-    more = f", and {len(bad) - MOST_NAMED:,} more" if len(bad) > MOST_NAMED else ""
+    named = ", ".join(f"{content.shortened(name)} ({fault})" for name, fault in bad[:MAX_NAMED])
+    more = f", and {len(bad) - MAX_NAMED:,} more" if len(bad) > MAX_NAMED else ""
     return f"{len(bad):,} images ({named}{more})" if len(bad) > 1 else f"the image {named}"
 
 

@@ -22,12 +22,12 @@ from moevae.config.registry import RELEASES
 from moevae.data.releases import File
 from moevae.errors import ConfigError, DataError
 from moevae.utils.content import read
-from moevae.utils.io import absent, at_home, remove_empty
+from moevae.utils.io import expand_home, missing_folders, remove_empty
 
 _SIDE = 28
 LIMIT = 1 << 26
 """Largest file, in bytes; the largest official file has 47 MB."""
-_PATIENCE = 30.0
+_TIMEOUT = 30.0
 """Timeout of connections, in seconds; torchvision sets none."""
 
 _log = logging.getLogger(__name__)
@@ -43,17 +43,17 @@ def data_root(root: Path | None = None) -> Path:
         DataError: no folder is given, and the home folder is unknown.
     """
     if root is not None:
-        return at_home(root)
+        return expand_home(root)
     named = os.environ.get("MOEVAE_DATA")
     if named:
-        return at_home(Path(named))
+        return expand_home(Path(named))
     try:
-        return at_home(user_cache_path("moevae", appauthor=False))
+        return expand_home(user_cache_path("moevae", appauthor=False))
     except (RuntimeError, ConfigError):
         raise DataError(f"no folder for data sets because the home folder is unknown; {_NAME_ONE}") from None
 
 
-def is_there(name: str, root: Path | None = None) -> bool:
+def is_available(name: str, root: Path | None = None) -> bool:
     """Return whether all files of `mnist` or `fashion-mnist` exist; their content is not checked."""
     release = RELEASES[name]
     folder = data_root(root) / release.folder / "raw"
@@ -99,7 +99,7 @@ def _read(name: str, files: tuple[File, ...], root: Path, header: int) -> list[n
     folder = root / RELEASES[name].folder / "raw"
     try:
         if not all(_present(folder, file) for file in files):
-            _provide(name, root)
+            _download_missing(name, root)
         return [np.frombuffer(_content(folder, file), np.uint8, offset=header) for file in files]
     except (OSError, ValueError) as error:
         raise DataError(f"data set {name}: cannot read {folder} ({error}); {_HELP}") from None
@@ -134,9 +134,9 @@ def _broken(path: Path, fault: str) -> DataError:
     return DataError(f"{path} is not the official file ({fault}); delete it to download it again")
 
 
-def _provide(name: str, root: Path) -> None:
+def _download_missing(name: str, root: Path) -> None:
     """Download missing files into a temporary folder, then move the verified files to their final place."""
-    made, lock = absent(root), root / f".{RELEASES[name].folder}.lock"
+    made, lock = missing_folders(root), root / f".{RELEASES[name].folder}.lock"
     root.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(lock):
@@ -173,12 +173,12 @@ def _download(folder: str, staging: str) -> None:
     from torchvision import datasets  # slow to import, and needed for a download only
 
     dataset: Any = getattr(datasets, folder)
-    with _patience(_PATIENCE):
+    with _socket_timeout(_TIMEOUT):
         dataset(staging, download=True)
 
 
 @contextmanager
-def _patience(seconds: float) -> Iterator[None]:
+def _socket_timeout(seconds: float) -> Iterator[None]:
     """Set the default timeout of connections within the context."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)

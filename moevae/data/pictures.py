@@ -19,9 +19,9 @@ from moevae.utils import content
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 """Endings of the names of image files, in lower case."""
 
-MOST_PIXELS = 50_000_000
+MAX_PIXELS = 50_000_000
 """Largest number of pixels of a picture."""
-MOST_BYTES = 1 << 28
+MAX_BYTES = 1 << 28
 """Largest image file, in bytes."""
 
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
@@ -47,16 +47,16 @@ def read(path: Path) -> np.ndarray:
         warnings.catch_warnings(action="ignore"),  # Pillow warns about odd metadata
         content.opened(path) as file,
     ):
-        if (size := path.stat().st_size) > MOST_BYTES:
-            raise DataError(f"{size:,} bytes; expected at most {MOST_BYTES:,}")
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise DataError(f"{size:,} bytes; expected at most {MAX_BYTES:,}")
         try:
             image = Image.open(file, formats=_FORMATS)
         except Image.UnidentifiedImageError:
             raise DataError(f"not an image; expected {', '.join(_FORMATS)}") from None
         with image:
-            if image.width * image.height > MOST_PIXELS:
+            if image.width * image.height > MAX_PIXELS:
                 raise DataError(
-                    f"{image.width} x {image.height} pixels; expected at most {MOST_PIXELS:,} in all"
+                    f"{image.width} x {image.height} pixels; expected at most {MAX_PIXELS:,} in all"
                 )
             frames = getattr(image, "n_frames", 1)
             if frames > 1 and image.format != "MPO":  # cameras add previews to the one picture

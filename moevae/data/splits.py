@@ -57,7 +57,7 @@ def positions_of(config: DataConfig, count: int, root: Path | None) -> Positions
     else:
         order = _order(config.split_seed, "test split", count)
         test, pool = np.split(order, [max(1, count // 5)])
-    pool = _thinned(pool[_order(config.split_seed, "validation split", len(pool))], config, root)
+    pool = _imbalanced(pool[_order(config.split_seed, "validation split", len(pool))], config, root)
     held_out = max(1, len(pool) // 10) if config.validation_size is None else config.validation_size
     left = len(pool) - held_out
     if left < 1:
@@ -73,7 +73,7 @@ def positions_of(config: DataConfig, count: int, root: Path | None) -> Positions
     return Positions(pool[held_out:][: config.train_size], pool[:held_out], test)
 
 
-def _thinned(pool: np.ndarray, config: DataConfig, root: Path | None) -> np.ndarray:
+def _imbalanced(pool: np.ndarray, config: DataConfig, root: Path | None) -> np.ndarray:
     """Return the indices that remain after the classes are imbalanced, in their order.
 
     The images of each class are removed in a fixed random order. A larger factor keeps all images that a

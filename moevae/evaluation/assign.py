@@ -21,7 +21,7 @@ from moevae.data.binarization import to_float
 from moevae.data.datasets import Images
 from moevae.evaluation import memory
 from moevae.evaluation.iwae import BLOCK
-from moevae.models.experts import expert_terms, sampled
+from moevae.models.experts import expert_terms, reparameterize
 from moevae.models.gate import gate_log_probs
 from moevae.models.mixture import Mixture
 from moevae.objectives.bounds import mixture_elbo
@@ -77,7 +77,7 @@ class Assignments:
 
 
 @torch.no_grad()
-@devices.steady_cpu()
+@devices.cpu_settings()
 def assign(
     model: Mixture,
     config: RunConfig,
@@ -208,7 +208,7 @@ class _Answers:
             noise: standard normal draws, [K, 1, Z].
         """
         draws = noise.to(mu).expand_as(mu).unsqueeze(3)  # [1, K, B, 1, Z]
-        z = sampled(mu, logvar, draws).flatten(2, 3)
+        z = reparameterize(mu, logvar, draws).flatten(2, 3)
         recon = self.model.experts.recon_log_prob(z, x[None])
         recon, kl_z = expert_terms(recon.unsqueeze(-1), mu, logvar, draws, "elbo")
         return mixture_elbo((recon - kl_z).double(), log_q.double(), self.log_prior)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moevae.data.classes import KEPT
+from moevae.data.classes import MAX_COUNTED
 from moevae.evaluation.clustering import confusion, matching
 
 BINS = 15
@@ -107,7 +107,7 @@ def brier(probs: np.ndarray, labels: np.ndarray) -> float:
     return float(np.square(misses).sum(1).mean())
 
 
-def calibrated(
+def calibration_metrics(
     gate_probs: np.ndarray, labels: np.ndarray, num_classes: int, naming: np.ndarray
 ) -> tuple[dict[str, float], ReliabilityCurve]:
     """Return the calibration metrics of a gate.
@@ -125,7 +125,7 @@ def calibrated(
     probs = gate_probs.astype(np.float64)
     classes = classes_of_experts(probs[:, naming], labels[naming], num_classes)
     labels = labels[~naming]
-    if num_classes > KEPT:  # classes without an expert are never predicted; they are merged into one
+    if num_classes > MAX_COUNTED:  # classes without an expert are never predicted; they are merged into one
         named, classes = np.unique(classes, return_inverse=True)
         places = np.minimum(np.searchsorted(named, labels), len(named) - 1)
         labels = np.where(named[places] == labels, places, len(named))

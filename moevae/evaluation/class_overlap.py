@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from moevae.data.classes import SHOWN
+from moevae.data.classes import MAX_SHOWN
 
 MERGED = 0.5
 """An expert holds a class if it wins more than this share of the images of the class."""
@@ -56,9 +56,9 @@ def describe_overlap(counts: np.ndarray, classes: Sequence[str]) -> list[str]:
     divided = split(counts)
     splits = [
         f"{classes[c]} is split between experts {_listed((k, shares[k, c]) for k in experts)}"
-        for c, experts in list(divided.items())[:SHOWN]
+        for c, experts in list(divided.items())[:MAX_SHOWN]
     ]
-    more = [f"{len(divided) - SHOWN} more classes are split"] if len(divided) > SHOWN else []
+    more = [f"{len(divided) - MAX_SHOWN} more classes are split"] if len(divided) > MAX_SHOWN else []
     return merges + splits + more
 
 
@@ -73,7 +73,7 @@ def _places(chosen: np.ndarray) -> tuple[int, ...]:
 
 def _listed(parts: Iterable[tuple[object, float]]) -> str:
     ordered = sorted(parts, key=lambda part: -part[1])
-    words = [f"{name} ({share:.0%})" for name, share in ordered[:SHOWN]]
-    if len(ordered) > SHOWN:
-        words.append(f"{len(ordered) - SHOWN} more")
+    words = [f"{name} ({share:.0%})" for name, share in ordered[:MAX_SHOWN]]
+    if len(ordered) > MAX_SHOWN:
+        words.append(f"{len(ordered) - MAX_SHOWN} more")
     return f"{', '.join(words[:-1])} and {words[-1]}"

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from moevae.config.schema import RunConfig
-from moevae.data.binarization import evaluated, to_float
+from moevae.data.binarization import target_images, to_float
 from moevae.data.datasets import Images, check_images
 from moevae.distributions import kl_categorical
 from moevae.errors import DataError
 from moevae.evaluation import memory as budget
-from moevae.evaluation.iwae import BLOCK, TOGETHER, iwae_bounds, marginal_bounds, marginal_samples
+from moevae.evaluation.iwae import BLOCK, SAMPLE_CHUNK, iwae_bounds, marginal_bounds, marginal_samples
 from moevae.models.mixture import Mixture, MixtureTerms
 from moevae.objectives.bounds import log_joint, map_elbo, mixture_elbo
 from moevae.objectives.load_balancing import kl_to_prior, log_importance, log_priors
@@ -68,7 +68,7 @@ class Evaluation:
     """q(k|x), [K, N]."""
     assignments: np.ndarray
     """Most probable expert of each image under the gate, [N]."""
-    responsible: np.ndarray
+    posterior_assignments: np.ndarray
     """Most probable expert of each image under the posterior r, without the gate, [N]. r is estimated from
     `evaluation.num_samples` draws of z, one by default; their noise may decide between similar experts."""
     elbo_terms: dict[str, np.ndarray] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Evaluation:
 
 
 @torch.no_grad()
-@devices.steady_cpu()
+@devices.cpu_settings()
 def evaluate(
     model: Mixture,
     configs: Sequence[RunConfig],
@@ -190,13 +190,13 @@ def _evaluate(
 ) -> list[Evaluation]:
     """Evaluate each run on stored images, [N, D], `step` images at a time."""
     stored = images.to(model.device)
-    seen = evaluated(images, configs[0].data, split).to(model.device)
+    seen = target_images(images, configs[0].data, split).to(model.device)
     temperature = temperatures(configs, 1.0, model.gate)
     log_prior = log_priors(configs, model.config.num_experts).to(next(model.parameters()))
     noise = RunGenerators([config.seed for config in configs], f"evaluation of {split}", model.device)
     parts: dict[str, list[Tensor]] = defaultdict(list)
     samples = configs[0].evaluation.num_samples
-    width = step if samples <= TOGETHER else BLOCK  # so that the noise of an image is drawn contiguously
+    width = step if samples <= SAMPLE_CHUNK else BLOCK  # so that the noise of an image is drawn contiguously
     fixed = itertools.repeat(None) if assignments is None else assignments.to(model.device).split(width, 1)
     for x, kept, chosen in zip(seen.split(width), stored.split(width), fixed, strict=False):
         shape = len(configs), *x.shape  # [R, B, D]
@@ -206,7 +206,7 @@ def _evaluate(
         for name, value in _per_image(terms, log_prior).items():
             parts[name].append(value)
     log_probs = torch.cat(parts.pop("gate_log_probs"), -1)  # [R, K, N]
-    responsible = torch.cat(parts.pop("responsible"), -1).cpu().numpy()  # [R, N]
+    posterior_assignments = torch.cat(parts.pop("posterior_assignments"), -1).cpu().numpy()  # [R, N]
     elbo_terms = {
         name: torch.cat(parts.pop(f"expert_{name}"), -1).double().mean(-1) for name in ELBO_TERMS
     }  # [R, K]
@@ -220,7 +220,7 @@ def _evaluate(
         _evaluation(
             log_probs[run],
             log_prior[run],
-            responsible[run],
+            posterior_assignments[run],
             {name: float(mean[run]) for name, mean in means.items()},
             {name: values[run].cpu().numpy() for name, values in elbo_terms.items()},
         )
@@ -259,8 +259,8 @@ def _sampled_terms(
     x, shades = views
     shape = (model.config.num_experts, BLOCK, model.latent_size)
     total = torch.zeros((), device=x.device)
-    for start in range(0, samples, TOGETHER):
-        count = min(TOGETHER, samples - start)
+    for start in range(0, samples, SAMPLE_CHUNK):
+        count = min(SAMPLE_CHUNK, samples - start)
         blocks = [noise.normal(count, *shape) for _ in range(0, x.shape[1], BLOCK)]
         draws = torch.cat(blocks, dim=3)[:, :, :, : x.shape[1]]  # [R, S, K, B, Z]
         recon = []
@@ -279,7 +279,7 @@ def _per_image(terms: MixtureTerms, log_prior: Tensor) -> dict[str, Tensor]:
     return {
         "gate_log_probs": log_q,
         "log_joint": joint,
-        "responsible": joint.argmax(1),
+        "posterior_assignments": joint.argmax(1),
         "expert_recon_log_prob": q * terms.recon_log_prob,
         "expert_kl_z": q * terms.kl_z,
         "mixture_elbo": mixture_elbo(terms.expert_elbo, log_q, log_prior),
@@ -290,7 +290,7 @@ def _per_image(terms: MixtureTerms, log_prior: Tensor) -> dict[str, Tensor]:
     }
 
 
-def usage(load: np.ndarray) -> dict[str, float]:
+def expert_usage(load: np.ndarray) -> dict[str, float]:
     """Return the number of effective experts, exp(H(load)), and the number of dead experts.
 
     Args:
@@ -306,7 +306,7 @@ def usage(load: np.ndarray) -> dict[str, float]:
 def _evaluation(
     log_probs: Tensor,
     log_prior: Tensor,
-    responsible: np.ndarray,
+    posterior_assignments: np.ndarray,
     metrics: dict[str, float],
     elbo_terms: dict[str, np.ndarray],
 ) -> Evaluation:
@@ -316,8 +316,10 @@ def _evaluation(
     gate = {
         "mutual_information": float(mutual_information(log_probs.unsqueeze(0))),
         "marginal_kl": float(kl_to_prior(log_probs.unsqueeze(0), log_prior.unsqueeze(0))),
-        **usage(load),
+        **expert_usage(load),
     }
     importance = log_importance(log_probs.unsqueeze(0))[0].exp().cpu().numpy()
     probs = log_probs.exp().cpu().numpy()
-    return Evaluation({**metrics, **gate}, load, importance, probs, assignments, responsible, elbo_terms)
+    return Evaluation(
+        {**metrics, **gate}, load, importance, probs, assignments, posterior_assignments, elbo_terms
+    )

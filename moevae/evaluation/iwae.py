@@ -11,7 +11,7 @@ from torch import Tensor
 
 from moevae.config.schema import RunConfig
 from moevae.models.dispatch import Dispatch
-from moevae.models.expert_bound import log_weights, sampled
+from moevae.models.expert_bound import log_weights, reparameterize
 from moevae.models.experts import Experts
 from moevae.objectives.bounds import marginal_elbo, mixture_elbo, posterior_log_probs
 from moevae.utils.rng import RunGenerators
@@ -19,7 +19,7 @@ from moevae.utils.rng import RunGenerators
 BLOCK = 128
 """Images whose noise is drawn together, so that the noise of an image depends on its index only."""
 
-TOGETHER = 32
+SAMPLE_CHUNK = 32
 """Samples of z whose noise is drawn together; more samples need no more memory."""
 
 MARGINAL_SAMPLES = 32
@@ -251,5 +251,5 @@ def _weights(
     for start in range(0, samples, chunk):
         each = [draw(mu.shape[1]) for _ in range(start, min(start + chunk, samples))]
         draws = dispatch.rows(torch.stack(each, 3))  # [T, S, Z]
-        recon = experts.recon_log_prob_rows(sampled(mu, logvar, draws), rows, dispatch, context)
+        recon = experts.recon_log_prob_rows(reparameterize(mu, logvar, draws), rows, dispatch, context)
         yield from log_weights(recon, mu, logvar, draws).double().unbind(1)

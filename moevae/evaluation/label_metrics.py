@@ -7,7 +7,7 @@ from moevae.config.schema import DataConfig
 from moevae.data.datasets import Labels
 from moevae.data.splits import halves
 from moevae.evaluation import clustering
-from moevae.evaluation.calibration import ReliabilityCurve, calibrated
+from moevae.evaluation.calibration import ReliabilityCurve, calibration_metrics
 from moevae.evaluation.evaluate import Evaluation, Split
 
 
@@ -53,4 +53,4 @@ def _calibrated(
 ) -> tuple[dict[str, float], ReliabilityCurve]:
     true = getattr(labels, split)
     naming = halves(data, split, len(true))
-    return calibrated(found.gate_probs, true, len(labels.classes), naming)
+    return calibration_metrics(found.gate_probs, true, len(labels.classes), naming)

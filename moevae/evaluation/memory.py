@@ -6,7 +6,7 @@ import math
 
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
-from moevae.evaluation.iwae import BLOCK, TOGETHER
+from moevae.evaluation.iwae import BLOCK, SAMPLE_CHUNK
 from moevae.models import architecture
 from moevae.nn.deformation import latent_size
 from moevae.nn.layer_specs import Size
@@ -31,14 +31,14 @@ def image_bytes(config: RunConfig, size: Size) -> int:
         config: the run.
         size: height and width of an image, in pixels.
     """
-    model, samples = config.model, min(config.evaluation.num_samples, TOGETHER)
+    model, samples = config.model, min(config.evaluation.num_samples, SAMPLE_CHUNK)
     layers = (*architecture.encoder(model, size), *architecture.decoder(model, size))
     pixels = math.prod(size)
-    values = pixels + max(_PIXELS * pixels, *(layer.held for layer in layers))
-    context = [layer.held for layer in architecture.context(model)]
+    values = pixels + max(_PIXELS * pixels, *(layer.values_in_memory for layer in layers))
+    context = [layer.values_in_memory for layer in architecture.context(model)]
     values += pixels * max(context, default=0)
     drawn = (2 * samples + _LATENTS) * latent_size(model) + samples
-    gate = max((layer.held for layer in architecture.gate(model, size)), default=0)
+    gate = max((layer.values_in_memory for layer in architecture.gate(model, size)), default=0)
     return _FLOAT * max(model.num_experts * (values + drawn), gate)
 
 

@@ -122,7 +122,7 @@ def score(
     return scores
 
 
-def about_marginal(scores: Sequence[Score]) -> str:
+def describe_marginal_samples(scores: Sequence[Score]) -> str:
     """Describe how marginal_elbo and gate_gap are estimated; empty if they were not computed."""
     key = "marginal_samples"
     counts = sorted({round(each.metrics[key]) for each in scores if key in each.metrics})

@@ -12,36 +12,36 @@ from collections.abc import Sequence
 from moevae.config.schema import ModelConfig
 from moevae.nn.conv import halved
 from moevae.nn.deformation import latent_size
-from moevae.nn.layer_specs import Dense, Down, Plan, Size, Up, Warp, perceptron
+from moevae.nn.layer_specs import Dense, Down, LayerSpecs, Size, Up, Warp, perceptron
 
 REACH = 3
 """Pixels that the context window extends to the left, to the right and above."""
 
-TAPS_BEFORE = REACH * (2 * REACH + 1) + REACH
+NUM_PRECEDING = REACH * (2 * REACH + 1) + REACH
 """Pixels in the context window that precede a pixel: the rows above it, and its own row to the left."""
 
 _CONTEXT = (32, 32)
 """Widths of the hidden layers of a context network."""
 
 
-def gate(config: ModelConfig, size: Size) -> Plan:
+def gate(config: ModelConfig, size: Size) -> LayerSpecs:
     """Return the layers of the gate, from D pixels to K logits; no layers if it is the posterior."""
     if config.gate_network == "posterior":
         return []
     return _reader(config.gate_network, config.gate_hidden, size, config.num_experts)
 
 
-def encoder(config: ModelConfig, size: Size) -> Plan:
+def encoder(config: ModelConfig, size: Size) -> LayerSpecs:
     """Return the layers of an encoder, from D pixels to 2 Z outputs: mu, then logvar."""
     return _reader(config.expert_network, config.expert_hidden, size, 2 * latent_size(config))
 
 
-def common(config: ModelConfig) -> int:
+def num_shared_layers(config: ModelConfig) -> int:
     """Return the number of encoder layers that the experts of a run share."""
     return len(config.expert_hidden) if config.encoder == "shared" else 0
 
 
-def decoder(config: ModelConfig, size: Size) -> Plan:
+def decoder(config: ModelConfig, size: Size) -> LayerSpecs:
     """Return the layers of a decoder, from Z latents to D pixels, the mirror image of the encoder."""
     if config.decoder == "deformable":
         return [Warp(size, config)]
@@ -54,12 +54,12 @@ def decoder(config: ModelConfig, size: Size) -> Plan:
     return [first, *(Up(*up) for up in ups)]
 
 
-def context(config: ModelConfig) -> Plan:
+def context(config: ModelConfig) -> LayerSpecs:
     """Return the layers of a context network; no layers if the pixels are independent."""
-    return perceptron((TAPS_BEFORE, *_CONTEXT, 1)) if config.likelihood == "autoregressive" else []
+    return perceptron((NUM_PRECEDING, *_CONTEXT, 1)) if config.likelihood == "autoregressive" else []
 
 
-def _reader(network: str, hidden: Sequence[int], size: Size, outputs: int) -> Plan:
+def _reader(network: str, hidden: Sequence[int], size: Size, outputs: int) -> LayerSpecs:
     """Return layers that read an image, perceptron or convolutional."""
     if network == "mlp":
         return perceptron((math.prod(size), *hidden, outputs))

@@ -53,7 +53,7 @@ class Context(nn.Module):
         Returns:
             Logits, [R, K, B, D].
         """
-        return self.network(before(x, self.size)).unflatten(-2, (-1, self.pixels)).squeeze(-1)
+        return self.network(preceding_pixels(x, self.size)).unflatten(-2, (-1, self.pixels)).squeeze(-1)
 
     def sparse(self, x: Tensor, ends: Sequence[int]) -> Tensor:
         """Return the logits of rows that are sorted by run and expert.
@@ -65,9 +65,11 @@ class Context(nn.Module):
         Returns:
             Logits, [T, D].
         """
-        return self.network.sparse(before(x, self.size), [end * self.pixels for end in ends]).view(x.shape)
+        return self.network.sparse(preceding_pixels(x, self.size), [end * self.pixels for end in ends]).view(
+            x.shape
+        )
 
-    def drawn(self, logits: Tensor, uniform: Tensor) -> Tensor:
+    def sample_probs(self, logits: Tensor, uniform: Tensor) -> Tensor:
         """Sample images pixel by pixel and return the probability of each pixel given the preceding ones.
 
         Args:
@@ -86,13 +88,13 @@ class Context(nn.Module):
         for place, draw in enumerate(uniform):
             row, column = divmod(place, width)
             window = canvas[:, row : row + REACH + 1, column : column + 2 * REACH + 1]
-            seen = window.flatten(1)[:, : architecture.TAPS_BEFORE]
+            seen = window.flatten(1)[:, : architecture.NUM_PRECEDING]
             probability[:, place] = (rows[:, place] + self.network.sparse(seen, ends).squeeze(-1)).sigmoid()
             canvas[:, row + REACH, column + REACH] = (draw < probability[:, place]).to(canvas.dtype)
         return probability.view(logits.shape)
 
 
-def before(x: Tensor, size: Size) -> Tensor:
+def preceding_pixels(x: Tensor, size: Size) -> Tensor:
     """Return the preceding pixels in the window of each pixel; pixels outside the image are zero.
 
     Args:
@@ -100,8 +102,8 @@ def before(x: Tensor, size: Size) -> Tensor:
         size: height and width of an image, in pixels.
 
     Returns:
-        Windows, [..., B D, `TAPS_BEFORE`].
+        Windows, [..., B D, `NUM_PRECEDING`].
     """
     pictures = functional.pad(x.reshape(-1, *size), (REACH, REACH, REACH, 0))
     windows = pictures.unfold(1, REACH + 1, 1).unfold(2, 2 * REACH + 1, 1)  # [N, H, W, rows, columns]
-    return windows.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1], -1)[..., : architecture.TAPS_BEFORE]
+    return windows.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1], -1)[..., : architecture.NUM_PRECEDING]

@@ -14,7 +14,7 @@ from torch import Tensor
 from moevae.distributions import kl_standard_normal
 
 
-def sampled(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
+def reparameterize(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
     """Return samples of z by reparameterization: z = mu + exp(logvar / 2) noise.
 
     Args:
@@ -40,7 +40,7 @@ def log_weights(recon: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor) -> Ten
     Returns:
         Log weights in nats, [..., S].
     """
-    z = sampled(mu, logvar, noise)
+    z = reparameterize(mu, logvar, noise)
     return recon + 0.5 * (logvar.unsqueeze(-2) + noise.square() - z.square()).sum(-1)
 
 

@@ -23,15 +23,15 @@ from moevae.distributions import (
 from moevae.models import architecture
 from moevae.models.autoregressive import Context
 from moevae.models.dispatch import Dispatch
-from moevae.models.expert_bound import expert_terms, sampled
-from moevae.models.learned_std import LEAST_STD, STARTING_STD, moved_log_std
+from moevae.models.expert_bound import expert_terms, reparameterize
+from moevae.models.learned_std import INITIAL_STD, MIN_STD, updated_log_std
 from moevae.nn.deformation import Deformation, latent_size
 from moevae.nn.linear import Affine
 from moevae.nn.sequential import BranchingNetwork, StackedNetwork
-from moevae.utils.devices import sent
+from moevae.utils.devices import to_device
 from moevae.utils.rng import generator
 
-STARTING_LOGVAR = -2.0
+INITIAL_LOGVAR = -2.0
 """Initial log-variance of the latents of deformable experts."""
 
 
@@ -52,11 +52,11 @@ class Experts(nn.Module):
         stack, activation = (runs, config.num_experts), config.activation
         encoder, decoder = architecture.encoder(config, size), architecture.decoder(config, size)
         self.config = config
-        self.encoder = BranchingNetwork(*stack, encoder, activation, architecture.common(config))
+        self.encoder = BranchingNetwork(*stack, encoder, activation, architecture.num_shared_layers(config))
         self.decoder = StackedNetwork(stack, decoder, activation)
         self.context = Context(config, runs, size) if architecture.context(config) else None
         if config.gaussian_std == "learned":
-            self.register_buffer("log_std", torch.full((runs,), math.log(STARTING_STD)))
+            self.register_buffer("log_std", torch.full((runs,), math.log(INITIAL_STD)))
 
     @property
     def deformation(self) -> Deformation | None:
@@ -65,7 +65,7 @@ class Experts(nn.Module):
         return first if isinstance(first, Deformation) else None
 
     @torch.no_grad()
-    def start_undeformed(self) -> None:
+    def init_undeformed(self) -> None:
         """Initialize the encoders of deformable experts: mu = 0 and a small variance for every image."""
         if self.deformation is None:
             return
@@ -73,7 +73,7 @@ class Experts(nn.Module):
         head = cast(Affine, last)
         head.weight.zero_()
         latents = latent_size(self.config)
-        head.bias.unflatten(-1, (-1, 2, latents))[..., 1, :] = STARTING_LOGVAR
+        head.bias.unflatten(-1, (-1, 2, latents))[..., 1, :] = INITIAL_LOGVAR
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the parameters of q_k(z|x).
@@ -114,7 +114,7 @@ class Experts(nn.Module):
         logits = self.decode(z)
         if self.context is not None:
             uniform = torch.rand(logits.shape[-1], generator=generator(0, "pixels")).to(logits)
-            return self.context.drawn(logits, uniform)
+            return self.context.sample_probs(logits, uniform)
         if self._draws_mean:
             return logits.clamp(0, 1)
         # Per run: vectorized code rounds the last few elements of a tensor differently.
@@ -149,7 +149,7 @@ class Experts(nn.Module):
         """
         mu, logvar = self.encode(x)
         draws = noise.unflatten(2, (x.shape[1], -1))  # [R, K, B, S, Z]
-        z = sampled(mu, logvar, draws).flatten(2, 3)
+        z = reparameterize(mu, logvar, draws).flatten(2, 3)
         recon = self.recon_log_prob(z, x)
         return expert_terms(recon.view(draws.shape[:-1]), mu, logvar, draws, bound)
 
@@ -181,7 +181,7 @@ class Experts(nn.Module):
         draws = dispatch.rows(noise.unflatten(2, (x.shape[1], -1)))  # [T, S, Z]
         rows = dispatch.images(x)
         recon = self.recon_log_prob_rows(
-            sampled(mu, logvar, draws), rows, dispatch, self.context_rows(rows, dispatch)
+            reparameterize(mu, logvar, draws), rows, dispatch, self.context_rows(rows, dispatch)
         )
         recon, kl_z = expert_terms(recon, mu, logvar, draws, bound)
         return dispatch.choices(recon), dispatch.choices(kl_z)
@@ -234,7 +234,7 @@ class Experts(nn.Module):
             active = self.deformation.active[0]  # the same for all runs
             mu, logvar = mu * active, logvar * active  # inactive latents keep the prior
         if self.config.variance_floor > 0:
-            floor = sent([math.log(self.config.variance_floor)], mu.device, mu.dtype)[0]
+            floor = to_device([math.log(self.config.variance_floor)], mu.device, mu.dtype)[0]
             logvar = torch.logaddexp(logvar, floor)
         return mu, logvar
 
@@ -247,7 +247,7 @@ class Experts(nn.Module):
         """Return logits, or means, from the output of the decoder, [..., D]."""
         if self.deformation is None or self._draws_mean:
             return drawn
-        return drawn.clamp(LEAST_STD, 1 - LEAST_STD).logit()
+        return drawn.clamp(MIN_STD, 1 - MIN_STD).logit()
 
     def _std(self, dispatch: Dispatch | None = None) -> float | Tensor:
         """Return the standard deviation of the Gaussian likelihood; it broadcasts with log-densities."""
@@ -276,7 +276,7 @@ class Experts(nn.Module):
             pixels: D.
         """
         if self.config.gaussian_std == "learned":
-            self.log_std.copy_(moved_log_std(self.log_std, recon_log_prob.mean(-1), pixels))
+            self.log_std.copy_(updated_log_std(self.log_std, recon_log_prob.mean(-1), pixels))
 
     def extra_repr(self) -> str:
         """Return the sizes that `print` shows."""

@@ -38,7 +38,7 @@ class Gate(nn.Module):
         plan, normalized = architecture.gate(config, size), config.gate_normalization == "batch"
         self.network = StackedNetwork((runs,), plan, config.activation, normalized) if plan else None
         if self.network is not None:
-            self.network.layers[-1].experts_beside = config.num_experts  # type: ignore[assignment]
+            self.network.layers[-1].concatenated_experts = config.num_experts  # type: ignore[assignment]
         self.register_buffer("expert_bias", torch.zeros(runs, config.num_experts))
         self._log_temperature = nn.Parameter(torch.zeros(runs, VECTOR))  # padded, as stacked layers are
 

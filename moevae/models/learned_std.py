@@ -7,15 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-STARTING_STD = 0.3
+INITIAL_STD = 0.3
 """Initial standard deviation, in pixel units."""
 STD_MOMENTUM = 0.02
 """Weight of a batch in the moving average of the variance."""
-LEAST_STD = 1 / 512
+MIN_STD = 1 / 512
 """Smallest standard deviation of pixels: half of one of 256 gray levels."""
 
 
-def moved_log_std(log_std: Tensor, recon_log_prob: Tensor, pixels: int) -> Tensor:
+def updated_log_std(log_std: Tensor, recon_log_prob: Tensor, pixels: int) -> Tensor:
     """Move the standard deviation towards the maximum-likelihood value of a batch.
 
     Args:
@@ -29,5 +29,5 @@ def moved_log_std(log_std: Tensor, recon_log_prob: Tensor, pixels: int) -> Tenso
     variance = (2 * log_std).exp()
     normalizer = pixels * (log_std + 0.5 * math.log(2 * math.pi))
     squared = -2 * variance * (recon_log_prob + normalizer) / pixels
-    moved = torch.lerp(variance, squared, STD_MOMENTUM).clamp_min(LEAST_STD**2)
+    moved = torch.lerp(variance, squared, STD_MOMENTUM).clamp_min(MIN_STD**2)
     return torch.where(moved.isfinite(), moved, variance).log() / 2

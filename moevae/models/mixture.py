@@ -90,7 +90,7 @@ class Mixture(nn.Module):
         self.experts = Experts(config, len(seeds), size)
         reset(self.gate, [generator(seed, "weights of the gate") for seed in seeds])
         reset(self.experts, [generator(seed, "weights of the experts") for seed in seeds])
-        self.experts.start_undeformed()
+        self.experts.init_undeformed()
 
     @property
     def device(self) -> torch.device:

@@ -47,7 +47,7 @@ class BatchNorm(Stacked):
     @torch.no_grad()
     def reset(self, generators: Sequence[torch.Generator]) -> None:
         """Set the scales to 1 and the running statistics to mean 0 and variance 1, without random numbers."""
-        self.stored("scale").fill_(1)
+        self.unpadded("scale").fill_(1)
         self.running_mean.fill_(0)
         self.running_variance.fill_(1)
 
@@ -60,7 +60,7 @@ class BatchNorm(Stacked):
         Returns:
             Units in the data type of the scales, [R, B, O].
         """
-        scale, x = self.stored("scale").unsqueeze(1), at_least_float32(x)
+        scale, x = self.unpadded("scale").unsqueeze(1), at_least_float32(x)
         if not self.by_batch:
             centered = x - self.running_mean.unsqueeze(1)
             return (centered * (self.running_variance + EPSILON).rsqrt().unsqueeze(1) * scale).to(scale.dtype)

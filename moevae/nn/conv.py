@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from moevae.nn.grouped_linear import grouped_linear
 from moevae.nn.linear import Affine, StackedLinear
-from moevae.utils.devices import sent
+from moevae.utils.devices import to_device
 
 TAPS = 9
 """Taps of a kernel: 3 x 3, with stride 2 and zero padding of 1."""
@@ -85,7 +85,7 @@ class Convolution(StackedLinear):
         return cast(Tensor, _Gather.apply(pictures)).view(*outer, rows * self.area, self.inputs)
 
 
-class Transposed(Affine):
+class TransposedConvolution(Affine):
     """Transposed convolutions that double a feature map: [*batch, B, h w I] -> [*batch, B, H W O].
 
     The kernels have the shape [*batch, I, 9 O].
@@ -129,7 +129,7 @@ class Transposed(Affine):
         weight, area = self.weight, math.prod(halved(self.size))
         none = weight.new_zeros(*self.batch, TAPS * self.outputs)
         patches = grouped_linear(self._places(x), weight, none, [end * area for end in ends])
-        counts = sent([0, *ends], x.device).diff()
+        counts = to_device([0, *ends], x.device).diff()
         bias = self.bias.flatten(0, -2).repeat_interleave(counts, 0, output_size=len(x))  # [T, O]
         return (self._pictures(patches).view(len(x), -1, self.outputs) + bias.unsqueeze(1)).flatten(1)
 

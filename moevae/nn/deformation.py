@@ -30,7 +30,7 @@ AFFINE, DISPLACEMENT = "affine", "displacement"
 LINEAR = (AFFINE, DISPLACEMENT)
 """Deformations that displace pixels; their displacements add up."""
 
-STARTING_SCALE = {AFFINE: 0.15, DISPLACEMENT: 0.08, "intensity": 0.2, "thickness": 0.5, "residual": 0.025}
+INITIAL_SCALE = {AFFINE: 0.15, DISPLACEMENT: 0.08, "intensity": 0.2, "thickness": 0.5, "residual": 0.025}
 """Initial effect of one unit of z: displacements in half sides of the image, intensities in [0, 1].
 
 The optimizer changes residual images and templates at the same learning rate. The small scale of `residual`
@@ -78,7 +78,7 @@ class Deformation(Stacked):
         latents, pixels = sum(self.sizes.values()), math.prod(size)
         residual = {"residual": (*batch, self.sizes["residual"], pixels)} if "residual" in self.sizes else {}
         super().__init__(template=(*batch, pixels), log_scale=(batch[0], latents), **residual)
-        self.over_experts = ("template", *residual)
+        self.expert_parameters = ("template", *residual)
         self.batch, self.size = tuple(batch), size
         ends = itertools.accumulate(self.sizes.values())
         self.places = {
@@ -100,24 +100,24 @@ class Deformation(Stacked):
     @torch.no_grad()
     def reset(self, generators: Sequence[torch.Generator]) -> None:
         """Set the templates to zero and activate all deformations; use no random numbers."""
-        self.stored("template").zero_()
+        self.unpadded("template").zero_()
         for kind, place in self.places.items():
-            self.stored("log_scale")[:, place] = math.log(STARTING_SCALE[kind])
+            self.unpadded("log_scale")[:, place] = math.log(INITIAL_SCALE[kind])
         if "residual" in self.sizes:
-            self.stored("residual").zero_()
+            self.unpadded("residual").zero_()
 
     @torch.no_grad()
-    def start_from(self, templates: Tensor) -> None:
+    def set_templates(self, templates: Tensor) -> None:
         """Set the templates.
 
         Args:
             templates: intensities in [0, 1], [R, K, D].
         """
-        self.stored("template").copy_(templates)
+        self.unpadded("template").copy_(templates)
 
-    def pictures(self) -> list[nn.Parameter]:
+    def learned_images(self) -> list[nn.Parameter]:
         """Return the learned images: templates and residual images."""
-        return [self.get_parameter(f"_{name}") for name in self.over_experts]
+        return [self.get_parameter(f"_{name}") for name in self.expert_parameters]
 
     @torch.no_grad()
     def activate(self, progress: float, starts: Sequence[float]) -> None:
@@ -171,7 +171,7 @@ class Deformation(Stacked):
 
     def _scale(self) -> Tensor:
         """Return the effect of one unit of each latent, [R, Z]; 0 for an inactive latent."""
-        return at_least_float32(self.stored("log_scale")).exp() * self.active
+        return at_least_float32(self.unpadded("log_scale")).exp() * self.active
 
     def _by_kind(self, amounts: Tensor) -> dict[str, Tensor]:
         """Split scaled latents by deformation; amounts [G, B, Z], for G runs or experts of runs."""
@@ -180,7 +180,7 @@ class Deformation(Stacked):
 
     def _templates(self) -> Tensor:
         """Return the templates, [R, K, D]."""
-        return at_least_float32(self.stored("template"))
+        return at_least_float32(self.unpadded("template"))
 
     def _added(self) -> Tensor:
         """Return the images that latents add to a template before it is displaced, [R, K, images, D].
@@ -197,7 +197,7 @@ class Deformation(Stacked):
             changed = torch.cat([thicker - pictures, thinner - pictures], 1)
             parts.append(changed.view(*self.batch, 2, -1))
         if "residual" in self.sizes:
-            parts.append(at_least_float32(self.stored("residual")))
+            parts.append(at_least_float32(self.unpadded("residual")))
         return torch.cat(parts, 2) if parts else template.new_zeros(*self.batch, 0, template.shape[-1])
 
     def _added_weights(self, amounts: dict[str, Tensor]) -> Tensor:

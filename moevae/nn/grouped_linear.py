@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from moevae.utils.devices import sent
+from moevae.utils.devices import to_device
 
 _FULL = 64  # rows
 
@@ -38,7 +38,7 @@ def padded_linear(x: Tensor, weight: Tensor, bias: Tensor, ends: Sequence[int]) 
 
     This is faster on a GPU, where one kernel per group would take longer to launch than to run.
     """
-    starts = sent([0, *ends], x.device)
+    starts = to_device([0, *ends], x.device)
     counts, largest = starts.diff(), max(end - start for start, end in itertools.pairwise([0, *ends]))
     groups = torch.arange(len(ends), device=x.device).repeat_interleave(counts, output_size=len(x))
     places = torch.arange(len(x), device=x.device) + (groups * largest - starts[groups])  # [T]

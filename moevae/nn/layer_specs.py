@@ -1,6 +1,6 @@
 """Specifications of layers: their sizes, their cost in compute and memory, and how to build them.
 
-`held` is an upper bound on the values that the forward pass keeps for one image at the same time.
+`values_in_memory` is an upper bound on the values that the forward pass keeps for one image at the same time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from moevae.config.schema import ModelConfig
-from moevae.nn.conv import TAPS, Convolution, Transposed, halved
+from moevae.nn.conv import TAPS, Convolution, TransposedConvolution, halved
 from moevae.nn.deformation import Deformation, latent_size
 from moevae.nn.linear import StackedLinear
 
@@ -37,7 +37,7 @@ class Dense:
         return self.inputs * self.outputs
 
     @property
-    def held(self) -> int:
+    def values_in_memory(self) -> int:
         """Values in memory per image: the input, its copies by expert and activated, and the output."""
         return 3 * self.inputs + 2 * self.outputs
 
@@ -70,7 +70,7 @@ class Down(_Resampling):
     """A convolution that halves the size of a feature map; `size` is that of its input."""
 
     @property
-    def held(self) -> int:
+    def values_in_memory(self) -> int:
         """Values in memory per image, including the patches."""
         read = 3 * math.prod(self.size) * self.inputs
         return read + math.prod(halved(self.size)) * (TAPS * self.inputs + 2 * self.outputs)
@@ -85,19 +85,19 @@ class Up(_Resampling):
     """A transposed convolution that doubles the size of a feature map; `size` is that of its output."""
 
     @property
-    def held(self) -> int:
+    def values_in_memory(self) -> int:
         """Values in memory per image, including the patches."""
         given = 2 * math.prod(self.size) * self.outputs
         return given + math.prod(halved(self.size)) * (2 * self.inputs + TAPS * self.outputs)
 
-    def layer(self, batch: Sequence[int], copies: int = 1) -> Transposed:
+    def layer(self, batch: Sequence[int], copies: int = 1) -> TransposedConvolution:
         """Build the layer, stacked over `batch`.
 
         Raises:
             ValueError: `copies` is not 1; decoders never share an input.
         """
         _check_single("transposed convolution", copies)
-        return Transposed(batch, self.size, self.inputs, self.outputs)
+        return TransposedConvolution(batch, self.size, self.inputs, self.outputs)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Warp:
         return self.outputs + self.inputs + residual
 
     @property
-    def held(self) -> int:
+    def values_in_memory(self) -> int:
         """Values in memory per image: the coordinates and the sampled pixels."""
         return 10 * self.outputs + 2 * self.inputs
 
@@ -143,10 +143,10 @@ class Warp:
         return Deformation(batch, self.size, self.config)
 
 
-Plan = list[Dense | Down | Up | Warp]
+LayerSpecs = list[Dense | Down | Up | Warp]
 
 
-def perceptron(sizes: Sequence[int]) -> Plan:
+def perceptron(sizes: Sequence[int]) -> LayerSpecs:
     """Return the linear layers of a perceptron with the given widths, from input to output."""
     return [Dense(*pair) for pair in itertools.pairwise(sizes)]
 

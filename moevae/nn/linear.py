@@ -29,18 +29,18 @@ class Affine(Stacked):
 
     def __init__(self, batch: Sequence[int], shape: tuple[int, int], biases: int, fans: int) -> None:
         super().__init__(weight=(*batch, *shape), bias=(*batch, biases))
-        self.over_experts = tuple(self.shapes) if len(batch) == 2 else ()
+        self.expert_parameters = tuple(self.shapes) if len(batch) == 2 else ()
         self.batch, self.bound = tuple(batch), math.sqrt(6 / fans)
 
     @property
     def weight(self) -> Tensor:
         """Weights, [*batch, *shape]."""
-        return self.stored("weight")
+        return self.unpadded("weight")
 
     @property
     def bias(self) -> Tensor:
         """Biases, [*batch, biases]."""
-        return self.stored("bias")
+        return self.unpadded("bias")
 
     @torch.no_grad()
     def reset(self, generators: Sequence[torch.Generator]) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from moevae.config.registry import ACTIVATIONS
 from moevae.nn.batch_norm import BatchNorm
-from moevae.nn.layer_specs import Plan
+from moevae.nn.layer_specs import LayerSpecs
 
 ACTIVATIONS.register("relu")(torch.relu)
 ACTIVATIONS.register("sigmoid")(torch.sigmoid)
@@ -43,7 +43,9 @@ class StackedNetwork(nn.Module):
         normalized: whether hidden layers are batch-normalized before the activation; requires batch (R,).
     """
 
-    def __init__(self, batch: Sequence[int], plan: Plan, activation: str, normalized: bool = False) -> None:
+    def __init__(
+        self, batch: Sequence[int], plan: LayerSpecs, activation: str, normalized: bool = False
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(each.layer(batch) for each in plan)
         hidden = plan[:-1] if normalized else ()
@@ -85,7 +87,7 @@ class StackedNetwork(nn.Module):
 class BranchingNetwork(nn.Module):
     """K networks per run that read the same input: [R, B, I] -> [R, K, B, O].
 
-    The experts of a run share the first `common` layers. The next layer of all experts is computed by one
+    The experts of a run share the first `num_shared` layers. The next layer of all experts is computed by one
     product, because the experts read the same values. The remaining layers are stacked over the experts.
 
     Args:
@@ -93,16 +95,18 @@ class BranchingNetwork(nn.Module):
         experts: K.
         plan: specifications of the layers.
         activation: key of `ACTIVATIONS`, applied between two layers.
-        common: number of shared layers.
+        num_shared: number of shared layers.
     """
 
-    def __init__(self, runs: int, experts: int, plan: Plan, activation: str, common: int = 0) -> None:
+    def __init__(
+        self, runs: int, experts: int, plan: LayerSpecs, activation: str, num_shared: int = 0
+    ) -> None:
         super().__init__()
-        self.experts, self.width = experts, plan[common].outputs
-        self.trunk = StackedNetwork((runs,), plan[:common], activation)
-        self.first = plan[common].layer((runs,), copies=experts)
-        self.first.experts_beside = experts
-        self.rest = StackedNetwork((runs, experts), plan[common + 1 :], activation)
+        self.experts, self.width = experts, plan[num_shared].outputs
+        self.trunk = StackedNetwork((runs,), plan[:num_shared], activation)
+        self.first = plan[num_shared].layer((runs,), copies=experts)
+        self.first.concatenated_experts = experts
+        self.rest = StackedNetwork((runs, experts), plan[num_shared + 1 :], activation)
 
     def extra_repr(self) -> str:
         """Return the sizes that `print` shows."""

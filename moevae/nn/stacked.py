@@ -25,9 +25,9 @@ class Stacked(nn.Module, ABC):
         shapes: shape of each parameter by name, the run axis first.
     """
 
-    over_experts: Collection[str] = ()
+    expert_parameters: Collection[str] = ()
     """Names of the parameters whose second axis is the expert."""
-    experts_beside: int | None = None
+    concatenated_experts: int | None = None
     """Number of experts concatenated along the last axis of each parameter; None if there is no such axis."""
 
     def __init__(self, **shapes: Sequence[int]) -> None:
@@ -37,7 +37,7 @@ class Stacked(nn.Module, ABC):
             size = math.ceil(math.prod(shape) / VECTOR) * VECTOR
             self.register_parameter(f"_{name}", nn.Parameter(torch.zeros(runs, size)))
 
-    def stored(self, name: str) -> Tensor:
+    def unpadded(self, name: str) -> Tensor:
         """Return a parameter in its shape, [R, ...], without padding."""
         runs, *shape = self.shapes[name]
         kept, size = getattr(self, f"_{name}"), math.prod(shape)
@@ -58,10 +58,10 @@ class Stacked(nn.Module, ABC):
         runs, *shape = self.shapes[name]
         whole = values[:, : math.prod(shape)].view(runs, *shape)
         each = torch.arange(runs, device=values.device).unsqueeze(1)
-        if self.experts_beside is not None:
-            apart = whole.unflatten(-1, (self.experts_beside, -1)).movedim(-2, 1)  # [R, K, ...]
+        if self.concatenated_experts is not None:
+            apart = whole.unflatten(-1, (self.concatenated_experts, -1)).movedim(-2, 1)  # [R, K, ...]
             whole = apart[each, kept].movedim(1, -2).flatten(-2)
-        elif name in self.over_experts:
+        elif name in self.expert_parameters:
             whole = whole[each, kept]
         else:
             return values

@@ -1,4 +1,4 @@
-"""Checks of the laws that every routing, balancing loss, bias move and consistency term must satisfy.
+"""Checks of the laws that every routing, balancing loss, bias update and consistency term must satisfy.
 
 Call them on a function of your own, in a test, before you register it:
 
@@ -65,18 +65,18 @@ def check_load_balancing(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
         _check_gradient(_checked_of_runs(loss, log_probs, permuted=False).sum(), logits)
 
 
-def check_bias_move(move: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """Check that a move of biases is finite with a dead expert, and equivariant to permutations.
+def check_bias_update(update: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Check that an update of biases is finite with a dead expert, and equivariant to permutations.
 
     Args:
-        move: from log q(k|x), [R, K, B], and log pi, [R, K], to the direction of each bias, [R, K].
+        update: from log q(k|x), [R, K, B], and log pi, [R, K], to the direction of each bias, [R, K].
 
     Raises:
         AssertionError: a law is broken; the message names it.
     """
     for logits in _gates():
-        moved = _checked_of_runs(move, logits.log_softmax(1), permuted=True)
-        _law(not moved.requires_grad, "a move of biases has no gradient")
+        moved = _checked_of_runs(update, logits.log_softmax(1), permuted=True)
+        _law(not moved.requires_grad, "an update of biases has no gradient")
 
 
 def check_consistency(term: Callable[[Neighborhood], Tensor]) -> None:

@@ -2,7 +2,7 @@
 
 A new balancing loss is a function of log q(k|x), [R, K, B], and log pi, [R, K], that returns one number per
 run, [R], registered in BALANCINGS. Balancing without a loss is a function of the same arguments that returns
-the direction in which each expert's bias in the gate moves, [R, K], registered in BIAS_MOVES.
+the direction in which each expert's bias in the gate moves, [R, K], registered in BIAS_UPDATES.
 
 The losses share a scale. If the importance is pi_k (1 + d_k) with small d, `kl` and `importance-cv2` equal
 sum_k pi_k d_k^2 / 2. The gradient of both with respect to q_bar_k is d_k, as is that of `switch` for a
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from moevae.config.registry import BALANCINGS, BIAS_MOVES
+from moevae.config.registry import BALANCINGS, BIAS_UPDATES
 from moevae.config.schema import RunConfig
 from moevae.distributions import kl_categorical
 
@@ -94,11 +94,11 @@ def switch(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     References:
         Fedus, Zoph, Shazeer (2021), Switch Transformers; Lepikhin et al. (2020), GShard.
     """
-    load = load_of(log_probs)
+    load = expert_load(log_probs)
     return (load * (log_importance(log_probs) - log_prior).exp()).sum(-1) - 1
 
 
-def load_of(log_probs: Tensor) -> Tensor:
+def expert_load(log_probs: Tensor) -> Tensor:
     """Return the share of images for which each expert is the most probable, [R, K], without a gradient."""
     chosen = log_probs.detach().argmax(1, keepdim=True)  # [R, 1, B]
     return torch.zeros_like(log_probs).scatter(1, chosen, 1.0).mean(-1)
@@ -131,7 +131,7 @@ def none(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     return log_probs.new_zeros(log_probs.shape[0])
 
 
-@BIAS_MOVES.register("loss-free")
+@BIAS_UPDATES.register("loss-free")
 def toward_missing_load(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     """Return the direction of each bias, sign(pi - load), or 0 within half an image, [R, K].
 
@@ -143,5 +143,5 @@ def toward_missing_load(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     References:
         Wang et al. (2024), auxiliary-loss-free load balancing.
     """
-    missing = log_prior.exp() - load_of(log_probs)
+    missing = log_prior.exp() - expert_load(log_probs)
     return (missing * log_probs.shape[-1]).round().sign()

@@ -32,7 +32,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moevae.config.registry import BALANCINGS, BIAS_MOVES, ROUTINGS
+from moevae.config.registry import BALANCINGS, BIAS_UPDATES, ROUTINGS
 from moevae.config.schema import RunConfig
 from moevae.distributions import kl_categorical
 from moevae.models.mixture import MixtureTerms, SparseMixtureTerms
@@ -116,7 +116,7 @@ class Objective:
         self.by_posterior = configs[0].objective.expert_weights == "posterior"
         self.by_map = configs[0].objective.expert_weights == "map"
         self.balance = BALANCINGS.get(configs[0].objective.balancing, none)
-        self.bias_move = BIAS_MOVES.get(configs[0].objective.balancing)
+        self.bias_update = BIAS_UPDATES.get(configs[0].objective.balancing)
         self.log_prior = log_priors(configs, experts).to(device, torch.float32)
         gradients = [config.objective.expert_gradient for config in configs]
         self.reaches_gate, self.has_followers = any(gradients), not all(gradients)
@@ -190,6 +190,6 @@ class Objective:
     @torch.no_grad()
     def update_expert_bias(self, bias: Tensor, terms: MixtureTerms) -> None:
         """Update the biases of experts, [R, K], in place after a training step, if balancing uses them."""
-        if self.bias_move:
+        if self.bias_update:
             speed = BIAS_STEP * self.balance_weight.unsqueeze(-1)
-            bias += speed * self.bias_move(terms.gate_log_probs, self.log_prior)
+            bias += speed * self.bias_update(terms.gate_log_probs, self.log_prior)

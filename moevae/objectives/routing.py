@@ -60,7 +60,7 @@ def gumbel(log_probs: Tensor, uniform: Tensor) -> Tensor:
     settings=lambda routing: {"k": routing.k, "noise": routing.noise},
     num_chosen=lambda routing: routing.k,
 )
-def largest(log_probs: Tensor, uniform: Tensor, k: int = 2, noise: float = 0.0) -> Tensor:
+def top_k(log_probs: Tensor, uniform: Tensor, k: int = 2, noise: float = 0.0) -> Tensor:
     """Return the probabilities of the k most probable experts, divided by their sum, [R, K, B].
 
     The gradient reaches the gate through the weights of these experts. With k = 1 the weight is 1, and the
@@ -77,7 +77,7 @@ def largest(log_probs: Tensor, uniform: Tensor, k: int = 2, noise: float = 0.0) 
         layer. The scale of their noise is learned for each expert and image.
     """
     if noise:
-        log_probs = log_probs + noise * normal_of(uniform)
+        log_probs = log_probs + noise * standard_normal(uniform)
     # Keep the memory layout: with another one, rounding would depend on the number of runs.
     chosen = torch.zeros_like(log_probs, dtype=torch.bool)
     chosen = chosen.scatter(1, log_probs.topk(k, dim=1).indices, True)
@@ -85,14 +85,14 @@ def largest(log_probs: Tensor, uniform: Tensor, k: int = 2, noise: float = 0.0) 
     return log_probs.masked_fill(~chosen, -torch.inf).log_softmax(1).exp()
 
 
-def normal_of(uniform: Tensor) -> Tensor:
+def standard_normal(uniform: Tensor) -> Tensor:
     """Return standard normal draws from draws uniform on [0, 1); the result is finite."""
     margin = torch.finfo(uniform.dtype).eps
     return torch.special.ndtri(uniform.clamp(margin, 1 - margin))
 
 
 @ROUTINGS.register("sampled", num_chosen=lambda routing: routing.num_sampled, sampled=True)
-def given(log_probs: Tensor, uniform: Tensor | None = None) -> Tensor:
+def sampled(log_probs: Tensor, uniform: Tensor | None = None) -> Tensor:
     """Return the probability of each expert as its weight, [R, K, B].
 
     It is used only if assignments replace the gate; otherwise the cost of sampled experts is `sampled_cost`.

@@ -208,7 +208,7 @@ def _from(path: Path, file: Any) -> Trained:
     if min(height, width) < 1:
         raise CheckpointError(f"{path}: image size {height} x {width} pixels; expected at least 1 x 1")
     names = file.keys()
-    _check_shapes(path, config, (height, width), {name: _announced(file, name) for name in names})
+    _check_shapes(path, config, (height, width), {name: _stored_layout(file, name) for name in names})
     weights = {name: file.get_tensor(name) for name in names}
     extras = {name: metadata[name] for name in EXTRAS if name in metadata}
     if _digest(weights, extras) != metadata.get("weights"):
@@ -223,7 +223,7 @@ def _from(path: Path, file: Any) -> Trained:
     return Trained(model, config, height, width, **texts, unusual_below=limit)
 
 
-def _announced(file: Any, name: str) -> tuple[str, tuple[int, ...]]:
+def _stored_layout(file: Any, name: str) -> tuple[str, tuple[int, ...]]:
     """Return the data type and the shape of a tensor, without reading it."""
     part = file.get_slice(name)
     return str(part.get_dtype()), tuple(part.get_shape())

@@ -41,7 +41,7 @@ def fit(
 ) -> FitResult:
     """Train a population; each run gets the same numbers as if it were trained alone.
 
-    Denormals are flushed to zero during training (`moevae.utils.devices.steady_cpu`); no other state of the
+    Denormals are flushed to zero during training (`moevae.utils.devices.cpu_settings`); no other state of the
     process changes. Your own program trains faster after `moevae.utils.devices.prepare()`.
 
     Args:

@@ -28,7 +28,7 @@ def training_bytes(config: RunConfig, size: Size, count: int) -> int:
         count: number of training images.
     """
     model, train, routing = config.model, config.train, config.routing
-    encoder, shared = architecture.encoder(model, size), architecture.common(model)
+    encoder, shared = architecture.encoder(model, size), architecture.num_shared_layers(model)
     own = (*encoder[shared:], *architecture.decoder(model, size), *architecture.context(model))
     once = (*encoder[:shared], *architecture.gate(model, size))
     experts = model.num_experts + train.extra_experts

@@ -41,7 +41,7 @@ class MasterWeights:
                 own.copy_(kept)
 
     @torch.no_grad()
-    def hand_over(self) -> None:
+    def transfer_gradients(self) -> None:
         """Move the gradients of the computing model to the master weights."""
         if self.model is not self.kept:
             for kept, own in self._pairs:

@@ -19,13 +19,13 @@ from moevae.training.results import EpochStats, FitResult, TrainingFailure
 from moevae.training.trainer import Trainer
 from moevae.utils import content
 
-ON_CPU = 1 << 22
+MAX_CPU_LOGITS = 1 << 22
 """Largest number of logits of a step, R K B D, on a CPU; training together saves half the time on digits
 and 8 % on MNIST."""
 
 
-def automatic(configs: Sequence[RunConfig], pixels: int, device: torch.device) -> int:
-    """Choose the number of runs that train together: all on a GPU, and as many as `ON_CPU` allows on a CPU.
+def automatic_chunk(configs: Sequence[RunConfig], pixels: int, device: torch.device) -> int:
+    """Choose the number of runs that train together: all on a GPU, and up to `MAX_CPU_LOGITS` on a CPU.
 
     Args:
         configs: one per run.
@@ -35,7 +35,7 @@ def automatic(configs: Sequence[RunConfig], pixels: int, device: torch.device) -
     if device.type == "cuda":
         return len(configs)
     logits = configs[0].model.num_experts * configs[0].train.batch_size * pixels
-    return min(len(configs), max(1, ON_CPU // logits))
+    return min(len(configs), max(1, MAX_CPU_LOGITS // logits))
 
 
 class Population:
@@ -65,7 +65,7 @@ class Population:
     ) -> None:
         check_population(configs)
         self.configs, self.images, self.device, self.start = tuple(configs), images, device, start
-        size = chunk or automatic(configs, images.train.shape[1], device)
+        size = chunk or automatic_chunk(configs, images.train.shape[1], device)
         self.parts = [
             self._begin(self.configs[first : first + size]) for first in range(0, len(configs), size)
         ]

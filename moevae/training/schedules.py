@@ -15,7 +15,7 @@ from torch import Tensor
 from moevae.config.registry import SCHEDULES
 from moevae.config.schema import RoutingConfig, RunConfig, TrainConfig
 from moevae.models.gate import Gate
-from moevae.utils.devices import sent
+from moevae.utils.devices import to_device
 
 
 @SCHEDULES.register("constant")
@@ -79,7 +79,7 @@ def temperatures(configs: Sequence[RunConfig], progress: float, gate: Gate) -> T
     """
     if configs[0].routing.temperature_schedule == "learned":
         return gate.temperature
-    return sent([temperature(config.routing, progress) for config in configs], gate.expert_bias.device)
+    return to_device([temperature(config.routing, progress) for config in configs], gate.expert_bias.device)
 
 
 def learning_rate(train: TrainConfig, progress: float) -> float:

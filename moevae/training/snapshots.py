@@ -28,7 +28,7 @@ from moevae.training.results import EpochStats, FitResult
 from moevae.training.trainer import Trainer
 from moevae.utils import content, identity
 from moevae.utils.content import parsing
-from moevae.utils.identity import SHOWN, DataIdentity
+from moevae.utils.identity import DIGEST_DIGITS, DataIdentity
 from moevae.utils.io import remove_empty, write_atomically
 
 FORMAT = "moevae-snapshot-2"
@@ -58,7 +58,7 @@ def origin(data: DataIdentity, device: str, *packages: str) -> dict[str, str]:
         device: kind of device, such as `cpu`.
         packages: packages whose source code counts; the default is `moevae`.
     """
-    code = identity.of_code(*(packages or ("moevae",)))
+    code = identity.code_identity(*(packages or ("moevae",)))
     return {
         "images": data.images,
         "size of images": " x ".join(map(str, data.size or ())),
@@ -288,10 +288,10 @@ def _warn_about_others(path: Path, configs: Sequence[RunConfig], origin: Mapping
 
 def _unlike(then: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Return the differences of two origins as text; empty if there are none."""
+    pairs = {key: (then.get(key, ""), now[key]) for key in now if then.get(key, "") != now[key]}
     return ", ".join(
-        f"different {key} ({then.get(key, '')[:SHOWN] or 'none'} then, {now[key][:SHOWN] or 'none'} now)"
-        for key in now
-        if then.get(key, "") != now[key]
+        f"different {key} ({old[:DIGEST_DIGITS] or 'none'} then, {new[:DIGEST_DIGITS] or 'none'} now)"
+        for key, (old, new) in pairs.items()
     )
 
 

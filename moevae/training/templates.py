@@ -15,7 +15,7 @@ from moevae.utils.rng import generator
 
 
 @torch.no_grad()
-def start_templates(model: Mixture, configs: Sequence[RunConfig], images: Images) -> None:
+def init_templates(model: Mixture, configs: Sequence[RunConfig], images: Images) -> None:
     """Initialize the templates of deformable experts with different blurred training images.
 
     Args:
@@ -32,4 +32,4 @@ def start_templates(model: Mixture, configs: Sequence[RunConfig], images: Images
     ]
     rows = torch.stack([order.repeat(-(-count // len(order)))[:count] for order in drawn])  # [R, K]
     templates = blurred(to_float(images.train[rows.flatten()]), images.size)
-    deformation.start_from(templates.view(*rows.shape, -1).to(next(model.parameters()).device))
+    deformation.set_templates(templates.view(*rows.shape, -1).to(next(model.parameters()).device))

@@ -37,7 +37,7 @@ from moevae.training.pruning import kept_experts, scheduled_experts
 from moevae.training.results import EpochStats, FitResult, Losses, TrainingFailure
 from moevae.training.schedules import learning_rate as learning_rate_at
 from moevae.training.schedules import temperatures
-from moevae.training.templates import start_templates
+from moevae.training.templates import init_templates
 from moevae.utils import devices
 from moevae.utils.rng import RunGenerators
 
@@ -61,7 +61,7 @@ class Trainer:
         ValueError: the assignments have another shape or invalid values.
     """
 
-    @devices.steady_cpu()
+    @devices.cpu_settings()
     def __init__(
         self,
         configs: Sequence[RunConfig],
@@ -87,7 +87,7 @@ class Trainer:
         self.model = Mixture(begin, images.size, seeds).to(device)
         self.model.gate.init_temperature([config.routing.temperature for config in configs])
         self.model.gate.init_prior(log_priors(configs, begin.num_experts))
-        start_templates(self.model, configs, images)
+        init_templates(self.model, configs, images)
         if start is not None:
             own = self.model.state_dict()
             self.model.load_state_dict(
@@ -109,7 +109,7 @@ class Trainer:
         """Whether all epochs are done, or all runs have failed."""
         return self.epochs_done == self.epochs or all(self.failures)
 
-    @devices.steady_cpu()
+    @devices.cpu_settings()
     def epoch(self) -> EpochStats:
         """Train one epoch, during which scheduled experts are pruned, and return the statistics."""
         start = time.perf_counter()
@@ -205,7 +205,7 @@ class Trainer:
         loss = self.objective(terms, uniform) + consistency  # [R]
         self.optimizer.zero_grad()
         loss.sum().backward()
-        self.working.hand_over()
+        self.working.transfer_gradients()
         rate = learning_rate_at(train, progress)
         self.optimizer.step(rate, train.template_learning_rate * rate / train.learning_rate)
         if self.configs[0].model.gaussian_std == "learned":
@@ -294,7 +294,7 @@ class Trainer:
         self.model = model
         self.working = MasterWeights(model, self.configs[0].train.precision)
         deformation = model.experts.deformation
-        pictures = () if deformation is None else deformation.pictures()
+        pictures = () if deformation is None else deformation.learned_images()
         self.optimizer = Adam(model.parameters(), faster=pictures)
         self.objective = Objective(self.configs, self.device, model.config.num_experts)
 

@@ -39,13 +39,13 @@ def resolve(name: str) -> torch.device:
     here = available()
     if name == "auto":
         return here[0]
-    if not _there(name):
+    if not _exists(name):
         names = ", ".join(device.type for device in here)
         raise ConfigError(f"device {name!r} is not available; expected one of: {names}")
     return torch.device(name)
 
 
-def _there(name: str) -> bool:
+def _exists(name: str) -> bool:
     """Return whether this machine has the device with its index."""
     try:
         device = torch.device(name)
@@ -70,7 +70,7 @@ def prepare(threads: int | None = None) -> None:
 
 
 @contextmanager
-def steady_cpu(threads: int | None = None) -> Iterator[None]:
+def cpu_settings(threads: int | None = None) -> Iterator[None]:
     """Flush denormals to zero and set the number of threads within the context; restore both at its end.
 
     Computing with a denormal number takes up to a hundred times as long as with a normal one. Training and
@@ -106,7 +106,9 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def sent(values: Sequence[float], device: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
+def to_device(
+    values: Sequence[float], device: torch.device, dtype: torch.dtype | None = None
+) -> torch.Tensor:
     """Return numbers as a tensor on a device, without waiting for its pending work.
 
     Args:

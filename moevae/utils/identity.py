@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-SHOWN = 12
+DIGEST_DIGITS = 12
 """Number of digits of a digest in messages."""
 
 
@@ -72,7 +72,7 @@ def merged(one: DataIdentity, other: DataIdentity) -> DataIdentity:
     return DataIdentity(one.images, labels, one.size or other.size)
 
 
-def of_labels(labels: np.ndarray, classes: Iterable[str]) -> str:
+def labels_digest(labels: np.ndarray, classes: Iterable[str]) -> str:
     """Return the SHA-256 of labels and class names.
 
     Args:
@@ -85,7 +85,7 @@ def of_labels(labels: np.ndarray, classes: Iterable[str]) -> str:
 
 
 @functools.cache
-def of_code(*packages: str) -> CodeIdentity:
+def code_identity(*packages: str) -> CodeIdentity:
     """Return the identity of installed packages; it is computed once per process.
 
     Installations with the same files have the same identity, in a checkout, a wheel or a modified tree.
@@ -106,7 +106,7 @@ def _files(package: str) -> Iterator[tuple[str, Path]]:
 
 
 def _pair(what: str, one: str, other: str, words: tuple[str, str]) -> str:
-    return f"{what} {one[:SHOWN] or 'none'} {words[0]}, {other[:SHOWN] or 'none'} {words[1]}"
+    return f"{what} {one[:DIGEST_DIGITS] or 'none'} {words[0]}, {other[:DIGEST_DIGITS] or 'none'} {words[1]}"
 
 
 def _by(size: tuple[int, int]) -> str:

@@ -59,7 +59,7 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def at_home(path: Path) -> Path:
+def expand_home(path: Path) -> Path:
     """Replace `~` at the beginning of a path by the home folder.
 
     Raises:
@@ -71,7 +71,7 @@ def at_home(path: Path) -> Path:
         raise ConfigError(f"{path}: the home folder is unknown; expected a path without ~") from None
 
 
-def absent(folder: Path) -> list[Path]:
+def missing_folders(folder: Path) -> list[Path]:
     """Return the folders, among a folder and its parents, that do not exist, innermost first."""
     return [path for path in (folder, *folder.parents) if not path.exists()]
 

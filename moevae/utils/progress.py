@@ -29,7 +29,7 @@ class Bar(Progress):
 
 
 @contextmanager
-def watching(console: Console) -> Iterator[Note]:
+def show_progress(console: Console) -> Iterator[Note]:
     """Show progress on a console: as a bar if it is a terminal, otherwise as lines."""
     if not console.is_terminal:
         yield _lines(console)

@@ -30,7 +30,7 @@ def redact(text: str) -> str:
     return _NAMED.sub(rf"\1{HIDDEN}", _LOGIN.sub(rf"\1{HIDDEN}@", text))
 
 
-def learn(url: str) -> None:
+def register_secret(url: str) -> None:
     """Register a URL, so that `redact` finds it for any characters of its password."""
     shown = _shown(url)
     if shown != url:

@@ -12,7 +12,7 @@ from moevae.distributions import kl_standard_normal
 from moevae.models.mixture import Mixture
 
 
-def own_pairs(assignments: Tensor, num_experts: int, order: Tensor) -> Tensor:
+def pairs_by_expert(assignments: Tensor, num_experts: int, order: Tensor) -> Tensor:
     """Select two images that are assigned to each expert.
 
     Args:

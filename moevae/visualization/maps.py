@@ -20,7 +20,7 @@ Method = Literal["pca", "umap"]
 Panel = tuple[str, np.ndarray, Sequence[str]]
 """A coloring of a map: its name, the group of each image, [N] integers, and the names of the groups."""
 
-MOST_COLORS = 20
+MAX_COLORS = 20
 """Maximum number of groups with distinct colors; further groups share the last color, gray."""
 
 
@@ -102,17 +102,17 @@ def draw(places: np.ndarray, panels: Sequence[Panel], title: str) -> bytes:
 
 def _panel(place: Any, places: np.ndarray, group: np.ndarray, names: Sequence[str], size: float) -> None:
     """Draw the images of each group in its color, with a legend of their numbers."""
-    count = 10 if len(names) <= 10 else MOST_COLORS
+    count = 10 if len(names) <= 10 else MAX_COLORS
     colors = matplotlib.colormaps[f"tab{count}"](np.arange(count))[:, :3]
     order = np.random.default_rng(0).permutation(len(places))  # so that no group covers the others
-    shown = np.minimum(group, MOST_COLORS)
+    shown = np.minimum(group, MAX_COLORS)
     palette = np.array([*(colors[index] for index in range(min(len(names), len(colors)))), (0.6, 0.6, 0.6)])
     used = np.minimum(shown, len(palette) - 1)
     place.scatter(*places[order].T, s=size, c=palette[used[order]], linewidths=0, alpha=0.8)
     counts = np.bincount(group, minlength=len(names))
-    for index in range(min(len(names), MOST_COLORS)):
+    for index in range(min(len(names), MAX_COLORS)):
         label = f"{names[index][:20]} ({counts[index]:,})"
         place.scatter([], [], s=40, color=palette[index], label=label)
-    if len(names) > MOST_COLORS:
-        place.scatter([], [], s=40, color=palette[-1], label=f"{len(names) - MOST_COLORS} others")
+    if len(names) > MAX_COLORS:
+        place.scatter([], [], s=40, color=palette[-1], label=f"{len(names) - MAX_COLORS} others")
     place.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9, frameon=False, borderpad=0)

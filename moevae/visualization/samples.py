@@ -28,7 +28,7 @@ def prior_noise(model: Mixture, count: int) -> Tensor:
 
 
 @torch.no_grad()
-def by_every_expert(model: Mixture, x: Tensor) -> Tensor:
+def reconstruct_by_all_experts(model: Mixture, x: Tensor) -> Tensor:
     """Reconstruct images by every expert, at the mean latent.
 
     Args:
@@ -43,7 +43,7 @@ def by_every_expert(model: Mixture, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def at_rest(model: Mixture) -> Tensor:
+def prior_mean_images(model: Mixture) -> Tensor:
     """Return the image of each expert at the mean of the prior, such as its template, [R, K, D]."""
     shape = (len(model.seeds), model.config.num_experts, 1, model.latent_size)
     return model.experts.mean(next(model.parameters()).new_zeros(shape)).squeeze(2)
@@ -61,7 +61,7 @@ def reconstructions(model: Mixture, x: Tensor, gray: Tensor | None = None) -> Te
     Returns:
         Images with pixels in [0, 1], [R, B, D].
     """
-    images = by_every_expert(model, x)
+    images = reconstruct_by_all_experts(model, x)
     x = x.to(model.device).expand(len(model.seeds), *x.shape)
     if gray is not None:
         gray = gray.to(model.device).expand_as(x)

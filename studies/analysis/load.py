@@ -18,10 +18,10 @@ from studies.analysis.runs import Peer, StudyRun
 from studies.analysis.study import DATA, CellValues, Study
 from studies.design.baselines import BASELINES
 from studies.records import store, study_file
-from studies.records.origins import strangers
+from studies.records.origins import with_other_data
 from studies.records.schema import Method, Record
 from studies.records.study_file import identity
-from studies.utils.gc_pause import uncollected
+from studies.utils.gc_pause import paused_gc
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ CURVES = ("mixture_elbo", "nmi", "gate_loss")
 """Metrics by epoch that are kept, of the validation split."""
 
 
-@uncollected()
+@paused_gc()
 def load_study(folder: str | os.PathLike[str]) -> Study:
     """Load a study from `study.json` and its records.
 
@@ -159,7 +159,7 @@ def _sorted(
                 f"({run.record.fingerprint}, started later) and is used instead"
             )
         found[key] = (run, cell)
-    foreign = {one.fingerprint: why for one, why in strangers(run.record for run, _ in found.values())}
+    foreign = {one.fingerprint: why for one, why in with_other_data(run.record for run, _ in found.values())}
     unread += [
         f"records/{name}.json: its data set differs from that of the other runs ({why})"
         for name, why in foreign.items()

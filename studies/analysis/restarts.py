@@ -9,7 +9,7 @@ import numpy as np
 from studies.analysis.judging import Score
 from studies.analysis.runs import StudyRun
 
-MOST_RESTARTS = 5
+MAX_RESTARTS = 5
 """Largest number of runs in a group."""
 GROUPS = 3
 """Smallest number of groups."""

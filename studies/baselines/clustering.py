@@ -26,55 +26,55 @@ Clusterer = Callable[[BaselineContext, np.ndarray], tuple[Probs, dict[str, Any]]
 """Fits clusters to features, [N, F]; returns their probabilities and the derived settings."""
 
 
-def kmeans(given: BaselineContext) -> BaselineResult:
+def kmeans(context: BaselineContext) -> BaselineResult:
     """Fit k-means to the gray pixels of training images; test images belong to the nearest center."""
     begin = time.perf_counter()
-    probs, derived = fit_kmeans(given, _pixels(given, "train"))
+    probs, derived = fit_kmeans(context, _pixels(context, "train"))
     return BaselineResult(
-        measure=lambda split: clusters(probs(_pixels(given, split))),
+        measure=lambda split: clusters(probs(_pixels(context, split))),
         seconds=time.perf_counter() - begin,
-        looks=len(given.images.train),
-        num_experts=given.config.model.num_experts,
+        num_images=len(context.images.train),
+        num_experts=context.config.model.num_experts,
         derived=derived,
     )
 
 
-def pca_gmm(given: BaselineContext) -> BaselineResult:
+def pca_gmm(context: BaselineContext) -> BaselineResult:
     """Fit a Gaussian mixture to the principal components of gray pixels."""
     begin = time.perf_counter()
-    pixels = _pixels(given, "train")
-    setting = given.settings["components"]  # text, or a number if the latent dimension is an axis
-    components = setting if isinstance(setting, int) else given.config.model.latent_dim
-    pca = PCA(min(components, *pixels.shape), random_state=given.random_state("PCA"))
-    probs, derived = fit_gmm(given, pca.fit_transform(pixels))
+    pixels = _pixels(context, "train")
+    setting = context.settings["components"]  # text, or a number if the latent dimension is an axis
+    components = setting if isinstance(setting, int) else context.config.model.latent_dim
+    pca = PCA(min(components, *pixels.shape), random_state=context.random_state("PCA"))
+    probs, derived = fit_gmm(context, pca.fit_transform(pixels))
     kept = {"components": int(pca.n_components_), "variance_kept": float(pca.explained_variance_ratio_.sum())}
     return BaselineResult(
-        measure=lambda split: clusters(probs(pca.transform(_pixels(given, split)))),
+        measure=lambda split: clusters(probs(pca.transform(_pixels(context, split)))),
         seconds=time.perf_counter() - begin,
-        looks=len(given.images.train),
-        num_experts=given.config.model.num_experts,
+        num_images=len(context.images.train),
+        num_experts=context.config.model.num_experts,
         derived=kept | derived,
     )
 
 
-def fit_kmeans(given: BaselineContext, features: np.ndarray) -> tuple[Probs, dict[str, Any]]:
+def fit_kmeans(context: BaselineContext, features: np.ndarray) -> tuple[Probs, dict[str, Any]]:
     """Fit k-means with as many clusters as experts; features [N, F]."""
-    count = _clusters(given, features)
-    model = KMeans(count, n_init=given.settings["n_init"], random_state=given.random_state("k-means"))
+    count = _clusters(context, features)
+    model = KMeans(count, n_init=context.settings["n_init"], random_state=context.random_state("k-means"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct images than clusters
         model.fit(features)
     return lambda seen: one_hot(model.predict(seen), count), {"iterations": int(model.n_iter_)}
 
 
-def fit_gmm(given: BaselineContext, features: np.ndarray) -> tuple[Probs, dict[str, Any]]:
+def fit_gmm(context: BaselineContext, features: np.ndarray) -> tuple[Probs, dict[str, Any]]:
     """Fit a Gaussian mixture with as many components as experts; features [N, F]."""
     model = GaussianMixture(
-        _clusters(given, features),
-        covariance_type=given.settings["covariance_type"],
-        n_init=given.settings["n_init"],
+        _clusters(context, features),
+        covariance_type=context.settings["covariance_type"],
+        n_init=context.settings["n_init"],
         max_iter=MAX_ITER,
-        random_state=given.random_state("Gaussian mixture"),
+        random_state=context.random_state("Gaussian mixture"),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # reported by `converged`
@@ -82,12 +82,12 @@ def fit_gmm(given: BaselineContext, features: np.ndarray) -> tuple[Probs, dict[s
     return model.predict_proba, {"iterations": int(model.n_iter_), "converged": bool(model.converged_)}
 
 
-def _pixels(given: BaselineContext, split: str) -> np.ndarray:
-    return to_float(getattr(given.images, split)).numpy()
+def _pixels(context: BaselineContext, split: str) -> np.ndarray:
+    return to_float(getattr(context.images, split)).numpy()
 
 
-def _clusters(given: BaselineContext, features: np.ndarray) -> int:
-    count = given.config.model.num_experts
+def _clusters(context: BaselineContext, features: np.ndarray) -> int:
+    count = context.config.model.num_experts
     if len(features) < count:
         raise NotFittedError(f"{len(features)} training images are too few for {count} clusters")
     return count

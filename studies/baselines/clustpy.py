@@ -13,7 +13,7 @@ from moevae.data.binarization import to_float
 from studies.execution.baseline_fit import BaselineContext, BaselineResult, clusters, one_hot
 
 
-def vade(given: BaselineContext) -> BaselineResult:
+def vade(context: BaselineContext) -> BaselineResult:
     """Fit variational deep embedding, a VAE with a Gaussian mixture as prior.
 
     References:
@@ -21,10 +21,10 @@ def vade(given: BaselineContext) -> BaselineResult:
     """
     from clustpy.deep import VaDE
 
-    return _peer(given, VaDE)
+    return _peer(context, VaDE)
 
 
-def dec(given: BaselineContext) -> BaselineResult:
+def dec(context: BaselineContext) -> BaselineResult:
     """Fit deep embedded clustering, an autoencoder with a clustering loss on its latents.
 
     References:
@@ -32,22 +32,22 @@ def dec(given: BaselineContext) -> BaselineResult:
     """
     from clustpy.deep import DEC
 
-    return _peer(given, DEC)
+    return _peer(context, DEC)
 
 
-def _peer(given: BaselineContext, method: Any) -> BaselineResult:
+def _peer(context: BaselineContext, method: Any) -> BaselineResult:
     """Fit a method of ClustPy to gray pixels, with the model's clusters, latent dimension and batches."""
-    model = given.config.model
+    model = context.config.model
     peer = method(
         n_clusters=model.num_experts,
         embedding_size=model.latent_dim,
-        batch_size=given.config.train.batch_size,
-        device=given.device,
-        random_state=given.random_state(method.__name__),
+        batch_size=context.config.train.batch_size,
+        device=context.device,
+        random_state=context.random_state(method.__name__),
     )
 
     def pixels(split: str) -> Any:
-        return to_float(getattr(given.images, split)).numpy()
+        return to_float(getattr(context.images, split)).numpy()
 
     begin = time.perf_counter()
     with _silence():
@@ -57,9 +57,9 @@ def _peer(given: BaselineContext, method: Any) -> BaselineResult:
     return BaselineResult(
         measure=lambda split: clusters(one_hot(peer.predict(pixels(split)), model.num_experts)),
         seconds=seconds,
-        looks=len(given.images.train) * (peer.pretrain_epochs + peer.clustering_epochs),
+        num_images=len(context.images.train) * (peer.pretrain_epochs + peer.clustering_epochs),
         num_experts=model.num_experts,
-        device=given.device,
+        device=context.device,
         derived={
             "clustpy": version("clustpy"),
             "parameters": sum(weights.numel() for weights in network.parameters()),

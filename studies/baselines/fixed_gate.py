@@ -16,50 +16,50 @@ from moevae.utils.rng import generator
 from studies.execution.baseline_fit import BaselineContext, BaselineResult, NotFittedError, one_hot
 
 
-def random_gate(given: BaselineContext) -> BaselineResult:
+def random_gate(context: BaselineContext) -> BaselineResult:
     """Train the mixture with a fixed random assignment of images to experts."""
 
     def drawn(split: Split) -> Tensor:
-        stream = generator(given.config.seed, f"random gate of {split}")
-        count = len(getattr(given.images, split))
-        return torch.randint(given.config.model.num_experts, (1, count), generator=stream)
+        stream = generator(context.config.seed, f"random gate of {split}")
+        count = len(getattr(context.images, split))
+        return torch.randint(context.config.model.num_experts, (1, count), generator=stream)
 
-    return _trained(given, given.config, drawn)
+    return _trained(context, context.config, drawn)
 
 
-def oracle_experts(given: BaselineContext) -> BaselineResult:
+def oracle_experts(context: BaselineContext) -> BaselineResult:
     """Train one expert per class, on the images of the class; test images use the expert of their class.
 
     Bounds and load are those of this gate. Assignments are those of the responsibilities, which use no label:
     they show how well experts of single classes separate the classes.
     """
-    labels = given.labels
+    labels = context.labels
     if labels is None:
-        raise NotFittedError(f"{given.images.name} has no labels to train experts on")
-    config = override(given.config, {"model.num_experts": len(labels.classes), "model.expert_prior": ()})
+        raise NotFittedError(f"{context.images.name} has no labels to train experts on")
+    config = override(context.config, {"model.num_experts": len(labels.classes), "model.expert_prior": ()})
 
     def true(split: Split) -> Tensor:
         return torch.from_numpy(getattr(labels, split))[None]
 
-    fitted = _trained(given, config, true)
+    fitted = _trained(context, config, true)
 
     def measure(split: Split) -> Evaluation:
         found = fitted.measure(split)
-        probs = one_hot(found.responsible, len(found.load)).T
-        return replace(found, assignments=found.responsible, gate_probs=probs)
+        probs = one_hot(found.posterior_assignments, len(found.load)).T
+        return replace(found, assignments=found.posterior_assignments, gate_probs=probs)
 
     return replace(fitted, measure=measure)
 
 
 def _trained(
-    given: BaselineContext, config: RunConfig, assignments: Callable[[Split], Tensor]
+    context: BaselineContext, config: RunConfig, assignments: Callable[[Split], Tensor]
 ) -> BaselineResult:
     config = override(config, {"objective.expert_weights": "gate"})  # the posterior would ignore this gate
     trained = train(
         [config],
-        given.images,
-        device=given.device,
-        on_epoch=given.note,
+        context.images,
+        device=context.device,
+        on_epoch=context.note,
         assignments=assignments("train"),
     )
     if failure := trained.failures[0]:
@@ -69,9 +69,9 @@ def _trained(
         (found,) = evaluate(
             trained.model,
             [config],
-            given.images,
+            context.images,
             split,
-            memory=given.memory,
+            memory=context.memory,
             assignments=assignments(split),
         )
         return found
@@ -79,9 +79,9 @@ def _trained(
     return BaselineResult(
         measure=measure,
         seconds=trained.seconds,
-        looks=round(trained.images_per_second * trained.seconds),
+        num_images=round(trained.images_per_second * trained.seconds),
         num_experts=config.model.num_experts,
-        device=given.device,
+        device=context.device,
         precision=config.train.precision,
         derived={"num_experts": config.model.num_experts},
     )

@@ -12,7 +12,7 @@ import torch
 
 from moevae.config.overrides import override
 from moevae.config.schema import ModelConfig, RunConfig
-from moevae.data.binarization import evaluated
+from moevae.data.binarization import target_images
 from moevae.data.datasets import Images
 from moevae.evaluation.evaluate import Evaluation, Split, evaluate
 from moevae.models.experts import Experts
@@ -33,14 +33,14 @@ the Monte Carlo error of the marginal one."""
 _CHUNK = 4096
 
 
-def vae_kmeans(given: BaselineContext) -> BaselineResult:
+def vae_kmeans(context: BaselineContext) -> BaselineResult:
     """Train one VAE and fit k-means to its latent means."""
-    return _clustered(given, fit_kmeans)
+    return _clustered(context, fit_kmeans)
 
 
-def vae_gmm(given: BaselineContext) -> BaselineResult:
+def vae_gmm(context: BaselineContext) -> BaselineResult:
     """Train one VAE and fit a Gaussian mixture to its latent means."""
-    return _clustered(given, fit_gmm)
+    return _clustered(context, fit_gmm)
 
 
 def of_equal_size(config: RunConfig, size: tuple[int, int]) -> tuple[RunConfig, dict[str, Any]]:
@@ -52,10 +52,10 @@ def of_equal_size(config: RunConfig, size: tuple[int, int]) -> tuple[RunConfig, 
         config: the configuration of the mixture.
         size: height and width of an image, in pixels.
     """
-    first, *_ = given = config.model.expert_hidden or (1,)
+    first, *_ = widths = config.model.expert_hidden or (1,)
 
     def widened(width: int) -> RunConfig:
-        hidden = tuple(max(1, round(width * each / first)) for each in given)
+        hidden = tuple(max(1, round(width * each / first)) for each in widths)
         changes = {"model.num_experts": 1, "model.expert_hidden": hidden, "model.gate_hidden": ()}
         return override(config, changes | {"model.expert_prior": ()})
 
@@ -63,9 +63,9 @@ def of_equal_size(config: RunConfig, size: tuple[int, int]) -> tuple[RunConfig, 
         return parameters(widened(width).model, size, gate=False)
 
     target = parameters(config.model, size)
-    widths = range(1, first * config.model.num_experts * 2 + max(config.model.gate_hidden, default=1) + 2)
-    above = bisect.bisect_left(widths, target, key=learned)
-    near = widths[max(0, above - 1) : above + 1]
+    candidates = range(1, first * config.model.num_experts * 2 + max(config.model.gate_hidden, default=1) + 2)
+    above = bisect.bisect_left(candidates, target, key=learned)
+    near = candidates[max(0, above - 1) : above + 1]
     chosen = widened(min(near, key=lambda width: abs(learned(width) - target)))
     derived = {
         "expert_hidden": list(chosen.model.expert_hidden),
@@ -82,17 +82,17 @@ def parameters(model: ModelConfig, size: tuple[int, int], *, gate: bool = True) 
         return experts + (count_parameters(Gate(model, 1, size)) if gate else 0)
 
 
-def _clustered(given: BaselineContext, fit: Clusterer) -> BaselineResult:
-    config, derived = of_equal_size(given.config, given.images.size)
-    trained = train([config], given.images, device=given.device, on_epoch=given.note)
+def _clustered(context: BaselineContext, fit: Clusterer) -> BaselineResult:
+    config, derived = of_equal_size(context.config, context.images.size)
+    trained = train([config], context.images, device=context.device, on_epoch=context.note)
     if failure := trained.failures[0]:
         raise NotFittedError(failure.reason, failure.epoch, failure.step)
     begin = time.perf_counter()
-    latents = functools.partial(_latents, trained.model, config, given.images)
-    probs, clustered = fit(given, latents("train"))
+    latents = functools.partial(_latents, trained.model, config, context.images)
+    probs, clustered = fit(context, latents("train"))
 
     def measure(split: Split) -> Evaluation:
-        (found,) = evaluate(trained.model, [config], given.images, split, memory=given.memory)
+        (found,) = evaluate(trained.model, [config], context.images, split, memory=context.memory)
         return clusters(
             probs(latents(split)), {name: found.metrics[name] for name in BOUNDS if name in found.metrics}
         )
@@ -100,9 +100,9 @@ def _clustered(given: BaselineContext, fit: Clusterer) -> BaselineResult:
     return BaselineResult(
         measure=measure,
         seconds=trained.seconds + time.perf_counter() - begin,
-        looks=round(trained.images_per_second * trained.seconds),
-        num_experts=given.config.model.num_experts,
-        device=given.device,
+        num_images=round(trained.images_per_second * trained.seconds),
+        num_experts=context.config.model.num_experts,
+        device=context.device,
         precision=config.train.precision,
         derived=derived | clustered,
     )
@@ -111,6 +111,6 @@ def _clustered(given: BaselineContext, fit: Clusterer) -> BaselineResult:
 @torch.no_grad()
 def _latents(model: Mixture, config: RunConfig, images: Images, split: Split) -> np.ndarray:
     """Return the latent means of the images of a split, as used in evaluation, [N, Z]."""
-    seen = evaluated(getattr(images, split), config.data, split)
+    seen = target_images(getattr(images, split), config.data, split)
     parts = [model.experts.encode(x.to(model.device)[None])[0][0, 0].cpu() for x in seen.split(_CHUNK)]
     return torch.cat(parts).numpy()

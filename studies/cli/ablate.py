@@ -17,14 +17,14 @@ from moevae.config.parsing import remedy
 from moevae.config.schema import RunConfig
 from studies.cli import report
 from studies.cli.listing import size_in_words
-from studies.cli.options import Ablate, of_options
+from studies.cli.options import Ablate, execution_config
 from studies.design import baselines
 from studies.design import design as designs
 from studies.design.design import Design
 from studies.execution.plan import Plan, make_plan
 from studies.execution.tasks import on_worker_lost, train
 from studies.execution.tasks import preflight as check
-from studies.records.origins import Origins, own_files
+from studies.records.origins import Origins, user_data_identities
 from studies.report import manifest
 from studies.utils.formatting import count
 from studies.utils.signals import Terminated
@@ -33,60 +33,61 @@ if TYPE_CHECKING:
     from studies.execution.ablation import StudySummary
 
 
-def ablate(options: Ablate, *, again: str) -> int:
-    """Run a study and write its report; `again` is the command that resumes it."""
+def ablate(options: Ablate, *, resume_command: str) -> int:
+    """Run a study and write its report; `resume_command` is the command that resumes it."""
     design = designs.load_design(options.profile, seeds=options.seeds, changes=options.set, name=options.name)
     chosen = baselines.choose(options.baselines, design.data, options.data_root)
     design = design.with_baselines(chosen)
     folder = options.results / design.name
     if options.dry_run:
         plan = make_plan(design, folder, retry_failed=options.retry_failed)
-        Origins(files=own_files(design.data)).begin(folder, plan.records)
+        Origins(files=user_data_identities(design.data)).begin(folder, plan.records)
         _print_cells(plan, folder, options.json)
         return 0
 
-    from studies.cli.progress import watching
+    from studies.cli.progress import show_progress
     from studies.execution.ablation import run_study  # imports Optuna, which takes a second
-    from studies.execution.executors.factory import workforce
+    from studies.execution.executors.factory import worker_pool
     from studies.storage import connection as storage
 
     keep = options.keep_weights
-    site = replace(of_options(options, folder, design.data), keep_weights=keep is not None)
+    execution = replace(execution_config(options, folder, design.data), keep_weights=keep is not None)
     console = Console(stderr=True)
 
     def preflight(configs: Sequence[RunConfig]) -> None:
         for line in (_opening(design, folder), *design.baselines.left_out):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         manifest.read(folder).check(dict.fromkeys((manifest.PAGE, manifest.TABLE)))
-        check(configs, site=site)
+        check(configs, execution=execution)
 
     try:
-        with watching(console) as watch, workforce(options.workers, options.dask, options.device) as hired:
+        with (
+            show_progress(console) as callbacks,
+            worker_pool(options.workers, options.dask, options.device) as pool,
+        ):
             summary = run_study(
                 design,
                 folder,
-                functools.partial(train, site=site),
-                workforce=hired,
-                watch=watch,
+                functools.partial(train, execution=execution),
+                worker_pool=pool,
+                callbacks=callbacks,
                 storage_url=storage.given(options.storage),
                 retry_failed=options.retry_failed,
                 preflight=preflight,
-                lost=functools.partial(on_worker_lost, site=site),
-                origins=site.origins,
+                on_worker_lost=functools.partial(on_worker_lost, execution=execution),
+                origins=execution.origins,
                 keep=keep,
             )
     except (KeyboardInterrupt, Terminated):
         left = make_plan(design, folder)
-        print(
-            f"stopped: {left.asked - left.pending} of {left.asked} runs are done; continue with: {again}",
-            file=sys.stderr,
-        )
+        state = f"{left.asked - left.pending} of {left.asked} runs are done"
+        print(f"stopped: {state}; continue with: {resume_command}", file=sys.stderr)
         raise
-    if site.snapshots and Path(site.snapshots).is_dir():
+    if execution.snapshots and Path(execution.snapshots).is_dir():
         from moevae.training import snapshots
 
         done = {cell.name(seed) for cell in design.cells for seed in design.seeds}
-        snapshots.remove(Path(site.snapshots), done)
+        snapshots.remove(Path(execution.snapshots), done)
     _print_failures(summary)
     page = report.write_page(folder)
     plan = summary.before

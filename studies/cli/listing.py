@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from moevae.errors import ConfigError, MoevaeError, RecordError
-from moevae.utils.io import at_home
+from moevae.utils.io import expand_home
 from studies.analysis.tallies import tally
 from studies.cli import listing
 from studies.cli.options import List
@@ -141,7 +141,7 @@ def _line(text: str, indent: int) -> str:
 
 def folder_of(study: str, results: Path) -> Path:
     """Return the folder of a study, given its name or path; RecordError if it does not exist."""
-    for folder in (results / study, at_home(Path(study))):
+    for folder in (results / study, expand_home(Path(study))):
         if study_file.is_study(folder):
             return folder
     known = ", ".join(line.name for line in listing.studies(results)) or "none"

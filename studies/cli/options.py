@@ -16,7 +16,7 @@ from moevae.config.schema import DataConfig
 from moevae.errors import ConfigError
 from studies.cli.commands import STUDIES
 from studies.execution.config import ExecutionConfig
-from studies.records.origins import Origins, code, own_files
+from studies.records.origins import Origins, code, user_data_identities
 from studies.search.registry import OBJECTIVES, PRUNERS, SAMPLERS, SPACES
 
 # Options shared by several commands.
@@ -213,7 +213,7 @@ def parse(arguments: Sequence[str] | None = None, prog: str = "python -m studies
     return cast(Options, parser.parse(STUDIES.commands, arguments, prog=prog))
 
 
-def of_options(options: Execution, folder: Path, sets: Iterable[DataConfig]) -> ExecutionConfig:
+def execution_config(options: Execution, folder: Path, sets: Iterable[DataConfig]) -> ExecutionConfig:
     """Return the execution settings of a study.
 
     Snapshots of training are written, but not on the disks of a cluster.
@@ -234,7 +234,7 @@ def of_options(options: Execution, folder: Path, sets: Iterable[DataConfig]) -> 
         population_chunk=_population_chunk(options.population_chunk),
         memory=parsing.parse_memory(options.memory),
         snapshots=None if options.dask else str((folder / "checkpoints").resolve()),
-        origins=Origins(code(), options.allow_mixed_code, own_files(sets)),
+        origins=Origins(code(), options.allow_mixed_code, user_data_identities(sets)),
     )
 
 

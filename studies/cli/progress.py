@@ -26,7 +26,7 @@ SHOWN_METRICS = {"mixture_elbo": "ELBO", "nmi": "NMI"}
 
 
 @contextmanager
-def watching(console: Console) -> Iterator[Callbacks]:
+def show_progress(console: Console) -> Iterator[Callbacks]:
     """Show the progress of an ablation on a console."""
     with display(console) as shown:
         yield StudyProgress(shown)

@@ -32,11 +32,11 @@ def run(typed: Sequence[str], prog: str) -> int:
                 case Ablate():
                     from studies.cli.ablate import ablate
 
-                    return ablate(options, again=again)
+                    return ablate(options, resume_command=again)
                 case Search():
                     from studies.cli.search import search
 
-                    return search(options, again=again)
+                    return search(options, resume_command=again)
                 case Dashboard():
                     from studies.cli.dashboard import choose, dashboard
 

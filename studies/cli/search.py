@@ -25,17 +25,17 @@ from moevae.utils.io import why_unwritable
 from moevae.utils.suggest import closest_name
 from studies.cli import options as cli_options
 from studies.cli.options import Search as Options
-from studies.cli.search_progress import watching
+from studies.cli.search_progress import show_progress
 from studies.execution import tasks
 from studies.execution.config import ExecutionConfig
-from studies.execution.executors.factory import workforce
+from studies.execution.executors.factory import worker_pool
 from studies.report import manifest
 from studies.report.build import write_report
 from studies.search import export
 from studies.search import search as searches
 from studies.search.objectives import ORACLE, describe_objectives
 from studies.search.registry import PRUNERS, SAMPLERS
-from studies.search.run import Budget, Found, run_search
+from studies.search.run import Budget, SearchResult, run_search
 from studies.search.search import Search
 from studies.storage import connection as storage
 from studies.utils.formatting import count
@@ -44,8 +44,8 @@ from studies.utils.signals import Terminated
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
-def search(options: Options, *, again: str) -> int:
-    """Run a search and write its report; `again` is the command that resumes it."""
+def search(options: Options, *, resume_command: str) -> int:
+    """Run a search and write its report; `resume_command` is the command that resumes it."""
     closest_name("sampler", options.sampler, SAMPLERS)
     closest_name("pruner", options.pruner, PRUNERS)
     asked = searches.load_search(
@@ -57,14 +57,14 @@ def search(options: Options, *, again: str) -> int:
         changes=options.set,
         name=options.name,
     )
-    asked = replace(asked, command=shlex.join([*shlex.split(asked.command), *_manner(options)]))
+    asked = replace(asked, command=shlex.join([*shlex.split(asked.command), *_trial_options(options)]))
     budget = Budget(_positive("--trials", options.trials), _seconds(options.timeout))
     _check_profile(options)
     folder = options.results / asked.name
     if options.dry_run:
         _show(asked, folder, budget, options.json)
         return 0
-    place = cli_options.of_options(options, folder, [asked.base.data])
+    place = cli_options.execution_config(options, folder, [asked.base.data])
     console = Console(stderr=True)
 
     def preflight(configs: Sequence[RunConfig]) -> None:
@@ -73,23 +73,26 @@ def search(options: Options, *, again: str) -> int:
         _check(asked, place, configs)
 
     try:
-        with watching(console) as watch, workforce(options.workers, options.dask, options.device) as hired:
+        with (
+            show_progress(console) as callbacks,
+            worker_pool(options.workers, options.dask, options.device) as pool,
+        ):
             found = run_search(
                 asked,
                 folder,
-                functools.partial(tasks.train, site=place),
+                functools.partial(tasks.train, execution=place),
                 budget=budget,
-                workforce=hired,
-                watch=watch,
+                worker_pool=pool,
+                callbacks=callbacks,
                 sampler=options.sampler,
                 pruner=options.pruner,
                 storage_url=storage.given(options.storage),
                 preflight=preflight,
-                lost=functools.partial(tasks.on_worker_lost, site=place),
+                on_worker_lost=functools.partial(tasks.on_worker_lost, execution=place),
                 origins=place.origins,
             )
     except (KeyboardInterrupt, Terminated):
-        print(f"stopped: trials that have ended are kept; continue with: {again}", file=sys.stderr)
+        print(f"stopped: trials that have ended are kept; continue with: {resume_command}", file=sys.stderr)
         raise
     if place.snapshots:
         cells = [asked.cell(trial.params) for trial in found.trials]
@@ -98,11 +101,11 @@ def search(options: Options, *, again: str) -> int:
     if options.write_profile and chosen:
         export.write_profile(options.write_profile, asked, asked.cell(chosen.params), chosen.number)
     page = write_report(folder) if found.best else None
-    _tell(asked, folder, found, page, options)
+    _print_summary(asked, folder, found, page, options)
     return 0 if found.best else 1
 
 
-def _manner(options: Options) -> list[str]:
+def _trial_options(options: Options) -> list[str]:
     """Return the options of trials that differ from their defaults."""
     usual = Options()
     names = ("trials", "sampler", "pruner")
@@ -113,7 +116,7 @@ def _manner(options: Options) -> list[str]:
 
 
 def _check(asked: Search, place: ExecutionConfig, configs: Sequence[RunConfig]) -> None:
-    tasks.preflight(configs, site=place)
+    tasks.preflight(configs, execution=place)
     if asked.oracle:
         for config in configs:
             if load_labels(config.data, Path(place.data_root) if place.data_root else None) is None:
@@ -127,12 +130,12 @@ def _check_profile(options: Options) -> None:
         return
     if options.write_profile.suffix != ".toml":
         raise ConfigError(f"--write-profile {options.write_profile}: expected a name that ends in .toml")
-    hindrance = why_unwritable(options.write_profile.parent)
-    if hindrance:
-        raise ConfigError(f"--write-profile {options.write_profile}: {hindrance}")
+    problem = why_unwritable(options.write_profile.parent)
+    if problem:
+        raise ConfigError(f"--write-profile {options.write_profile}: {problem}")
 
 
-def _chosen(found: Found, number: int | None) -> FrozenTrial | None:
+def _chosen(found: SearchResult, number: int | None) -> FrozenTrial | None:
     if number is None:
         return found.best[0] if found.best else None
     complete = {trial.number: trial for trial in found.trials if trial.state is TrialState.COMPLETE}
@@ -141,7 +144,9 @@ def _chosen(found: Found, number: int | None) -> FrozenTrial | None:
     return complete[number]
 
 
-def _tell(asked: Search, folder: Path, found: Found, page: Path | None, options: Options) -> None:
+def _print_summary(
+    asked: Search, folder: Path, found: SearchResult, page: Path | None, options: Options
+) -> None:
     states = Counter(trial.state.name.lower() for trial in found.trials)
     counts = {"complete": states["complete"], "pruned": states["pruned"], "failed": states["fail"]}
     profile = str(options.write_profile) if options.write_profile and found.best else None

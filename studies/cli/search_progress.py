@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def watching(console: Console) -> Iterator[SearchCallbacks]:
+def show_progress(console: Console) -> Iterator[SearchCallbacks]:
     """Show the progress of a search on a console."""
     with display(console) as shown:
         yield SearchProgress(shown)

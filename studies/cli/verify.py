@@ -108,7 +108,7 @@ def _repeated(options: Verify, folder: Path) -> tuple[list[RerunResult], list[st
         return [], []
     good, _ = store.read_all(folder)
     picked = rerun.chosen(good, options.rerun)
-    site = ExecutionConfig(
+    execution = ExecutionConfig(
         device=options.device, data_root=str(options.data_root) if options.data_root else None
     )
     console = Console(stderr=True)
@@ -116,7 +116,7 @@ def _repeated(options: Verify, folder: Path) -> tuple[list[RerunResult], list[st
     repeats, unlike = [], []
     for record in shown:
         try:
-            repeats.append(rerun.repeat(record, site, good))
+            repeats.append(rerun.repeat(record, execution, good))
         except IdentityError as error:
             unlike.append(f"{record.fingerprint} cannot be repeated: {error}")
     return repeats, unlike

@@ -16,8 +16,8 @@ from studies.report import tables
 
 STRENGTH, TEMPERATURE = "objective.balance_weight", "routing.temperature"
 
-MOST_PANELS = 4
-MOST_LEVELS = 10
+MAX_PANELS = 4
+MAX_LEVELS = 10
 """Levels of an axis drawn as a grid; with more levels, as in a search, each cell is a point."""
 
 
@@ -37,8 +37,8 @@ def strength(study: Study, measure: Measure) -> go.Figure | None:
     mean = stats.means(study.matrix(measure.key))
     if axes is None or not np.isfinite(mean).any():
         return None
-    panels = _panels(study, axes) if all(len(study.axes[axis]) <= MOST_LEVELS for axis in axes) else {}
-    gridded = 0 < len(panels) <= MOST_PANELS
+    panels = _panels(study, axes) if all(len(study.axes[axis]) <= MAX_LEVELS for axis in axes) else {}
+    gridded = 0 < len(panels) <= MAX_PANELS
     if not gridded:
         panels = {"": list(range(len(study.cells)))}
     figure = make_subplots(1, len(panels), subplot_titles=list(panels), shared_yaxes=True)

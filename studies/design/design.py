@@ -19,13 +19,13 @@ from moevae.config.parsing import apply_settings, checked_seeds, parse_seeds, pa
 from moevae.config.presets import preset
 from moevae.config.schema import DataConfig, RunConfig
 from moevae.errors import ConfigError
-from moevae.utils.io import at_home
+from moevae.utils.io import expand_home
 from moevae.utils.suggest import closest_name
 from studies.design.baselines import BASELINES, Chosen
 from studies.design.profile import PROFILES, Expected, names, read_profile
 from studies.records import study_file
 from studies.records.schema import Method, name_of
-from studies.records.study_file import MOST_CELLS
+from studies.records.study_file import MAX_CELLS
 from studies.utils.formatting import short, show
 
 OPTION = "--baselines"
@@ -208,7 +208,7 @@ def describe_settings(values: Mapping[str, Any]) -> str:
 
 def _path(profile: str) -> Path:
     if profile.endswith(".toml") or "/" in profile:
-        return at_home(Path(profile))
+        return expand_home(Path(profile))
     return PROFILES / f"{closest_name('profile', profile, names())}.toml"
 
 
@@ -230,8 +230,8 @@ def _cells(
             raise ConfigError(
                 f"profile {where}: baseline {key} = {baseline[key]} is not on its axis {list(axes[key])}"
             )
-    if (count := _count(axes, kind)) > MOST_CELLS:
-        raise ConfigError(f"profile {where}: its axes give {count:,} cells; expected at most {MOST_CELLS:,}")
+    if (count := _count(axes, kind)) > MAX_CELLS:
+        raise ConfigError(f"profile {where}: its axes give {count:,} cells; expected at most {MAX_CELLS:,}")
     usual = {key: plain(overrides.lookup(base, key)) for key in axes}
     start = {
         key: baseline.get(key, usual[key] if usual[key] in values else values[0])

@@ -60,8 +60,8 @@ def run_study(
     folder: Path,
     run: RunFunction,
     *,
-    workforce: WorkerPool,
-    watch: Callbacks,
+    worker_pool: WorkerPool,
+    callbacks: Callbacks,
     retry_failed: bool = False,
     **options: Any,
 ) -> StudySummary:
@@ -71,8 +71,8 @@ def run_study(
         design: the cells, seeds and baselines of the study.
         folder: the folder of the study, created if needed.
         run: trains the missing runs of one cell.
-        workforce: the executor of the tasks.
-        watch: receives the progress.
+        worker_pool: the executor of the tasks.
+        callbacks: receives the progress.
         retry_failed: whether to repeat the runs whose record has the status "failed".
         options: those of `studies.execution.driver.drive`. The preflight gets all missing runs.
 
@@ -83,10 +83,10 @@ def run_study(
 
     def load() -> _Ablation:
         plan = make_plan(design, folder, retry_failed=retry_failed)
-        ablations.append(_Ablation(plan, folder, watch))
+        ablations.append(_Ablation(plan, folder, callbacks))
         return ablations[0]
 
-    trained = drive(load, folder, run, workforce=workforce, **options)
+    trained = drive(load, folder, run, worker_pool=worker_pool, **options)
     return StudySummary(ablations[0].plan, tuple(trained))
 
 
@@ -95,9 +95,9 @@ class _Ablation(Experiment):
 
     divides = True
 
-    def __init__(self, plan: Plan, folder: Path, watch: Callbacks) -> None:
+    def __init__(self, plan: Plan, folder: Path, callbacks: Callbacks) -> None:
         self.plan, self.name = plan, plan.design.name
-        self._folder, self._watch = folder, watch
+        self._folder, self._callbacks = folder, callbacks
         self._recorded = {
             key: {one.fingerprint: one for one in group} for key, group in plan.recorded.items()
         }
@@ -119,7 +119,7 @@ class _Ablation(Experiment):
         self._trials.reconcile(self.plan.recorded, [task.cell.key for task in self.plan.tasks])
         self._queue = deque(split_tasks(self.plan.tasks, slots))
         self._left = Counter(task.cell.key for task in self._queue for _ in task.configs)
-        self._watch.begin(self.plan)
+        self._callbacks.begin(self.plan)
 
     def next(self) -> Task | None:
         if not self._queue:
@@ -131,7 +131,7 @@ class _Ablation(Experiment):
         return task
 
     def epoch(self, task: Task, report: EpochReport) -> None:
-        self._watch.epoch(task, report)
+        self._callbacks.epoch(task, report)
 
     def done(self, task: Task, made: Sequence[Record]) -> None:
         key = task.cell.key
@@ -140,7 +140,7 @@ class _Ablation(Experiment):
         if not self._left[key] and task.cell.method is None:
             self._trials.finish(task.cell, list(self._recorded[key].values()))
             del self._started[key]
-        self._watch.done(task, made)
+        self._callbacks.done(task, made)
 
     def release(self) -> None:
         for cell in self._started.values():

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from moevae.config.overrides import to_dict
 from moevae.config.schema import RunConfig
 from moevae.data.datasets import Images, Labels
-from moevae.evaluation.evaluate import Evaluation, Split, usage
+from moevae.evaluation.evaluate import Evaluation, Split, expert_usage
 from moevae.training.trainer import EpochStats
 from moevae.utils import devices
 from studies.design.baselines import of_method
@@ -76,7 +76,7 @@ class BaselineResult:
     """Evaluates the method on a split. Metrics that the method does not define are omitted."""
     seconds: float
     """Wall time of the fit."""
-    looks: int
+    num_images: int
     """Number of training images processed, counting repetitions."""
     num_experts: int
     """Number of experts or clusters."""
@@ -89,7 +89,7 @@ class BaselineResult:
 def fit(
     method: Method,
     config: RunConfig,
-    site: ExecutionConfig,
+    execution: ExecutionConfig,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> Outcome:
     """Fit a baseline and return its outcome, in the format of the model's own runs.
@@ -97,7 +97,7 @@ def fit(
     Args:
         method: the baseline and its settings.
         config: the configuration of the reference cell, with the data and the seed of this run.
-        site: where the run takes place.
+        execution: where the run takes place.
         on_epoch: called after each epoch.
 
     Raises:
@@ -106,27 +106,27 @@ def fit(
     function = pkgutil.resolve_name(of_method(method).function)
     devices.keep_freed_memory()
     # NumPy and scikit-learn use thread pools of their own; their size changes the last digits.
-    with threadpool_limits(site.threads), devices.steady_cpu(site.threads):
-        return _fit(function, method, config, site, on_epoch)
+    with threadpool_limits(execution.threads), devices.cpu_settings(execution.threads):
+        return _fit(function, method, config, execution, on_epoch)
 
 
 def _fit(
     function: Callable[[BaselineContext], BaselineResult],
     method: Method,
     config: RunConfig,
-    site: ExecutionConfig,
+    execution: ExecutionConfig,
     on_epoch: Callable[[EpochReport], None] | None,
 ) -> Outcome:
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    images, labels = run.site_data(config.data, site)
+    images, labels = run.checked_data(config.data, execution)
     seen = labels if method.oracle else None
-    device = devices.resolve(site.device)
+    device = devices.resolve(execution.device)
     try:
         fitted = function(
-            BaselineContext(config, images, seen, device, method.settings, on_epoch, site.memory)
+            BaselineContext(config, images, seen, device, method.settings, on_epoch, execution.memory)
         )
     except NotFittedError as error:
-        return run.failed_outcomes([config], site, error.failure, method)[0]
+        return run.failed_outcomes([config], execution, error.failure, method)[0]
     begin = time.perf_counter()
     by_split = {split: [fitted.measure(split)] for split in run.splits(images)}
     seconds = time.perf_counter() - begin
@@ -138,13 +138,13 @@ def _fit(
         "status": "failed" if failure else "complete",
         "failure": failure,
         "throughput": Throughput(
-            train_images_per_second=fitted.looks / fitted.seconds,
+            train_images_per_second=fitted.num_images / fitted.seconds,
             evaluation_images_per_second=sum(len(getattr(images, split)) for split in by_split) / seconds,
             population=1,
         ),
         "seconds": Seconds(train=fitted.seconds, evaluation=seconds),
-        **({} if failure else run.measured(by_split, 0, labels, fitted.num_experts, config.data)),
-        **run.origin(images, labels, fitted.device, started, fitted.precision),
+        **({} if failure else run.result_fields(by_split, 0, labels, fitted.num_experts, config.data)),
+        **run.provenance_fields(images, labels, fitted.device, started, fitted.precision),
     }
     return Outcome(record=Record.model_validate(record))
 
@@ -158,7 +158,7 @@ def clusters(probs: np.ndarray, bounds: dict[str, float] | None = None) -> Evalu
     """
     assignments = probs.argmax(1)
     load = np.bincount(assignments, minlength=probs.shape[1]) / len(probs)
-    metrics = (bounds or {}) | usage(load)
+    metrics = (bounds or {}) | expert_usage(load)
     return Evaluation(metrics, load, probs.mean(0), probs.T, assignments, assignments)
 
 

@@ -52,7 +52,7 @@ class RunFunction(Protocol):
         """Train the runs, or fit a baseline, and return one outcome per run, in order."""
 
 
-class Lost(Protocol):
+class WorkerLost(Protocol):
     """Creates the outcomes of runs that raised an exception or whose worker died."""
 
     def __call__(
@@ -125,10 +125,10 @@ def drive(
     folder: Path,
     run: RunFunction,
     *,
-    workforce: WorkerPool,
+    worker_pool: WorkerPool,
     storage_url: str | None = None,
     preflight: Preflight = lambda configs: None,
-    lost: Lost | None = None,
+    on_worker_lost: WorkerLost | None = None,
     origins: Origins | None = None,
     keep: weights.Keep | None = None,
 ) -> list[Record]:
@@ -138,12 +138,12 @@ def drive(
         load: reads the experiment from the folder, without writing anything.
         folder: the folder of the study, created if needed.
         run: trains the runs of one task.
-        workforce: the executor of the tasks.
+        worker_pool: the executor of the tasks.
         storage_url: URL of Optuna's storage; None uses a SQLite file in the folder.
         preflight: called with configurations before anything is written; raises errors that the user can
             correct.
-        lost: creates the outcomes of runs that raised an exception or whose worker died too often. Without
-            it, such a run stops the study.
+        on_worker_lost: creates the outcomes of runs that raised an exception or whose worker died too often.
+            Without it, such a run stops the study.
         origins: identities of the driver's data and code; records with other identities are rejected.
         keep: the runs whose weights are kept, if `run` returns weights; None keeps none.
 
@@ -163,8 +163,8 @@ def drive(
         with storage.opened(url) as opened, ownership.described(folder):
             storage.with_retries(lambda: ownership.check(opened, experiment.name, folder))
             experiment.describe(shared=storage_url is not None)
-            experiment.begin(opened, workforce.slots)
-            return _Work(experiment, folder, run, lost, workforce, origins, keep).do()
+            experiment.begin(opened, worker_pool.slots)
+            return _Work(experiment, folder, run, on_worker_lost, worker_pool, origins, keep).do()
 
 
 @dataclass
@@ -174,8 +174,8 @@ class _Work:
     experiment: Experiment
     folder: Path
     run: RunFunction
-    lost: Lost | None
-    workforce: WorkerPool
+    on_worker_lost: WorkerLost | None
+    worker_pool: WorkerPool
     origins: Origins
     keep: weights.Keep | None
 
@@ -202,15 +202,15 @@ class _Work:
 
     def _submit(self) -> bool:
         """Fill the free slots; return whether tasks are in flight."""
-        while len(self._running) < self.workforce.slots:
+        while len(self._running) < self.worker_pool.slots:
             task = self._again.popleft() if self._again else self.experiment.next()
             if task is None:
                 break
             self._begun[task.cell.key, task.configs] += 1
-            listener = self.workforce.forward_events(partial(self._epoch, task))
+            listener = self.worker_pool.forward_events(partial(self._epoch, task))
             run = self.experiment.function(self.run, task)
-            guarded = Guarded(run, self.workforce.worker_errors) if self.lost else run
-            future = self.workforce.executor.submit(guarded, task.configs, on_epoch=listener)
+            guarded = Guarded(run, self.worker_pool.worker_errors) if self.on_worker_lost else run
+            future = self.worker_pool.executor.submit(guarded, task.configs, on_epoch=listener)
             self._running[future] = task
         return bool(self._running)
 
@@ -223,13 +223,13 @@ class _Work:
         """Wait briefly for tasks to finish, and publish the finished ones."""
         with signals.deliver_signals():
             finished = wait(self._running, timeout=_MOMENT, return_when=FIRST_COMPLETED).done
-        self.workforce.deliver()
+        self.worker_pool.deliver()
         for future in finished:
             task = self._running.pop(future)
             self._silence.end()
             try:
                 outcomes = future.result()
-            except self.workforce.worker_errors as death:
+            except self.worker_pool.worker_errors as death:
                 self._after_death(task, death)
                 continue
             if isinstance(outcomes, Raised):
@@ -268,21 +268,21 @@ class _Work:
             self._lose(task, raised)
 
     def _lose(self, task: Task, raised: Raised) -> None:
-        assert self.lost is not None
-        self._publish(task, self.lost(task.configs, raised.reason, method=task.cell.method))
+        assert self.on_worker_lost is not None
+        self._publish(task, self.on_worker_lost(task.configs, raised.reason, method=task.cell.method))
         self._streak.note(raised.kind, raised.reason)
 
     def _after_death(self, task: Task, death: Exception) -> None:
         """Return the task to the front of the queue, or record it as failed after too many attempts."""
         begun = self._begun[task.cell.key, task.configs]
-        if begun < self.workforce.attempts:
+        if begun < self.worker_pool.attempts:
             _log.warning(
                 "a worker died (%s); its cell is restarted: %s", type(death).__name__, task.cell.label
             )
             self._again.appendleft(task)
             return
         reason = f"its worker died {begun} times; a possible cause is a lack of memory"
-        if self.lost is None:
+        if self.on_worker_lost is None:
             raise WorkersError(f"{task.cell.label}: {reason}") from death
         self._lose(task, Raised(type(death).__name__, reason))
 
@@ -292,7 +292,7 @@ class _Work:
         if [outcome.record.fingerprint for outcome in outcomes] != asked:
             raise RuntimeError(f"{task.cell.label}: the run function did not return the runs it was given")
         for outcome in outcomes:
-            self.origins.admit(outcome.record)
+            self.origins.check_record(outcome.record)
             if self.keep:  # before the record: a run that has one is not trained again
                 weights.keep(self.folder, task.cell.key, [outcome], self.keep)
             store.write_record(self.folder, outcome)

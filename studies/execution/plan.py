@@ -18,7 +18,7 @@ from studies.design.baselines import BASELINES, Chosen, of_method
 from studies.design.design import Cell, Design
 from studies.records import schema, store, study_file
 from studies.records.schema import Record
-from studies.utils.gc_pause import uncollected
+from studies.utils.gc_pause import paused_gc
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Plan:
         ]
 
 
-@uncollected(keep=True)
+@paused_gc(keep=True)
 def make_plan(
     design: Design,
     folder: Path,

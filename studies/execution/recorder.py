@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from moevae.config.schema import RunConfig
-from moevae.data.binarization import evaluated, to_float
-from moevae.data.classes import FOLLOWED
+from moevae.data.binarization import target_images, to_float
+from moevae.data.classes import MAX_TRACKED
 from moevae.data.datasets import Images, Labels
 from moevae.evaluation.clustering import confusion
 from moevae.evaluation.evaluate import Evaluation, evaluate
@@ -112,7 +112,7 @@ class RunRecorder:
             [drawing[run][self.origins[run]] for drawing in self.drawings.values()]
         )
         rows = [str(epoch) for epoch in self.drawings]
-        seen = evaluated(self.images.test[:RECONSTRUCTED], self.configs[0].data, "test")  # [B, D]
+        seen = target_images(self.images.test[:RECONSTRUCTED], self.configs[0].data, "test")  # [B, D]
         shades = to_float(self.images.test[:RECONSTRUCTED])
         pairs = torch.stack([seen, figures.reconstructions(model, seen, shades)[run].cpu()])
         columns = [str(index) for index in range(len(seen))]
@@ -133,7 +133,7 @@ class RunRecorder:
     def _drawn(self, model: Mixture) -> Tensor:
         """Return one drawing of each expert, [R, K, D]."""
         if self._kind == "templates":
-            return figures.at_rest(model)
+            return figures.prior_mean_images(model)
         return model.decode_prior_samples(figures.prior_noise(model, 1)).squeeze(2)
 
     def _of_gate(self, progress: EpochStats, run: int) -> dict[str, float]:
@@ -152,7 +152,7 @@ class RunRecorder:
         return run_metrics(found, self.labels, "validation", self.configs[0].data)
 
     def _confusion(self, found: Evaluation) -> list[str]:
-        if self.labels is None or len(self.labels.classes) > FOLLOWED:
+        if self.labels is None or len(self.labels.classes) > MAX_TRACKED:
             return []
         classes = len(self.labels.classes)
         counts = confusion(found.assignments, self.labels.validation, len(found.load), classes)

@@ -16,7 +16,7 @@ import torch
 
 from moevae.config.overrides import fingerprint, to_dict
 from moevae.config.schema import DataConfig, RunConfig
-from moevae.data.classes import KEPT
+from moevae.data.classes import MAX_COUNTED
 from moevae.data.datasets import Images, Labels, identify, load_images, load_labels
 from moevae.errors import IdentityError
 from moevae.evaluation import clustering
@@ -28,7 +28,7 @@ from moevae.training import checkpoint, snapshots
 from moevae.training.checks import check_population
 from moevae.training.population import Population
 from moevae.training.results import FitResult
-from moevae.training.trainer import TrainingFailure as Breakdown
+from moevae.training.trainer import TrainingFailure
 from moevae.utils import devices, provenance
 from studies.execution.config import ExecutionConfig
 from studies.execution.events import EpochReport
@@ -52,7 +52,7 @@ from studies.records.schema import (
 
 def run_population(
     configs: Sequence[RunConfig],
-    site: ExecutionConfig | None = None,
+    execution: ExecutionConfig | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> list[Outcome]:
     """Train runs of one shape together and return one outcome per run, in order.
@@ -63,7 +63,7 @@ def run_population(
 
     Args:
         configs: one configuration per run.
-        site: where the runs take place.
+        execution: where the runs take place.
         on_epoch: called after each epoch.
 
     Raises:
@@ -71,38 +71,39 @@ def run_population(
             have different shapes.
     """
     check_population(configs)
-    site = site or ExecutionConfig()
+    execution = execution or ExecutionConfig()
     devices.keep_freed_memory()
-    with devices.steady_cpu(site.threads):
-        return _run(configs, site, on_epoch)
+    with devices.cpu_settings(execution.threads):
+        return _run(configs, execution, on_epoch)
 
 
 def _run(
-    configs: Sequence[RunConfig], site: ExecutionConfig, on_epoch: Callable[[EpochReport], None] | None
+    configs: Sequence[RunConfig], execution: ExecutionConfig, on_epoch: Callable[[EpochReport], None] | None
 ) -> list[Outcome]:
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    images, labels = site_data(configs[0].data, site)
-    diary = RunRecorder(configs, images, labels, on_epoch, site.memory)
-    device = devices.resolve(site.device)
-    training = Population(configs, images, device, site.population_chunk)
-    folder = Path(site.snapshots) if site.snapshots else None
+    images, labels = checked_data(configs[0].data, execution)
+    recorder = RunRecorder(configs, images, labels, on_epoch, execution.memory)
+    device = devices.resolve(execution.device)
+    training = Population(configs, images, device, execution.population_chunk)
+    folder = Path(execution.snapshots) if execution.snapshots else None
     of = snapshots.origin(identify(images, labels), device.type, "moevae", "studies")
     kept = snapshots.snapshot_path(folder, configs, of) if folder else None
     began = None if kept and kept.exists() else devices.energy(training.device)
     fit = snapshots.train_with_snapshots(
-        training, folder, of, seconds=site.snapshot_seconds, on_epoch=diary.note, companion=diary
+        training, folder, of, seconds=execution.snapshot_seconds, on_epoch=recorder.note, companion=recorder
     )
 
     ended = devices.energy(training.device)
     begin = time.perf_counter()
     by_split = {
-        split: evaluate(fit.model, configs, images, split, memory=site.memory) for split in splits(images)
+        split: evaluate(fit.model, configs, images, split, memory=execution.memory)
+        for split in splits(images)
     }
     seconds = time.perf_counter() - begin
-    whole = score_all_images(fit.model, configs, images, labels, site.memory)
+    whole = score_all_images(fit.model, configs, images, labels, execution.memory)
     total = time.perf_counter() - begin
     seen = sum(len(getattr(images, split)) for split in by_split) * len(configs)
-    shared = origin(images, labels, fit.model.device, started, configs[0].train.precision) | {
+    shared = provenance_fields(images, labels, fit.model.device, started, configs[0].train.precision) | {
         "throughput": Throughput(
             train_images_per_second=fit.images_per_second,
             evaluation_images_per_second=seen / seconds,
@@ -117,16 +118,16 @@ def _run(
         failure = failure_of(fit.failures[run], by_split, run)
         found: dict[str, Any] = {}
         if not failure:
-            found = measured(by_split, run, labels, config.model.num_experts, config.data)
+            found = result_fields(by_split, run, labels, config.model.num_experts, config.data)
             found["metrics"]["test"] |= whole[run]
-        files = {} if failure else diary.pictures(fit.model, run)
+        files = {} if failure else recorder.pictures(fit.model, run)
         record = Record.model_validate(
             {
                 "fingerprint": name,
                 "config": to_dict(config),
                 "status": "failed" if failure else "complete",
                 "failure": failure,
-                "curve": diary.curves[run],
+                "curve": recorder.curves[run],
                 "pictures": {kind: _picture(name, kind, *drawn, images) for kind, drawn in files.items()},
                 **found,
                 **shared,
@@ -136,7 +137,9 @@ def _run(
             Outcome(
                 record=record,
                 files={_file(name, kind): content for kind, (content, *_) in files.items()},
-                weights=_weights(fit, run, images, labels) if site.keep_weights and not failure else None,
+                weights=_weights(fit, run, images, labels)
+                if execution.keep_weights and not failure
+                else None,
             )
         )
     if kept:
@@ -152,13 +155,13 @@ def _weights(fit: FitResult, run: int, images: Images, labels: Labels | None) ->
 
 
 def failed_outcomes(
-    configs: Sequence[RunConfig], site: ExecutionConfig, failure: Failure, method: Method | None = None
+    configs: Sequence[RunConfig], execution: ExecutionConfig, failure: Failure, method: Method | None = None
 ) -> list[Outcome]:
     """Return the outcomes, in order, of runs that failed on this machine."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    images, labels = site_data(configs[0].data, site)
+    images, labels = checked_data(configs[0].data, execution)
     precision = configs[0].train.precision if method is None else "float32"
-    where = origin(images, labels, devices.resolve(site.device), started, precision)
+    where = provenance_fields(images, labels, devices.resolve(execution.device), started, precision)
     return [
         Outcome(
             record=Record.model_validate(
@@ -187,25 +190,25 @@ def load_data(data: DataConfig, root: str | None) -> tuple[Images, Labels | None
     return load_images(data, place), load_labels(data, place)
 
 
-def site_data(data: DataConfig, site: ExecutionConfig) -> tuple[Images, Labels | None]:
+def checked_data(data: DataConfig, execution: ExecutionConfig) -> tuple[Images, Labels | None]:
     """Return the images and labels of a data set, checked against the driver's.
 
     Raises:
         DataError: files are missing or invalid.
         IdentityError: the data differ from the driver's.
     """
-    images, labels = load_data(data, site.data_root)
-    if site.origins:
+    images, labels = load_data(data, execution.data_root)
+    if execution.origins:
         try:
-            site.origins.check_data(images.name, identify(images, labels))
+            execution.origins.check_data(images.name, identify(images, labels))
         except IdentityError:
             load_data.cache_clear()  # a worker may have read the file before it was replaced
-            images, labels = load_data(data, site.data_root)
-            site.origins.check_data(images.name, identify(images, labels))
+            images, labels = load_data(data, execution.data_root)
+            execution.origins.check_data(images.name, identify(images, labels))
     return images, labels
 
 
-def origin(
+def provenance_fields(
     images: Images, labels: Labels | None, device: torch.device, started: str, precision: str = "float32"
 ) -> dict[str, Any]:
     """Return the provenance fields of a record."""
@@ -226,7 +229,7 @@ def splits(images: Images) -> list[Split]:
     return ["validation", "test"] if len(images.validation) else ["test"]
 
 
-def measured(
+def result_fields(
     by_split: dict[Split, list[Evaluation]],
     run: int,
     labels: Labels | None,
@@ -237,7 +240,7 @@ def measured(
     test = by_split["test"][run]
     confusion = bins = None
     if labels is not None:
-        if len(labels.classes) <= KEPT:
+        if len(labels.classes) <= MAX_COUNTED:
             counts = clustering.confusion(test.assignments, labels.test, experts, len(labels.classes))
             confusion = Confusion(classes=list(labels.classes), counts=counts.tolist())
         found = reliability(test, labels, "test", data)
@@ -253,7 +256,7 @@ def measured(
 
 
 def failure_of(
-    failure: Breakdown | None, by_split: dict[Split, list[Evaluation]], run: int
+    failure: TrainingFailure | None, by_split: dict[Split, list[Evaluation]], run: int
 ) -> Failure | None:
     """Return the failure of a run: in training, or by a metric that is not finite; None if it is complete."""
     if failure:

@@ -19,7 +19,7 @@ def train(
     /,
     *,
     on_epoch: OnEpoch | None,
-    site: ExecutionConfig,
+    execution: ExecutionConfig,
     method: Method | None = None,
 ) -> list[Outcome]:
     """Train the runs of one cell together, or fit a baseline to each.
@@ -27,24 +27,24 @@ def train(
     Args:
         configs: one configuration per run.
         on_epoch: called after each epoch.
-        site: where the runs take place.
+        execution: where the runs take place.
         method: the baseline; None trains the model.
 
     Returns:
         One outcome per run, in order.
     """
-    if site.origins:
-        site.origins.check_code()
+    if execution.origins:
+        execution.origins.check_code()
     if method is not None:
         from studies.execution.baseline_fit import fit
 
-        return [fit(method, config, site, on_epoch) for config in configs]
+        return [fit(method, config, execution, on_epoch) for config in configs]
     from studies.execution.run import run_population
 
-    return run_population(configs, site, on_epoch)
+    return run_population(configs, execution, on_epoch)
 
 
-def preflight(configs: Sequence[RunConfig], *, site: ExecutionConfig) -> None:
+def preflight(configs: Sequence[RunConfig], *, execution: ExecutionConfig) -> None:
     """Check for errors that the user can correct before a study starts.
 
     Raises:
@@ -54,19 +54,19 @@ def preflight(configs: Sequence[RunConfig], *, site: ExecutionConfig) -> None:
     from moevae.evaluation import memory as budget
     from moevae.utils.devices import resolve
 
-    resolve(site.device)
-    root = Path(site.data_root) if site.data_root else None
+    resolve(execution.device)
+    root = Path(execution.data_root) if execution.data_root else None
     found = {data: load_images(data, root) for data in dict.fromkeys(config.data for config in configs)}
-    if site.memory is not None:
+    if execution.memory is not None:
         for config in configs:
-            budget.images(site.memory, config, found[config.data].size)
+            budget.images(execution.memory, config, found[config.data].size)
 
 
 def on_worker_lost(
-    configs: Sequence[RunConfig], reason: str, *, site: ExecutionConfig, method: Method | None = None
+    configs: Sequence[RunConfig], reason: str, *, execution: ExecutionConfig, method: Method | None = None
 ) -> list[Outcome]:
     """Return failed outcomes, with the reason, of runs whose workers died."""
     from studies.execution.run import failed_outcomes
     from studies.records.schema import Failure
 
-    return failed_outcomes(configs, site, Failure(reason=reason), method)
+    return failed_outcomes(configs, execution, Failure(reason=reason), method)

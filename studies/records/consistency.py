@@ -17,7 +17,7 @@ LARGEST = 1e39
 _NAME = re.compile(r"\w+")
 _COUNT = re.compile(r"\d{1,15}")
 _LONG = re.compile(r"[0-9]{16}")
-_MOST_COUNTS = 10**15
+_MAX_COUNT = 10**15
 
 
 def problems(record: Record, config: RunConfig) -> Iterator[str]:
@@ -59,12 +59,12 @@ def _tables(record: Record, config: RunConfig) -> Iterator[str]:
         classes, counts = record.confusion.classes, record.confusion.counts
         if not classes or not counts or any(len(row) != len(classes) for row in counts):
             yield f"confusion is not a table with {len(classes)} columns"
-        if not all(0 <= count < _MOST_COUNTS for row in counts for count in row):
+        if not all(0 <= count < _MAX_COUNT for row in counts for count in row):
             yield "confusion has invalid counts"
     if (bins := record.reliability) is not None:
         if not len(bins.images) == len(bins.confidence) == len(bins.accuracy) > 0:
             yield "reliability has columns of different lengths"
-        if not all(0 <= count < _MOST_COUNTS for count in bins.images):
+        if not all(0 <= count < _MAX_COUNT for count in bins.images):
             yield "reliability has invalid counts"
         if not _shares((*bins.confidence, *bins.accuracy)):
             yield "reliability outside 0 to 1"
@@ -72,7 +72,7 @@ def _tables(record: Record, config: RunConfig) -> Iterator[str]:
 
 def _curve(record: Record) -> Iterator[str]:
     epochs = [point.epoch for point in record.curve]
-    if epochs != sorted({*epochs}) or not all(0 < epoch < _MOST_COUNTS for epoch in epochs):
+    if epochs != sorted({*epochs}) or not all(0 < epoch < _MAX_COUNT for epoch in epochs):
         yield "the epochs of curve do not increase"
     if _plain_tables(record):
         return

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from moevae.errors import ConfigError, MoevaeError
 from moevae.utils import content
-from moevae.utils.io import absent, is_locked, remove_empty, remove_temp_files, write_atomically
+from moevae.utils.io import is_locked, missing_folders, remove_empty, remove_temp_files, write_atomically
 
 
 class StudyLockedError(MoevaeError):
@@ -38,7 +38,7 @@ def hold(folder: Path) -> Iterator[None]:
         StudyLockedError: another driver owns the study; the message names its process and host.
         ConfigError: the folder cannot be created.
     """
-    made = absent(folder)
+    made = missing_folders(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

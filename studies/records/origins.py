@@ -13,7 +13,14 @@ from typing import TypeVar
 from moevae.config.registry import FILE_FORMATS
 from moevae.config.schema import DataConfig
 from moevae.errors import IdentityError
-from moevae.utils.identity import CodeIdentity, DataIdentity, code_differences, differences, merged, of_code
+from moevae.utils.identity import (
+    CodeIdentity,
+    DataIdentity,
+    code_differences,
+    code_identity,
+    differences,
+    merged,
+)
 from studies.records.schema import Record
 
 _T = TypeVar("_T")
@@ -26,10 +33,10 @@ def code() -> CodeIdentity:
     from moevae.utils import provenance
 
     provenance.commit()  # cached now, in case the checkout changes later
-    return of_code("moevae", "studies")
+    return code_identity("moevae", "studies")
 
 
-def own_files(sets: Iterable[DataConfig]) -> dict[str, DataIdentity]:
+def user_data_identities(sets: Iterable[DataConfig]) -> dict[str, DataIdentity]:
     """Return the identities of the user's own data sets, by name, for files and folders that exist.
 
     Other data sets are part of a package, or are verified by published checksums when they are read.
@@ -48,22 +55,22 @@ def own_files(sets: Iterable[DataConfig]) -> dict[str, DataIdentity]:
     return found
 
 
-def of_record(record: Record) -> DataIdentity:
+def data_identity(record: Record) -> DataIdentity:
     """Return the identity of the data of a record; older records identify the images only."""
     has_labels = "labels_sha256" in record.data.model_fields_set
     labels = (record.data.labels_sha256 or "") if has_labels else None
     return DataIdentity(record.data.sha256, labels, record.data.size)
 
 
-def strangers(records: Iterable[Record]) -> Iterator[tuple[Record, str]]:
+def with_other_data(records: Iterable[Record]) -> Iterator[tuple[Record, str]]:
     """Yield the records whose data differ from most records of the same data set, with the differences."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(record.data.name, []).append(record)
     for group in groups.values():
-        known = _most_common(list(map(of_record, group)))
+        known = _most_common(list(map(data_identity, group)))
         for record in group:
-            if found := differences(known, of_record(record), ("in most records", "in this one")):
+            if found := differences(known, data_identity(record), ("in most records", "in this one")):
                 yield record, ", ".join(found)
 
 
@@ -90,7 +97,7 @@ class Origins:
         """
         recorded: dict[str, DataIdentity] = {}
         for record in records:
-            name, seen = record.data.name, of_record(record)
+            name, seen = record.data.name, data_identity(record)
             before = recorded.setdefault(name, seen)
             if found := differences(before, seen, ("in some", f"in {record.fingerprint}")):
                 raise IdentityError(
@@ -128,13 +135,13 @@ class Origins:
                 "every worker needs the same file"
             )
 
-    def admit(self, record: Record) -> None:
+    def check_record(self, record: Record) -> None:
         """Compare the data and the code of a new record with those of the study.
 
         Raises:
             IdentityError: the data differ, or the code differs and mixed code is not allowed.
         """
-        name, seen = record.data.name, of_record(record)
+        name, seen = record.data.name, data_identity(record)
         self.check_data(name, seen)
         self._known[name] = merged(self._known.get(name, seen), seen)
         if self.code is None:

@@ -17,7 +17,7 @@ from moevae.utils.io import write_atomically
 from studies.records import consistency, packed
 from studies.records.packed import Line
 from studies.records.schema import PICTURE_LIMIT, SCHEMA, Outcome, Picture, Record, name_of
-from studies.utils.gc_pause import uncollected
+from studies.utils.gc_pause import paused_gc
 
 _OLD = b'"schema_version": 1,'
 _DIGEST = b' "digest": "%s",'
@@ -137,7 +137,7 @@ def _checked(where: str, content: Callable[[], bytes], name: str, folder: Path) 
     return record if record.config == full else record.model_copy(update={"config": full})
 
 
-@uncollected()
+@paused_gc()
 def read_all(folder: Path) -> tuple[list[Record], list[RecordError]]:
     """Read the records in the folder of a study; return the valid records, and errors for the others."""
     items = list(iterate(folder))

@@ -23,9 +23,9 @@ NAME = "study.json"
 SCHEMA = 2
 """Version of the schema of `study.json`."""
 
-MOST_CELLS = 100_000
+MAX_CELLS = 100_000
 """Maximum number of cells."""
-MOST_RUNS = 1_000_000
+MAX_RUNS = 1_000_000
 """Maximum number of planned runs (cells times seeds); a larger plan is treated as a mistake."""
 
 Scalar = StrictBool | StrictInt | Annotated[float, Field(strict=True, allow_inf_nan=False)] | str | None
@@ -58,7 +58,7 @@ class StudyFile(_Part):
     base: dict[str, Any]
     axes: dict[str, list[Value]]
     baseline: dict[str, Value] | None = None
-    cells: list[dict[str, Value]] = Field(max_length=MOST_CELLS)
+    cells: list[dict[str, Value]] = Field(max_length=MAX_CELLS)
     seeds: list[StrictInt]
     command: str = ""
     baselines: list[str] = []
@@ -88,9 +88,9 @@ class StudyFile(_Part):
             base = self.config
         except ConfigError as error:
             raise ValueError(str(error)) from None
-        if len(self.cells) * len(self.seeds) > MOST_RUNS:
+        if len(self.cells) * len(self.seeds) > MAX_RUNS:
             raise ValueError(
-                f"{len(self.cells):,} cells and {len(self.seeds):,} seeds give more than {MOST_RUNS:,} runs"
+                f"{len(self.cells):,} cells and {len(self.seeds):,} seeds give more than {MAX_RUNS:,} runs"
             )
         named = [("baseline", self.baseline)] if self.baseline is not None else []
         for where, values in (*named, *((f"cells.{number}", cell) for number, cell in enumerate(self.cells))):

@@ -19,14 +19,14 @@ from studies.report.manifest import Manifest
 from studies.report.markdown import encoded, escape
 from studies.report.page import Page, csv
 from studies.report.sections import failures, order, reading, reproduce, setup
-from studies.utils.gc_pause import uncollected
+from studies.utils.gc_pause import paused_gc
 
 RUNS = "tables/runs.csv"
 
 __all__ = ["write_html", "write_index", "write_report"]
 
 
-@uncollected()
+@paused_gc()
 def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = False) -> Path:
     """Write `report.md`, `table.csv`, `tables/` and `figures/` into the folder of a study.
 

@@ -20,7 +20,7 @@ from studies.report.plots import BLUE, GRAY, annotate
 
 LONGEST_LABEL = 100
 """Largest number of characters in a label of a row or column."""
-MOST_PIXELS = 1 << 26
+MAX_PIXELS = 1 << 26
 
 
 def grid(folder: Path, picture: Picture, names: tuple[str, str]) -> bytes | None:
@@ -35,7 +35,7 @@ def grid(folder: Path, picture: Picture, names: tuple[str, str]) -> bytes | None
         PNG bytes; None if the file is not a grid of tiles as described.
     """
     size = (len(picture.columns) * picture.tile[1], len(picture.rows) * picture.tile[0])
-    if max(map(len, (*picture.rows, *picture.columns))) > LONGEST_LABEL or math.prod(size) > MOST_PIXELS:
+    if max(map(len, (*picture.rows, *picture.columns))) > LONGEST_LABEL or math.prod(size) > MAX_PIXELS:
         return None
     try:
         content = read_picture(folder, picture.file, PICTURE_LIMIT)

@@ -59,7 +59,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """The result of a search."""
 
     trials: tuple[FrozenTrial, ...]
@@ -76,12 +76,12 @@ def run_search(
     run: RunFunction,
     *,
     budget: Budget,
-    workforce: WorkerPool,
-    watch: SearchCallbacks,
+    worker_pool: WorkerPool,
+    callbacks: SearchCallbacks,
     sampler: str = "tpe",
     pruner: str = "median",
     **options: Any,
-) -> Found:
+) -> SearchResult:
     """Run trials until the budget is spent. Each finished run is recorded, and none is repeated.
 
     Args:
@@ -89,8 +89,8 @@ def run_search(
         folder: the folder of the study, created if needed.
         run: trains the runs of one trial.
         budget: how many trials, or how long.
-        workforce: the executor of the trials.
-        watch: receives the progress.
+        worker_pool: the executor of the trials.
+        callbacks: receives the progress.
         sampler: a name in SAMPLERS.
         pruner: a name in PRUNERS; with several objectives nothing is pruned.
         options: those of `studies.execution.driver.drive`. The preflight gets the base configuration.
@@ -103,13 +103,13 @@ def run_search(
 
         def load() -> _Attempts:
             searches.check_same(search, folder)
-            found = _Attempts(search, folder, Path(flags), budget, watch, sampler, pruner)
+            found = _Attempts(search, folder, Path(flags), budget, callbacks, sampler, pruner)
             attempts.append(found)
             return found
 
-        trained = drive(load, folder, run, workforce=workforce, **options)
+        trained = drive(load, folder, run, worker_pool=worker_pool, **options)
     trials = attempts[0].trials
-    return Found(tuple(trials.finished()), tuple(trials.best()), len(trained))
+    return SearchResult(tuple(trials.finished()), tuple(trials.best()), len(trained))
 
 
 class _Attempts(Experiment):
@@ -121,13 +121,13 @@ class _Attempts(Experiment):
         folder: Path,
         flags: Path,
         budget: Budget,
-        watch: SearchCallbacks,
+        callbacks: SearchCallbacks,
         sampler: str,
         pruner: str,
     ) -> None:
         self.name = search.name
         self._search, self._folder, self._flags = search, folder, flags
-        self._budget, self._watch = budget, watch
+        self._budget, self._callbacks = budget, callbacks
         self._sampler, self._pruner = sampler, pruner
         self._listed, self._recorded = searches.plan_of_search(search, folder)
         self._open: dict[str, list[Attempt]] = {}
@@ -155,7 +155,7 @@ class _Attempts(Experiment):
         recorded = {key: list(found.values()) for key, found in self._recorded.items()}
         self.trials.reconcile(list(self._listed.values()), recorded)
         ended = len(self.trials.finished())
-        self._watch.begin(self._search, ended, self._budget.trials)
+        self._callbacks.begin(self._search, ended, self._budget.trials)
         self._left = self._budget.trials - ended
         seconds = self._budget.seconds
         self._deadline = float("inf") if seconds is None else time.monotonic() + seconds
@@ -179,7 +179,7 @@ class _Attempts(Experiment):
     def epoch(self, task: Task, report: EpochReport) -> None:
         attempt = self._open[task.cell.key][0]
         stop = self.trials.follow(attempt, report.epoch, report.metrics)
-        self._watch.epoch(attempt, report)
+        self._callbacks.epoch(attempt, report)
         if stop and report.epoch < report.epochs:
             self._flag(task).touch()
 
@@ -189,7 +189,7 @@ class _Attempts(Experiment):
 
     def stopped(self, task: Task) -> None:
         for attempt in self._open.pop(task.cell.key):
-            self._watch.ended(self.trials.prune(attempt), self.trials.best())
+            self._callbacks.ended(self.trials.prune(attempt), self.trials.best())
 
     def release(self) -> None:
         for attempt in (each for same in self._open.values() for each in same):
@@ -214,7 +214,7 @@ class _Attempts(Experiment):
             self.describe()
         recorded = list(self._recorded[cell.key].values())
         for attempt in self._open.pop(cell.key):
-            self._watch.ended(self.trials.end(attempt, recorded), self.trials.best())
+            self._callbacks.ended(self.trials.end(attempt, recorded), self.trials.best())
 
     def _flag(self, task: Task) -> Path:
         """Return the file whose existence stops a task."""

@@ -107,7 +107,7 @@ def given(typed: str | None) -> str | None:
     """Return the URL of the option, else of the environment variable, else None."""
     url = typed or os.environ.get(VARIABLE) or None
     if url:
-        redaction.learn(url)
+        redaction.register_secret(url)
     return url
 
 
@@ -228,5 +228,5 @@ def _pragmas(connection: Any, _: Any) -> None:
 
 
 def _shown(url: str) -> str:
-    redaction.learn(url)
+    redaction.register_secret(url)
     return redaction.redact(url)

@@ -74,7 +74,7 @@ class Mirror:
             self.study = self.storage.create_new_study(ways, self.name)
         except DuplicatedStudyError:
             self.study, made = self.storage.get_study_id_from_name(self.name), False
-        ownership.take(self.storage, self.study, self.name, self.folder, made=made)
+        ownership.claim(self.storage, self.study, self.name, self.folder, made=made)
         for key, value in self.attributes.items():
             self.storage.set_study_user_attr(self.study, key, value)
         with warnings.catch_warnings():

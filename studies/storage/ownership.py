@@ -29,7 +29,7 @@ class OwnedError(StorageError):
     """Raised when a study of the same name in the storage belongs to another folder."""
 
 
-def home(folder: Path) -> str:
+def folder_label(folder: Path) -> str:
     """Return the name of the folder in messages, with the host."""
     return f"{platform.node()}:{folder.resolve()}"
 
@@ -37,8 +37,8 @@ def home(folder: Path) -> str:
 def identity(folder: Path) -> str:
     """Return the identity of the study in a folder; for old studies without one, the path of the folder."""
     with suppress(RecordError):
-        return study_file.read(folder).identity or home(folder)
-    return home(folder)
+        return study_file.read(folder).identity or folder_label(folder)
+    return folder_label(folder)
 
 
 def check(opened: BaseStorage, name: str, folder: Path) -> None:
@@ -60,7 +60,7 @@ def check(opened: BaseStorage, name: str, folder: Path) -> None:
     )
 
 
-def take(opened: BaseStorage, number: int, name: str, folder: Path, *, made: bool) -> None:
+def claim(opened: BaseStorage, number: int, name: str, folder: Path, *, made: bool) -> None:
     """Set the folder as the owner of a study.
 
     Args:
@@ -78,7 +78,7 @@ def take(opened: BaseStorage, number: int, name: str, folder: Path, *, made: boo
         time.sleep(_MOMENT)  # another driver may have created it just now
         check(opened, name, folder)
     opened.set_study_user_attr(number, IDENTITY, identity(folder))
-    opened.set_study_user_attr(number, _PLACE, home(folder))
+    opened.set_study_user_attr(number, _PLACE, folder_label(folder))
     check(opened, name, folder)
 
 
@@ -98,7 +98,11 @@ def described(folder: Path) -> Iterator[None]:
 def _own(opened: BaseStorage, attributes: Mapping[str, Any], folder: Path) -> bool:
     """Return whether a study belongs to the folder: by identity, by path, or by a storage in the folder."""
     private = isinstance(opened, RDBStorage) and opened.url == storage.default_url(folder)
-    return private or attributes.get(IDENTITY) == identity(folder) or attributes.get(_PLACE) == home(folder)
+    return (
+        private
+        or attributes.get(IDENTITY) == identity(folder)
+        or attributes.get(_PLACE) == folder_label(folder)
+    )
 
 
 def _abandoned(opened: BaseStorage, number: int, attributes: Mapping[str, Any]) -> bool:

@@ -22,7 +22,7 @@ from studies.design.design import Cell, Design
 from studies.records.schema import Record
 from studies.storage import attributes
 from studies.storage.mirror import Mirror, id_of
-from studies.utils.gc_pause import uncollected
+from studies.utils.gc_pause import paused_gc
 
 
 class Trials:
@@ -50,7 +50,7 @@ class Trials:
         self._distributions = {key: _distribution(values) for key, values in design.axes.items()}
         self._open: dict[str, int] = {}
 
-    @uncollected()
+    @paused_gc()
     def reconcile(self, recorded: Mapping[str, Sequence[Record]], pending: Iterable[str]) -> None:
         """Update the trials from the records, and queue one trial for each pending cell.
 

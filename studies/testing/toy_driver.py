@@ -26,13 +26,13 @@ def main() -> int:
     environments = [{"OMP_NUM_THREADS": "1"}] * options.workers
     try:
         force = dask(options.dask) if options.dask else local(environments, attempts=options.attempts)
-        with terminable(), force as workforce:
+        with terminable(), force as worker_pool:
             run_study(
                 design.load_design(str(options.folder / "toy.toml")),
                 options.folder / "study",
-                Toy(options.folder / "diary", seconds=options.seconds),
-                workforce=workforce,
-                watch=Listener(),
+                Toy(options.folder / "run_log", seconds=options.seconds),
+                worker_pool=worker_pool,
+                callbacks=Listener(),
                 storage_url=options.storage,
             )
     except KeyboardInterrupt:

@@ -20,7 +20,7 @@ FAST = {"changes": ("train.epochs=10",)}
 class Climb:
     """Run function that trains nothing: its ELBO rises to that of the toy, and a file records each run."""
 
-    diary: Path
+    run_log: Path
     failing: frozenset[int] = frozenset()
     """Seeds whose runs fail."""
 
@@ -28,15 +28,15 @@ class Climb:
         epochs = configs[0].train.epochs
         for epoch in range(1, epochs + 1):
             bound = fmean(toys.bound(config) for config in configs) - (epochs - epoch)
-            on_epoch(toys.Told(epoch, epochs, [-bound], {"mixture_elbo": bound}))
+            on_epoch(toys.EpochReport(epoch, epochs, [-bound], {"mixture_elbo": bound}))
         for config in configs:
-            with (self.diary / configs_name(config)).open("a") as file:
+            with (self.run_log / configs_name(config)).open("a") as file:
                 file.write("run\n")
         return [toys.outcome(config, failed=config.seed in self.failing) for config in configs]
 
     def counts(self) -> dict[str, int]:
         """Return how often each run was executed, by fingerprint."""
-        return {path.name: len(path.read_text().splitlines()) for path in self.diary.iterdir()}
+        return {path.name: len(path.read_text().splitlines()) for path in self.run_log.iterdir()}
 
 
 def configs_name(config: configs.RunConfig) -> str:
@@ -62,7 +62,7 @@ class Silent:
         self.ends.append(trial)
 
 
-def go(search, folder, run, *, trials=12, watch=None, workforce=None, **options):
+def go(search, folder, run, *, trials=12, callbacks=None, worker_pool=None, **options):
     """Run a search in this process, unless executors are given."""
     with in_process() as here:
         return run_search(
@@ -70,7 +70,7 @@ def go(search, folder, run, *, trials=12, watch=None, workforce=None, **options)
             folder,
             run,
             budget=options.pop("budget", Budget(trials)),
-            workforce=workforce or here,
-            watch=watch or Silent(),
+            worker_pool=worker_pool or here,
+            callbacks=callbacks or Silent(),
             **options,
         )

@@ -37,23 +37,23 @@ class ToyStudy:
     name: str = "toy"
 
     def __post_init__(self) -> None:
-        (self.root / "diary").mkdir(parents=True, exist_ok=True)
+        (self.root / "run_log").mkdir(parents=True, exist_ok=True)
         text = PROFILE.replace("seeds = 3", "seeds = 1").replace('name = "toy"', f'name = "{self.name}"')
         text = text.replace("[0, 20]", str(list(range(self.cells)))).replace("[0.5, 1]", "[1]")
         (self.root / "toy.toml").write_text(text)
         self.folder = self.root / "study"
         self.design = design.load_design(str(self.root / "toy.toml"))
-        self.toy = Toy(self.root / "diary")
+        self.toy = Toy(self.root / "run_log")
 
     def run(self, **options):
         """Run the study to its end in this process."""
-        with in_process() as workforce:
+        with in_process() as worker_pool:
             return run_study(
                 self.design,
                 self.folder,
                 self.toy,
-                workforce=workforce,
-                watch=Listener(),
+                worker_pool=worker_pool,
+                callbacks=Listener(),
                 storage_url=self.url,
                 **options,
             )
@@ -149,22 +149,22 @@ class Bench:
         self.folder = root / "results" / "toy"
         self.profile = root / "toy.toml"
         self.profile.write_text(PROFILE)
-        self.diary = root / "diary"
-        self.diary.mkdir()
-        self.toy = Toy(self.diary)
+        self.run_log = root / "run_log"
+        self.run_log.mkdir()
+        self.toy = Toy(self.run_log)
 
     def design(self, **options):
         return designs.load_design(str(self.profile), **options)
 
     def run(self, toy=None, design=None, **options):
-        watch = options.pop("watch", Listener())
-        with in_process() as workforce:
+        callbacks = options.pop("callbacks", Listener())
+        with in_process() as worker_pool:
             return run_study(
                 design or self.design(),
                 self.folder,
                 toy or self.toy,
-                workforce=workforce,
-                watch=watch,
+                worker_pool=worker_pool,
+                callbacks=callbacks,
                 **options,
             )
 

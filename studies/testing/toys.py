@@ -12,6 +12,7 @@ from typing import Any
 
 from moevae.config.overrides import fingerprint, to_dict
 from moevae.config.schema import RunConfig
+from studies.execution.events import EpochReport
 from studies.execution.plan import Plan, Task
 from studies.records.schema import Outcome, Record
 
@@ -26,16 +27,6 @@ train.epochs = 2
 objective.balance_weight = [0, 20]
 routing.temperature = [0.5, 1]
 """
-
-
-@dataclass(frozen=True)
-class Told:
-    """Statistics of an epoch."""
-
-    epoch: int
-    epochs: int
-    losses: list[float]
-    metrics: dict[str, float]
 
 
 def bound(config: RunConfig) -> float:
@@ -100,7 +91,7 @@ def outcome(config: RunConfig, *, failed: bool = False) -> Outcome:
 class Toy:
     """Run function that records each run in a folder, so that repeated runs can be detected."""
 
-    diary: Path
+    run_log: Path
     failing: frozenset[int] = frozenset()
     """Seeds whose runs fail."""
     broken: BaseException | None = None
@@ -118,16 +109,18 @@ class Toy:
         for epoch in range(1, configs[0].train.epochs + 1):
             if on_epoch:
                 on_epoch(
-                    Told(epoch, configs[0].train.epochs, [1.0 for _ in configs], {"mixture_elbo": -100.0})
+                    EpochReport(
+                        epoch, configs[0].train.epochs, [1.0 for _ in configs], {"mixture_elbo": -100.0}
+                    )
                 )
         for config in configs:
-            with (self.diary / fingerprint(config)).open("a") as file:
+            with (self.run_log / fingerprint(config)).open("a") as file:
                 file.write("run\n")
         return [outcome(config, failed=config.seed in self.failing) for config in configs]
 
     def counts(self) -> dict[str, int]:
         """Return how often each run was executed, by fingerprint."""
-        return {path.name: len(path.read_text().splitlines()) for path in self.diary.iterdir()}
+        return {path.name: len(path.read_text().splitlines()) for path in self.run_log.iterdir()}
 
 
 def environment_of(name: str) -> tuple[int, str | None]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-MOST_ITEMS = 4
+MAX_ITEMS = 4
 """Maximum length of a list that is shown in full."""
 
 
@@ -16,7 +16,7 @@ ALL = 17
 """Number of significant digits that distinguishes any two floating-point numbers."""
 
 
-def show(value: Any, digits: int = DIGITS, most: int = MOST_ITEMS) -> str:
+def show(value: Any, digits: int = DIGITS, most: int = MAX_ITEMS) -> str:
     """Return a value as short text.
 
     Args:

@@ -12,7 +12,7 @@ from moevae.errors import DataError, IdentityError, RecordError
 from studies.analysis.tallies import tally
 from studies.execution.plan import Plan, design_of, make_plan
 from studies.records import lock, packed, store, study_file
-from studies.records.origins import Origins, own_files
+from studies.records.origins import Origins, user_data_identities
 from studies.records.schema import Record
 from studies.search import search as searches
 from studies.storage import connection as storage
@@ -135,7 +135,7 @@ def _has_owner(folder: Path, name: str) -> bool:
 
 def _check_data(folder: Path, good: Sequence[Record]) -> None:
     """Compare the data of the records with each other and with the user's files, if they exist."""
-    Origins(files=own_files(from_dict(record.config).data for record in good)).begin(folder, good)
+    Origins(files=user_data_identities(from_dict(record.config).data for record in good)).begin(folder, good)
 
 
 def _in_words(check: Callable[[], object]) -> list[str]:

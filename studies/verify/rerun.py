@@ -17,7 +17,7 @@ from studies.analysis import stats
 from studies.analysis.metrics import ACC, ELBO, NMI, RETIRED, Measure
 from studies.execution.config import ExecutionConfig
 from studies.execution.tasks import train
-from studies.records.origins import Origins, of_record
+from studies.records.origins import Origins, data_identity
 from studies.records.schema import Record, name_of
 
 VOLATILE_FIELDS = {
@@ -96,7 +96,7 @@ def chosen(records: Sequence[Record], number: int) -> list[Record]:
     return random.sample(complete, min(number, len(complete)))
 
 
-def repeat(record: Record, site: ExecutionConfig, others: Sequence[Record] = ()) -> RerunResult:
+def repeat(record: Record, execution: ExecutionConfig, others: Sequence[Record] = ()) -> RerunResult:
     """Train the run of a record again, alone and with the same number of threads, and compare the results.
 
     The data must equal those of the record, and an automatic device is the kind of device of the record. On
@@ -105,7 +105,7 @@ def repeat(record: Record, site: ExecutionConfig, others: Sequence[Record] = ())
 
     Args:
         record: the record of the run.
-        site: where the run takes place.
+        execution: where the run takes place.
         others: records of the study, from which the spread over seeds is estimated.
 
     Raises:
@@ -115,10 +115,10 @@ def repeat(record: Record, site: ExecutionConfig, others: Sequence[Record] = ())
     config = overrides.from_dict(record.config)
     # The method as requested, before fitting.
     method = record.method and record.method.model_copy(update={"derived": {}})
-    device = record.hardware.device if site.device == "auto" else site.device
-    data = Origins(files={record.data.name: of_record(record)})
-    place = replace(site, device=device, threads=record.hardware.threads, origins=data)
-    (outcome,) = train([config], on_epoch=None, site=place, method=method)
+    device = record.hardware.device if execution.device == "auto" else execution.device
+    data = Origins(files={record.data.name: data_identity(record)})
+    place = replace(execution, device=device, threads=record.hardware.threads, origins=data)
+    (outcome,) = train([config], on_epoch=None, execution=place, method=method)
     # Fields that an older record lacks are not compared.
     kept = record.model_dump(mode="json", exclude_unset=True, exclude=VOLATILE_FIELDS)
     found = outcome.record.model_dump(mode="json")

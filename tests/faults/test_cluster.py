@@ -42,7 +42,7 @@ def cluster(monkeypatch):
 )
 def test_workers_killed_while_running(tmp_path, cluster, reliability, cells, kills):
     study, chance = ToyStudy(tmp_path, cells), random.Random(0)
-    toy = Toy(study.toy.diary, seconds=0.5)
+    toy = Toy(study.toy.run_log, seconds=0.5)
     killed: list[float] = []
 
     class Killing(Listener):
@@ -58,12 +58,12 @@ def test_workers_killed_while_running(tmp_path, cluster, reliability, cells, kil
                         os.kill(nanny.process.process.pid, 9)
                         killed.append(time.monotonic())
 
-    watch = Killing()
-    with dask(cluster.scheduler_address) as workforce:
-        run_study(study.design, study.folder, toy, workforce=workforce, watch=watch)
+    callbacks = Killing()
+    with dask(cluster.scheduler_address) as worker_pool:
+        run_study(study.design, study.folder, toy, worker_pool=worker_pool, callbacks=callbacks)
     study.assert_complete_once()
     assert len(killed) == kills
-    assert len(watch.epochs) >= 2 * cells
+    assert len(callbacks.epochs) >= 2 * cells
     reliability(
         "Dask",
         f"LocalCluster of 3, {cells} toy cells of 0.5 s: kill -9 of {len(killed)} workers while running",
@@ -76,10 +76,10 @@ def test_workers_killed_while_running(tmp_path, cluster, reliability, cells, kil
 @pytest.mark.timeout(600)
 def test_a_search_on_a_cluster(tmp_path, cluster):
     search = searches.load_search("gate", changes=("train.epochs=3",))
-    (tmp_path / "diary").mkdir()
-    toy = Toy(tmp_path / "diary", seconds=0.1)
-    with dask(cluster.scheduler_address) as workforce:
-        found = go(search, tmp_path / "s", toy, trials=9, workforce=workforce)
+    (tmp_path / "run_log").mkdir()
+    toy = Toy(tmp_path / "run_log", seconds=0.1)
+    with dask(cluster.scheduler_address) as worker_pool:
+        found = go(search, tmp_path / "s", toy, trials=9, worker_pool=worker_pool)
     assert len(found.trials) == 9
     assert {trial.state for trial in found.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
     good, bad = store.read_all(tmp_path / "s")

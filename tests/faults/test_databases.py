@@ -90,7 +90,7 @@ def test_a_study_deleted_in_the_dashboard_meanwhile_comes_back(tmp_path):
                 opened.delete_study(opened.get_study_id_from_name("toy"))
             return made
 
-    study.toy = Deleting(study.toy.diary)
+    study.toy = Deleting(study.toy.run_log)
     with pytest.raises(StorageError, match=r"missing from the storage.*no record is lost"):
         study.run()
     assert study.published() == 1

@@ -53,10 +53,10 @@ def run(monkeypatch, capsys):
 
     def run(study: ToyStudy) -> tuple[int, str]:
         monkeypatch.setattr(
-            ablate, "train", lambda configs, /, *, on_epoch, site: study.toy(configs, on_epoch=None)
+            ablate, "train", lambda configs, /, *, on_epoch, execution: study.toy(configs, on_epoch=None)
         )
         monkeypatch.setattr("studies.cli.options.code", lambda: None)  # toys are of no code
-        monkeypatch.setattr(ablate, "check", lambda configs, site: None)
+        monkeypatch.setattr(ablate, "check", lambda configs, execution: None)
         monkeypatch.setattr(storage, "PATIENCE", 0.3)
         code = cli.main(
             ["ablate", "--profile", str(study.root / "toy.toml"), "--results", str(study.folder.parent)]

@@ -68,7 +68,7 @@ def test_of_studies_of_one_name_one_runs_and_the_others_leave_nothing(tmp_path, 
     with place(kind, tmp_path) as url:
         studies = [ToyStudy(tmp_path / str(number), 2, url=url) for number in range(STARTS)]
         for study in studies:
-            study.toy = Toy(study.toy.diary, seconds=0.2)
+            study.toy = Toy(study.toy.run_log, seconds=0.2)
         words = started(studies)
         assert sorted(words) == sorted(["ran", *[OwnedError.__name__] * (STARTS - 1)])
         (winner,) = [study for study in studies if study.folder.exists()]

@@ -132,7 +132,7 @@ def test_a_cluster_of_other_code_is_refused_in_one_line(tmp_path, here, capsys, 
     with cluster_of(1, code=code(tmp_path / "code"), folder=tmp_path) as (_, address):
         assert cli.main(["ablate", "--profile", "./own.toml", "--device", "cpu", "--dask", address]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert origins.code().source[: identity.SHOWN] in line
+    assert origins.code().source[: identity.DIGEST_DIGITS] in line
     assert "install the same code on both" in line
     assert not list((tmp_path / "results/own").glob("records/*"))
 
@@ -151,7 +151,7 @@ def test_a_worker_of_other_data_is_refused_until_its_file_is_replaced(
         (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
         shutil.copy(tmp_path / "own.npz", tmp_path / "worker/own.npz")
         assert cli.main([*command, "--dask", address]) == 0
-    digests = re.findall(f"[0-9a-f]{{{identity.SHOWN}}}", line)
+    digests = re.findall(f"[0-9a-f]{{{identity.DIGEST_DIGITS}}}", line)
     assert len(set(digests)) == 2
     assert "every worker needs the same file" in line
 

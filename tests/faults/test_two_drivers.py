@@ -19,7 +19,7 @@ def test_simultaneous_starts(tmp_path, reliability):
     context = multiprocessing.get_context("fork")
     barrier, told = context.Barrier(STARTS), context.SimpleQueue()
     study = ToyStudy(tmp_path, 4)
-    study.toy = Toy(study.toy.diary, seconds=0.5)
+    study.toy = Toy(study.toy.run_log, seconds=0.5)
 
     def start() -> None:
         barrier.wait()

@@ -10,7 +10,7 @@ from torch import Tensor, distributions, nn
 
 from moevae.config.schema import ModelConfig
 from moevae.models.mixture import Mixture
-from moevae.nn.conv import Convolution, Transposed
+from moevae.nn.conv import Convolution, TransposedConvolution
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -144,7 +144,7 @@ def _network(layers: list[tuple[nn.Module, Tensor, Tensor]], activation: str) ->
     for layer, weight, bias in layers:
         if isinstance(layer, Convolution):
             own: nn.Module = Down(layer.size, weight, bias)
-        elif isinstance(layer, Transposed):
+        elif isinstance(layer, TransposedConvolution):
             own = Up(layer.size, weight, bias)
         else:
             own = nn.Linear(*weight.shape, dtype=weight.dtype)

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from moevae.errors import MoevaeError
-from moevae.utils.identity import SHOWN
+from moevae.utils.identity import DIGEST_DIGITS
 from studies.execution.executors.base import OnEpoch, WorkerPool, WorkersError
 from studies.utils import signals
 
@@ -98,7 +98,7 @@ def _unlike(address: str, error: ImportError) -> WorkersError:
 
     return WorkersError(
         f"--dask {address}: a worker and this driver run different code (source code "
-        f"{origins.code().source[:SHOWN]} of the driver, which the worker cannot load: {error}): "
+        f"{origins.code().source[:DIGEST_DIGITS]} of the driver, which the worker cannot load: {error}): "
         "install the same code on both"
     )
 

@@ -14,7 +14,7 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables that libraries read at import; each worker computes on one core."""
 
 
-def workforce(workers: str | None, dask: str | None, device: str) -> AbstractContextManager[WorkerPool]:
+def worker_pool(workers: str | None, dask: str | None, device: str) -> AbstractContextManager[WorkerPool]:
     """Return the worker pool, as a context manager.
 
     Args:

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from moevae.data.classes import SHOWN as LARGEST
+from moevae.data.classes import MAX_SHOWN as LARGEST
 from moevae.data.classes import largest
 from moevae.evaluation import class_overlap as merging
 from studies.analysis import cell_stats

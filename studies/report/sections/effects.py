@@ -21,7 +21,7 @@ from studies.utils import formatting
 
 STRENGTH, TEMPERATURE = "objective.balance_weight", "routing.temperature"
 
-MOST_PANELS = 8
+MAX_PANELS = 8
 """Largest number of panels of a figure."""
 
 Setting = tuple[tuple[str, int], ...]
@@ -134,13 +134,13 @@ def heat_maps(analysis: Analysis, page: Page) -> None:
 
 
 def _panels(study: Study) -> tuple[Setting, list[Setting]]:
-    """Return the settings that all heat maps share and the settings of each, at most `MOST_PANELS`.
+    """Return the settings that all heat maps share and the settings of each, at most `MAX_PANELS`.
 
     The longest of the other axes are fixed at the level of the reference cell.
     """
     varied = [axis for axis in study.axes if axis not in (STRENGTH, TEMPERATURE)]
     fixed = []
-    while math.prod(len(study.axes[axis]) for axis in varied) > MOST_PANELS:
+    while math.prod(len(study.axes[axis]) for axis in varied) > MAX_PANELS:
         axis = max(varied, key=lambda each: len(study.axes[each]))
         varied.remove(axis)
         level = (

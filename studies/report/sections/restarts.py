@@ -9,7 +9,7 @@ import numpy as np
 from studies.analysis import cell_stats, judging, metrics, stats
 from studies.analysis.analyze import Analysis
 from studies.analysis.metrics import Measure
-from studies.analysis.restarts import GROUPS, MOST_RESTARTS, select_best
+from studies.analysis.restarts import GROUPS, MAX_RESTARTS, select_best
 from studies.analysis.runs import StudyRun
 from studies.report import markdown, tables
 from studies.report.page import Page
@@ -21,7 +21,7 @@ def best_of_restarts(analysis: Analysis, page: Page) -> None:
     """Add the results of the reference cell if the best of several runs is selected."""
     study, cell = analysis.study, analysis.study.baseline or 0
     runs = study.of_cell(cell)
-    sizes = [size for size in range(1, MOST_RESTARTS + 1) if len(runs) >= GROUPS * size]
+    sizes = [size for size in range(1, MAX_RESTARTS + 1) if len(runs) >= GROUPS * size]
     alive = [run for run in runs if run.complete]
     first = judging.judge(alive)
     if not alive or len(sizes) < 2:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from moevae.config.schema import DataConfig
-from moevae.data.binarization import binarize_once, evaluated, to_float
+from moevae.data.binarization import binarize_once, target_images, to_float
 
 
 def test_gray_of_bytes_and_of_gray():
@@ -46,9 +46,9 @@ def test_black_and_white_pixels_stay():
 def test_evaluation_sees_pixels_drawn_once_unless_they_stay_gray(binarization, binary):
     images = torch.rand(40, 20, generator=torch.Generator().manual_seed(0))
     data = DataConfig(binarization=binarization, split_seed=5)
-    seen = evaluated(images, data, "test")
+    seen = target_images(images, data, "test")
     assert torch.equal(seen, binarize_once(images, 5, "test") if binary else images)
 
 
 def test_no_images_are_no_error():
-    assert evaluated(torch.zeros(0, 9), DataConfig(), "validation").shape == (0, 9)
+    assert target_images(torch.zeros(0, 9), DataConfig(), "validation").shape == (0, 9)

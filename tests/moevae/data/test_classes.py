@@ -12,7 +12,7 @@ from PIL import Image
 from moevae.config.overrides import override
 from moevae.config.presets import digits
 from moevae.config.schema import DataConfig
-from moevae.data.classes import SHOWN, largest
+from moevae.data.classes import MAX_SHOWN, largest
 from moevae.data.datasets import load_labels
 from moevae.errors import DataError
 from moevae.evaluation import calibration, class_overlap
@@ -51,9 +51,9 @@ def test_scores_of_many_classes_are_those_of_few_whatever_way_they_are_counted(m
     draw = np.random.default_rng(classes)
     gate = draw.dirichlet(np.ones(5), size=400).T  # [K, N]
     labels, naming = draw.integers(0, classes, 400), draw.random(400) < 0.5
-    numbers, bins = calibration.calibrated(gate, labels, classes, naming)
-    monkeypatch.setattr(calibration, "KEPT", 1)
-    bounded, others = calibration.calibrated(gate, labels, classes, naming)
+    numbers, bins = calibration.calibration_metrics(gate, labels, classes, naming)
+    monkeypatch.setattr(calibration, "MAX_COUNTED", 1)
+    bounded, others = calibration.calibration_metrics(gate, labels, classes, naming)
     assert bounded == pytest.approx(numbers, abs=1e-12)
     np.testing.assert_array_equal(others.images, bins.images)
     np.testing.assert_allclose(others.accuracy, bins.accuracy)
@@ -64,7 +64,7 @@ def test_thirty_thousand_classes_take_little_memory():
     labels, gate = draw.permutation(np.arange(60_000) // 2), draw.dirichlet(np.ones(10), size=60_000).T
     naming = np.arange(60_000) % 2 == 0
     tracemalloc.start()
-    calibration.calibrated(gate, labels, 30_000, naming)
+    calibration.calibration_metrics(gate, labels, 30_000, naming)
     found = clustering(gate.argmax(0), labels)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -81,9 +81,9 @@ def test_the_largest_classes_are_those_with_the_most_images():
 def test_sentences_about_many_classes_are_few():
     collapsed = np.ones((3, 800), dtype=int) * [[10], [0], [0]]
     (told,) = class_overlap.describe_overlap(collapsed, [str(c) for c in range(800)])
-    assert told.endswith(f"and {800 - SHOWN} more")
+    assert told.endswith(f"and {800 - MAX_SHOWN} more")
     divided = class_overlap.describe_overlap(np.ones((2, 800), dtype=int), [str(c) for c in range(800)])
-    assert len(divided) == SHOWN + 1
+    assert len(divided) == MAX_SHOWN + 1
 
 
 def with_many_classes(config):
@@ -103,9 +103,9 @@ def test_a_page_of_many_classes_shows_the_largest(tmp_path):
     plan = synthetic.plan({"routing.kind": ["soft"]}, seeds=(0, 1), base=short)
     page = write_report(synthetic.write(tmp_path, plan, with_many_classes)).read_text()
     section = page.split("## Merged and split classes")[1].split("\n## ")[0]
-    assert f"{SHOWN} largest of 800 classes" in section
+    assert f"{MAX_SHOWN} largest of 800 classes" in section
     named = {int(number) for number in re.findall(r"class (\d+)", section)}
-    assert named == set(range(800 - SHOWN, 800))
+    assert named == set(range(800 - MAX_SHOWN, 800))
     for path in (tmp_path / "figures").iterdir():
         assert max(Image.open(io.BytesIO(path.read_bytes())).size) <= 2400
 

@@ -12,7 +12,7 @@ from moevae.data.splits import halves
 from moevae.evaluation.calibration import (
     BINS,
     brier,
-    calibrated,
+    calibration_metrics,
     class_probs,
     classes_of_experts,
     reliability,
@@ -77,8 +77,8 @@ def test_the_order_of_the_experts_does_not_matter(size, random):
     probs /= probs.sum(0)
     order = random.sample(range(len(probs)), len(probs))
     naming = np.arange(len(labels)) % (2 * classes) < classes
-    first, _ = calibrated(probs, labels, classes, naming)
-    assert calibrated(probs[order], labels, classes, naming)[0] == pytest.approx(first)
+    first, _ = calibration_metrics(probs, labels, classes, naming)
+    assert calibration_metrics(probs[order], labels, classes, naming)[0] == pytest.approx(first)
 
 
 def test_a_bin_holds_its_upper_end():
@@ -91,7 +91,7 @@ def test_a_gate_that_is_certain_errs_as_often_as_it_is_wrong():
     labels = np.repeat([0, 1, 2, 3], 50)
     experts = np.where(np.arange(200) % 10 < 8, (labels + 1) % 4, labels)
     naming = np.arange(200) % 20 < 10
-    found, bins = calibrated(np.eye(4)[:, experts], labels, 4, naming)
+    found, bins = calibration_metrics(np.eye(4)[:, experts], labels, 4, naming)
     wrong = 1 - clustering(experts, labels)["acc"]
     assert found == pytest.approx({"ece": wrong, "brier": 2 * wrong})
     assert bins.images.tolist() == [0] * 14 + [100]
@@ -102,7 +102,7 @@ def test_a_gate_that_says_what_is_so_is_calibrated():
     probs = source.dirichlet([0.5] * 5, 100_000)
     labels = (probs.cumsum(1) < source.random((100_000, 1))).sum(1)
     naming = np.arange(100_000) < 50_000
-    found, bins = calibrated(probs.T, labels, 5, naming)
+    found, bins = calibration_metrics(probs.T, labels, 5, naming)
     assert found["ece"] < 0.01
     assert found["brier"] == pytest.approx(1 - np.square(probs[50_000:]).sum(1).mean(), abs=0.01)
     assert np.abs(bins.confidence - bins.accuracy)[bins.images > 500].max() < 0.05
@@ -137,13 +137,15 @@ def test_the_images_that_are_scored_name_nothing():
     changed = np.where(naming, labels, (labels + 1) % 4)
     first, second = (classes_of_experts(probs[:, naming], some[naming], 4) for some in (labels, changed))
     assert first.tolist() == second.tolist()
-    assert calibrated(probs, labels, 4, naming)[0] != calibrated(probs, changed, 4, naming)[0]
+    assert (
+        calibration_metrics(probs, labels, 4, naming)[0] != calibration_metrics(probs, changed, 4, naming)[0]
+    )
 
 
 def test_one_image_and_broken_probabilities_raise_no_warning():
-    found, _ = calibrated(np.array([[1.0], [0.0]]), np.array([0]), 2, np.array([False]))
+    found, _ = calibration_metrics(np.array([[1.0], [0.0]]), np.array([0]), 2, np.array([False]))
     assert found == {"ece": 0, "brier": 0}
-    found, _ = calibrated(
+    found, _ = calibration_metrics(
         np.full((2, 4), np.nan), np.array([0, 1, 0, 1]), 2, np.array([True, True, False, False])
     )
     assert np.isnan(list(found.values())).all()

@@ -10,7 +10,7 @@ from scipy import stats
 from small import EVEN, ODD, config, images, mixture, normal
 
 from moevae.config.overrides import override
-from moevae.data.binarization import evaluated
+from moevae.data.binarization import target_images
 from moevae.data.datasets import Images
 from moevae.evaluation.evaluate import evaluate
 from moevae.evaluation.iwae import BLOCK
@@ -67,7 +67,7 @@ def test_a_slow_loop_gives_the_same_bounds():
     run = config(ODD | {"routing.temperature": 0.5, "evaluation.num_samples": 1})
     model, data = mixture(run).float(), images(test=40)
     (found,) = evaluate(model, [run], data)
-    x = evaluated(data.test, run.data, "test")
+    x = target_images(data.test, run.data, "test")
     means = []
     for noise_seed in range(100):  # evaluation's own noise is another draw of the same quantity
         noise = normal(7, 40, 3, seed=noise_seed, dtype=torch.float32)

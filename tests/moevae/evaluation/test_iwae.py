@@ -10,11 +10,11 @@ from small import EVEN, ODD, config, images, mixture, normal
 from torch import distributions
 
 from moevae.config.overrides import override
-from moevae.data.binarization import evaluated
+from moevae.data.binarization import target_images
 from moevae.evaluation.evaluate import evaluate
 from moevae.evaluation.iwae import BLOCK, iwae_bound
 from moevae.models.dispatch import Dispatch
-from moevae.models.expert_bound import log_weights, sampled
+from moevae.models.expert_bound import log_weights, reparameterize
 from moevae.models.mixture import Mixture
 
 IMAGES, PIXELS, LATENT, EXPERTS = 24, 5, 2, 3
@@ -49,7 +49,7 @@ def test_weights_of_the_exact_posterior_do_not_vary():
     slope, x = 1.7, normal(9, 1, seed=5)
     variance = torch.full((9, 1), 1 / (1 + slope**2 / 0.64), dtype=torch.float64)
     mu, noise = variance * slope * x / 0.64, normal(9, 6, 1, seed=6)
-    z = sampled(mu, variance.log(), noise)  # [B, S, 1]
+    z = reparameterize(mu, variance.log(), noise)  # [B, S, 1]
     recon = distributions.Normal(slope * z, 0.8).log_prob(x.unsqueeze(1)).sum(-1)
     truth = distributions.Normal(0.0, math.sqrt(slope**2 + 0.64)).log_prob(x).double()
     torch.testing.assert_close(
@@ -80,7 +80,7 @@ def run(**changes):
 def test_a_slow_loop_gives_the_same_bound():
     own = run()
     model, data = mixture(own), images(test=11)
-    x = evaluated(data.test, own.data, "test").double()
+    x = target_images(data.test, own.data, "test").double()
     chosen = torch.arange(7)[:, None].expand(-1, 11)[None]
     log_prior = torch.tensor(own.model.expert_prior, dtype=torch.float64).log()[None]
     found = iwae_bound(model.experts, x[None], chosen, log_prior, Double([5], "test"), 6, chunk=4)[0]

@@ -89,8 +89,8 @@ def test_marginal_samples_take_no_more_than_as_many_images(changes, blocks):
 
 
 def test_many_samples_take_no_more_memory_than_some(monkeypatch):
-    monkeypatch.setattr(evaluation, "TOGETHER", 4)
-    monkeypatch.setattr(budget, "TOGETHER", 4)
+    monkeypatch.setattr(evaluation, "SAMPLE_CHUNK", 4)
+    monkeypatch.setattr(budget, "SAMPLE_CHUNK", 4)
     some, many = (config(ODD | {"evaluation.num_samples": samples}) for samples in (4, 24))
     model = mixture(some, SIZE).float()
     first, second = (

@@ -89,7 +89,7 @@ def test_each_of_several_samples_sees_its_own_image():
 def test_what_is_drawn_pixel_by_pixel_has_the_probabilities_of_the_whole():
     experts, z = model().experts, normal(2, 3, 4, 3)
     logits, uniform = experts.decode(z), RunGenerators([0], "test").uniform(30)[0].double()
-    told = experts.context.drawn(logits, uniform)
+    told = experts.context.sample_probs(logits, uniform)
     drawn = (uniform < told).double()  # [R, K, B, D]
     for expert, image in itertools.product(range(3), range(4)):
         whole = logits[:, expert, image] + experts.context(drawn[:, expert, image, None])[:, expert, 0]

@@ -7,7 +7,7 @@ from small import ODD, config, drawn, images, mixture, normal
 from torch import distributions
 from torch.nn import functional
 
-from moevae.data.binarization import evaluated
+from moevae.data.binarization import target_images
 from moevae.evaluation.evaluate import evaluate
 from moevae.models.gate import Gate, gate_log_probs
 from moevae.training.fit import fit
@@ -74,7 +74,7 @@ def test_a_batch_has_the_same_images_gray_and_as_seen(binarization):
     run, data = config({"data.binarization": binarization}), images()
     for batch in Trainer([run], data, torch.device("cpu")).batches.epoch():
         assert torch.equal(batch.gray[0], data.train[batch.rows[0]])
-        expected = evaluated(data.train, run.data, "train")[batch.rows[0]]
+        expected = target_images(data.train, run.data, "train")[batch.rows[0]]
         assert torch.equal(batch.target[0], expected) == (binarization == "static")
 
 
@@ -90,7 +90,7 @@ def test_measures_and_pictures_are_of_what_the_gate_looks_at():
     model = mixture(run).float()
     expected = plain.gate(model, 0)(data.test).argmax(1)
     assert evaluate(model, [run], data)[0].assignments.tolist() == expected.tolist()
-    seen = evaluated(data.test, run.data, "test")
+    seen = target_images(data.test, run.data, "test")
     found = samples.reconstructions(model, seen, data.test)[0]
     vae = plain.expert(model, 0, int(expected[3]))
     torch.testing.assert_close(found[3], vae.decoder(vae.encoder(seen[3])[:3]).sigmoid())

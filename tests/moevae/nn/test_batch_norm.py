@@ -21,12 +21,12 @@ def layers(runs=3, width=5):
     """A stacked layer and torch's own, one a run, scaled alike."""
     stacked = BatchNorm(runs, width).double()
     with torch.no_grad():
-        stacked.stored("scale").copy_(normal(runs, width, seed=1))
+        stacked.unpadded("scale").copy_(normal(runs, width, seed=1))
     own = []
     for run in range(runs):
         layer = nn.BatchNorm1d(width, dtype=torch.float64)
         with torch.no_grad():
-            layer.weight.copy_(stacked.stored("scale")[run])
+            layer.weight.copy_(stacked.unpadded("scale")[run])
         own.append(layer)
     return stacked, own
 

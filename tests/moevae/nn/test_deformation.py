@@ -37,22 +37,22 @@ def deformation(kinds=EVERY, batch=(2, 3)):
     reset(made, [None] * batch[0])
     made = made.double()
     with torch.no_grad():
-        made.start_from(normal(*batch, math.prod(SIZE), seed=1))
-        made.stored("log_scale").zero_()
+        made.set_templates(normal(*batch, math.prod(SIZE), seed=1))
+        made.unpadded("log_scale").zero_()
         if "residual" in kinds:
-            made.stored("residual").copy_(normal(*made.shapes["residual"], seed=2))
+            made.unpadded("residual").copy_(normal(*made.shapes["residual"], seed=2))
     return made
 
 
 def picture(made, run, expert):
-    return made.stored("template")[run, expert].view(SIZE).detach().numpy()
+    return made.unpadded("template")[run, expert].view(SIZE).detach().numpy()
 
 
 def test_the_latent_at_rest_draws_the_template():
     made = deformation()
     drawn = made(torch.zeros(2, 3, 4, made.active.shape[1]).double())
     assert drawn.shape == (2, 3, 4, 108)
-    assert torch.allclose(drawn, made.stored("template").unsqueeze(2).expand_as(drawn), atol=1e-5)
+    assert torch.allclose(drawn, made.unpadded("template").unsqueeze(2).expand_as(drawn), atol=1e-5)
 
 
 def test_an_affine_map_agrees_with_scipy():
@@ -78,7 +78,7 @@ def test_a_displacement_of_all_points_is_a_shift():
     z = torch.zeros(2, 3, 1, 32).double()
     z[..., :16] = 2 / SIZE[1]  # one pixel to the right
     drawn = made(z).view(2, 3, *SIZE)
-    template = made.stored("template").view(2, 3, *SIZE)
+    template = made.unpadded("template").view(2, 3, *SIZE)
     assert torch.allclose(drawn[..., :-1], template[..., 1:], atol=1e-6)
     assert torch.allclose(drawn[..., -1], template[..., -1], atol=1e-6)
 
@@ -99,7 +99,7 @@ def test_intensity_and_residual_are_what_they_say():
     made = deformation(("affine", "intensity", "residual"))
     z = normal(2, 3, 4, 10)
     z[..., :6] = 0
-    expected = (made.stored("template").unsqueeze(2) + z[..., 8:] @ made.stored("residual")) * z[
+    expected = (made.unpadded("template").unsqueeze(2) + z[..., 8:] @ made.unpadded("residual")) * z[
         ..., 6:7
     ].exp() + z[..., 7:8]
     assert torch.allclose(made(z), expected, atol=1e-5)
@@ -207,7 +207,7 @@ def test_every_routing_and_precision_trains_it(routing, precision):
     )
     found = fit([run], images())
     assert found.failures == [None]
-    assert found.model.experts.deformation.stored("template").isfinite().all()
+    assert found.model.experts.deformation.unpadded("template").isfinite().all()
 
 
 def test_the_learned_deviation_is_that_of_the_residuals():
@@ -256,7 +256,10 @@ def test_each_expert_finds_a_kind_wherever_it_stands():
     changes = {"model.num_experts": 2, "model.deformations": ("affine",), "train.extra_experts": 2}
     run = config(DEFORMABLE | changes | {"train.epochs": 30, "train.deformation_starts": (0.1,)})
     found = fit([run], data)
-    for assigned in (each := evaluate(found.model, found.configs, data)[0]).responsible, each.assignments:
+    for assigned in (
+        (each := evaluate(found.model, found.configs, data)[0]).posterior_assignments,
+        each.assignments,
+    ):
         right = np.mean(assigned == kinds[300:])
         assert max(right, 1 - right) > 0.95
 

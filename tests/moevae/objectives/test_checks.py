@@ -5,14 +5,14 @@ import functools
 import pytest
 import torch
 
-from moevae.config.registry import BALANCINGS, BIAS_MOVES, CONSISTENCY_TERMS, ROUTINGS
+from moevae.config.registry import BALANCINGS, BIAS_UPDATES, CONSISTENCY_TERMS, ROUTINGS
 from moevae.objectives.checks import (
-    check_bias_move,
+    check_bias_update,
     check_consistency,
     check_load_balancing,
     check_routing,
 )
-from moevae.objectives.routing import largest
+from moevae.objectives.routing import top_k
 
 
 @pytest.mark.parametrize("name", ROUTINGS)
@@ -23,7 +23,7 @@ def test_routings(name):
 @pytest.mark.parametrize("k", [1, 3, 5])
 @pytest.mark.parametrize("noise", [0.0, 2.0])
 def test_routing_to_the_largest(k, noise):
-    check_routing(functools.partial(largest, k=k, noise=noise))
+    check_routing(functools.partial(top_k, k=k, noise=noise))
 
 
 @pytest.mark.parametrize("name", BALANCINGS)
@@ -31,9 +31,9 @@ def test_balancing_losses(name):
     check_load_balancing(BALANCINGS[name])
 
 
-@pytest.mark.parametrize("name", BIAS_MOVES)
+@pytest.mark.parametrize("name", BIAS_UPDATES)
 def test_bias_moves(name):
-    check_bias_move(BIAS_MOVES[name])
+    check_bias_update(BIAS_UPDATES[name])
 
 
 @pytest.mark.parametrize("name", CONSISTENCY_TERMS)
@@ -75,9 +75,9 @@ def test_a_balancing_loss_that_breaks_a_law(broken, law):
 
 def test_a_bias_move_that_breaks_a_law():
     with pytest.raises(AssertionError, match="no gradient"):
-        check_bias_move(lambda log_probs, log_prior: log_prior.exp() - log_probs.exp().mean(-1))
+        check_bias_update(lambda log_probs, log_prior: log_prior.exp() - log_probs.exp().mean(-1))
     with pytest.raises(AssertionError, match="permut"):
-        check_bias_move(lambda log_probs, log_prior: torch.arange(5.0).expand(len(log_prior), 5))
+        check_bias_update(lambda log_probs, log_prior: torch.arange(5.0).expand(len(log_prior), 5))
 
 
 @pytest.mark.parametrize(

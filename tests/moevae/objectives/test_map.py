@@ -140,7 +140,7 @@ def test_an_expert_that_no_image_reaches_keeps_its_weights(kind):
         f"{prefix}.{name}": module.selected(name, getattr(module, f"_{name}"), torch.tensor([[2]])).clone()
         for prefix, module in trainer.model.named_modules()
         for name in getattr(module, "shapes", ())
-        if name in module.over_experts or module.experts_beside is not None
+        if name in module.expert_parameters or module.concatenated_experts is not None
     }
     trainer.epoch()
     assert own

@@ -10,7 +10,7 @@ from scipy.stats import entropy
 from small import EVEN, ODD, config, images, mixture, normal
 from torch import distributions
 
-from moevae.data.binarization import evaluated
+from moevae.data.binarization import target_images
 from moevae.evaluation import evaluate as evaluation
 from moevae.evaluation import iwae
 from moevae.evaluation.evaluate import evaluate
@@ -126,7 +126,7 @@ def test_brute_force_finds_the_same_bound():
     run = config(ODD | {"model.expert_prior": (1, 2, 3, 4, 5, 6, 7)})
     model, data = mixture(run).float(), images(test=60)
     (found,) = evaluate(model, [run], data)
-    x = evaluated(data.test, run.data, "test").double()
+    x = target_images(data.test, run.data, "test").double()
     joint = []
     for k, share in enumerate(np.arange(1, 8) / 28):
         vae = plain.expert(model.double(), 0, k)
@@ -179,7 +179,7 @@ def test_many_samples_of_a_look_are_taken_in_turn_with_the_same_numbers(count, m
     run = config(ODD | {"evaluation.num_samples": 70})
     model, data = mixture(run).float(), images(test=count)
     in_turn = evaluate(model, [run], data, importance=False)[0].metrics
-    monkeypatch.setattr(evaluation, "TOGETHER", 70)
+    monkeypatch.setattr(evaluation, "SAMPLE_CHUNK", 70)
     together = evaluate(model, [run], data, importance=False)[0].metrics
     assert in_turn == pytest.approx(together, rel=1e-6)
 

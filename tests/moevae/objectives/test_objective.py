@@ -14,7 +14,7 @@ from torch import nn
 from moevae.config.objectives import member
 from moevae.config.overrides import override
 from moevae.config.presets import zeldes2019
-from moevae.config.registry import BALANCINGS, BIAS_MOVES, ROUTINGS
+from moevae.config.registry import BALANCINGS, BIAS_UPDATES, ROUTINGS
 from moevae.models.mixture import Mixture, MixtureTerms
 from moevae.nn.linear import StackedLinear
 from moevae.objectives.bounds import mixture_elbo, posterior_log_probs
@@ -170,7 +170,7 @@ def test_one_expert_is_a_plain_vae():
 
 
 @pytest.mark.parametrize("kind", sorted(ROUTINGS))
-@pytest.mark.parametrize("balancing", sorted(BALANCINGS.keys() | BIAS_MOVES.keys()))
+@pytest.mark.parametrize("balancing", sorted(BALANCINGS.keys() | BIAS_UPDATES.keys()))
 def test_names_of_experts_do_not_matter(kind, balancing):
     run = config(
         ODD

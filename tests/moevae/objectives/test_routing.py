@@ -15,7 +15,7 @@ from torch.nn import functional
 from moevae.config.registry import ROUTINGS
 from moevae.errors import ConfigError
 from moevae.models.dispatch import draw_experts
-from moevae.objectives.routing import gumbel, hard, largest, normal_of, sampled_cost, soft
+from moevae.objectives.routing import gumbel, hard, sampled_cost, soft, standard_normal, top_k
 from moevae.training.trainer import Trainer
 
 
@@ -145,7 +145,7 @@ def test_the_largest_share_their_probability(k, more, scale, seed, noise):
     experts = k + more
     log_probs = (scale * normal(2, experts, 6, seed=seed)).log_softmax(1)
     uniform = torch.rand(2, experts, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    found = largest(log_probs, uniform, k=k, noise=noise).numpy()
+    found = top_k(log_probs, uniform, k=k, noise=noise).numpy()
     score = log_probs.numpy() + noise * scipy.stats.norm.ppf(uniform.numpy())
     for run, image in itertools.product(range(2), range(6)):
         order = np.argsort(-score[run, :, image], kind="stable")[:k]
@@ -156,13 +156,13 @@ def test_the_largest_share_their_probability(k, more, scale, seed, noise):
 
 def test_all_experts_are_soft_routing_and_one_is_hard():
     log_probs, unused = normal(2, 5, 8).log_softmax(1), torch.full((2, 5, 8), torch.nan)
-    torch.testing.assert_close(largest(log_probs, unused, k=5), soft(log_probs))
-    assert torch.equal(largest(log_probs, unused, k=1), hard(log_probs))
+    torch.testing.assert_close(top_k(log_probs, unused, k=5), soft(log_probs))
+    assert torch.equal(top_k(log_probs, unused, k=1), hard(log_probs))
 
 
 def test_only_the_largest_have_a_gradient():
     logits, value = normal(2, 5, 8).requires_grad_(), normal(2, 5, 8, seed=1)
-    weights = largest(logits.log_softmax(1), torch.zeros(2, 5, 8), k=2)
+    weights = top_k(logits.log_softmax(1), torch.zeros(2, 5, 8), k=2)
     (found,) = torch.autograd.grad((weights * value).sum(), logits)
     assert (found[weights == 0].abs() < 1e-12).all()
     two = logits.detach().topk(2, 1).indices
@@ -174,14 +174,14 @@ def test_only_the_largest_have_a_gradient():
 def test_noise_lets_others_win():
     log_probs = torch.tensor([0.0, -1.0, -9.0])[None, :, None].expand(1, 3, 4000)
     uniform = torch.rand(1, 3, 4000, generator=torch.Generator().manual_seed(0))
-    won = largest(log_probs, uniform, k=1, noise=1.0).mean(-1)[0]
+    won = top_k(log_probs, uniform, k=1, noise=1.0).mean(-1)[0]
     torch.testing.assert_close(won[1].item(), scipy.stats.norm.cdf(-1 / 2**0.5), rtol=0, atol=0.03)
     assert won[2] == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_ends_of_the_scale_are_finite_noise(dtype):
-    ends = normal_of(torch.tensor([0.0, 0.5, 1 - 2**-24], dtype=dtype))
+    ends = standard_normal(torch.tensor([0.0, 0.5, 1 - 2**-24], dtype=dtype))
     assert ends.isfinite().all()
     assert ends[1] == 0
 

@@ -60,7 +60,7 @@ def test_the_bounds_are_those_of_a_one_hot_gate():
 def test_no_other_assignment_has_a_better_bound_than_the_responsible_experts():
     run, data = config(), images()
     model = fit([run], data).model
-    best = torch.from_numpy(evaluate(model, [run], data)[0].responsible)[None]
+    best = torch.from_numpy(evaluate(model, [run], data)[0].posterior_assignments)[None]
     bounds = [
         evaluate(model, [run], data, assignments=given)[0].metrics["mixture_elbo"]
         for given in (best, (best + 1) % K, assigned(70))

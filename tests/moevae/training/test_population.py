@@ -8,7 +8,7 @@ from moevae.config.overrides import override
 from moevae.config.presets import digits, mnist
 from moevae.errors import ConfigError
 from moevae.training.fit import fit
-from moevae.training.population import Population, automatic
+from moevae.training.population import Population, automatic_chunk
 from moevae.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -120,10 +120,10 @@ def test_speed_counts_every_run():
 
 def test_small_runs_train_together_and_large_ones_do_not():
     small, large = ([override(base, {"seed": seed}) for seed in range(20)] for base in (digits(), mnist()))
-    assert automatic(small, 64, CPU) == 20
-    assert 1 <= automatic(large, 784, CPU) <= 4
-    assert automatic([override(run, {"train.batch_size": 2048}) for run in large], 784, CPU) == 1
-    assert automatic(large, 784, torch.device("cuda")) == 20
+    assert automatic_chunk(small, 64, CPU) == 20
+    assert 1 <= automatic_chunk(large, 784, CPU) <= 4
+    assert automatic_chunk([override(run, {"train.batch_size": 2048}) for run in large], 784, CPU) == 1
+    assert automatic_chunk(large, 784, torch.device("cuda")) == 20
 
 
 def test_runs_of_different_shapes_are_refused():

@@ -115,7 +115,7 @@ def test_snapshot_of_another_version_starts_anew_and_says_so(configs, tmp_path):
     assert numbers(outcomes) == numbers(run_population(configs, ExecutionConfig(device="cpu")))
 
 
-def of_code(field, value):
+def code_identity(field, value):
     return lambda *packages: dataclasses.replace(CodeIdentity("a" * 64, "2.0"), **{field: value})
 
 
@@ -123,18 +123,18 @@ def of_code(field, value):
 def test_a_snapshot_of_other_code_stays_and_its_runs_start_again(configs, tmp_path, monkeypatch, field):
     site = ExecutionConfig(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
     with monkeypatch.context() as patch:
-        patch.setattr(snapshots.identity, "of_code", of_code(field, "before"))
+        patch.setattr(snapshots.identity, "code_identity", code_identity(field, "before"))
         stopped_at(4, configs, site)
     (path,) = tmp_path.iterdir()
     kept, seen = path.read_bytes(), []
-    monkeypatch.setattr(snapshots.identity, "of_code", of_code(field, "after"))
+    monkeypatch.setattr(snapshots.identity, "code_identity", code_identity(field, "after"))
     with pytest.warns(UserWarning, match=rf"{path.name}.*\(before then, after now\)") as told:
         outcomes = run_population(configs, site, lambda report: seen.append(report.epoch))
     assert len(told) == 1
     assert seen == list(range(1, 8))
     assert numbers(outcomes) == numbers(run_population(configs, ExecutionConfig(device="cpu")))
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [kept]
-    monkeypatch.setattr(snapshots.identity, "of_code", of_code(field, "before"))
+    monkeypatch.setattr(snapshots.identity, "code_identity", code_identity(field, "before"))
     seen.clear()
     run_population(configs, site, lambda report: seen.append(report.epoch))
     assert seen == [4, 5, 6, 7]
@@ -224,15 +224,15 @@ def test_a_snapshot_of_wrong_content_starts_anew_and_says_so(configs, tmp_path):
     for wrong in random.Random(0).sample([*changed(tensors, plain)], 50):
         snapshots.write(path, configs, *wrong)
         training = Population(configs, images, torch.device("cpu"), chunk=1)
-        diary = RunRecorder(configs, images, labels, None)
+        run_log = RunRecorder(configs, images, labels, None)
         before = training.state()
         with pytest.warns(UserWarning, match="starts from epoch 1"):
-            snapshots._resume(path, training, {}, diary)
+            snapshots._resume(path, training, {}, run_log)
         after = training.state()
         assert before[1] == after[1]
         assert before[0].keys() == after[0].keys()
         assert all(torch.equal(before[0][name], after[0][name]) for name in before[0])
-        assert (diary.curves, diary.drawings) == ([[], []], {})
+        assert (run_log.curves, run_log.drawings) == ([[], []], {})
 
 
 def test_a_pipe_in_a_snapshots_place_is_refused(configs, tmp_path):

@@ -107,7 +107,7 @@ def test_loss_free_balancing_revives_experts():
     run = override(run, {"train.learning_rate": 1e-9, "routing.kind": "hard"})
     training, data = Trainer([run], images(), CPU), images()
     with torch.no_grad():
-        training.model.gate.network.layers[-1].stored("bias")[0, 0] += 5
+        training.model.gate.network.layers[-1].unpadded("bias")[0, 0] += 5
     before = evaluate(training.model, [run], data, "train")[0].metrics["effective_experts"]
     while not training.done:
         training.epoch()

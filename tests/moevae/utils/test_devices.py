@@ -47,12 +47,12 @@ def _flushing() -> bool:
 def test_a_steady_cpu_is_left_as_it_was_found(flushing, one_thread_again):
     torch.set_num_threads(2)
     torch.set_flush_denormal(flushing)
-    with devices.steady_cpu(threads=1):
+    with devices.cpu_settings(threads=1):
         assert _flushing()
         assert torch.get_num_threads() == 1
     assert _flushing() == flushing
     assert torch.get_num_threads() == 2
-    with devices.steady_cpu():
+    with devices.cpu_settings():
         assert torch.get_num_threads() == 2
 
 

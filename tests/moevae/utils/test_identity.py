@@ -78,8 +78,8 @@ def package(tmp_path, monkeypatch):
 
 
 def source(name="toycode") -> str:
-    identity.of_code.cache_clear()
-    return identity.of_code(name).source
+    identity.code_identity.cache_clear()
+    return identity.code_identity(name).source
 
 
 def test_code_is_known_by_its_source_files(package):
@@ -98,7 +98,7 @@ def test_code_is_known_by_its_source_files(package):
 def test_a_running_process_keeps_the_identity_it_began_with(package):
     first = source()
     (package / "below" / "a.py").write_text("x = 2\n")
-    assert identity.of_code("toycode").source == first
+    assert identity.code_identity("toycode").source == first
 
 
 def git(folder: Path, *arguments: str) -> str:

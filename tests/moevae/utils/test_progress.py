@@ -16,7 +16,7 @@ def clock(monkeypatch):
 
 def test_without_a_terminal_lines_are_few_and_tell_the_time_left(clock):
     out = io.StringIO()
-    with progress.watching(Console(file=out)) as note:
+    with progress.show_progress(Console(file=out)) as note:
         for epoch in range(1, 101):
             clock[0] += 1.0
             note(epoch, 100, {"loss": 1234.5678, "NMI": 0.25})
@@ -30,7 +30,7 @@ def test_without_a_terminal_lines_are_few_and_tell_the_time_left(clock):
 def test_on_a_terminal_a_bar_shows_epoch_and_metrics():
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=80)
-    with progress.watching(console) as note:
+    with progress.show_progress(console) as note:
         note(3, 10, {"loss": 12.0, "validation ELBO": -30.25})
     shown = out.getvalue()
     assert "epoch 3/10" in shown

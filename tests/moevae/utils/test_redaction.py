@@ -106,7 +106,7 @@ def test_the_environment_names_the_storage(tmp_path, monkeypatch):
 
 def test_a_password_that_is_a_common_word_leaves_other_text_alone():
     url = "postgresql+psycopg://study:study@host/study"
-    redaction.learn(url)
+    redaction.register_secret(url)
     told = f"study: 3 runs of the study, storage: {url}"
     assert redaction.redact(told) == (
         "study: 3 runs of the study, storage: postgresql+psycopg://study:***@host/study"

@@ -6,7 +6,7 @@ from small import EVEN, HEIGHT, ODD, WIDTH, config, mixture
 from torch import distributions
 
 from moevae.models.mixture import Mixture
-from moevae.visualization.latent import interpolations, latent_kl, nearest_images, own_pairs, traversals
+from moevae.visualization.latent import interpolations, latent_kl, nearest_images, pairs_by_expert, traversals
 
 PIXELS = HEIGHT * WIDTH
 SEEDS = (0, 1, 2)
@@ -84,7 +84,7 @@ def test_what_latents_tell_equals_a_slow_loop(model, chunk):
 def test_pairs_are_an_experts_own_and_the_first_in_order():
     assignments = torch.tensor([[0, 1, 0, 0, 3, 1], [2, 2, 2, 2, 2, 2]])
     order = torch.tensor([[5, 4, 3, 2, 1, 0], [1, 0, 2, 3, 4, 5]])
-    assert own_pairs(assignments, 4, order).tolist() == [
+    assert pairs_by_expert(assignments, 4, order).tolist() == [
         [[3, 2], [5, 1], [-1, -1], [-1, -1]],
         [[-1, -1], [-1, -1], [1, 0], [-1, -1]],
     ]
@@ -130,5 +130,6 @@ def test_company_changes_no_bit(sizes):
         assert torch.equal(latent_kl(together, x, assignments)[own], latent_kl(single, x, assignments[own]))
         order = torch.stack([torch.randperm(40, generator=torch.Generator().manual_seed(s)) for s in SEEDS])
         assert torch.equal(
-            own_pairs(assignments, experts, order)[own], own_pairs(assignments[own], experts, order[own])
+            pairs_by_expert(assignments, experts, order)[own],
+            pairs_by_expert(assignments[own], experts, order[own]),
         )

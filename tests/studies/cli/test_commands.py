@@ -23,10 +23,10 @@ SMALL = ["--set", "train.epochs=1", "--set", "data.train_size=100", "--set", "ro
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """A toy profile, and toys in place of training and of the report."""
-    diary = tmp_path / "diary"
-    diary.mkdir()
+    run_log = tmp_path / "run_log"
+    run_log.mkdir()
     (tmp_path / "toy.toml").write_text(PROFILE)
-    toy = Toy(diary)
+    toy = Toy(run_log)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("studies.cli.options.code", lambda: None)  # toys are of no code
     monkeypatch.setattr(ablate, "train", lambda configs, /, *, on_epoch, **_: toy(configs, on_epoch=on_epoch))
@@ -82,7 +82,7 @@ def test_a_dry_run_shows_each_cell_and_writes_nothing(toy, tmp_path, capsys):
 
 
 def test_failed_runs_are_told(toy, monkeypatch, capsys, tmp_path):
-    failing = Toy(tmp_path / "diary", failing=frozenset({1}))
+    failing = Toy(tmp_path / "run_log", failing=frozenset({1}))
     monkeypatch.setattr(
         ablate, "train", lambda configs, /, *, on_epoch, **_: failing(configs, on_epoch=on_epoch)
     )
@@ -97,7 +97,7 @@ def test_failed_runs_are_told(toy, monkeypatch, capsys, tmp_path):
 
 
 def test_an_interrupt_says_how_to_go_on(toy, monkeypatch, capsys, tmp_path):
-    broken = Toy(tmp_path / "diary", broken=KeyboardInterrupt())
+    broken = Toy(tmp_path / "run_log", broken=KeyboardInterrupt())
     monkeypatch.setattr(
         ablate, "train", lambda configs, /, *, on_epoch, **_: broken(configs, on_epoch=on_epoch)
     )

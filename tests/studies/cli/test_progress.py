@@ -6,7 +6,7 @@ from rich.console import Console
 from studies.cli import progress
 from studies.design import design
 from studies.execution.plan import Task, make_plan
-from studies.testing.toys import PROFILE, Told, Toy
+from studies.testing.toys import PROFILE, EpochReport, Toy
 
 
 @pytest.fixture
@@ -75,14 +75,14 @@ def test_a_task_that_tells_of_no_epoch_counts_when_it_ends(plan, clock):
 
 
 def test_without_a_terminal_a_line_tells_what_a_task_gave(plan, clock, tmp_path):
-    (tmp_path / "diary").mkdir()
-    toy, out = Toy(tmp_path / "diary", failing=frozenset([1])), io.StringIO()
+    (tmp_path / "run_log").mkdir()
+    toy, out = Toy(tmp_path / "run_log", failing=frozenset([1])), io.StringIO()
     task = plan.tasks[0]
-    with progress.watching(Console(file=out)) as watch:
-        watch.begin(plan)
+    with progress.show_progress(Console(file=out)) as callbacks:
+        callbacks.begin(plan)
         clock[0] += 5.0
-        watch.epoch(task, Told(1, 2, [1.0], {"mixture_elbo": -100.0}))
-        watch.done(task, [one.record for one in toy(task.configs, on_epoch=None)])
+        callbacks.epoch(task, EpochReport(1, 2, [1.0], {"mixture_elbo": -100.0}))
+        callbacks.done(task, [one.record for one in toy(task.configs, on_epoch=None)])
     (line,) = out.getvalue().splitlines()
     assert line.startswith("[3/12 runs, ")
     assert line.endswith("balance_weight = 0, temperature = 0.5: ELBO -101.5, NMI 0.1, 2 runs, 1 failed")

@@ -188,14 +188,14 @@ def test_pruned_trials_say_so_and_oracle_searches_say_so(tmp_path):
 
     def run(configs, /, *, on_epoch):
         for epoch in range(1, 6):
-            on_epoch(toys.Told(epoch, 5, [0.0], {"mixture_elbo": toys.bound(configs[0]) + epoch}))
+            on_epoch(toys.EpochReport(epoch, 5, [0.0], {"mixture_elbo": toys.bound(configs[0]) + epoch}))
         made = (synthetic.record(config) for config in configs)
         return [
             schema.Outcome(record=schema.Record.model_validate(tree), files=files) for tree, files in made
         ]
 
     with in_process() as here:
-        found = run_search(search, tmp_path, run, budget=Budget(15), workforce=here, watch=Silent())
+        found = run_search(search, tmp_path, run, budget=Budget(15), worker_pool=here, callbacks=Silent())
     pruned = [trial for trial in found.trials if trial.state is TrialState.PRUNED]
     assert pruned
     with opened(tmp_path) as (there, study):

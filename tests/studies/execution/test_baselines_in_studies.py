@@ -38,7 +38,7 @@ class Fitter(Toy):
             raise RuntimeError("interrupted")
         (config,) = configs
         name = name_of(config, method)
-        with (self.diary / name).open("a") as file:
+        with (self.run_log / name).open("a") as file:
             file.write("run\n")
         made = outcome(config, failed=config.seed in self.failing).record
         update = {"fingerprint": name, "method": method, "pictures": {}, "curve": []}
@@ -47,18 +47,27 @@ class Fitter(Toy):
 
 class Bench:
     def __init__(self, root):
-        self.folder, self.diary, self.profile = root / "results" / "toy", root / "diary", root / "toy.toml"
+        self.folder, self.run_log, self.profile = (
+            root / "results" / "toy",
+            root / "run_log",
+            root / "toy.toml",
+        )
         self.profile.write_text(PROFILE)
-        self.diary.mkdir()
-        self.fitter = Fitter(self.diary)
+        self.run_log.mkdir()
+        self.fitter = Fitter(self.run_log)
 
     def design(self, chosen=BOTH, **options):
         return designs.load_design(str(self.profile), **options).with_baselines(chosen)
 
     def run(self, design, fitter=None, **options):
-        with in_process() as workforce:
+        with in_process() as worker_pool:
             return run_study(
-                design, self.folder, fitter or self.fitter, workforce=workforce, watch=Listener(), **options
+                design,
+                self.folder,
+                fitter or self.fitter,
+                worker_pool=worker_pool,
+                callbacks=Listener(),
+                **options,
             )
 
     @property
@@ -102,7 +111,7 @@ def test_baselines_join_a_study_later_and_stay_when_it_goes_on_without_them(benc
 def test_what_was_fitted_before_a_crash_is_kept(bench):
     design = bench.design()
     with pytest.raises(RuntimeError, match="interrupted"):
-        bench.run(design, Fitter(bench.diary, refusing=BASELINES["oracle-experts"].method.name))
+        bench.run(design, Fitter(bench.run_log, refusing=BASELINES["oracle-experts"].method.name))
     assert make_plan(design, bench.folder).pending == 3
     bench.run(design)
     assert bench.fitter.counts() == dict.fromkeys(wanted(design), 1)
@@ -110,7 +119,7 @@ def test_what_was_fitted_before_a_crash_is_kept(bench):
 
 def test_failures_are_kept_and_fitted_again_when_asked(bench):
     design = bench.design()
-    failing = Fitter(bench.diary, failing=frozenset({1}))
+    failing = Fitter(bench.run_log, failing=frozenset({1}))
     assert len(bench.run(design, failing).failures) == 4 + 2
     assert bench.run(design).trained == ()
     assert len(bench.run(design, retry_failed=True).trained) == 4 + 2
@@ -135,7 +144,9 @@ def test_a_baseline_whose_worker_dies_too_often_is_a_failed_record(bench):
         crew = WorkerPool(
             plain.executor, plain.count, plain.forward_events, worker_errors=(DiedError,), attempts=2
         )
-        summary = run_study(design, bench.folder, dying, workforce=crew, watch=Listener(), lost=lost)
+        summary = run_study(
+            design, bench.folder, dying, worker_pool=crew, callbacks=Listener(), on_worker_lost=lost
+        )
     assert len(summary.failures) == 6
     assert make_plan(design, bench.folder).pending == 0
 
@@ -154,7 +165,7 @@ def test_a_baseline_has_a_cell_for_each_data_set(bench):
 def test_a_report_says_which_baselines_are_still_to_come(bench, undrawn):
     design = bench.design()
     with pytest.raises(RuntimeError):
-        bench.run(design, Fitter(bench.diary, refusing=BASELINES["oracle-experts"].method.name))
+        bench.run(design, Fitter(bench.run_log, refusing=BASELINES["oracle-experts"].method.name))
     page = write_report(bench.folder).read_text()
     assert "12 of 12 planned runs have ended, and 3 runs of baselines have not" in page
     assert page.count("experts trained on the true labels (oracle)") == 3  # missing, seed by seed

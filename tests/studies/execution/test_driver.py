@@ -29,16 +29,16 @@ def bench(tmp_path):
 
 
 def test_every_run_once_with_its_record_and_one_trial_a_cell(bench):
-    design, watch = bench.design(), Listener()
-    summary = bench.run(watch=watch)
+    design, callbacks = bench.design(), Listener()
+    summary = bench.run(callbacks=callbacks)
     wanted = {fingerprint(cell.run(seed)) for cell in design.cells for seed in design.seeds}
     good, bad = store.read_all(bench.folder)
     assert {record.fingerprint for record in good} == wanted
     assert not bad
     assert bench.toy.counts() == dict.fromkeys(wanted, 1)
     assert len(summary.trained) == len(wanted)
-    assert watch.epochs == [1, 2] * len(design.cells)
-    assert watch.ended == [3] * len(design.cells)
+    assert callbacks.epochs == [1, 2] * len(design.cells)
+    assert callbacks.ended == [3] * len(design.cells)
 
     trials = bench.trials()
     assert [trial.params for trial in trials] == [dict(cell.values) for cell in design.cells]
@@ -98,7 +98,7 @@ def test_another_design_is_refused_and_the_folder_left_alone(bench):
 
 
 def test_failed_runs_lower_n_and_run_again_only_when_asked(bench):
-    failing = Toy(bench.diary, failing=frozenset({1}))
+    failing = Toy(bench.run_log, failing=frozenset({1}))
     summary = bench.run(failing)
     assert len(summary.failures) == 4
     assert [(trial.user_attrs["n"], trial.user_attrs["failed"]) for trial in bench.trials()] == [(2, 1)] * 4
@@ -112,14 +112,14 @@ def test_failed_runs_lower_n_and_run_again_only_when_asked(bench):
 
 
 def test_a_cell_whose_runs_all_failed_is_a_failed_trial(bench):
-    bench.run(Toy(bench.diary, failing=frozenset({0, 1, 2})))
+    bench.run(Toy(bench.run_log, failing=frozenset({0, 1, 2})))
     assert [trial.state for trial in bench.trials()] == [TrialState.FAIL] * 4
 
 
 @pytest.mark.parametrize("broken", [KeyboardInterrupt(), RuntimeError("a bug"), DataError("no data")])
 def test_what_was_done_stays_and_the_rest_waits(bench, broken):
     with pytest.raises(type(broken)):
-        bench.run(Toy(bench.diary, broken=broken))
+        bench.run(Toy(bench.run_log, broken=broken))
     states = [trial.state for trial in bench.trials()]
     assert states == [TrialState.COMPLETE] * 2 + [TrialState.WAITING] * 2
     assert len(store.read_all(bench.folder)[0]) == 6
@@ -131,9 +131,9 @@ def test_what_was_done_stays_and_the_rest_waits(bench, broken):
 def test_runs_published_by_a_driver_that_died_are_adopted(bench):
     """As after kill -9 between publishing and telling: records are there, their trials still run."""
     with pytest.raises(KeyboardInterrupt):
-        bench.run(Toy(bench.diary, broken=KeyboardInterrupt()))
+        bench.run(Toy(bench.run_log, broken=KeyboardInterrupt()))
     for cell in bench.design().cells[2:]:
-        for outcome in Toy(bench.diary)([cell.run(seed) for seed in (0, 1, 2)], on_epoch=None):
+        for outcome in Toy(bench.run_log)([cell.run(seed) for seed in (0, 1, 2)], on_epoch=None):
             store.write_record(bench.folder, outcome)
     with storage.opened(storage.default_url(bench.folder)) as opened:
         number = opened.get_study_id_from_name("toy")
@@ -278,8 +278,8 @@ def test_a_signal_amid_a_transaction_leaves_it_whole(bench, workers, monkeypatch
     monkeypatch.setattr(Rows, "_attach", struck)
     force = in_process() if workers is None else local([{"OMP_NUM_THREADS": "1"}] * workers)
     begin = time.monotonic()
-    with pytest.raises(Terminated), terminable(), force as workforce:
-        run_study(bench.design(), bench.folder, bench.toy, workforce=workforce, watch=Listener())
+    with pytest.raises(Terminated), terminable(), force as worker_pool:
+        run_study(bench.design(), bench.folder, bench.toy, worker_pool=worker_pool, callbacks=Listener())
     assert time.monotonic() - begin < 20
     monkeypatch.undo()
     states = [trial.state for trial in bench.trials()]

@@ -70,7 +70,7 @@ def bench(tmp_path):
     [(MemoryError, "MemoryError"), (too_large, "OverflowError: int too large to convert")],
 )
 def test_a_run_that_raises_fails_and_the_others_go_on(bench, make, reason):
-    summary = bench.run(Raising(bench.diary, make=make), lost=lost)
+    summary = bench.run(Raising(bench.run_log, make=make), on_worker_lost=lost)
     assert [record.status for record in summary.trained].count("complete") == 6
     assert len(summary.failures) == 6
     assert {record.config["objective"]["balance_weight"] for record in summary.failures} == {20}
@@ -78,12 +78,12 @@ def test_a_run_that_raises_fails_and_the_others_go_on(bench, make, reason):
     assert all("\n" not in record.failure.reason for record in summary.failures)
     states = [trial.state for trial in bench.trials()]
     assert states == [TrialState.COMPLETE] * 2 + [TrialState.FAIL] * 2
-    assert not bench.run(lost=lost).trained
-    assert len(bench.run(lost=lost, retry_failed=True).trained) == 6
+    assert not bench.run(on_worker_lost=lost).trained
+    assert len(bench.run(on_worker_lost=lost, retry_failed=True).trained) == 6
 
 
 def test_of_runs_that_train_together_only_the_one_that_raises_fails(bench):
-    summary = bench.run(Raising(bench.diary, seed=1), lost=lost)
+    summary = bench.run(Raising(bench.run_log, seed=1), on_worker_lost=lost)
     assert {record.config["seed"] for record in summary.failures} == {1}
     assert [(trial.user_attrs["n"], trial.user_attrs["failed"]) for trial in bench.trials()] == [
         *[(3, 0)] * 2,
@@ -94,10 +94,15 @@ def test_of_runs_that_train_together_only_the_one_that_raises_fails(bench):
 
 def test_a_run_that_raises_in_a_worker_fails_with_its_own_reason(bench):
     bench.profile.write_text(PROFILE.replace("seeds = 3", "seeds = 1").replace("[0.5, 1]", "[1]"))
-    toy = Raising(bench.diary, make=needs_two)
-    with local(environments("1", "cpu")) as workforce:
+    toy = Raising(bench.run_log, make=needs_two)
+    with local(environments("1", "cpu")) as worker_pool:
         summary = run_study(
-            bench.design(), bench.folder, toy, workforce=workforce, watch=Listener(), lost=lost
+            bench.design(),
+            bench.folder,
+            toy,
+            worker_pool=worker_pool,
+            callbacks=Listener(),
+            on_worker_lost=lost,
         )
     assert [record.status for record in summary.trained] == ["complete", "failed"]
     assert summary.failures[0].failure.reason.startswith("NeedsTwo: one, two")
@@ -115,7 +120,7 @@ def test_a_run_that_raises_in_a_worker_fails_with_its_own_reason(bench):
 )
 def test_only_what_no_run_can_be_blamed_for_stops_a_study(bench, error, stops):
     def run():
-        return bench.run(Toy(bench.diary, broken=error), lost=lost)
+        return bench.run(Toy(bench.run_log, broken=error), on_worker_lost=lost)
 
     if stops:
         with pytest.raises(type(error)):
@@ -141,9 +146,9 @@ def test_many_failures_of_one_kind_in_a_row_stop_a_study_and_the_next_start_goes
     with pytest.raises(
         FailuresError, match=r"10 runs in a row .*RuntimeError: the driver of the card.*--retry-failed"
     ):
-        bench.run(broken, lost=lost)
+        bench.run(broken, on_worker_lost=lost)
     assert len(store.read_all(bench.folder)[0]) == failures.LIMIT
-    assert len(bench.run(broken, lost=lost).trained) == 5
+    assert len(bench.run(broken, on_worker_lost=lost).trained) == 5
 
 
 def test_a_success_or_another_kind_begins_the_count_anew():
@@ -162,8 +167,8 @@ def test_a_success_or_another_kind_begins_the_count_anew():
 
 
 def test_a_trial_that_raises_fails_and_the_search_goes_on(tmp_path):
-    (tmp_path / "diary").mkdir()
-    climb, calls = Climb(tmp_path / "diary"), []
+    (tmp_path / "run_log").mkdir()
+    climb, calls = Climb(tmp_path / "run_log"), []
 
     def raising(configs, /, *, on_epoch):
         calls.append(configs)
@@ -172,7 +177,12 @@ def test_a_trial_that_raises_fails_and_the_search_goes_on(tmp_path):
         return climb(configs, on_epoch=on_epoch)
 
     found = go(
-        search.load_search("gate", **FAST), tmp_path / "s", raising, trials=4, pruner="none", lost=lost
+        search.load_search("gate", **FAST),
+        tmp_path / "s",
+        raising,
+        trials=4,
+        pruner="none",
+        on_worker_lost=lost,
     )
     assert [trial.state for trial in found.trials].count(TrialState.FAIL) == 1
     assert [trial.state for trial in found.trials].count(TrialState.COMPLETE) == 3
@@ -191,11 +201,11 @@ def test_a_workforce_that_cannot_be_asked_ends_the_study(bench):
     def deliver():
         raise OSError("nobody answers")
 
-    workforce = WorkerPool(
+    worker_pool = WorkerPool(
         Silent(), count=lambda: 2, forward_events=lambda listener: listener, deliver=deliver
     )
     with pytest.raises(OSError, match="nobody answers"):
-        run_study(bench.design(), bench.folder, bench.toy, workforce=workforce, watch=Listener())
+        run_study(bench.design(), bench.folder, bench.toy, worker_pool=worker_pool, callbacks=Listener())
     assert {trial.state for trial in bench.trials()} == {TrialState.WAITING}
 
 

@@ -120,7 +120,7 @@ def test_a_refusal_names_both_digests(study, capsys):
     assert cli.main([*ABLATE, "--name", "other"]) == 0
     ((now, others),) = digests(Path("results/other"))
     assert {then, labels, now, others}.isdisjoint({None})
-    assert all(digest[: identity.SHOWN] in line for digest in (then, labels, now, others))
+    assert all(digest[: identity.DIGEST_DIGITS] in line for digest in (then, labels, now, others))
 
 
 def test_verify_compares_the_file_and_the_records(study, capsys):
@@ -171,14 +171,14 @@ def test_records_from_before_labels_had_a_digest_count(study):
     for path in (study / "records").glob("*.json"):
         synthetic.change(path, lambda tree: [tree["data"].pop(key) for key in ("labels_sha256", "size")])
     good, _ = store.read_all(study)
-    assert {origins.of_record(record).labels for record in good} == {None}
+    assert {origins.data_identity(record).labels for record in good} == {None}
     assert cli.main([*ABLATE, "--seeds", "3"]) == 0
     assert cli.main(["verify", "own"]) == 0
     assert len(load.load_study(study).runs) == 3
 
 
 def known(config) -> DataIdentity:
-    return origins.of_record(outcome(config).record)
+    return origins.data_identity(outcome(config).record)
 
 
 def test_what_a_worker_sends_back_is_of_the_study_s_data_and_code(tmp_path):
@@ -186,37 +186,37 @@ def test_what_a_worker_sends_back_is_of_the_study_s_data_and_code(tmp_path):
     code = CodeIdentity("a" * 64, "2.0")
     good = outcome(config).record.model_copy(update={"source": code.source, "versions": {"torch": "2.0"}})
     begun = Origins(code, files={config.data.name: known(config)})
-    begun.admit(good)
+    begun.check_record(good)
     other = good.data.model_copy(update={"sha256": "1" * 64})
     for update in ({"source": None}, {"source": "b" * 64}, {"versions": {"torch": "2.1"}}, {"data": other}):
         with pytest.raises(IdentityError) as caught:
-            begun.admit(good.model_copy(update=update))
+            begun.check_record(good.model_copy(update=update))
         assert "\n" not in str(caught.value)
-    begun.admit(good)
+    begun.check_record(good)
 
 
 def test_other_code_is_told_once_where_it_is_allowed(caplog):
     config = configs.RunConfig()
     lax = Origins(CodeIdentity("a" * 64, "2.0"), allow_mixed_code=True)
     for _ in range(2):
-        lax.admit(outcome(config).record.model_copy(update={"source": "b" * 64}))
-    (told,) = [line for line in caplog.messages if "b" * identity.SHOWN in line]
-    assert "a" * identity.SHOWN in told
+        lax.check_record(outcome(config).record.model_copy(update={"source": "b" * 64}))
+    (told,) = [line for line in caplog.messages if "b" * identity.DIGEST_DIGITS in line]
+    assert "a" * identity.DIGEST_DIGITS in told
 
 
 def test_an_engine_publishes_no_record_of_other_data(tmp_path):
     from studies.testing.toys import PROFILE as TOYS
 
     (tmp_path / "toy.toml").write_text(TOYS)
-    (tmp_path / "diary").mkdir()
+    (tmp_path / "run_log").mkdir()
     begun = Origins(files={"digits": DataIdentity("1" * 64)})
     with in_process() as force, pytest.raises(IdentityError):
         run_study(
             design.load_design(str(tmp_path / "toy.toml")),
             tmp_path / "study",
-            Toy(tmp_path / "diary"),
-            workforce=force,
-            watch=Listener(),
+            Toy(tmp_path / "run_log"),
+            worker_pool=force,
+            callbacks=Listener(),
             origins=begun,
         )
     assert not list((tmp_path / "study").glob("records/*.json"))
@@ -224,7 +224,7 @@ def test_an_engine_publishes_no_record_of_other_data(tmp_path):
 
 def expectations(name: str) -> dict[str, tuple[Origins, str | None]]:
     """What a driver may expect of a worker, and the word that a refusal has."""
-    files, code = origins.own_files([configs.DataConfig(name=name)]), origins.code()
+    files, code = origins.user_data_identities([configs.DataConfig(name=name)]), origins.code()
     other, newer = CodeIdentity("b" * 64, code.torch), CodeIdentity(code.source, "0")
     return {
         "like": (Origins(code, files=files), None),
@@ -241,24 +241,24 @@ def test_whoever_trains_compares_data_and_code_with_the_driver_s(study, case):
     expected, word = expectations(cell.config.data.name)[case]
     place = ExecutionConfig(device="cpu", threads=1, origins=expected)
     if word is None:
-        (made,) = train([cell.run(0)], on_epoch=None, site=place)
+        (made,) = train([cell.run(0)], on_epoch=None, execution=place)
         assert made.record.source == origins.code().source
         return
     with pytest.raises(IdentityError, match=re.escape(word)) as caught:
-        train([cell.run(0)], on_epoch=None, site=place)
+        train([cell.run(0)], on_epoch=None, execution=place)
     assert "\n" not in str(caught.value)
 
 
 def test_a_worker_reads_a_file_again_that_was_replaced_after_a_refusal(study):
     (cell,) = design.load_design("./own.toml").cells
     place = ExecutionConfig(
-        device="cpu", threads=1, origins=Origins(files=origins.own_files([cell.config.data]))
+        device="cpu", threads=1, origins=Origins(files=origins.user_data_identities([cell.config.data]))
     )
     own(seed=1)
     with pytest.raises(IdentityError):
-        train([cell.run(0)], on_epoch=None, site=place)
+        train([cell.run(0)], on_epoch=None, execution=place)
     own()  # in the same process, whose cache has the other file
-    assert len(train([cell.run(0)], on_epoch=None, site=place)) == 1
+    assert len(train([cell.run(0)], on_epoch=None, execution=place)) == 1
 
 
 @pytest.mark.slow
@@ -267,7 +267,7 @@ def test_a_worker_process_refuses_as_this_one_does(study):
     with local(environments("1", "cpu")) as force:
         for expected, word in expectations(cell.config.data.name).values():
             place = ExecutionConfig(device="cpu", threads=1, origins=expected)
-            asked = force.executor.submit(train, [cell.run(0)], on_epoch=None, site=place)
+            asked = force.executor.submit(train, [cell.run(0)], on_epoch=None, execution=place)
             error = asked.exception()
             assert (error is None) if word is None else (word in str(error))
 
@@ -279,7 +279,7 @@ def test_a_baseline_is_fitted_to_the_study_s_data_alone(study):
     expected = Origins(files={cell.config.data.name: DataIdentity("1" * 64)})
     place = ExecutionConfig(device="cpu", threads=1, origins=expected)
     with pytest.raises(IdentityError):
-        tasks.train([cell.run(0)], on_epoch=None, site=place, method=BASELINES["kmeans"].method)
+        tasks.train([cell.run(0)], on_epoch=None, execution=place, method=BASELINES["kmeans"].method)
 
 
 def test_the_precision_that_was_trained_in_is_recorded(study):

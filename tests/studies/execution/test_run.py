@@ -131,9 +131,9 @@ def test_a_budget_of_memory_changes_no_number_and_too_small_a_one_is_told_before
         assert one.record.metrics["test"] == pytest.approx(other.record.metrics["test"], rel=1e-6)
         found, expected = ([point.metrics for point in each.record.curve] for each in (one, other))
         assert found == [pytest.approx(metrics, rel=1e-6) for metrics in expected]
-    preflight(RUNS, site=ExecutionConfig(device="cpu", memory=enough))
+    preflight(RUNS, execution=ExecutionConfig(device="cpu", memory=enough))
     with pytest.raises(ConfigError, match="not enough"):
-        preflight(RUNS, site=ExecutionConfig(device="cpu", memory=enough - 1))
+        preflight(RUNS, execution=ExecutionConfig(device="cpu", memory=enough - 1))
 
 
 def test_an_outcome_published_reads_back(outcomes, tmp_path):
@@ -201,7 +201,7 @@ def test_images_without_labels_or_validation(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("configs", "site", "error"),
+    ("configs", "execution", "error"),
     [
         ([override(RUN, {"data.train_size": 5000})], CPU, DataError),
         ([override(RUN, {"data.name": "npz:nothing.npz"})], CPU, DataError),
@@ -209,9 +209,9 @@ def test_images_without_labels_or_validation(tmp_path):
         ([RUN], ExecutionConfig(device="tpu"), ConfigError),
     ],
 )
-def test_what_a_person_can_mend_is_one_line(configs, site, error):
+def test_what_a_person_can_mend_is_one_line(configs, execution, error):
     with pytest.raises(error) as caught:
-        run_population(configs, site)
+        run_population(configs, execution)
     assert "\n" not in str(caught.value)
 
 

@@ -281,7 +281,7 @@ def test_a_driver_at_work_is_not_disturbed(folder):
 
 def test_a_packed_study_is_resumed(tmp_path):
     bench = Bench(tmp_path)
-    bench.run(Toy(bench.diary, failing=frozenset({1})))
+    bench.run(Toy(bench.run_log, failing=frozenset({1})))
     before, _ = store.read_all(bench.folder)
     packing.pack(bench.folder, ())
     bench.run(design=bench.design(seeds="4"), retry_failed=True)

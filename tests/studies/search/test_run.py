@@ -26,8 +26,8 @@ from studies.testing.toy_searches import FAST, Climb, Silent, go
 
 @pytest.fixture
 def climb(tmp_path):
-    (tmp_path / "diary").mkdir()
-    return Climb(tmp_path / "diary")
+    (tmp_path / "run_log").mkdir()
+    return Climb(tmp_path / "run_log")
 
 
 def trials_of(folder: Path, name: str) -> list[optuna.trial.FrozenTrial]:
@@ -65,9 +65,9 @@ def test_the_base_configuration_is_the_first_trial(tmp_path, climb):
 
 def test_a_search_goes_on_where_it_stopped_and_trains_nothing_twice(tmp_path, climb):
     search = searches.load_search("gate", **FAST)
-    watch = Silent(stop_after=5)
+    callbacks = Silent(stop_after=5)
     with pytest.raises(KeyboardInterrupt):
-        go(search, tmp_path / "s", climb, watch=watch, pruner="none")
+        go(search, tmp_path / "s", climb, callbacks=callbacks, pruner="none")
     before = trials_of(tmp_path / "s", search.name)
     assert [trial.state for trial in before] == [TrialState.COMPLETE] * 5 + [TrialState.WAITING]
     found = go(search, tmp_path / "s", climb, pruner="none")
@@ -204,7 +204,7 @@ def test_equal_trials_in_flight_are_trained_once(tmp_path, climb):
     crew = WorkerPool(
         executor=later, count=lambda: 4, forward_events=lambda listener: listener, deliver=later.deliver
     )
-    found = go(search, tmp_path / "s", climb, trials=8, workforce=crew)
+    found = go(search, tmp_path / "s", climb, trials=8, worker_pool=crew)
     assert {trial.state for trial in found.trials} == {TrialState.COMPLETE}
     assert len(found.trials) == 8
     assert set(climb.counts().values()) == {1}
@@ -232,8 +232,8 @@ def test_a_dead_workers_trial_is_begun_again_and_given_up_in_the_end(tmp_path, c
     search = searches.load_search("gate", **FAST)
     with in_process() as here:
         crew = dataclasses.replace(here, worker_errors=(DeathError,), attempts=3)
-        survived = go(search, tmp_path / "a", dying(2), trials=1, workforce=crew, lost=lost)
-        given_up = go(search, tmp_path / "b", dying(3), trials=1, workforce=crew, lost=lost)
+        survived = go(search, tmp_path / "a", dying(2), trials=1, worker_pool=crew, on_worker_lost=lost)
+        given_up = go(search, tmp_path / "b", dying(3), trials=1, worker_pool=crew, on_worker_lost=lost)
     assert survived.trials[0].state is TrialState.COMPLETE
     assert given_up.trials[0].state is TrialState.FAIL
 
@@ -284,7 +284,7 @@ def test_a_value_that_is_no_number_is_reported_and_stored(tmp_path):
 
     def run(configs, /, *, on_epoch):
         for epoch, value in enumerate(odd, start=1):
-            on_epoch(toys.Told(epoch, 4, [0.0], {"mixture_elbo": value}))
+            on_epoch(toys.EpochReport(epoch, 4, [0.0], {"mixture_elbo": value}))
         return [toys.outcome(config) for config in configs]
 
     go(search, tmp_path / "s", run, trials=1, pruner="none")

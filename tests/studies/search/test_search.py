@@ -18,8 +18,8 @@ from studies.testing.toy_searches import FAST, Climb, go
 
 @pytest.fixture
 def climb(tmp_path):
-    (tmp_path / "diary").mkdir()
-    return Climb(tmp_path / "diary")
+    (tmp_path / "run_log").mkdir()
+    return Climb(tmp_path / "run_log")
 
 
 @pytest.mark.parametrize(

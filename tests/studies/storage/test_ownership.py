@@ -50,8 +50,8 @@ def test_a_study_goes_on_from_another_machine_and_another_place(bench, url, tmp_
 
 
 def test_a_search_goes_on_from_another_machine(tmp_path, url, monkeypatch):
-    (tmp_path / "diary").mkdir()
-    climb, search = Climb(tmp_path / "diary"), searches.load_search("gate", **FAST)
+    (tmp_path / "run_log").mkdir()
+    climb, search = Climb(tmp_path / "run_log"), searches.load_search("gate", **FAST)
     go(search, tmp_path / "s", climb, trials=2, storage_url=url)
     monkeypatch.setattr(platform, "node", lambda: "elsewhere")
     shutil.copytree(tmp_path / "s", tmp_path / "t")
@@ -68,8 +68,8 @@ def test_another_study_of_that_name_is_refused_and_nothing_is_left(bench, url, t
 
 
 def test_a_refused_search_leaves_nothing(tmp_path, url):
-    (tmp_path / "diary").mkdir()
-    climb, search = Climb(tmp_path / "diary"), searches.load_search("gate", **FAST)
+    (tmp_path / "run_log").mkdir()
+    climb, search = Climb(tmp_path / "run_log"), searches.load_search("gate", **FAST)
     go(search, tmp_path / "s", climb, trials=1, storage_url=url)
     with pytest.raises(OwnedError, match="--name"):
         go(search, tmp_path / "t", climb, trials=1, storage_url=url)

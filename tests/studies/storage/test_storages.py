@@ -28,12 +28,12 @@ def place(kind, folder):
 
 @pytest.mark.parametrize("kind", ["sqlite", "journal", pytest.param("postgresql", marks=pytest.mark.slow)])
 def test_a_search_goes_on_and_its_dashboard_opens(tmp_path, kind):
-    (tmp_path / "diary").mkdir()
-    climb, folder = Climb(tmp_path / "diary"), tmp_path / "s"
+    (tmp_path / "run_log").mkdir()
+    climb, folder = Climb(tmp_path / "run_log"), tmp_path / "s"
     search = searches.load_search("gate", **FAST)
     with place(kind, tmp_path) as url:
         with pytest.raises(KeyboardInterrupt):
-            go(search, folder, climb, watch=Silent(stop_after=4), storage_url=url)
+            go(search, folder, climb, callbacks=Silent(stop_after=4), storage_url=url)
         found = go(search, folder, climb, budget=Budget(10), storage_url=url)
         states = {trial.state for trial in found.trials}
         assert len(found.trials) == 10

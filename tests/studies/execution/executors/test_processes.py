@@ -18,7 +18,7 @@ from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
 from studies.execution.config import ExecutionConfig
 from studies.execution.executors.base import WorkersError
-from studies.execution.executors.factory import environments, workforce
+from studies.execution.executors.factory import environments, worker_pool
 from studies.execution.executors.processes import Workers, local
 from studies.execution.plan import Task, split_tasks
 from studies.execution.run import run_population
@@ -69,23 +69,23 @@ def test_a_containers_quota_of_cores_is_heeded(quota):
 @pytest.mark.parametrize("workers", ["0", "-1", "two", "", "1.5"])
 def test_no_such_number_of_workers(workers):
     with pytest.raises(ConfigError, match="--workers"):
-        workforce(workers, None, "cpu")
+        worker_pool(workers, None, "cpu")
 
 
 def test_work_and_reports_come_back_from_workers(tmp_path):
-    watch, configs = Listener(), [RunConfig(seed=seed) for seed in range(2)]
+    callbacks, configs = Listener(), [RunConfig(seed=seed) for seed in range(2)]
     with local([{"ONE": "first"}, {"ONE": "second"}]) as force:
         assert force.slots == 2
         pids = [force.executor.submit(environment_of, "ONE") for _ in range(2)]
         found = [future.result() for future in pids]
         assert {name for _, name in found} == {"first", "second"}
         assert os.getpid() not in {pid for pid, _ in found}
-        listener = force.forward_events(lambda report: watch.epochs.append(report.epoch))
+        listener = force.forward_events(lambda report: callbacks.epochs.append(report.epoch))
         future = force.executor.submit(Toy(tmp_path), configs, on_epoch=listener)
         wait([future])
         assert [outcome.record.config["seed"] for outcome in future.result()] == [0, 1]
         force.deliver()
-        assert watch.epochs == list(range(1, configs[0].train.epochs + 1))
+        assert callbacks.epochs == list(range(1, configs[0].train.epochs + 1))
         with pytest.raises(ZeroDivisionError):
             force.executor.submit(divmod, 1, 0).result()
 
@@ -190,8 +190,8 @@ def test_numbers_are_the_same_bits_in_this_process_and_in_workers():
 
     here = numbers(run_population(configs, ExecutionConfig(device="cpu")))
     with local(environments("2", "cpu")) as force:
-        run, site = force.executor.submit, ExecutionConfig(device="cpu", threads=1)
-        split = [run(run_population, configs[:1], site), run(run_population, configs[1:], site)]
+        run, execution = force.executor.submit, ExecutionConfig(device="cpu", threads=1)
+        split = [run(run_population, configs[:1], execution), run(run_population, configs[1:], execution)]
         there = [future.result() for future in split]
     assert [outcome.record.hardware.threads for outcome in there[0]] == [1]
     assert numbers([*there[0], *there[1]]) == here
