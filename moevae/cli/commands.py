@@ -88,6 +88,10 @@ What to expect:
   (nats per image).
 - reconstructions.png: test images above their reconstructions by the
   assigned expert, with its number.
+- experts.png: each expert at the mean of the prior, such as its template,
+  above the mean of the test images assigned to it.
+- confusion.png, with labels: test images by expert and class; its order of
+  experts is that of experts.png.
 - map.png: test images by their latents under all experts, in two dimensions
   (PCA or UMAP), colored by expert and, if there are labels, by class.
 - arrays.npz: the data of the pictures, as arrays.

@@ -13,16 +13,17 @@ from moevae.cli.evaluate import check
 from moevae.cli.options import Explore
 from moevae.cli.sample import draw
 from moevae.data.binarization import target_images, to_float
-from moevae.data.datasets import Images, load_images, load_labels
+from moevae.data.datasets import Images, Labels, load_images, load_labels
 from moevae.errors import CheckpointError, ConfigError
+from moevae.evaluation import clustering
 from moevae.evaluation.evaluate import evaluate
 from moevae.training import checkpoint
 from moevae.training.checkpoint import Trained
 from moevae.utils import devices
 from moevae.utils.io import npz_bytes, why_unwritable, write_atomically
 from moevae.utils.rng import RunGenerators
+from moevae.visualization import confusions, maps, style
 from moevae.visualization import latent as exploration
-from moevae.visualization import maps, style
 from moevae.visualization import samples as figures
 
 MAX_PAIRS = 20
@@ -68,7 +69,9 @@ def explore(options: Explore) -> int:
     pictures |= _traversals(trained, seen, assignments, experts, arrays)
     pictures |= _reconstructions(trained, images, seen, found.assignments, options.count, arrays)
     pictures |= _competition(trained, seen, found.assignments, options.count, arrays)
-    pictures |= _map(trained, seen, found.assignments, options, seed, arrays)
+    labels = load_labels(config.data, options.data_root)
+    pictures |= _experts(trained, images, found.assignments, labels, arrays)
+    pictures |= _map(trained, seen, found.assignments, labels, options.map, seed, arrays)
     pictures["arrays.npz"] = npz_bytes(arrays)
     for name, content in pictures.items():
         try:
@@ -185,18 +188,46 @@ def _competition(
     return {"competition.png": style.labeled(content, rows, columns, names, title, notes)}
 
 
+def _experts(
+    trained: Trained, images: Images, assignments: np.ndarray, labels: Labels | None, arrays: Arrays
+) -> dict[str, bytes]:
+    """Draw what each expert draws at the mean of the prior above the mean of its test images, and, with
+    labels, the confusion of experts and classes, both in one order of the experts."""
+    count = trained.config.model.num_experts
+    drawn = figures.prior_mean_images(trained.model)[0].cpu()  # [K, D]
+    means = figures.mean_images(to_float(images.test), assignments, count)
+    arrays |= {"prior_mean_images": _shaped(trained, drawn), "means": _shaped(trained, means)}
+    order, pictures = np.arange(count), {}
+    if labels is not None:
+        counts = clustering.confusion(assignments, labels.test, count, len(labels.classes))
+        order, arrays["confusion"] = confusions.by_class(counts), counts
+        pictures["confusion.png"] = confusions.confusion(counts, labels.classes)
+    columns = [str(expert) for expert in order]
+    title = "Each expert at the mean of the prior,\nand the mean of its test images"
+    content = _grid(
+        trained, torch.stack([drawn, means])[:, order], ["expert", "mean"], columns, ("", "expert"), title
+    )
+    return {"experts.png": content, **pictures}
+
+
 def _map(
-    trained: Trained, seen: Tensor, assignments: np.ndarray, options: Explore, seed: int, arrays: Arrays
+    trained: Trained,
+    seen: Tensor,
+    assignments: np.ndarray,
+    labels: Labels | None,
+    method: maps.Method,
+    seed: int,
+    arrays: Arrays,
 ) -> dict[str, bytes]:
     """Draw test images by their latents, colored by expert and by class."""
     seen, assignments = seen[:MAX_MAPPED], assignments[:MAX_MAPPED]
-    places = maps.project(maps.all_latents(trained.model, seen)[0].numpy(), options.map, seed)
+    places = maps.project(exploration.all_latents(trained.model, seen)[0].numpy(), method, seed)
     arrays |= {"map": places, "assignments": assignments}
     experts = [str(expert) for expert in range(trained.config.model.num_experts)]
     panels: list[maps.Panel] = [("expert", assignments, experts)]
-    if labels := load_labels(trained.config.data, options.data_root):
+    if labels is not None:
         panels.append(("class", labels.test[:MAX_MAPPED], labels.classes))
-    title = f"{len(seen):,} test images by their latents under all experts ({options.map.upper()})"
+    title = f"{len(seen):,} test images by their latents under all experts ({method.upper()})"
     return {"map.png": maps.draw(places, panels, title)}
 
 

@@ -12,6 +12,27 @@ from moevae.distributions import kl_standard_normal
 from moevae.models.mixture import Mixture
 
 
+@torch.no_grad()
+def all_latents(model: Mixture, x: Tensor, chunk: int = 1024) -> Tensor:
+    """Return the mean latents of images under every expert.
+
+    The latents of the assigned expert alone would not do: each expert has a latent space of its own.
+
+    Args:
+        model: the population.
+        x: images as the likelihood sees them, [N, D].
+        chunk: number of images per forward pass.
+
+    Returns:
+        Means of q_k(z|x), [R, N, K Z].
+    """
+    parts = []
+    for part in x.split(chunk):
+        mu, _ = model.experts.encode(part.to(model.device).expand(len(model.seeds), *part.shape))
+        parts.append(mu.transpose(1, 2).flatten(2).cpu())  # [R, B, K Z]
+    return torch.cat(parts, 1)
+
+
 def pairs_by_expert(assignments: Tensor, num_experts: int, order: Tensor) -> Tensor:
     """Select two images that are assigned to each expert.
 

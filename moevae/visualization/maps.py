@@ -8,11 +8,8 @@ from typing import Any, Literal
 
 import matplotlib
 import numpy as np
-import torch
-from torch import Tensor
 
 from moevae.errors import ConfigError
-from moevae.models.mixture import Mixture
 from moevae.visualization import style
 
 Method = Literal["pca", "umap"]
@@ -22,27 +19,6 @@ Panel = tuple[str, np.ndarray, Sequence[str]]
 
 MAX_COLORS = 20
 """Maximum number of groups with distinct colors; further groups share the last color, gray."""
-
-
-@torch.no_grad()
-def all_latents(model: Mixture, x: Tensor, chunk: int = 1024) -> Tensor:
-    """Return the mean latents of images under every expert.
-
-    The latents of the assigned experts alone are not comparable: each expert has its own latent space.
-
-    Args:
-        model: the population.
-        x: images as the likelihood sees them, [N, D].
-        chunk: number of images per forward pass.
-
-    Returns:
-        Means of q_k(z|x), [R, N, K Z].
-    """
-    parts = []
-    for part in x.split(chunk):
-        mu, _ = model.experts.encode(part.to(model.device).expand(len(model.seeds), *part.shape))
-        parts.append(mu.transpose(1, 2).flatten(2).cpu())  # [R, B, K Z]
-    return torch.cat(parts, 1)
 
 
 def project(points: np.ndarray, method: Method = "pca", seed: int = 0) -> np.ndarray:
@@ -74,6 +50,23 @@ def project(points: np.ndarray, method: Method = "pca", seed: int = 0) -> np.nda
     largest = np.abs(axes).argmax(1)
     signs = np.where(axes[np.arange(2), largest] < 0, -1, 1)  # the sign of an axis is arbitrary
     return centered @ (axes * signs[:, None]).T
+
+
+def as_table(places: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
+    """Return a map as numbers from 0 to 255, so that a gray image of a few kB holds it.
+
+    Args:
+        places: coordinates, [N, 2].
+        groups: the group of each image, one array [N] for each coloring. Groups from 255 on become 255, far
+            beyond those with colors of their own.
+
+    Returns:
+        Coordinates on a common scale, then the groups, [2 + groups, N] uint8.
+    """
+    low = places.min(0)
+    extent = np.ptp(places, axis=0).max() or 1.0
+    rows = np.rint((places - low).T / extent * 255)
+    return np.vstack([rows, *(np.minimum(group, 255)[None] for group in groups)]).astype(np.uint8)
 
 
 def draw(places: np.ndarray, panels: Sequence[Panel], title: str) -> bytes:

@@ -69,6 +69,23 @@ def reconstructions(model: Mixture, x: Tensor, gray: Tensor | None = None) -> Te
     return images.gather(1, chosen.expand(-1, 1, -1, images.shape[-1])).squeeze(1)
 
 
+def mean_images(images: Tensor, assignments: np.ndarray, num_experts: int) -> Tensor:
+    """Return the mean of the images of each expert, black for an expert without images.
+
+    Args:
+        images: pixels in [0, 1], [N, D].
+        assignments: expert of each image, [N].
+        num_experts: K.
+
+    Returns:
+        Images with pixels in [0, 1], [K, D].
+    """
+    sums = np.zeros((num_experts, images.shape[1]))
+    np.add.at(sums, assignments, images.cpu().numpy())
+    counts = np.bincount(assignments, minlength=num_experts)
+    return torch.from_numpy(sums / np.maximum(counts, 1)[:, None]).float()
+
+
 def tiles(
     images: Tensor | np.ndarray, height: int, width: int, scale: int = 1, gap: int = 0, shades: int = 256
 ) -> bytes:

@@ -94,6 +94,13 @@ def bare(place: Axes) -> None:
     place.tick_params(length=0)
 
 
+def annotate(place: Axes, row: int, column: int, text: str, shade: float) -> None:
+    """Write text into a cell of an image; `shade` in [0, 1] is its position on the color scale."""
+    place.text(
+        column, row, text, ha="center", va="center", fontsize=9.5, color="white" if shade < 0.55 else "black"
+    )
+
+
 def labeled(
     content: bytes,
     rows: Sequence[str],

@@ -31,6 +31,8 @@ from studies.utils.signals import Terminated
 
 if TYPE_CHECKING:
     from studies.execution.ablation import StudySummary
+    from studies.execution.config import ExecutionConfig
+    from studies.records.weights import Keep
 
 
 def ablate(options: Ablate, *, resume_command: str) -> int:
@@ -89,6 +91,8 @@ def ablate(options: Ablate, *, resume_command: str) -> int:
         done = {cell.name(seed) for cell in design.cells for seed in design.seeds}
         snapshots.remove(Path(execution.snapshots), done)
     _print_failures(summary)
+    if keep:
+        _keep_again(design, folder, keep, execution, console)
     page = report.write_page(folder)
     plan = summary.before
     already = plan.asked - plan.pending
@@ -109,6 +113,20 @@ def ablate(options: Ablate, *, resume_command: str) -> int:
     else:
         print(f"{design.name}: all {already} runs have records, nothing to train. Report: {page}")
     return 1 if len(summary.failures) == plan.asked else 0
+
+
+def _keep_again(design: Design, folder: Path, keep: Keep, execution: ExecutionConfig, console: Console) -> None:
+    """Train recorded runs without weights again, and keep their weights."""
+    from studies.verify import keeping
+
+    owed = keeping.owed(make_plan(design, folder), folder, keep)
+    if not owed:
+        return
+    runs = count(len(owed), "recorded run")
+    console.print(f"training {runs} again to keep the weights", highlight=False, soft_wrap=True)
+    for run in keeping.keep_again(owed, folder, keep, execution):
+        if run.refused:
+            print(f"weights of {run.fingerprint} not kept: {run.refused}", file=sys.stderr)
 
 
 def _print_failures(summary: StudySummary) -> None:

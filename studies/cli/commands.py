@@ -71,6 +71,19 @@ Examples:
   moevae search --write-profile best.toml
   moevae ablate --profile best.toml --seeds 20"""
 
+LEADERBOARD = """Compare methods over all studies, beside literature values.
+
+What to expect:
+- A table per data set and protocol: mean ACC and NMI, the lowest run, n,
+  and training minutes of one core, from the records of the studies.
+- Literature values are in tables of their own, since their code, splits
+  and seeds differ.
+- `report` writes the same tables to README.md in the results folder.
+
+Examples:
+  moevae leaderboard
+  moevae leaderboard --json"""
+
 VERIFY = """Check a study's records, and repeat some of its runs.
 
 What to expect:
@@ -156,6 +169,7 @@ STUDIES = CommandGroup(
         Command("dashboard", f"{_OPTIONS}:Dashboard", DASHBOARD),
         Command("list", f"{_OPTIONS}:List", LIST),
         Command("report", f"{_OPTIONS}:Report", REPORT),
+        Command("leaderboard", f"{_OPTIONS}:Leaderboard", LEADERBOARD),
         Command("verify", f"{_OPTIONS}:Verify", VERIFY),
         Command("rebuild-storage", f"{_OPTIONS}:RebuildStorage", REBUILD),
         Command("pack", f"{_OPTIONS}:Pack", PACK),

@@ -81,8 +81,9 @@ class Ablate(Execution, StudyChoice):  # fields of the last base come first
     """Options of `ablate`."""
 
     keep_weights: Annotated[Literal["best", "all"] | None, optional("{best,all}", "none")] = None
-    """Keep the weights of the runs that are trained now, in the study's folder `weights`: of each cell the
-    run with the lowest training loss, or of all runs. They are checkpoints, as `train` writes them."""
+    """Keep weights in the study's folder `weights`: of each cell the run with the lowest training loss, or of
+    all runs. They are checkpoints for evaluate, assign, sample... A run that has a record but no weights is
+    trained again, and its weights are kept if all numbers equal the record's."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,14 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Leaderboard:
+    """Options of `leaderboard`."""
+
+    results: Results = Path("results")
+    json: Json = False
+
+
+@dataclass(frozen=True)
 class Verify:
     """Options of `verify`."""
 
@@ -205,7 +214,19 @@ class Migrate:
     results: Results = Path("results")
 
 
-Options = Ablate | Search | Dashboard | List | Report | Verify | RebuildStorage | Pack | Unpack | Migrate
+Options = (
+    Ablate
+    | Search
+    | Dashboard
+    | List
+    | Report
+    | Leaderboard
+    | Verify
+    | RebuildStorage
+    | Pack
+    | Unpack
+    | Migrate
+)
 
 
 def parse(arguments: Sequence[str] | None = None, prog: str = "python -m studies") -> Options:

@@ -10,6 +10,7 @@ from studies.cli.listing import folder_of, list_all
 from studies.cli.options import (
     Ablate,
     Dashboard,
+    Leaderboard,
     List,
     Migrate,
     Pack,
@@ -49,6 +50,10 @@ def run(typed: Sequence[str], prog: str) -> int:
                     from studies.cli.report import report
 
                     return report(options)
+                case Leaderboard():
+                    from studies.cli.leaderboard import leaderboard
+
+                    return leaderboard(options)
                 case Verify():
                     from studies.cli.verify import verify
 

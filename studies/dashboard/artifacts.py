@@ -13,11 +13,12 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from moevae.errors import RecordError
+from moevae.visualization import confusions
 from studies.records import packed, store
 from studies.records.schema import Record
 from studies.report import run_plots
 
-KINDS = ("samples", "reconstructions", "confusion")
+KINDS = ("samples", "reconstructions", "confusion", "templates", "means", "map")
 """Kinds of pictures. The index is part of an artifact's name, so new kinds go at the end."""
 
 UPLOADS = "artifacts"
@@ -92,10 +93,14 @@ def drawn(record: Record, kind: str, folder: Path) -> bytes:
         RecordError: the file is not the grid of tiles that the record describes.
     """
     if kind == "confusion" and record.confusion:
-        return run_plots.confusion(np.array(record.confusion.counts), record.confusion.classes)
+        return confusions.confusion(np.array(record.confusion.counts), record.confusion.classes)
     picture = record.pictures[kind]
-    names = ("epoch", "expert") if kind == "samples" else ("", "test image")
-    content = run_plots.grid(folder, picture, names)
+    if kind == "map":
+        classes = record.confusion.classes if record.confusion else ()
+        content = run_plots.latent_map(folder, picture, len(record.load), classes)
+    else:
+        names = ("", "test image") if kind == "reconstructions" else ("epoch", "expert")
+        content = run_plots.grid(folder, picture, names, _order(record, kind))
     if content is None:
         if packed.was_dropped(folder, picture.file):
             raise RecordError(f"{folder}: {picture.file} was dropped when the study was packed")
@@ -103,3 +108,10 @@ def drawn(record: Record, kind: str, folder: Path) -> bytes:
             f"{folder / 'records' / picture.file}: expected the grid of tiles that its record describes"
         )
     return content
+
+
+def _order(record: Record, kind: str) -> list[int] | None:
+    """Return the order of experts in their pictures: that of their classes."""
+    if record.confusion is None or kind == "reconstructions":
+        return None
+    return confusions.by_class(np.array(record.confusion.counts)).tolist()

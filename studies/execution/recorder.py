@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from moevae.evaluation.evaluate import Evaluation, evaluate
 from moevae.evaluation.label_metrics import run_metrics
 from moevae.models.mixture import Mixture
 from moevae.training.trainer import EpochStats
+from moevae.visualization import latent, maps
 from moevae.visualization import samples as figures
 from studies.execution.events import EpochReport
 from studies.records.schema import Epoch
@@ -28,8 +30,23 @@ PICTURE_ROWS = 6
 """Number of epochs with samples of the experts, evenly spaced on a log scale."""
 RECONSTRUCTED = 12
 """Number of test images shown with their reconstructions."""
+MAPPED = 500
+"""Number of test images in the map of latents."""
 SHADES = 16
 """Number of gray levels of the stored pictures; 256 levels double the file size."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture of a run with its description, see `studies.records.schema.Picture`."""
+
+    kind: str
+    content: bytes
+    """A PNG file."""
+    rows: list[str]
+    columns: list[str]
+    tile: tuple[int, int]
+    experts: list[int] | None = None
 
 
 class RunRecorder:
@@ -48,6 +65,7 @@ class RunRecorder:
         self.curves: list[list[Epoch]] = [[] for _ in configs]
         self.drawn_at = _spread(configs[0].train.epochs, PICTURE_ROWS)
         self.drawings: dict[int, Tensor] = {}
+        self._latents: np.ndarray | None = None
         self._first = configs[0].model.num_experts + configs[0].train.extra_experts
         self.origins = torch.arange(configs[0].model.num_experts).repeat(len(configs), 1)  # [R, K]
 
@@ -104,26 +122,55 @@ class RunRecorder:
             raise ValueError(f"drawings of another shape than {list(size)}")
         self.drawings, self.curves = found, points
 
-    def pictures(self, model: Mixture, run: int) -> dict[str, tuple[bytes, list[str], list[str]]]:
-        """Return the pictures of a run by kind: PNG bytes, row names and column names."""
+    def pictures(self, model: Mixture, run: int, assignments: np.ndarray) -> list[Drawing]:
+        """Return the pictures of a run.
+
+        Args:
+            model: the trained population.
+            run: index of the run.
+            assignments: its expert of each test image, [N].
+        """
         height, width = self.images.height, self.images.width
-        experts = [str(expert) for expert in range(model.config.num_experts)]
+        count = model.config.num_experts
+        experts = [str(expert) for expert in range(count)]
         samples = torch.stack(  # [epochs, K, D]
             [drawing[run][self.origins[run]] for drawing in self.drawings.values()]
         )
-        rows = [str(epoch) for epoch in self.drawings]
         seen = target_images(self.images.test[:RECONSTRUCTED], self.configs[0].data, "test")  # [B, D]
         shades = to_float(self.images.test[:RECONSTRUCTED])
         pairs = torch.stack([seen, figures.reconstructions(model, seen, shades)[run].cpu()])
-        columns = [str(index) for index in range(len(seen))]
-        return {
-            self._kind: (figures.tiles(samples, height, width, shades=SHADES), rows, experts),
-            "reconstructions": (
-                figures.tiles(pairs, height, width, shades=SHADES),
-                ["image", "reconstruction"],
-                columns,
+        means = figures.mean_images(to_float(self.images.test), assignments, count)
+
+        def grid(kind: str, images: Tensor, rows: list[str], columns: list[str]) -> Drawing:
+            content = figures.tiles(images, height, width, shades=SHADES)
+            return Drawing(kind, content, rows, columns, (height, width))
+
+        found = [
+            grid(self._kind, samples, [str(epoch) for epoch in self.drawings], experts),
+            grid("means", means[None], ["mean"], experts),
+            replace(
+                grid(
+                    "reconstructions", pairs, ["image", "reconstruction"], [str(i) for i in range(len(seen))]
+                ),
+                experts=assignments[:RECONSTRUCTED].tolist(),
             ),
-        }
+        ]
+        return found + self._map(model, run, assignments)
+
+    def _map(self, model: Mixture, run: int, assignments: np.ndarray) -> list[Drawing]:
+        """Return the map of test images by their latents under all experts, if all latents are finite."""
+        if self._latents is None:
+            seen = target_images(self.images.test[:MAPPED], self.configs[0].data, "test")
+            self._latents = latent.all_latents(model, seen).double().numpy()  # [R, N, K Z]
+        points = self._latents[run]
+        if not np.isfinite(points).all():
+            return []
+        groups, rows = [assignments[:MAPPED]], ["x", "y", "expert"]
+        if self.labels is not None:
+            groups, rows = [*groups, self.labels.test[:MAPPED]], [*rows, "class"]
+        table = maps.as_table(maps.project(points), groups)
+        content = figures.tiles(table[:, None] / 255, 1, table.shape[1])
+        return [Drawing("map", content, rows, ["images"], (1, table.shape[1]))]
 
     @property
     def _kind(self) -> str:

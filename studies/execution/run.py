@@ -32,7 +32,7 @@ from moevae.training.trainer import TrainingFailure
 from moevae.utils import devices, provenance
 from studies.execution.config import ExecutionConfig
 from studies.execution.events import EpochReport
-from studies.execution.recorder import RunRecorder
+from studies.execution.recorder import Drawing, RunRecorder
 from studies.records import origins
 from studies.records.schema import (
     Confusion,
@@ -120,7 +120,7 @@ def _run(
         if not failure:
             found = result_fields(by_split, run, labels, config.model.num_experts, config.data)
             found["metrics"]["test"] |= whole[run]
-        files = {} if failure else recorder.pictures(fit.model, run)
+        drawn = [] if failure else recorder.pictures(fit.model, run, by_split["test"][run].assignments)
         record = Record.model_validate(
             {
                 "fingerprint": name,
@@ -128,7 +128,7 @@ def _run(
                 "status": "failed" if failure else "complete",
                 "failure": failure,
                 "curve": recorder.curves[run],
-                "pictures": {kind: _picture(name, kind, *drawn, images) for kind, drawn in files.items()},
+                "pictures": {each.kind: _picture(name, each) for each in drawn},
                 **found,
                 **shared,
             }
@@ -136,7 +136,7 @@ def _run(
         outcomes.append(
             Outcome(
                 record=record,
-                files={_file(name, kind): content for kind, (content, *_) in files.items()},
+                files={_file(name, each.kind): each.content for each in drawn},
                 weights=_weights(fit, run, images, labels)
                 if execution.keep_weights and not failure
                 else None,
@@ -268,15 +268,14 @@ def failure_of(
     return None
 
 
-def _picture(
-    name: str, kind: str, content: bytes, rows: list[str], columns: list[str], images: Images
-) -> Picture:
+def _picture(name: str, drawn: Drawing) -> Picture:
     return Picture(
-        file=_file(name, kind),
-        sha256=hashlib.sha256(content).hexdigest(),
-        rows=rows,
-        columns=columns,
-        tile=(images.height, images.width),
+        file=_file(name, drawn.kind),
+        sha256=hashlib.sha256(drawn.content).hexdigest(),
+        rows=drawn.rows,
+        columns=drawn.columns,
+        experts=drawn.experts,
+        tile=drawn.tile,
     )
 
 

@@ -65,13 +65,18 @@ class Reliability(_Part):
 
 
 class Picture(_Part):
-    """A PNG file of a record. Samples form a grid of tiles, with epochs as rows and experts as columns."""
+    """A PNG file of a record: a grid of tiles, such as samples by epoch (rows) and expert (columns).
+
+    The picture `map` is a table: each row is a tile of one pixel per image, and its gray level is a number.
+    """
 
     file: Annotated[str, Field(pattern=r"^[\w-][\w.-]*\.png$")]
     """Name of the file, in the folder of the record."""
     sha256: str
     rows: list[str] = Field(min_length=1)
     columns: list[str] = Field(min_length=1)
+    experts: list[int] | None = None
+    """Expert that drew each column, if the columns are not experts; None in older records."""
     tile: tuple[Count, Count]
 
 

@@ -28,6 +28,15 @@ def path_of(folder: Path, fingerprint: str) -> Path:
     return folder / FOLDER / f"{fingerprint}.safetensors"
 
 
+def kept(folder: Path) -> set[str]:
+    """Return the fingerprints of the runs whose weights the study holds, unchanged.
+
+    Raises:
+        RecordError: the manifest is corrupt.
+    """
+    return {name for name, entry in _read(folder).items() if _own(path_of(folder, name), entry)}
+
+
 def training_loss(record: Record) -> float:
     """Return the training loss of the last epoch, which ranks the runs of a cell without labels.
 

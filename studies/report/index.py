@@ -12,7 +12,7 @@ from tabulate import tabulate
 from moevae.errors import RecordError
 from moevae.utils.io import write_atomically
 from studies.records import study_file
-from studies.report import cache
+from studies.report import cache, leaderboard
 from studies.report.markdown import encoded, escape
 from studies.utils.formatting import count
 
@@ -30,8 +30,8 @@ _BEFORE = re.compile(rf"# Studies\n\n{re.escape(FORMER_ABOUT)}\n\n(?:(?:\|[^\n]*
 def write_index(results: Path, *, asked: bool = False) -> Path | None:
     """Update the index of the studies in a folder, or create it if `asked`.
 
-    The index has one row per study, ordered by name. Other text of the file is kept. In a git repository,
-    studies that git ignores are omitted.
+    The index has one row per study, ordered by name, below the leaderboard of the studies that it names.
+    Other text of the file is kept. In a git repository, studies that git ignores are omitted.
 
     Args:
         results: the folder of the studies.
@@ -55,8 +55,10 @@ def write_index(results: Path, *, asked: bool = False) -> Path | None:
     folders = study_file.studies_in(results)
     rows = [_row(folder) for folder in _public(results, folders)]
     headers = ["study", "data", "cells", "seeds", "runs", "state"]
+    best = leaderboard.rows(results)
+    above = f"# Results\n\n{leaderboard.markdown(best)}\n\n## Studies" if best else "# Studies"
     blocks = [
-        f"{BEGIN}\n# Studies",
+        f"{BEGIN}\n{above}",
         ABOUT,
         tabulate(rows, headers, tablefmt="pipe", disable_numparse=True) if rows else "None yet.",
         END,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from moevae.errors import RecordError
 from moevae.utils import content
 from studies.analysis.study import Study
+from studies.report import markdown
 from studies.report.page import Page
 
 PATH = Path(__file__).with_suffix(".toml")
@@ -34,6 +36,12 @@ class Clustering(_Row):
     purity: str = ""
     """Many-to-one: higher than `acc`, and not comparable with it."""
     runs: str = ""
+    protocol: str = ""
+    """Images that are fitted and scored, such as `70,000 images`; empty if the source does not say."""
+    clusters: str = "given"
+    """Whether the number of clusters is `given` or `found`."""
+    labels: str = ""
+    """What labels chose, if known."""
 
 
 class Likelihood(_Row):
@@ -76,22 +84,7 @@ def section(study: Study, page: Page) -> None:
         "Purity is many-to-one and therefore higher; the two are not comparable. A collapsed gate can have "
         "the better bound, so neither likelihood nor clustering implies the other."
     )
-    page.rows(
-        [
-            {
-                "method": row.method,
-                "data": row.data,
-                "ACC": row.acc,
-                "NMI": row.nmi,
-                "ARI": row.ari,
-                "purity": row.purity,
-                "runs": row.runs,
-                "source": row.source,
-            }
-            for row in clustering
-        ],
-        len(clustering),
-    )
+    page.rows(_rows(clustering), len(clustering))
     page.rows(
         [
             {
@@ -104,3 +97,28 @@ def section(study: Study, page: Page) -> None:
         ],
         len(likelihood),
     )
+
+
+def table_of(rows: Sequence[Clustering]) -> str:
+    """Return literature values of one data set as a Markdown table, in the order of the file."""
+    shown = [{key: value for key, value in row.items() if key != "data"} for row in _rows(rows)]
+    return markdown.table(shown)
+
+
+def _rows(rows: Sequence[Clustering]) -> list[dict[str, str]]:
+    return [
+        {
+            "method": row.method,
+            "data": row.data,
+            "ACC": row.acc,
+            "NMI": row.nmi,
+            "ARI": row.ari,
+            "purity": row.purity,
+            "runs": row.runs,
+            "scored on": row.protocol,
+            "clusters": row.clusters,
+            "labels chose": row.labels,
+            "source": row.source,
+        }
+        for row in rows
+    ]

@@ -58,12 +58,13 @@ class Page:
         finally:
             self._depth, self._part = self._depth - 1, ""
 
-    def show(self, name: str, panels: Mapping[str, bytes]) -> None:
+    def show(self, name: str, panels: Mapping[str, bytes], caption: str = "") -> None:
         """Append a figure: panels from top to bottom in one PNG file.
 
         Args:
             name: name of the file, without folder and ending.
             panels: PNG bytes by alternative text.
+            caption: what the figure shows, its bands above all.
         """
         prefix = f"{self._prefixes[self._part]}-" if self._part else ""
         path = f"figures/{prefix}{_file_name(name)}.png"
@@ -71,6 +72,7 @@ class Page:
             path = f"figures/{prefix}{_file_name(name)}-{_digest(f'{prefix}/{name}')}.png"
         self.files[path] = stacked(list(panels.values()))
         self.add(f"![{escape('. '.join(panels))}]({path})")
+        self.add(f"*{escape(caption)}*" if caption else "")
 
     def keep(self, name: str, frame: pd.DataFrame, *, exact: bool = False) -> str:
         """Add a table as a CSV file (see `csv`) and return a Markdown link to it.

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.scale import SymmetricalLogScale
 from matplotlib.ticker import NullLocator, SymmetricalLogLocator
 
-from moevae.visualization.style import png, style
+from moevae.visualization.style import annotate, png, style
 from studies.analysis.effects import AxisEffect
 from studies.analysis.metrics import Measure
 from studies.analysis.stats import Row
@@ -28,13 +28,6 @@ MOST_TICKS = 12
 """Largest number of tick labels of an effect."""
 MOST_LINES = 200
 """Largest number of gray lines of settings behind an effect."""
-
-
-def annotate(place: Axes, row: int, column: int, text: str, shade: float) -> None:
-    """Write text into a cell of an image; `shade` in [0, 1] is its position on the color scale."""
-    place.text(
-        column, row, text, ha="center", va="center", fontsize=9.5, color="white" if shade < 0.55 else "black"
-    )
 
 
 def heat_maps(

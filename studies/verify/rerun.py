@@ -18,7 +18,7 @@ from studies.analysis.metrics import ACC, ELBO, NMI, RETIRED, Measure
 from studies.execution.config import ExecutionConfig
 from studies.execution.tasks import train
 from studies.records.origins import Origins, data_identity
-from studies.records.schema import Record, name_of
+from studies.records.schema import Outcome, Record, name_of
 
 VOLATILE_FIELDS = {
     *("throughput", "seconds", "energy_joules"),
@@ -97,16 +97,30 @@ def chosen(records: Sequence[Record], number: int) -> list[Record]:
 
 
 def repeat(record: Record, execution: ExecutionConfig, others: Sequence[Record] = ()) -> RerunResult:
-    """Train the run of a record again, alone and with the same number of threads, and compare the results.
+    """Train the run of a record again and compare the results.
 
-    The data must equal those of the record, and an automatic device is the kind of device of the record. On
-    other hardware rounding differs, and training amplifies it: metrics are then compared with the spread over
-    seeds.
+    On other hardware rounding differs, and training amplifies it: metrics are then compared with the spread
+    over seeds.
 
     Args:
         record: the record of the run.
         execution: where the run takes place.
         others: records of the study, from which the spread over seeds is estimated.
+
+    Raises:
+        MoevaeError: see `retrained`.
+    """
+    return compare(record, retrained(record, execution).record, others)
+
+
+def retrained(record: Record, execution: ExecutionConfig) -> Outcome:
+    """Train the run of a record again, alone and with the same number of threads.
+
+    The data must equal those of the record, and an automatic device is the kind of device of the record.
+
+    Args:
+        record: the record of the run.
+        execution: where the run takes place.
 
     Raises:
         IdentityError: the data differ from those of the record.
@@ -119,11 +133,22 @@ def repeat(record: Record, execution: ExecutionConfig, others: Sequence[Record] 
     data = Origins(files={record.data.name: data_identity(record)})
     place = replace(execution, device=device, threads=record.hardware.threads, origins=data)
     (outcome,) = train([config], on_epoch=None, execution=place, method=method)
+    return outcome
+
+
+def compare(record: Record, repeated: Record, others: Sequence[Record] = ()) -> RerunResult:
+    """Compare a run that was trained again with its record.
+
+    Args:
+        record: the record of the run.
+        repeated: the record of the repetition.
+        others: records of the study, from which the spread over seeds is estimated.
+    """
     # Fields that an older record lacks are not compared.
     kept = record.model_dump(mode="json", exclude_unset=True, exclude=VOLATILE_FIELDS)
-    found = outcome.record.model_dump(mode="json")
-    elsewhere = " and ".join(_changes(record, outcome.record))
-    moved = tuple(_moved(record, outcome.record, others)) if elsewhere else ()
+    found = repeated.model_dump(mode="json")
+    elsewhere = " and ".join(_changes(record, repeated))
+    moved = tuple(_moved(record, repeated, others)) if elsewhere else ()
     differ = tuple(path for path in differences(kept, found) if path.rpartition(".")[2] not in RETIRED)
     return RerunResult(record.fingerprint, record.commit, differ, elsewhere, moved)
 

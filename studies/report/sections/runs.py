@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from moevae.visualization import confusions
 from studies.analysis import cell_stats, judging
 from studies.analysis.analyze import Analysis
 from studies.analysis.judging import Judge
@@ -16,6 +17,29 @@ from studies.report import run_plots, tables
 from studies.report.markdown import escape
 from studies.report.page import Page
 from studies.report.sections import class_overlap
+
+KINDS = {
+    "templates": (("epoch", "expert"), "the template of each expert, by epoch"),
+    "samples": (("epoch", "expert"), "a sample of each expert, from the same latents in each epoch"),
+    "means": (("", "expert"), "the mean of the test images that each expert is assigned"),
+    "reconstructions": (
+        ("", "test image"),
+        "the first test images above their reconstructions by the most probable expert",
+    ),
+}
+"""Pictures in the order of the page: names of the axes, and what they show."""
+PAIRS = ("reconstructions",)
+"""Pictures whose columns are images."""
+
+CONFUSION = (
+    "Number of test images of each class (columns) that each expert (rows) is assigned. Color: share of the "
+    "images of the expert. Experts are ordered by their largest class, here and in the panels of earlier "
+    "epochs, which count validation images."
+)
+MAP = (
+    "One point per test image: its mean latents under all experts, projected by PCA, colored by expert and "
+    "by class, with the number of images of each."
+)
 
 
 def runs(analysis: Analysis, page: Page) -> None:
@@ -74,43 +98,50 @@ def _ends(judge: Judge, alike: Sequence[StudyRun]) -> list[StudyRun]:
 
 
 def _pictures(study: Study, page: Page, run: StudyRun, name: str) -> None:
-    names = {
-        "samples": ("epoch", "expert"),
-        "templates": ("epoch", "expert"),
-        "reconstructions": ("", "test image"),
-    }
-    titles = {
-        "templates": f"Template of each expert of the {name} run, by epoch",
-        "samples": f"Samples from each expert of the {name} run, by epoch",
-        "reconstructions": f"Test images and their reconstructions by the {name} run",
-    }
-    panels = {}
-    for kind, picture in sorted(run.record.pictures.items(), reverse=True):
-        if packed.was_dropped(study.folder, picture.file):
-            page.add(
-                f"The {escape(kind)} of the {name} run are not shown: dropped when the study was packed."
-            )
-            continue
-        drawn = run_plots.grid(study.folder, picture, names.get(kind, ("", "")))
-        if drawn is None:
-            page.add(
-                f"The {escape(kind)} of the {name} run cannot be shown: the file is not the recorded picture."
-            )
-            continue
-        panels[titles.get(kind, f"{kind} of the {name} run")] = drawn
-    if panels:
-        page.show(f"{name} pictures", panels)
     table = run.record.confusion
-    if table is not None:
-        counts = np.array(table.counts)
+    counts = None if table is None else np.array(table.counts)
+    order = None if counts is None else confusions.by_class(counts).tolist()
+    panels = {}
+    for kind in (*KINDS, "map"):
+        picture = run.record.pictures.get(kind)
+        if picture is None:
+            continue
+        if packed.was_dropped(study.folder, picture.file):
+            page.add(f"The {kind} of the {name} run are not shown: dropped when the study was packed.")
+            continue
+        drawn = (
+            run_plots.latent_map(
+                study.folder, picture, len(run.record.load), table.classes if table is not None else ()
+            )
+            if kind == "map"
+            else run_plots.grid(study.folder, picture, KINDS[kind][0], None if kind in PAIRS else order)
+        )
+        if drawn is None:
+            page.add(f"The {kind} of the {name} run cannot be shown: the file is not the recorded picture.")
+        elif kind == "map":
+            page.show(f"{name} map", {f"Map of test images of the {name} run": drawn}, MAP)
+        else:
+            panels[kind] = drawn
+    if panels:
+        words = [KINDS[kind][1] for kind in panels]
+        ordered = " Experts are in the order of the figure of experts and classes." if order else ""
+        page.show(
+            f"{name} pictures",
+            {
+                f"{title[0].upper()}{title[1:]}, for the {name} run": panel
+                for title, panel in zip(words, panels.values(), strict=True)
+            },
+            f"From top to bottom: {'; '.join(words)}.{ordered}",
+        )
+    if table is not None and counts is not None:
         words = f"Test images by expert (rows) and class (columns) for the {name} run"
-        panels = {words: run_plots.confusion(counts, table.classes)}
+        panels = {words: confusions.confusion(counts, table.classes)}
         by_epoch = class_overlap.history(study, run)
         if len(by_epoch) > 1:
             spread = np.unique(np.geomspace(1, len(by_epoch), 6).round().astype(int)) - 1
             epochs = [list(by_epoch)[place] for place in spread]
             words = f"Validation images by expert (rows) and class (columns) for the {name} run, over epochs"
-            panels[words] = run_plots.confusions(
+            panels[words] = confusions.confusions(
                 {epoch: by_epoch[epoch] for epoch in epochs}, table.classes, counts
             )
-        page.show(f"{name} confusion", panels)
+        page.show(f"{name} confusion", panels, CONFUSION)

@@ -17,9 +17,9 @@ from moevae.data.datasets import load_labels
 from moevae.errors import DataError
 from moevae.evaluation import calibration, class_overlap
 from moevae.evaluation.clustering import clustering
+from moevae.visualization import confusions
 from moevae.visualization.samples import tiles
 from moevae.visualization.style import labeled
-from studies.report import run_plots
 from studies.report.build import write_report
 from studies.testing import synthetic
 
@@ -114,7 +114,10 @@ def test_a_page_of_many_classes_shows_the_largest(tmp_path):
 def test_figures_of_experts_and_classes_are_bounded(shape):
     counts = np.random.default_rng(0).integers(0, 9, shape)
     names = [f"a class of number {c}" for c in range(shape[1])]
-    for content in (run_plots.confusion(counts, names), run_plots.confusions({1: counts, 2: counts}, names)):
+    for content in (
+        confusions.confusion(counts, names),
+        confusions.confusions({1: counts, 2: counts}, names),
+    ):
         assert max(Image.open(io.BytesIO(content)).size) <= 2400
 
 

@@ -6,7 +6,7 @@ import torch
 from sklearn.decomposition import PCA
 from small import config, images, mixture
 
-from moevae.visualization import maps
+from moevae.visualization import latent, maps
 
 
 def test_the_projection_is_that_of_an_independent_pca():
@@ -25,7 +25,7 @@ def test_latents_of_all_experts_stand_side_by_side():
     run = config()
     model = mixture(run, seeds=(0, 1)).float()
     x = images().test[:9]
-    found = maps.all_latents(model, x, chunk=4)
+    found = latent.all_latents(model, x, chunk=4)
     mu, _ = model.experts.encode(x.expand(2, *x.shape))
     assert found.shape == (2, 9, run.model.num_experts * run.model.latent_dim)
     torch.testing.assert_close(found[1, 5], mu[1, :, 5].flatten())
@@ -37,3 +37,14 @@ def test_any_number_of_groups_is_drawn(count):
     places, group = random.normal(size=(40, 2)), random.integers(0, count, 40)
     names = [f"class $ {index}" for index in range(count)]
     assert maps.draw(places, [("class", group, names)], "A map").startswith(b"\x89PNG")
+
+
+def test_a_map_as_a_table_keeps_distances_up_to_its_levels():
+    random = np.random.default_rng(1)
+    places, groups = random.normal(size=(40, 2)) * [5, 1], random.integers(0, 300, 40)
+    table = maps.as_table(places, [groups])
+    assert table.shape == (3, 40)
+    scale = np.ptp(places[:, 0]) / 255
+    np.testing.assert_allclose(table[:2].T * scale, places - places.min(0), atol=scale / 2 + 1e-9)
+    np.testing.assert_array_equal(table[2], np.minimum(groups, 255))
+    assert not maps.as_table(np.ones((3, 2)), [])[0].any()  # a single place

@@ -67,3 +67,11 @@ def test_reconstructions_are_those_of_the_likeliest_expert():
             vae = plain.expert(model, run, winner)
             mean = vae.decoder(vae.encoder(x[image])[:3]).sigmoid()
             torch.testing.assert_close(found[run, image], mean)
+
+
+def test_the_mean_of_an_expert_is_that_of_its_images():
+    images, experts = torch.rand(30, 5), np.arange(30) % 3
+    found = samples.mean_images(images, experts, 4)
+    for expert in range(3):
+        torch.testing.assert_close(found[expert], images[experts == expert].mean(0))
+    assert not found[3].any()

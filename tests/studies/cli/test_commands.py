@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from studies.cli import ablate
 from studies.cli import options as arguments
 from studies.cli import report as cli_report
 from studies.cli.commands import STUDIES
+from studies.records import store
 from studies.testing.toys import PROFILE, Toy
 
 SMALL = ["--set", "train.epochs=1", "--set", "data.train_size=100", "--set", "routing.temperature=1"]
@@ -294,3 +296,38 @@ def test_weights_that_are_kept_give_the_numbers_of_the_record(which, count, tmp_
         record = json.loads((Path("results/tiny/records") / f"{path.stem}.json").read_text())
         for name, value in record["metrics"]["test"].items():
             assert found["metrics"][name] == pytest.approx(value, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize(("which", "count"), [("best", 1), ("all", 2)])
+def test_recorded_runs_are_trained_again_to_keep_their_weights(which, count, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli_report, "write_page", lambda folder: folder / "report.md")
+    (tmp_path / "tiny.toml").write_text(
+        'title = "t"\npreset = "digits"\nseeds = 2\n[set]\ntrain.epochs = 1\ndata.train_size = 100\n'
+        "[axes]\nmodel.num_experts = [2]\n"
+    )
+    study = ["ablate", "--profile", "./tiny.toml"]
+    assert cli.main(study) == 0
+    records = {path: path.read_bytes() for path in Path("results/tiny/records").iterdir()}
+    forged = sorted(path for path in records if path.suffix == ".json")[0]
+    for again in (True, False):  # the second time there is nothing left to do
+        capsys.readouterr()
+        assert cli.main([*study, "--keep-weights", which]) == 0
+        found = {path.stem: path.read_bytes() for path in Path("results/tiny/weights").glob("*.safetensors")}
+        assert len(found) == count
+        assert ("to keep the weights" in capsys.readouterr().err) == again
+    assert {path: path.read_bytes() for path in records} == records
+    assert cli.main([*study, "--keep-weights", which, "--name", "anew"]) == 0
+    anew = {path.stem: path.read_bytes() for path in Path("results/anew/weights").glob("*.safetensors")}
+    assert anew.keys() == found.keys()
+
+    # A record whose numbers training does not repeat gets no weights.
+    shutil.rmtree("results/tiny/weights")
+    tree = json.loads(store.without_digest(forged.read_bytes()))
+    tree["metrics"]["test"]["nmi"] = 0.123
+    tree["curve"][-1]["loss"] = -1e6  # the best
+    forged.write_bytes(store.with_digest(tree))
+    capsys.readouterr()
+    assert cli.main([*study, "--keep-weights", which]) == 0
+    assert f"weights of {forged.stem} not kept" in capsys.readouterr().err
+    assert not Path(f"results/tiny/weights/{forged.stem}.safetensors").exists()

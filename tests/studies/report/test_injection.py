@@ -238,9 +238,10 @@ def test_a_study_may_have_the_name_of_a_file_or_column(tmp_path, undrawn, name, 
 def test_class_names_are_drawn_letter_for_letter(classes) -> None:
     import numpy as np
 
+    from moevae.visualization.confusions import confusion, confusions
     from moevae.visualization.samples import tiles
     from moevae.visualization.style import labeled, style
-    from studies.report import plots, run_plots
+    from studies.report import plots
 
     with style():
         from matplotlib.figure import Figure
@@ -249,8 +250,8 @@ def test_class_names_are_drawn_letter_for_letter(classes) -> None:
         words = figure.text(0, 0, classes[0])
         assert not words.get_parse_math()
     counts = np.ones((2, 2))
-    assert run_plots.confusion(counts, classes)
-    assert run_plots.confusions({1: counts, 2: counts}, classes)
+    assert confusion(counts, classes)
+    assert confusions({1: counts, 2: counts}, classes)
     assert labeled(tiles(np.zeros((2, 2, 4)), 2, 2), classes, classes, (classes[0], classes[1]), classes[0])
     from studies.analysis.metrics import NMI
 

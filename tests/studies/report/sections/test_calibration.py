@@ -12,9 +12,9 @@ from PIL import Image
 from moevae.config.overrides import override
 from moevae.config.presets import digits
 from moevae.config.schema import RunConfig
+from moevae.visualization.confusions import confusions
 from studies.analysis.load import load_study
 from studies.report.build import write_report
-from studies.report.run_plots import confusions
 from studies.report.sections import class_overlap
 from studies.testing import synthetic
 

@@ -1,0 +1,69 @@
+"""`leaderboard`: methods of all studies, beside literature values."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from tabulate import tabulate
+
+from moevae.errors import RecordError
+from studies.cli import listing
+from studies.cli.options import Leaderboard
+from studies.report import leaderboard as board
+from studies.report import literature
+
+
+def leaderboard(options: Leaderboard) -> int:
+    """Print a table per data set and protocol, and the literature values of the data sets."""
+    listing.studies(options.results)
+    found = board.rows(options.results)
+    published = literature.published().clustering
+    if options.json:
+        tree = {
+            "measured": [asdict(row) for row in found],
+            "literature": [row.model_dump() for row in published],
+        }
+        print(json.dumps(tree, indent=1))
+        return 0
+    if not found:
+        names = ", ".join(dict.fromkeys(entry.study for entry in board.entries()))
+        raise RecordError(f"{options.results}: no study of the leaderboard here; it has {names}")
+    for data, title in board.TITLES.items():
+        for scored in board.SCORES:
+            rows = [
+                [
+                    row.method,
+                    f"{row.trained / 1000:.0f}k",
+                    row.n,
+                    board.interval(row.acc, row.acc_low, row.acc_high),
+                    board.share(row.acc_lowest),
+                    board.share(row.nmi),
+                    "GPU" if row.minutes is None else board.minutes(row.minutes),
+                ]
+                for row in found
+                if (row.data, row.scored) == (data, scored)
+            ]
+            if rows:
+                print(f"{title}, scored on {scored}")
+                print(
+                    _table(rows, ["method", "images", "n", "ACC [95 %]", "low", "NMI", "min"], 24), end="\n\n"
+                )
+        theirs = [
+            [row.method, row.acc or f"(purity {row.purity})" * bool(row.purity), row.nmi, row.protocol]
+            for row in published
+            if row.data == data
+        ]
+        print(f"{title}, literature values, not reproduced")
+        print(_table(theirs, ["method", "ACC", "NMI", "scored on"], 34), end="\n\n")
+    print(
+        "Images: number of training images. Minutes: of one core. All columns: --json, or README.md in the "
+        "results folder."
+    )
+    return 0
+
+
+def _table(rows: list[list[object]], headers: list[str], widest: int) -> str:
+    """Return a table whose first column is wrapped."""
+    widths = [widest, *([None] * (len(headers) - 1))]
+    return tabulate(rows, headers, tablefmt="simple", disable_numparse=True, maxcolwidths=widths)

@@ -1,0 +1,84 @@
+"""Weights of runs that have records already: the runs are trained again, and must give the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from moevae.errors import MoevaeError
+from studies.execution.config import ExecutionConfig
+from studies.execution.plan import Plan
+from studies.records import lock, weights
+from studies.records.schema import Record
+from studies.verify.rerun import compare, retrained
+
+NUMBERS = ("metrics", "load", "importance", "elbo_terms", "confusion", "reliability", "curve")
+"""Fields of a record that must be bitwise equal; pictures may have been drawn by other code."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A recorded run that was trained again for its weights."""
+
+    fingerprint: str
+    refused: str = ""
+    """Why its weights were not kept, in one line; empty if they were."""
+
+
+def owed(plan: Plan, folder: Path, which: weights.Keep) -> list[tuple[str, Record]]:
+    """Return the recorded runs whose weights are missing, each with the key of its cell.
+
+    Args:
+        plan: the plan of the study, with its records.
+        folder: the folder of the study.
+        which: `all` runs, or the `best` run of each cell by its training loss.
+
+    Raises:
+        RecordError: the manifest of the weights is corrupt.
+    """
+    there = weights.kept(folder)
+    found = []
+    for cell in plan.design.cells:
+        runs = [
+            record
+            for record in plan.recorded[cell.key]
+            if record.status == "complete" and record.config["seed"] in plan.design.seeds
+        ]
+        if which == "best":
+            runs = sorted(runs, key=weights.training_loss)[:1]
+        found += [(cell.key, record) for record in runs if record.fingerprint not in there]
+    return found
+
+
+def keep_again(
+    owed: Sequence[tuple[str, Record]], folder: Path, which: weights.Keep, execution: ExecutionConfig
+) -> Iterator[Kept]:
+    """Train recorded runs again, one by one in this process, and keep their weights.
+
+    The weights are kept only if all numbers equal those of the record, bit for bit.
+
+    Args:
+        owed: the result of `owed`.
+        folder: the folder of the study.
+        which: see `weights.keep`.
+        execution: where the runs take place.
+
+    Raises:
+        RecordError: another driver owns the folder, or a file of a user has the name of the weights.
+    """
+    with lock.hold(folder):
+        for cell, record in owed:
+            try:
+                outcome = retrained(record, replace(execution, keep_weights=True, snapshots=None))
+            except MoevaeError as error:
+                yield Kept(record.fingerprint, str(error))
+                continue
+            found = compare(record, outcome.record)
+            differ = [path for path in found.differ if path.partition(".")[0] in (*NUMBERS, "status")]
+            if differ:
+                why = f" ({found.elsewhere})" if found.elsewhere else ""
+                yield Kept(record.fingerprint, f"trained again, it differs in {differ[0]}{why}")
+                continue
+            weights.keep(folder, cell, [outcome], which)
+            yield Kept(record.fingerprint)

@@ -1,0 +1,96 @@
+"""The leaderboard against numbers computed from the records by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from moevae.errors import RecordError
+from studies.__main__ import main
+from studies.report import leaderboard
+from studies.report.index import write_index
+from studies.report.leaderboard import ALL, TEST, Entry
+from studies.testing import synthetic
+
+RESULTS = Path(__file__).parents[3] / "results"
+
+
+def entry(**fields):
+    return Entry(**{"study": "s", "method": "ours", "clusters": "given", "labels": "none", **fields})
+
+
+def made(config):
+    tree, _ = synthetic.record(config, pictures=False)
+    tree["metrics"]["test"] |= {"acc": config.seed / 10, "all_acc": 0.5, "all_nmi": 0.25}
+    return tree, {}
+
+
+@pytest.fixture
+def results(tmp_path):
+    axes = {"data.name": ["mnist", "digits"], "routing.temperature": [1.0, 2.0]}
+    synthetic.write(tmp_path / "s", synthetic.plan(axes, seeds=[1, 2, 6]), made)
+    return tmp_path
+
+
+def test_a_row_is_the_mean_and_the_interval_of_the_records(results):
+    test, whole = leaderboard.rows(results, [entry(cell={"routing.temperature": 2.0})])
+    values = np.array([0.1, 0.2, 0.6])
+    low, high = scipy.stats.t.interval(0.95, 2, values.mean(), scipy.stats.sem(values))
+    assert (test.data, test.scored, test.n, test.acc_lowest) == ("mnist", TEST, 3, 0.1)
+    assert test.acc == pytest.approx(values.mean())
+    assert (test.acc_low, test.acc_high) == pytest.approx((max(low, 0), min(high, 1)))
+    records = [json.loads(path.read_bytes()) for path in (results / "s" / "records").glob("*.json")]
+    own = [
+        each
+        for each in records
+        if each["config"]["data"]["name"] == "mnist" and each["config"]["routing"]["temperature"] == 2
+    ]
+    assert test.nmi == pytest.approx(np.mean([each["metrics"]["test"]["nmi"] for each in own]))
+    minutes = [
+        each["data"]["train"]
+        * each["config"]["train"]["epochs"]
+        / each["throughput"]["train_images_per_second"]
+        for each in own
+    ]
+    assert test.minutes == pytest.approx(np.median(minutes) / 60)
+    assert (whole.scored, whole.acc, whole.nmi, whole.acc_low) == (ALL, 0.5, 0.25, None)
+
+
+def test_a_cell_that_is_not_one_cell_is_refused_and_a_study_that_is_not_there_has_no_row(results):
+    for cell in ({"routing.temperature": 3.0}, {"model.num_experts": 2}):
+        with pytest.raises(RecordError, match="s: . cells have these"):
+            leaderboard.rows(results, [entry(cell=cell)])
+    assert leaderboard.rows(results, [entry(study="absent")]) == []
+
+
+def test_of_equal_methods_the_one_with_more_runs_has_the_row(results):
+    synthetic.write(results / "t", synthetic.plan({"data.name": ["mnist"]}, seeds=[1, 2]), made)
+    for order in (["s", "t"], ["t", "s"]):
+        found = leaderboard.rows(results, [entry(study=name) for name in order])
+        assert [row.n for row in found] == [3, 3]
+        assert {row.study for row in found} == {"s"}
+
+
+def test_literature_stands_apart_from_what_is_measured(results, monkeypatch):
+    monkeypatch.setattr(leaderboard, "entries", lambda: (entry(),))
+    text = write_index(results, asked=True).read_text()
+    measured, published = text.split("not reproduced")
+    assert "ours" in measured
+    assert "ours" not in published.split("## Studies")[0]
+    assert "VaDE" not in measured
+    assert "VaDE" in published
+
+
+def test_the_committed_entries_have_their_cells(capsys):
+    assert main(["leaderboard", "--results", str(RESULTS), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    ours = {row["study"] for row in found["measured"] if not row["baseline"]}
+    assert ours == {each.study for each in leaderboard.entries() if (RESULTS / each.study).is_dir()}
+    assert all(row["labels"] == "none" for row in found["measured"] if row["baseline"])
+
+
+def test_no_study_of_the_leaderboard_is_one_line(tmp_path, capsys):
+    assert main(["leaderboard", "--results", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
