@@ -60,7 +60,7 @@ def test_a_row_is_the_mean_and_the_interval_of_the_records(results):
 
 def test_a_cell_that_is_not_one_cell_is_refused_and_a_study_that_is_not_there_has_no_row(results):
     for cell in ({"routing.temperature": 3.0}, {"model.num_experts": 2}):
-        with pytest.raises(RecordError, match="s: . cells have these"):
+        with pytest.raises(RecordError, match="cells have these settings"):
             leaderboard.rows(results, [entry(cell=cell)])
     assert leaderboard.rows(results, [entry(study="absent")]) == []
 
