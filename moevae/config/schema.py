@@ -127,8 +127,22 @@ class ModelConfig:
     `silu` (Elfwing et al., 2018), `tanh` or `sigmoid`."""
     likelihood: Literal["bernoulli", "gaussian", "autoregressive"] = "bernoulli"
     """Distribution of the pixels given z: independent with `bernoulli` and `gaussian`. With `autoregressive`,
-    pixels are Bernoulli and depend on the earlier ones in a window of 7 x 7: a small network of each expert
-    adds a function of that window to the decoder's logits (Gulrajani et al., 2017)."""
+    pixels are Bernoulli and depend on the earlier ones: a network that `pixel_network` names adds a function
+    of them to the decoder's logits (Gulrajani et al., 2017)."""
+    pixel_network: Literal["window", "conv", "made"] = "window"
+    """Network of the `autoregressive` likelihood, which reads the pixels above a pixel, and those on its left
+    in its row. `window` is a perceptron of the pixels in a window of 7 x 7. `conv` begins with that window,
+    which residual masked convolutions of 3 x 3 pixels with dilations of 1, 2, 4, 1 and so on widen (Van den
+    Oord et al., 2016). `made` is a masked perceptron of all pixels, the autoencoder MADE (Germain et al.,
+    2015)."""
+    pixel_width: Count = 32
+    """Units, or channels, of a hidden layer of `pixel_network`."""
+    pixel_depth: Count = 2
+    """Number of hidden layers of `pixel_network`; in `conv`, of residual layers after the window."""
+    pixel_layers: Literal["separate", "shared"] = "separate"
+    """Whether each expert has a `pixel_network` of its own (`separate`), or the experts of a run share its
+    hidden layers (`shared`), which are then computed once per image. Each expert always has its own last
+    layer."""
     gaussian_std: Positive | Literal["learned"] = 0.5
     """Standard deviation of the Gaussian likelihood, in pixel units of [0, 1]: a fixed number, or `learned`,
     the maximum-likelihood value, shared by the experts of a run (Rybkin et al., 2021)."""
@@ -407,6 +421,10 @@ ADDED: dict[str, Any] = {
     "routing.noise": 0.0,
     "train.start": "",
     "evaluation.all_images": False,
+    "model.pixel_network": "window",
+    "model.pixel_width": 32,
+    "model.pixel_depth": 2,
+    "model.pixel_layers": "separate",
 }
 """Fields added since the first records of this schema, each with the value, as in `to_dict`, that reproduces
 what the code did before the field existed."""

@@ -247,7 +247,7 @@ def _weights(
     """Yield log p_k(x, z) - log q_k(z|x) of the rows, [T] float64, one sample at a time."""
     rows = dispatch.images(x)  # [T, D]
     mu, logvar = experts.encode_rows(x, dispatch)
-    context = experts.context_rows(rows, dispatch)
+    context = experts.context_rows(x, dispatch)
     for start in range(0, samples, chunk):
         each = [draw(mu.shape[1]) for _ in range(start, min(start + chunk, samples))]
         draws = dispatch.rows(torch.stack(each, 3))  # [T, S, Z]

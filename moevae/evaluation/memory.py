@@ -35,8 +35,8 @@ def image_bytes(config: RunConfig, size: Size) -> int:
     layers = (*architecture.encoder(model, size), *architecture.decoder(model, size))
     pixels = math.prod(size)
     values = pixels + max(_PIXELS * pixels, *(layer.values_in_memory for layer in layers))
-    context = [layer.values_in_memory for layer in architecture.context(model)]
-    values += pixels * max(context, default=0)
+    context = max((layer.values_in_memory for layer in architecture.context(model, size)), default=0)
+    values += context * pixels if architecture.reads_windows(model) else context
     drawn = (2 * samples + _LATENTS) * latent_size(model) + samples
     gate = max((layer.values_in_memory for layer in architecture.gate(model, size)), default=0)
     return _FLOAT * max(model.num_experts * (values + drawn), gate)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from moevae.config.schema import ModelConfig
 from moevae.nn.conv import halved
 from moevae.nn.deformation import latent_size
-from moevae.nn.layer_specs import Dense, Down, LayerSpecs, Size, Up, Warp, perceptron
+from moevae.nn.layer_specs import Dense, Down, Masked, MaskedDense, LayerSpecs, Size, Up, Warp, perceptron
 
 REACH = 3
 """Pixels that the context window extends to the left, to the right and above."""
@@ -20,8 +20,8 @@ REACH = 3
 NUM_PRECEDING = REACH * (2 * REACH + 1) + REACH
 """Pixels in the context window that precede a pixel: the rows above it, and its own row to the left."""
 
-_CONTEXT = (32, 32)
-"""Widths of the hidden layers of a context network."""
+DILATIONS = (1, 2, 4)
+"""Dilations of the residual layers of a convolutional context network, which are repeated."""
 
 
 def gate(config: ModelConfig, size: Size) -> LayerSpecs:
@@ -54,9 +54,36 @@ def decoder(config: ModelConfig, size: Size) -> LayerSpecs:
     return [first, *(Up(*up) for up in ups)]
 
 
-def context(config: ModelConfig) -> LayerSpecs:
-    """Return the layers of a context network; no layers if the pixels are independent."""
-    return perceptron((NUM_PRECEDING, *_CONTEXT, 1)) if config.likelihood == "autoregressive" else []
+def context(config: ModelConfig, size: Size) -> LayerSpecs:
+    """Return the layers of a context network; no layers if the pixels are independent.
+
+    The network of `window` reads one window per pixel, and the others read images.
+    """
+    if config.likelihood != "autoregressive":
+        return []
+    width, depth, pixels = config.pixel_width, config.pixel_depth, math.prod(size)
+    if config.pixel_network == "window":
+        return perceptron((NUM_PRECEDING, *[width] * depth, 1))
+    if config.pixel_network == "made":
+        widths = itertools.pairwise((pixels, *[width] * depth, pixels))
+        return [MaskedDense(*pair, pixels, place == 0, place == depth) for place, pair in enumerate(widths)]
+    residual = (
+        Masked(size, width, width, 1, dilation, itself=True, residual=True)
+        for dilation in itertools.islice(itertools.cycle(DILATIONS), depth)
+    )
+    return [Masked(size, 1, width, REACH, itself=False), *residual, Masked(size, width, 1, 0)]
+
+
+def common_context(config: ModelConfig) -> int:
+    """Return the number of layers of a context network that the experts of a run share."""
+    if config.pixel_layers == "separate":
+        return 0
+    return config.pixel_depth + (config.pixel_network == "conv")
+
+
+def reads_windows(config: ModelConfig) -> bool:
+    """Return whether the context network reads one window per pixel, not whole images."""
+    return config.pixel_network == "window"
 
 
 def _reader(network: str, hidden: Sequence[int], size: Size, outputs: int) -> LayerSpecs:

@@ -1,4 +1,4 @@
-"""Autoregressive pixels: a small network per expert that predicts a pixel from the preceding pixels.
+"""Autoregressive pixels: a network that predicts a pixel from the preceding pixels.
 
 A pixel precedes another if it lies above it, or to its left in the same row. The output is added to the
 logits of the decoder, so that it is computed once per image, for any number of samples of z.
@@ -11,7 +11,8 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,12 @@ from moevae.config.schema import ModelConfig
 from moevae.models import architecture
 from moevae.models.architecture import REACH
 from moevae.nn.layer_specs import Size
+from moevae.nn.masked import MaskedConvolution
 from moevae.nn.sequential import BranchingNetwork
 
 
 class Context(nn.Module):
-    """Networks, stacked over runs and experts, from the preceding pixels in a window to a logit per pixel.
+    """Networks, stacked over runs and experts, from the preceding pixels to a logit per pixel.
 
     Args:
         config: the model; its `likelihood` is `autoregressive`.
@@ -36,8 +38,13 @@ class Context(nn.Module):
     def __init__(self, config: ModelConfig, runs: int, size: Size) -> None:
         super().__init__()
         self.size, self.pixels = size, math.prod(size)
+        self.by_window = architecture.reads_windows(config)
         self.network = BranchingNetwork(
-            runs, config.num_experts, architecture.context(config), config.activation
+            runs,
+            config.num_experts,
+            architecture.context(config, size),
+            config.activation,
+            architecture.common_context(config),
         )
 
     def extra_repr(self) -> str:
@@ -53,21 +60,38 @@ class Context(nn.Module):
         Returns:
             Logits, [R, K, B, D].
         """
-        return self.network(preceding_pixels(x, self.size)).unflatten(-2, (-1, self.pixels)).squeeze(-1)
+        if self.by_window:
+            return self.network(preceding_pixels(x, self.size)).unflatten(-2, (-1, self.pixels)).squeeze(-1)
+        return self.network(x)
 
-    def sparse(self, x: Tensor, ends: Sequence[int]) -> Tensor:
+    def shared(self, x: Tensor) -> Tensor:
+        """Return what `sparse` reads: the output of the shared layers, or the images if there are none.
+
+        Args:
+            x: images as the likelihood sees them, [R, B, D].
+
+        Returns:
+            Features, or images, [R, B, H].
+        """
+        if self.by_window and len(self.network.trunk.layers):
+            return self.network.shared(preceding_pixels(x, self.size)).view(*x.shape[:-1], -1)
+        return self.network.shared(x)
+
+    def sparse(self, shared: Tensor, ends: Sequence[int]) -> Tensor:
         """Return the logits of rows that are sorted by run and expert.
 
         Args:
-            x: images, [T, D].
+            shared: output of `shared` for each row, [T, H].
             ends: row at which each group (run, expert) ends, R K numbers.
 
         Returns:
             Logits, [T, D].
         """
-        return self.network.sparse(preceding_pixels(x, self.size), [end * self.pixels for end in ends]).view(
-            x.shape
-        )
+        if not self.by_window:
+            return self.network.sparse(shared, ends)
+        alone = not len(self.network.trunk.layers)
+        read = preceding_pixels(shared, self.size) if alone else shared.view(len(shared) * self.pixels, -1)
+        return self.network.sparse(read, [end * self.pixels for end in ends]).view(len(shared), -1)
 
     def sample_probs(self, logits: Tensor, uniform: Tensor) -> Tensor:
         """Sample images pixel by pixel and return the probability of each pixel given the preceding ones.
@@ -79,19 +103,68 @@ class Context(nn.Module):
         Returns:
             Probabilities, [R, K, B, D].
         """
-        runs, experts, batch, _ = logits.shape
-        ends = [batch * count for count in range(1, 1 + runs * experts)]
         rows = logits.flatten(0, 2)  # [T, D]
-        height, width = self.size
-        canvas = logits.new_zeros(len(rows), height + REACH, width + 2 * REACH)
-        probability = torch.empty_like(rows)
+        read = self._reader(rows, *logits.shape[:3])
+        drawn, probability = torch.zeros_like(rows), torch.empty_like(rows)
         for place, draw in enumerate(uniform):
+            probability[:, place] = (rows[:, place] + read(drawn, place)).sigmoid()
+            drawn[:, place] = draw < probability[:, place]
+        return probability.view(logits.shape)
+
+    def _reader(self, rows: Tensor, runs: int, experts: int, batch: int) -> Reader:
+        """Return the cheapest reader of images that are drawn pixel by pixel, T = R K B rows."""
+        ends = [batch * count for count in range(1, 1 + runs * experts)]
+        if self.by_window:
+            return self._window_reader(rows, runs, ends)
+        if isinstance(self.network.first, MaskedConvolution):
+            return self._convolutional_reader(rows, experts, ends)
+
+        def read(drawn: Tensor, place: int) -> Tensor:
+            shared = self.network.shared(drawn.view(runs, -1, self.pixels)).flatten(0, 1)
+            return self.network.sparse(shared, ends)[:, place]
+
+        return read
+
+    def _window_reader(self, rows: Tensor, runs: int, ends: Sequence[int]) -> Reader:
+        height, width = self.size
+        canvas = rows.new_zeros(len(rows), height + REACH, width + 2 * REACH)
+
+        def read(drawn: Tensor, place: int) -> Tensor:
+            if place:
+                row, column = divmod(place - 1, width)
+                canvas[:, row + REACH, column + REACH] = drawn[:, place - 1]
             row, column = divmod(place, width)
             window = canvas[:, row : row + REACH + 1, column : column + 2 * REACH + 1]
             seen = window.flatten(1)[:, : architecture.NUM_PRECEDING]
-            probability[:, place] = (rows[:, place] + self.network.sparse(seen, ends).squeeze(-1)).sigmoid()
-            canvas[:, row + REACH, column + REACH] = (draw < probability[:, place]).to(canvas.dtype)
-        return probability.view(logits.shape)
+            shared = self.network.shared(seen.view(runs, -1, architecture.NUM_PRECEDING)).flatten(0, 1)
+            return self.network.sparse(shared, ends).squeeze(-1)
+
+        return read
+
+    def _convolutional_reader(self, rows: Tensor, experts: int, ends: Sequence[int]) -> Reader:
+        """Return a reader that keeps the feature maps, of which each pixel adds one position."""
+        network, by_run = self.network, ends[experts - 1 :: experts]
+        stages = [
+            *((layer, by_run, None) for layer in network.trunk.layers),
+            (network.first, ends, experts),
+            *((layer, ends, None) for layer in network.rest.layers),
+        ]
+        maps = [rows.new_zeros(len(rows), self.pixels, layer.inputs) for layer, *_ in stages]
+
+        def read(drawn: Tensor, place: int) -> Tensor:
+            if place:
+                maps[0][:, place - 1, 0] = drawn[:, place - 1]
+            for (layer, stage_ends, copies), seen, following in zip_longest(stages, maps, maps[1:]):
+                found: Tensor = layer.at(seen, place, stage_ends, copies)
+                if following is not None:
+                    following[:, place] = network.rest.activation(found)
+            return found.squeeze(-1)
+
+        return read
+
+
+Reader = Callable[[Tensor, int], Tensor]
+"""A function from images whose pixels before a place are drawn, [T, D], and the place, to its logits, [T]."""
 
 
 def preceding_pixels(x: Tensor, size: Size) -> Tensor:

@@ -54,7 +54,7 @@ class Experts(nn.Module):
         self.config = config
         self.encoder = BranchingNetwork(*stack, encoder, activation, architecture.num_shared_layers(config))
         self.decoder = StackedNetwork(stack, decoder, activation)
-        self.context = Context(config, runs, size) if architecture.context(config) else None
+        self.context = Context(config, runs, size) if architecture.context(config, size) else None
         if config.gaussian_std == "learned":
             self.register_buffer("log_std", torch.full((runs,), math.log(INITIAL_STD)))
 
@@ -181,7 +181,7 @@ class Experts(nn.Module):
         draws = dispatch.rows(noise.unflatten(2, (x.shape[1], -1)))  # [T, S, Z]
         rows = dispatch.images(x)
         recon = self.recon_log_prob_rows(
-            reparameterize(mu, logvar, draws), rows, dispatch, self.context_rows(rows, dispatch)
+            reparameterize(mu, logvar, draws), rows, dispatch, self.context_rows(x, dispatch)
         )
         recon, kl_z = expert_terms(recon, mu, logvar, draws, bound)
         return dispatch.choices(recon), dispatch.choices(kl_z)
@@ -203,10 +203,12 @@ class Experts(nn.Module):
         """Return the logits of the context network, [T, D]; None if the pixels are independent.
 
         Args:
-            x: images of the rows, [T, D].
-            dispatch: the rows.
+            x: images as the likelihood sees them, [R, B, D].
+            dispatch: the chosen experts of the images.
         """
-        return None if self.context is None else self.context.sparse(x, dispatch.ends)
+        if self.context is None:
+            return None
+        return self.context.sparse(dispatch.images(self.context.shared(x)), dispatch.ends)
 
     def recon_log_prob_rows(self, z: Tensor, x: Tensor, dispatch: Dispatch, context: Tensor | None) -> Tensor:
         """Return the reconstruction term log p_k(x|z) for the chosen experts.

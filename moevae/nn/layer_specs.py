@@ -14,6 +14,7 @@ from moevae.config.schema import ModelConfig
 from moevae.nn.conv import TAPS, Convolution, TransposedConvolution, halved
 from moevae.nn.deformation import Deformation, latent_size
 from moevae.nn.linear import StackedLinear
+from moevae.nn.masked import MaskedConvolution, MaskedLinear, made_mask, preceding_taps
 
 Size = tuple[int, int]
 """Height and width, in pixels."""
@@ -143,7 +144,73 @@ class Warp:
         return Deformation(batch, self.size, self.config)
 
 
-LayerSpecs = list[Dense | Down | Up | Warp]
+@dataclass(frozen=True)
+class MaskedDense(Dense):
+    """A linear layer of MADE: outputs depend on earlier pixels only."""
+
+    pixels: int
+    first: bool
+    """Whether the inputs are pixels."""
+    last: bool
+    """Whether the outputs are pixels."""
+
+    def layer(self, batch: Sequence[int], copies: int = 1) -> MaskedLinear:
+        """Build the layer, stacked over `batch`, with `copies` that read the same input."""
+        mask = made_mask(self.inputs, self.outputs, self.pixels, self.first, self.last)
+        return MaskedLinear(batch, mask, copies)
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A masked convolution, which keeps the size of a feature map."""
+
+    size: Size
+    inputs: int
+    channels: int
+    reach: int
+    dilation: int = 1
+    itself: bool = True
+    residual: bool = False
+
+    @property
+    def outputs(self) -> int:
+        """Number of output channels."""
+        return self.channels
+
+    @property
+    def products(self) -> int:
+        """Multiplications per image, without those of the masked taps."""
+        return math.prod(self.size) * self.weights
+
+    @property
+    def weights(self) -> int:
+        """Number of weights, without biases."""
+        return preceding_taps(self.reach, self.itself) * self.inputs * self.channels
+
+    @property
+    def values_in_memory(self) -> int:
+        """Values in memory per image: the input, activated and padded, and copies of the output."""
+        height, width = self.size
+        padding = self.reach * self.dilation
+        padded = (height + padding) * (width + 2 * padding)
+        return (2 * math.prod(self.size) + padded) * self.inputs + 6 * math.prod(self.size) * self.channels
+
+    def layer(self, batch: Sequence[int], copies: int = 1) -> MaskedConvolution:
+        """Build the layer, stacked over `batch`, with `copies` that read the same input."""
+        return MaskedConvolution(
+            batch,
+            self.size,
+            self.inputs,
+            copies * self.channels,
+            reach=self.reach,
+            dilation=self.dilation,
+            itself=self.itself,
+            residual=self.residual,
+            fan_out=self.channels,
+        )
+
+
+LayerSpecs = list[Dense | Down | Up | Warp | MaskedDense | Masked]
 
 
 def perceptron(sizes: Sequence[int]) -> LayerSpecs:

@@ -29,8 +29,9 @@ def training_bytes(config: RunConfig, size: Size, count: int) -> int:
     """
     model, train, routing = config.model, config.train, config.routing
     encoder, shared = architecture.encoder(model, size), architecture.num_shared_layers(model)
-    own = (*encoder[shared:], *architecture.decoder(model, size), *architecture.context(model))
-    once = (*encoder[:shared], *architecture.gate(model, size))
+    context, common = architecture.context(model, size), architecture.common_context(model)
+    own = (*encoder[shared:], *architecture.decoder(model, size), *context[common:])
+    once = (*encoder[:shared], *context[:common], *architecture.gate(model, size))
     experts = model.num_experts + train.extra_experts
     weights = experts * sum(layer.weights for layer in own) + sum(layer.weights for layer in once)
     chosen = num_chosen(routing) or experts

@@ -49,8 +49,11 @@ def peak(work) -> int:
         EVEN | {"model.latent_dim": 200, "evaluation.num_samples": 4},
         EVEN | CONVOLUTIONS,
         EVEN | {"model.likelihood": "autoregressive"},
+        EVEN | {"model.likelihood": "autoregressive", "model.pixel_network": "conv"},
+        EVEN
+        | {"model.likelihood": "autoregressive", "model.pixel_network": "made", "model.pixel_width": 999},
     ],
-    ids=["odd", "gaussian", "wide", "gate", "latents", "convolutions", "autoregressive"],
+    ids=["odd", "gaussian", "wide", "gate", "latents", "convolutions", "window", "conv", "made"],
 )
 def test_a_look_takes_no_more_than_it_says_and_not_much_less(changes, runs):
     own = config(changes)

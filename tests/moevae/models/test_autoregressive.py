@@ -6,11 +6,24 @@ import pytest
 import torch
 from small import ODD, config, mixture, normal
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from moevae.models.dispatch import Dispatch
+from moevae.nn.masked import made_mask
 from moevae.utils.rng import RunGenerators
 
 OWN = ODD | {"model.likelihood": "autoregressive"}
+NETWORKS = {
+    "window": {},
+    "window of one layer": {"model.pixel_depth": 1, "model.pixel_width": 5},
+    "window, shared": {"model.pixel_layers": "shared"},
+    "conv": {"model.pixel_network": "conv", "model.pixel_width": 6, "model.pixel_depth": 3},
+    "conv, shared": {"model.pixel_network": "conv", "model.pixel_width": 5, "model.pixel_layers": "shared"},
+    "made": {"model.pixel_network": "made", "model.pixel_width": 40},
+    "made of one layer": {"model.pixel_network": "made", "model.pixel_width": 23, "model.pixel_depth": 1},
+    "made, shared": {"model.pixel_network": "made", "model.pixel_layers": "shared"},
+}
+EACH = pytest.mark.parametrize("changes", NETWORKS.values(), ids=NETWORKS)
 
 
 def model(size=(5, 6), seeds=(0, 1), **changes):
@@ -21,10 +34,12 @@ def binary(*shape, seed=0):
     return (normal(*shape, seed=seed) > 0).double()
 
 
-def test_the_probabilities_of_all_images_add_up_to_one():
-    experts, z = model((2, 4)).experts, normal(2, 3, 1, 3)
-    every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=8)), dtype=torch.float64)
-    found = torch.stack([experts.recon_log_prob(z, x.expand(2, 1, 8))[..., 0] for x in every])
+@EACH
+@pytest.mark.parametrize("size", [(2, 4), (2, 3), (1, 5), (5, 1)])
+def test_the_probabilities_of_all_images_add_up_to_one(changes, size):
+    experts, z, pixels = model(size, **changes).experts, normal(2, 3, 1, 3), size[0] * size[1]
+    every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=pixels)), dtype=torch.float64)
+    found = torch.stack([experts.recon_log_prob(z, x.expand(2, 1, pixels))[..., 0] for x in every])
     torch.testing.assert_close(found.exp().sum(0), torch.ones(2, 3, dtype=torch.float64))
     assert found.std(0).min() > 0.1
 
@@ -68,26 +83,29 @@ def test_a_pixel_is_told_nothing_of_itself_of_later_ones_and_of_those_afar():
         assert bool(changed) == bool(allowed)
 
 
-def test_rows_of_chosen_experts_are_those_of_all():
-    experts, x = model().experts, binary(2, 5, 30)
+@EACH
+def test_rows_of_chosen_experts_are_those_of_all(changes):
+    experts, x = model(**changes).experts, binary(2, 5, 30)
     z, chosen = normal(2, 3, 5, 3), torch.tensor([[[2, 0, 1, 2, 2]], [[1, 1, 0, 1, 2]]])
     dispatch = Dispatch.of(chosen, 3)
     rows = dispatch.images(x)
     latents = dispatch.rows(z.gather(1, chosen[..., None].expand(-1, -1, -1, 3))).unsqueeze(1)
-    found = experts.recon_log_prob_rows(latents, rows, dispatch, experts.context_rows(rows, dispatch))
+    found = experts.recon_log_prob_rows(latents, rows, dispatch, experts.context_rows(x, dispatch))
     every = experts.recon_log_prob(z, x).gather(1, chosen)
     torch.testing.assert_close(dispatch.choices(found[:, 0]), every)
 
 
-def test_each_of_several_samples_sees_its_own_image():
-    experts, x, z = model().experts, binary(2, 4, 30), normal(2, 3, 4, 5, 3)
+@EACH
+def test_each_of_several_samples_sees_its_own_image(changes):
+    experts, x, z = model(**changes).experts, binary(2, 4, 30), normal(2, 3, 4, 5, 3)
     together = experts.recon_log_prob(z.flatten(2, 3), x).unflatten(2, (4, 5))
     for sample in range(5):
         torch.testing.assert_close(together[..., sample], experts.recon_log_prob(z[..., sample, :], x))
 
 
-def test_what_is_drawn_pixel_by_pixel_has_the_probabilities_of_the_whole():
-    experts, z = model().experts, normal(2, 3, 4, 3)
+@EACH
+def test_what_is_drawn_pixel_by_pixel_has_the_probabilities_of_the_whole(changes):
+    experts, z = model(**changes).experts, normal(2, 3, 4, 3)
     logits, uniform = experts.decode(z), RunGenerators([0], "test").uniform(30)[0].double()
     told = experts.context.sample_probs(logits, uniform)
     drawn = (uniform < told).double()  # [R, K, B, D]
@@ -97,8 +115,74 @@ def test_what_is_drawn_pixel_by_pixel_has_the_probabilities_of_the_whole():
     assert 0.2 < drawn.mean() < 0.8
 
 
-def test_mean_images_are_the_same_each_time_alone_as_in_company():
-    both, z = model().experts, normal(2, 3, 4, 3)
-    alone = model().select_run(1).experts
+@EACH
+def test_mean_images_are_the_same_each_time_alone_as_in_company(changes):
+    both, z = model(**changes).experts, normal(2, 3, 4, 3)
+    alone = model(**changes).select_run(1).experts
     assert torch.equal(both.mean(z), both.mean(z))
     torch.testing.assert_close(alone.mean(z[1:]), both.mean(z)[1:])
+
+
+@EACH
+@pytest.mark.parametrize("size", [(5, 6), (9, 11)])
+def test_the_derivative_by_a_pixel_itself_and_by_later_ones_is_zero(changes, size):
+    smooth = {"model.activation": "tanh"}
+    context, pixels = model(size, (0,), **changes | smooth).experts.context, size[0] * size[1]
+    slopes = torch.autograd.functional.jacobian(
+        lambda x: context(x.view(1, 1, -1))[0, :, 0], binary(pixels)
+    )  # [K, output, input]
+    assert not slopes.triu().any()
+    assert slopes[:, 1:].any(-1).float().mean() > 0.9
+    assert slopes.any(1)[:, :-1].float().mean() > 0.9
+
+
+def test_a_network_of_masked_convolutions_is_that_of_torch():
+    size, changes = (9, 11), NETWORKS["conv"]
+    context, x = model(size, **changes).experts.context, binary(2, 4, 99)
+    found, (stem, *blocks, last) = context(x), (context.network.first, *context.network.rest.layers)
+    for run, expert in itertools.product(range(2), range(3)):
+        kernel = torch.zeros(7 * 7, 6, dtype=torch.float64)
+        own = slice(6 * expert, 6 * (expert + 1))
+        kernel[:24] = stem.weight[run][:, own]
+        seen = functional.conv2d(
+            x[run].view(-1, 1, *size), kernel.T.reshape(6, 1, 7, 7), stem.bias[run][own], padding=3
+        )
+        for block, dilation in zip(blocks, (1, 2, 4), strict=True):
+            seen, kernel = seen.relu(), torch.zeros(9, 6, 6, dtype=torch.float64)
+            kernel[:5] = block.weight[run, expert].view(5, 6, 6)
+            kernel = kernel.permute(2, 1, 0).reshape(6, 6, 3, 3)
+            seen = seen + functional.conv2d(
+                seen, kernel, block.bias[run, expert], padding=dilation, dilation=dilation
+            )
+        weight = last.weight[run, expert].T[:, :, None, None]
+        expected = functional.conv2d(seen.relu(), weight, last.bias[run, expert])
+        torch.testing.assert_close(found[run, expert], expected.flatten(1))
+
+
+def test_a_perceptron_of_all_pixels_sees_all_that_precede():
+    """Germain et al. (2015): the product of the masks is strictly triangular, and full if wide enough."""
+    masks = [made_mask(30, 40, 30, True, False), made_mask(40, 40, 30, False, False)]
+    paths = masks[0] @ masks[1] @ made_mask(40, 30, 30, False, True)
+    assert torch.equal(paths > 0, torch.ones(30, 30).triu(1) > 0)
+
+
+@pytest.mark.parametrize("layers", ["separate", "shared"])
+@pytest.mark.parametrize("network", ["window", "conv", "made"])
+def test_experts_that_share_layers_differ_in_the_last_only(network, layers):
+    own = model(**{"model.pixel_network": network, "model.pixel_layers": layers}).experts.context.network
+    stacks = [len(layer.batch) for layer in (*own.trunk.layers, *own.rest.layers)]
+    hidden = 2 + (network == "conv")
+    assert stacks == ([1] * hidden if layers == "shared" else [2] * hidden)
+    assert own.first.shapes["weight"][-1] == 3 * own.width
+
+
+@EACH
+def test_the_chosen_expert_costs_as_much_as_a_single_one(changes):
+    counted = []
+    for experts in (1, 4):
+        own = model(**changes | {"model.num_experts": experts}, seeds=(0,)).experts
+        x, chosen = binary(1, 64, 30), (torch.arange(64) % experts).view(1, 1, 64)
+        with FlopCounterMode(display=False) as counter:
+            own.context_rows(x, Dispatch.of(chosen, experts)).sum().backward()
+        counted.append(counter.get_total_flops())
+    assert counted[0] == counted[1] > 0

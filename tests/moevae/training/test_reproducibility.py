@@ -58,8 +58,11 @@ def test_company_changes_no_bit_of_any_activation(sizes, activation):
 
 @SIZES
 @pytest.mark.parametrize("kind", ["soft", "sampled"])
-def test_company_changes_no_bit_where_pixels_depend_on_pixels(sizes, kind):
+@pytest.mark.parametrize("network", ["window", "conv", "made"])
+@pytest.mark.parametrize("layers", ["separate", "shared"])
+def test_company_changes_no_bit_where_pixels_depend_on_pixels(sizes, kind, network, layers):
     changes = {"model.likelihood": "autoregressive", "train.batch_size": 16, "train.num_samples": 2}
+    changes |= {"model.pixel_network": network, "model.pixel_layers": layers, "model.pixel_width": 7}
     configs, data = population(sizes, kind, **changes), images()
     together = fit(configs, data)
     for run, own in enumerate(configs):
