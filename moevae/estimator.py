@@ -319,7 +319,10 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         if component is not None:
             chosen[:] = component
         latents = random.standard_normal((n_samples, self.mixture_.latent_size)).astype(np.float32)
-        images = self._scale.restored(self._decoded(latents, chosen))
+        every = torch.from_numpy(latents).to(self.mixture_.device).expand(1, experts, -1, -1)
+        with torch.no_grad():
+            drawn = self.mixture_.experts.prior_samples(every)[0].cpu().numpy()  # [K, N, Z]
+        images = self._scale.restored(self._decoded(drawn[chosen, np.arange(n_samples)], chosen))
         return images.reshape(n_samples, *self._shape), chosen
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -593,7 +596,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
             z = torch.zeros(BLOCK, latents.shape[1])  # blocks of one size have the same rounding
             z[: len(latents[part])] = torch.from_numpy(latents[part])
             every = z.to(device).expand(1, self.mixture_.config.num_experts, -1, -1).contiguous()
-            decoded = self.mixture_.decode_prior_samples(every)[0]  # [K, B, D]
+            decoded = self.mixture_.experts.mean(every)[0]  # [K, B, D]
             rows = torch.arange(len(latents[part]), device=device)
             images[part] = decoded[torch.from_numpy(experts[part]).to(device), rows].cpu().numpy()
         return images

@@ -98,6 +98,14 @@ class ModelConfig:
     uniform. It is part of every bound, and load balancing moves the mean gate probabilities toward it."""
     latent_dim: Count = 10
     """Dimension of the latent z of each expert."""
+    latent_prior: Literal["normal", "mixture", "vamp"] = "normal"
+    """p(z), the prior of z: the standard `normal` distribution, the same for all experts, or a mixture of
+    Gaussian distributions that each expert learns. In `mixture`, their means, variances and weights are
+    learned. `vamp` is the VampPrior, the mean of q(z|x) over learned images (Tomczak and Welling, 2018).
+    With a learned prior, `kl_z` is estimated from the samples of z."""
+    prior_components: Count = 32
+    """Number of Gaussian distributions of a learned `latent_prior`, per expert. Populations change no bit of
+    a run if it is a multiple of 16."""
     expert_network: Literal["mlp", "conv"] = "mlp"
     """Hidden layers of the experts: linear layers (`mlp`), or convolutions of 3 x 3 pixels with stride 2,
     each of which halves the height and the width, rounded up (`conv`). The last layer of the encoder is
@@ -412,6 +420,8 @@ class RunConfig:
             )
         if self.model.decoder == "deformable" and self.model.likelihood == "autoregressive":
             raise ValueError("model.decoder = deformable needs model.likelihood = gaussian or bernoulli")
+        if self.model.decoder == "deformable" and self.model.latent_prior != "normal":
+            raise ValueError("model.decoder = deformable needs model.latent_prior = normal")
 
 
 ADDED: dict[str, Any] = {
@@ -421,6 +431,8 @@ ADDED: dict[str, Any] = {
     "routing.noise": 0.0,
     "train.start": "",
     "evaluation.all_images": False,
+    "model.latent_prior": "normal",
+    "model.prior_components": 32,
     "model.pixel_network": "window",
     "model.pixel_width": 32,
     "model.pixel_depth": 2,

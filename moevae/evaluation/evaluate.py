@@ -258,7 +258,7 @@ def _sampled_terms(
     """Return the terms of a batch, with the reconstruction averaged over the samples of z."""
     x, shades = views
     shape = (model.config.num_experts, BLOCK, model.latent_size)
-    total = torch.zeros((), device=x.device)
+    total = kl_z = torch.zeros((), device=x.device)
     for start in range(0, samples, SAMPLE_CHUNK):
         count = min(SAMPLE_CHUNK, samples - start)
         blocks = [noise.normal(count, *shape) for _ in range(0, x.shape[1], BLOCK)]
@@ -267,8 +267,10 @@ def _sampled_terms(
         for draw in draws.unbind(1):
             terms = model(x, draw, temperature, shades)
             recon.append(terms.recon_log_prob)
+            kl_z = kl_z + terms.kl_z
         total = total + torch.stack(recon).sum(0)
-    return MixtureTerms(terms.gate_log_probs, total / samples, terms.kl_z)
+    learned = model.experts.latent_prior is not None  # then kl_z is an estimate, too
+    return MixtureTerms(terms.gate_log_probs, total / samples, kl_z / samples if learned else terms.kl_z)
 
 
 def _per_image(terms: MixtureTerms, log_prior: Tensor) -> dict[str, Tensor]:

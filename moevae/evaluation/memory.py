@@ -38,6 +38,8 @@ def image_bytes(config: RunConfig, size: Size) -> int:
     context = max((layer.values_in_memory for layer in architecture.context(model, size)), default=0)
     values += context * pixels if architecture.reads_windows(model) else context
     drawn = (2 * samples + _LATENTS) * latent_size(model) + samples
+    if model.latent_prior != "normal":
+        drawn += (samples + 1) * (4 * latent_size(model) + 3 * model.prior_components)
     gate = max((layer.values_in_memory for layer in architecture.gate(model, size)), default=0)
     return _FLOAT * max(model.num_experts * (values + drawn), gate)
 

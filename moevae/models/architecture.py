@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from moevae.config.schema import ModelConfig
 from moevae.nn.conv import halved
 from moevae.nn.deformation import latent_size
-from moevae.nn.layer_specs import Dense, Down, Masked, MaskedDense, LayerSpecs, Size, Up, Warp, perceptron
+from moevae.nn.layer_specs import Dense, Down, LayerSpecs, Masked, MaskedDense, Size, Up, Warp, perceptron
 
 REACH = 3
 """Pixels that the context window extends to the left, to the right and above."""

@@ -28,7 +28,9 @@ def reparameterize(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
     return mu.unsqueeze(-2) + (0.5 * logvar).exp().unsqueeze(-2) * noise
 
 
-def log_weights(recon: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
+def log_weights(
+    recon: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor, log_prior: Tensor | None = None
+) -> Tensor:
     """Return the log importance weight of each sample, log p(x, z) - log q(z|x).
 
     Args:
@@ -36,21 +38,25 @@ def log_weights(recon: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor) -> Ten
         mu: mean of q(z|x), [..., Z].
         logvar: log-variance of q(z|x), [..., Z].
         noise: standard normal draws that z was computed from, [..., S, Z].
+        log_prior: log p(z), [..., S]; None for the standard normal distribution.
 
     Returns:
         Log weights in nats, [..., S].
     """
+    if log_prior is not None:
+        constant = mu.shape[-1] * math.log(2 * math.pi)
+        return recon + log_prior + 0.5 * ((logvar.unsqueeze(-2) + noise.square()).sum(-1) + constant)
     z = reparameterize(mu, logvar, noise)
     return recon + 0.5 * (logvar.unsqueeze(-2) + noise.square() - z.square()).sum(-1)
 
 
 def expert_terms(
-    recon: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor, bound: str
+    recon: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor, bound: str, log_prior: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the reconstruction term and the divergence term of a bound, whose difference is the bound.
 
-    For `elbo`, the divergence term is KL(q(z|x) || p(z)). For `iwae`, the bound is
-    log mean_s p(x, z_s) / q(z_s|x).
+    For `elbo`, the divergence term is KL(q(z|x) || p(z)), estimated from the samples if p(z) is learned. For
+    `iwae`, the bound is log mean_s p(x, z_s) / q(z_s|x).
 
     Args:
         recon: log p(x|z), [..., S].
@@ -58,6 +64,7 @@ def expert_terms(
         logvar: log-variance of q(z|x), [..., Z].
         noise: standard normal draws that z was computed from, [..., S, Z].
         bound: `elbo` or `iwae`.
+        log_prior: log p(z), [..., S]; None for the standard normal distribution.
 
     Returns:
         log p(x|z), averaged over the samples, and the divergence term, in nats, [...] each.
@@ -66,7 +73,9 @@ def expert_terms(
         Burda, Grosse, Salakhutdinov (2016), importance weighted autoencoders.
     """
     mean = recon.mean(-1)
-    if bound == "elbo":
+    if bound == "elbo" and log_prior is None:
         return mean, kl_standard_normal(mu, logvar)
-    weights = log_weights(recon, mu, logvar, noise)
+    weights = log_weights(recon, mu, logvar, noise, log_prior)
+    if bound == "elbo":
+        return mean, (recon - weights).mean(-1)
     return mean, mean - (weights.logsumexp(-1) - math.log(weights.shape[-1]))

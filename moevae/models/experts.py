@@ -24,6 +24,7 @@ from moevae.models import architecture
 from moevae.models.autoregressive import Context
 from moevae.models.dispatch import Dispatch
 from moevae.models.expert_bound import expert_terms, reparameterize
+from moevae.models.latent_prior import Components, GaussianMixture, PseudoInputs, component_draws
 from moevae.models.learned_std import INITIAL_STD, MIN_STD, updated_log_std
 from moevae.nn.deformation import Deformation, latent_size
 from moevae.nn.linear import Affine
@@ -55,6 +56,11 @@ class Experts(nn.Module):
         self.encoder = BranchingNetwork(*stack, encoder, activation, architecture.num_shared_layers(config))
         self.decoder = StackedNetwork(stack, decoder, activation)
         self.context = Context(config, runs, size) if architecture.context(config, size) else None
+        self.latent_prior: GaussianMixture | PseudoInputs | None = None
+        if config.latent_prior == "mixture":
+            self.latent_prior = GaussianMixture(runs, config)
+        if config.latent_prior == "vamp":
+            self.latent_prior = PseudoInputs(runs, config, math.prod(size))
         if config.gaussian_std == "learned":
             self.register_buffer("log_std", torch.full((runs,), math.log(INITIAL_STD)))
 
@@ -150,18 +156,24 @@ class Experts(nn.Module):
         mu, logvar = self.encode(x)
         draws = noise.unflatten(2, (x.shape[1], -1))  # [R, K, B, S, Z]
         z = reparameterize(mu, logvar, draws).flatten(2, 3)
-        recon = self.recon_log_prob(z, x)
-        return expert_terms(recon.view(draws.shape[:-1]), mu, logvar, draws, bound)
+        recon = self.recon_log_prob(z, x).view(draws.shape[:-1])
+        components = self.prior_components()
+        log_prior = None if components is None else components.log_prob(z).view(draws.shape[:-1])
+        return expert_terms(recon, mu, logvar, draws, bound, log_prior)
 
     @torch.no_grad()
     def scores(self, x: Tensor) -> Tensor:
         """Return ELBO_k at the mean latent, without a gradient: what experts are compared by, [R, K, B].
 
+        With a learned prior of z, the divergence is an upper bound; see `Components.kl`.
+
         Args:
             x: images as the likelihood sees them, [R, B, D].
         """
         mu, logvar = self.encode(x)
-        return self.recon_log_prob(mu, x) - kl_standard_normal(mu, logvar)
+        components = self.prior_components()
+        kl_z = kl_standard_normal(mu, logvar) if components is None else components.kl(mu, logvar)
+        return self.recon_log_prob(mu, x) - kl_z
 
     def sparse(
         self, x: Tensor, noise: Tensor, dispatch: Dispatch, bound: str = "elbo"
@@ -180,10 +192,11 @@ class Experts(nn.Module):
         mu, logvar = self.encode_rows(x, dispatch)
         draws = dispatch.rows(noise.unflatten(2, (x.shape[1], -1)))  # [T, S, Z]
         rows = dispatch.images(x)
-        recon = self.recon_log_prob_rows(
-            reparameterize(mu, logvar, draws), rows, dispatch, self.context_rows(x, dispatch)
-        )
-        recon, kl_z = expert_terms(recon, mu, logvar, draws, bound)
+        z = reparameterize(mu, logvar, draws)
+        recon = self.recon_log_prob_rows(z, rows, dispatch, self.context_rows(x, dispatch))
+        components = self.prior_components()
+        log_prior = None if components is None else components.log_prob_rows(z, dispatch.ends)
+        recon, kl_z = expert_terms(recon, mu, logvar, draws, bound, log_prior)
         return dispatch.choices(recon), dispatch.choices(kl_z)
 
     def encode_rows(self, x: Tensor, dispatch: Dispatch) -> tuple[Tensor, Tensor]:
@@ -198,6 +211,27 @@ class Experts(nn.Module):
         """
         read = dispatch.images(self.encoder.shared(x))
         return self._posterior(self.encoder.sparse(read, dispatch.ends))
+
+    def prior_components(self) -> Components | None:
+        """Return the components of the prior of z; None if it is standard normal."""
+        if isinstance(self.latent_prior, PseudoInputs):
+            return self.latent_prior.components(self._encode_own)
+        return None if self.latent_prior is None else self.latent_prior.components()
+
+    def prior_samples(self, noise: Tensor) -> Tensor:
+        """Return samples of the prior of z, [R, K, N, Z]; noise: standard normal draws, [R, K, N, Z]."""
+        components = self.prior_components()
+        if components is None:
+            return noise
+        return components.sample(noise, component_draws(noise.shape[2]).to(noise))
+
+    def _encode_own(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mu and logvar of images of each expert, [R, K, M, Z] each; images [R, K, M, D]."""
+        runs, experts, count, _ = images.shape
+        ends = [count * group for group in range(1, 1 + runs * experts)]
+        read = self.encoder.shared(images.flatten(1, 2)).flatten(0, 1)
+        mu, logvar = self._posterior(self.encoder.sparse(read, ends))
+        return mu.view(runs, experts, count, -1), logvar.view(runs, experts, count, -1)
 
     def context_rows(self, x: Tensor, dispatch: Dispatch) -> Tensor | None:
         """Return the logits of the context network, [T, D]; None if the pixels are independent.

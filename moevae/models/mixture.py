@@ -194,12 +194,12 @@ class Mixture(nn.Module):
         """Decode samples of the prior of z.
 
         Args:
-            noise: standard normal draws, used as z, [R, K, B, Z].
+            noise: standard normal draws, [R, K, B, Z]; they are z unless the prior is learned.
 
         Returns:
             Mean images of each expert, in [0, 1], [R, K, B, D].
         """
-        return self.experts.mean(noise)
+        return self.experts.mean(self.experts.prior_samples(noise))
 
     def extra_repr(self) -> str:
         """Return the sizes that `print` shows."""

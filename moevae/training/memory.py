@@ -33,7 +33,10 @@ def training_bytes(config: RunConfig, size: Size, count: int) -> int:
     own = (*encoder[shared:], *architecture.decoder(model, size), *context[common:])
     once = (*encoder[:shared], *context[:common], *architecture.gate(model, size))
     experts = model.num_experts + train.extra_experts
-    weights = experts * sum(layer.weights for layer in own) + sum(layer.weights for layer in once)
+    prior = {"normal": 0, "mixture": 2 * model.latent_dim + 1, "vamp": math.prod(size)}[model.latent_prior]
+    weights = experts * (sum(layer.weights for layer in own) + prior * model.prior_components) + sum(
+        layer.weights for layer in once
+    )
     chosen = num_chosen(routing) or experts
     rows = chosen * min(train.batch_size, count) * train.num_samples
     return _FLOAT * (4 * weights + rows * (latent_size(model) + math.prod(size)))

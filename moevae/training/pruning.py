@@ -47,12 +47,8 @@ def kept_experts(model: Mixture, images: Tensor, count: int) -> Tensor:
     Returns:
         Indices of the kept experts in ascending order, [R, count].
     """
-    runs, experts = len(model.seeds), model.config.num_experts
-    parts = []
-    for x in images.to(model.device).split(_CHUNK):
-        noise = x.new_zeros(runs, experts, len(x), model.latent_size)
-        recon, kl_z = model.experts.dense(x.expand(runs, *x.shape), noise)
-        parts.append(recon - kl_z)
+    runs = len(model.seeds)
+    parts = [model.experts.scores(x.expand(runs, *x.shape)) for x in images.to(model.device).split(_CHUNK)]
     bounds = torch.cat(parts, -1).double()  # [R, K, N]
     return torch.stack([_greedy(each, count) for each in bounds])
 

@@ -115,7 +115,9 @@ def ablate(options: Ablate, *, resume_command: str) -> int:
     return 1 if len(summary.failures) == plan.asked else 0
 
 
-def _keep_again(design: Design, folder: Path, keep: Keep, execution: ExecutionConfig, console: Console) -> None:
+def _keep_again(
+    design: Design, folder: Path, keep: Keep, execution: ExecutionConfig, console: Console
+) -> None:
     """Train recorded runs without weights again, and keep their weights."""
     from studies.verify import keeping
 

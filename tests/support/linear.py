@@ -39,6 +39,9 @@ class Linear:
         mu = torch.linalg.solve(self.precision[k], residual.squeeze(1))
         return mu + self.off, -self.precision[k].diagonal(dim1=-2, dim2=-1).log()
 
+    def prior_components(self) -> None:
+        return None
+
     def context_rows(self, x: Tensor, dispatch: Dispatch) -> None:
         return None
 

@@ -35,6 +35,9 @@ class Gaussian:
         zeros = torch.zeros(len(image), 1, dtype=torch.float64)
         return zeros, zeros
 
+    def prior_components(self):
+        return None
+
     def context_rows(self, x, dispatch):
         return None
 
