@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from moevae.config.schema import RunConfig
-from moevae.data.binarization import evaluated, to_float
+from moevae.data.binarization import target_images, to_float
 from moevae.data.datasets import Images, Labels
 from moevae.evaluation import clustering
 from moevae.evaluation import memory as budget
@@ -53,7 +53,7 @@ def score_all_images(
 
 
 @torch.no_grad()
-@devices.steady_cpu()
+@devices.cpu_settings()
 def assign_all_images(
     model: Mixture, config: RunConfig, images: Images, memory: int | None = None
 ) -> np.ndarray:
@@ -78,7 +78,7 @@ def assign_all_images(
     parts = []
     for split in SPLITS:
         stored = getattr(images, split)
-        seen = stored if config.model.gate_input == "grayscale" else evaluated(stored, config.data, split)
+        seen = stored if config.model.gate_input == "grayscale" else target_images(stored, config.data, split)
         for part in seen.split(step):
             x = to_float(part.to(model.device)).unsqueeze(0)
             parts.append(gate_log_probs(model.gate_logits(x, x), temperature)[0].argmax(0).cpu())
