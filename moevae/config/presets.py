@@ -210,6 +210,58 @@ def deformable_digits() -> RunConfig:
     )
 
 
+@PRESETS.register("iic-mnist")
+def iic_mnist() -> RunConfig:
+    """MNIST with deformable experts and a gate that tells the neighbors of an image from other images.
+
+    The gate reads oriented gradients. It starts from a clustering of the graph of neighbors, and then maximizes
+    the mutual information between the experts of related images (IIC; Ji et al., 2019), with virtual adversarial
+    consistency. The deformable experts follow it without influence. No setting differs from
+    `iic-fashion-mnist`, none assumes classes of equal size, and all sizes follow from the image. Labels of
+    10,000 held-out training images of both data sets selected the features of the graph, its weights, the
+    choice of a clustering by its information, and the input of the gate (oracle).
+    """
+    return RunConfig(
+        data=DataConfig(name="mnist", validation_size=0, binarization="none"),
+        model=ModelConfig(
+            latent_dim=8,
+            expert_hidden=(256, 128),
+            encoder="shared",
+            gate_hidden=(600, 600),
+            gate_normalization="batch",
+            gate_input="gradients",
+            likelihood="gaussian",
+            gaussian_std="learned",
+            decoder="deformable",
+            deformations=("affine", "displacement", "thickness", "residual"),
+        ),
+        routing=RoutingConfig(kind="sampled", num_sampled=1),
+        objective=ObjectiveConfig(
+            information_weight=-0.1,
+            balance_weight=0.0,
+            expert_gradient=0.0,
+            consistency=("vat", "iic"),
+        ),
+        train=TrainConfig(
+            epochs=6,
+            batch_size=256,
+            min_steps=1000,
+            learning_rate=2e-3,
+            learning_rate_schedule="cosine",
+            final_learning_rate=2e-5,
+            deformation_starts=(0.08, 0.2, 0.2, 0.5),
+            gate_start="clustering",
+        ),
+    )
+
+
+@PRESETS.register("iic-fashion-mnist")
+def iic_fashion_mnist() -> RunConfig:
+    """Fashion-MNIST with exactly the settings of `iic-mnist`, where it says which labels selected them."""
+    base = iic_mnist()
+    return replace(base, data=replace(base.data, name="fashion-mnist"))
+
+
 def preset(name: str) -> RunConfig:
     """Return the preset of that name, or in the TOML file of that path.
 

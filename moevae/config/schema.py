@@ -126,10 +126,11 @@ class ModelConfig:
     gate_normalization: Literal["none", "batch"] = "none"
     """Normalization of the gate's hidden layers before the activation: `none`, or `batch` normalization,
     which uses running averages outside of training (Ioffe and Szegedy, 2015)."""
-    gate_input: Literal["target", "grayscale"] = "grayscale"
-    """Input of the gate: the target of the likelihood (`target`), or the pixels in `grayscale`. Any gate is a
-    valid variational distribution over the experts, so that bounds on the probability of the target stay
-    bounds."""
+    gate_input: Literal["target", "grayscale", "gradients"] = "grayscale"
+    """Input of the gate: the target of the likelihood (`target`), the pixels in `grayscale`, or histograms of
+    their oriented `gradients` (Dalal and Triggs, 2005) in 7 x 7 cells and 8 directions, for images of any size.
+    Any gate is a valid variational distribution over the experts, so that bounds on the probability of the
+    target stay bounds."""
     activation: Annotated[str, named_in(ACTIVATIONS)] = "relu"
     """Activation of hidden layers: `relu`, `leaky-relu` with slope 0.01, `gelu` (Hendrycks and Gimpel, 2016),
     `silu` (Elfwing et al., 2018), `tanh` or `sigmoid`."""
@@ -259,7 +260,9 @@ class ObjectiveConfig:
     within a small ball around an image (`vat`, virtual adversarial training; Miyato et al., 2018; Hu et al.,
     2017) or under a small shift, rotation and scaling (`augmentation`), or must agree for an image and a near
     neighbor among the training images (`knn`), whose width and height may change at random
-    (`knn-stretch`)."""
+    (`knn-stretch`). `iic` is the negative mutual information between the experts of an image and of a deformed
+    copy or a near neighbor (Ji et al., 2019); it is below zero, and balances the experts only as far as pairs
+    stay together."""
     consistency_weight: NonNegative = 1.0
     """Strength of the consistency loss; unused without terms."""
     vat_radius: Positive = 0.25
@@ -289,6 +292,16 @@ class TrainConfig:
     """Learning rate of the last step; unused by the constant schedule."""
     num_samples: Count = 1
     """Number of samples of z per image and expert in training; see `objective.bound`."""
+    min_steps: Annotated[int, Field(ge=0)] = 0
+    """Smallest number of steps of the whole training: if the epochs have fewer, because there are few images,
+    each epoch passes over the images as often as needed."""
+    gate_start: Literal["none", "clustering"] = "none"
+    """What the gate learns first: nothing of its own (`none`), or a `clustering` of the training images without
+    labels, by the spectral embedding of the graph of their neighbors (Ng et al., 2001) and information
+    bottleneck merging (Slonim and Tishby, 1999). The weight of its cross-entropy falls linearly to 0."""
+    gate_start_end: Share = 0.15
+    """Share of training after which the gate no longer learns the clustering of `gate_start`; unused by
+    `none`."""
     start: Annotated[str, Field(pattern="^([0-9a-f]{16})?$")] = ""
     """Digest of the weights that training starts from; empty initializes them. `train --from` sets it."""
     extra_experts: Annotated[int, Field(ge=0)] = 0
@@ -381,6 +394,10 @@ class RunConfig:
         self._check_deformations()
         if self.model.gate_network == "posterior":
             self._check_posterior_gate()
+        if self.model.gate_network == "conv" and self.model.gate_input == "gradients":
+            raise ValueError(
+                "model.gate_input = gradients is no image, which model.gate_network = conv reads: expected mlp"
+            )
         if self.model.gate_normalization == "batch" and self.train.batch_size == 1:
             raise ValueError("model.gate_normalization = batch needs a train.batch_size of 2 or more")
         if self.train.extra_experts and self.model.expert_prior:
@@ -394,6 +411,7 @@ class RunConfig:
             "model.gate_input": (self.model.gate_input, "target"),
             "model.gate_normalization": (self.model.gate_normalization, "none"),
             "objective.consistency": (list(self.objective.consistency), []),
+            "train.gate_start": (self.train.gate_start, "none"),
         }
         for key, (value, allowed) in expected.items():
             if value != allowed:
@@ -437,6 +455,9 @@ ADDED: dict[str, Any] = {
     "model.pixel_width": 32,
     "model.pixel_depth": 2,
     "model.pixel_layers": "separate",
+    "train.min_steps": 0,
+    "train.gate_start": "none",
+    "train.gate_start_end": 0.15,
 }
 """Fields added since the first records of this schema, each with the value, as in `to_dict`, that reproduces
 what the code did before the field existed."""

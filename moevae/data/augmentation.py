@@ -15,6 +15,14 @@ STRETCH = 0.8
 """Largest absolute logarithm of the factor by which a stretch changes the width or the height."""
 
 
+LINEAR, OFFSET, WAVE = 0.15, 0.07, 0.06
+"""Largest change of an entry of the linear map, largest shift, and standard deviation of displacements, in half
+sides, of a deformation."""
+
+GRID = 5
+"""Points on a side of the grid whose displacements a deformation interpolates."""
+
+
 def jitter(images: Tensor, draws: Tensor, size: tuple[int, int]) -> Tensor:
     """Shift, rotate and scale images.
 
@@ -49,6 +57,29 @@ def stretch(images: Tensor, draws: Tensor, size: tuple[int, int]) -> Tensor:
     across, along = (-STRETCH * draws).exp().flatten(0, 1).unbind(-1)  # [R B]
     still = torch.zeros_like(across)
     return _moved(images, torch.stack((across, still, still, still, along, still), -1), size)
+
+
+def deform(images: Tensor, draws: Tensor, waves: Tensor, size: tuple[int, int]) -> Tensor:
+    """Deform images by a random affine map and a smooth random displacement of the pixels.
+
+    Args:
+        images: [N, D].
+        draws: entries of the affine map as fractions of their largest change in [-1, 1], [N, 6].
+        waves: standard normal displacements of the points of a grid, [N, 2, 5, 5].
+        size: height and width of an image, in pixels.
+
+    Returns:
+        Images, [N, D].
+    """
+    still = torch.eye(2, 3, dtype=images.dtype, device=images.device)
+    change = torch.tensor([LINEAR, LINEAR, OFFSET], dtype=images.dtype, device=images.device)
+    places = still + change * draws.unflatten(-1, (2, 3))
+    pictures = images.reshape(-1, 1, *size)
+    grid = functional.affine_grid(places, list(pictures.shape), align_corners=False)
+    bent = functional.interpolate(WAVE * waves, size=size, mode="bicubic", align_corners=True)
+    grid = grid + bent.permute(0, 2, 3, 1)
+    moved = functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+    return moved.reshape(images.shape)
 
 
 def _moved(images: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:

@@ -65,24 +65,39 @@ def nearest_neighbors(images: Tensor) -> Tensor:
     Returns:
         Indices of the neighbors, nearest first, [N, 10] int64; fewer columns if N is small.
     """
+    count = len(images)
+    if count == 1:
+        return torch.zeros(1, 1, dtype=torch.int64)
+    points = functional.normalize(to_float(images.cpu()).sqrt(), dim=1).numpy()
+    return torch.from_numpy(neighbors_of(points)[0])
+
+
+def neighbors_of(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nearest other points of each point, exactly, in the leading principal components.
+
+    Args:
+        points: at least two, [N, F].
+
+    Returns:
+        Indices of the neighbors, nearest first, [N, 10] int64, and their distances, [N, 10]; fewer columns if
+        N is small.
+    """
     from sklearn.decomposition import PCA  # slow to import, and often not needed
     from sklearn.neighbors import NearestNeighbors
     from threadpoolctl import threadpool_limits
 
-    count, pixels = images.shape
-    if count == 1:
-        return torch.zeros(1, 1, dtype=torch.int64)
-    points = functional.normalize(to_float(images.cpu()).sqrt(), dim=1).numpy()
+    count, values = points.shape
     with (
         # More threads would round differently and find other neighbors.
         threadpool_limits(1, user_api="blas"),
-        np.errstate(invalid="ignore"),  # identical images have no variance
+        np.errstate(invalid="ignore"),  # identical points have no variance
     ):
         seen = PCA(
-            min(COMPONENTS, count, pixels), svd_solver=_solver(count, pixels), random_state=0
+            min(COMPONENTS, count, values), svd_solver=_solver(count, values), random_state=0
         ).fit_transform(points)
     found = NearestNeighbors(n_neighbors=min(NEAREST, count - 1), algorithm="brute").fit(seen)
-    return torch.from_numpy(found.kneighbors(return_distance=False))
+    distances, indices = found.kneighbors()
+    return indices, distances
 
 
 def _solver(count: int, pixels: int) -> str:

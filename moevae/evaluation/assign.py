@@ -168,12 +168,12 @@ class _Answers:
         if config.data.binarization != "none":
             pixels = model.size[0] * model.size[1]
             self.thresholds = list(_thresholds(draws, pixels, config.data.split_seed).to(model.device))
-            if model.config.gate_input == "grayscale" and not (bounds or latents):
+            if model.config.gate_input != "target" and not (bounds or latents):
                 del self.thresholds[1:]  # the gate reads none of them
 
     def __call__(self, gray: Tensor) -> dict[str, Tensor]:
         """Return the fields of `Assignments`; gray [B, D]."""
-        once = self._gate(gray) if self.model.config.gate_input == "grayscale" else None
+        once = self._gate(gray) if self.model.config.gate_input != "target" else None
         sums: dict[str, Tensor] = {}
         for threshold, noise in zip(self.thresholds, self.noise, strict=False):
             x = gray if threshold is None else (threshold < gray).to(gray.dtype)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from moevae.config.schema import ModelConfig
 from moevae.nn.conv import halved
 from moevae.nn.deformation import latent_size
+from moevae.nn.gradients import FEATURES
 from moevae.nn.layer_specs import Dense, Down, LayerSpecs, Masked, MaskedDense, Size, Up, Warp, perceptron
 
 REACH = 3
@@ -25,9 +26,11 @@ DILATIONS = (1, 2, 4)
 
 
 def gate(config: ModelConfig, size: Size) -> LayerSpecs:
-    """Return the layers of the gate, from D pixels to K logits; no layers if it is the posterior."""
+    """Return the layers of the gate, from its input to K logits; no layers if it is the posterior."""
     if config.gate_network == "posterior":
         return []
+    if config.gate_input == "gradients":
+        return perceptron((FEATURES, *config.gate_hidden, config.num_experts))
     return _reader(config.gate_network, config.gate_hidden, size, config.num_experts)
 
 

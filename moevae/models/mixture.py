@@ -27,6 +27,7 @@ from moevae.models.dispatch import Dispatch
 from moevae.models.experts import Experts
 from moevae.models.gate import Gate, gate_log_probs
 from moevae.nn.deformation import latent_size
+from moevae.nn.gradients import histograms_of_gradients
 from moevae.nn.stacked import Stacked, count_parameters, reset
 from moevae.utils.rng import generator
 
@@ -121,11 +122,11 @@ class Mixture(nn.Module):
         return model
 
     def gate_input(self, x: Tensor, gray: Tensor | None) -> Tensor:
-        """Return the images that the gate reads, [R, B, D].
+        """Return what the gate reads: images, [R, B, D], or features of them, [R, B, F].
 
         Args:
             x: images as the likelihood sees them, [R, B, D].
-            gray: the same images in grayscale, [R, B, D]; required if `model.gate_input` is `grayscale`.
+            gray: the same images in grayscale, [R, B, D]; required unless `model.gate_input` is `target`.
 
         Raises:
             ValueError: the gate reads grayscale images and `gray` is None.
@@ -134,24 +135,35 @@ class Mixture(nn.Module):
             return x
         if gray is None:
             raise ValueError("the gate reads grayscale images; expected a tensor for gray, not None")
-        return gray
+        if self.config.gate_input == "grayscale":
+            return gray
+        if gray.stride(0) == 0:  # all runs see the same images
+            return histograms_of_gradients(gray[:1], self.size).expand(len(gray), -1, -1)
+        return histograms_of_gradients(gray, self.size)
 
-    def gate_logits(self, x: Tensor, gray: Tensor | None = None) -> Tensor:
+    def gate_logits(self, x: Tensor, gray: Tensor | None = None, read: Tensor | None = None) -> Tensor:
         """Return the logits of the gate: of its network, or log pi_k + ELBO_k if it is the posterior.
 
         Args:
             x: images as the likelihood sees them, [R, B, D].
-            gray: the same images in grayscale, [R, B, D]; required if `model.gate_input` is `grayscale`.
+            gray: the same images in grayscale, [R, B, D]; required unless `model.gate_input` is `target`.
+            read: their `gate_input`, if it is known.
 
         Returns:
             gate_logits, [R, K, B].
         """
         if self.gate.network is None:
             return self.experts.scores(x) + self.gate.expert_bias.unsqueeze(-1)
-        return self.gate(self.gate_input(x, gray))
+        return self.gate(self.gate_input(x, gray) if read is None else read)
 
     def forward(
-        self, x: Tensor, noise: Tensor, temperature: Tensor, gray: Tensor | None = None, bound: str = "elbo"
+        self,
+        x: Tensor,
+        noise: Tensor,
+        temperature: Tensor,
+        gray: Tensor | None = None,
+        bound: str = "elbo",
+        read: Tensor | None = None,
     ) -> MixtureTerms:
         """Return the terms of a batch for all experts.
 
@@ -159,10 +171,11 @@ class Mixture(nn.Module):
             x: images as the likelihood sees them, [R, B, D].
             noise: standard normal draws for z; the S draws of an image are adjacent, [R, K, B S, Z].
             temperature: temperature of the gate, [R].
-            gray: the same images in grayscale, [R, B, D]; required if `model.gate_input` is `grayscale`.
+            gray: the same images in grayscale, [R, B, D]; required unless `model.gate_input` is `target`.
             bound: bound of each expert, `elbo` or `iwae`.
+            read: the `gate_input` of the images, if it is known.
         """
-        log_probs = gate_log_probs(self.gate_logits(x, gray), temperature)
+        log_probs = gate_log_probs(self.gate_logits(x, gray, read), temperature)
         return MixtureTerms(log_probs, *self.experts.dense(x, noise, bound))
 
     def sparse(
@@ -173,6 +186,7 @@ class Mixture(nn.Module):
         choose: Callable[[Tensor], Tensor],
         gray: Tensor | None = None,
         bound: str = "elbo",
+        read: Tensor | None = None,
     ) -> SparseMixtureTerms:
         """Return the terms of a batch for C experts per image.
 
@@ -181,10 +195,11 @@ class Mixture(nn.Module):
             noise: standard normal draws for z; the S draws of an image are adjacent, [R, C, B S, Z].
             temperature: temperature of the gate, [R].
             choose: chooses the experts of each image, [R, C, B] int64, from log q(k|x), [R, K, B].
-            gray: the same images in grayscale, [R, B, D]; required if `model.gate_input` is `grayscale`.
+            gray: the same images in grayscale, [R, B, D]; required unless `model.gate_input` is `target`.
             bound: bound of each expert, `elbo` or `iwae`.
+            read: the `gate_input` of the images, if it is known.
         """
-        log_probs = gate_log_probs(self.gate_logits(x, gray), temperature)
+        log_probs = gate_log_probs(self.gate_logits(x, gray, read), temperature)
         chosen = choose(log_probs.detach())
         dispatch = Dispatch.of(chosen, self.config.num_experts)
         return SparseMixtureTerms(log_probs, *self.experts.sparse(x, noise, dispatch, bound), chosen)

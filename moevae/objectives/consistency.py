@@ -4,7 +4,8 @@ A new consistency term is a function of a `Neighborhood` that returns one number
 is registered in CONSISTENCY_TERMS with what it needs to know of the training images. For an x' that was made
 from x it is KL(q(k|x) || q(k|x')) with no gradient through q(k|x): what was made learns from the image (Hu,
 Miyato, Tokui, Matsumoto, Sugiyama, 2017, learning discrete representations via information maximizing
-self-augmented training). Two images learn from each other.
+self-augmented training). Two images learn from each other. The mean of `iic` over a batch is a negative mutual
+information, which is below zero.
 """
 
 from __future__ import annotations
@@ -18,15 +19,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from moevae.clustering.features import COPIES, gradients, gradients_of_copies
+from moevae.clustering.graph import neighbor_graph
 from moevae.config.registry import CONSISTENCY_TERMS
 from moevae.config.schema import RunConfig
 from moevae.data import neighbors as nearby
-from moevae.data.augmentation import jitter, stretch
+from moevae.data.augmentation import GRID, deform, jitter, stretch
 from moevae.distributions import kl_categorical
 from moevae.utils.rng import RunGenerators
 
 PROBE = 10.0
 """Step length of the power iteration for the adversarial direction, in pixel units, as in Hu et al."""
+
+
+COPY_SHARE = 0.7
+"""Share of the pairs of `iic` that are an image and its deformed copy; the others are neighbors."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,8 @@ class Neighborhood:
     jitters: RunGenerators
     neighbor: Callable[[], Tensor]
     """Draws one of the nearest neighbors of each image, as input of the gate, [R, B, D]."""
+    stored_copy: Callable[[], Tensor] | None = None
+    """Draws one of the stored copies of each image, if the input of the gate is no image, [R, B, D]."""
 
     def change(self, made: Tensor) -> Tensor:
         """Return KL(q(k|x) || q(k|x')) of each image, [R, B].
@@ -53,6 +62,16 @@ class Neighborhood:
         """
         here, there = self.log_probs.detach(), self.gate_log_probs_of(made)
         return kl_categorical(here.transpose(1, 2), there.transpose(1, 2))
+
+    def copy(self) -> Tensor:
+        """Return a randomly deformed copy of each image, as input of the gate, [R, B, D]."""
+        if self.stored_copy is not None:
+            return self.stored_copy()
+        batch = self.images.shape[1]
+        draws = (2 * self.jitters.uniform(batch, 6) - 1).flatten(0, 1)
+        waves = self.jitters.normal(batch, 2, GRID, GRID).flatten(0, 1)
+        made = deform(self.images.flatten(0, 1), draws, waves, self.size)
+        return made.view(self.images.shape)
 
 
 @CONSISTENCY_TERMS.register("vat", needs_radius=True)
@@ -99,6 +118,32 @@ def knn_stretch(around: Neighborhood) -> Tensor:
     return _agreement(around, stretch(around.neighbor(), draws, around.size))
 
 
+@CONSISTENCY_TERMS.register("iic", needs_neighbors=True, needs_copies=True)
+def iic(around: Neighborhood) -> Tensor:
+    """Return the parts of -I(k; k') of the images, whose mean and its gradient are those of -I(k; k'), [R, B].
+
+    The mutual information is that of the experts of the two images of a pair: an image, and its deformed copy or
+    one of its nearest neighbors. The pairs of the batch are counted in both directions.
+
+    References:
+        Ji, Henriques, Vedaldi (2019), invariant information clustering for unsupervised image classification and
+        segmentation.
+    """
+    copied = around.jitters.uniform(around.images.shape[1], 1) < COPY_SHARE  # [R, B, 1]
+    other = torch.where(copied, around.copy(), around.neighbor())
+    here, there = around.log_probs.exp(), around.gate_log_probs_of(other).exp()  # [R, K, B]
+    with torch.no_grad():
+        joint = here @ there.transpose(1, 2) / here.shape[-1]  # [R, K, K]
+        joint = (joint + joint.transpose(1, 2)) / 2
+        share = joint.sum(2)
+        least = torch.finfo(joint.dtype).tiny
+        # The derivative of I by the joint distribution, up to a constant.
+        ratio = (
+            joint.clamp_min(least).log() - (share.unsqueeze(1) * share.unsqueeze(2)).clamp_min(least).log()
+        )
+    return -(here * (ratio @ there)).sum(1)
+
+
 def _agreement(around: Neighborhood, other: Tensor) -> Tensor:
     """Return -1/2 log sum_k q(k|x) q(k|x'), [R, B]."""
     return -0.5 * (around.log_probs + around.gate_log_probs_of(other)).logsumexp(1)
@@ -113,6 +158,8 @@ class ConsistencyTerm:
     """Whether it needs the distances of neighbors."""
     needs_neighbors: bool = False
     """Whether it needs the nearest neighbors."""
+    needs_copies: bool = False
+    """Whether it needs deformed copies, which are stored if the input of the gate is no image."""
 
 
 def consistency_terms(names: Sequence[str]) -> tuple[ConsistencyTerm, ...]:
@@ -153,11 +200,18 @@ class ConsistencyLoss:
         self.choices = RunGenerators(seeds, "choice of the gate's neighbors", device)
         self.radius = torch.zeros(len(images), device=device)
         self.nearest = torch.zeros(len(images), 1, dtype=torch.int64, device=device)  # [N, 10] where needed
+        self.copies: Tensor | None = None  # [3 N, F] where needed
+        by_gradients, seed = configs[0].model.gate_input == "gradients", configs[0].data.split_seed
         if any(kind.needs_radius for kind in known):
-            distances = nearby.distances(images, configs[0].data.split_seed)
-            self.radius = (objective.vat_radius * distances).to(device)
+            seen = gradients(images, size) if by_gradients else images
+            self.radius = (objective.vat_radius * nearby.distances(seen, seed)).to(device)
         if any(kind.needs_neighbors for kind in known):
-            self.nearest = nearby.nearest_neighbors(images).to(device)
+            if by_gradients and len(images) > 1:
+                self.nearest = torch.from_numpy(neighbor_graph(images, size).neighbors).to(device)
+            else:
+                self.nearest = nearby.nearest_neighbors(images).to(device)
+        if by_gradients and any(kind.needs_copies for kind in known):
+            self.copies = gradients_of_copies(images, size, seed).to(device)
 
     def __call__(
         self,
@@ -185,8 +239,17 @@ class ConsistencyLoss:
             self.directions,
             self.jitters,
             lambda: images_at(self._neighbors(rows)),
+            None if self.copies is None else lambda: self._copies(rows),
         )
         return self.weight * consistency_loss(self.names, around).mean(-1)
+
+    def _copies(self, rows: Tensor) -> Tensor:
+        """Draw one of the stored copies of each image, [R, B, F]; the same copy for a run's whole batch."""
+        assert self.copies is not None
+        count = len(self.copies) // COPIES
+        chosen = (self.jitters.uniform(1) * COPIES).long().clamp_max(COPIES - 1)  # [R, 1]
+        rows = chosen * count + rows
+        return self.copies.index_select(0, rows.flatten()).view(*rows.shape, -1).float()
 
     def _neighbors(self, rows: Tensor) -> Tensor:
         """Draw the index of one of the nearest neighbors of each image, [R, B]."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from moevae.clustering.features import gradients
 from moevae.config.schema import RunConfig
 from moevae.data.binarization import binarize_once, to_float
 from moevae.utils.rng import RunGenerators
@@ -23,6 +25,8 @@ class Batch:
     """Images as the likelihood sees them, [R, B, D]."""
     gray: Tensor
     """The same images in grayscale, [R, B, D]."""
+    read: Tensor | None
+    """What the gate reads, if it was computed before training, [R, B, F]."""
 
 
 class Batches:
@@ -31,26 +35,42 @@ class Batches:
     Args:
         configs: one per run, with the same data and batch size.
         images: stored pixels of the training split, [N, D].
+        size: height and width of an image, in pixels.
         device: where the batches are created.
     """
 
-    def __init__(self, configs: Sequence[RunConfig], images: Tensor, device: torch.device) -> None:
+    def __init__(
+        self, configs: Sequence[RunConfig], images: Tensor, size: tuple[int, int], device: torch.device
+    ) -> None:
         data, seeds = configs[0].data, [config.seed for config in configs]
         self.dynamic = data.binarization == "dynamic"
         self.images = images.to(device)
         fixed = data.binarization == "static"
         self.binarized = binarize_once(images, data.split_seed, "train").to(device) if fixed else None
-        self.size = min(configs[0].train.batch_size, len(images))
-        self.steps = len(images) // self.size
+        by_gradients = configs[0].model.gate_input == "gradients"
+        self.features = gradients(images, size).to(device) if by_gradients else None
+        train = configs[0].train
+        self.size = min(train.batch_size, len(images))
+        once = len(images) // self.size
+        self.passes = max(1, math.ceil(train.min_steps / (once * train.epochs)))
+        self.steps = once * self.passes
         self.order = RunGenerators(seeds, "order", device)
         self.threshold = RunGenerators(seeds, "binarization", device)
 
     def epoch(self) -> Iterator[Batch]:
-        """Yield the batches of one epoch in a new random order; the last, incomplete batch is omitted."""
-        order = self.order.permutations(len(self.images))  # [R, N]
-        for step in range(self.steps):
-            rows = order[:, step * self.size : (step + 1) * self.size]
-            yield Batch(rows, *self.images_at(rows))
+        """Yield the batches of one epoch, of one pass over the images or, for `train.min_steps`, several.
+
+        Each pass is in a new random order; its last, incomplete batch is left out.
+        """
+        for _ in range(self.passes):
+            order = self.order.permutations(len(self.images))  # [R, N]
+            for step in range(self.steps // self.passes):
+                rows = order[:, step * self.size : (step + 1) * self.size]
+                yield Batch(rows, *self.images_at(rows), self.features_at(rows))
+
+    def features_at(self, rows: Tensor) -> Tensor | None:
+        """Return what the gate reads of images, if it was computed before training, [R, B, F]; rows [R, B]."""
+        return None if self.features is None else gather_rows(self.features, rows)
 
     def images_at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return images by their index.

@@ -32,6 +32,7 @@ from moevae.training.adam import Adam
 from moevae.training.batches import Batch, Batches
 from moevae.training.checks import check_assignments, check_population
 from moevae.training.continuation import check_start
+from moevae.training.gate_start import GateStart
 from moevae.training.mixed_precision import MasterWeights
 from moevae.training.pruning import kept_experts, scheduled_experts
 from moevae.training.results import EpochStats, FitResult, Losses, TrainingFailure
@@ -94,10 +95,11 @@ class Trainer:
                 {name: value.expand_as(own[name]) for name, value in start.state_dict().items()}
             )
         self.origins = torch.arange(begin.num_experts).repeat(len(configs), 1)  # [R, K]
-        self.batches = Batches(configs, images.train, device)
+        self.batches = Batches(configs, images.train, images.size, device)
         self.latent = RunGenerators(seeds, "latent noise", device)
         self.choice = RunGenerators(seeds, "choice of experts", device)
         self.consistency = ConsistencyLoss(configs, images.train, images.size, device)
+        self.gate_start = GateStart(configs, images, device) if assignments is None else None
         self.set_model(self.model)
         self.epochs = epochs or configs[0].train.epochs
         self.epochs_done = 0
@@ -202,6 +204,8 @@ class Trainer:
             uniform = self._routing_draws()
             terms = self._terms(temperature, batch, uniform)
         consistency = self._consistency_loss(temperature, batch, terms)
+        if self.gate_start is not None and (weight := self.gate_start.weight(progress)):
+            consistency = consistency + weight * self.gate_start.cost(terms.gate_log_probs, batch.rows)
         loss = self.objective(terms, uniform) + consistency  # [R]
         self.optimizer.zero_grad()
         loss.sum().backward()
@@ -239,11 +243,13 @@ class Trainer:
                 return self.objective.route(log_probs, uniform).topk(count, dim=1).indices
 
             noise = self.latent.normal(count, draws, model.latent_size)
-            return self.working.model.sparse(batch.target, noise, temperature, choose, batch.gray, bound)
+            return self.working.model.sparse(
+                batch.target, noise, temperature, choose, batch.gray, bound, batch.read
+            )
         if self.objective.by_map and self.assignments is None:
             return self._map_terms(temperature, batch, self.latent.normal(1, draws, model.latent_size))
         noise = self.latent.normal(model.config.num_experts, draws, model.latent_size)
-        terms = self.working.model(batch.target, noise, temperature, batch.gray, bound)
+        terms = self.working.model(batch.target, noise, temperature, batch.gray, bound, batch.read)
         if self.assignments is None:
             return terms
         return terms.assigned(self.assignments.gather(1, batch.rows))
@@ -263,7 +269,7 @@ class Trainer:
         def choose(log_probs: Tensor) -> Tensor:
             return (log_probs if posterior is None else posterior).argmax(1, keepdim=True)
 
-        terms = model.sparse(batch.target, noise, temperature, choose, batch.gray, bound)
+        terms = model.sparse(batch.target, noise, temperature, choose, batch.gray, bound, batch.read)
         return replace(terms, posterior_log_probs=posterior)
 
     def _consistency_loss(self, temperature: Tensor, batch: Batch, terms: MixtureTerms) -> Tensor:
@@ -275,11 +281,18 @@ class Trainer:
         with batch_statistics(model, update=False):
             return self.consistency(
                 lambda images: gate_log_probs(model.gate(images), temperature),
-                lambda rows: model.gate_input(*self.batches.images_at(rows)),
-                model.gate_input(batch.target, batch.gray),
+                self._gate_input,
+                model.gate_input(batch.target, batch.gray) if batch.read is None else batch.read,
                 terms.gate_log_probs,
                 batch.rows,
             )
+
+    def _gate_input(self, rows: Tensor) -> Tensor:
+        """Return what the gate reads of training images, [R, B, D]; rows [R, B]."""
+        features = self.batches.features_at(rows)
+        if features is not None:
+            return features
+        return self.working.model.gate_input(*self.batches.images_at(rows))
 
     def _temperatures(self, step: int, model: Mixture) -> Tensor:
         """Return the gate temperature of each run at a step, [R]."""

@@ -56,7 +56,7 @@ def reconstructions(model: Mixture, x: Tensor, gray: Tensor | None = None) -> Te
     Args:
         model: the population.
         x: images as the likelihood sees them, [B, D].
-        gray: the same images in grayscale, [B, D]; required if `model.gate_input` is `grayscale`.
+        gray: the same images in grayscale, [B, D]; required unless `model.gate_input` is `target`.
 
     Returns:
         Images with pixels in [0, 1], [R, B, D].

@@ -1,0 +1,132 @@
+"""Clusters of images without labels: candidates from the graph of neighbors, and the one of highest information."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from moevae.clustering.graph import Graph, neighbor_graph, spectral_embedding
+from moevae.clustering.merging import Merges, information, joint, merge_all
+from moevae.utils.rng import generator
+
+SAMPLE = 10_000
+"""Largest number of images from which k-means computes centers."""
+
+FACTORS = (1.5, 2, 3, 4)
+"""Clusters of a candidate before they are merged, as multiples of the number of clusters."""
+
+TYPICAL = 10
+"""Number of clusters for which candidates are made if it is not given."""
+
+MOST = 24
+"""Largest number of clusters that is found."""
+
+NO_GAIN = 0.1
+"""Added to the scaled gains of information, so that the ratio of two tiny gains counts as one."""
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """A clustering of images."""
+
+    labels: np.ndarray
+    """Cluster of each image, [N] int64."""
+    count: int
+    """Number of clusters, K."""
+    information: float
+    """Mutual information of the clusters of an image and of its neighbors, in nats."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A clustering into many clusters, and its merges."""
+
+    labels: np.ndarray
+    """Cluster of each image before merging, [N]."""
+    merges: Merges
+    information: np.ndarray
+    """Information after merging to n clusters, at index n, in nats, [clusters + 1]."""
+
+
+def cluster_images(images: Tensor, size: tuple[int, int], count: int | None, seed: int) -> Clusters:
+    """Cluster images without labels.
+
+    Args:
+        images: stored pixels, on the CPU, [N, D].
+        size: height and width of an image, in pixels.
+        count: number of clusters; None finds it.
+        seed: seed of the candidates.
+    """
+    if len(images) < 2:
+        return Clusters(np.zeros(len(images), np.int64), count or 1, 0.0)
+    return cluster_graph(neighbor_graph(images, size), count, seed)
+
+
+def cluster_graph(graph: Graph, count: int | None, seed: int) -> Clusters:
+    """Cluster the images of a graph.
+
+    Args:
+        graph: the images and their neighbors.
+        count: number of clusters; None finds it.
+        seed: seed of the candidates.
+    """
+    found = candidates(graph, count or TYPICAL, seed)
+    if count is None:
+        count = found_count([each.information for each in found])
+    best = max(
+        (each for each in found if len(each.information) > count), key=lambda each: each.information[count]
+    )
+    labels = best.merges.merged(best.labels, count).astype(np.int64)
+    return Clusters(labels, count, float(best.information[count]))
+
+
+def candidates(graph: Graph, count: int, seed: int) -> list[Candidate]:
+    """Return k-means clusterings of spectral embeddings with 1 to 3 times as many dimensions as clusters.
+
+    Args:
+        graph: the images and their neighbors.
+        count: number of clusters that the candidates are to be merged to.
+        seed: seed of the sample and of the first centers.
+    """
+    from sklearn.cluster import KMeans  # slow to import, and often not needed
+    from sklearn.exceptions import ConvergenceWarning
+
+    images = len(graph.neighbors)
+    random = np.random.RandomState(generator(seed, "candidates of clusters").initial_seed() % 2**32)
+    vectors = spectral_embedding(graph, 3 * count)
+    found = []
+    for dims in range(count, 3 * count + 1, max(1, count // 5)):
+        length = np.linalg.norm(vectors[:, :dims], axis=1, keepdims=True)
+        points = vectors[:, :dims] / np.maximum(length, 1e-12)
+        sample = points[random.permutation(images)[:SAMPLE]]
+        for clusters in sorted({round(factor * count) for factor in FACTORS}):
+            means = KMeans(min(clusters, len(sample)), n_init=1, random_state=random.randint(2**31))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters
+                labels = means.fit(sample).predict(points)
+            together = joint(labels, graph.neighbors, clusters)
+            merges = merge_all(together)
+            lost = np.cumsum(merges.losses[::-1])[::-1] - merges.losses  # at n: by all merges before
+            found.append(Candidate(labels, merges, information(together) - lost))
+    return found
+
+
+def found_count(informations: list[np.ndarray]) -> int:
+    """Return the number of clusters after which further clusters gain least, compared with those before.
+
+    With I(n), the highest information of n clusters, the gain g(n) = I(n) - I(n - 1) is 2 ln 2 / n if two separate
+    groups of share 1/n part. So n g(n) is compared: it falls most, as a ratio, from the true number to the next.
+
+    Args:
+        informations: information of each candidate after merging to n clusters, at index n.
+    """
+    best = np.zeros(MOST + 2)
+    for each in informations:
+        known = min(len(each), len(best))
+        best[:known] = np.maximum(best[:known], each[:known])
+    largest = min(MOST, max(map(len, informations)) - 2)
+    scaled = np.arange(2, largest + 2) * np.diff(best)[1 : largest + 1] + NO_GAIN  # of n from 2 on
+    return 2 + int((scaled[:-1] / scaled[1:]).argmax()) if largest > 1 else 1

@@ -1,0 +1,120 @@
+"""Features of images without labels: gradients of the image, of its ink stretched to full size, and of copies."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from moevae.data.augmentation import GRID, deform
+from moevae.data.binarization import to_float
+from moevae.nn.gradients import histograms_of_gradients
+from moevae.utils.rng import generator
+
+INK = 0.1
+"""Difference from the background, as a share of the range of all pixels, above which a pixel is ink."""
+
+COPIES = 3
+"""Number of deformed copies of an image."""
+
+_BLOCK = 2048
+"""Images that are processed at once."""
+
+
+def image_features(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return gradients of images and of their ink boxes; they depend on size and position of the ink, and on neither.
+
+    Args:
+        images: stored pixels, [N, D].
+        size: height and width of an image, in pixels.
+
+    Returns:
+        Features, [N, 2 F] float32, of both parts with equal norm.
+    """
+    level = background(images, size)
+    boxed = [
+        histograms_of_gradients(stretched_ink(to_float(part), size, level), size)
+        for part in images.split(_BLOCK)
+    ]
+    return torch.cat([gradients(images, size), torch.cat(boxed)], 1)
+
+
+@functools.lru_cache(maxsize=1)  # the parts of a population, and runs in turn, share the images
+def gradients(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the histograms of oriented gradients of stored images, [N, F].
+
+    Args:
+        images: stored pixels, [N, D].
+        size: height and width of an image, in pixels.
+    """
+    return torch.cat([histograms_of_gradients(to_float(part), size) for part in images.split(_BLOCK)])
+
+
+@functools.lru_cache(maxsize=1)
+def gradients_of_copies(images: Tensor, size: tuple[int, int], seed: int) -> Tensor:
+    """Return the histograms of oriented gradients of randomly deformed copies of images.
+
+    Args:
+        images: stored pixels, on the CPU, [N, D].
+        size: height and width of an image, in pixels.
+        seed: seed of the deformations.
+
+    Returns:
+        Features, [3 N, F] in half precision; the copies of image n are rows n, N + n and 2 N + n.
+    """
+    stream = generator(seed, "deformed copies")
+    parts = []
+    for _ in range(COPIES):
+        for part in images.split(_BLOCK):
+            draws = 2 * torch.rand(len(part), 6, generator=stream) - 1
+            waves = torch.randn(len(part), 2, GRID, GRID, generator=stream)
+            copies = deform(to_float(part), draws, waves, size)
+            parts.append(histograms_of_gradients(copies, size).half())
+    return torch.cat(parts)
+
+
+def background(images: Tensor, size: tuple[int, int]) -> float:
+    """Return the median gray value of the pixels at the border of all images, in [0, 1]."""
+    pictures = images.view(-1, *size)
+    edges = (pictures[:, 0], pictures[:, -1], pictures[:, :, 0], pictures[:, :, -1])
+    return float(to_float(torch.cat([edge.flatten() for edge in edges])).median())
+
+
+def stretched_ink(gray: Tensor, size: tuple[int, int], level: float) -> Tensor:
+    """Return the bounding boxes of the ink of images, resampled to the size of an image.
+
+    Args:
+        gray: pixels in [0, 1], [N, D].
+        size: height and width of an image, in pixels.
+        level: gray value of the background.
+
+    Returns:
+        Images, [N, D]; an image without ink is returned unchanged.
+    """
+    height, width = size
+    pictures = gray.view(-1, height, width)
+    inked = (pictures - level).abs() > INK
+    top, bottom = _extent(inked.any(2))
+    left, right = _extent(inked.any(1))
+    place = torch.zeros(len(gray), 2, 3)
+    place[:, 0, 0], place[:, 0, 2] = (right - left) / width, (right + left) / width - 1
+    place[:, 1, 1], place[:, 1, 2] = (bottom - top) / height, (bottom + top) / height - 1
+    grid = functional.affine_grid(place, [len(gray), 1, height, width], align_corners=False)
+    found = functional.grid_sample(pictures.unsqueeze(1), grid, padding_mode="border", align_corners=False)
+    return found.flatten(1)
+
+
+def _extent(used: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first place in use, and the one after the last; all places of a row without any.
+
+    Args:
+        used: [N, places] bool.
+
+    Returns:
+        Begin and end, [N] each.
+    """
+    begin = used.float().argmax(1)
+    end = used.shape[1] - used.flip(1).float().argmax(1)
+    return begin, end

@@ -1,0 +1,86 @@
+"""The graph of nearest neighbors among images, and its spectral embedding."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from moevae.clustering.features import image_features
+from moevae.data.neighbors import neighbors_of
+
+SCALE_RANK = 7
+"""Neighbor whose distance is the scale of an image, as in Zelnik-Manor and Perona."""
+
+DENSE = 500
+"""Largest number of images whose eigenvectors are computed from the full matrix."""
+
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Images as nodes, joined to their nearest neighbors."""
+
+    neighbors: np.ndarray
+    """Indices of the nearest other images, nearest first, [N, 10] int64."""
+    distances: np.ndarray
+    """Their distances in the leading principal components of the features, [N, 10]."""
+
+
+@functools.lru_cache(maxsize=1)  # runs of a population, and runs in turn, share the images
+def neighbor_graph(images: Tensor, size: tuple[int, int]) -> Graph:
+    """Return the graph of the nearest neighbors of images.
+
+    Args:
+        images: stored pixels, on the CPU, [N, D].
+        size: height and width of an image, in pixels.
+    """
+    return Graph(*neighbors_of(image_features(images, size).numpy()))
+
+
+@functools.lru_cache(maxsize=2)
+def spectral_embedding(graph: Graph, components: int) -> np.ndarray:
+    """Return the leading eigenvectors of the normalized adjacency matrix of a graph.
+
+    The weight of neighbors i and j is exp(-d_ij^2 / (s_i s_j)), with the distance s_i of the seventh neighbor of
+    i, so that no scale has to be chosen.
+
+    Args:
+        graph: the neighbors.
+        components: number of eigenvectors; fewer if there are not enough images.
+
+    Returns:
+        Eigenvectors in columns, by falling eigenvalue, [N, components].
+
+    References:
+        Ng, Jordan, Weiss (2001), on spectral clustering: analysis and an algorithm.
+        Zelnik-Manor, Perona (2004), self-tuning spectral clustering.
+    """
+    from scipy.sparse import coo_array, diags_array  # slow to import, and often not needed
+    from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+    from threadpoolctl import threadpool_limits
+
+    count, nearest = graph.neighbors.shape
+    scale = np.maximum(graph.distances[:, min(SCALE_RANK, nearest) - 1], np.finfo(np.float32).tiny)
+    weights = np.exp(-(graph.distances / scale[:, None]) * (graph.distances / scale[graph.neighbors]))
+    weights = np.maximum(weights, 1e-12)
+    rows = np.repeat(np.arange(count), nearest)
+    one_way = coo_array((weights.ravel(), (rows, graph.neighbors.ravel())), shape=(count, count)).tocsr()
+    joined = one_way + one_way.T
+    shrink = diags_array(1 / np.sqrt(joined.sum(1)))
+    matrix = shrink @ joined @ shrink
+    components = min(components, count)
+    with threadpool_limits(1, user_api="blas"):  # more threads would round differently
+        if count <= max(DENSE, 4 * components):
+            vectors = np.linalg.eigh(matrix.toarray())[1][:, ::-1]
+        else:
+            start = np.full(count, count**-0.5)
+            try:
+                values, vectors = eigsh(matrix, components, which="LA", v0=start, tol=_TOLERANCE)
+            except ArpackNoConvergence as reached:
+                values, vectors = reached.eigenvalues, reached.eigenvectors
+            vectors = vectors[:, np.argsort(-values)]
+    return np.ascontiguousarray(vectors[:, :components])
