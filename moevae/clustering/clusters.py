@@ -1,8 +1,9 @@
-"""Clusters of images without labels: candidates from the graph of neighbors, and the one of highest information."""
+"""Clusters of images: candidates from the graph of neighbors, and the one of highest information."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +19,14 @@ SAMPLE = 10_000
 FACTORS = (1.5, 2, 3, 4)
 """Clusters of a candidate before they are merged, as multiples of the number of clusters."""
 
-TYPICAL = 10
-"""Number of clusters for which candidates are made if it is not given."""
+ROUNDS = 4
+"""Candidates with each number of dimensions and clusters; more of them find higher information."""
 
-MOST = 24
-"""Largest number of clusters that is found."""
+TYPICAL, FINER = 10, (3, 4, 5)
+"""Number of clusters, and multiples of it, for which candidates are made if it is not given."""
+
+MOST = 20
+"""Largest number of clusters that is found; merges of all candidates have lost their noise by then."""
 
 NO_GAIN = 0.1
 """Added to the scaled gains of information, so that the ratio of two tiny gains counts as one."""
@@ -73,7 +77,7 @@ def cluster_graph(graph: Graph, count: int | None, seed: int) -> Clusters:
         count: number of clusters; None finds it.
         seed: seed of the candidates.
     """
-    found = candidates(graph, count or TYPICAL, seed)
+    found = candidates(graph, count or TYPICAL, seed, FACTORS if count else FINER)
     if count is None:
         count = found_count([each.information for each in found])
     best = max(
@@ -83,13 +87,25 @@ def cluster_graph(graph: Graph, count: int | None, seed: int) -> Clusters:
     return Clusters(labels, count, float(best.information[count]))
 
 
-def candidates(graph: Graph, count: int, seed: int) -> list[Candidate]:
+def votes(labels: np.ndarray, nearest: np.ndarray, count: int) -> np.ndarray:
+    """Return the share of each cluster among the nearest clustered images of new images, [M, K].
+
+    Args:
+        labels: cluster of each clustered image, [N].
+        nearest: indices of clustered images, [M, n].
+        count: number of clusters, K.
+    """
+    return np.eye(count)[labels[nearest]].mean(1)
+
+
+def candidates(graph: Graph, count: int, seed: int, factors: Sequence[float] = FACTORS) -> list[Candidate]:
     """Return k-means clusterings of spectral embeddings with 1 to 3 times as many dimensions as clusters.
 
     Args:
         graph: the images and their neighbors.
         count: number of clusters that the candidates are to be merged to.
         seed: seed of the sample and of the first centers.
+        factors: numbers of clusters before they are merged, as multiples of `count`.
     """
     from sklearn.cluster import KMeans  # slow to import, and often not needed
     from sklearn.exceptions import ConvergenceWarning
@@ -98,11 +114,12 @@ def candidates(graph: Graph, count: int, seed: int) -> list[Candidate]:
     random = np.random.RandomState(generator(seed, "candidates of clusters").initial_seed() % 2**32)
     vectors = spectral_embedding(graph, 3 * count)
     found = []
-    for dims in range(count, 3 * count + 1, max(1, count // 5)):
+    dimensions = range(count, 3 * count + 1, max(1, count // 5))
+    for dims in [each for each in dimensions for _ in range(ROUNDS)]:
         length = np.linalg.norm(vectors[:, :dims], axis=1, keepdims=True)
         points = vectors[:, :dims] / np.maximum(length, 1e-12)
         sample = points[random.permutation(images)[:SAMPLE]]
-        for clusters in sorted({round(factor * count) for factor in FACTORS}):
+        for clusters in sorted({round(factor * count) for factor in factors}):
             means = KMeans(min(clusters, len(sample)), n_init=1, random_state=random.randint(2**31))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters
@@ -117,8 +134,9 @@ def candidates(graph: Graph, count: int, seed: int) -> list[Candidate]:
 def found_count(informations: list[np.ndarray]) -> int:
     """Return the number of clusters after which further clusters gain least, compared with those before.
 
-    With I(n), the highest information of n clusters, the gain g(n) = I(n) - I(n - 1) is 2 ln 2 / n if two separate
-    groups of share 1/n part. So n g(n) is compared: it falls most, as a ratio, from the true number to the next.
+    With I(n), the highest information of n clusters, the gain g(n) = I(n) - I(n - 1) is 2 ln 2 / n if two
+    separate groups of share 1/n part. So n g(n) is compared: it falls most, as a ratio, from the true number
+    to the next.
 
     Args:
         informations: information of each candidate after merging to n clusters, at index n.

@@ -1,4 +1,4 @@
-"""Features of images without labels: gradients of the image, of its ink stretched to full size, and of copies."""
+"""Features of images: gradients of the image, of its ink stretched to full size, and of deformed copies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from moevae.nn.gradients import histograms_of_gradients
 from moevae.utils.rng import generator
 
 INK = 0.1
-"""Difference from the background, as a share of the range of all pixels, above which a pixel is ink."""
+"""Difference from the background, in gray values of [0, 1], above which a pixel is ink."""
 
 COPIES = 3
 """Number of deformed copies of an image."""
@@ -23,17 +23,17 @@ _BLOCK = 2048
 """Images that are processed at once."""
 
 
-def image_features(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return gradients of images and of their ink boxes; they depend on size and position of the ink, and on neither.
+def image_features(images: Tensor, size: tuple[int, int], level: float) -> Tensor:
+    """Return gradients of images and of their stretched ink, which has neither position nor size.
 
     Args:
         images: stored pixels, [N, D].
         size: height and width of an image, in pixels.
+        level: gray value of the background, as `background` returns it for the training images.
 
     Returns:
         Features, [N, 2 F] float32, of both parts with equal norm.
     """
-    level = background(images, size)
     boxed = [
         histograms_of_gradients(stretched_ink(to_float(part), size, level), size)
         for part in images.split(_BLOCK)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from moevae.clustering.features import image_features
-from moevae.data.neighbors import neighbors_of
+from moevae.clustering.features import background, image_features
+from moevae.data.neighbors import NeighborIndex
 
 SCALE_RANK = 7
 """Neighbor whose distance is the scale of an image, as in Zelnik-Manor and Perona."""
@@ -30,7 +30,34 @@ class Graph:
     """Their distances in the leading principal components of the features, [N, 10]."""
 
 
+class ImageIndex:
+    """Search of nearest neighbors among images, in the features of `image_features`.
+
+    Args:
+        images: stored pixels, on the CPU, [N, D].
+        size: height and width of an image, in pixels.
+    """
+
+    def __init__(self, images: Tensor, size: tuple[int, int]) -> None:
+        self._size, self._level = size, background(images, size)
+        self._index = NeighborIndex(image_features(images, size, self._level).numpy())
+
+    def graph(self) -> Graph:
+        """Return the graph of the images."""
+        return Graph(*self._index.own())
+
+    def nearest(self, images: Tensor) -> np.ndarray:
+        """Return the indices of the images nearest to new ones, [M, 10]; images [M, D]."""
+        return self._index.of(image_features(images, self._size, self._level).numpy())
+
+
 @functools.lru_cache(maxsize=1)  # runs of a population, and runs in turn, share the images
+def image_index(images: Tensor, size: tuple[int, int]) -> ImageIndex:
+    """Return the index of training images; see `ImageIndex`."""
+    return ImageIndex(images, size)
+
+
+@functools.lru_cache(maxsize=1)
 def neighbor_graph(images: Tensor, size: tuple[int, int]) -> Graph:
     """Return the graph of the nearest neighbors of images.
 
@@ -38,15 +65,15 @@ def neighbor_graph(images: Tensor, size: tuple[int, int]) -> Graph:
         images: stored pixels, on the CPU, [N, D].
         size: height and width of an image, in pixels.
     """
-    return Graph(*neighbors_of(image_features(images, size).numpy()))
+    return image_index(images, size).graph()
 
 
 @functools.lru_cache(maxsize=2)
 def spectral_embedding(graph: Graph, components: int) -> np.ndarray:
     """Return the leading eigenvectors of the normalized adjacency matrix of a graph.
 
-    The weight of neighbors i and j is exp(-d_ij^2 / (s_i s_j)), with the distance s_i of the seventh neighbor of
-    i, so that no scale has to be chosen.
+    The weight of neighbors i and j is exp(-d_ij^2 / (s_i s_j)), with the distance s_i of the seventh
+    neighbor of i, so that no scale has to be chosen.
 
     Args:
         graph: the neighbors.

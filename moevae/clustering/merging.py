@@ -1,8 +1,8 @@
-"""Clusterings that neighbors tell most about: many small clusters, merged so that the least information is lost.
+"""Merging of many small clusters so that the least information about neighbors is lost.
 
-The information of a clustering is the mutual information I(k; k') between the clusters of an image and of a random
-one of its neighbors. It grows with the number of clusters and with their closure under the neighbor relation, and
-does not assume clusters of equal size.
+The information of a clustering is the mutual information I(k; k') between the clusters of an image and of a
+random one of its neighbors. It grows with the number of clusters and with their closure under the neighbor
+relation, and does not assume clusters of equal size.
 
 References:
     Slonim, Tishby (1999), agglomerative information bottleneck.
@@ -71,7 +71,7 @@ def merge_all(joint: np.ndarray) -> Merges:
 
 
 def merge_losses(joint: np.ndarray) -> np.ndarray:
-    """Return the information that the merge of each pair would lose, [K, K]; infinite on and below the diagonal."""
+    """Return the information that the merge of each pair i < j would lose, [K, K]; elsewhere infinite."""
     share = joint.sum(1)
     cells, own = _plogp(joint), np.diag(joint)
     rest = cells.sum(1)[:, None] - _plogp(own)[:, None] - cells  # of row i, without columns i and j

@@ -214,11 +214,11 @@ def deformable_digits() -> RunConfig:
 def iic_mnist() -> RunConfig:
     """MNIST with deformable experts and a gate that tells the neighbors of an image from other images.
 
-    The gate reads oriented gradients. It starts from a clustering of the graph of neighbors, and then maximizes
-    the mutual information between the experts of related images (IIC; Ji et al., 2019), with virtual adversarial
-    consistency. The deformable experts follow it without influence. No setting differs from
-    `iic-fashion-mnist`, none assumes classes of equal size, and all sizes follow from the image. Labels of
-    10,000 held-out training images of both data sets selected the features of the graph, its weights, the
+    The gate reads oriented gradients. It starts from a clustering of the graph of neighbors, and then
+    maximizes the mutual information between the experts of related images (IIC; Ji et al., 2019), with
+    virtual adversarial consistency. The deformable experts follow it without influence. No setting differs
+    from `iic-fashion-mnist`, none assumes classes of equal size, and all sizes follow from the image. Labels
+    of 10,000 held-out training images of both data sets selected the features of the graph, its weights, the
     choice of a clustering by its information, and the input of the gate (oracle).
     """
     return RunConfig(

@@ -128,9 +128,9 @@ class ModelConfig:
     which uses running averages outside of training (Ioffe and Szegedy, 2015)."""
     gate_input: Literal["target", "grayscale", "gradients"] = "grayscale"
     """Input of the gate: the target of the likelihood (`target`), the pixels in `grayscale`, or histograms of
-    their oriented `gradients` (Dalal and Triggs, 2005) in 7 x 7 cells and 8 directions, for images of any size.
-    Any gate is a valid variational distribution over the experts, so that bounds on the probability of the
-    target stay bounds."""
+    their oriented `gradients` (Dalal and Triggs, 2005) in 7 x 7 cells and 8 directions, for images of any
+    size. Any gate is a valid variational distribution over the experts, so that bounds on the probability of
+    the target stay bounds."""
     activation: Annotated[str, named_in(ACTIVATIONS)] = "relu"
     """Activation of hidden layers: `relu`, `leaky-relu` with slope 0.01, `gelu` (Hendrycks and Gimpel, 2016),
     `silu` (Elfwing et al., 2018), `tanh` or `sigmoid`."""
@@ -260,9 +260,9 @@ class ObjectiveConfig:
     within a small ball around an image (`vat`, virtual adversarial training; Miyato et al., 2018; Hu et al.,
     2017) or under a small shift, rotation and scaling (`augmentation`), or must agree for an image and a near
     neighbor among the training images (`knn`), whose width and height may change at random
-    (`knn-stretch`). `iic` is the negative mutual information between the experts of an image and of a deformed
-    copy or a near neighbor (Ji et al., 2019); it is below zero, and balances the experts only as far as pairs
-    stay together."""
+    (`knn-stretch`). `iic` is the negative mutual information between the experts of an image and of a
+    deformed copy or a near neighbor (Ji et al., 2019); it is below zero, and balances the experts only as
+    far as pairs stay together."""
     consistency_weight: NonNegative = 1.0
     """Strength of the consistency loss; unused without terms."""
     vat_radius: Positive = 0.25
@@ -296,9 +296,10 @@ class TrainConfig:
     """Smallest number of steps of the whole training: if the epochs have fewer, because there are few images,
     each epoch passes over the images as often as needed."""
     gate_start: Literal["none", "clustering"] = "none"
-    """What the gate learns first: nothing of its own (`none`), or a `clustering` of the training images without
-    labels, by the spectral embedding of the graph of their neighbors (Ng et al., 2001) and information
-    bottleneck merging (Slonim and Tishby, 1999). The weight of its cross-entropy falls linearly to 0."""
+    """What the gate learns first: nothing of its own (`none`), or a `clustering` of the training images
+    without labels, by the spectral embedding of the graph of their neighbors (Ng et al., 2001) and
+    information bottleneck merging (Slonim and Tishby, 1999). The weight of its cross-entropy falls linearly
+    to 0."""
     gate_start_end: Share = 0.15
     """Share of training after which the gate no longer learns the clustering of `gate_start`; unused by
     `none`."""
@@ -396,7 +397,8 @@ class RunConfig:
             self._check_posterior_gate()
         if self.model.gate_network == "conv" and self.model.gate_input == "gradients":
             raise ValueError(
-                "model.gate_input = gradients is no image, which model.gate_network = conv reads: expected mlp"
+                "model.gate_network = conv reads images, and model.gate_input = gradients is none: expected"
+                " model.gate_network = mlp"
             )
         if self.model.gate_normalization == "batch" and self.train.batch_size == 1:
             raise ValueError("model.gate_normalization = batch needs a train.batch_size of 2 or more")

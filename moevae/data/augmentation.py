@@ -16,8 +16,8 @@ STRETCH = 0.8
 
 
 LINEAR, OFFSET, WAVE = 0.15, 0.07, 0.06
-"""Largest change of an entry of the linear map, largest shift, and standard deviation of displacements, in half
-sides, of a deformation."""
+"""Largest change of an entry of the linear map, largest shift, and standard deviation of displacements, in
+half sides, of a deformation."""
 
 GRID = 5
 """Points on a side of the grid whose displacements a deformation interpolates."""

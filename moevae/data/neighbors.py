@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -69,35 +70,50 @@ def nearest_neighbors(images: Tensor) -> Tensor:
     if count == 1:
         return torch.zeros(1, 1, dtype=torch.int64)
     points = functional.normalize(to_float(images.cpu()).sqrt(), dim=1).numpy()
-    return torch.from_numpy(neighbors_of(points)[0])
+    return torch.from_numpy(NeighborIndex(points).own()[0])
 
 
-def neighbors_of(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the nearest other points of each point, exactly, in the leading principal components.
+class NeighborIndex:
+    """Exact search of nearest neighbors in the leading principal components of points.
 
     Args:
         points: at least two, [N, F].
-
-    Returns:
-        Indices of the neighbors, nearest first, [N, 10] int64, and their distances, [N, 10]; fewer columns if
-        N is small.
     """
-    from sklearn.decomposition import PCA  # slow to import, and often not needed
-    from sklearn.neighbors import NearestNeighbors
+
+    def __init__(self, points: np.ndarray) -> None:
+        from sklearn.decomposition import PCA  # slow to import, and often not needed
+        from sklearn.neighbors import NearestNeighbors
+
+        count, values = points.shape
+        self._nearest = min(NEAREST, count - 1)
+        self._pca = PCA(min(COMPONENTS, count, values), svd_solver=_solver(count, values), random_state=0)
+        with _one_thread(), np.errstate(invalid="ignore"):  # identical points have no variance
+            self._search = NearestNeighbors(n_neighbors=self._nearest, algorithm="brute").fit(
+                self._pca.fit_transform(points)
+            )
+
+    def own(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the nearest other points of each point.
+
+        Returns:
+            Their indices, nearest first, [N, 10] int64, and their distances, [N, 10]; fewer columns if N is
+            small.
+        """
+        distances, indices = self._search.kneighbors()
+        return indices, distances
+
+    def of(self, points: np.ndarray) -> np.ndarray:
+        """Return the indices of the points nearest to new ones, [M, 10] int64; points [M, F]."""
+        with _one_thread():
+            seen = self._pca.transform(points)
+        return self._search.kneighbors(seen, return_distance=False)
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """Return the context in which products have one thread: more would round differently."""
     from threadpoolctl import threadpool_limits
 
-    count, values = points.shape
-    with (
-        # More threads would round differently and find other neighbors.
-        threadpool_limits(1, user_api="blas"),
-        np.errstate(invalid="ignore"),  # identical points have no variance
-    ):
-        seen = PCA(
-            min(COMPONENTS, count, values), svd_solver=_solver(count, values), random_state=0
-        ).fit_transform(points)
-    found = NearestNeighbors(n_neighbors=min(NEAREST, count - 1), algorithm="brute").fit(seen)
-    distances, indices = found.kneighbors()
-    return indices, distances
+    return threadpool_limits(1, user_api="blas")
 
 
 def _solver(count: int, pixels: int) -> str:

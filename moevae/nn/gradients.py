@@ -1,6 +1,7 @@
-"""Histograms of oriented gradients: features of an image that small shifts and changes of contrast alter little.
+"""Histograms of oriented gradients: features that small shifts and changes of contrast alter little.
 
-The image is divided into 7 x 7 cells, whatever its size, so that images of all sizes have equally many features.
+The image is divided into 7 x 7 cells, whatever its size, so that images of all sizes have equally many
+features.
 
 References:
     Dalal, Triggs (2005), histograms of oriented gradients for human detection.

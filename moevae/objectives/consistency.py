@@ -4,8 +4,8 @@ A new consistency term is a function of a `Neighborhood` that returns one number
 is registered in CONSISTENCY_TERMS with what it needs to know of the training images. For an x' that was made
 from x it is KL(q(k|x) || q(k|x')) with no gradient through q(k|x): what was made learns from the image (Hu,
 Miyato, Tokui, Matsumoto, Sugiyama, 2017, learning discrete representations via information maximizing
-self-augmented training). Two images learn from each other. The mean of `iic` over a batch is a negative mutual
-information, which is below zero.
+self-augmented training). Two images learn from each other. The mean of `iic` over a batch is a negative
+mutual information, which is below zero.
 """
 
 from __future__ import annotations
@@ -120,14 +120,14 @@ def knn_stretch(around: Neighborhood) -> Tensor:
 
 @CONSISTENCY_TERMS.register("iic", needs_neighbors=True, needs_copies=True)
 def iic(around: Neighborhood) -> Tensor:
-    """Return the parts of -I(k; k') of the images, whose mean and its gradient are those of -I(k; k'), [R, B].
+    """Return the part of each image in -I(k; k'), [R, B]; the mean has its value and its gradient.
 
-    The mutual information is that of the experts of the two images of a pair: an image, and its deformed copy or
-    one of its nearest neighbors. The pairs of the batch are counted in both directions.
+    The mutual information is that of the experts of the two images of a pair: an image, and its deformed
+    copy or one of its nearest neighbors. The pairs of the batch are counted in both directions.
 
     References:
-        Ji, Henriques, Vedaldi (2019), invariant information clustering for unsupervised image classification and
-        segmentation.
+        Ji, Henriques, Vedaldi (2019), invariant information clustering for unsupervised image classification
+        and segmentation.
     """
     copied = around.jitters.uniform(around.images.shape[1], 1) < COPY_SHARE  # [R, B, 1]
     other = torch.where(copied, around.copy(), around.neighbor())

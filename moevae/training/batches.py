@@ -69,7 +69,7 @@ class Batches:
                 yield Batch(rows, *self.images_at(rows), self.features_at(rows))
 
     def features_at(self, rows: Tensor) -> Tensor | None:
-        """Return what the gate reads of images, if it was computed before training, [R, B, F]; rows [R, B]."""
+        """Return what the gate reads of images, [R, B, F], or None if it reads pixels; rows [R, B]."""
         return None if self.features is None else gather_rows(self.features, rows)
 
     def images_at(self, rows: Tensor) -> tuple[Tensor, Tensor]:

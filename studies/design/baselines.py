@@ -64,6 +64,32 @@ BASELINES.register("pca-gmm")(
         fixed={"components": "model.latent_dim"},
     )
 )
+BASELINES.register("graph")(
+    Baseline(
+        Method(
+            name="graph of neighbors",
+            settings={
+                "features": "oriented gradients of the image and of its ink box",
+                "clusters": "spectral embedding, k-means, information bottleneck merging",
+                "test images": "vote of the ten nearest training images",
+            },
+        ),
+        "studies.baselines.graph:graph",
+    )
+)
+BASELINES.register("graph-unknown")(
+    Baseline(
+        Method(
+            name="graph of neighbors, number unknown",
+            settings={
+                "features": "oriented gradients of the image and of its ink box",
+                "clusters": "as many as the information of neighbors shows",
+                "test images": "vote of the ten nearest training images",
+            },
+        ),
+        "studies.baselines.graph:graph_unknown",
+    )
+)
 BASELINES.register("vae-kmeans")(
     Baseline(
         Method(
