@@ -32,8 +32,9 @@ from moevae.evaluation.iwae import BLOCK
 from moevae.models.mixture import Mixture
 from moevae.objectives.load_balancing import log_priors
 from moevae.training import checkpoint
+from moevae.training.checkpoint import Trained
 from moevae.training.fit import train
-from moevae.training.results import EpochStats, FitResult
+from moevae.training.results import EpochStats
 from moevae.training.trainer import Trainer
 from moevae.utils import content, devices
 from moevae.utils.progress import show_progress
@@ -361,11 +362,9 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
             "epochs": self.n_iter_,
             "feature_names": names,
         }
-        result = FitResult(
-            self.mixture_, (self.config_,), [None], 0.0, 0.0, torch.arange(self.n_components)[None]
-        )
         text = json.dumps({"estimator": notes}, default=_plain)
-        checkpoint.save(path, result, 0, *self.image_size_, self._sha256, notes=text)
+        trained = Trained(self.mixture_, self.config_, *self.image_size_, self._sha256, notes=text)
+        checkpoint.save(path, trained)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str = "auto") -> MixtureOfVAEs:

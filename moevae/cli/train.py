@@ -21,15 +21,15 @@ from moevae.config.schema import RunConfig
 from moevae.data.datasets import Images, Labels, identify, load_images, load_labels
 from moevae.errors import CheckpointError, ConfigError
 from moevae.evaluation import result_schema
-from moevae.evaluation.assign import unusual_below, usual_images
+from moevae.evaluation.assign import with_threshold
 from moevae.evaluation.evaluate import Split
 from moevae.evaluation.result_schema import Score
 from moevae.models.mixture import Mixture
 from moevae.training import checkpoint, snapshots
-from moevae.training import trainer as core
 from moevae.training.checkpoint import Trained
 from moevae.training.continuation import check_start
 from moevae.training.population import Population
+from moevae.training.results import EpochStats, FitResult
 from moevae.utils import devices
 from moevae.utils.identity import differences
 from moevae.utils.io import why_unwritable
@@ -203,7 +203,7 @@ def _train(
 
 def _note(
     note: Note,
-    progress: core.EpochStats,
+    progress: EpochStats,
     configs: Sequence[RunConfig],
     images: Images,
     labels: Labels | None,
@@ -219,7 +219,7 @@ def _note(
     note(progress.epoch, progress.epochs, numbers or {"loss": math.nan})
 
 
-def _failure(fit: core.FitResult, run: int, by_split: dict[Split, list[Score]]) -> str | None:
+def _failure(fit: FitResult, run: int, by_split: dict[Split, list[Score]]) -> str | None:
     failure = fit.failures[run]
     if failure:
         return f"{failure.reason} in epoch {failure.epoch}, step {failure.step}"
@@ -227,11 +227,10 @@ def _failure(fit: core.FitResult, run: int, by_split: dict[Split, list[Score]]) 
     return next((f"{words} on the {split} split" for split, words in broken if words), None)
 
 
-def _save(path: Path, fit: core.FitResult, run: int, images: Images, labels: Labels | None) -> None:
-    digests = images.sha256, labels.sha256 if labels else ""
-    limit = unusual_below(fit.model.select_run(run), fit.configs[run], usual_images(images))
+def _save(path: Path, fit: FitResult, run: int, images: Images, labels: Labels | None) -> None:
+    trained = with_threshold(fit, run, images, labels)
     try:
-        checkpoint.save(path, fit, run, *images.size, *digests, unusual_below=limit)
+        checkpoint.save(path, trained)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from None
 

@@ -10,7 +10,7 @@ depends on its shape.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from moevae.config.schema import RunConfig
 from moevae.data.binarization import to_float
-from moevae.data.datasets import Images
+from moevae.data.datasets import Images, Labels
 from moevae.evaluation import memory
 from moevae.evaluation.iwae import BLOCK
 from moevae.models.experts import expert_terms, reparameterize
@@ -26,6 +26,8 @@ from moevae.models.gate import gate_log_probs
 from moevae.models.mixture import Mixture
 from moevae.objectives.bounds import mixture_elbo
 from moevae.objectives.load_balancing import log_priors
+from moevae.training.checkpoint import Trained
+from moevae.training.results import FitResult
 from moevae.training.schedules import temperatures
 from moevae.utils import devices
 from moevae.utils.rng import RunGenerators, generator
@@ -145,6 +147,19 @@ def unusual_below(model: Mixture, config: RunConfig, images: Tensor) -> float:
     """
     found = assign(model, config, images[:REFERENCE_IMAGES], latents=False).bounds
     return float(np.quantile(found, UNUSUAL))
+
+
+def with_threshold(fit: FitResult, run: int, images: Images, labels: Labels | None) -> Trained:
+    """Return one run of a population with its threshold of unusual images, as commands save it.
+
+    Args:
+        fit: the population.
+        run: index of the run.
+        images: the images that it was trained on.
+        labels: their labels; None if there are none.
+    """
+    trained = Trained.of(fit, run, images, labels)
+    return replace(trained, unusual_below=unusual_below(trained.model, trained.config, usual_images(images)))
 
 
 class _Answers:

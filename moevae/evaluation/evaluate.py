@@ -25,8 +25,8 @@ from moevae.models.mixture import Mixture, MixtureTerms
 from moevae.objectives.bounds import log_joint, map_elbo, mixture_elbo
 from moevae.objectives.load_balancing import kl_to_prior, log_importance, log_priors
 from moevae.objectives.objective import mutual_information
+from moevae.training.checks import check_population
 from moevae.training.schedules import temperatures
-from moevae.training.trainer import check_population
 from moevae.utils import devices
 from moevae.utils.rng import RunGenerators
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from moevae.config.migration import migrate_config, old_fingerprint
 from moevae.config.overrides import fingerprint, from_dict, to_dict
 from moevae.config.schema import RunConfig
+from moevae.data.datasets import Images, Labels
 from moevae.errors import CheckpointError, ConfigError
 from moevae.models.mixture import Mixture
 from moevae.training.results import FitResult
@@ -35,7 +36,7 @@ EXTRAS = ("unusual_below",)
 
 @dataclass(frozen=True)
 class Trained:
-    """One trained run, as a population of one run; `load` returns it.
+    """One trained run, as a population of one run: `save` writes it and `load` returns it.
 
     Examples:
         >>> import moevae
@@ -54,9 +55,22 @@ class Trained:
     labels_sha256: str = ""
     """SHA-256 of the labels of these images; empty if there are none, or if unknown."""
     notes: str = ""
-    """Text that the caller of `save` added."""
+    """Text that is saved with the run."""
     unusual_below: float | None = None
     """Bound below which an image is unusual for this run, in nats; None if unknown."""
+
+    @classmethod
+    def of(cls, fit: FitResult, run: int, images: Images, labels: Labels | None = None) -> Trained:
+        """Return one run of a population.
+
+        Args:
+            fit: the population.
+            run: index of the run.
+            images: the images that it was trained on.
+            labels: their labels; None if there are none.
+        """
+        digest = labels.sha256 if labels else ""
+        return cls(fit.model.select_run(run), fit.configs[run], *images.size, images.sha256, digest)
 
     @property
     def identity(self) -> DataIdentity | None:
@@ -66,29 +80,12 @@ class Trained:
         return DataIdentity(self.sha256, self.labels_sha256 or None, (self.height, self.width))
 
 
-def save(
-    path: str | os.PathLike[str],
-    fit: FitResult,
-    run: int,
-    height: int,
-    width: int,
-    sha256: str = "",
-    labels_sha256: str = "",
-    notes: str = "",
-    unusual_below: float | None = None,
-) -> None:
-    """Write one run of a population to a file, atomically.
+def save(path: str | os.PathLike[str], trained: Trained) -> None:
+    """Write a trained run to a file, atomically.
 
     Args:
         path: the safetensors file; missing folders are created.
-        fit: the population; see `encode` for this and the other arguments.
-        run: index of the run.
-        height: height of an image, in pixels.
-        width: width of an image, in pixels.
-        sha256: SHA-256 of the images.
-        labels_sha256: SHA-256 of the labels.
-        notes: text to keep with the run.
-        unusual_below: bound below which an image is unusual.
+        trained: the run.
 
     Raises:
         OSError: the file cannot be written.
@@ -99,54 +96,30 @@ def save(
         >>> images = moevae.load_images(config.data)
         >>> fit = moevae.fit([config], images)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     moevae.save(f"{folder}/run.safetensors", fit, 0, *images.size, images.sha256)
+        ...     moevae.save(f"{folder}/run.safetensors", moevae.Trained.of(fit, 0, images))
         ...     [path.name for path in pathlib.Path(folder).iterdir()]
         ['run.safetensors']
     """
-    content = encode(fit, run, height, width, sha256, labels_sha256, notes, unusual_below)
-    write_atomically(Path(path), content)
+    write_atomically(Path(path), encode(trained))
 
 
-def encode(
-    fit: FitResult,
-    run: int,
-    height: int,
-    width: int,
-    sha256: str = "",
-    labels_sha256: str = "",
-    notes: str = "",
-    unusual_below: float | None = None,
-) -> bytes:
-    """Return the content of the file of one run of a population.
-
-    Args:
-        fit: the population.
-        run: index of the run.
-        height: height of an image, in pixels.
-        width: width of an image, in pixels.
-        sha256: SHA-256 of the images, from `Images`.
-        labels_sha256: SHA-256 of the labels, from `Labels`; empty if there are none.
-        notes: text to keep with the run.
-        unusual_below: bound below which an image is unusual, in nats; None if unknown.
-    """
-    weights = {
-        name: value[run : run + 1].cpu().contiguous() for name, value in fit.model.state_dict().items()
-    }
-    config = fit.configs[run]
-    extras = {} if unusual_below is None else {"unusual_below": repr(unusual_below)}
+def encode(trained: Trained) -> bytes:
+    """Return the content of the file of a trained run."""
+    weights = {name: value.cpu().contiguous() for name, value in trained.model.state_dict().items()}
+    extras = {} if trained.unusual_below is None else {"unusual_below": repr(trained.unusual_below)}
     metadata = {
         "format": FORMAT,
-        "config": json.dumps(to_dict(config)),
-        "fingerprint": fingerprint(config),
-        "height": str(height),
-        "width": str(width),
-        "sha256": sha256,
-        "labels_sha256": labels_sha256,
+        "config": json.dumps(to_dict(trained.config)),
+        "fingerprint": fingerprint(trained.config),
+        "height": str(trained.height),
+        "width": str(trained.width),
+        "sha256": trained.sha256,
+        "labels_sha256": trained.labels_sha256,
         "weights": _digest(weights, extras),
         **extras,
     }
-    if notes:
-        metadata["notes"] = notes
+    if trained.notes:
+        metadata["notes"] = trained.notes
     encoded: bytes = to_bytes(weights, metadata)
     return encoded
 
@@ -167,7 +140,7 @@ def load(path: str | os.PathLike[str]) -> Trained:
         >>> images = moevae.load_images(config.data)
         >>> fit = moevae.fit([config], images)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     moevae.save(f"{folder}/run.safetensors", fit, 0, *images.size)
+        ...     moevae.save(f"{folder}/run.safetensors", moevae.Trained.of(fit, 0, images))
         ...     trained = moevae.load(f"{folder}/run.safetensors")
         >>> trained.config == config
         True

@@ -18,7 +18,7 @@ from moevae.config.overrides import to_dict
 from moevae.config.schema import RunConfig
 from moevae.data.datasets import Images, Labels
 from moevae.evaluation.evaluate import Evaluation, Split, expert_usage
-from moevae.training.trainer import EpochStats
+from moevae.training.results import EpochStats
 from moevae.utils import devices
 from studies.design.baselines import of_method
 from studies.execution import run

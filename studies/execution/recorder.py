@@ -20,7 +20,7 @@ from moevae.evaluation.clustering import confusion
 from moevae.evaluation.evaluate import Evaluation, evaluate
 from moevae.evaluation.label_metrics import run_metrics
 from moevae.models.mixture import Mixture
-from moevae.training.trainer import EpochStats
+from moevae.training.results import EpochStats
 from moevae.visualization import latent, maps
 from moevae.visualization import samples as figures
 from studies.execution.events import EpochReport

@@ -21,14 +21,13 @@ from moevae.data.datasets import Images, Labels, identify, load_images, load_lab
 from moevae.errors import IdentityError
 from moevae.evaluation import clustering
 from moevae.evaluation.all_images import score_all_images
-from moevae.evaluation.assign import unusual_below, usual_images
+from moevae.evaluation.assign import with_threshold
 from moevae.evaluation.evaluate import Evaluation, Split, evaluate
 from moevae.evaluation.label_metrics import reliability, run_metrics
 from moevae.training import checkpoint, snapshots
 from moevae.training.checks import check_population
 from moevae.training.population import Population
-from moevae.training.results import FitResult
-from moevae.training.trainer import TrainingFailure
+from moevae.training.results import FitResult, TrainingFailure
 from moevae.utils import devices, provenance
 from studies.execution.config import ExecutionConfig
 from studies.execution.events import EpochReport
@@ -149,9 +148,7 @@ def _run(
 
 def _weights(fit: FitResult, run: int, images: Images, labels: Labels | None) -> bytes:
     """Return the checkpoint of a run, as `moevae train` writes it."""
-    limit = unusual_below(fit.model.select_run(run), fit.configs[run], usual_images(images))
-    digests = images.sha256, labels.sha256 if labels else ""
-    return checkpoint.encode(fit, run, *images.size, *digests, unusual_below=limit)
+    return checkpoint.encode(with_threshold(fit, run, images, labels))
 
 
 def failed_outcomes(

@@ -7,6 +7,7 @@ import re
 import resource
 import signal
 import warnings
+from dataclasses import replace
 
 import hostile
 import numpy as np
@@ -21,6 +22,7 @@ from moevae.data import inputs
 from moevae.data.datasets import load_images
 from moevae.errors import MoevaeError, RecordError
 from moevae.training import checkpoint
+from moevae.training.checkpoint import Trained
 from moevae.training.population import Population
 from studies import __main__ as cli
 from studies.records import store, study_file
@@ -124,7 +126,8 @@ def small_run(tmp_path_factory):
     path = tmp_path_factory.mktemp("small") / "run.safetensors"
     config = overrides.override(configs.RunConfig(), {"model.num_experts": 2, "train.epochs": 1})
     images = load_images(config.data)
-    checkpoint.save(path, Population([config], images, torch.device("cpu")).result(), 0, 8, 8, images.sha256)
+    untrained = Population([config], images, torch.device("cpu")).result()
+    checkpoint.save(path, Trained.of(untrained, 0, images))
     return path
 
 
@@ -202,7 +205,7 @@ def whole(tmp_path_factory):
     images = load_images(config.data)
     training = Population([config], images, torch.device("cpu"))
     path = tmp_path_factory.mktemp("run") / "run.safetensors"
-    checkpoint.save(path, training.result(), 0, 8, 8, images.sha256, unusual_below=-30.0)
+    checkpoint.save(path, replace(Trained.of(training.result(), 0, images), unusual_below=-30.0))
     return path.read_bytes()
 
 

@@ -5,6 +5,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from small import EVEN, config, images, same, weights
 from moevae import MixtureOfVAEs, RunConfig, fit, override
 from moevae.errors import CheckpointError, ConfigError, ParameterError
 from moevae.training import checkpoint
+from moevae.training.checkpoint import Trained
 
 SMALL = {key: value for key, value in EVEN.items() if key != "model.num_experts"}
 MOVING = {"routing.temperature_schedule": "exponential", "routing.temperature": 3.0, "train.epochs": 3}
@@ -354,7 +356,7 @@ def test_names_and_parameters_of_any_kind_come_back(tmp_path):
 def test_a_file_of_the_command_line_is_a_model(tmp_path):
     run, path = config({"seed": 7}), tmp_path / "run.safetensors"
     trained = fit([run], images(train=150))
-    checkpoint.save(path, trained, 0, 5, 6)
+    checkpoint.save(path, Trained.of(trained, 0, images(train=150)))
     model = MixtureOfVAEs.load(path, device="cpu")
     assert model.config_ == run
     assert same(bits(model), weights(trained.model, 0))
@@ -366,7 +368,7 @@ def test_notes_of_another_kind_are_refused(fitted, tmp_path):
     path = tmp_path / "model.safetensors"
     trained = fit([fitted.config_], images(train=64))
     for notes in ("{", '{"estimator": {"params": {}}}', '{"estimator": 3}'):
-        checkpoint.save(path, trained, 0, 5, 6, notes=notes)
+        checkpoint.save(path, replace(Trained.of(trained, 0, images(train=64)), notes=notes))
         with pytest.raises(CheckpointError, match="notes of another version"):
             MixtureOfVAEs.load(path)
     with safe_open(path, framework="pt") as file:

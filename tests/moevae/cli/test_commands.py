@@ -150,7 +150,7 @@ def test_a_run_on_images_that_changed_is_not_taken_for_the_same(here, capsys):
 
 def test_a_run_that_fails_is_told_and_the_others_are_kept(tmp_path, capsys, monkeypatch):
     from moevae.training.population import Population
-    from moevae.training.trainer import TrainingFailure
+    from moevae.training.results import TrainingFailure
 
     def result(training, result=Population.result):
         done = result(training)

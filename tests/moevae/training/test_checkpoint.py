@@ -14,6 +14,7 @@ from moevae.config.overrides import fingerprint, override, to_dict
 from moevae.errors import CheckpointError
 from moevae.evaluation.evaluate import evaluate
 from moevae.training import checkpoint
+from moevae.training.checkpoint import Trained
 from moevae.training.fit import fit
 
 RUNS = [config(ODD | {"train.epochs": 1}, seed=seed) for seed in (3, 4)]
@@ -27,7 +28,7 @@ def trained():
 @pytest.fixture
 def saved(trained, tmp_path):
     path = tmp_path / "folder" / "run.safetensors"
-    checkpoint.save(path, trained, 1, HEIGHT, WIDTH, "abc")
+    checkpoint.save(path, Trained.of(trained, 1, images()))
     return path
 
 
@@ -52,7 +53,12 @@ def rewritten(path, changes=(), drop=(), keep=lambda name: True):
 def test_a_run_comes_back_in_every_bit(trained, saved):
     found = checkpoint.load(saved)
     assert same(weights(found.model, 0), weights(trained.model, 1))
-    assert (found.config, found.height, found.width, found.sha256) == (RUNS[1], HEIGHT, WIDTH, "abc")
+    assert (found.config, found.height, found.width, found.sha256) == (
+        RUNS[1],
+        HEIGHT,
+        WIDTH,
+        images().sha256,
+    )
     expected = evaluate(trained.model, RUNS, images())[1].metrics
     assert evaluate(found.model, [found.config], images())[0].metrics == expected
 
@@ -63,7 +69,7 @@ def test_nothing_but_the_checkpoint_is_left_behind(saved):
 
 def test_saving_twice_gives_the_same_bytes(trained, saved):
     first = saved.read_bytes()
-    checkpoint.save(saved, trained, 1, HEIGHT, WIDTH, "abc")
+    checkpoint.save(saved, Trained.of(trained, 1, images()))
     header = json.loads(first[8 : 8 + struct.unpack("<Q", first[:8])[0]])
     assert header["__metadata__"]["fingerprint"] == fingerprint(RUNS[1])
     assert same(weights(checkpoint.load(saved).model, 0), weights(trained.model, 1))
@@ -158,7 +164,7 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(trained, saved, monkeypatc
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        checkpoint.save(saved, trained, 0, HEIGHT, WIDTH)
+        checkpoint.save(saved, Trained.of(trained, 0, images()))
     assert saved.read_bytes() == before
     assert len(list(saved.parent.iterdir())) == 1
 
