@@ -13,8 +13,9 @@ from optuna.storages import BaseStorage
 
 from moevae.config.schema import RunConfig
 from studies.design.design import Cell, Design
-from studies.execution.driver import Experiment, RunFunction, drive
+from studies.execution.driver import drive
 from studies.execution.executors.base import WorkerPool
+from studies.execution.experiment import Experiment, RunFunction
 from studies.execution.plan import Plan, Task, make_plan, split_tasks
 from studies.records import study_file
 from studies.records.schema import Record

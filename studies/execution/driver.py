@@ -1,32 +1,30 @@
 """The driver of a study: it owns the study, submits the missing runs, and writes their records.
 
-An `Experiment` provides the tasks and updates the trials: an ablation has a plan, a search has a sampler.
+An `Experiment` provides the tasks and updates the trials: an ablation from a plan, a search from a sampler.
 """
 
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-from optuna.storages import BaseStorage
+from typing import TYPE_CHECKING, Any
 
 from moevae.config.schema import RunConfig
 from moevae.errors import MoevaeError
-from studies.execution.executors.base import OnEpoch, WorkerPool, WorkersError
+from studies.execution.executors.base import WorkerPool, WorkersError
+from studies.execution.experiment import Experiment, RunFunction, WorkerLost
 from studies.execution.failures import Guarded, Raised, Streak
 from studies.execution.plan import Task
 from studies.execution.pruning import Stopped
 from studies.records import lock, schema, store, weights
 from studies.records.origins import Origins
-from studies.records.schema import Method, Outcome, Record
+from studies.records.schema import Outcome, Record
 from studies.storage import connection as storage
 from studies.storage import ownership
 from studies.utils import signals
@@ -35,89 +33,13 @@ from studies.utils.silence import Silence
 if TYPE_CHECKING:
     from studies.execution.events import EpochReport
 
-_MOMENT = 0.1
+_POLL_SECONDS = 0.1
 """Seconds between checks for progress."""
 
 _log = logging.getLogger(__name__)
 
 Preflight = Callable[[Sequence[RunConfig]], None]
-
-
-class RunFunction(Protocol):
-    """Trains the runs of one cell together. An implementation must be picklable."""
-
-    def __call__(
-        self, configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None, method: Method | None = None
-    ) -> list[Outcome]:
-        """Train the runs, or fit a baseline, and return one outcome per run, in order."""
-
-
-class WorkerLost(Protocol):
-    """Creates the outcomes of runs that raised an exception or whose worker died."""
-
-    def __call__(
-        self, configs: Sequence[RunConfig], reason: str, /, *, method: Method | None = None
-    ) -> list[Outcome]:
-        """Return one outcome per run, in order."""
-
-
-class Experiment(ABC):
-    """The work of a driver: it provides one task after another, and keeps the trials up to date.
-
-    It is created when the driver holds the lock of the folder, and writes nothing before `describe`.
-    """
-
-    name: str
-    """Name of the study in the storage."""
-    divides = False
-    """Whether runs that train together are repeated one by one if one of them raises an exception."""
-
-    @property
-    @abstractmethod
-    def records(self) -> Iterable[Record]:
-        """The records of earlier starts."""
-
-    @property
-    @abstractmethod
-    def unchecked(self) -> Sequence[RunConfig]:
-        """Configurations to check before anything is written."""
-
-    @abstractmethod
-    def describe(self, *, shared: bool = False) -> None:
-        """Write `study.json`; `shared` if the storage may hold studies of other folders."""
-
-    @abstractmethod
-    def begin(self, opened: BaseStorage, slots: int) -> None:
-        """Update the trials in the storage from the records.
-
-        Args:
-            opened: the storage.
-            slots: number of tasks that can run at the same time.
-        """
-
-    @abstractmethod
-    def next(self) -> Task | None:
-        """Mark a task as begun and return it, or None if there is nothing to submit now."""
-
-    def function(self, run: RunFunction, task: Task) -> Callable[..., list[Outcome] | Stopped]:
-        """Return the function of a task, given the one that trains runs."""
-        return run if task.cell.method is None else partial(run, method=task.cell.method)
-
-    @abstractmethod
-    def epoch(self, task: Task, report: EpochReport) -> None:
-        """Record that a task has finished an epoch."""
-
-    @abstractmethod
-    def done(self, task: Task, made: Sequence[Record]) -> None:
-        """Record that the records of a task are written."""
-
-    def stopped(self, task: Task) -> None:
-        """Record that a task was stopped; required only if `function` may return `Stopped`."""
-        raise TypeError(f"{type(self).__name__} has no tasks that stop")
-
-    @abstractmethod
-    def release(self) -> None:
-        """Return the trials that have not ended to the queue of the next start."""
+"""Function that checks configurations before anything is written."""
 
 
 def drive(
@@ -180,10 +102,10 @@ class _Work:
     keep: weights.Keep | None
 
     def __post_init__(self) -> None:
-        self._again: deque[Task] = deque()
+        self._repeated: deque[Task] = deque()
         self._running: dict[Future[Any], Task] = {}
         self._streak, self._silence = Streak(), Silence()
-        self._begun: Counter[tuple[str, tuple[RunConfig, ...]]] = Counter()
+        self._attempts: Counter[tuple[str, tuple[RunConfig, ...]]] = Counter()
         self._trained: list[Record] = []
 
     @signals.defer_signals()
@@ -191,7 +113,7 @@ class _Work:
         """Submit tasks until there are no more, and return the new records, which are all published."""
         try:
             while self._submit():
-                self._gather()
+                self._collect()
         except Exception:
             self._drain()
             raise
@@ -203,10 +125,10 @@ class _Work:
     def _submit(self) -> bool:
         """Fill the free slots; return whether tasks are in flight."""
         while len(self._running) < self.worker_pool.slots:
-            task = self._again.popleft() if self._again else self.experiment.next()
+            task = self._repeated.popleft() if self._repeated else self.experiment.next()
             if task is None:
                 break
-            self._begun[task.cell.key, task.configs] += 1
+            self._attempts[task.cell.key, task.configs] += 1
             listener = self.worker_pool.forward_events(partial(self._epoch, task))
             run = self.experiment.function(self.run, task)
             guarded = Guarded(run, self.worker_pool.worker_errors) if self.on_worker_lost else run
@@ -219,10 +141,10 @@ class _Work:
         self._silence.end()
         self.experiment.epoch(task, report)
 
-    def _gather(self) -> None:
+    def _collect(self) -> None:
         """Wait briefly for tasks to finish, and publish the finished ones."""
         with signals.deliver_signals():
-            finished = wait(self._running, timeout=_MOMENT, return_when=FIRST_COMPLETED).done
+            finished = wait(self._running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED).done
         self.worker_pool.deliver()
         for future in finished:
             task = self._running.pop(future)
@@ -246,7 +168,7 @@ class _Work:
         """Publish the tasks in flight after an error. Stop when no further result arrives."""
         while before := len(self._running):
             try:
-                self._gather()
+                self._collect()
             except Exception:
                 if len(self._running) == before:
                     return
@@ -263,28 +185,28 @@ class _Work:
     def _after_raise(self, task: Task, raised: Raised) -> None:
         """Record runs as failed; those that trained together may first be repeated one by one."""
         if self.experiment.divides and len(task.configs) > 1:
-            self._again.extendleft(Task(task.cell, (config,)) for config in reversed(task.configs))
+            self._repeated.extendleft(Task(task.cell, (config,)) for config in reversed(task.configs))
         else:
-            self._lose(task, raised)
+            self._record_failure(task, raised)
 
-    def _lose(self, task: Task, raised: Raised) -> None:
+    def _record_failure(self, task: Task, raised: Raised) -> None:
         assert self.on_worker_lost is not None
         self._publish(task, self.on_worker_lost(task.configs, raised.reason, method=task.cell.method))
         self._streak.note(raised.kind, raised.reason)
 
     def _after_death(self, task: Task, death: Exception) -> None:
         """Return the task to the front of the queue, or record it as failed after too many attempts."""
-        begun = self._begun[task.cell.key, task.configs]
-        if begun < self.worker_pool.attempts:
+        attempts = self._attempts[task.cell.key, task.configs]
+        if attempts < self.worker_pool.attempts:
             _log.warning(
                 "a worker died (%s); its cell is restarted: %s", type(death).__name__, task.cell.label
             )
-            self._again.appendleft(task)
+            self._repeated.appendleft(task)
             return
-        reason = f"its worker died {begun} times; a possible cause is a lack of memory"
+        reason = f"its worker died {attempts} times; a possible cause is a lack of memory"
         if self.on_worker_lost is None:
             raise WorkersError(f"{task.cell.label}: {reason}") from death
-        self._lose(task, Raised(type(death).__name__, reason))
+        self._record_failure(task, Raised(type(death).__name__, reason))
 
     def _publish(self, task: Task, outcomes: Sequence[Outcome]) -> None:
         """Check that the outcomes belong to the task, write weights and records, and end its trial."""

@@ -28,7 +28,7 @@ class Stoppable:
     """
 
     run: Any
-    """A `studies.execution.driver.RunFunction`."""
+    """A `studies.execution.experiment.RunFunction`."""
     flag: str
 
     def __call__(

@@ -16,8 +16,9 @@ from optuna.trial import FrozenTrial
 from moevae.config.overrides import fingerprint
 from moevae.config.schema import RunConfig
 from studies.design.design import Cell
-from studies.execution.driver import Experiment, RunFunction, drive
+from studies.execution.driver import drive
 from studies.execution.executors.base import WorkerPool
+from studies.execution.experiment import Experiment, RunFunction
 from studies.execution.plan import Task
 from studies.execution.pruning import Stoppable
 from studies.records import study_file

@@ -187,8 +187,8 @@ def test_a_scheduler_that_does_not_answer_is_asked_once_and_not_for_ever():
         raise TimeoutError
 
     client = SimpleNamespace(status="running", scheduler=SimpleNamespace(identity=None), sync=sync)
-    roster = executor._Roster(client, "tcp://nowhere:1")
-    for ask in (roster.look, roster.threads, roster.gpus):
+    workers = executor._WorkerList(client, "tcp://nowhere:1")
+    for ask in (workers.check, workers.threads, workers.gpus):
         with pytest.raises(WorkersError, match="--dask tcp://nowhere:1"):
             ask()
     assert len(asked) == 1

@@ -26,13 +26,13 @@ _log = logging.getLogger(__name__)
 
 _UNREADABLE = "moevae-task"
 """Name, in an `ImportError`, of a task that a worker cannot load."""
-_PATIENCE = 30.0
+_ANSWER_TIMEOUT = 30.0
 """Timeout, in seconds, for an answer of the scheduler."""
-_EVERY = 1.0
+_QUERY_INTERVAL = 1.0
 """Seconds between queries for the list of workers."""
-_LONELY = 24 * 3600.0
+_NO_WORKER_TIMEOUT = 24 * 3600.0
 """Timeout, in seconds, for the first worker to join."""
-_GRACE = 5.0
+_CLOSE_TIMEOUT = 5.0
 """Timeout, in seconds, for closing the connection."""
 
 
@@ -60,19 +60,19 @@ def dask(address: str) -> Iterator[WorkerPool]:
     except ValueError as error:
         raise WorkersError(f"--dask {address}: {error}; expected tcp://HOST:8786") from None
     try:
-        client = Client(address, timeout=_PATIENCE, set_as_default=False)
+        client = Client(address, timeout=_ANSWER_TIMEOUT, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WorkersError(f"--dask {address}: no scheduler answers at this address ({reason})") from None
     try:
-        roster, post = _Roster(client, address), _Post(client)
+        workers, events = _WorkerList(client, address), _EventQueue(client)
         yield WorkerPool(
-            executor=_Sealed(
-                client.get_executor(pure=False, resources={"GPU": 1} if roster.gpus() else None)
+            executor=_PickledExecutor(
+                client.get_executor(pure=False, resources={"GPU": 1} if workers.gpus() else None)
             ),
-            count=lambda: roster.gpus() or roster.threads() or 1,
-            forward_events=post.forward_events,
-            deliver=functools.partial(_deliver, roster, post),
+            count=lambda: workers.gpus() or workers.threads() or 1,
+            forward_events=events.forward_events,
+            deliver=functools.partial(_deliver, workers, events),
             worker_errors=(KilledWorker,),
             attempts=1,  # Dask has already retried the task on several workers
         )
@@ -80,20 +80,20 @@ def dask(address: str) -> Iterator[WorkerPool]:
         raise
     except Exception as error:
         if isinstance(error, ImportError) and error.name == _UNREADABLE:
-            raise _unlike(address, error) from None
+            raise _different_code(address, error) from None
         if client.status == "running" and not isinstance(error, CancelledError):
             raise
-        raise _gone(address) from None
+        raise _scheduler_lost(address) from None
     finally:
         with suppress(Exception):  # a scheduler that does not answer detects the lost connection itself
-            client.close(timeout=_GRACE)
+            client.close(timeout=_CLOSE_TIMEOUT)
 
 
-def _gone(address: str) -> WorkersError:
+def _scheduler_lost(address: str) -> WorkersError:
     return WorkersError(f"--dask {address}: lost the scheduler; unfinished runs stay queued")
 
 
-def _unlike(address: str, error: ImportError) -> WorkersError:
+def _different_code(address: str, error: ImportError) -> WorkersError:
     from studies.records import origins
 
     return WorkersError(
@@ -103,7 +103,7 @@ def _unlike(address: str, error: ImportError) -> WorkersError:
     )
 
 
-class _Sealed(Executor):
+class _PickledExecutor(Executor):
     """Submits tasks as bytes that are unpickled when the task runs.
 
     Dask would unpickle a task earlier: a scheduler without this code would reject the task, and a worker with
@@ -116,10 +116,12 @@ class _Sealed(Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         from distributed.protocol.pickle import dumps
 
-        return self._executor.submit(_open, dumps(functools.partial(fn, *args, **kwargs)), _UNREADABLE)
+        return self._executor.submit(
+            _call_pickled, dumps(functools.partial(fn, *args, **kwargs)), _UNREADABLE
+        )
 
 
-def _open(task: bytes, unreadable: str) -> Any:
+def _call_pickled(task: bytes, unreadable: str) -> Any:
     import pickle
 
     try:
@@ -129,17 +131,17 @@ def _open(task: bytes, unreadable: str) -> Any:
     return call()
 
 
-_open.__module__ = "__main__"  # pickled by value, so that workers need not have it
+_call_pickled.__module__ = "__main__"  # pickled by value, so that workers need not have it
 
 
-class _Roster:
+class _WorkerList:
     """The workers of a cluster, queried at most once a second and with a timeout."""
 
     def __init__(self, client: Client, address: str) -> None:
         self._client, self._address = client, address
         self._known: list[dict[str, Any]] = []
-        self._due = self._lonely_since = time.monotonic()
-        self._lonely = False
+        self._due = self._without_workers_since = time.monotonic()
+        self._without_workers = False
         self._lost: WorkersError | None = None
 
     def threads(self) -> int:
@@ -148,16 +150,20 @@ class _Roster:
     def gpus(self) -> int:
         return int(sum(worker["resources"].get("GPU", 0) for worker in self._workers()))
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Log once that the cluster has no workers; raise an error if none joins in time."""
         if self._workers():
-            self._lonely = False
+            self._without_workers = False
             return
-        if not self._lonely:
-            self._lonely, self._lonely_since = True, time.monotonic()
-            _log.warning("the cluster has no workers; waiting up to %d h for one to join", _LONELY / 3600)
-        if time.monotonic() - self._lonely_since > _LONELY:
-            raise WorkersError(f"--dask {self._address}: no worker joined within {_LONELY / 3600:.0f} h")
+        if not self._without_workers:
+            self._without_workers, self._without_workers_since = True, time.monotonic()
+            _log.warning(
+                "the cluster has no workers; waiting up to %d h for one to join", _NO_WORKER_TIMEOUT / 3600
+            )
+        if time.monotonic() - self._without_workers_since > _NO_WORKER_TIMEOUT:
+            raise WorkersError(
+                f"--dask {self._address}: no worker joined within {_NO_WORKER_TIMEOUT / 3600:.0f} h"
+            )
 
     def _workers(self) -> list[dict[str, Any]]:
         if self._lost:
@@ -168,7 +174,7 @@ class _Roster:
             except WorkersError as error:
                 self._lost = error
                 raise
-            self._due = time.monotonic() + _EVERY
+            self._due = time.monotonic() + _QUERY_INTERVAL
         return self._known
 
     def _query(self) -> list[dict[str, Any]]:
@@ -176,21 +182,21 @@ class _Roster:
         if (
             self._client.status != "running" or scheduler is None
         ):  # a client that reconnects has lost its tasks
-            raise _gone(self._address)
+            raise _scheduler_lost(self._address)
         try:
             with signals.deliver_signals():
-                answer = self._client.sync(scheduler.identity, n_workers=-1, callback_timeout=_PATIENCE)
+                answer = self._client.sync(scheduler.identity, n_workers=-1, callback_timeout=_ANSWER_TIMEOUT)
         except TimeoutError:
             raise WorkersError(
-                f"--dask {self._address}: the scheduler has not answered for {_PATIENCE:.0f} s; "
+                f"--dask {self._address}: the scheduler has not answered for {_ANSWER_TIMEOUT:.0f} s; "
                 "unfinished runs stay queued"
             ) from None
         except OSError:
-            raise _gone(self._address) from None
+            raise _scheduler_lost(self._address) from None
         return list(answer["workers"].values())
 
 
-class _Post:
+class _EventQueue:
     """Events from the cluster for this driver, queued until `deliver` is called."""
 
     def __init__(self, client: Client) -> None:
@@ -203,7 +209,7 @@ class _Post:
     def forward_events(self, listener: OnEpoch) -> OnEpoch:
         ticket = next(self._tickets)
         self._listeners[ticket] = listener
-        return functools.partial(_tell, self._topic, ticket)
+        return functools.partial(_send_event, self._topic, ticket)
 
     def deliver(self) -> None:
         while not self._reports.empty():
@@ -211,12 +217,12 @@ class _Post:
             self._listeners[ticket](report)
 
 
-def _deliver(roster: _Roster, post: _Post) -> None:
-    roster.look()
-    post.deliver()
+def _deliver(workers: _WorkerList, events: _EventQueue) -> None:
+    workers.check()
+    events.deliver()
 
 
-def _tell(topic: str, ticket: int, report: Any) -> None:
+def _send_event(topic: str, ticket: int, report: Any) -> None:
     from distributed import get_worker
 
     get_worker().log_event(topic, pickle.dumps((ticket, report)))

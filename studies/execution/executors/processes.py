@@ -22,13 +22,13 @@ from typing import Any
 from studies.execution.executors.base import ATTEMPTS, OnEpoch, WorkerPool, WorkersError
 from studies.utils import descriptors
 
-_READY = -1
+_READY_TICKET = -1
 """The ticket of the message that a worker has started."""
 
-_GRACE = 2.0
+_GRACE_SECONDS = 2.0
 """Seconds to wait for workers to exit, first by themselves and then after SIGTERM, before SIGKILL."""
 
-_DESCRIPTORS = 10
+_FILES_PER_WORKER = 10
 """Number of files that the driver opens for one worker."""
 
 _log = logging.getLogger(__name__)
@@ -80,18 +80,18 @@ class Workers(Executor):
         started = sum(worker.started for worker in self._workers)
         if started == wanted:
             return wanted
-        allowed = started + descriptors.room((wanted - started) * _DESCRIPTORS) // _DESCRIPTORS
+        allowed = started + descriptors.room((wanted - started) * _FILES_PER_WORKER) // _FILES_PER_WORKER
         if allowed < 1:
             raise WorkersError(
                 f"--workers {wanted}: the limit of open files ({descriptors.limit()}) allows no worker; "
-                f"expected `ulimit -n {descriptors.needed(_DESCRIPTORS * wanted)}` or more"
+                f"expected `ulimit -n {descriptors.needed(_FILES_PER_WORKER * wanted)}` or more"
             )
         if allowed < wanted and not self._warned:
             self._warned = True
             _log.warning(
                 "starting %d of %d workers: the limit of open files (%s) allows no more; "
                 "`ulimit -n %d` allows all",
-                *(allowed, wanted, descriptors.limit(), descriptors.needed(_DESCRIPTORS * wanted)),
+                *(allowed, wanted, descriptors.limit(), descriptors.needed(_FILES_PER_WORKER * wanted)),
             )
         return min(allowed, wanted)
 
@@ -123,13 +123,13 @@ class Workers(Executor):
         """Return a picklable function that forwards events from a worker to the listener via `deliver`."""
         ticket = next(self._tickets)
         self._listeners[ticket] = listener
-        return functools.partial(_tell, ticket)
+        return functools.partial(_send_event, ticket)
 
     def deliver(self) -> None:
         """Call the listeners with the events received from the workers."""
         for worker in self._workers:
             for ticket, report in worker.events():
-                if ticket == _READY:
+                if ticket == _READY_TICKET:
                     self._failed_starts = 0
                 else:
                     self._listeners[ticket](report)
@@ -165,7 +165,7 @@ class _Worker:
         self._future = None
         self._future = pool.submit(call)
         self.processes = list(pool._processes.values())  # the pool has no public access to its processes
-        self._far.close()  # the process holds its own copy: reading ends when the process dies
+        self._worker_end.close()  # the process holds its own copy: reading ends when the process dies
         return self._future
 
     def events(self) -> Iterator[tuple[int, Any]]:
@@ -175,13 +175,13 @@ class _Worker:
                 self.ready = True
                 yield ticket, report
 
-    def let_go(self) -> None:
+    def close_pipe(self) -> None:
         """Close the pipe. The process exits unless it is stopped or busy in native code."""
         if self._pool:
             self._pipe.close()
-            self._far.close()
+            self._worker_end.close()
 
-    def forget(self, *, wait: bool) -> None:
+    def discard(self, *, wait: bool) -> None:
         """Discard the pool; the next call starts a new process."""
         if self._pool:
             self._pool.shutdown(wait=wait, cancel_futures=True)
@@ -189,9 +189,12 @@ class _Worker:
 
     def _begin(self) -> ProcessPoolExecutor:
         context = get_context("spawn")
-        self._pipe, self._far = context.Pipe()
+        self._pipe, self._worker_end = context.Pipe()
         self._pool = ProcessPoolExecutor(
-            1, mp_context=context, initializer=_settle, initargs=(self._far, self._environment)
+            1,
+            mp_context=context,
+            initializer=_initialize_worker,
+            initargs=(self._worker_end, self._environment),
         )
         return self._pool
 
@@ -200,21 +203,21 @@ def _end(workers: Sequence[_Worker]) -> None:
     """Let workers exit; terminate, and then kill, those that do not."""
     processes = [process for worker in workers for process in worker.processes]
     for worker in workers:
-        worker.let_go()
-    left = _left(processes)
+        worker.close_pipe()
+    left = _still_running(processes)
     for stop in (BaseProcess.terminate, BaseProcess.kill):
         if left:
             _log.warning("%d worker processes do not respond and are terminated", len(left))
         for process in left:
             stop(process)
-        left = _left(left)
+        left = _still_running(left)
     for worker in workers:
-        worker.forget(wait=not left)
+        worker.discard(wait=not left)
 
 
-def _left(processes: Iterable[BaseProcess]) -> list[BaseProcess]:
+def _still_running(processes: Iterable[BaseProcess]) -> list[BaseProcess]:
     """Return the processes that are still running after the grace period."""
-    deadline, left = time.monotonic() + _GRACE, list(processes)
+    deadline, left = time.monotonic() + _GRACE_SECONDS, list(processes)
     while left and (patience := deadline - time.monotonic()) > 0:
         # The pools' threads join these processes: reading exit codes here would be a race.
         gone = connection.wait([process.sentinel for process in left], timeout=patience)
@@ -222,36 +225,36 @@ def _left(processes: Iterable[BaseProcess]) -> list[BaseProcess]:
     return left
 
 
-_line: Connection[Any, Any]
+_driver_pipe: Connection[Any, Any]
 """The pipe to the driver, set in a worker."""
 
 
-def _settle(line: Connection[Any, Any], environment: Mapping[str, str]) -> None:
+def _initialize_worker(pipe: Connection[Any, Any], environment: Mapping[str, str]) -> None:
     """Initialize a worker process before it imports numerical libraries."""
-    global _line
-    _line = line
+    global _driver_pipe
+    _driver_pipe = pipe
     os.environ.update(environment)
     # Ctrl-C reaches every process of a terminal; the driver handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_driver()
-    threading.Thread(target=_leave_with, args=(line,), daemon=True).start()
-    _tell(_READY, None)
+    _request_death_signal()
+    threading.Thread(target=_exit_with_driver, args=(pipe,), daemon=True).start()
+    _send_event(_READY_TICKET, None)
 
 
-def _die_with_driver() -> None:
+def _request_death_signal() -> None:
     """Ask the kernel to kill this process when the driver exits, even if this process is stopped."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
-def _leave_with(line: Connection[Any, Any]) -> None:
+def _exit_with_driver(pipe: Connection[Any, Any]) -> None:
     """Exit this process when the driver's end of the pipe closes; the driver never sends data."""
     with suppress(EOFError, OSError):
-        line.recv_bytes()
+        pipe.recv_bytes()
     os._exit(1)
 
 
-def _tell(ticket: int, report: Any) -> None:
+def _send_event(ticket: int, report: Any) -> None:
     with suppress(OSError):
-        _line.send((ticket, report))
+        _driver_pipe.send((ticket, report))

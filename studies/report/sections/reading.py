@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from studies.analysis import paired, simultaneous, stats
+from studies.analysis import paired, permutations, stats
 from studies.analysis.study import Study
 from studies.report.page import Page
 
@@ -37,7 +37,8 @@ def reading(study: Study, page: Page) -> None:
         "not simultaneous.",
         "Sentences of the summary use adjusted p-values: the share of permutations of the cells within each "
         "seed whose largest statistic reaches the observed one (max-T, Westfall & Young 1993; all "
-        f"permutations or {simultaneous.DRAWN:,} random ones). If cells have the same distribution, whatever "
+        f"permutations or {permutations.MAX_PERMUTATIONS:,} random ones). If cells have the same "
+        "distribution, whatever "
         "it is, each of the following families has a false sentence with probability at most 5 %: the best "
         "cell (compared with the best of the sample, as in Hsu 1984; over cells and measures), each axis "
         "(compared with a reference level, as in Dunnett 1955; over levels and measures), interactions "

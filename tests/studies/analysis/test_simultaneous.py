@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from studies.analysis import anova, paired, simultaneous
+from studies.analysis import anova, paired, permutations, simultaneous
 from tests.support.alike import draw, most
 
 
@@ -196,7 +196,7 @@ def test_cells_that_all_agree_do_not_differ() -> None:
 def test_small_chunks_count_the_same(monkeypatch) -> None:
     families = [numbers(3, 3), numbers(3, 3, seed=1)]
     before = simultaneous.below_best(families), simultaneous.positive(families)
-    monkeypatch.setattr(simultaneous, "CHUNK", 100)
+    monkeypatch.setattr(permutations, "CHUNK", 100)
     after = simultaneous.below_best(families), simultaneous.positive(families)
     for one, other in zip(before, after, strict=True):
         np.testing.assert_allclose(np.array(one), np.array(other))
@@ -205,5 +205,5 @@ def test_small_chunks_count_the_same(monkeypatch) -> None:
 def test_drawn_rearrangements_come_close_to_all_of_them(monkeypatch) -> None:
     families = [numbers(3, 3), numbers(3, 3, seed=1)]
     exact = np.array(simultaneous.below_best(families))
-    monkeypatch.setattr(simultaneous, "DRAWN", 200)
+    monkeypatch.setattr(permutations, "MAX_PERMUTATIONS", 200)
     np.testing.assert_allclose(np.array(simultaneous.below_best(families)), exact, atol=0.1)

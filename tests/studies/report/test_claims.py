@@ -13,7 +13,7 @@ import alike
 import numpy as np
 import pytest
 
-from studies.analysis import paired, simultaneous, stats
+from studies.analysis import paired, permutations, stats
 from studies.analysis.analyze import analyze
 from studies.analysis.study import Study
 from studies.report import summary
@@ -22,7 +22,7 @@ from studies.report import summary
 @pytest.fixture
 def quick(monkeypatch) -> None:
     """Leave out the numbers that no sentence rests on; p-values of fewer rearrangements are as exact."""
-    monkeypatch.setattr(simultaneous, "DRAWN", 499)
+    monkeypatch.setattr(permutations, "MAX_PERMUTATIONS", 499)
     nothing = lambda values, *args, **kwargs: np.full((2, values.shape[1]), np.nan)  # noqa: E731
     monkeypatch.setattr(stats, "intervals", nothing, raising=False)
     monkeypatch.setattr(paired, "sign_flip", lambda values: np.full(values.shape[1], np.nan))

@@ -111,7 +111,7 @@ BUSY_IN_C = functools.partial(re.match, "(a+)+$", "a" * 60 + "b")
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_workers_that_do_not_answer_are_ended_all_the_same(monkeypatch):
-    monkeypatch.setattr("studies.execution.executors.processes._GRACE", 0.5)
+    monkeypatch.setattr("studies.execution.executors.processes._GRACE_SECONDS", 0.5)
     with local([{}, {}]) as force:
         first = [force.executor.submit(os.getpid) for _ in range(2)]
         pids = [future.result(60) for future in first]
