@@ -22,7 +22,9 @@ from moevae.utils.rng import RunGenerators
 @pytest.mark.parametrize("binarization", ["dynamic", "none"])
 def test_batches(measure, device, plan, binarization):
     sizes = plan.mixture
-    feed = Batches([sizes.config({"data.binarization": binarization})], sizes.images().train, device)
+    feed = Batches(
+        [sizes.config({"data.binarization": binarization})], sizes.images().train, sizes.images().size, device
+    )
     found = measure(
         f"batches, {binarization}",
         lambda: [batch.target for batch in feed.epoch()],

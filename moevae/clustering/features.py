@@ -1,4 +1,4 @@
-"""Features of images: gradients of the image, of its ink stretched to full size, and of deformed copies."""
+"""Features of images: gradients of the image, and of its ink stretched to full size."""
 
 from __future__ import annotations
 
@@ -8,35 +8,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moevae.data.augmentation import GRID, deform
 from moevae.data.binarization import to_float
-from moevae.nn.gradients import histograms_of_gradients
-from moevae.utils.rng import generator
+from moevae.nn.gradients import background, histograms_of_gradients
 
 INK = 0.1
 """Difference from the background, in gray values of [0, 1], above which a pixel is ink."""
-
-COPIES = 3
-"""Number of deformed copies of an image."""
 
 _BLOCK = 2048
 """Images that are processed at once."""
 
 
-def image_features(images: Tensor, size: tuple[int, int], level: float) -> Tensor:
+def image_features(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Return gradients of images and of their stretched ink, which has neither position nor size.
 
     Args:
         images: stored pixels, [N, D].
         size: height and width of an image, in pixels.
-        level: gray value of the background, as `background` returns it for the training images.
 
     Returns:
         Features, [N, 2 F] float32, of both parts with equal norm.
     """
     boxed = [
-        histograms_of_gradients(stretched_ink(to_float(part), size, level), size)
-        for part in images.split(_BLOCK)
+        histograms_of_gradients(stretched_ink(to_float(part), size), size) for part in images.split(_BLOCK)
     ]
     return torch.cat([gradients(images, size), torch.cat(boxed)], 1)
 
@@ -52,50 +45,19 @@ def gradients(images: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.cat([histograms_of_gradients(to_float(part), size) for part in images.split(_BLOCK)])
 
 
-@functools.lru_cache(maxsize=1)
-def gradients_of_copies(images: Tensor, size: tuple[int, int], seed: int) -> Tensor:
-    """Return the histograms of oriented gradients of randomly deformed copies of images.
-
-    Args:
-        images: stored pixels, on the CPU, [N, D].
-        size: height and width of an image, in pixels.
-        seed: seed of the deformations.
-
-    Returns:
-        Features, [3 N, F] in half precision; the copies of image n are rows n, N + n and 2 N + n.
-    """
-    stream = generator(seed, "deformed copies")
-    parts = []
-    for _ in range(COPIES):
-        for part in images.split(_BLOCK):
-            draws = 2 * torch.rand(len(part), 6, generator=stream) - 1
-            waves = torch.randn(len(part), 2, GRID, GRID, generator=stream)
-            copies = deform(to_float(part), draws, waves, size)
-            parts.append(histograms_of_gradients(copies, size).half())
-    return torch.cat(parts)
-
-
-def background(images: Tensor, size: tuple[int, int]) -> float:
-    """Return the median gray value of the pixels at the border of all images, in [0, 1]."""
-    pictures = images.view(-1, *size)
-    edges = (pictures[:, 0], pictures[:, -1], pictures[:, :, 0], pictures[:, :, -1])
-    return float(to_float(torch.cat([edge.flatten() for edge in edges])).median())
-
-
-def stretched_ink(gray: Tensor, size: tuple[int, int], level: float) -> Tensor:
+def stretched_ink(gray: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the bounding boxes of the ink of images, resampled to the size of an image.
 
     Args:
         gray: pixels in [0, 1], [N, D].
         size: height and width of an image, in pixels.
-        level: gray value of the background.
 
     Returns:
         Images, [N, D]; an image without ink is returned unchanged.
     """
     height, width = size
     pictures = gray.view(-1, height, width)
-    inked = (pictures - level).abs() > INK
+    inked = (pictures - background(pictures)).abs() > INK
     top, bottom = _extent(inked.any(2))
     left, right = _extent(inked.any(1))
     place = torch.zeros(len(gray), 2, 3)

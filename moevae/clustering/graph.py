@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
-from moevae.clustering.features import background, image_features
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+from moevae.clustering.features import image_features
 from moevae.data.neighbors import NeighborIndex
 
 SCALE_RANK = 7
@@ -39,8 +43,8 @@ class ImageIndex:
     """
 
     def __init__(self, images: Tensor, size: tuple[int, int]) -> None:
-        self._size, self._level = size, background(images, size)
-        self._index = NeighborIndex(image_features(images, size, self._level).numpy())
+        self._size = size
+        self._index = NeighborIndex(image_features(images, size).numpy())
 
     def graph(self) -> Graph:
         """Return the graph of the images."""
@@ -48,7 +52,7 @@ class ImageIndex:
 
     def nearest(self, images: Tensor) -> np.ndarray:
         """Return the indices of the images nearest to new ones, [M, 10]; images [M, D]."""
-        return self._index.of(image_features(images, self._size, self._level).numpy())
+        return self._index.of(image_features(images, self._size).numpy())
 
 
 @functools.lru_cache(maxsize=1)  # runs of a population, and runs in turn, share the images
@@ -72,6 +76,8 @@ def neighbor_graph(images: Tensor, size: tuple[int, int]) -> Graph:
 def spectral_embedding(graph: Graph, components: int) -> np.ndarray:
     """Return the leading eigenvectors of the normalized adjacency matrix of a graph.
 
+    Each connected part has its own, because one iteration misses copies of an eigenvalue.
+
     The weight of neighbors i and j is exp(-d_ij^2 / (s_i s_j)), with the distance s_i of the seventh
     neighbor of i, so that no scale has to be chosen.
 
@@ -87,8 +93,7 @@ def spectral_embedding(graph: Graph, components: int) -> np.ndarray:
         Zelnik-Manor, Perona (2004), self-tuning spectral clustering.
     """
     from scipy.sparse import coo_array, diags_array  # slow to import, and often not needed
-    from scipy.sparse.linalg import ArpackNoConvergence, eigsh
-    from threadpoolctl import threadpool_limits
+    from scipy.sparse.csgraph import connected_components
 
     count, nearest = graph.neighbors.shape
     scale = np.maximum(graph.distances[:, min(SCALE_RANK, nearest) - 1], np.finfo(np.float32).tiny)
@@ -99,15 +104,37 @@ def spectral_embedding(graph: Graph, components: int) -> np.ndarray:
     joined = one_way + one_way.T
     shrink = diags_array(1 / np.sqrt(joined.sum(1)))
     matrix = shrink @ joined @ shrink
-    components = min(components, count)
+    _, part_of = connected_components(matrix, directed=False)
+    sizes = np.bincount(part_of)
+    parts = np.split(np.argsort(part_of, kind="stable"), np.cumsum(sizes)[:-1])
+    found = [_leading_eigenpairs(matrix[nodes][:, nodes], components) for nodes in parts]
+    values = np.concatenate([of_part for of_part, _ in found])
+    leading = np.argsort(-values, kind="stable")[:components]
+    vectors = np.zeros((count, len(leading)))
+    column = np.full(len(values), -1)  # of each eigenpair in the result
+    column[leading] = np.arange(len(leading))
+    begin = 0
+    for nodes, (of_part, own) in zip(parts, found, strict=True):
+        place = column[begin : begin + len(of_part)]
+        vectors[np.ix_(nodes, place[place >= 0])] = own[:, place >= 0]
+        begin += len(of_part)
+    return vectors
+
+
+def _leading_eigenpairs(matrix: csr_array, components: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the leading eigenvalues, falling, and their eigenvectors of a connected graph, in columns."""
+    from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+    from threadpoolctl import threadpool_limits
+
+    count = matrix.shape[0]
     with threadpool_limits(1, user_api="blas"):  # more threads would round differently
         if count <= max(DENSE, 4 * components):
-            vectors = np.linalg.eigh(matrix.toarray())[1][:, ::-1]
+            values, vectors = np.linalg.eigh(matrix.toarray())
         else:
-            start = np.full(count, count**-0.5)
             try:
+                start = np.full(count, count**-0.5)
                 values, vectors = eigsh(matrix, components, which="LA", v0=start, tol=_TOLERANCE)
             except ArpackNoConvergence as reached:
                 values, vectors = reached.eigenvalues, reached.eigenvectors
-            vectors = vectors[:, np.argsort(-values)]
-    return np.ascontiguousarray(vectors[:, :components])
+    leading = np.argsort(-values)[:components]
+    return values[leading], vectors[:, leading]

@@ -39,7 +39,7 @@ CONSISTENCY_TERMS: Registry[Function] = Registry(
     "consistency term",
     "moevae.objectives.consistency",
     group="moevae.consistency_terms",
-    traits=("needs_radius", "needs_neighbors", "needs_copies"),
+    traits=("needs_radius", "needs_neighbors", "needs_pixels"),
 )
 SCHEDULES: Registry[Callable[[float, float, float], float]] = Registry(
     "SCHEDULES", "schedule", "moevae.training.schedules", group="moevae.schedules"

@@ -12,6 +12,7 @@ from moevae.config.registry import (
     ACTIVATIONS,
     BALANCINGS,
     BIAS_UPDATES,
+    CONSISTENCY_TERMS,
     DATASETS,
     FILE_FORMATS,
     RELEASES,
@@ -398,11 +399,8 @@ class RunConfig:
         self._check_deformations()
         if self.model.gate_network == "posterior":
             self._check_posterior_gate()
-        if self.model.gate_network == "conv" and self.model.gate_input == "gradients":
-            raise ValueError(
-                "model.gate_network = conv reads images, and model.gate_input = gradients is none: expected"
-                " model.gate_network = mlp"
-            )
+        if self.model.gate_input == "gradients":
+            self._check_gradients()
         if self.model.gate_normalization == "batch" and self.train.batch_size == 1:
             raise ValueError("model.gate_normalization = batch needs a train.batch_size of 2 or more")
         if self.train.extra_experts and self.model.expert_prior:
@@ -429,6 +427,19 @@ class RunConfig:
                 "model.gate_network = posterior has no gradient to learn a temperature from: expected another"
                 " routing.temperature_schedule than learned"
             )
+
+    def _check_gradients(self) -> None:
+        if self.model.gate_network == "conv":
+            raise ValueError(
+                "model.gate_network = conv reads an image, and model.gate_input = gradients is none: expected"
+                " model.gate_network = mlp"
+            )
+        for name in self.objective.consistency:
+            if CONSISTENCY_TERMS.traits(name).get("needs_pixels"):
+                raise ValueError(
+                    f"objective.consistency = {name} changes an image, and model.gate_input = gradients is"
+                    " none: expected vat, knn or iic"
+                )
 
     def _check_deformations(self) -> None:
         kinds, starts = self.model.deformations, self.train.deformation_starts

@@ -78,7 +78,7 @@ def assign_all_images(
     parts = []
     for split in SPLITS:
         stored = getattr(images, split)
-        seen = stored if config.model.gate_input == "grayscale" else target_images(stored, config.data, split)
+        seen = stored if config.model.gate_input != "target" else target_images(stored, config.data, split)
         for part in seen.split(step):
             x = to_float(part.to(model.device)).unsqueeze(0)
             parts.append(gate_log_probs(model.gate_logits(x, x), temperature)[0].argmax(0).cpu())

@@ -31,8 +31,8 @@ _OVERLAP = 0.25
 _FLAT = 1e-3
 """Added to the energy of gradients, so that the noise of flat regions is not amplified."""
 
-_VALUES = 1 << 24
-"""Largest number of values that are computed at once."""
+_VALUES = 1 << 19
+"""Largest number of values that are computed at once; more would not fit into the cache."""
 
 
 def histograms_of_gradients(images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -57,7 +57,7 @@ def histograms_of_gradients(images: Tensor, size: tuple[int, int]) -> Tensor:
 def _histograms(pictures: Tensor) -> Tensor:
     """Return the features of pictures, [N, F]; pictures [N, 1, H, W]."""
     height, width = pictures.shape[-2:]
-    padded = functional.pad(pictures, (1, 1, 1, 1))
+    padded = functional.pad(pictures - background(pictures), (1, 1, 1, 1))
     across = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
     down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
     magnitude = (across.square() + down.square() + 1e-12).sqrt()
@@ -72,6 +72,17 @@ def _histograms(pictures: Tensor) -> Tensor:
     energy = functional.avg_pool2d(cells.square().sum(1, keepdim=True), 3, 1, 1)
     cells = cells / (energy + _FLAT).sqrt()
     return functional.normalize(cells.flatten(1), dim=1) * math.sqrt(FEATURES)
+
+
+def background(pictures: Tensor) -> Tensor:
+    """Return the median gray value at the border of each picture, [..., 1, 1]; pictures [..., H, W]."""
+    top, bottom, left, right = (
+        pictures[..., 0, :],
+        pictures[..., -1, :],
+        pictures[..., 0],
+        pictures[..., -1],
+    )
+    return torch.cat([top, bottom, left, right], -1).median(-1).values[..., None, None]
 
 
 @functools.lru_cache(maxsize=16)

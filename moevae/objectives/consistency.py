@@ -19,13 +19,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moevae.clustering.features import COPIES, gradients, gradients_of_copies
+from moevae.clustering.features import gradients
 from moevae.clustering.graph import neighbor_graph
 from moevae.config.registry import CONSISTENCY_TERMS
 from moevae.config.schema import RunConfig
 from moevae.data import neighbors as nearby
 from moevae.data.augmentation import GRID, deform, jitter, stretch
+from moevae.data.binarization import to_float
 from moevae.distributions import kl_categorical
+from moevae.nn.gradients import histograms_of_gradients
 from moevae.utils.rng import RunGenerators
 
 PROBE = 10.0
@@ -51,8 +53,8 @@ class Neighborhood:
     jitters: RunGenerators
     neighbor: Callable[[], Tensor]
     """Draws one of the nearest neighbors of each image, as input of the gate, [R, B, D]."""
-    stored_copy: Callable[[], Tensor] | None = None
-    """Draws one of the stored copies of each image, if the input of the gate is no image, [R, B, D]."""
+    copy_of_pixels: Callable[[], Tensor] | None = None
+    """Makes a deformed copy of each image, as input of the gate, if that is no image, [R, B, D]."""
 
     def change(self, made: Tensor) -> Tensor:
         """Return KL(q(k|x) || q(k|x')) of each image, [R, B].
@@ -65,13 +67,9 @@ class Neighborhood:
 
     def copy(self) -> Tensor:
         """Return a randomly deformed copy of each image, as input of the gate, [R, B, D]."""
-        if self.stored_copy is not None:
-            return self.stored_copy()
-        batch = self.images.shape[1]
-        draws = (2 * self.jitters.uniform(batch, 6) - 1).flatten(0, 1)
-        waves = self.jitters.normal(batch, 2, GRID, GRID).flatten(0, 1)
-        made = deform(self.images.flatten(0, 1), draws, waves, self.size)
-        return made.view(self.images.shape)
+        if self.copy_of_pixels is not None:
+            return self.copy_of_pixels()
+        return deformed(self.images, self.jitters, self.size)
 
 
 @CONSISTENCY_TERMS.register("vat", needs_radius=True)
@@ -87,7 +85,7 @@ def vat(around: Neighborhood) -> Tensor:
     return around.change(around.images + around.radius.unsqueeze(-1) * unit(direction))
 
 
-@CONSISTENCY_TERMS.register("augmentation")
+@CONSISTENCY_TERMS.register("augmentation", needs_pixels=True)
 def augmentation(around: Neighborhood) -> Tensor:
     """Return the divergence under a small random shift, rotation and scaling of each image, [R, B]."""
     draws = 2 * around.jitters.uniform(around.images.shape[1], 4) - 1  # [R, B, 4]
@@ -108,7 +106,7 @@ def knn(around: Neighborhood) -> Tensor:
     return _agreement(around, around.neighbor())
 
 
-@CONSISTENCY_TERMS.register("knn-stretch", needs_neighbors=True)
+@CONSISTENCY_TERMS.register("knn-stretch", needs_neighbors=True, needs_pixels=True)
 def knn_stretch(around: Neighborhood) -> Tensor:
     """Return the loss of `knn` with random changes of the width and the height of x', [R, B].
 
@@ -118,7 +116,7 @@ def knn_stretch(around: Neighborhood) -> Tensor:
     return _agreement(around, stretch(around.neighbor(), draws, around.size))
 
 
-@CONSISTENCY_TERMS.register("iic", needs_neighbors=True, needs_copies=True)
+@CONSISTENCY_TERMS.register("iic", needs_neighbors=True)
 def iic(around: Neighborhood) -> Tensor:
     """Return the part of each image in -I(k; k'), [R, B]; the mean has its value and its gradient.
 
@@ -158,8 +156,8 @@ class ConsistencyTerm:
     """Whether it needs the distances of neighbors."""
     needs_neighbors: bool = False
     """Whether it needs the nearest neighbors."""
-    needs_copies: bool = False
-    """Whether it needs deformed copies, which are stored if the input of the gate is no image."""
+    needs_pixels: bool = False
+    """Whether it changes the input of the gate as an image, which `gradients` are not."""
 
 
 def consistency_terms(names: Sequence[str]) -> tuple[ConsistencyTerm, ...]:
@@ -170,6 +168,20 @@ def consistency_terms(names: Sequence[str]) -> tuple[ConsistencyTerm, ...]:
 def consistency_loss(names: Sequence[str], around: Neighborhood) -> Tensor:
     """Return the sum of the terms of `objective.consistency`, of which there is one at least, [R, B]."""
     return reduce(operator.add, (term.loss(around) for term in consistency_terms(names)))
+
+
+def deformed(images: Tensor, streams: RunGenerators, size: tuple[int, int]) -> Tensor:
+    """Return randomly deformed images, [R, B, D].
+
+    Args:
+        images: [R, B, D].
+        streams: random streams of the deformations.
+        size: height and width of an image, in pixels.
+    """
+    batch = images.shape[1]
+    draws = (2 * streams.uniform(batch, 6) - 1).flatten(0, 1)
+    waves = streams.normal(batch, 2, GRID, GRID).flatten(0, 1)
+    return deform(images.flatten(0, 1), draws, waves, size).view(images.shape)
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -200,7 +212,6 @@ class ConsistencyLoss:
         self.choices = RunGenerators(seeds, "choice of the gate's neighbors", device)
         self.radius = torch.zeros(len(images), device=device)
         self.nearest = torch.zeros(len(images), 1, dtype=torch.int64, device=device)  # [N, 10] where needed
-        self.copies: Tensor | None = None  # [3 N, F] where needed
         by_gradients, seed = configs[0].model.gate_input == "gradients", configs[0].data.split_seed
         if any(kind.needs_radius for kind in known):
             seen = gradients(images, size) if by_gradients else images
@@ -210,8 +221,7 @@ class ConsistencyLoss:
                 self.nearest = torch.from_numpy(neighbor_graph(images, size).neighbors).to(device)
             else:
                 self.nearest = nearby.nearest_neighbors(images).to(device)
-        if by_gradients and any(kind.needs_copies for kind in known):
-            self.copies = gradients_of_copies(images, size, seed).to(device)
+        self.pixels = images.to(device) if by_gradients else None
 
     def __call__(
         self,
@@ -239,17 +249,17 @@ class ConsistencyLoss:
             self.directions,
             self.jitters,
             lambda: images_at(self._neighbors(rows)),
-            None if self.copies is None else lambda: self._copies(rows),
+            None if self.pixels is None else lambda: self._copies(rows),
         )
         return self.weight * consistency_loss(self.names, around).mean(-1)
 
     def _copies(self, rows: Tensor) -> Tensor:
-        """Draw one of the stored copies of each image, [R, B, F]; the same copy for a run's whole batch."""
-        assert self.copies is not None
-        count = len(self.copies) // COPIES
-        chosen = (self.jitters.uniform(1) * COPIES).long().clamp_max(COPIES - 1)  # [R, 1]
-        rows = chosen * count + rows
-        return self.copies.index_select(0, rows.flatten()).view(*rows.shape, -1).float()
+        """Return the gradients of a randomly deformed copy of each image, [R, B, F]."""
+        assert self.pixels is not None
+        gray = to_float(self.pixels.index_select(0, rows.flatten())).view(*rows.shape, -1)
+        copies = deformed(gray, self.jitters, self.size)
+        # One run at a time: the rounding of a product may depend on its shape.
+        return torch.stack([histograms_of_gradients(each, self.size) for each in copies])
 
     def _neighbors(self, rows: Tensor) -> Tensor:
         """Draw the index of one of the nearest neighbors of each image, [R, B]."""

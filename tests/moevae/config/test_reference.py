@@ -75,7 +75,11 @@ def test_an_entry_of_another_package_is_among_the_values():
 
 def test_citations_are_read_from_meanings():
     assert "Shazeer et al., 2017" in SETTINGS["routing.kind"].papers
-    assert SETTINGS["objective.consistency"].papers == ("Miyato et al., 2018", "Hu et al., 2017")
+    assert SETTINGS["objective.consistency"].papers == (
+        "Miyato et al., 2018",
+        "Hu et al., 2017",
+        "Ji et al., 2019",
+    )
     assert not SETTINGS["train.epochs"].papers
 
 

@@ -216,7 +216,7 @@ def batches(binarization="none", count=50, size=16, seeds=(0, 1)):
     runs = [
         config({"train.batch_size": size, "data.binarization": binarization}, seed=seed) for seed in seeds
     ]
-    return Batches(runs, pixels, CPU)
+    return Batches(runs, pixels, (20, 20), CPU)
 
 
 def test_an_epoch_shows_no_image_twice_and_each_run_has_its_own_order():
