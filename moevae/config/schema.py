@@ -215,8 +215,9 @@ class RoutingConfig:
     temperature_schedule: Annotated[str, named_in(SCHEDULES, also=("learned",))] = "constant"
     """How the temperature moves from `temperature` to `final_temperature` over training: not at all
     (`constant`), on a straight line (`linear`), on half a cosine wave (`cosine`), by equal factors
-    (`exponential`), or on a straight line over the last 30 % (`cooldown`). `learned` starts at `temperature`
-    and follows the gradient."""
+    (`exponential`), on a straight line over the last 30 % (`cooldown`), or by equal factors in eight stages,
+    each three times as long as the one before (`iwae`). `learned` starts at `temperature` and follows the
+    gradient."""
     final_temperature: Positive = 1.0
     """Temperature at the last step and in evaluation; unused by the constant and the learned schedule."""
 
@@ -288,7 +289,8 @@ class TrainConfig:
     """Learning rate of Adam at the first step (Kingma and Ba, 2015)."""
     learning_rate_schedule: Annotated[str, named_in(SCHEDULES)] = "constant"
     """How the learning rate moves from `learning_rate` to `final_learning_rate`: `constant`, `linear`,
-    `cosine` (Loshchilov and Hutter, 2017), `exponential`, or `cooldown`: linear over the last 30 %."""
+    `cosine` (Loshchilov and Hutter, 2017), `exponential`, `cooldown`: linear over the last 30 %, or `iwae`: by
+    equal factors in eight stages, each three times as long as the one before (Burda et al., 2016)."""
     final_learning_rate: Positive = 1e-5
     """Learning rate of the last step; unused by the constant schedule."""
     num_samples: Count = 1

@@ -56,6 +56,24 @@ def exponential(start: float, end: float, progress: float) -> float:
     return start * (end / start) ** progress
 
 
+STAGES = 8
+"""Stages of `iwae`; each is three times as long as the one before."""
+
+
+@SCHEDULES.register("iwae")
+def iwae(start: float, end: float, progress: float) -> float:
+    """Return the value of stage i of eight, which takes 3^i of 3280 parts: start (end / start)^(i / 7).
+
+    Over 3280 epochs, and to a tenth of the first value, it is the schedule of the paper.
+
+    References:
+        Burda, Grosse, Salakhutdinov (2016), importance weighted autoencoders.
+    """
+    parts = (3**STAGES - 1) // 2
+    stage = sum(progress * parts >= (3**index - 1) / 2 for index in range(1, STAGES))
+    return exponential(start, end, stage / (STAGES - 1))
+
+
 def temperature(routing: RoutingConfig, progress: float) -> float:
     """Return the gate temperature at a point of training.
 

@@ -30,6 +30,15 @@ def test_goes_one_way_between_the_ends(kind, start, end):
     assert (path > 0).all()
 
 
+def test_the_stages_of_the_iwae_literature():
+    """Burda et al. (2016): 3^i epochs at the rate 10^(-i/7), i = 0 to 7."""
+    path = [stage for stage in range(8) for _ in range(3**stage)]
+    assert len(path) == 3280
+    for epoch, stage in enumerate(path):
+        found = SCHEDULES["iwae"](1e-3, 1e-4, (epoch + 0.5) / 3280)
+        assert found == pytest.approx(1e-3 * 10 ** (-stage / 7))
+
+
 def test_constant_ignores_the_final_temperature():
     assert {temperature(routing("constant", 2.0, 9.0), p) for p in (0.0, 0.3, 1.0)} == {2.0}
 
