@@ -81,7 +81,8 @@ def test_iwae_chunks(measure, device, plan, chunk):
     log_prior = torch.full((1, sizes.experts), -math.log(sizes.experts), device=device)
 
     def bound(chunk):
-        return iwae_bound(experts, x, chosen, log_prior, RunGenerators([0], "bench", device), samples, chunk)
+        noise = RunGenerators([0], "bench", device)
+        return iwae_bound(experts, x, chosen, log_prior, noise, samples, chunk).bound
 
     found = measure(f"{samples} samples", lambda: bound(chunk), images=BLOCK, chunk=chunk)
     torch.testing.assert_close(found[0], bound(samples), rtol=1e-5, atol=0)

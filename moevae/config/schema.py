@@ -289,8 +289,8 @@ class TrainConfig:
     """Learning rate of Adam at the first step (Kingma and Ba, 2015)."""
     learning_rate_schedule: Annotated[str, named_in(SCHEDULES)] = "constant"
     """How the learning rate moves from `learning_rate` to `final_learning_rate`: `constant`, `linear`,
-    `cosine` (Loshchilov and Hutter, 2017), `exponential`, `cooldown`: linear over the last 30 %, or `iwae`: by
-    equal factors in eight stages, each three times as long as the one before (Burda et al., 2016)."""
+    `cosine` (Loshchilov and Hutter, 2017), `exponential`, `cooldown`: linear over the last 30 %, or `iwae`:
+    by equal factors in eight stages, each three times as long as the one before (Burda et al., 2016)."""
     final_learning_rate: Positive = 1e-5
     """Learning rate of the last step; unused by the constant schedule."""
     num_samples: Count = 1

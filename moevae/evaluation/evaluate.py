@@ -58,7 +58,9 @@ class Evaluation:
 
     metrics: dict[str, float]
     """Metrics by name. In nats per image: mixture_elbo, map_elbo, recon_log_prob, kl_z, kl_gate,
-    marginal_elbo, gate_gap, and iwae_bound if it is requested. In nats: mutual_information and marginal_kl.
+    marginal_elbo, gate_gap, and iwae_bound if it is requested, with its value for a tenth and a hundredth of
+    the samples, iwae_bound_tenth and iwae_bound_hundredth. In effective samples of z: iwae_ess, the mean over
+    the images, and iwae_ess_tail, their quantile of 1 %. In nats: mutual_information and marginal_kl.
     In experts: effective_experts and dead_experts. In samples of z per image and expert: marginal_samples."""
     load: np.ndarray
     """Share of the images that each expert wins, [K]."""
@@ -252,7 +254,8 @@ def _sampled_bounds(
         found["marginal_samples"].append(torch.tensor(float(marginal_samples(config))))
         if config.evaluation.iwae_samples:
             weighed = iwae_bounds(experts, config, seen, joint[run], prior, split, room)
-            found["iwae_bound"].append(weighed.double().mean())
+            for name, value in weighed.metrics().items():
+                found[name].append(value)
     return {name: torch.stack(values) for name, values in found.items()}
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -31,6 +31,9 @@ PILOT = 4
 REACH = 10.0
 """Distance from the best expert, in nats, beyond which (plus twice the noise) an expert is negligible."""
 
+FEWER = {"hundredth": 100, "tenth": 10}
+"""Divisors of the number of samples whose bounds show how the bound still rises."""
+
 _CACHED = 4 * BLOCK
 """Images that a core decodes at once, so that the decoded pixels stay in its cache."""
 
@@ -44,8 +47,8 @@ def iwae_bounds(
     log_prior: Tensor,
     split: str,
     room: int,
-) -> Tensor:
-    """Return the importance-weighted bound of the first images of a split for one run; see `iwae_bound`.
+) -> WeightedBounds:
+    """Return the importance-weighted bounds of the first images of a split for one run; see `iwae_bound`.
 
     Args:
         experts: experts of this run only, so that the result does not depend on other runs.
@@ -57,19 +60,45 @@ def iwae_bounds(
         room: number of images that can be decoded at once; it affects memory only.
 
     Returns:
-        Bounds in nats, [evaluation.iwae_images] or fewer.
+        Bounds of the images, [evaluation.iwae_images] or fewer.
     """
     asked = config.evaluation
     noise = RunGenerators([config.seed], f"importance samples of {split}", seen.device)
     choices = min(asked.iwae_experts or len(log_prior), len(log_prior))
     chunk = max(1, min(room, _CACHED if seen.device.type == "cpu" else room) // (choices * BLOCK))
     kept = seen[: asked.iwae_images]
-    bounds = []
+    parts = []
     for x, likely in zip(kept.split(BLOCK), log_joint[:, : len(kept)].split(BLOCK, dim=1), strict=True):
         chosen = likely.topk(choices, dim=0).indices
-        found = iwae_bound(experts, x[None], chosen[None], log_prior[None], noise, asked.iwae_samples, chunk)
-        bounds.append(found[0])
-    return torch.cat(bounds)
+        parts.append(
+            iwae_bound(experts, x[None], chosen[None], log_prior[None], noise, asked.iwae_samples, chunk)
+        )
+    return WeightedBounds(
+        torch.cat([each.bound[0] for each in parts]),
+        torch.cat([each.ess[0] for each in parts]),
+        {name: torch.cat([each.fewer[name][0] for each in parts]) for name in parts[0].fewer},
+    )
+
+
+@dataclass(frozen=True)
+class WeightedBounds:
+    """Importance-weighted bounds of images, and how well their weights estimate them."""
+
+    bound: Tensor
+    """The bound from all S samples in nats, [R, B]."""
+    ess: Tensor
+    """Effective number of samples of z, (sum w)^2 / sum w^2 over the experts and samples, [R, B]."""
+    fewer: dict[str, Tensor]
+    """Bounds from fewer samples by the key of `FEWER`, averaged over groups of the same samples, [R, B]."""
+
+    def metrics(self) -> dict[str, Tensor]:
+        """Return the metrics of a run, as scalars."""
+        found = {
+            "iwae_bound": self.bound.double().mean(),
+            "iwae_ess": self.ess.mean(),
+            "iwae_ess_tail": self.ess.quantile(0.01),
+        }
+        return found | {f"iwae_bound_{name}": bound.mean() for name, bound in self.fewer.items()}
 
 
 @torch.no_grad()
@@ -81,12 +110,12 @@ def iwae_bound(
     noise: RunGenerators,
     samples: int,
     chunk: int,
-) -> Tensor:
+) -> WeightedBounds:
     """Return the importance-weighted bound log sum_k pi_k (1/S) sum_s p_k(x, z_ks) / q_k(z_ks|x).
 
     The bound is exact over the chosen experts and sampled over z. Its expectation is at most log p(x), and
     increases with S. Without some of the experts, positive terms are omitted; the bound is then lower, and
-    still a bound. Images are encoded once.
+    still a bound. Images are encoded once. Memory does not grow with S.
 
     Args:
         experts: experts of all runs.
@@ -99,17 +128,54 @@ def iwae_bound(
         chunk: samples that are decoded at once, R C B chunk images; it affects memory only.
 
     Returns:
-        Bounds in nats, [R, B].
+        The bounds, [R, B] each.
 
     References:
         Burda, Grosse, Salakhutdinov (2016), importance weighted autoencoders.
     """
     dispatch = Dispatch.of(chosen, log_prior.shape[1])
     draw = _drawer(noise, *chosen.shape[1:])
-    # Sequential: the rounding of the sum must not depend on the chunk.
-    total = functools.reduce(torch.logaddexp, _weights(experts, x, dispatch, draw, samples, chunk))
     prior = log_prior.double().unsqueeze(-1).expand(-1, -1, x.shape[1]).gather(1, chosen)  # [R, C, B]
-    return (dispatch.choices(total) - math.log(samples) + prior).logsumexp(1)
+
+    def mean(total: Tensor, count: int) -> Tensor:
+        """Return the bound from the sum of the weights of some samples."""
+        return (dispatch.choices(total) - math.log(count) + prior).logsumexp(1)
+
+    groups = {name: _Groups(samples // each) for name, each in FEWER.items() if samples >= each}
+    total = squares = None
+    # Sequential: the rounding of the sum must not depend on the chunk.
+    for weight in _weights(experts, x, dispatch, draw, samples, chunk):
+        total = weight if total is None else torch.logaddexp(total, weight)
+        squares = 2 * weight if squares is None else torch.logaddexp(squares, 2 * weight)
+        for group in groups.values():
+            group.add(weight, mean)
+    assert total is not None
+    assert squares is not None
+    log_sum = (dispatch.choices(total) + prior).logsumexp(1)
+    log_squares = (dispatch.choices(squares) + 2 * prior).logsumexp(1)
+    ess = (2 * log_sum - log_squares).exp()
+    return WeightedBounds(mean(total, samples), ess, {name: each.bound() for name, each in groups.items()})
+
+
+class _Groups:
+    """The mean of the bounds of groups of successive samples; samples beyond the last group are left out."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.added = size, 0
+        self.total: Tensor | None = None
+        self.bounds: Tensor | float = 0.0
+
+    def add(self, weight: Tensor, mean: Callable[[Tensor, int], Tensor]) -> None:
+        """Add the weights of one sample, [T]."""
+        self.total = weight if self.total is None else torch.logaddexp(self.total, weight)
+        self.added += 1
+        if self.added % self.size == 0:
+            self.bounds = self.bounds + mean(self.total, self.size)
+            self.total = None
+
+    def bound(self) -> Tensor:
+        """Return the mean bound, [R, B]."""
+        return torch.as_tensor(self.bounds) / (self.added // self.size)
 
 
 def marginal_samples(config: RunConfig) -> int:

@@ -96,6 +96,22 @@ METRICS.register("gate_gap")(
 METRICS.register("iwae_bound")(
     Metric("IWAE bound", "nats", digits=2, pages=("bounds", "diagnostics"), scale=_IMAGE, nats=True),
 )
+for _name, _share in {"hundredth": "S/100", "tenth": "S/10"}.items():
+    METRICS.register(f"iwae_bound_{_name}")(
+        Metric(f"IWAE bound, {_share}", "nats", digits=2, pages=("diagnostics",), scale=_IMAGE, nats=True),
+    )
+METRICS.register("iwae_ess")(
+    Metric("IWAE effective samples", digits=1, ends=(1.0, math.inf), pages=("diagnostics",), scale="samples"),
+)
+METRICS.register("iwae_ess_tail")(
+    Metric(
+        "IWAE effective samples, lowest 1 %",
+        digits=1,
+        ends=(1.0, math.inf),
+        pages=("diagnostics",),
+        scale="samples",
+    ),
+)
 METRICS.register("map_elbo")(
     Metric("hard ELBO", "nats", digits=2, scale=_IMAGE, nats=True),
 )

@@ -47,6 +47,9 @@ def shown_on(*pages: Page) -> tuple[Measure, ...]:
 NMI, ARI, ACC = measure("nmi"), measure("ari"), measure("acc")
 ECE, BRIER = measure("ece"), measure("brier")
 ELBO, MARGINAL, IWAE = measure("mixture_elbo"), measure("marginal_elbo"), measure("iwae_bound")
+RISING = tuple(measure(f"iwae_bound{name}") for name in ("_hundredth", "_tenth", ""))
+"""The IWAE bound from a hundredth, a tenth and all of its samples."""
+ESS, ESS_TAIL = measure("iwae_ess"), measure("iwae_ess_tail")
 RECONSTRUCTION, KL_Z = measure("recon_log_prob"), measure("kl_z")
 MARGINAL_KL = measure("marginal_kl")
 EFFECTIVE, DEAD = measure("effective_experts"), measure("dead_experts")

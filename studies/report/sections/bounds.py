@@ -35,6 +35,7 @@ def elbo_decomposition(analysis: Analysis, page: Page) -> None:
     )
     rows = tables.result_rows(study, table, chosen, most=min(known, SHOWN_ROWS + FOLDED))
     page.rows(rows, SHOWN_ROWS, "[table.csv](table.csv)", total=known)
+    _rise(study, table, page)
     found = [run for run in study.of_cell(study.baseline or 0) if run.record.elbo_terms]
     if judge := judging.judge(found):
         _by_expert(study, max(filter(judge.has, found), key=judge.score), judge, page)
@@ -71,6 +72,22 @@ def _importance_weighted(study: Study) -> str:
         for samples, experts in sorted(asked, key=str)
     ]
     return f"The IWAE bound uses {' or '.join(parts)}; on the same images it is tighter on average."
+
+
+def _rise(study: Study, table: pd.DataFrame, page: Page) -> None:
+    """Add the IWAE bounds from fewer samples, and the effective numbers of samples, if they were measured."""
+    chosen = cell_stats.measured(study, (*metrics.RISING, metrics.ESS, metrics.ESS_TAIL))
+    if metrics.ESS not in chosen:
+        return
+    page.add(
+        "The IWAE bound rises with S, its number of samples of z. The table compares the bounds from parts "
+        "of the samples, each averaged over groups of the same samples. The effective number of samples is "
+        "(sum w)^2 / sum w^2 over the weights w of an image: its mean over the images, and its quantile of "
+        "1 %, below which single samples dominate the bound of an image."
+    )
+    known = int(table[f"{metrics.ESS.key} mean"].notna().sum())
+    rows = tables.result_rows(study, table, chosen, most=min(known, SHOWN_ROWS + FOLDED))
+    page.rows(rows, SHOWN_ROWS, "[table.csv](table.csv)", total=known)
 
 
 def _by_expert(study: Study, best: StudyRun, judge: Judge, page: Page) -> None:

@@ -5,7 +5,7 @@ import math
 import plain
 import pytest
 import torch
-from linear import Double, Linear
+from linear import STD, Double, Linear
 from small import EVEN, ODD, config, images, mixture, normal
 from torch import distributions
 
@@ -28,7 +28,7 @@ def linear_case(samples, seed=0, chosen=None, chunk=10):
     x = 2 * normal(IMAGES, PIXELS, seed=3)
     chosen = torch.arange(EXPERTS)[:, None].expand(-1, IMAGES)[None] if chosen is None else chosen
     bound = iwae_bound(experts, x[None], chosen, log_prior[None], Double([seed], "test"), samples, chunk)
-    return bound[0], experts.log_prob(x, log_prior)
+    return bound.bound[0], experts.log_prob(x, log_prior)
 
 
 def test_the_bound_rises_with_the_samples_towards_the_likelihood():
@@ -57,6 +57,45 @@ def test_weights_of_the_exact_posterior_do_not_vary():
     )
 
 
+def weighted(samples, seed=0, chunk=50):
+    experts, log_prior = Linear(EXPERTS, LATENT, PIXELS), torch.zeros(1, EXPERTS) - math.log(EXPERTS)
+    chosen = torch.arange(EXPERTS)[:, None].expand(-1, IMAGES)[None]
+    x = 2 * normal(IMAGES, PIXELS, seed=3)[None]
+    return iwae_bound(experts, x, chosen, log_prior, Double([seed], "test"), samples, chunk)
+
+
+def test_effective_samples_and_groups_are_those_of_all_weights():
+    """A slow oracle that keeps every weight: it needs memory for all of them."""
+    experts, x = Linear(EXPERTS, LATENT, PIXELS), 2 * normal(IMAGES, PIXELS, seed=3)
+    found, noise = weighted(230), Double([0], "test")
+    draws = torch.stack([noise.normal(EXPERTS, BLOCK, LATENT)[0, :, :IMAGES] for _ in range(230)], 2)
+    weights = []
+    for k in range(EXPERTS):
+        mu, logvar = experts.encode(x, torch.full((IMAGES,), k))
+        posterior = distributions.Normal(mu.unsqueeze(1), (0.5 * logvar).exp().unsqueeze(1))
+        z = posterior.mean + posterior.scale * draws[k]
+        image = distributions.Normal(z @ experts.weight[k] + experts.bias[k], STD)
+        joint = image.log_prob(x.unsqueeze(1)).sum(-1) + distributions.Normal(0, 1).log_prob(z).sum(-1)
+        weights.append((joint - posterior.log_prob(z).sum(-1)).exp() / EXPERTS)
+    every = torch.stack(weights)  # [K, B, S]
+    ess = every.sum((0, 2)).square() / every.square().sum((0, 2))
+    torch.testing.assert_close(found.ess[0], ess, rtol=1e-5, atol=1e-5)
+    for name, size in (("hundredth", 2), ("tenth", 23)):
+        groups = every.unflatten(-1, (-1, size)).mean(-1).sum(0).log().mean(-1)
+        torch.testing.assert_close(found.fewer[name][0], groups, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.bound[0], every.mean(-1).sum(0).log(), rtol=1e-5, atol=1e-5)
+
+
+def test_the_bound_of_fewer_samples_is_lower_and_effective_samples_are_fewer_than_all():
+    found = weighted(1000)
+    small, middle, whole = (each.mean() for each in (*found.fewer.values(), found.bound))
+    assert small < middle < whole
+    assert found.ess.min() >= 1
+    assert found.ess.max() <= 1000 * EXPERTS
+    assert weighted(9).fewer == {}
+    assert list(weighted(10).fewer) == ["tenth"]
+
+
 def test_leaving_experts_out_lowers_the_bound():
     whole, _ = linear_case(300, chunk=100)
     some = torch.stack([torch.arange(IMAGES) % 3, (torch.arange(IMAGES) + 1) % 3])[None]
@@ -83,7 +122,8 @@ def test_a_slow_loop_gives_the_same_bound():
     x = target_images(data.test, own.data, "test").double()
     chosen = torch.arange(7)[:, None].expand(-1, 11)[None]
     log_prior = torch.tensor(own.model.expert_prior, dtype=torch.float64).log()[None]
-    found = iwae_bound(model.experts, x[None], chosen, log_prior, Double([5], "test"), 6, chunk=4)[0]
+    found = iwae_bound(model.experts, x[None], chosen, log_prior, Double([5], "test"), 6, chunk=4)
+    found = found.bound[0]
 
     noise = Double([5], "test")
     draws = torch.stack([noise.normal(7, BLOCK, 3)[0, :, :11] for _ in range(6)])  # [S, K, B, Z]

@@ -67,6 +67,21 @@ def test_a_look_takes_no_more_than_it_says_and_not_much_less(changes, runs):
     assert each < budget.image_bytes(own, SIZE) < 5 * each
 
 
+def test_memory_does_not_grow_with_iwae_samples():
+    own = config(EVEN)
+    model, x = mixture(own, SIZE).float(), noise(BLOCK).test
+    chosen, even = torch.zeros(1, 1, BLOCK, dtype=torch.int64), torch.zeros(1, 4)
+    peaks = [
+        peak(
+            lambda count=count: iwae_bound(
+                model.experts, x[None], chosen, even, RunGenerators([0], "test"), count, 2
+            )
+        )
+        for count in (20, 80)
+    ]
+    assert peaks[1] < 1.1 * peaks[0]
+
+
 @pytest.mark.parametrize("changes", [ODD, EVEN | {"model.latent_dim": 200}, EVEN | CONVOLUTIONS])
 @pytest.mark.parametrize("samples", [1, 4])
 def test_iwae_samples_take_no_more_than_as_many_images(changes, samples):

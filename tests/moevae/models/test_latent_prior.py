@@ -105,7 +105,7 @@ def test_bounds_hold_and_meet_the_likelihood_of_quadrature(kind):
     for expert in range(3):
         one = chosen[:, expert : expert + 1]
         bound = iwae_bound(own, x, one, even, Double([0], "test"), 3000, chunk=100)
-        off = (bound[0] - truth[0, expert]).detach()
+        off = (bound.bound[0] - truth[0, expert]).detach()
         assert off.abs().mean() < 0.1
         assert off.abs().max() < 0.4
     recon, kl_z = own.dense(x, normal(1, 3, 11 * 4000, 1))
