@@ -19,7 +19,7 @@ TINY = [
 ]
 
 
-ALWAYS = ("reconstructions.png", "competition.png", "map.png", "arrays.npz")
+ALWAYS = ("reconstructions.png", "competition.png", "experts.png", "confusion.png", "map.png", "arrays.npz")
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,8 @@ def test_the_same_seed_gives_the_same_files_and_another_others(run, tmp_path, un
     assert {name for name in first if other[name] == first[name]} == {
         "reconstructions.png",
         "competition.png",
+        "experts.png",
+        "confusion.png",
         "map.png",
         *walks,
     }  # they have no chance in them

@@ -22,6 +22,7 @@ from moevae.evaluation.memory import image_bytes
 from moevae.training.fit import fit
 from moevae.training.trainer import Trainer
 from studies.execution.config import ExecutionConfig
+from studies.execution.recorder import MAPPED, RECONSTRUCTED
 from studies.execution.run import run_population
 from studies.execution.tasks import preflight
 from studies.records import store
@@ -146,14 +147,28 @@ def test_an_outcome_published_reads_back(outcomes, tmp_path):
 
 def test_pictures_have_the_rows_and_columns_they_say(outcomes):
     record = outcomes[0].record
-    assert set(record.pictures) == {"samples", "reconstructions"}
+    assert set(record.pictures) == {"samples", "means", "reconstructions", "map"}
     assert record.pictures["samples"].rows == ["1", "2", "3"]
     assert record.pictures["samples"].columns == [str(expert) for expert in range(7)]
     for picture in record.pictures.values():
         content = outcomes[0].files[picture.file]
         assert hashlib.sha256(content).hexdigest() == picture.sha256
         with Image.open(io.BytesIO(content)) as image:
-            assert image.size == (8 * len(picture.columns), 8 * len(picture.rows))
+            tall, wide = picture.tile
+            assert image.size == (wide * len(picture.columns), tall * len(picture.rows))
+    assert record.pictures["map"].rows == ["x", "y", "expert", "class"]
+
+
+def test_the_map_and_the_reconstructions_name_the_assigned_experts(outcomes):
+    record, files = outcomes[0].record, outcomes[0].files
+    table = np.asarray(Image.open(io.BytesIO(files[record.pictures["map"].file])))
+    images, labels = load_images(RUNS[0].data), load_labels(RUNS[0].data)
+    assert table.shape == (4, min(MAPPED, len(images.test)))
+    np.testing.assert_array_equal(table[3], labels.test[: table.shape[1]])
+    counts = np.zeros((7, 10), dtype=int)
+    np.add.at(counts, (table[2], table[3]), 1)
+    assert counts.tolist() == record.confusion.counts  # all test images of the digits are in the map
+    assert record.pictures["reconstructions"].experts == table[2][:RECONSTRUCTED].tolist()
 
 
 def test_a_failed_run_is_recorded_and_the_others_go_on(outcomes, told, tmp_path):
