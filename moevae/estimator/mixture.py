@@ -14,19 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from pydantic import TypeAdapter
-from pydantic.dataclasses import dataclass
 from rich.console import Console
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from moevae.config import overrides
-from moevae.config.presets import preset as preset_of
 from moevae.config.schema import RunConfig
 from moevae.data.arrays import PixelScale, checked_range, flattened
 from moevae.data.datasets import Images, sides
 from moevae.errors import CheckpointError, MoevaeError, ParameterError
+from moevae.estimator import parameters
+from moevae.estimator.notes import Notes
 from moevae.evaluation.assign import Assignments, assign
 from moevae.evaluation.iwae import BLOCK
 from moevae.models.mixture import Mixture
@@ -36,21 +35,11 @@ from moevae.training.checkpoint import Trained
 from moevae.training.fit import train
 from moevae.training.results import EpochStats
 from moevae.training.trainer import Trainer
-from moevae.utils import content, devices
+from moevae.utils import content
 from moevae.utils.progress import show_progress
 
 CURVES = ("loss", "gate_loss", "temperature")
 """Learning curves; see `MixtureOfVAEs.learning_curves_`."""
-
-OWN_PARAMETERS = {
-    "seed": "random_state",
-    "model.num_experts": "n_components",
-    "data.name": "X",
-    "data.train_size": "X",
-    "data.validation_size": "X",
-    "data.imbalance": "X",
-}
-"""Settings that a parameter or X determines, by name; they are not valid in `settings`."""
 
 
 class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):
@@ -163,7 +152,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         own = {name: value for name, value in params.items() if name in self._get_param_names()}
         dotted = {key: value for key, value in params.items() if key == "objective" or "." in key}
         for key in dotted:
-            _check_setting(key)
+            parameters.check_setting(key)
         super().set_params(**{name: value for name, value in params.items() if name not in dotted})
         if dotted:
             before = own.get("settings", self.settings)
@@ -362,7 +351,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
             "epochs": self.n_iter_,
             "feature_names": names,
         }
-        text = json.dumps({"estimator": notes}, default=_plain)
+        text = json.dumps({"estimator": notes}, default=parameters.plain)
         trained = Trained(self.mixture_, self.config_, *self.image_size_, self._sha256, notes=text)
         checkpoint.save(path, trained)
 
@@ -381,19 +370,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         trained = checkpoint.load(path)
         size = trained.height, trained.width
         with content.parsing(f"{path}: notes of another version", CheckpointError):
-            tree = content.parse_json(trained.notes) if trained.notes else {}
-            if "estimator" in tree:
-                notes = _NOTES.validate_python(tree["estimator"])
-            else:
-                config = trained.config
-                params = {"n_components": config.model.num_experts, "random_state": config.seed}
-                notes = _Notes(
-                    {**params, "preset": config}, size, PixelScale(0.0, 1.0, by_type=True), {}, 0, None
-                )
-            if np.prod(notes.shape) != np.prod(size):
-                raise ValueError(f"images of shape {notes.shape}")
-            if isinstance(notes.params.get("preset"), Mapping):
-                notes.params["preset"] = overrides.from_dict(notes.params["preset"])
+            notes = Notes.of(trained)
             model = cls(**notes.params, device=device)
         curves = {name: notes.curves.get(name, []) for name in CURVES}
         model._set_fitted(trained.config, trained.model, size, notes.scale, curves)
@@ -402,7 +379,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         model.n_features_in_ = size[0] * size[1]
         if notes.feature_names is not None:
             model.feature_names_in_ = np.array(notes.feature_names, dtype=object)
-        model.mixture_.to(model._device())
+        model.mixture_.to(parameters.resolve_device(model.device))
         return model
 
     def __getstate__(self) -> dict[str, Any]:
@@ -433,7 +410,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
             going_on: whether to continue the last training.
             epochs: number of epochs; None means `train.epochs`.
         """
-        config, scale, device = self._config(), self.value_range, self._device()
+        config, scale, device = self._config(), self.value_range, parameters.resolve_device(self.device)
         if going_on:
             config = overrides.override(config, {"seed": self.config_.seed})
         given = checked_range(scale) if scale is not None else None
@@ -502,42 +479,8 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         return trainer
 
     def _config(self) -> RunConfig:
-        """Return the configuration that the parameters describe.
-
-        Raises:
-            ParameterError: a parameter is invalid.
-        """
-        if not isinstance(self.n_components, Integral) or self.n_components < 1:
-            raise ParameterError(f"n_components = {self.n_components!r}; expected an integer, at least 1")
-        if not isinstance(self.preset, str | RunConfig | None):
-            raise ParameterError(
-                f"preset is of type {type(self.preset).__name__}; expected a name, a RunConfig or None"
-            )
-        if not isinstance(self.settings, Mapping | None):
-            raise ParameterError(
-                f"settings is of type {type(self.settings).__name__}; expected a dict by dotted key, such as"
-                " {'train.epochs': 5}"
-            )
-        for key in self.settings or {}:
-            _check_setting(key)
-        if isinstance(self.random_state, Integral):
-            seed = int(self.random_state)
-        else:
-            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        own = {"model.num_experts": int(self.n_components), "seed": seed}
-        ordered = sorted((self.settings or {}).items(), key=lambda item: item[0] != "objective")
-        try:
-            base = preset_of(self.preset) if isinstance(self.preset, str) else self.preset or RunConfig()
-            return overrides.override(base, own | {key: _plain(value) for key, value in ordered})
-        except MoevaeError as error:
-            raise ParameterError(str(error)) from None
-
-    def _device(self) -> torch.device:
-        """Return the device that `device` names."""
-        try:
-            return devices.resolve(str(self.device))
-        except MoevaeError as error:
-            raise ParameterError(str(error)) from None
+        """Return the configuration that the parameters describe."""
+        return parameters.run_config(self.n_components, self.preset, self.settings, self.random_state)
 
     def _validated(
         self, X: Any, reset: bool, least: int = 1
@@ -612,34 +555,3 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         self.config_, self.mixture_, self.image_size_ = config, mixture, (int(size[0]), int(size[1]))
         self._scale, self.value_range_ = scale, (scale.low, scale.high)
         self.learning_curves_ = curves
-
-
-@dataclass
-class _Notes:
-    """What `MixtureOfVAEs.save` adds to a checkpoint."""
-
-    params: dict[str, Any]
-    shape: tuple[int, ...]
-    scale: PixelScale
-    curves: dict[str, list[float]]
-    epochs: int
-    feature_names: list[str] | None
-
-
-_NOTES = TypeAdapter(_Notes)
-
-
-def _check_setting(key: object) -> None:
-    """Raise ParameterError unless a key is valid in `settings`."""
-    if key in OWN_PARAMETERS:
-        raise ParameterError(f"settings: {key} does not apply; it is determined by {OWN_PARAMETERS[key]}")
-    try:
-        if key != "objective":
-            overrides.check_known(str(key))
-    except MoevaeError as error:
-        raise ParameterError(f"settings: {error}") from None
-
-
-def _plain(value: Any) -> Any:
-    """Return a value of NumPy as a value of Python, for configurations and JSON."""
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value

@@ -1,0 +1,93 @@
+"""Parameters of the estimator: their validation, and the configuration that they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from moevae.config import overrides
+from moevae.config.presets import preset as preset_of
+from moevae.config.schema import RunConfig
+from moevae.errors import MoevaeError, ParameterError
+from moevae.utils import devices
+
+OWN_PARAMETERS = {
+    "seed": "random_state",
+    "model.num_experts": "n_components",
+    "data.name": "X",
+    "data.train_size": "X",
+    "data.validation_size": "X",
+    "data.imbalance": "X",
+}
+"""Settings that a parameter or X determines, by name; they are not valid in `settings`."""
+
+
+def run_config(n_components: object, preset: object, settings: object, random_state: Any) -> RunConfig:
+    """Return the configuration that the parameters of an estimator describe.
+
+    Args:
+        n_components: number of experts, K.
+        preset: name of a preset, a configuration, or None for the defaults.
+        settings: settings by dotted key, or None.
+        random_state: a seed, a `numpy.random.RandomState`, or None.
+
+    Raises:
+        ParameterError: a parameter is invalid.
+    """
+    if not isinstance(n_components, Integral) or n_components < 1:
+        raise ParameterError(f"n_components = {n_components!r}; expected an integer, at least 1")
+    if not isinstance(preset, str | RunConfig | None):
+        raise ParameterError(
+            f"preset is of type {type(preset).__name__}; expected a name, a RunConfig or None"
+        )
+    if not isinstance(settings, Mapping | None):
+        raise ParameterError(
+            f"settings is of type {type(settings).__name__}; expected a dict by dotted key, such as"
+            " {'train.epochs': 5}"
+        )
+    for key in settings or {}:
+        check_setting(key)
+    if isinstance(random_state, Integral):
+        seed = int(random_state)
+    else:
+        seed = int(check_random_state(random_state).randint(2**31 - 1))
+    own = {"model.num_experts": int(n_components), "seed": seed}
+    ordered = sorted((settings or {}).items(), key=lambda item: item[0] != "objective")
+    try:
+        base = preset_of(preset) if isinstance(preset, str) else preset or RunConfig()
+        return overrides.override(base, own | {key: plain(value) for key, value in ordered})
+    except MoevaeError as error:
+        raise ParameterError(str(error)) from None
+
+
+def resolve_device(name: object) -> torch.device:
+    """Return the device with the given name.
+
+    Raises:
+        ParameterError: there is no such device.
+    """
+    try:
+        return devices.resolve(str(name))
+    except MoevaeError as error:
+        raise ParameterError(str(error)) from None
+
+
+def check_setting(key: object) -> None:
+    """Raise ParameterError unless a key is valid in `settings`."""
+    if key in OWN_PARAMETERS:
+        raise ParameterError(f"settings: {key} does not apply; it is determined by {OWN_PARAMETERS[key]}")
+    try:
+        if key != "objective":
+            overrides.check_known(str(key))
+    except MoevaeError as error:
+        raise ParameterError(f"settings: {error}") from None
+
+
+def plain(value: Any) -> Any:
+    """Return a value of NumPy as a value of Python, for configurations and JSON."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
