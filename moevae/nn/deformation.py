@@ -89,11 +89,8 @@ class Deformation(Stacked):
             AFFINE: _affine_fields(identity),
             DISPLACEMENT: _smooth_fields(config.displacement_grid, size),
         }
-        moving = [fields[kind].flatten(1) for kind in self.sizes if kind in LINEAR]
-        self.moving = torch.cat(
-            [torch.arange(latents)[self.places[kind]] for kind in self.sizes if kind in LINEAR]
-        )
-        self.register_buffer("basis", torch.cat(moving), persistent=False)
+        displacements = [fields[kind].flatten(1) for kind in self.sizes if kind in LINEAR]
+        self.register_buffer("basis", torch.cat(displacements), persistent=False)
         self.register_buffer("identity", identity.flatten(), persistent=False)
         self.register_buffer("active", torch.ones(batch[0], latents))
 

@@ -23,7 +23,6 @@ class Tally:
     failed: int
     complete_baselines: int
     """Runs of baselines in `complete`."""
-    failed_baselines: int
 
     @property
     def planned(self) -> int:
@@ -56,5 +55,4 @@ def tally(plan: StudyFile, records: Iterable[Record]) -> Tally:
         complete=sum(complete for complete, _ in found),
         failed=sum(not complete for complete, _ in found),
         complete_baselines=sum(complete and baseline for complete, baseline in found),
-        failed_baselines=sum(not complete and baseline for complete, baseline in found),
     )
