@@ -19,6 +19,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Density
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from moevae.clustering.clusters import cluster_images
 from moevae.config import overrides
 from moevae.config.schema import RunConfig
 from moevae.data.arrays import PixelScale, checked_range, flattened
@@ -57,7 +58,8 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
     through the gate.
 
     Args:
-        n_components: number of experts, K. It replaces the number of the preset.
+        n_components: number of experts, K. It replaces the number of the preset. None finds it: as many as
+            the clusters that the graph of neighbors shows, between 2 and 20.
         preset: settings to start from: the name of a preset, such as "mnist", a `moevae.RunConfig`, or None
             for the defaults of `moevae.RunConfig`. Its data set is not used.
         settings: changes of settings by dotted key, such as {"train.epochs": 5}. `get_params` shows each of
@@ -116,7 +118,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
 
     def __init__(
         self,
-        n_components: int = 10,
+        n_components: int | None = 10,
         *,
         preset: str | RunConfig | None = None,
         settings: Mapping[str, Any] | None = None,
@@ -431,6 +433,9 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         done = self.n_iter_ if going_on else 0
         total = done + (epochs or config.train.epochs)
         try:
+            if self.n_components is None:
+                count = self.config_.model.num_experts if going_on else number_of_clusters(images, config.seed)
+                config = overrides.override(config, {"model.num_experts": count})
             trainer = self._trainer(config, images, device, total, going_on)
         except MoevaeError as error:
             raise ParameterError(str(error)) from None
@@ -555,3 +560,8 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         self.config_, self.mixture_, self.image_size_ = config, mixture, (int(size[0]), int(size[1]))
         self._scale, self.value_range_ = scale, (scale.low, scale.high)
         self.learning_curves_ = curves
+
+
+def number_of_clusters(images: Images, seed: int) -> int:
+    """Return the number of clusters that the graph of neighbors of the training images shows."""
+    return cluster_images(images.train, images.size, None, seed).count

@@ -31,7 +31,7 @@ def run_config(n_components: object, preset: object, settings: object, random_st
     """Return the configuration that the parameters of an estimator describe.
 
     Args:
-        n_components: number of experts, K.
+        n_components: number of experts, K; None keeps that of the preset.
         preset: name of a preset, a configuration, or None for the defaults.
         settings: settings by dotted key, or None.
         random_state: a seed, a `numpy.random.RandomState`, or None.
@@ -39,8 +39,9 @@ def run_config(n_components: object, preset: object, settings: object, random_st
     Raises:
         ParameterError: a parameter is invalid.
     """
-    if not isinstance(n_components, Integral) or n_components < 1:
-        raise ParameterError(f"n_components = {n_components!r}; expected an integer, at least 1")
+    count = n_components
+    if count is not None and (not isinstance(count, Integral) or count < 1):
+        raise ParameterError(f"n_components = {count!r}; expected an integer, at least 1, or None")
     if not isinstance(preset, str | RunConfig | None):
         raise ParameterError(
             f"preset is of type {type(preset).__name__}; expected a name, a RunConfig or None"
@@ -56,7 +57,7 @@ def run_config(n_components: object, preset: object, settings: object, random_st
         seed = int(random_state)
     else:
         seed = int(check_random_state(random_state).randint(2**31 - 1))
-    own = {"model.num_experts": int(n_components), "seed": seed}
+    own = {"seed": seed} | ({} if count is None else {"model.num_experts": int(count)})
     ordered = sorted((settings or {}).items(), key=lambda item: item[0] != "objective")
     try:
         base = preset_of(preset) if isinstance(preset, str) else preset or RunConfig()

@@ -413,3 +413,17 @@ def test_a_mixture_of_images_is_found():
     found = model.fit_predict(pictures)
     assert [len(set(found[kinds == kind])) for kind in range(3)] == [1, 1, 1]
     assert len(set(found)) == 3
+
+
+def test_the_number_of_experts_is_found_if_none_is_given(tmp_path):
+    centers = np.random.default_rng(0).uniform(size=(3, 36))
+    noise = np.random.default_rng(1).normal(0, 0.02, (300, 36))
+    X = (np.repeat(centers, 100, 0) + noise).clip(0, 1).reshape(300, 6, 6)
+    model = MixtureOfVAEs(None, settings={"train.epochs": 1}, random_state=0, warm_start=True).fit(X)
+    assert model.config_.model.num_experts == 3
+    assert model.predict_proba(X).shape == (300, 3)
+    assert model.n_components is None
+    model.fit(X)  # goes on with as many
+    assert model.config_.model.num_experts == 3
+    model.save(tmp_path / "model.pt")
+    assert np.array_equal(MixtureOfVAEs.load(tmp_path / "model.pt").predict(X), model.predict(X))

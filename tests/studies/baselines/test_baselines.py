@@ -335,3 +335,12 @@ def test_a_baseline_computes_with_as_many_threads_as_it_is_given(monkeypatch):
         fit(BASELINES["kmeans"].method, RUN, ExecutionConfig(device="cpu", threads=1))
     assert seen
     assert set(seen) == {1}
+
+
+def test_the_graph_of_neighbors_finds_clusters_and_their_number(tmp_path):
+    run = blobs(tmp_path / "blobs.npz", classes=4, count=600)
+    for key, given in (("graph", 4), ("graph-unknown", 7)):  # the number that is given is not read
+        record = fitted(key, override(run, {"model.num_experts": given}))
+        assert min(part["acc"] for part in record.metrics.values()) > 0.95  # six pixels have few gradients
+        assert record.method.derived["clusters_found"] == 4
+    assert fitted("graph", override(run, {"model.num_experts": 2})).method.derived["clusters_found"] == 2
