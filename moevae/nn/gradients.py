@@ -63,9 +63,9 @@ def _histograms(pictures: Tensor) -> Tensor:
     magnitude = (across.square() + down.square() + 1e-12).sqrt()
     angles = torch.arange(ORIENTATIONS, device=pictures.device) * (2 * math.pi / ORIENTATIONS)
     cosine, sine = angles.cos().view(-1, 1, 1), angles.sin().view(-1, 1, 1)
-    votes = (across * cosine + down * sine) / magnitude - math.cos(2 * math.pi / ORIENTATIONS)
-    votes = votes.clamp_min_(0)
-    votes = votes / (votes.sum(1, keepdim=True) + 1e-6) * magnitude  # [N, 8, H, W]
+    votes = (across / magnitude) * cosine  # [N, 8, H, W]
+    votes.addcmul_(down / magnitude, sine).sub_(math.cos(2 * math.pi / ORIENTATIONS)).clamp_min_(0)
+    votes *= magnitude / (votes.sum(1, keepdim=True) + 1e-6)
     over_rows = cell_weights(height).to(votes)
     over_columns = cell_weights(width).to(votes)
     cells = over_rows @ votes @ over_columns.T  # [N, 8, 7, 7]
