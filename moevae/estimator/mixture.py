@@ -434,8 +434,8 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         total = done + (epochs or config.train.epochs)
         try:
             if self.n_components is None:
-                count = self.config_.model.num_experts if going_on else number_of_clusters(images, config.seed)
-                config = overrides.override(config, {"model.num_experts": count})
+                found = self.config_.model.num_experts if going_on else found_number(images, config.seed)
+                config = overrides.override(config, {"model.num_experts": found})
             trainer = self._trainer(config, images, device, total, going_on)
         except MoevaeError as error:
             raise ParameterError(str(error)) from None
@@ -562,6 +562,6 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         self.learning_curves_ = curves
 
 
-def number_of_clusters(images: Images, seed: int) -> int:
+def found_number(images: Images, seed: int) -> int:
     """Return the number of clusters that the graph of neighbors of the training images shows."""
     return cluster_images(images.train, images.size, None, seed).count
