@@ -173,7 +173,21 @@ class Experts(nn.Module):
         mu, logvar = self.encode(x)
         components = self.prior_components()
         kl_z = kl_standard_normal(mu, logvar) if components is None else components.kl(mu, logvar)
-        return self.recon_log_prob(mu, x) - kl_z
+        fits = self.deformation is not None and self.context is None
+        recon = self._recon_in_chunks(mu, x) if fits else self.recon_log_prob(mu, x)
+        return recon - kl_z
+
+    def _recon_in_chunks(self, z: Tensor, x: Tensor) -> Tensor:
+        """Return `recon_log_prob` of deformable experts for one z per image, without a gradient.
+
+        One expert at a time: its displaced images stay in the cache of a core.
+        """
+        std, found = self._std(), []
+        for here, drawn in cast(Deformation, self.deformation).in_chunks(z, groups=1):
+            run = here.start // z.shape[1]
+            own = std[run] if isinstance(std, Tensor) else std
+            found.append(self._log_prob(self._output(drawn), x[run], own))
+        return torch.cat(found).view(z.shape[:3])
 
     def sparse(
         self, x: Tensor, noise: Tensor, dispatch: Dispatch, bound: str = "elbo"

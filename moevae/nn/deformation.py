@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -137,14 +137,28 @@ class Deformation(Stacked):
         Returns:
             Intensities, [R, K, B, D].
         """
+        return next(self.in_chunks(z, z.shape[0] * z.shape[1]))[1].view(*z.shape[:3], -1)
+
+    def in_chunks(self, z: Tensor, groups: int) -> Iterator[tuple[slice, Tensor]]:
+        """Yield the deformed templates of a few experts at a time, which bounds the memory of displacements.
+
+        Args:
+            z: latents, [R, K, B, Z].
+            groups: maximum number G of groups (run, expert) that are deformed together.
+
+        Yields:
+            The indices of the groups among the R K groups, and their intensities, [G, B, D].
+        """
         scale = self._scale().repeat_interleave(self.batch[1], 0)  # [R K, Z]
         by_kind = self._by_kind(at_least_float32(z).flatten(0, 1) * scale.unsqueeze(1))
         weights, templates = self._added_weights(by_kind), self._templates().flatten(0, 1)
-        if weights.shape[-1]:
-            undeformed = torch.baddbmm(templates.unsqueeze(1), weights, self._added().flatten(0, 1))
-        else:  # all rows of an expert deform the same image
-            undeformed = templates.unsqueeze(1)
-        return self._deformed(undeformed, by_kind).view(*z.shape[:3], -1)
+        added = self._added().flatten(0, 1)
+        for start in range(0, len(templates), groups):
+            here = slice(start, start + groups)
+            undeformed = templates[here].unsqueeze(1)  # all rows of an expert deform the same image
+            if weights.shape[-1]:
+                undeformed = torch.baddbmm(undeformed, weights[here], added[here])
+            yield here, self._deformed(undeformed, {kind: each[here] for kind, each in by_kind.items()})
 
     def sparse(self, z: Tensor, ends: Sequence[int]) -> Tensor:
         """Return the deformed templates of rows that are sorted by run and expert.

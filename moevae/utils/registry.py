@@ -68,7 +68,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
             closest_name(f"trait of a {self.what}", trait, self._known_traits)
 
         def add(entry: Registered) -> Registered:
-            home = self._declared().get(name)
+            home = self._declared.get(name)
             if home and home not in sys.modules:
                 importlib.import_module(home)
             before = self._entries.get(name)
@@ -86,7 +86,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         Raises:
             ConfigError: the entry is built in, or the name is unknown.
         """
-        if name in self._declared():
+        if name in self._declared:
             raise ConfigError(f"{self.what} {name!r} is built in")
         del self._entries[closest_name(self.what, name, self._entries)], self._traits[name]
 
@@ -109,10 +109,10 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries or name in self._declared() or name in self._offered()
+        return name in self._entries or name in self._declared or name in self._offered()
 
     def __iter__(self) -> Iterator[str]:
-        declared = self._declared()
+        declared = self._declared
         yield from declared
         yield from sorted((self._entries.keys() | self._offered().keys()) - declared.keys())
 
@@ -122,8 +122,9 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     def __repr__(self) -> str:
         return f"{self.symbol}({', '.join(self)})"
 
+    @functools.cached_property
     def _declared(self) -> dict[str, str]:
-        """Return the module of each built-in name."""
+        """The module of each built-in name."""
         return {
             name: module for module in self._modules for name in _declarations(module).get(self.symbol, ())
         }
@@ -132,7 +133,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         return _entry_points(self.group) if self.group else {}
 
     def _load(self, name: str) -> None:
-        home = self._declared().get(name)
+        home = self._declared.get(name)
         if home:
             importlib.import_module(home)
         elif name in self._offered():

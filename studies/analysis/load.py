@@ -139,7 +139,7 @@ def _sorted(
         if isinstance(item, RecordError):
             unread.append(str(item).removeprefix(f"{folder}/"))
             continue
-        config = overrides.from_dict(item.config)
+        config = item.run_config
         cell = tuple(overrides.lookup(config, axis) for axis in axes)
         name, place = "", -1
         if item.method is not None:

@@ -100,7 +100,7 @@ def make_plan(
     for record in good:
         config = None
         if (key := owners.get(record.fingerprint)) is None:
-            config = replace(overrides.from_dict(record.config), seed=0)
+            config = replace(record.run_config, seed=0)
             key = schema.name_of(config, record.method)
         if key in recorded:
             recorded[key].append(record)

@@ -16,7 +16,9 @@ LARGEST = 1e39
 """Maximum magnitude of a value in a record; sums of larger squares would overflow."""
 _NAME = re.compile(r"\w+")
 _COUNT = re.compile(r"\d{1,15}")
-_LONG = re.compile(r"[0-9]{16}")
+_DIGITS = 16
+"""Digits of the smallest count that is too large."""
+_LONG = re.compile(rf"[0-9]{{{_DIGITS}}}")
 _MAX_COUNT = 10**15
 
 
@@ -31,13 +33,12 @@ def _metrics(record: Record) -> Iterator[str]:
     if record.status == "complete" and not record.metrics.get("test"):
         yield "a complete run without metrics of the test split"
     every = [*record.metrics.values(), *(point.metrics for point in record.curve)]
-    names = {name for part in every for name in part} | record.metrics.keys()
+    names = record.metrics.keys() | set().union(*every)
     if odd := next((name for name in names if not _NAME.fullmatch(name)), None):
         yield f"invalid name of a metric: {odd!r}"
-    values: list[float] = [value for part in every for value in part.values()]
-    values += [value for part in record.elbo_terms.values() for value in part]
-    values += [point.loss for point in record.curve]
-    if any(abs(value) > LARGEST for value in values):
+    parts: Iterable[Iterable[float]] = (*(part.values() for part in every), *record.elbo_terms.values())
+    values = [*itertools.chain.from_iterable(parts), *(point.loss for point in record.curve)]
+    if values and not -LARGEST <= min(values) <= max(values) <= LARGEST:
         yield f"a number larger than {LARGEST:g} in magnitude"
     times = [part for part in (record.throughput, record.seconds) if part is not None]
     if any(not 0 <= value <= LARGEST for part in times for value in part.model_dump().values()):
@@ -94,13 +95,20 @@ def _plain_tables(record: Record) -> bool:
     rows = list(itertools.chain.from_iterable(tables))
     if not rows:
         return True
+    wide = rows[0].count(" ") + 1
+    if record.confusion is not None and wide != len(record.confusion.classes):
+        return False
     text = " ".join(rows)
-    wide = {row.count(" ") + 1 for row in rows}
-    wide |= {len(record.confusion.classes)} if record.confusion is not None else set()
+    if not text.isascii():
+        return False
     one_space = not (text.startswith(" ") or text.endswith(" ") or "  " in text)
-    digits = text.isascii() and text.replace(" ", "").isdigit() and not _LONG.search(text)
-    return one_space and digits and len(wide) == 1 and len({len(table) for table in tables}) == 1
+    digits = text.replace(" ", "").isdigit()
+    # A row with a count of 16 digits has at least one digit and one space for each of the others.
+    short = max(map(len, rows)) < _DIGITS + 2 * (wide - 1) or not _LONG.search(text)
+    columns = "\n".join(rows).encode().translate(None, b"0123456789") + b"\n"
+    same = columns == (b" " * (wide - 1) + b"\n") * len(rows)
+    return one_space and digits and short and same and len({len(table) for table in tables}) == 1
 
 
-def _shares(values: Iterable[float] | Sequence[float]) -> bool:
-    return all(-1e-6 <= value <= 1 + 1e-6 for value in values)
+def _shares(values: Sequence[float]) -> bool:
+    return not values or -1e-6 <= min(values) <= max(values) <= 1 + 1e-6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from typing import Annotated, Any, Literal
@@ -172,6 +173,15 @@ class Record(_Part):
     data: Data
     started: str
     """Start time, UTC, in ISO 8601."""
+
+    @functools.cached_property
+    def run_config(self) -> configs.RunConfig:
+        """The configuration, parsed once.
+
+        Raises:
+            ConfigError: a key is unknown, or a value is invalid.
+        """
+        return overrides.from_dict(self.config)
 
     @property
     def precision(self) -> str:

@@ -119,7 +119,7 @@ def _checked(where: str, content: Callable[[], bytes], name: str, folder: Path) 
             if _OLD in bare[:40]:
                 raise RecordError(f"{where}: record schema 1; run `moevae migrate {folder}`")
             record = Record.model_validate_json(bare)
-            config = overrides.from_dict(record.config)
+            config = record.run_config
         except ConfigError as error:
             raise ValueError(str(error)) from None
     if record.schema_version != SCHEMA:

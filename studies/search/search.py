@@ -216,7 +216,7 @@ def plan_of_search(search: Search, folder: Path) -> tuple[dict[str, Cell], dict[
     found: dict[str, dict[str, Record]] = {}
     cells: dict[str, Cell] = {}
     for record in good:
-        config = replace(overrides.from_dict(record.config), seed=0)
+        config = replace(record.run_config, seed=0)
         cell = search.cell_of(config)
         if cell.config != config:
             raise RecordError(

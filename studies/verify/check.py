@@ -7,7 +7,6 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from moevae.config.overrides import from_dict
 from moevae.errors import DataError, IdentityError, RecordError
 from studies.analysis.tallies import tally
 from studies.execution.plan import Plan, design_of, make_plan
@@ -135,7 +134,7 @@ def _has_owner(folder: Path, name: str) -> bool:
 
 def _check_data(folder: Path, good: Sequence[Record]) -> None:
     """Compare the data of the records with each other and with the user's files, if they exist."""
-    Origins(files=user_data_identities(from_dict(record.config).data for record in good)).begin(folder, good)
+    Origins(files=user_data_identities(record.run_config.data for record in good)).begin(folder, good)
 
 
 def _in_words(check: Callable[[], object]) -> list[str]:

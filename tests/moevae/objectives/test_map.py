@@ -228,3 +228,20 @@ def test_what_makes_no_sense_is_refused():
     ):
         with pytest.raises(ConfigError, match=r"^model\.gate_network = posterior [^\n]* expected "):
             config({"model.gate_network": "posterior"} | changes)
+
+
+@pytest.mark.parametrize("std", ["learned", 0.3])
+@torch.no_grad()
+def test_scores_are_those_of_all_experts_at_once(std):
+    """Deformable experts are scored one at a time, which bounds the memory, with the same bits."""
+    changes = MAP | TEMPLATES | {"model.gaussian_std": std}
+    experts = Mixture(config(changes).model, images().size, (0, 1)).experts
+    stream = torch.Generator().manual_seed(0)
+    for weight in experts.parameters():
+        weight.add_(0.1 * torch.randn(weight.shape, generator=stream))
+    if std == "learned":
+        experts.log_std.copy_(torch.tensor([-1.0, -2.0]))
+    x = torch.rand(2, 7, math.prod(images().size), generator=stream)
+    mu, logvar = experts.encode(x)
+    kl_z = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(-1)
+    assert torch.equal(experts.scores(x), experts.recon_log_prob(mu, x) - kl_z)
