@@ -69,6 +69,24 @@ def _exit_code(work: Callable[[], int]) -> int:
             _close_output()
         print(f"error: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        print(
+            "error: out of memory; reduce model.num_experts, model.expert_hidden or train.batch_size, use "
+            "smaller images, or set --memory where the command has it",
+            file=sys.stderr,
+        )
+        return 2
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Return whether memory could not be allocated; torch raises a RuntimeError for that of a CPU."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(words in str(error) for words in ("can't allocate memory", "not enough memory"))
+    )
 
 
 def _open_streams() -> None:

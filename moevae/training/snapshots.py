@@ -196,9 +196,10 @@ def read(
     with parsing(f"{path}: not a snapshot of this version", CheckpointError):
         tensors, head = from_bytes(body), _head(body)
         runs, plain = content.parse_json(head["runs"]), content.parse_json(head["plain"])
+        then = _origin(head)
     if head.get("format") != FORMAT or runs != _names(configs):
         raise CheckpointError(f"{path}: snapshot of other runs")
-    if origin is not None and (found := _unlike(content.parse_json(head["origin"]), origin)):
+    if origin is not None and (found := _unlike(then, origin)):
         raise CheckpointError(f"{path}: snapshot with {found}")
     return tensors, plain
 
@@ -275,15 +276,19 @@ def _warn_about_others(path: Path, configs: Sequence[RunConfig], origin: Mapping
     """Warn about snapshots of the same runs that have another origin."""
     for other in sorted(path.parent.glob(f"{_stem(configs)}*.snapshot")):
         try:
-            head = _head_of(other)
-            reason = _unlike(content.parse_json(head["origin"]), origin)
-        except (OSError, ValueError, KeyError, AttributeError):
+            reason = _unlike(_origin(_head_of(other)), origin)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             reason = "the format of another version"
         warnings.warn(
             f"{other}: snapshot with {reason}; training starts from epoch 1 and keeps this file. "
             "To continue from it, restore what it was trained with; otherwise delete it",
             stacklevel=5,
         )
+
+
+def _origin(head: Mapping[str, str]) -> dict[str, str]:
+    """Return the origin in the metadata of a snapshot, as texts."""
+    return {key: str(value) for key, value in dict(content.parse_json(head["origin"])).items()}
 
 
 def _unlike(then: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -317,6 +322,6 @@ def _head(body: bytes) -> dict[str, str]:
 
 def _head_of(path: Path) -> dict[str, str]:
     """Return the metadata of a snapshot without reading its tensors."""
-    with path.open("rb") as file:
+    with content.opened(path) as file:
         length = file.read(_DIGEST + 8)[_DIGEST:]
         return _head(length + file.read(min(int.from_bytes(length, "little"), _LONGEST)))

@@ -13,6 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from moevae.errors import ConfigError
+from moevae.utils.content import opened
 
 try:
     import fcntl
@@ -86,7 +87,7 @@ def remove_empty(folders: Iterable[Path]) -> None:
 def remove_temp_files(folder: Path) -> None:
     """Remove the temporary files of `write_atomically` that killed processes left; keep those in use."""
     for path in folder.glob(f".{'?' * 16}{_TEMPORARY}"):
-        with suppress(OSError), path.open("rb") as file:
+        with suppress(OSError, ValueError), opened(path) as file:
             if _lock(file):
                 path.unlink()
 

@@ -71,9 +71,9 @@ def hold(folder: Path) -> Iterator[None]:
 def holder(folder: Path) -> str | None:
     """Return a description of the process that owns the study, or None. Writes nothing."""
     try:
-        with (folder / _LOCK).open("rb") as file:  # reading is enough, and works on read-only file systems
+        with content.opened(folder / _LOCK) as file:  # reading is enough, and works on read-only file systems
             return _who(folder) if is_locked(file) else None
-    except OSError:
+    except (OSError, ValueError):  # there is no such file, or it is not a regular one
         return None
 
 

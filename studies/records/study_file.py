@@ -153,7 +153,8 @@ def write(folder: Path, tree: Mapping[str, Any], *, shared: bool = False) -> Non
         RecordError: the existing file is not JSON.
     """
     path = folder / NAME
-    before = path.read_bytes() if path.exists() else b""
+    with content.parsing(f"{path}: cannot be read", RecordError):
+        before = content.read(path) if path.exists() else b""
     with content.parsing(f"{path}: not JSON", RecordError):
         identity = content.parse_json(before).get("identity") if before else ""
     if identity or shared or not before:

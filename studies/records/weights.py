@@ -91,8 +91,9 @@ def keep(folder: Path, cell: str, outcomes: Sequence[Outcome], which: Keep) -> N
 def _own(path: Path, entry: dict[str, Any] | None) -> bool:
     """Return whether a file is unchanged since the study wrote it."""
     try:
-        return entry is not None and hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
-    except OSError:
+        with content.opened(path) as file:
+            return entry is not None and hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]
+    except (OSError, ValueError):
         return False
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import platformdirs
 
 from moevae.errors import RecordError
+from moevae.utils.content import parse_json, read
 from moevae.utils.io import write_atomically
 from studies.records import packed, study_file
 from studies.report import manifest
@@ -55,7 +56,7 @@ def note_page(folder: Path, made_from: str) -> None:
 def recall(folder: Path, kind: str, made_from: str) -> Any:
     """Return what was noted about a folder with these inputs; None if nothing was."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        key, value = json.loads(_file(folder).read_bytes())[kind]
+        key, value = parse_json(read(_file(folder)))[kind]
         return value if key == made_from else None
     return None
 
@@ -65,7 +66,7 @@ def note(folder: Path, kind: str, made_from: str, value: Any) -> None:
     path = _file(folder)
     tree = {}
     with suppress(OSError, ValueError, TypeError):
-        tree = dict(json.loads(path.read_bytes()))
+        tree = dict(parse_json(read(path)))
     if tree.get(kind) != [made_from, value]:
         with suppress(OSError):
             write_atomically(path, json.dumps({**tree, kind: [made_from, value]}).encode())

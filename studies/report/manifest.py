@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moevae.errors import RecordError
+from moevae.utils.content import parse_json
+from moevae.utils.content import read as read_content
 from moevae.utils.io import remove_temp_files, write_atomically
 
 NAME = "report.manifest.json"
@@ -112,7 +114,7 @@ def read(folder: Path) -> Manifest:
     if not path.exists():
         return Manifest(folder, _linked(folder))
     try:
-        tree = json.loads(path.read_bytes())
+        tree = parse_json(read_content(path))
         if tree["format"] != FORMAT:
             raise ValueError
         files = {str(name): tuple(map(str, digests)) for name, digests in tree["files"].items()}

@@ -113,3 +113,28 @@ def test_a_warning_tells_that_torch_was_imported_first():
     assert "MKL_CBWR" in line
     assert not _imported(stub, OMP_WAIT_POLICY="ACTIVE", MKL_CBWR="AUTO")
     assert not _imported("import moevae")
+
+
+def fail(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        lambda: torch.empty(1 << 50),
+    ],
+    ids=["Python", "GPU", "CPU"],
+)
+def test_too_little_memory_is_one_line_with_exit_code_2(error, capsys):
+    assert exit_code(lambda: error() if callable(error) else fail(error)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: out of memory")
+    assert "train.batch_size" in line
+
+
+def test_another_error_of_torch_stays_a_traceback():
+    with pytest.raises(RuntimeError, match="size"):
+        exit_code(lambda: torch.zeros(2) @ torch.zeros(3) and 0)

@@ -1,0 +1,107 @@
+"""A pipe, a device, a folder or broken content in the place of a file that a study reads."""
+
+import os
+
+import pytest
+
+from moevae.config.schema import RunConfig
+from moevae.errors import CheckpointError, RecordError
+from moevae.training import snapshots
+from moevae.utils import io
+from studies.records import lock, study_file, weights
+from studies.report import cache, manifest
+from studies.testing import synthetic
+
+pytestmark = pytest.mark.timeout(120)  # reading a pipe that nobody writes to has no end
+
+DEEP = b"[" * 100_000
+
+PLACES = {
+    "a pipe": os.mkfifo,
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+    "a link to itself": lambda path: path.symlink_to(path),
+    "a folder": lambda path: path.mkdir(),
+    "deep JSON": lambda path: path.write_bytes(DEEP),
+    "a list": lambda path: path.write_bytes(b"[1]"),
+    "noise": lambda path: path.write_bytes(b"\xff\x00" * 1000),
+}
+
+
+@pytest.fixture(params=PLACES)
+def put(request):
+    """Put something else in the place of a file."""
+    return PLACES[request.param]
+
+
+def test_a_lock_that_is_no_file_is_held_by_nobody(tmp_path, put):
+    put(tmp_path / "driver.lock")
+    assert lock.holder(tmp_path) is None
+
+
+def test_temporary_files_that_are_no_files_stop_no_sweep(tmp_path, put):
+    place = tmp_path / f".{'a' * 16}.moevae.tmp"
+    put(place)
+    is_file = place.is_file()
+    io.remove_temp_files(tmp_path)
+    assert os.path.lexists(place) != is_file
+
+
+def test_a_manifest_of_a_report_is_refused(tmp_path, put):
+    place = tmp_path / manifest.NAME
+    put(place)
+    if place.exists():  # a link to itself counts as missing
+        with pytest.raises(RecordError, match=manifest.NAME):
+            manifest.read(tmp_path)
+    else:
+        assert manifest.read(tmp_path).files == {}
+
+
+def test_a_cache_that_cannot_be_read_is_empty(tmp_path, put, monkeypatch):
+    place = tmp_path / "cache"
+    put(place)
+    monkeypatch.setattr(cache, "_file", lambda folder: place)
+    assert cache.recall(tmp_path, "page", "inputs") is None
+    cache.note(tmp_path, "page", "inputs", "value")
+    assert cache.recall(tmp_path, "page", "inputs") == (None if place.is_dir() else "value")
+
+
+def test_weights_that_are_no_file_are_not_the_study_s(tmp_path, put):
+    put(tmp_path / "run.safetensors")
+    assert not weights._own(tmp_path / "run.safetensors", {"sha256": "0" * 64})
+
+
+def test_a_description_that_is_no_json_is_not_replaced(tmp_path, put):
+    place = tmp_path / study_file.NAME
+    put(place)
+    if place.exists() and not place.is_file():
+        with pytest.raises(RecordError, match="cannot be read"):
+            study_file.write(tmp_path, synthetic.plan())
+        assert not place.is_file()
+
+
+@pytest.fixture
+def configs():
+    return [RunConfig()]
+
+
+ORIGIN = {"images": "a", "source code": "b"}
+
+
+@pytest.mark.parametrize("wrong", [None, [], 3, "x", [1], {"images": 3}, {"images": ["a"]}, {"images": None}])
+def test_a_snapshot_whose_origin_is_no_table_of_texts_is_refused(tmp_path, configs, wrong):
+    path = snapshots.snapshot_path(tmp_path, configs, ORIGIN)
+    snapshots.write(path, configs, {}, {}, wrong)
+    with pytest.raises(CheckpointError, match=path.name):
+        snapshots.read(path, configs, ORIGIN)
+    other = snapshots.snapshot_path(tmp_path, configs, ORIGIN | {"images": "c"})
+    with pytest.warns(UserWarning, match=path.name):
+        snapshots._warn_about_others(other, configs, ORIGIN)
+
+
+def test_what_lies_beside_a_snapshot_is_told_and_read_as_a_file_only(tmp_path, configs, put):
+    path = snapshots.snapshot_path(tmp_path, configs, ORIGIN)
+    put(path.with_name(f"{path.name.partition('-')[0]}-x.snapshot"))
+    with pytest.warns(UserWarning, match="another version"):
+        snapshots._warn_about_others(path, configs, ORIGIN)
+    snapshots.remove(tmp_path, [])
+    assert len(list(tmp_path.iterdir())) == 1
