@@ -44,3 +44,7 @@ def test_columns_of_numbers_stand_to_the_right_and_names_to_the_left() -> None:
 
 def test_p_values_say_what_they_can_bear() -> None:
     assert [markup.p_value(p) for p in (0.25, 0.0004, float("nan"))] == ["0.250", "< 0.001", "–"]
+
+
+def test_a_text_that_has_no_encoding_is_written_with_its_bytes_escaped() -> None:
+    assert markup.encoded("é f\udcff") == "é f\\udcff".encode()
