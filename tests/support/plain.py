@@ -79,7 +79,7 @@ def gate(model: Mixture, run: int) -> nn.Sequential:
         linear = network[3 * place]
         bias = linear.map.bias if pictures else linear.bias
         with torch.no_grad():
-            normalization.weight.copy_(own.stored("scale")[run])
+            normalization.weight.copy_(own.unpadded("scale")[run])
             normalization.bias.copy_(bias)
             normalization.running_mean.copy_(own.running_mean[run])
             normalization.running_var.copy_(own.running_variance[run])

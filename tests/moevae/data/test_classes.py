@@ -144,7 +144,7 @@ def test_a_record_keeps_no_table_of_very_many_classes(monkeypatch):
         load = importance = np.full(4, 0.25)
         elbo_terms, metrics = {}, {}
 
-    told = run.measured({"test": [Found()]}, 0, labels, 4, DataConfig(name="digits"))
+    told = run.result_fields({"test": [Found()]}, 0, labels, 4, DataConfig(name="digits"))
     assert told["confusion"] is None
     assert set(told["metrics"]["test"]) >= {"acc", "nmi", "ari", "ece", "brier"}
     json.dumps(told["metrics"])
