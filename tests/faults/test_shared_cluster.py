@@ -159,14 +159,14 @@ def test_a_worker_of_other_data_is_refused_until_its_file_is_replaced(
 def test_a_task_that_a_worker_cannot_load_is_told_apart():
     for task in (b"cstudies.no_such_module\nname\n.", b"cstudies\nno_such_name\n."):
         with pytest.raises(ImportError) as caught:
-            executor._open(task, "unreadable")
+            executor._call_pickled(task, "unreadable")
         assert caught.value.name == "unreadable"
     with pytest.raises(ZeroDivisionError):
-        executor._open(pickle.dumps(functools.partial(divmod, 1, 0)), "unreadable")
+        executor._call_pickled(pickle.dumps(functools.partial(divmod, 1, 0)), "unreadable")
 
 
 def test_a_scheduler_that_is_gone_is_told_while_a_task_is_waited_for(monkeypatch):
-    monkeypatch.setattr(executor, "_EVERY", 0.0)
+    monkeypatch.setattr(executor, "_QUERY_INTERVAL", 0.0)
     with (
         distributed.LocalCluster(
             n_workers=1, processes=False, protocol="tcp", dashboard_address=None
