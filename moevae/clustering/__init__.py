@@ -1,1 +1,1 @@
-"""Clustering of images without labels on the graph of their neighbors; what follows it is a gate."""
+"""Clustering of images without labels by the graph of their nearest neighbors, from which gates can start."""

@@ -1,4 +1,4 @@
-"""Features of images: gradients of the image, and of its ink stretched to full size."""
+"""Features of images: oriented gradients of the image, and of its ink stretched to full size."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def stretched_ink(gray: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _extent(used: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the first place in use, and the one after the last; all places of a row without any.
+    """Return the range of used positions of each row; the whole range for a row without any.
 
     Args:
         used: [N, places] bool.

@@ -26,7 +26,7 @@ _TOLERANCE = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Images as nodes, joined to their nearest neighbors."""
+    """A graph of images, connected to their nearest neighbors."""
 
     neighbors: np.ndarray
     """Indices of the nearest other images, nearest first, [N, 10] int64."""
@@ -35,7 +35,7 @@ class Graph:
 
 
 class ImageIndex:
-    """Search of nearest neighbors among images, in the features of `image_features`.
+    """Index for the search of nearest neighbors among images, in the features of `image_features`.
 
     Args:
         images: stored pixels, on the CPU, [N, D].
@@ -76,7 +76,7 @@ def neighbor_graph(images: Tensor, size: tuple[int, int]) -> Graph:
 def spectral_embedding(graph: Graph, components: int) -> np.ndarray:
     """Return the leading eigenvectors of the normalized adjacency matrix of a graph.
 
-    Each connected part has its own, because one iteration misses copies of an eigenvalue.
+    They are computed by connected component, because one iteration misses multiple eigenvalues.
 
     The weight of neighbors i and j is exp(-d_ij^2 / (s_i s_j)), with the distance s_i of the seventh
     neighbor of i, so that no scale has to be chosen.

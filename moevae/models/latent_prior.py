@@ -119,7 +119,7 @@ class GaussianMixture(Stacked):
     @torch.no_grad()
     def reset(self, generators: Sequence[torch.Generator]) -> None:
         """Initialize standard normal means, variances of 1, and equal weights."""
-        for run, source in zip(self.stored("mean"), generators, strict=True):
+        for run, source in zip(self.unpadded("mean"), generators, strict=True):
             run.normal_(generator=source)
 
     def components(self) -> Components:
@@ -138,13 +138,13 @@ class PseudoInputs(Stacked):
     @torch.no_grad()
     def reset(self, generators: Sequence[torch.Generator]) -> None:
         """Initialize dark images of independent pixels."""
-        for run, source in zip(self.stored("logit"), generators, strict=True):
+        for run, source in zip(self.unpadded("logit"), generators, strict=True):
             run.normal_(_DARK, 1.0, generator=source)
 
     def images(self) -> Tensor:
         """Return the images, with pixels in (0, 1), [R, K, M, D]."""
         # By tanh: the rounding of torch's sigmoid depends on the position in a tensor, and so on other runs.
-        return 0.5 + 0.5 * torch.tanh(0.5 * self.stored("logit"))
+        return 0.5 + 0.5 * torch.tanh(0.5 * self.unpadded("logit"))
 
     def components(self, encode: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Components:
         """Return the components.

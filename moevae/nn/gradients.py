@@ -1,7 +1,7 @@
-"""Histograms of oriented gradients: features that small shifts and changes of contrast alter little.
+"""Histograms of oriented gradients: features that are robust to small shifts and changes of contrast.
 
-The image is divided into 7 x 7 cells, whatever its size, so that images of all sizes have equally many
-features.
+An image of any size is divided into 7 x 7 cells, so that the number of features does not depend on the
+size.
 
 References:
     Dalal, Triggs (2005), histograms of oriented gradients for human detection.

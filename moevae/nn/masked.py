@@ -23,7 +23,7 @@ _ROWS = 16  # torch compiles a convolution for each new number of images
 
 
 class MaskedLinear(StackedLinear):
-    """Linear maps without some of the weights: [*batch, B, I] -> [*batch, B, O].
+    """Linear maps with masked weights: [*batch, B, I] -> [*batch, B, O].
 
     Args:
         batch: axes of the stack, (R,) or (R, K).
@@ -85,7 +85,7 @@ class MaskedConvolution(Affine):
         outputs: O, output channels.
         reach: taps to the left, to the right, and above; 0 is a linear map of each position.
         dilation: distance of two taps.
-        itself: whether a position itself is a tap. The first layer of a network must leave it out.
+        itself: whether a position itself is a tap. It must be False for the first layer of a network.
         residual: whether the input is added to the output.
         fan_out: output channels for the initialization; None means `outputs`.
     """

@@ -1,4 +1,4 @@
-"""The start of the gate: it first learns a clustering of the training images, without labels."""
+"""Initial training of the gate on a clustering of the training images, without labels."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def graph(context: BaselineContext) -> BaselineResult:
 
 
 def graph_unknown(context: BaselineContext) -> BaselineResult:
-    """Cluster training images into as many clusters as are found."""
+    """Cluster training images into an estimated number of clusters."""
     return _fitted(context, None)
 
 

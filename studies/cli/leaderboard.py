@@ -1,4 +1,4 @@
-"""`leaderboard`: methods of all studies, beside literature values."""
+"""`leaderboard`: methods of all studies, with literature values."""
 
 from __future__ import annotations
 

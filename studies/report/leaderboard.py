@@ -1,4 +1,4 @@
-"""The leaderboard: methods measured here, by data set and protocol, and apart from them literature values."""
+"""The leaderboard: measured methods, by data set and protocol, and separately literature values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TITLES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
 
 
 class Entry(BaseModel):
-    """A cell of a study and what no record says of it; the file describes the fields."""
+    """A cell of a study, with information that records do not contain; the file describes the fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""Weights of runs that have records already: the runs are trained again, and must give the same numbers."""
+"""Weights of recorded runs: the runs are trained again, and must give the same numbers."""
 
 from __future__ import annotations
 
