@@ -182,6 +182,18 @@ class Verify:
 
 
 @dataclass(frozen=True)
+class Consensus:
+    """Options of `consensus`."""
+
+    study: Study
+    results: Results = Path("results")
+    runs: Annotated[int, arg(metavar="N")] = 15
+    """Number of runs of a group."""
+    data_root: Root = None
+    json: Json = False
+
+
+@dataclass(frozen=True)
 class RebuildStorage:
     """Options of `rebuild-storage`."""
 
@@ -222,6 +234,7 @@ Options = (
     | Report
     | Leaderboard
     | Verify
+    | Consensus
     | RebuildStorage
     | Pack
     | Unpack
