@@ -306,6 +306,10 @@ class TrainConfig:
     gate_start_end: Share = 0.15
     """Share of training after which the gate no longer learns the clustering of `gate_start`; unused by
     `none`."""
+    kl_warmup: Share = 0.0
+    """Share of training over which the weight of the divergence of z from its prior rises from 0 to 1 on a
+    straight line, so that z is in use before it has a price (Bowman et al., 2016; Sonderby et al., 2016);
+    0 has no warm-up."""
     start: Annotated[str, Field(pattern="^([0-9a-f]{16})?$")] = ""
     """Digest of the weights that training starts from; empty initializes them. `train --from` sets it."""
     extra_experts: Annotated[int, Field(ge=0)] = 0
@@ -467,6 +471,7 @@ ADDED: dict[str, Any] = {
     "routing.noise": 0.0,
     "train.start": "",
     "evaluation.all_images": False,
+    "train.kl_warmup": 0.0,
     "model.latent_prior": "normal",
     "model.prior_components": 32,
     "model.pixel_network": "window",

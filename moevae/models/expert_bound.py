@@ -51,7 +51,13 @@ def log_weights(
 
 
 def expert_terms(
-    recon: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor, bound: str, log_prior: Tensor | None = None
+    recon: Tensor,
+    mu: Tensor,
+    logvar: Tensor,
+    noise: Tensor,
+    bound: str,
+    log_prior: Tensor | None = None,
+    kl_weight: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Return the reconstruction term and the divergence term of a bound, whose difference is the bound.
 
@@ -65,6 +71,7 @@ def expert_terms(
         noise: standard normal draws that z was computed from, [..., S, Z].
         bound: `elbo` or `iwae`.
         log_prior: log p(z), [..., S]; None for the standard normal distribution.
+        kl_weight: factor of log p(z) - log q(z|x); with another than 1, the difference is no bound.
 
     Returns:
         log p(x|z), averaged over the samples, and the divergence term, in nats, [...] each.
@@ -74,8 +81,11 @@ def expert_terms(
     """
     mean = recon.mean(-1)
     if bound == "elbo" and log_prior is None:
-        return mean, kl_standard_normal(mu, logvar)
+        kl_z = kl_standard_normal(mu, logvar)
+        return mean, kl_z if kl_weight == 1 else kl_weight * kl_z
     weights = log_weights(recon, mu, logvar, noise, log_prior)
+    if kl_weight != 1:
+        weights = recon + kl_weight * (weights - recon)
     if bound == "elbo":
         return mean, (recon - weights).mean(-1)
     return mean, mean - (weights.logsumexp(-1) - math.log(weights.shape[-1]))

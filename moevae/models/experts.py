@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -61,6 +63,7 @@ class Experts(nn.Module):
             self.latent_prior = GaussianMixture(runs, config)
         if config.latent_prior == "vamp":
             self.latent_prior = PseudoInputs(runs, config, math.prod(size))
+        self.kl_weight = 1.0
         if config.gaussian_std == "learned":
             self.register_buffer("log_std", torch.full((runs,), math.log(INITIAL_STD)))
 
@@ -159,7 +162,7 @@ class Experts(nn.Module):
         recon = self.recon_log_prob(z, x).view(draws.shape[:-1])
         components = self.prior_components()
         log_prior = None if components is None else components.log_prob(z).view(draws.shape[:-1])
-        return expert_terms(recon, mu, logvar, draws, bound, log_prior)
+        return expert_terms(recon, mu, logvar, draws, bound, log_prior, self.kl_weight)
 
     @torch.no_grad()
     def scores(self, x: Tensor) -> Tensor:
@@ -210,7 +213,7 @@ class Experts(nn.Module):
         recon = self.recon_log_prob_rows(z, rows, dispatch, self.context_rows(x, dispatch))
         components = self.prior_components()
         log_prior = None if components is None else components.log_prob_rows(z, dispatch.ends)
-        recon, kl_z = expert_terms(recon, mu, logvar, draws, bound, log_prior)
+        recon, kl_z = expert_terms(recon, mu, logvar, draws, bound, log_prior, self.kl_weight)
         return dispatch.choices(recon), dispatch.choices(kl_z)
 
     def encode_rows(self, x: Tensor, dispatch: Dispatch) -> tuple[Tensor, Tensor]:
@@ -327,6 +330,15 @@ class Experts(nn.Module):
         """
         if self.config.gaussian_std == "learned":
             self.log_std.copy_(updated_log_std(self.log_std, recon_log_prob.mean(-1), pixels))
+
+    @contextmanager
+    def weighted_kl(self, weight: float) -> Iterator[None]:
+        """Multiply the divergence of z by a factor within the context, in `dense` and `sparse`."""
+        self.kl_weight = weight
+        try:
+            yield
+        finally:
+            self.kl_weight = 1.0
 
     def extra_repr(self) -> str:
         """Return the sizes that `print` shows."""

@@ -109,3 +109,13 @@ def learning_rate(train: TrainConfig, progress: float) -> float:
     """
     move = SCHEDULES[train.learning_rate_schedule]
     return move(train.learning_rate, train.final_learning_rate, progress)
+
+
+def kl_weight(train: TrainConfig, progress: float) -> float:
+    """Return the factor of the divergence of z at a point of training.
+
+    Args:
+        train: the settings of training.
+        progress: fraction of training, 0 at the first step and 1 at the last.
+    """
+    return min(1.0, progress / train.kl_warmup) if train.kl_warmup else 1.0

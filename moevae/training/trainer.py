@@ -36,8 +36,8 @@ from moevae.training.gate_start import GateStart
 from moevae.training.mixed_precision import MasterWeights
 from moevae.training.pruning import kept_experts, scheduled_experts
 from moevae.training.results import EpochStats, FitResult, Losses, TrainingFailure
+from moevae.training.schedules import kl_weight, temperatures
 from moevae.training.schedules import learning_rate as learning_rate_at
-from moevae.training.schedules import temperatures
 from moevae.training.templates import init_templates
 from moevae.utils import devices
 from moevae.utils.rng import RunGenerators
@@ -200,7 +200,10 @@ class Trainer:
             self.working.model.experts.deformation.activate(progress, train.deformation_starts)
         temperature = self._temperatures(index, self.working.model)
         # With assignments the gate is not trained, so its running statistics must not change.
-        with batch_statistics(self.working.model, update=self.assignments is None):
+        with (
+            batch_statistics(self.working.model, update=self.assignments is None),
+            self.working.model.experts.weighted_kl(kl_weight(train, progress)),
+        ):
             uniform = self._routing_draws()
             terms = self._terms(temperature, batch, uniform)
         consistency = self._consistency_loss(temperature, batch, terms)

@@ -57,3 +57,26 @@ def test_the_decoder_mirrors_the_encoder(hidden):
     assert [tuple(weight.shape[::-1]) for weight in list(vae.decoder.parameters())[::2]] == [
         *zip((2, *hidden[::-1]), (*hidden[::-1], 6), strict=True)
     ]
+
+
+@pytest.mark.parametrize("prior", ["normal", "mixture"])
+@pytest.mark.parametrize("bound", ["elbo", "iwae"])
+def test_the_weight_of_the_divergence_leaves_the_reconstruction(prior, bound):
+    module = experts(**{"model.latent_prior": prior})
+    x, noise = (normal(2, 4, PIXELS) > 0).double(), normal(2, 7, 4 * 3, 3, seed=1)
+    (recon, whole), bounds = module.dense(x, noise, bound), []
+    for weight in (0.0, 0.5, 1.0):
+        with module.weighted_kl(weight):
+            same, kl_z = module.dense(x, noise, bound)
+        assert torch.equal(same, recon)
+        bounds.append(same - kl_z)
+    torch.testing.assert_close(bounds[2], recon - whole)
+    if bound == "elbo":  # linear in the weight, from the reconstruction on
+        torch.testing.assert_close(bounds[0], recon)
+        torch.testing.assert_close(bounds[1], (bounds[0] + bounds[2]) / 2)
+    else:  # log mean exp of the weighted samples: of reconstructions alone at first
+        mu, logvar = (each.unsqueeze(-2) for each in module.encode(x))
+        z = mu + (0.5 * logvar).exp() * noise.unflatten(2, (4, 3))
+        each = module.recon_log_prob(z.flatten(2, 3), x).unflatten(2, (4, 3))
+        torch.testing.assert_close(bounds[0], each.logsumexp(-1) - math.log(3))
+    torch.testing.assert_close(module.dense(x, noise, bound)[1], whole)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moevae.config.registry import SCHEDULES
-from moevae.config.schema import RoutingConfig
-from moevae.training.schedules import temperature
+from moevae.config.schema import RoutingConfig, TrainConfig
+from moevae.training.schedules import kl_weight, temperature
 
 POSITIVE = st.floats(1e-3, 1e3)
 MOVING = sorted(SCHEDULES.keys() - {"constant"})
@@ -37,6 +37,12 @@ def test_the_stages_of_the_iwae_literature():
     for epoch, stage in enumerate(path):
         found = SCHEDULES["iwae"](1e-3, 1e-4, (epoch + 0.5) / 3280)
         assert found == pytest.approx(1e-3 * 10 ** (-stage / 7))
+
+
+def test_the_weight_of_the_divergence_rises_to_one():
+    path = [kl_weight(TrainConfig(kl_warmup=0.4), p) for p in (0.0, 0.1, 0.2, 0.4, 0.7, 1.0)]
+    assert path == pytest.approx([0, 0.25, 0.5, 1, 1, 1])
+    assert kl_weight(TrainConfig(), 0.0) == 1.0
 
 
 def test_constant_ignores_the_final_temperature():

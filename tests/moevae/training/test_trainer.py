@@ -16,6 +16,7 @@ from moevae.evaluation.evaluate import evaluate
 from moevae.training.batches import Batches
 from moevae.training.fit import fit
 from moevae.training.trainer import Trainer
+from moevae.utils.rng import RunGenerators
 
 CPU = torch.device("cpu")
 
@@ -256,3 +257,21 @@ def test_digits_are_learned():
     assert told[-1].losses[0] < told[0].losses[0] - 10
     (test,) = evaluate(found.model, [run], load_images(run.data))
     assert -45 < test.metrics["mixture_elbo"] < -15  # 64 fair coins would be -44.4
+
+
+def test_the_divergence_of_z_has_no_price_at_the_first_step_of_a_warm_up():
+    """With one expert, the loss is the reconstruction at first, and the ELBO at the end of the warm-up."""
+    losses = []
+    for warmup in (0.0, 1.0):
+        run = config({"model.num_experts": 1, "train.epochs": 1, "train.kl_warmup": warmup})
+        training = Trainer([run], images(), torch.device("cpu"))
+        batch = next(training.batches.epoch())
+        noise = training.latent.normal(1, 32, 4)
+        training.latent = RunGenerators([run.seed], "latent noise", torch.device("cpu"))
+        with torch.no_grad():
+            recon, kl_z = (each.mean() for each in training.model.experts.dense(batch.target, noise))
+        losses.append((training.step(0, batch).total, recon, kl_z))
+        assert training.model.experts.kl_weight == 1
+    (whole, recon, kl_z), (first, *_) = losses
+    torch.testing.assert_close(whole, (kl_z - recon).view(1))
+    torch.testing.assert_close(first, -recon.view(1))
