@@ -72,6 +72,28 @@ def mnist_autoregressive() -> RunConfig:
     )
 
 
+@PRESETS.register("mnist-likelihood")
+def mnist_likelihood() -> RunConfig:
+    """MNIST with wider pixel networks than `mnist-autoregressive`: residual masked convolutions.
+
+    The two experts share the convolutions, so that their cost does not depend on the number of experts.
+    Products are computed in bfloat16, which halves the time of a step.
+    """
+    base = mnist_autoregressive()
+    return replace(
+        base,
+        model=replace(
+            base.model,
+            gate_input="target",
+            pixel_network="conv",
+            pixel_width=32,
+            pixel_depth=4,
+            pixel_layers="shared",
+        ),
+        train=replace(base.train, precision="bfloat16"),
+    )
+
+
 @PRESETS.register("fashion-mnist")
 def fashion_mnist() -> RunConfig:
     """Fashion-MNIST with the networks of `mnist`."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -144,10 +145,10 @@ class Context(nn.Module):
     def _convolutional_reader(self, rows: Tensor, experts: int, ends: Sequence[int]) -> Reader:
         """Return a reader that keeps the feature maps, of which each pixel adds one position."""
         network, by_run = self.network, ends[experts - 1 :: experts]
-        stages = [
-            *((layer, by_run, None) for layer in network.trunk.layers),
-            (network.first, ends, experts),
-            *((layer, ends, None) for layer in network.rest.layers),
+        stages: list[tuple[MaskedConvolution, Sequence[int], int | None]] = [
+            *((cast(MaskedConvolution, layer), by_run, None) for layer in network.trunk.layers),
+            (cast(MaskedConvolution, network.first), ends, experts),
+            *((cast(MaskedConvolution, layer), ends, None) for layer in network.rest.layers),
         ]
         maps = [rows.new_zeros(len(rows), self.pixels, layer.inputs) for layer, *_ in stages]
 
@@ -155,7 +156,7 @@ class Context(nn.Module):
             if place:
                 maps[0][:, place - 1, 0] = drawn[:, place - 1]
             for (layer, stage_ends, copies), seen, following in zip_longest(stages, maps, maps[1:]):
-                found: Tensor = layer.at(seen, place, stage_ends, copies)
+                found = layer.at(seen, place, stage_ends, copies)
                 if following is not None:
                     following[:, place] = network.rest.activation(found)
             return found.squeeze(-1)
