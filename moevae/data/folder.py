@@ -114,7 +114,11 @@ def _read(
         images[len(files)] = pictures.resized(pixels, shape)
         files.append(name)
     if faults and (bad == "refuse" or images is None):
-        hint = "no image is left" if bad == "skip" else "data.bad_images=skip leaves them out"
+        hint = (
+            "no image is left"
+            if bad == "skip"
+            else "--on-bad-image skip (data.bad_images=skip) leaves them out"
+        )
         raise DataError(f"{what}: cannot use {described(faults)} of {len(signature):,}; {hint}")
     assert images is not None
     images = images[: len(files)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal
 
 import matplotlib.style
@@ -24,6 +25,8 @@ STYLE: dict[str, Any] = {
     "axes.formatter.useoffset": False,
     "text.parse_math": False,  # names come from users and may contain a dollar sign
     "image.cmap": "cividis",
+    "svg.hashsalt": "moevae",  # the same figure gives the same bytes
+    "pdf.fonttype": 42,  # fonts that journals accept
 }
 """A white background, so that figures look the same in a dark theme; text that is legible on a phone."""
 
@@ -48,13 +51,36 @@ def canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def png(figure: Figure) -> bytes:
+VECTOR: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+"""Formats besides PNG, with metadata that keep the time out of the file."""
+
+_formats: ContextVar[tuple[str, ...]] = ContextVar("formats", default=())
+
+
+class Drawn(bytes):
+    """The content of a PNG file, with the same figure in other formats."""
+
+    others: Mapping[str, bytes]
+    """Contents of files by format, see `VECTOR`."""
+
+
+@contextmanager
+def also_as(formats: Sequence[str]) -> Iterator[None]:
+    """Return a context in which `png` also encodes figures in other formats, keys of `VECTOR`."""
+    token = _formats.set(tuple(formats))
+    try:
+        yield
+    finally:
+        _formats.reset(token)
+
+
+def png(figure: Figure) -> Drawn:
     """Encode a figure as a PNG with at most 256 colors, without the name of a program and without a time.
 
     A side longer than `LONGEST` is reduced to it.
 
     Returns:
-        The content of the PNG file.
+        The content of the PNG file, with the figure in the formats of `also_as`.
     """
     figure.set_size_inches(np.minimum(figure.get_size_inches(), LONGEST))
     # The layout is computed once, here; saving would compute it again.
@@ -63,7 +89,15 @@ def png(figure: Figure) -> bytes:
     figure.set_layout_engine(None)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    return _few_colors(Image.open(buffer).convert("RGB"))
+    drawn = Drawn(_few_colors(Image.open(buffer).convert("RGB")))
+    drawn.others = {name: _vector(figure, name) for name in _formats.get()}
+    return drawn
+
+
+def _vector(figure: Figure, name: str) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format=name, metadata=VECTOR[name])
+    return content.getvalue()
 
 
 def _few_colors(image: Image.Image) -> bytes:

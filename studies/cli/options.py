@@ -150,6 +150,12 @@ class Report:
     results: Results = Path("results")
     html: Flag = False
     """Also write the page as one self-contained HTML file."""
+    formats: Annotated[str, optional("svg,pdf", "PNG only")] = ""
+    """Write each figure in these formats, too: svg, pdf."""
+    latex: Flag = False
+    """Write the tables in LaTeX, too, as tables/NAME.tex."""
+    compare: Annotated[tuple[str, ...] | None, optional("A B", "none")] = None
+    """Print these studies side by side instead: shared metrics, differences, and settings that differ."""
     index: Flag = False
     """Write an index of the studies, README.md in their folder, unless it exists."""
     overwrite: Flag = False

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from moevae.errors import RecordError
+from moevae.errors import ConfigError, RecordError
+from moevae.utils.suggest import closest_name
 from studies.cli import listing
 from studies.cli.listing import folder_of
 from studies.cli.options import Report
@@ -14,6 +16,9 @@ from studies.report import cache, manifest
 
 def report(options: Report) -> int:
     """Write the report of one study, or of all; errors of unreadable studies are printed at the end."""
+    formats = _formats(options.formats)
+    if options.compare is not None:
+        return _compare(options)
     if options.study is None:
         folders = [Path(line.folder) for line in listing.studies(options.results)]
         if not folders:
@@ -23,7 +28,13 @@ def report(options: Report) -> int:
     broken = []
     for folder in folders:
         try:
-            page = write_page(folder, overwrite=options.overwrite, fewer_runs=options.fewer_runs)
+            page = write_page(
+                folder,
+                overwrite=options.overwrite,
+                fewer_runs=options.fewer_runs,
+                formats=formats,
+                with_latex=options.latex,
+            )
         except RecordError as error:
             if options.study is not None:
                 raise
@@ -36,19 +47,73 @@ def report(options: Report) -> int:
     return 2 if broken else 0
 
 
-def write_page(folder: Path, *, overwrite: bool = False, fewer_runs: bool = False) -> Path:
+def write_page(
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    fewer_runs: bool = False,
+    formats: Sequence[str] = (),
+    with_latex: bool = False,
+) -> Path:
     """Write the report of the study in a folder; return its page.
 
-    A report whose records and code have not changed is left as it is, unless `overwrite` is given.
+    A report whose records and code have not changed is left as it is, unless `overwrite`, other formats of
+    figures or LaTeX tables are asked for.
     """
     inputs = cache.inputs(folder)
-    if not overwrite and cache.is_current(folder, inputs):
+    more = bool(formats or with_latex)
+    if not overwrite and not more and cache.is_current(folder, inputs):
         return folder / manifest.PAGE
     from studies.report.build import write_report  # takes a second to import
 
-    page = write_report(folder, overwrite=overwrite, fewer_runs=fewer_runs)
+    page = write_report(
+        folder, overwrite=overwrite, fewer_runs=fewer_runs, formats=formats, with_latex=with_latex
+    )
     cache.note_page(folder, inputs)
     return page
+
+
+def _formats(typed: str) -> list[str]:
+    """Return the formats of a list such as `svg,pdf`."""
+    from moevae.visualization.style import VECTOR
+
+    names = [name.strip() for name in typed.split(",") if name.strip()]
+    for name in names:
+        closest_name("--formats", name, VECTOR)
+    return names
+
+
+def _compare(options: Report) -> int:
+    """Print cells of studies side by side: each further one beside the first, by data set."""
+    from studies.analysis.load import load_study
+    from studies.report import comparison
+
+    if options.study is not None or len(options.compare or ()) < 2:
+        raise ConfigError("--compare: expected two or more studies, such as --compare quick:1 quick:2")
+    found = []
+    for typed in options.compare or ():
+        name, colon, number = typed.rpartition(":")
+        cell = int(number) if colon and number.isdecimal() else None
+        study = load_study(folder_of(typed if cell is None else name, options.results))
+        found.append(comparison.sides(study, cell))
+    shared = [data for data in found[0] if all(data in each for each in found[1:])]
+    if not shared:
+        names = "; ".join(", ".join(each) for each in found)
+        raise RecordError(f"--compare: the studies share no data set (theirs: {names})")
+    for data in shared:
+        compared = [each[data] for each in found]
+        for other in compared[1:]:
+            print(f"{data}: {compared[0].name} and {other.name}\n")
+            print(_text(comparison.metric_rows(compared[0], other)), end="\n\n")
+        rows = comparison.setting_rows(compared)
+        print(f"Settings that differ:\n\n{_text(rows)}" if rows else "No setting differs.", end="\n\n")
+    return 0
+
+
+def _text(rows: Sequence[Mapping[str, str]]) -> str:
+    from tabulate import tabulate
+
+    return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
 
 
 def _write_html(page: Path, *, overwrite: bool) -> Path:

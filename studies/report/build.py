@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import csv as csv_files
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
 
 from moevae.errors import RecordError
+from moevae.visualization import style
 from studies.analysis.analyze import Analysis, analyze
 from studies.analysis.load import load_study
 from studies.analysis.study import DATA, Study
-from studies.report import literature, manifest, summary, tables
+from studies.report import latex, literature, manifest, summary, tables
 from studies.report.html import write_html
 from studies.report.index import write_index
 from studies.report.manifest import Manifest
 from studies.report.markdown import encoded, escape
 from studies.report.page import Page, csv
-from studies.report.sections import failures, order, reading, reproduce, setup
+from studies.report.sections import across, failures, order, reading, reproduce, setup
 from studies.utils.gc_pause import paused_gc
 
 RUNS = "tables/runs.csv"
@@ -27,7 +29,14 @@ __all__ = ["write_html", "write_index", "write_report"]
 
 
 @paused_gc()
-def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = False) -> Path:
+def write_report(
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    fewer_runs: bool = False,
+    formats: Sequence[str] = (),
+    with_latex: bool = False,
+) -> Path:
     """Write `report.md`, `table.csv`, `tables/` and `figures/` into the folder of a study.
 
     The same records give the same bytes. The report requires neither torch nor Optuna.
@@ -36,6 +45,8 @@ def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = Fa
         folder: the folder of the study.
         overwrite: whether to replace files that were edited or that no report wrote.
         fewer_runs: whether to replace a page that covers more complete runs than the folder has now.
+        formats: formats of figures besides PNG, see `moevae.visualization.style.VECTOR`.
+        with_latex: whether to write tables in LaTeX, too.
 
     Returns:
         The path of the page.
@@ -43,6 +54,11 @@ def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = Fa
     Raises:
         RecordError: the folder has no study, its description is invalid, or a file must not be replaced.
     """
+    with style.also_as(formats):
+        return _write_report(folder, overwrite, fewer_runs, with_latex)
+
+
+def _write_report(folder: Path, overwrite: bool, fewer_runs: bool, with_latex: bool) -> Path:
     study = load_study(folder)
     written = manifest.read(folder)
     if not fewer_runs:
@@ -53,19 +69,20 @@ def write_report(folder: Path, *, overwrite: bool = False, fewer_runs: bool = Fa
     page.head("Summary")
     said = False
     for name, analysis in analyses.items():
-        found = summary.sentences(analysis)
-        said = said or bool(found)
+        alone = len(analysis.study.cells) == 1
+        found = summary.single(analysis) if alone else summary.sentences(analysis)
+        said = said or (bool(found) and not alone)
         page.add(f"On {escape(name)}:" if len(analyses) > 1 else "")
-        nothing = "No effect is significant." if len(analysis.study.cells) > 1 else "The study has one cell."
+        nothing = "No run is complete." if alone else "No effect is significant."
         page.add("\n".join(f"- {sentence}" for sentence in found) or nothing)
     page.add(summary.caution(study) if said else "")
     setup.setup(study, page)
     for name, analysis in analyses.items():
-        if len(analyses) == 1:
+        with nullcontext() if len(analyses) == 1 else page.part(name):
             _add(analysis, page)
-        else:
-            with page.part(name):
-                _add(analysis, page)
+            if with_latex:
+                latex.add(analysis, page, study.folder.resolve().name)
+    across.across_data_sets(analyses, page)
     literature.section(study, page)
     reading.reading(study, page)
     failures.failures(study, page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import re
 from collections.abc import Iterable, Sequence
@@ -41,6 +42,7 @@ def write_html(report: Path, *, overwrite: bool = False) -> Path:
     parser.inline.ruler.before("autolink", "break", _break)
     tokens = parser.parse(report.read_text(encoding="utf-8"))
     headings = _name_headings(tokens)
+    _mark_captions(tokens)
     for token in _all(tokens):
         for attribute in ("src", "href"):
             _embed(token, attribute, report.parent)
@@ -50,7 +52,14 @@ def write_html(report: Path, *, overwrite: bool = False) -> Path:
         f'<li><a href="#{name}">{html.escape(words)}</a></li>' for tag, words, name in headings if tag == "h2"
     )
     contents = f"<nav><details><summary>Contents</summary><ul>{links}</ul></details></nav>"
-    page = TEMPLATE.format(title=html.escape(title), style=STYLE, contents=contents, body=body)
+    page = TEMPLATE.format(
+        title=html.escape(title),
+        style=STYLE,
+        contents=contents,
+        body=body,
+        script=SCRIPT,
+        digest=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
+    )
     written = manifest.read(report.parent)
     target = report.with_suffix(".html")
     content = {target.name: page.encode()}
@@ -116,6 +125,19 @@ def _name_headings(tokens: Sequence[Token]) -> list[tuple[str, str, str]]:
     return found
 
 
+def _mark_captions(tokens: Sequence[Token]) -> None:
+    """Give the class `caption` to each paragraph of emphasized text that follows a figure."""
+    for place, token in enumerate(tokens[3:-1], start=3):
+        before, own = tokens[place - 2].children or [], tokens[place + 1].children or []
+        if (
+            token.type == "paragraph_open"
+            and [child.type for child in before] == ["image"]
+            and own
+            and (own[0].type, own[-1].type) == ("em_open", "em_close")
+        ):
+            token.attrSet("class", "caption")
+
+
 def _embed(token: Token, attribute: str, folder: Path) -> None:
     """Replace a reference to a file of the report with its content; other files are not read."""
     place = str(token.attrGet(attribute) or "")
@@ -135,7 +157,7 @@ TEMPLATE = """<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>{style}</style>
@@ -144,6 +166,7 @@ TEMPLATE = """<!DOCTYPE html>
 {contents}
 <main>
 {body}</main>
+<script>{script}</script>
 </body>
 </html>
 """
@@ -161,13 +184,74 @@ h2 { border-bottom: 1px solid var(--line); padding-bottom: 0.25rem; }
 a { color: var(--link); }
 img { max-width: 100%; height: auto; border-radius: 6px; background: white; }
 .table { overflow-x: auto; margin: 0.75rem 0; }
-table { border-collapse: collapse; font-size: 0.875rem; font-variant-numeric: tabular-nums; }
-th, td { border: 1px solid var(--line); padding: 0.3rem 0.6rem; }
+table { border-collapse: separate; border-spacing: 0; font-size: 0.875rem; font-variant-numeric: tabular-nums;
+  border: solid var(--line); border-width: 1px 0 0 1px; }
+th, td { border: solid var(--line); border-width: 0 1px 1px 0; padding: 0.3rem 0.6rem;
+  background: var(--paper); }
 td { white-space: nowrap; }
 td[style*="left"] { white-space: normal; min-width: 6rem; }
 tr:nth-child(even) td { background: var(--soft); }
+th:first-child, td:first-child { position: sticky; left: 0; z-index: 1; }
+th button { all: unset; cursor: pointer; font-weight: bold; }
+th button:focus-visible { outline: 2px solid var(--link); }
+th button::after { content: " \\2195"; opacity: 0.4; }
+th[aria-sort="ascending"] button::after { content: " \\2191"; opacity: 1; }
+th[aria-sort="descending"] button::after { content: " \\2193"; opacity: 1; }
+input.filter { font: inherit; font-size: 0.875rem; color: inherit; background: var(--paper);
+  width: 16rem; max-width: 100%;
+  border: 1px solid var(--line); border-radius: 6px; padding: 0.25rem 0.5rem; margin-bottom: 0.4rem; }
+.caption { font-size: 0.875rem; max-width: 52rem; margin-top: -0.5rem; opacity: 0.85; }
+@media (max-width: 40rem) {
+  th:first-child, td:first-child { white-space: normal; max-width: 42vw; overflow-wrap: anywhere; }
+}
 pre { overflow-x: auto; background: var(--soft); padding: 0.75rem; border-radius: 6px; }
 code { font: 0.85em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 blockquote { margin: 1rem 0; padding: 0 1rem; border-left: 4px solid #D55E00; }
 summary { cursor: pointer; padding: 0.25rem 0; }
 """
+
+SCRIPT = r"""
+"use strict";
+const number = text => {
+  const found = text.replaceAll(",", "").match(/[-\u2212]?\d*\.?\d+(e[-+]?\d+)?/i);
+  return found ? parseFloat(found[0].replace("\u2212", "-")) : NaN;
+};
+for (const table of document.querySelectorAll(".table > table")) {
+  const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
+  if (!body || body.rows.length < 3 || heads.length < 3) continue;
+  const rows = [...body.rows];
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const texts = new Map(rows.map(row => [row, row.cells[column].innerText.trim()]));
+      const numeric = rows.every(row => /^([-\u2212<\s\d.]|\u2013$|$)/.test(texts.get(row)));
+      const down = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+      const compare = (a, b) => {
+        if (!numeric) return texts.get(a).localeCompare(texts.get(b), "en", {numeric: true});
+        const [x, y] = [number(texts.get(a)), number(texts.get(b))];
+        return Number.isNaN(x) ? (Number.isNaN(y) ? 0 : down) : Number.isNaN(y) ? -down : x - y;
+      };
+      heads.forEach(other => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", down > 0 ? "ascending" : "descending");
+      body.append(...[...rows].sort((a, b) => down * compare(a, b)));
+    });
+  });
+  if (rows.length < 8) continue;
+  const filter = document.createElement("input");
+  filter.type = "search";
+  filter.className = "filter";
+  filter.placeholder = "Filter " + rows.length + " rows";
+  filter.setAttribute("aria-label", "Filter the rows of the table below");
+  filter.addEventListener("input", () => {
+    const words = filter.value.toLowerCase().split(/\s+/);
+    for (const row of rows) {
+      const text = row.innerText.toLowerCase();
+      row.hidden = !words.every(word => text.includes(word));
+    }
+  });
+  table.parentElement.before(filter);
+}
+"""
+"""Sorts tables by a click on a heading, and filters rows; without it the page is complete, too."""

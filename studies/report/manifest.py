@@ -18,7 +18,7 @@ NAME = "report.manifest.json"
 FORMAT = "moevae-report-1"
 PAGE, TABLE, HTML = "report.md", "table.csv", "report.html"
 FOLDERS = ("figures", "tables")
-FILE = re.compile(r"(?:figures|tables)/[\w-]+\.(?:png|csv)|table\.csv")
+FILE = re.compile(r"(?:figures|tables)/[\w-]+\.(?:png|csv|svg|pdf|tex)|table\.csv")
 """Names of files that a page may show; files in other folders are excluded."""
 
 _LINK = re.compile(rf"\]\(({FILE.pattern})\)")

@@ -24,7 +24,7 @@ LONGEST = 60
 
 @dataclass
 class Page:
-    """Blocks of Markdown, and PNG figures and CSV tables by their path in the study's folder."""
+    """Blocks of Markdown, and figures and tables by their path in the study's folder."""
 
     blocks: list[str] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class Page:
             self._depth, self._part = self._depth - 1, ""
 
     def show(self, name: str, panels: Mapping[str, bytes], caption: str = "") -> None:
-        """Append a figure: panels from top to bottom in one PNG file.
+        """Append a figure: panels from top to bottom in one PNG file, and each in the vector formats it has.
 
         Args:
             name: name of the file, without folder and ending.
@@ -71,6 +71,10 @@ class Page:
         if path in self.files:
             path = f"figures/{prefix}{_file_name(name)}-{_digest(f'{prefix}/{name}')}.png"
         self.files[path] = stacked(list(panels.values()))
+        for number, panel in enumerate(panels.values(), start=1):
+            end = f"-{number}" if len(panels) > 1 else ""
+            for name, content in getattr(panel, "others", {}).items():
+                self.files[f"{path.removesuffix('.png')}{end}.{name}"] = content
         self.add(f"![{escape('. '.join(panels))}]({path})")
         self.add(f"*{escape(caption)}*" if caption else "")
 
@@ -86,6 +90,11 @@ class Page:
         )
         self.files[path] = csv(pd.concat(frames, ignore_index=True), exact=exact)
         return f"[{path}]({path})"
+
+    def latex(self, name: str, content: str) -> None:
+        """Add a table in LaTeX, which the page does not show."""
+        prefix = f"{self._prefixes[self._part]}-" if self._part else ""
+        self.files[f"tables/{prefix}{_file_name(name)}.tex"] = encoded(content)
 
     def fold(self, words: str, *blocks: str) -> None:
         """Append blocks within a collapsed section."""

@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.scale import SymmetricalLogScale
 from matplotlib.ticker import NullLocator, SymmetricalLogLocator
 
-from moevae.visualization.style import annotate, png, style
+from moevae.visualization.style import annotate, canvas, png, style
 from studies.analysis.effects import AxisEffect
 from studies.analysis.metrics import Measure
+from studies.analysis.ranks import Ranks
 from studies.analysis.stats import Row
 
 BLUE, ORANGE, GRAY, PALE = "#0072B2", "#D55E00", "#767676", "#d9d9d9"
@@ -210,6 +211,75 @@ def trade(
         named = np.flatnonzero(front)[:25]
         for place, x in zip(places.flat, others, strict=True):
             _name(place, x[0][named], y[0][named], [names[cell] for cell in named])
+        return png(figure)
+
+
+def profiles(
+    panels: Mapping[str, Sequence[Row]], names: Sequence[str], dashed: Sequence[bool], title: str
+) -> bytes:
+    """Draw performance profiles: the share of runs that reach each score.
+
+    Args:
+        panels: by title, the scores of the runs of each line, [n] each.
+        names: labels of the lines; lines with the label "" are gray and have no entry in the legend.
+        dashed: whether each line is dashed.
+        title: title of the legend.
+    """
+    named = [index for index, name in enumerate(names) if name]
+    colors = dict(zip(named, mpl.colormaps["tab10"](np.arange(len(named)) % 10), strict=True))
+    with style():
+        wide = 3.25 * len(panels) + 0.2
+        fitting = int(wide / (0.9 + 0.1 * max(map(len, names), default=0)))
+        columns = max(1, min(4, len(named), fitting))
+        figure = Figure(figsize=(wide, 3.1 + 0.25 * -(-len(named) // columns)), layout="constrained")
+        places = figure.subplots(1, len(panels), squeeze=False, sharey=True)
+        for place, (label, lines) in zip(places.flat, panels.items(), strict=True):
+            shown = np.concatenate([scores for scores in lines if len(scores)])
+            margin = 0.05 * (np.ptp(shown) or 1.0)
+            low, high = shown.min() - margin, shown.max() + margin
+            for index, scores in enumerate(lines):
+                if not len(scores):
+                    continue
+                reached = np.sort(scores)
+                x = np.concatenate([[low], reached, [high]])
+                y = np.concatenate([[1], 1 - np.arange(len(reached)) / len(reached), [0]])
+                place.step(
+                    x,
+                    y,
+                    where="pre",
+                    color=colors.get(index, PALE),
+                    zorder=2 if index in colors else 1,
+                    linewidth=1.8 if index in colors else 1,
+                    linestyle="--" if dashed[index] else "-",
+                    label=names[index] or "_",
+                )
+            place.set(xlabel=label, xlim=(low, high), ylim=(-0.03, 1.03))
+        places.flat[0].set_ylabel("share of runs")
+        handles, labels = places.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, title=title, loc="outside lower center", ncols=columns, frameon=False)
+        return png(figure)
+
+
+def ranks(found: Ranks, names: Sequence[str], title: str) -> bytes:
+    """Draw the mean rank of each cell, the best on top, above its ranks on each data set in gray.
+
+    Args:
+        found: ranks of cells.
+        names: labels of the cells.
+        title: label of the horizontal axis.
+    """
+    order = np.argsort(found.mean, kind="stable")
+    with style():
+        figure, place = canvas((6.0, 0.9 + 0.3 * len(order)))
+        y = np.arange(len(order))
+        for row in found.by_data:
+            place.plot(row[order], y, "o", color=PALE, markersize=6, zorder=1)
+        half = 0.0 if np.isnan(found.distance) else found.distance / 2
+        reach = np.full(len(order), half)
+        place.errorbar(found.mean[order], y, xerr=reach if half else None, fmt="o", color=BLUE, zorder=2)
+        place.set_yticks(y, [names[cell] for cell in order])
+        place.set(ylim=(len(order) - 0.5, -0.5), xlabel=title)
+        place.grid(axis="x", color=PALE, linewidth=0.5)
         return png(figure)
 
 

@@ -12,13 +12,13 @@ from itertools import groupby
 
 import numpy as np
 
-from studies.analysis import cell_stats, effects, paired, stats
+from studies.analysis import cell_stats, effects, metrics, paired, stats
 from studies.analysis.analyze import Analysis
 from studies.analysis.effects import AxisEffect
 from studies.analysis.metrics import Measure
 from studies.analysis.stats import Row
 from studies.analysis.study import Study
-from studies.report import tables
+from studies.report import markdown, tables
 from studies.report.markdown import escape, p_value
 from studies.utils import formatting
 
@@ -42,6 +42,43 @@ def sentences(analysis: Analysis) -> list[str]:
     found += [_interaction(analysis, measure) for measure in analysis.variance]
     found.append(_selection(analysis))
     return [sentence for sentence in found if sentence]
+
+
+def single(analysis: Analysis) -> list[str]:
+    """Return sentences about the only cell: each main measure with interval and lowest run, and failed runs.
+
+    Args:
+        analysis: statistics of a study with one cell.
+    """
+    study = analysis.study
+    sentences = []
+    for measure in analysis.leading:
+        values = study.matrix(measure.key)
+        if not measure.spread or not np.isfinite(values).any():
+            continue
+        found = stats.summarize(values, measure.ends)
+        n = int(found.n[0])
+        worst = np.nanmin(values) if measure.better >= 0 else np.nanmax(values)
+        interval = markdown.interval(measure.show(found.low[0]), measure.show(found.high[0]))
+        spread = f" (95 % interval {interval}, standard deviation {measure.show(found.std[0])})"
+        sentences.append(
+            escape(
+                f"The mean {measure.label} is {measure.show(found.mean[0])}{_unit(measure)}"
+                f"{spread if interval else ''}; the {'lowest' if measure.better >= 0 else 'highest'} of {n} "
+                f"{'run' if n == 1 else 'runs'} is {measure.show(float(worst))}."
+            )
+        )
+    for measure in cell_stats.measured(study, (metrics.DEAD,)):
+        values = study.matrix(measure.key)
+        hit = int((values >= 1).sum())
+        sentences.append(
+            escape(f"{hit} of {int(np.isfinite(values).sum())} runs have {measure.label}.")
+            if hit
+            else escape(f"No run has {measure.label}.")
+        )
+    if study.failed:
+        sentences.append(f"{formatting.count(len(study.failed), 'run')} failed.")
+    return sentences
 
 
 def caution(study: Study) -> str:

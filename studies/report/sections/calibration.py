@@ -41,4 +41,9 @@ def calibration(analysis: Analysis, page: Page) -> None:
     words = (
         f"Accuracy by confidence, pooled over all {len(bins)} runs of cell {cell_stats.label(study, cell)}"
     )
-    page.show("reliability", {words: run_plots.reliability(images.sum(0), confidence, accuracy)})
+    page.show(
+        "reliability",
+        {words: run_plots.reliability(images.sum(0), confidence, accuracy)},
+        "One point per bin of confidence; its area grows with the number of images. Below the diagonal, the "
+        "gate is too confident. There is no band.",
+    )

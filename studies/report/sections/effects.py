@@ -58,7 +58,20 @@ def axis_effects(analysis: Analysis, page: Page) -> None:
         ]
         words = f"Means and intervals of {', '.join(measure.label for measure in drawn[:6])} by {names[axis]}"
         levels = plots.levels([along[measure] for measure in drawn[:6]], ticks, names[axis], ordered=ordered)
-        page.show(f"effect {names[axis]}", {words: levels, **_curves(study, axis, where, ticks)})
+        drawn_curves = _curves(study, axis, where, ticks)
+        page.show(
+            f"effect {names[axis]}",
+            {words: levels, **drawn_curves},
+            "Blue: mean over seeds, each averaged over the settings of the other axes; bars: 95 % interval "
+            "of that mean (Student's t)."
+            + (" Gray: mean of each setting of the other axes." if settings > 1 else "")
+            + (
+                " Below: learning curves on validation images; line: mean over seeds, band: 95 % interval of "
+                "the mean (Student's t) at each epoch, not simultaneous over epochs."
+                if drawn_curves
+                else ""
+            ),
+        )
         rows = tables.level_rows([along[measure] for measure in drawn], ticks, where.baseline, names[axis])
         page.add(markdown.table(rows))
         for measure in analysis.compared:
@@ -130,6 +143,7 @@ def heat_maps(analysis: Analysis, page: Page) -> None:
             for measure, drawn in grids.items()
             if drawn
         },
+        "Color and number: mean over seeds, on one scale for all panels of a measure. Crossed out: no runs.",
     )
 
 

@@ -6,7 +6,15 @@ from collections.abc import Callable
 
 from studies.analysis.analyze import Analysis
 from studies.report.page import Page
-from studies.report.sections import bounds, calibration, class_overlap, consensus, outlying, restarts
+from studies.report.sections import (
+    bounds,
+    calibration,
+    class_overlap,
+    consensus,
+    outlying,
+    profiles,
+    restarts,
+)
 from studies.report.sections import effects as axes
 from studies.report.sections.anova import analysis_of_variance
 from studies.report.sections.comparisons import baseline_comparison, paired_differences
@@ -17,6 +25,7 @@ from studies.report.sections.tradeoffs import pareto_front
 
 SECTIONS: tuple[Callable[[Analysis, Page], None], ...] = (
     results,
+    profiles.performance_profiles,
     outlying.outlying,
     baseline_comparison,
     axes.axis_effects,

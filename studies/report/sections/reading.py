@@ -23,6 +23,7 @@ def reading(study: Study, page: Page) -> None:
         "A run is a configuration with a seed. A cell is a configuration without a seed. An axis is a "
         "setting that varies between cells, and its values are levels. The reference cell is the cell that "
         "others are compared with. Baselines are other methods.",
+        _terms(study),
         "Metrics refer to the test split unless stated otherwise. NMI, ARI and ACC (one-to-one, Hungarian) "
         f"compare cluster assignments with labels; {sight}.",
         "ECE and Brier measure the calibration of the gate; lower is better. Experts are matched with "
@@ -57,7 +58,7 @@ def reading(study: Study, page: Page) -> None:
         "if no difference can be shown.",
     )
     page.head("How to read the numbers")
-    page.add("\n".join(f"- {point}" for point in (*points, *_of_all_images(study))))
+    page.add("\n".join(f"- {point}" for point in (*points, *_of_all_images(study)) if point))
 
 
 def _of_all_images(study: Study) -> tuple[str, ...]:
@@ -71,6 +72,29 @@ def _of_all_images(study: Study) -> tuple[str, ...]:
         f"{' or '.join(f'{count:,}' for count in counts)} images, as in the literature of clustering. "
         "Labels are used for scoring only.",
     )
+
+
+TERMS = {
+    "test.acc": "ACC: share of images whose expert is matched with their class, by the best one-to-one "
+    "matching (0 to 1)",
+    "test.nmi": "NMI: mutual information of experts and classes, divided by the mean of their entropies "
+    "(0 to 1)",
+    "test.ari": "ARI: agreement of experts and classes over pairs of images; 0 on average for random "
+    "clusters, 1 for equal ones",
+    "test.mixture_elbo": "ELBO: a lower bound on log p(x)",
+    "test.iwae_bound": "IWAE bound: a tighter one, from several samples of z",
+    "test.effective_experts": "effective experts: exp of the entropy of their shares of images; K if the "
+    "shares are equal",
+    "test.dead_experts": "dead experts: those with less than a tenth of an equal share of images",
+    "test.ece": "ECE: mean difference between confidence and accuracy",
+}
+"""Definitions by the key of the measure; the glossary of the documentation has the same terms."""
+
+
+def _terms(study: Study) -> str:
+    """Return the definitions of the measures that the study has."""
+    found = [words for key, words in TERMS.items() if key in study.keys]
+    return f"{'; '.join(found)}. The glossary, docs/reference/glossary.md, has more terms." if found else ""
 
 
 def _coverage(n: int) -> str:

@@ -30,7 +30,12 @@ def pareto_front(analysis: Analysis, page: Page) -> None:
         "has a mean at least as high on every measure and a 95 % interval entirely above on at least one."
     )
     words = f"{labels[0]} against {' and '.join(labels[1:])}, one point per cell"
-    page.show("trade", {words: plots.trade(points, traded, names, analysis.front)})
+    page.show(
+        "trade",
+        {words: plots.trade(points, traded, names, analysis.front)},
+        "One point per cell, with its number if it is on the front (orange squares). Bars: 95 % intervals of "
+        "the means over seeds (Student's t).",
+    )
     rows = [
         {"cell": f"{names[cell]} ({tables.describe(study, int(cell))})"}
         | {

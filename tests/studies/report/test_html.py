@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -77,4 +78,17 @@ def test_headings_have_names_of_their_own_and_tables_scroll(tmp_path) -> None:
 def test_the_page_needs_nothing_from_outside(tmp_path) -> None:
     page(tmp_path)
     text = (tmp_path / "report.html").read_text()
-    assert not re.search(r"<(script|link|iframe)\b|@import|url\(", text)
+    assert not re.search(r"<(link|iframe)\b|<script\b[^>]+|@import|url\(", text)
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in text  # no other script runs
+    assert not re.search(r"fetch\(|XMLHttpRequest|import\(|https?:", script)
+
+
+def test_a_caption_is_the_emphasis_below_a_figure(tmp_path) -> None:
+    (tmp_path / "report.md").write_text(
+        "# T\n\n*no caption*\n\n![f](figures/f.png)\n\n*a caption*\n\n*text*\n"
+    )
+    text = write_html(tmp_path / "report.md").read_text()
+    assert text.count('<p class="caption">') == 1
+    assert '<p class="caption"><em>a caption</em></p>' in text

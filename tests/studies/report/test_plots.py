@@ -62,3 +62,16 @@ def test_names_of_points_that_are_near_each_other_can_be_read(drawn):
         boxes = [text.get_window_extent() for text in place.texts]
         assert {text.get_text() for text in place.texts} == {str(number) for number in range(1, 7)}
         assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
+def test_a_profile_is_the_share_of_runs_that_reach_a_score(monkeypatch) -> None:
+    figures = []
+    monkeypatch.setattr(plots, "png", lambda figure: figures.append(figure) or b"")
+    scores = np.array([0.2, 0.9, 0.9, 0.5])
+    plots.profiles({"NMI": [scores]}, ["cell 1"], [False], "cells")
+    (line,) = figures[0].axes[0].lines
+    x, y = line.get_data(orig=True)
+    for at in np.linspace(0.18, 0.92, 38):
+        drawn = y[np.searchsorted(x, at)]  # of a step to the left
+        assert line.get_drawstyle() == "steps-pre"
+        assert drawn == (scores >= at).mean()

@@ -1,0 +1,107 @@
+"""Tables in LaTeX, for papers: booktabs, with the numbers of the page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from studies.analysis.analyze import Analysis
+from studies.report import tables
+from studies.report.page import Page
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    **{character: rf"\{character}" for character in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\ensuremath{<}",
+    ">": r"\ensuremath{>}",
+    "|": r"\ensuremath{|}",
+    "±": r"\ensuremath{\pm}",
+    "×": r"\ensuremath{\times}",
+    "Δ": r"\ensuremath{\Delta}",
+    "η": r"\ensuremath{\eta}",
+    "π": r"\ensuremath{\pi}",
+    "²": r"\textsuperscript{2}",
+    "†": r"\textsuperscript{\textdagger}",
+    "–": "--",
+    "—": "---",
+    "…": r"\ldots{}",
+    "\n": " ",
+}
+"""Characters that LaTeX would not print as they are."""
+
+_MINUS = re.compile(r"(?<![\w}-])-(?=[\d.])")
+
+
+def escape(text: str) -> str:
+    """Return a text that LaTeX prints literally; a minus before a digit is typeset as one."""
+    words = "".join(_SPECIAL.get(character, character) for character in text)
+    return _MINUS.sub(r"\\ensuremath{-}", words)
+
+
+def table(rows: Sequence[Mapping[str, str]], caption: str, label: str) -> str:
+    """Format rows of text as a LaTeX table, which needs the package booktabs.
+
+    Args:
+        rows: texts by column, as for `studies.report.markdown.table`.
+        caption: text above the table.
+        label: its label, in ASCII letters, digits, colons and hyphens.
+    """
+    if not rows:
+        return ""
+    headers = list(rows[0])
+    lines = [
+        r"% Needs \usepackage{booktabs}.",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape(caption)}}}",
+        rf"\label{{{label}}}",
+        rf"\begin{{tabular}}{{{'l' * len(headers)}}}",
+        r"\toprule",
+        _line(headers),
+        r"\midrule",
+        *(_line([row[name] for name in headers]) for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    first, *others = map(escape, cells)
+    if first.startswith("["):
+        first = f"{{}}{first}"  # after a line break, a bracket would be read as its height
+    return rf"{' & '.join([first, *others])} \\"
+
+
+def add(analysis: Analysis, page: Page, name: str) -> None:
+    """Add the results, the differences from the reference cell, and the effects of axes as LaTeX tables.
+
+    Args:
+        analysis: the statistics of one data set.
+        page: the page.
+        name: name of the study, for labels.
+    """
+    study = analysis.study
+    rows = tables.result_rows(study, analysis.table, analysis.leading)
+    caption = "Mean, standard deviation and 95 % interval of the mean (Student's t) over n runs."
+    page.latex("results", table(rows, caption, f"tab:{name}-results"))
+    labels = [str(number) for number in study.numbers]
+    for measure, comparison in analysis.contrasts.items():
+        if study.baseline is not None:
+            found = tables.comparison_rows(measure, comparison, labels, study.baseline, "cell")
+            caption = (
+                f"Difference in {measure.label} from cell {labels[study.baseline]}, paired by seed, with its "
+                "95 % interval. p: sign-flip permutation test."
+            )
+            key = measure.key.rpartition(".")[2].replace("_", "-")
+            page.latex(f"differences {key}", table(found, caption, f"tab:{name}-differences-{key}"))
+    for axis, along in analysis.effects.items():
+        drawn = [along[measure] for measure in analysis.compared if measure in along]
+        if drawn:
+            words = tables.words(study.axes)[axis]
+            found = tables.level_rows(drawn, study.texts[axis], drawn[0].contexts.baseline, words)
+            caption = f"Mean and 95 % interval by {words}, averaged over the settings of the other axes."
+            page.latex(f"effect {words}", table(found, caption, f"tab:{name}-{words.replace(' ', '-')}"))
