@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from studies.analysis.analyze import Analysis
 from studies.report import tables
-from studies.report.page import Page
+from studies.report.page import Page, slug
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -84,7 +84,7 @@ def add(analysis: Analysis, page: Page, name: str) -> None:
         page: the page.
         name: name of the study, for labels.
     """
-    study = analysis.study
+    study, name = analysis.study, slug(name)
     rows = tables.result_rows(study, analysis.table, analysis.leading)
     caption = "Mean, standard deviation and 95 % interval of the mean (Student's t) over n runs."
     page.latex("results", table(rows, caption, f"tab:{name}-results"))
