@@ -59,6 +59,8 @@ def ablate(options: Ablate, *, resume_command: str) -> int:
     def preflight(configs: Sequence[RunConfig]) -> None:
         for line in (_opening(design, folder), *design.baselines.left_out):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if left := _left(design, len(configs)):
+            console.print(left, markup=False, highlight=False, soft_wrap=True)
         manifest.read(folder).check(dict.fromkeys((manifest.PAGE, manifest.TABLE)))
         check(configs, execution=execution)
 
@@ -93,7 +95,8 @@ def ablate(options: Ablate, *, resume_command: str) -> int:
     _print_failures(summary)
     if keep:
         _keep_again(design, folder, keep, execution, console)
-    page = report.write_page(folder)
+    with console.status("writing the report"):  # shown on a terminal only
+        page = report.write_page(folder)
     plan = summary.before
     already = plan.asked - plan.pending
     if options.json:
@@ -158,6 +161,14 @@ def _opening(design: Design, folder: Path) -> str:
         )
         expected = f"; {whose} {design.expected.time} on {design.expected.machine}"
     return f"{design.name}: {design.title}\n{size} in {folder}{expected}"
+
+
+def _left(design: Design, pending: int) -> str:
+    """Return how many runs are recorded and how many are left; empty at the first start."""
+    asked = len((*design.cells, *design.baseline_cells)) * len(design.seeds)
+    if pending >= asked:
+        return ""
+    return f"{count(asked - pending, 'run')} already recorded, {pending:,} left"
 
 
 def _print_cells(plan: Plan, folder: Path, as_json: bool) -> None:

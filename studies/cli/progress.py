@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from moevae.utils.progress import metrics_in_words
 from studies.cli.display import Display, display
+from studies.design.design import Cell, Design, describe_settings
 from studies.execution.ablation import Callbacks
 from studies.execution.plan import Plan, Task
 from studies.records.schema import Record
@@ -39,27 +41,42 @@ class StudyProgress:
         """Show the progress on a display."""
         self._shown = shown
         self._clock = Clock()
+        self._labels: dict[str, str] = {}
 
     def begin(self, plan: Plan) -> None:
         """Show the number of planned runs."""
         self._clock = Clock(plan.tasks)
+        self._labels = {cell.key: changes(plan.design, cell) for cell in plan.design.cells}
         self._move()
 
     def epoch(self, task: Task, report: EpochReport) -> None:
         """Show the cell in training, and its metrics."""
         self._clock.note(task, report.epoch)
         self._move()
-        self._shown.current(f"{_epoch_in_words(report)} ({task.cell.label})")
+        self._shown.current(f"{_epoch_in_words(report)} ({self._label(task)})")
 
     def done(self, task: Task, made: Sequence[Record]) -> None:
         """Write the results of a task."""
         self._clock.end(task)
         self._move()
-        self._shown.line(f"{task.cell.label}: {_records_in_words(made)}")
+        self._shown.line(f"{self._label(task)}: {_records_in_words(made)}")
+
+    def _label(self, task: Task) -> str:
+        return self._labels.get(task.cell.key, task.cell.label)
 
     def _move(self) -> None:
         clock = self._clock
         self._shown.move(clock.epochs, clock.total, f"{clock.runs}/{clock.total_runs} runs", clock.left())
+
+
+def changes(design: Design, cell: Cell) -> str:
+    """Return how a cell differs from others: its values on axes with several, without those of the reference
+    cell if the design varies one axis at a time."""
+    varied = {key: value for key, value in cell.values.items() if len(design.axes.get(key, ())) > 1}
+    if math.prod(map(len, design.axes.values())) > len(design.cells):
+        own = {key: value for key, value in varied.items() if value != design.baseline.get(key)}
+        return describe_settings(own) if own else "reference cell"
+    return describe_settings(varied) if varied else cell.label
 
 
 class Clock:

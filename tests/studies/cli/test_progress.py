@@ -98,3 +98,15 @@ def test_a_task_that_is_divided_counts_once(plan, clock):
     for task in others:
         found.end(task)
     assert (found.epochs, found.runs) == (found.total, found.total_runs)
+
+
+def test_a_line_says_what_differs_between_cells():
+    grid = design.load_design("quick")
+    labels = [progress.changes(grid, cell) for cell in grid.cells]
+    assert len({*labels}) == len(labels)
+    alone = design.load_design("reference")
+    labels = {cell.key: progress.changes(alone, cell) for cell in alone.cells}
+    for cell in alone.cells:
+        own = {key: value for key, value in cell.values.items() if value != alone.baseline[key]}
+        assert labels[cell.key].count("=") == len(own)
+    assert "reference cell" in labels.values()
