@@ -42,12 +42,21 @@ What to expect:
 - Only files written by an earlier report are replaced or removed. If such
   a file was modified, nothing is written, unless --overwrite is given.
 - A page is replaced by one with fewer complete runs only with --fewer-runs.
-- --index writes an index of the studies, README.md in their folder; later
-  reports update it. It omits studies that git ignores.
+- --index writes an index of the studies, README.md in their folder, with
+  the leaderboard; later reports update it. It omits studies that git
+  ignores.
+- --html writes the page as one file that needs no network; its tables can
+  be sorted and filtered.
+- --formats and --latex are for papers. A later report without them removes
+  these files, which would be of older records.
+- --compare prints the reference cells of studies, or STUDY:CELL, side by
+  side, and writes nothing.
 
 Examples:
   moevae report quick
-  moevae report --html"""
+  moevae report --html
+  moevae report quick --formats svg,pdf --latex
+  moevae report --compare reference:1 reference:5"""
 
 SEARCH = """Search a space for good settings with Optuna, trial by trial.
 

@@ -177,7 +177,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6edf3; --paper: #0d1117; --line: #3d444d; --soft: #161b22; --link: #79b8ff; }
 }
-body { margin: 0 auto; max-width: 68rem; padding: 1rem; color: var(--ink); background: var(--paper);
+body { margin: 0 auto; max-width: 76rem; padding: 1rem; color: var(--ink); background: var(--paper);
   font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", "Noto Sans", Helvetica, Arial, sans-serif; }
 h1, h2, h3, h4 { line-height: 1.25; margin: 2rem 0 0.75rem; }
 h2 { border-bottom: 1px solid var(--line); padding-bottom: 0.25rem; }
@@ -194,9 +194,9 @@ tr:nth-child(even) td { background: var(--soft); }
 th:first-child, td:first-child { position: sticky; left: 0; z-index: 1; }
 th button { all: unset; cursor: pointer; font-weight: bold; }
 th button:focus-visible { outline: 2px solid var(--link); }
-th button::after { content: " \\2195"; opacity: 0.4; }
-th[aria-sort="ascending"] button::after { content: " \\2191"; opacity: 1; }
-th[aria-sort="descending"] button::after { content: " \\2193"; opacity: 1; }
+th button::after { content: "\\00a0\\2195"; opacity: 0.4; }
+th[aria-sort="ascending"] button::after { content: "\\00a0\\2191"; opacity: 1; }
+th[aria-sort="descending"] button::after { content: "\\00a0\\2193"; opacity: 1; }
 input.filter { font: inherit; font-size: 0.875rem; color: inherit; background: var(--paper);
   width: 16rem; max-width: 100%;
   border: 1px solid var(--line); border-radius: 6px; padding: 0.25rem 0.5rem; margin-bottom: 0.4rem; }
