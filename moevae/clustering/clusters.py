@@ -31,6 +31,9 @@ MOST = 20
 NO_GAIN = 0.1
 """Added to the scaled gains of information, so that the ratio of two tiny gains counts as one."""
 
+BEST = 10
+"""Candidates of highest information over which the separation of merged pairs is averaged."""
+
 
 @dataclass(frozen=True)
 class Clusters:
@@ -79,7 +82,7 @@ def cluster_graph(graph: Graph, count: int | None, seed: int) -> Clusters:
     """
     found = candidates(graph, count or TYPICAL, seed, FACTORS if count else FINER)
     if count is None:
-        count = found_count([each.information for each in found])
+        count = found_count(found)
     best = max(
         (each for each in found if len(each.information) > count), key=lambda each: each.information[count]
     )
@@ -131,20 +134,27 @@ def candidates(graph: Graph, count: int, seed: int, factors: Sequence[float] = F
     return found
 
 
-def found_count(informations: list[np.ndarray]) -> int:
-    """Return the number of clusters after which further clusters gain least, compared with those before.
+def found_count(found: list[Candidate]) -> int:
+    """Return the number of clusters after which further clusters tell least, compared with those before.
 
-    With I(n), the highest information of n clusters, the gain g(n) = I(n) - I(n - 1) is 2 ln 2 / n if two
-    separate groups of share 1/n part. So n g(n) is compared: it falls most, as a ratio, from the true number
-    to the next.
+    Two criteria are multiplied. With I(n), the highest information of n clusters, the gain I(n) - I(n - 1)
+    is 2 ln 2 / n if it parts two separate groups of share 1 / n: the ratio of n times the gain of n, and the
+    same for n + 1. And the separation of the pair that is merged from n to n - 1 clusters, the information
+    lost as a share of the entropy of the pair, which does not depend on shares: the root of its ratio.
 
     Args:
-        informations: information of each candidate after merging to n clusters, at index n.
+        found: candidates with many more clusters than are expected.
     """
-    best = np.zeros(MOST + 2)
-    for each in informations:
-        known = min(len(each), len(best))
-        best[:known] = np.maximum(best[:known], each[:known])
-    largest = min(MOST, max(map(len, informations)) - 2)
-    scaled = np.arange(2, largest + 2) * np.diff(best)[1 : largest + 1] + NO_GAIN  # of n from 2 on
-    return 2 + int((scaled[:-1] / scaled[1:]).argmax()) if largest > 1 else 1
+    largest = min(MOST, min(len(each.information) for each in found) - 2)
+    if largest < 2:
+        return 1
+    information = np.stack([each.information[: largest + 2] for each in found])  # [candidates, clusters]
+    merges = [each.merges for each in found]
+    lost = np.stack([each.losses[: largest + 2] for each in merges])
+    entropy = np.stack([each.entropies[: largest + 2] for each in merges])
+    separate = np.divide(lost, entropy, out=np.zeros_like(lost), where=entropy > 0)
+    best = np.argsort(-information, axis=0)[:BEST]
+    separation = np.take_along_axis(separate, best, 0).mean(0)[2:] + NO_GAIN
+    gains = np.arange(2, largest + 2) * np.diff(information.max(0))[1:] + NO_GAIN  # of n from 2 on
+    fall = gains[:-1] / gains[1:] * np.sqrt(separation[:-1] / separation[1:])
+    return 2 + int(fall.argmax())

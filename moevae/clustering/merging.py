@@ -39,6 +39,8 @@ class Merges:
 
     losses: np.ndarray
     """Information lost by the merge of n clusters into n - 1, at index n, [K + 1]; index 0 and 1 are 0."""
+    entropies: np.ndarray
+    """What that merge would lose if no neighbors were in different clusters of the pair, [K + 1]."""
     pairs: tuple[tuple[int, int], ...]
     """The merged clusters, in order: the second of a pair joins the first, and later indices move down."""
 
@@ -58,16 +60,18 @@ def merge_all(joint: np.ndarray) -> Merges:
         joint: joint distribution of the clusters of neighbors, symmetric, [K, K].
     """
     joint, pairs = joint.copy(), []
-    losses = np.zeros(len(joint) + 1)
+    losses, entropies = np.zeros((2, len(joint) + 1))
     while len(joint) > 1:
         lost = merge_losses(joint)
         keep, gone = np.unravel_index(lost.argmin(), lost.shape)
         losses[len(joint)] = lost[keep, gone]
+        one, other = joint[keep].sum(), joint[gone].sum()
+        entropies[len(joint)] = _plogp(one + other) - _plogp(one) - _plogp(other)
         pairs.append((int(keep), int(gone)))
         joint[keep] += joint[gone]
         joint[:, keep] += joint[:, gone]
         joint = np.delete(np.delete(joint, gone, 0), gone, 1)
-    return Merges(losses, tuple(pairs))
+    return Merges(losses, entropies, tuple(pairs))
 
 
 def merge_losses(joint: np.ndarray) -> np.ndarray:

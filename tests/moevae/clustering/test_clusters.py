@@ -23,7 +23,10 @@ def digits():
     return torch.from_numpy(pixels * (255 / 16)).round().to(torch.uint8), labels
 
 
-@pytest.mark.parametrize("sizes", [[100] * 3, [60] * 6, [150, 300, 40, 90], [60] * 15])
+UNEQUAL = [50, 450, 150, 80, 500, 90, 60, 200, 110, 400, 55]
+
+
+@pytest.mark.parametrize("sizes", [[100] * 3, [60] * 6, [150, 300, 40, 90], [60] * 15, UNEQUAL])
 def test_separate_groups_are_found_exactly_and_their_number_too(sizes):
     graph, labels = blobs(sizes)
     for count in (len(sizes), None):

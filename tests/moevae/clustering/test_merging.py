@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.stats import entropy
 from sklearn.metrics import mutual_info_score
 
 from moevae.clustering.merging import information, joint, merge_all, merge_losses
@@ -51,6 +52,8 @@ def test_each_merge_is_the_one_that_loses_least(seed):
         assert merges.losses[count + 1] == pytest.approx(
             information(table) - information(merged(table, first, second)), abs=1e-12
         )
+        shares = table.sum(0)[[first, second]]
+        assert merges.entropies[count + 1] == pytest.approx(shares.sum() * entropy(shares))
         table = merged(table, first, second)
         labels = np.where(labels == second, first, labels - (labels > second))
         assert merges.merged(np.arange(7), count).tolist() == labels.tolist()
