@@ -22,7 +22,7 @@ FLOORS = {  # from the top down; what stands on one line stands side by side, an
         ["evaluation", "visualization"],
         ["training"],
         ["objectives"],
-        ["clustering"],
+        ["spectral"],
         ["data", "models"],
         ["nn"],
         ["distributions"],

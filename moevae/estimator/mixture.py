@@ -19,7 +19,6 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Density
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from moevae.clustering.clusters import cluster_images
 from moevae.config import overrides
 from moevae.config.schema import RunConfig
 from moevae.data.arrays import PixelScale, checked_range, flattened
@@ -31,6 +30,7 @@ from moevae.evaluation.assign import Assignments, assign
 from moevae.evaluation.iwae import BLOCK
 from moevae.models.mixture import Mixture
 from moevae.objectives.load_balancing import log_priors
+from moevae.spectral.clusters import cluster_images
 from moevae.training import checkpoint
 from moevae.training.checkpoint import Trained
 from moevae.training.fit import train

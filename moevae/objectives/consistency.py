@@ -19,8 +19,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moevae.clustering.features import gradients
-from moevae.clustering.graph import neighbor_graph
 from moevae.config.registry import CONSISTENCY_TERMS
 from moevae.config.schema import RunConfig
 from moevae.data import neighbors as nearby
@@ -28,6 +26,8 @@ from moevae.data.augmentation import GRID, deform, jitter, stretch
 from moevae.data.binarization import to_float
 from moevae.distributions import kl_categorical
 from moevae.nn.gradients import histograms_of_gradients
+from moevae.spectral.features import gradients
+from moevae.spectral.graph import neighbor_graph
 from moevae.utils.rng import RunGenerators
 
 PROBE = 10.0

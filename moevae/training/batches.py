@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moevae.clustering.features import gradients
 from moevae.config.schema import RunConfig
 from moevae.data.binarization import binarize_once, to_float
+from moevae.spectral.features import gradients
 from moevae.utils.rng import RunGenerators
 
 

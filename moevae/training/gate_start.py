@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from moevae.clustering.clusters import cluster_images
 from moevae.config.schema import RunConfig
 from moevae.data.datasets import Images
+from moevae.spectral.clusters import cluster_images
 
 STRENGTH = 2.0
 """Weight of the cross-entropy at the first step."""

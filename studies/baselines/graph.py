@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from moevae.clustering.clusters import cluster_images, votes
-from moevae.clustering.graph import image_index
+from moevae.spectral.clusters import cluster_images, votes
+from moevae.spectral.graph import image_index
 from studies.execution.baseline_fit import BaselineContext, BaselineResult, NotFittedError, clusters
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from small import config, images
 
-from moevae.clustering.clusters import cluster_images
 from moevae.config.overrides import override
 from moevae.errors import ConfigError
 from moevae.evaluation.assign import assign
 from moevae.nn.gradients import histograms_of_gradients
+from moevae.spectral.clusters import cluster_images
 from moevae.training.gate_start import STRENGTH, GateStart
 from moevae.training.trainer import Trainer
 
@@ -28,7 +28,7 @@ RECIPE = {
 
 @pytest.fixture(autouse=True)
 def _few_candidates(monkeypatch):
-    monkeypatch.setattr("moevae.clustering.clusters.ROUNDS", 1)
+    monkeypatch.setattr("moevae.spectral.clusters.ROUNDS", 1)
 
 
 def trained(configs, data, epochs=None):

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from moevae.clustering.graph import Graph, neighbor_graph, spectral_embedding
-from moevae.clustering.merging import Merges, information, joint, merge_all
+from moevae.spectral.graph import Graph, neighbor_graph, spectral_embedding
+from moevae.spectral.merging import Merges, information, joint, merge_all
 from moevae.utils.rng import generator
 
 SAMPLE = 10_000

@@ -6,14 +6,14 @@ import torch
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from moevae.clustering.clusters import cluster_graph, cluster_images, votes
-from moevae.clustering.graph import Graph, image_index, neighbor_graph, spectral_embedding
 from moevae.data.neighbors import NeighborIndex
+from moevae.spectral.clusters import cluster_graph, cluster_images, votes
+from moevae.spectral.graph import Graph, image_index, neighbor_graph, spectral_embedding
 
 
 @pytest.fixture(autouse=True)
 def _few_candidates(monkeypatch):
-    monkeypatch.setattr("moevae.clustering.clusters.ROUNDS", 1)
+    monkeypatch.setattr("moevae.spectral.clusters.ROUNDS", 1)
 
 
 def blobs(sizes, spread=1.0):
@@ -54,7 +54,7 @@ def test_the_first_eigenvectors_are_constant_on_separate_groups():
 def test_few_and_many_images_have_the_same_eigenvectors(monkeypatch):
     graph, _ = blobs([150] * 4, spread=4.0)
     sparse = spectral_embedding.__wrapped__(graph, 6)
-    monkeypatch.setattr("moevae.clustering.graph.DENSE", 1000)
+    monkeypatch.setattr("moevae.spectral.graph.DENSE", 1000)
     dense = spectral_embedding.__wrapped__(graph, 6)
     np.testing.assert_allclose(np.abs((sparse * dense).sum(0)), 1, atol=0.02)
 

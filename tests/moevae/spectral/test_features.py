@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from moevae.clustering.features import image_features, stretched_ink
+from moevae.spectral.features import image_features, stretched_ink
 
 SIZE = (20, 24)
 

@@ -12,8 +12,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-from moevae.clustering.features import image_features
 from moevae.data.neighbors import NeighborIndex
+from moevae.spectral.features import image_features
 
 SCALE_RANK = 7
 """Neighbor whose distance is the scale of an image, as in Zelnik-Manor and Perona."""

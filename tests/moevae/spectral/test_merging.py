@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import entropy
 from sklearn.metrics import mutual_info_score
 
-from moevae.clustering.merging import information, joint, merge_all, merge_losses
+from moevae.spectral.merging import information, joint, merge_all, merge_losses
 
 
 def random_joint(count, seed=0):
