@@ -240,8 +240,9 @@ def iic_mnist() -> RunConfig:
     maximizes the mutual information between the experts of related images (IIC; Ji et al., 2019), with
     virtual adversarial consistency. The deformable experts follow it without influence. No setting differs
     from `iic-fashion-mnist`, none assumes classes of equal size, and all sizes follow from the image. Labels
-    of 10,000 held-out training images of both data sets selected the features of the graph, its weights, the
-    choice of a clustering by its information, and the input of the gate (oracle).
+    of training images of both data sets, held out except for the clustering, selected the features of the
+    graph, its weights, the choice of a clustering by its information, the number of candidates, the input of
+    the gate and the copies (oracle).
     """
     return RunConfig(
         data=DataConfig(name="mnist", validation_size=0, binarization="none"),
