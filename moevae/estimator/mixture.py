@@ -434,8 +434,8 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         total = done + (epochs or config.train.epochs)
         try:
             if self.n_components is None:
-                found = self.config_.model.num_experts if going_on else found_number(images, config.seed)
-                config = overrides.override(config, {"model.num_experts": found})
+                number = self.config_.model.num_experts if going_on else found_number(images, config.seed)
+                config = overrides.override(config, {"model.num_experts": number})
             trainer = self._trainer(config, images, device, total, going_on)
         except MoevaeError as error:
             raise ParameterError(str(error)) from None

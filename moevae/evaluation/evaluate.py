@@ -32,7 +32,7 @@ from moevae.utils.rng import RunGenerators
 
 Split = Literal["train", "validation", "test"]
 
-SPLITS = ("train", "validation", "test")
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 """Names of the splits."""
 
 DEAD = 0.1

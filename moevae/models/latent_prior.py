@@ -124,7 +124,7 @@ class GaussianMixture(Stacked):
 
     def components(self) -> Components:
         """Return the components."""
-        mean, logvar, logit = (at_least_float32(self.stored(name)) for name in self.shapes)
+        mean, logvar, logit = (at_least_float32(self.unpadded(name)) for name in self.shapes)
         return Components(mean, logvar, logit.log_softmax(-1))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from tabulate import tabulate
@@ -63,7 +64,7 @@ def leaderboard(options: Leaderboard) -> int:
     return 0
 
 
-def _table(rows: list[list[object]], headers: list[str], widest: int) -> str:
+def _table(rows: Sequence[Sequence[object]], headers: list[str], widest: int) -> str:
     """Return a table whose first column is wrapped."""
     widths = [widest, *([None] * (len(headers) - 1))]
     return tabulate(rows, headers, tablefmt="simple", disable_numparse=True, maxcolwidths=widths)

@@ -92,7 +92,7 @@ def _own(path: Path, entry: dict[str, Any] | None) -> bool:
     """Return whether a file is unchanged since the study wrote it."""
     try:
         with content.opened(path) as file:
-            return entry is not None and hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]
+            return entry is not None and hashlib.sha256(file.read()).hexdigest() == entry["sha256"]
     except (OSError, ValueError):
         return False
 

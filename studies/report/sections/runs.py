@@ -133,15 +133,15 @@ def _pictures(study: Study, page: Page, run: StudyRun, name: str) -> None:
         else:
             panels[kind] = drawn
     if panels:
-        words = [KINDS[kind][1] for kind in panels]
+        titles = [KINDS[kind][1] for kind in panels]
         ordered = " Experts are in the order of the figure of experts and classes." if order else ""
         page.show(
             f"{name} pictures",
             {
                 f"{title[0].upper()}{title[1:]}, for the {name} run": panel
-                for title, panel in zip(words, panels.values(), strict=True)
+                for title, panel in zip(titles, panels.values(), strict=True)
             },
-            f"From top to bottom: {'; '.join(words)}.{ordered}",
+            f"From top to bottom: {'; '.join(titles)}.{ordered}",
         )
     if table is not None and counts is not None:
         words = f"Test images by expert (rows) and class (columns) for the {name} run"
