@@ -2,10 +2,12 @@
 
 import platform
 import time
+import warnings
 from pathlib import Path
 
 import psutil
 import pytest
+from limits import bounded
 
 from moevae.utils import provenance
 
@@ -56,6 +58,26 @@ def pytest_sessionfinish(session):
     state = f"commit {(commit or 'unknown')[:10]}{' with changes' if dirty else ''}"
     foot = f"\n{machine}; {told}; {state}.{failed}\n"
     path.write_text(HEAD + "\n".join(sorted(lines.values())) + "\n" + foot)
+
+
+@pytest.fixture
+def refused(capsys):
+    """Run a command that ends with exit code 2; return its error line."""
+
+    def run(main, *command):
+        capsys.readouterr()
+        with bounded(), warnings.catch_warnings(action="error"):
+            try:
+                code = main([*map(str, command)])
+            except SystemExit as stop:
+                code = stop.code
+        told = capsys.readouterr()
+        (line,) = told.err.splitlines()
+        assert (code, told.out, line[:7]) == (2, "", "error: ")
+        assert len(line) < 2000
+        return line
+
+    return run
 
 
 def _processor() -> str:
