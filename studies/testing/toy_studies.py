@@ -121,7 +121,7 @@ def kill_one_worker(driver: psutil.Process, chance: random.Random) -> bool:
     return False
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 240.0) -> None:
     """Wait until a condition holds; fail after a number of seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
