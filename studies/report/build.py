@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv as csv_files
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -113,7 +113,8 @@ def _check_runs(written: Manifest, study: Study) -> None:
     path = written.folder / RUNS
     if RUNS not in written.files or not path.is_file():
         return
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+    before = 0
+    with path.open(encoding="utf-8", errors="replace", newline="") as file, suppress(csv_files.Error):
         before = sum(row.get("status") == "complete" for row in csv_files.DictReader(file))
     made = [*study.runs, *(run for peer in study.peers for run in peer.runs)]
     now = sum(run.complete for run in made)

@@ -10,6 +10,7 @@ from moevae.training import snapshots
 from moevae.utils import io
 from studies.records import lock, study_file, weights
 from studies.report import cache, manifest
+from studies.report.build import write_report
 from studies.testing import synthetic
 
 pytestmark = pytest.mark.timeout(120)  # reading a pipe that nobody writes to has no end
@@ -54,6 +55,16 @@ def test_a_manifest_of_a_report_is_refused(tmp_path, put):
             manifest.read(tmp_path)
     else:
         assert manifest.read(tmp_path).files == {}
+
+
+def test_a_table_of_runs_that_is_no_csv_is_not_replaced(tmp_path, undrawn):
+    """Such a table is the user's, since no report wrote it."""
+    plan = synthetic.plan({"routing.kind": ["soft", "hard"]}, seeds=[0])
+    folder = synthetic.write(tmp_path / "s", plan, lambda config: synthetic.record(config, pictures=False))
+    write_report(folder)
+    (folder / "tables" / "runs.csv").write_bytes(b"status\n" + b"x" * 200_000)
+    with pytest.raises(RecordError, match=r"runs\.csv: changed"):
+        write_report(folder)
 
 
 def test_a_cache_that_cannot_be_read_is_empty(tmp_path, put, monkeypatch):
