@@ -119,6 +119,9 @@ def _run(
         if not failure:
             found = result_fields(by_split, run, labels, config.model.num_experts, config.data)
             found["metrics"]["test"] |= whole[run]
+            if config.train.revival:
+                revived = sum(point.metrics["revived_experts"] for point in recorder.curves[run])
+                found["metrics"]["test"]["revived_experts"] = revived
         drawn = [] if failure else recorder.pictures(fit.model, run, by_split["test"][run].assignments)
         record = Record.model_validate(
             {
