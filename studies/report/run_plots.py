@@ -19,6 +19,7 @@ from studies.report.plots import BLUE, GRAY
 
 LONGEST_LABEL = 100
 """Largest number of characters in a label of a row or column."""
+MOST_EXPERTS = 10**6
 MAX_PIXELS = 1 << 26
 
 
@@ -81,7 +82,10 @@ def _pixels(folder: Path, picture: Picture) -> np.ndarray | None:
     size = (len(picture.columns) * picture.tile[1], len(picture.rows) * picture.tile[0])
     if max(map(len, (*picture.rows, *picture.columns))) > LONGEST_LABEL or math.prod(size) > MAX_PIXELS:
         return None
-    if picture.experts is not None and len(picture.experts) != len(picture.columns):
+    if picture.experts is not None and (
+        len(picture.experts) != len(picture.columns)
+        or not all(0 <= expert < MOST_EXPERTS for expert in picture.experts)
+    ):
         return None
     try:
         content = read_picture(folder, picture.file, PICTURE_LIMIT)
