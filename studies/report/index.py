@@ -55,7 +55,7 @@ def write_index(results: Path, *, asked: bool = False) -> Path | None:
     folders = study_file.studies_in(results)
     rows = [_row(folder) for folder in _public(results, folders)]
     headers = ["study", "data", "cells", "seeds", "runs", "state"]
-    best = leaderboard.rows(results)
+    best = leaderboard.rows(results, lenient=True)
     above = f"# Results\n\n{leaderboard.markdown(best)}\n\n## Studies" if best else "# Studies"
     blocks = [
         f"{BEGIN}\n{above}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -93,7 +94,7 @@ def entries(path: Path = PATH) -> tuple[Entry, ...]:
         return _Entries.model_validate(tomllib.loads(content.read(path).decode())).entry
 
 
-def rows(results: Path, chosen: Sequence[Entry] | None = None) -> list[Row]:
+def rows(results: Path, chosen: Sequence[Entry] | None = None, *, lenient: bool = False) -> list[Row]:
     """Return the rows of the studies that are there, by data set and protocol, the highest mean ACC first.
 
     A method that several studies fitted to equally many images has one row: that with the most runs.
@@ -101,13 +102,17 @@ def rows(results: Path, chosen: Sequence[Entry] | None = None) -> list[Row]:
     Args:
         results: the folder of the studies.
         chosen: the entries; None reads them from the file.
+        lenient: whether to leave out studies that cannot be read or have no such cell.
 
     Raises:
         RecordError: an entry has no cell in its study, or a study cannot be read.
     """
     found: dict[tuple[str, str, str, int], Row] = {}
     for entry in entries() if chosen is None else chosen:
-        for row in _rows(results / entry.study, entry):
+        own: list[Row] = []
+        with suppress(RecordError) if lenient else nullcontext():
+            own = _rows(results / entry.study, entry)
+        for row in own:
             key = (row.data, row.scored, row.method, row.trained)
             if key not in found or found[key].n < row.n:
                 found[key] = row
