@@ -134,3 +134,14 @@ def test_a_difference_too_small_to_show_is_neither_told_nor_denied(tmp_path) -> 
     plan = synthetic.plan({"objective.balance_weight": [0.0, 20.0]}, range(7))
     told = summary.sentences(analyze(load_study(synthetic.write(tmp_path, plan, make))))
     assert not any(each.startswith("**Balance weight**") for each in told)
+
+
+def test_the_only_cell_has_its_means_and_its_worst_run(tmp_path) -> None:
+    plan = synthetic.plan({"routing.kind": ["soft"]}, seeds=[0, 1, 2, 3])
+    study = load_study(synthetic.write(tmp_path, plan))
+    found = " ".join(summary.single(analyze(study)))
+    nmi = study.matrix("test.nmi")[:, 0]
+    assert f"The mean NMI is {nmi.mean():.3f} (95 % interval" in found
+    assert f"the lowest of 4 runs is {nmi.min():.3f}" in found
+    dead = int((study.matrix("test.dead_experts") >= 1).sum())
+    assert (f"{dead} of 4 runs have dead experts" if dead else "No run has dead experts") in found
