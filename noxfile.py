@@ -89,6 +89,15 @@ def peers(session: nox.Session) -> None:
     session.run("pytest", "-m", "peers", *session.posargs)
 
 
+@nox.session
+def race(session: nox.Session) -> None:
+    """Measure the time to quality beside ClustPy for results/throughput.md (an hour; a repetition resumes)."""
+    session.install("--editable", ".[peers]", *nox.project.dependency_groups(GROUPS, "tests"))
+    kept = "results/time-to-quality-cpu.json"
+    session.run("python", "bench/time_to_quality.py", "--output", kept, *session.posargs)
+    session.run("python", "bench/report.py")
+
+
 @nox.session(venv_backend="none", requires=["environment"])
 def faults(session: nox.Session) -> None:
     """Run the fault-injection tests (ten minutes) and write results/reliability.md."""

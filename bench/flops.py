@@ -25,6 +25,14 @@ def evaluation(sizes: Sizes) -> int:
     return sum(each for each, _ in _layers(sizes, sizes.experts, None))
 
 
+def importance(sizes: Sizes, samples: int) -> int:
+    """Return the operations of the importance-weighted bound of one image, with all experts and no gate."""
+    model, size = sizes.config().model, (sizes.side, sizes.side)
+    encoded = sum(layer.products for layer in architecture.encoder(model, size))
+    decoded = sum(layer.products for layer in architecture.decoder(model, size))
+    return 2 * sizes.experts * (encoded + samples * decoded)
+
+
 def _layers(sizes: Sizes, computed: int, changes: Mapping[str, Any] | None) -> Iterator[tuple[int, bool]]:
     """Yield each layer's operations for one image, and whether it reads pixels."""
     model, size = sizes.config(changes).model, (sizes.side, sizes.side)

@@ -43,16 +43,18 @@ class Rivals:
 
     def __init__(self, device: str, threads: int, stack: ExitStack) -> None:
         self.options, self.stack = {"device": device, "threads": threads}, stack
-        self.running: dict[Sizes, Rival] = {}
+        self.running: dict[tuple[Sizes, bool], Rival] = {}
 
-    def __call__(self, sizes: Sizes) -> Rival:
+    def __call__(self, sizes: Sizes, *, deformable: bool = False) -> Rival:
         """Return the naive baseline of these sizes, without times of other benchmarks."""
-        if sizes not in self.running:
+        key = sizes, deformable
+        if key not in self.running:
             plain = {name: value for name, value in os.environ.items() if name not in SET_BY_MOEVAE}
-            naive = contestant("naive.py", given=sizes.naive | self.options, environment=plain)
-            self.running[sizes] = self.stack.enter_context(naive)
-        self.running[sizes].forget()
-        return self.running[sizes]
+            given = sizes.naive | self.options | {"deformable": deformable}
+            naive = contestant("naive.py", given=given, environment=plain)
+            self.running[key] = self.stack.enter_context(naive)
+        self.running[key].forget()
+        return self.running[key]
 
 
 @contextmanager

@@ -33,6 +33,10 @@ QUESTIONS = {
     "training step, compiled against eager": Question("Does compilation help?", "the eager step"),
     "training step, TensorFloat-32 against float32": Question("Does TensorFloat-32 help?", "float32"),
     "quality at speed, scikit-learn's digits": Question("What do faster paths cost in quality?", "soft"),
+    "training step of deformable experts": Question("How fast are deformable experts?"),
+    "consistency terms, against the plain step": Question(
+        "What do consistency terms of the gate cost?", "the step without them"
+    ),
     "population of small models": Question(
         "What does it save to train small models together?", "one run alone"
     ),
@@ -55,8 +59,8 @@ QUESTIONS = {
 }
 """Questions by group, in the order of the page; other groups follow, under their own names."""
 
-ENGINE = Question("What does a user wait for?")
-"""The question of benchmarks that have no speed in images."""
+ENGINE = Question("What else takes time and memory?")
+"""The question of benchmarks that have neither a speed in images nor a target."""
 
 
 def question(group: str) -> Question:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import quality_page
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
@@ -53,11 +54,13 @@ def page(measured: Sequence[Measured]) -> tuple[str, dict[str, Figure]]:
         "Made by `nox -s bench`; not edited by hand. A section answers a question in its first line and "
         "compares the machines side by side. A cell of a table shows the median time of a step, its speed "
         "relative to the other contestant (>1 is faster), and its share of the machine's peak. Contestants "
-        "take turns within a round, and ratios are medians over rounds. The naive loop (`bench/naive.py`) "
+        "take turns within a round, and ratios are medians over rounds. One thread is timed by its processor "
+        "time, which other processes hardly change. The naive loop (`bench/naive.py`) "
         "has a process of its own, with default settings. The peak is a product of square matrices of the "
         "same precision, timed between the rounds (1024 rows on a CPU, 8192 on a GPU). Quartiles, first "
         "calls, memory and operations are in `throughput-*.json`.",
         _table(map(_machine, measured)),
+        *_targets(machines),
     ]
     groups = {entry["group"]: None for each in measured for entry in each["benchmarks"] if _timed(entry)}
     for group in (
@@ -134,6 +137,33 @@ def _machine(measured: Measured) -> dict[str, str]:
     }
 
 
+def _targets(machines: Mapping[str, Measured]) -> list[str]:
+    """Return the section of all rows that have a target: ratios, and times that a user waits for."""
+    found: dict[str, dict[str, str]] = {}
+    missed = []
+    for machine, measured in machines.items():
+        for entry in measured["benchmarks"]:
+            info = entry["extra_info"]
+            if (target := info.get("target")) is None:
+                continue
+            if _timed(entry):
+                ratio = info.get("ratio_to_naive", info.get("ratio_to_beside"))["median"]
+                other = "the naive loop" if "ratio_to_naive" in info else question(entry["group"]).other
+                name = f"{info['row']}, times as fast as {other}"
+                aim, cell, met = f"≥ {target:g}", f"{ratio:.2f}", ratio >= target
+            else:
+                name, aim, cell = info["what"], f"≤ {_seconds(target)}", _seconds(info["seconds"])
+                met = info["seconds"] <= target
+            found.setdefault(name, {"": name, "target": aim})[machine] = cell if met else f"**{cell}**"
+            if not met:
+                missed.append(f"{name} on {machine}")
+    if not found:
+        return []
+    rows = [{key: row.get(key, "–") for key in ("", "target", *machines)} for row in found.values()]
+    verdict = f"Not met: {'; '.join(missed)}" if missed else "Every measured target is met"
+    return ["## Are the targets met?", f"**{verdict}.**", _table(rows)]
+
+
 def _timed(entry: Mapping[str, Any]) -> bool:
     return "row" in entry["extra_info"]
 
@@ -204,30 +234,25 @@ def _quality(rows: Sequence[Row]) -> Iterable[tuple[dict[str, str], str]]:
 
 
 def _engine(machines: Mapping[str, Measured]) -> list[str]:
-    """Return the section of benchmarks without a throughput, some of which have targets."""
+    """Return the section of benchmarks that have neither a throughput nor a target."""
     found: dict[str, dict[str, str]] = {}
-    late = []
+    longest = (0.0, "")
     for machine, measured in machines.items():
         for entry in measured["benchmarks"]:
-            if _timed(entry):
-                continue
             info = entry["extra_info"]
+            if _timed(entry) or "target" in info:
+                continue
             name = info.get("what", entry["name"].removeprefix("test_").replace("_", " "))
-            seconds, target = info.get("seconds", entry["stats"]["median"]), info.get("target")
-            row = found.setdefault(name, {"": name, "target": "–"})
-            row |= {machine: _seconds(seconds)} | ({"target": f"≤ {_seconds(target)}"} if target else {})
-            if target and seconds > target:
-                late.append(f"{name} on {machine} ({seconds / target:.2f} times)")
+            seconds = info.get("seconds", entry["stats"]["median"])
+            cell = _seconds(seconds)
+            if "peak_memory_mib" in info:
+                cell += f", {info['peak_memory_mib']:,} MiB"
+            found.setdefault(name, {"": name})[machine] = cell
+            longest = max(longest, (seconds, f"{name} on {machine}, {_seconds(seconds)}"))
     if not found:
         return []
-    rows = [{key: row.get(key, "–") for key in ("", "target", *machines)} for row in found.values()]
-    if late:
-        summary = f"Above its target: {', '.join(late)}"
-    elif any(row["target"] != "–" for row in found.values()):
-        summary = "No measured time is above its target"
-    else:
-        summary = "No time with a target has been measured"
-    return [f"## {ENGINE.words}", f"**{summary}.**", _table(rows)]
+    rows = [{key: row.get(key, "–") for key in ("", *machines)} for row in found.values()]
+    return [f"## {ENGINE.words}", f"**The longest: {longest[1]}.**", _table(rows)]
 
 
 def _seconds(value: float) -> str:
@@ -302,6 +327,13 @@ def main() -> int:
         print(f"{options.results}: no throughput-*.json; run nox -s bench", file=sys.stderr)
         return 2
     text, figures = page(measured)
+    races = {
+        path.stem: json.loads(path.read_text()) for path in options.results.glob("time-to-quality-*.json")
+    }
+    for name, race in sorted(races.items()):
+        figures[f"{name}.png"] = quality_page.figure(race)
+        picture = f"![{quality_page.HEADING}](throughput/{name}.png)"
+        text += "\n" + "\n\n".join([*quality_page.section(race), picture]) + "\n"
     folder = options.results / "throughput"
     folder.mkdir(exist_ok=True)
     for name, figure in figures.items():

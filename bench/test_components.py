@@ -2,6 +2,7 @@
 
 import math
 
+import flops
 import numpy as np
 import pytest
 import torch
@@ -84,7 +85,13 @@ def test_iwae_chunks(measure, device, plan, chunk):
         noise = RunGenerators([0], "bench", device)
         return iwae_bound(experts, x, chosen, log_prior, noise, samples, chunk).bound
 
-    found = measure(f"{samples} samples", lambda: bound(chunk), images=BLOCK, chunk=chunk)
+    found = measure(
+        f"{samples} samples",
+        lambda: bound(chunk),
+        images=BLOCK,
+        flops=flops.importance(sizes, samples),
+        chunk=chunk,
+    )
     torch.testing.assert_close(found[0], bound(samples), rtol=1e-5, atol=0)
 
 

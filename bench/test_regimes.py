@@ -45,6 +45,7 @@ def test_threads_that_wait_beside_threads_that_spin(measure, plan, pytestconfig)
             passive.step,
             images=plan.small.batch,
             beside=active.step,
+            wall=True,
         )
     assert passive.losses == active.losses[: len(passive.losses)]
 

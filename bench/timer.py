@@ -9,6 +9,7 @@ from typing import Any
 import memory
 import numpy as np
 import torch
+from naive import clock
 from naive_process import Rival
 
 Step = Callable[[], Any]
@@ -23,6 +24,7 @@ class Stopwatch:
 
     def __init__(self, benchmark: Any, rounds: int, device: torch.device) -> None:
         self.benchmark, self.rounds, self.device = benchmark, rounds, device
+        self.clock = time.perf_counter
 
     def __call__(
         self,
@@ -37,6 +39,8 @@ class Stopwatch:
         dtype: torch.dtype = torch.float32,
         tf32: bool = False,
         rounds: int | None = None,
+        target: float | None = None,
+        wall: bool = False,
         **facts: Any,
     ) -> list[Any]:
         """Time a step and return the results of its rounds.
@@ -53,8 +57,11 @@ class Stopwatch:
             dtype: data type of the matrix products.
             tf32: whether the step and the product that defines the peak may round to TensorFloat-32.
             rounds: number of rounds; None uses the number of the plan.
+            target: smallest ratio to the other contestant that is fast enough; None has no target.
+            wall: whether to measure the time of the clock where the default is processor time.
             facts: the swept variable of the row, and its value.
         """
+        self.clock = time.perf_counter if wall else clock(self.device.type, torch.get_num_threads())
         step = tensor_float_32(step) if tf32 else step
         size = GEMM.get(self.device.type, 1024)
         product = self._product(dtype, size) if flops else None
@@ -111,12 +118,14 @@ class Stopwatch:
             }
         if rival:
             info["ratio_to_naive"] = _spread(np.divide(rival.seconds, ours) * images / rival.images)
+        if target:
+            info["target"] = target
         if theirs:
             info["ratio_to_beside"] = _spread(np.divide(theirs, ours))
         return results
 
     def _seconds(self, step: Step) -> float:
-        """Return the duration of a step: by events on a GPU, by the clock on other devices."""
+        """Return the duration of a step: by events on a GPU, by `clock` on other devices."""
         if self.device.type == "cuda":
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             torch.cuda.synchronize(self.device)
@@ -125,9 +134,9 @@ class Stopwatch:
             end.record()
             torch.cuda.synchronize(self.device)
             return start.elapsed_time(end) / 1e3
-        begin = time.perf_counter()
+        begin = self.clock()
         step()
-        return time.perf_counter() - begin
+        return self.clock() - begin
 
     def _product(self, dtype: torch.dtype, size: int) -> Step:
         stream = torch.Generator(self.device).manual_seed(0)

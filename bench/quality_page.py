@@ -1,0 +1,104 @@
+"""The section of the throughput page on time to quality, and its figure, from `time-to-quality-*.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from matplotlib.figure import Figure
+from tabulate import tabulate
+
+Found = Mapping[str, Any]
+"""The content of a file of `time_to_quality.py`."""
+
+HEADING = "How soon does a clustering of MNIST reach NMI .90 and .95?"
+
+
+def section(found: Found) -> list[str]:
+    """Return the section, with its answer in the first line."""
+    runs = by_method(found)
+    rows, answers = [], []
+    for name, own in runs.items():
+        reached = {target: [first(run, target) for run in own] for target in found["targets"]}
+        rows.append(
+            {
+                "": name,
+                "seeds": str(len(own)),
+                "NMI at the end": _middle([run["curve"][-1]["nmi"] for run in own if run["curve"]]),
+                "best NMI": _middle([max(p["nmi"] for p in run["curve"]) for run in own if run["curve"]]),
+                **{f"NMI {_nmi(target)} after": _after(times) for target, times in reached.items()},
+                "trained": f"{median(run['seconds'] for run in own):.0f} s",
+                "published NMI": found["published"].get(name, "–"),
+            }
+        )
+        answers += [
+            f"NMI {_nmi(target)}: {name}, {_after(times)}"
+            for target, times in reached.items()
+            if _after(times) != NOT_REACHED
+        ]
+    origin = found["origin"]
+    hardware = origin["hardware"]
+    words = (
+        f"Processor time of one core ({hardware['device_name']}), median over seeds. All methods have the "
+        f"same {found['images']} training images without labels, and a budget of {found['budget']:g} s; "
+        "imports, reading the images and scoring are off the clock. Labels only score the test images, after each "
+        "epoch. ClustPy's methods have their default settings, except that pretraining takes "
+        f"{found['pretraining']} epochs, and clustering the rest of the budget. They and k-means share the "
+        "pretrained autoencoder of a seed; its time counts for each. The published values are of longer "
+        f"training. ClustPy {origin['versions'].get('clustpy', 'is not installed')}, commit "
+        f"{(origin['commit'] or 'unknown')[:12]}{' (changed)' if origin['dirty'] else ''}, load "
+        f"{origin['load_average']:.1f} at the end."
+    )
+    return [
+        f"## {HEADING}",
+        f"**{'; '.join(answers) or 'No method reaches them within the budget'}.**",
+        tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True),
+        words,
+    ]
+
+
+NOT_REACHED = "not reached"
+
+
+def by_method(found: Found) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the runs of each method, in the order of the file."""
+    names = dict.fromkeys(run["method"] for run in found["runs"])
+    return {name: [run for run in found["runs"] if run["method"] == name] for name in names}
+
+
+def first(run: Mapping[str, Any], target: float) -> float | None:
+    """Return the processor time at which a run first has a NMI; None if it never has."""
+    return next((point["seconds"] for point in run["curve"] if point["nmi"] >= target), None)
+
+
+def _after(times: Sequence[float | None]) -> str:
+    """Return the median over seeds, where a seed that does not reach the target counts as infinite."""
+    middle = median(float("inf") if each is None else each for each in times)
+    return NOT_REACHED if middle == float("inf") else f"{middle:.0f} s"
+
+
+def _middle(values: Sequence[float]) -> str:
+    return _nmi(round(median(values), 3)) if values else "–"
+
+
+def _nmi(value: float) -> str:
+    return f"{value:.3f}".lstrip("0").rstrip("0").ljust(3, "0")
+
+
+def figure(found: Found) -> Figure:
+    """Plot the NMI of each run against processor time."""
+    drawn = Figure(figsize=(7.2, 4.2), dpi=120, layout="constrained")
+    axes = drawn.subplots()
+    for number, (name, runs) in enumerate(by_method(found).items()):
+        for run in runs:
+            label = name if run is runs[0] else None
+            places = [point["seconds"] for point in run["curve"]]
+            values = [point["nmi"] for point in run["curve"]]
+            axes.plot(places, values, marker=".", color=f"C{number}", label=label, linewidth=1)
+    for target in found["targets"]:
+        axes.axhline(target, color="0.6", linestyle=":", linewidth=1)
+    axes.set(xlabel="processor time (s)", ylabel="NMI of the test images", ylim=(0, 1))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    return drawn
