@@ -91,7 +91,7 @@ def peers(session: nox.Session) -> None:
 
 @nox.session
 def race(session: nox.Session) -> None:
-    """Measure the time to quality beside ClustPy for results/throughput.md (an hour; a repetition resumes)."""
+    """Measure the time to quality beside ClustPy for results/throughput.md (an hour; resumes)."""
     session.install("--editable", ".[peers]", *nox.project.dependency_groups(GROUPS, "tests"))
     kept = "results/time-to-quality-cpu.json"
     session.run("python", "bench/time_to_quality.py", "--output", kept, *session.posargs)

@@ -42,8 +42,8 @@ def section(found: Found) -> list[str]:
     words = (
         f"Processor time of one core ({hardware['device_name']}), median over seeds. All methods have the "
         f"same {found['images']} training images without labels, and a budget of {found['budget']:g} s; "
-        "imports, reading the images and scoring are off the clock. Labels only score the test images, after each "
-        "epoch. ClustPy's methods have their default settings, except that pretraining takes "
+        "imports, reading the images and scoring are off the clock. Labels only score the test images, after "
+        "each epoch. ClustPy's methods have their default settings, except that pretraining takes "
         f"{found['pretraining']} epochs, and clustering the rest of the budget. They and k-means share the "
         "pretrained autoencoder of a seed; its time counts for each. The published values are of longer "
         f"training. ClustPy {origin['versions'].get('clustpy', 'is not installed')}, commit "
