@@ -57,7 +57,10 @@ def draw(model: Mixture, count: int, seed: int) -> Tensor:
     """Return decoded samples of each expert of a single run, for a seed, [K, count, D]."""
     stream = RunGenerators([seed], "pictures", model.device)
     noise = stream.normal(model.config.num_experts, count, model.latent_size)
-    return torch.cat([model.decode_prior_samples(part)[0] for part in noise.split(256, dim=2)], dim=1)
+    uniform = RunGenerators([seed], "components of pictures", model.device).uniform(count)[0]
+    with torch.no_grad():
+        z = model.experts.prior_samples(noise, uniform)
+        return torch.cat([model.experts.mean(part)[0] for part in z.split(256, dim=2)], dim=1)
 
 
 def _check(options: Sample, path: Path) -> None:

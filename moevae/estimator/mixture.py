@@ -312,8 +312,10 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
             chosen[:] = component
         latents = random.standard_normal((n_samples, self.mixture_.latent_size)).astype(np.float32)
         every = torch.from_numpy(latents).to(self.mixture_.device).expand(1, experts, -1, -1)
+        learned = self.mixture_.experts.latent_prior is not None
+        uniform = torch.from_numpy(random.random_sample(n_samples)) if learned else None
         with torch.no_grad():
-            drawn = self.mixture_.experts.prior_samples(every)[0].cpu().numpy()  # [K, N, Z]
+            drawn = self.mixture_.experts.prior_samples(every, uniform)[0].cpu().numpy()  # [K, N, Z]
         images = self._scale.restored(self._decoded(drawn[chosen, np.arange(n_samples)], chosen))
         return images.reshape(n_samples, *self._shape), chosen
 

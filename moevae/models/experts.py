@@ -235,12 +235,22 @@ class Experts(nn.Module):
             return self.latent_prior.components(self._encode_own)
         return None if self.latent_prior is None else self.latent_prior.components()
 
-    def prior_samples(self, noise: Tensor) -> Tensor:
-        """Return samples of the prior of z, [R, K, N, Z]; noise: standard normal draws, [R, K, N, Z]."""
+    def prior_samples(self, noise: Tensor, uniform: Tensor | None = None) -> Tensor:
+        """Return samples of the prior of z.
+
+        Args:
+            noise: standard normal draws, which are the samples if the prior is standard normal, [R, K, N, Z].
+            uniform: draws on [0, 1) that choose the components of a learned prior, [N]; None uses the same
+                draws at every call.
+
+        Returns:
+            Latents, [R, K, N, Z].
+        """
         components = self.prior_components()
         if components is None:
             return noise
-        return components.sample(noise, component_draws(noise.shape[2]).to(noise))
+        draws = component_draws(noise.shape[2]) if uniform is None else uniform
+        return components.sample(noise, draws.to(noise))
 
     def _encode_own(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu and logvar of images of each expert, [R, K, M, Z] each; images [R, K, M, D]."""

@@ -178,3 +178,11 @@ def test_kept_experts_keep_their_prior(kind):
 def test_a_deformable_decoder_keeps_its_prior():
     with pytest.raises(ConfigError, match=r"needs model\.latent_prior = normal"):
         override(config(), {"model.decoder": "deformable", "model.latent_prior": "vamp"})
+
+
+def test_seeds_choose_other_components():
+    own, noise = model("mixture").experts, normal(2, 3, 1, 3)
+    first, again, other = (own.prior_samples(noise, torch.tensor([u])) for u in (0.01, 0.01, 0.99))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(own.prior_samples(noise), own.prior_samples(noise))
