@@ -95,7 +95,9 @@ def traversals(model: Mixture, values: Tensor) -> Tensor:
 
 @torch.no_grad()
 def latent_kl(model: Mixture, x: Tensor, assignments: Tensor, chunk: int = 1024) -> Tensor:
-    """Return the KL divergence of q(z|x) from the prior per latent, averaged over the images of an expert.
+    """Return the KL divergence of q(z|x) from N(0, 1) per latent, averaged over the images of an expert.
+
+    N(0, 1) is the prior, unless the prior is learned.
 
     Args:
         model: the population.

@@ -23,6 +23,8 @@ KINDS = {
         "model.expert_hidden": [3],
     },
     "pixels that depend on pixels": {"model.likelihood": "autoregressive"},
+    "a mixture as prior": {"model.latent_prior": "mixture"},
+    "the VampPrior": {"model.latent_prior": "vamp"},
     "batch normalization": {"model.gate_normalization": "batch"},
     "templates": {"model.decoder": "deformable"},
 }
@@ -87,11 +89,17 @@ def test_answers_of_the_gate_alone_are_the_same(trained):
     assert np.array_equal(gate.gate_probs, assign(*trained, pixels).gate_probs)
 
 
-def test_many_draws_agree_with_the_evaluation():
+@pytest.mark.parametrize("prior", ["normal", "mixture"])
+def test_many_draws_agree_with_the_evaluation(prior):
     """Two estimates of one bound: the noise and the batches are other ones, the expectation is the same."""
     chosen = override(
         config(EVEN),
-        {"data.binarization": "none", "evaluation.num_samples": 400, "train.epochs": 3},
+        {
+            "data.binarization": "none",
+            "evaluation.num_samples": 400,
+            "train.epochs": 3,
+            "model.latent_prior": prior,
+        },
     )
     data = images(train=64, test=400)
     model = fit([chosen], data).model
