@@ -54,8 +54,6 @@ class Method:
     train: Callable[[Task], None]
     package: str
     """The package that it needs."""
-    published: str
-    """NMI on MNIST in the literature, after the full training of an article."""
 
     def available(self) -> bool:
         """Import its package, off the clock; return whether it is installed."""
@@ -69,11 +67,11 @@ class Method:
 METHODS: dict[str, Method] = {}
 
 
-def method(name: str, package: str = "moevae", published: str = "–") -> Callable[[Any], Any]:
+def method(name: str, package: str = "moevae") -> Callable[[Any], Any]:
     """Register a method."""
 
     def register(train: Callable[[Task], None]) -> Callable[[Task], None]:
-        METHODS[name] = Method(train, package, published)
+        METHODS[name] = Method(train, package)
         return train
 
     return register
@@ -98,6 +96,12 @@ def deformable(task: Task) -> None:
     _preset(task, "deformable-mnist")
 
 
+@method("moevae, preset iic-mnist")
+def invariant(task: Task) -> None:
+    """A gate of invariant information, which deformable experts follow."""
+    _preset(task, "iic-mnist")
+
+
 @method("autoencoder, then k-means (ClustPy, scikit-learn)", "clustpy.deep")
 def autoencoder(task: Task) -> None:
     """Train ClustPy's autoencoder; k-means clusters its codes after each epoch, off the clock."""
@@ -119,7 +123,7 @@ def autoencoder(task: Task) -> None:
     task.kept["autoencoder"] = network, task.clock.spent
 
 
-@method("DEC (ClustPy)", "clustpy.deep", ".84 (Guo et al., 2017)")
+@method("DEC (ClustPy)", "clustpy.deep")
 def dec(task: Task) -> None:
     """Deep embedded clustering."""
     from clustpy.deep import DEC
@@ -128,7 +132,7 @@ def dec(task: Task) -> None:
     _peer(task, DEC, _DEC_Module, _nearest)
 
 
-@method("IDEC (ClustPy)", "clustpy.deep", ".87 (Guo et al., 2017)")
+@method("IDEC (ClustPy)", "clustpy.deep")
 def idec(task: Task) -> None:
     """Improved deep embedded clustering."""
     from clustpy.deep import IDEC
@@ -137,7 +141,7 @@ def idec(task: Task) -> None:
     _peer(task, IDEC, _DEC_Module, _nearest)
 
 
-@method("DCN (ClustPy)", "clustpy.deep", ".81 (Yang et al., 2017)")
+@method("DCN (ClustPy)", "clustpy.deep")
 def dcn(task: Task) -> None:
     """Deep clustering network."""
     from clustpy.deep import DCN

@@ -29,7 +29,6 @@ def section(found: Found) -> list[str]:
                 "best NMI": _middle([max(p["nmi"] for p in run["curve"]) for run in own if run["curve"]]),
                 **{f"NMI {_nmi(target)} after": _after(times) for target, times in reached.items()},
                 "trained": f"{median(run['seconds'] for run in own):.0f} s",
-                "published NMI": found["published"].get(name, "–"),
             }
         )
         answers += [
@@ -39,15 +38,16 @@ def section(found: Found) -> list[str]:
         ]
     origin = found["origin"]
     hardware = origin["hardware"]
+    version = origin["versions"].get("clustpy", "not installed")
+    commit = f"{(origin['commit'] or 'unknown')[:12]}{' (changed)' if origin['dirty'] else ''}"
     words = (
         f"Processor time of one core ({hardware['device_name']}), median over seeds. All methods have the "
         f"same {found['images']} training images without labels, and a budget of {found['budget']:g} s; "
         "imports, reading the images and scoring are off the clock. Labels only score the test images, after "
         "each epoch. ClustPy's methods have their default settings, except that pretraining takes "
-        f"{found['pretraining']} epochs, and clustering the rest of the budget. They and k-means share the "
-        "pretrained autoencoder of a seed; its time counts for each. The published values are of longer "
-        f"training. ClustPy {origin['versions'].get('clustpy', 'is not installed')}, commit "
-        f"{(origin['commit'] or 'unknown')[:12]}{' (changed)' if origin['dirty'] else ''}, load "
+        f"{found['pretraining']} epochs, and clustering the rest of the budget; their defaults are 100 "
+        "epochs of pretraining and 150 of clustering. They and k-means share the pretrained autoencoder of a "
+        f"seed; its time counts for each. ClustPy: {version}; commit {commit}; load "
         f"{origin['load_average']:.1f} at the end."
     )
     return [

@@ -64,7 +64,6 @@ def compete(
         "budget": budget,
         "pretraining": pretraining,
         "targets": TARGETS,
-        "published": {name: of.published for name, of in METHODS.items()},
         "left_out": [name for name in wanted if name not in names],
     }
 
