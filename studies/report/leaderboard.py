@@ -45,7 +45,7 @@ class Entry(BaseModel):
     method: str
     cell: dict[str, Any] = {}
     clusters: Literal["given", "found"]
-    labels: Literal["none", "held-out training images", "test images"]
+    labels: Literal["none", "held-out training images", "training images", "test images"]
     baselines: bool = False
 
 
