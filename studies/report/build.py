@@ -73,7 +73,8 @@ def _write_report(folder: Path, overwrite: bool, fewer_runs: bool, with_latex: b
         found = summary.single(analysis) if alone else summary.sentences(analysis)
         said = said or (bool(found) and not alone)
         page.add(f"On {escape(name)}:" if len(analyses) > 1 else "")
-        nothing = "No run is complete." if alone else "No effect is significant."
+        ran = len(analysis.study.runs) > len(analysis.study.failed)
+        nothing = "No effect is significant." if ran and not alone else "No run is complete."
         page.add("\n".join(f"- {sentence}" for sentence in found) or nothing)
     page.add(summary.caution(study) if said else "")
     setup.setup(study, page)

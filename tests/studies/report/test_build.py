@@ -80,6 +80,17 @@ def test_the_html_page_holds_all_figures(whole: Path, tmp_path) -> None:
     assert text.count("data:image/png;base64,") == len(list((whole / "figures").iterdir()))
 
 
+def test_no_effect_is_denied_where_nothing_ran(tmp_path: Path) -> None:
+    axes = {"data.name": ["mnist", "digits"], "routing.kind": ["soft", "hard"]}
+    plan = synthetic.plan(axes, seeds=[0, 1])
+    synthetic.write(
+        tmp_path / "s", plan, lambda config: bare(config) if config.data.name == "mnist" else None
+    )
+    page = write_report(tmp_path / "s").read_text()
+    mnist, digits = (page.index(f"On {name}:") for name in ("mnist", "digits"))
+    assert mnist < digits and "No effect" not in page[digits:]
+
+
 def test_failed_missing_and_unread_runs_lower_n_and_are_listed(whole: Path) -> None:
     page = (whole / "report.md").read_text()
     assert "2 (1 failed)" in page
