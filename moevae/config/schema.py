@@ -308,6 +308,9 @@ class EvaluationConfig:
     iwae_experts: Count | None = None
     """Number of experts, the most probable by the posterior r, that are sampled for `iwae_bound` of an image;
     null samples all. With fewer experts it is lower, and still a bound."""
+    all_images: bool = False
+    """Whether training, validation and test images together are scored, too, as `all_acc` and `all_nmi`, for
+    comparison with scores of whole data sets in the literature. Labels are used for scoring only."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -403,6 +406,7 @@ ADDED: dict[str, Any] = {
     "routing.k": 2,
     "routing.noise": 0.0,
     "train.start": "",
+    "evaluation.all_images": False,
 }
 """Fields added since the first records of this schema, each with the value, as in `to_dict`, that reproduces
 what the code did before the field existed."""

@@ -62,6 +62,12 @@ METRICS.register("ari")(
 METRICS.register("acc")(
     Metric("ACC", ends=_SHARE, pages=("leading",), scale="0 to 1", labels=True),
 )
+METRICS.register("all_nmi")(
+    Metric("NMI of all images", ends=_SHARE, pages=("leading",), scale="0 to 1", labels=True),
+)
+METRICS.register("all_acc")(
+    Metric("ACC of all images", ends=_SHARE, pages=("leading",), scale="0 to 1", labels=True),
+)
 METRICS.register("mixture_elbo")(
     Metric("ELBO", "nats", digits=2, pages=("leading", "decomposition"), scale=_IMAGE, nats=True),
 )

@@ -13,6 +13,7 @@ from moevae.config.schema import RunConfig
 from moevae.data.datasets import Images, Labels
 from moevae.errors import DataError
 from moevae.evaluation import clustering, evaluate
+from moevae.evaluation.all_images import score_all_images
 from moevae.evaluation.evaluate import Evaluation, Split
 from moevae.evaluation.label_metrics import run_metrics
 from moevae.models.mixture import Mixture
@@ -76,6 +77,8 @@ def score(
 ) -> list[Score]:
     """Evaluate each run of a population on a split; see `moevae.evaluation.evaluate.evaluate`.
 
+    With `evaluation.all_images`, the scores of the test split include those of all images.
+
     Args:
         model: the trained population.
         configs: its configurations, one per run.
@@ -97,15 +100,18 @@ def score(
     begin = time.perf_counter()
     found = evaluate.evaluate(model, configs, images, split, memory=memory, importance=importance)
     speed = count * len(configs) / (time.perf_counter() - begin)
+    whole: list[dict[str, float]] = [{} for _ in configs]
+    if split == "test":
+        whole = score_all_images(model, configs, images, labels, memory)
     scores = []
-    for config, run in zip(configs, found, strict=True):
+    for config, run, more in zip(configs, found, whole, strict=True):
         counted = None if labels is None else _confusion(run, labels, split)
         elbo_terms = {name: values.tolist() for name, values in run.elbo_terms.items()}
         scores.append(
             Score(
                 config,
                 split,
-                run_metrics(run, labels, split, config.data),
+                run_metrics(run, labels, split, config.data) | more,
                 run.load.tolist(),
                 run.importance.tolist(),
                 counted,

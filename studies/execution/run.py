@@ -20,6 +20,7 @@ from moevae.data.classes import KEPT
 from moevae.data.datasets import Images, Labels, identify, load_images, load_labels
 from moevae.errors import IdentityError
 from moevae.evaluation import clustering
+from moevae.evaluation.all_images import score_all_images
 from moevae.evaluation.assign import unusual_below, usual_images
 from moevae.evaluation.evaluate import Evaluation, Split, evaluate
 from moevae.evaluation.label_metrics import reliability, run_metrics
@@ -98,6 +99,8 @@ def _run(
         split: evaluate(fit.model, configs, images, split, memory=site.memory) for split in splits(images)
     }
     seconds = time.perf_counter() - begin
+    whole = score_all_images(fit.model, configs, images, labels, site.memory)
+    total = time.perf_counter() - begin
     seen = sum(len(getattr(images, split)) for split in by_split) * len(configs)
     shared = origin(images, labels, fit.model.device, started, configs[0].train.precision) | {
         "throughput": Throughput(
@@ -105,14 +108,17 @@ def _run(
             evaluation_images_per_second=seen / seconds,
             population=len(configs),
         ),
-        "seconds": Seconds(train=fit.seconds, evaluation=seconds),
+        "seconds": Seconds(train=fit.seconds, evaluation=total),
         "energy_joules": None if began is None or ended is None else ended - began,
     }
     outcomes = []
     for run, config in enumerate(configs):
         name = fingerprint(config)
         failure = failure_of(fit.failures[run], by_split, run)
-        found = {} if failure else measured(by_split, run, labels, config.model.num_experts, config.data)
+        found: dict[str, Any] = {}
+        if not failure:
+            found = measured(by_split, run, labels, config.model.num_experts, config.data)
+            found["metrics"]["test"] |= whole[run]
         files = {} if failure else diary.pictures(fit.model, run)
         record = Record.model_validate(
             {
@@ -226,7 +232,7 @@ def measured(
     labels: Labels | None,
     experts: int,
     data: DataConfig,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return the result fields of a record, from the evaluations of a run."""
     test = by_split["test"][run]
     confusion = bins = None

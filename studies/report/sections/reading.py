@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from studies.analysis import paired, simultaneous, stats
 from studies.analysis.study import Study
 from studies.report.page import Page
@@ -54,7 +56,20 @@ def reading(study: Study, page: Page) -> None:
         "if no difference can be shown.",
     )
     page.head("How to read the numbers")
-    page.add("\n".join(f"- {point}" for point in points))
+    page.add("\n".join(f"- {point}" for point in (*points, *_of_all_images(study))))
+
+
+def _of_all_images(study: Study) -> tuple[str, ...]:
+    """Return the number of images behind the scores of all images, if there are such scores."""
+    values = study.matrix("test.all_images")
+    counts = np.unique(values[np.isfinite(values)]).astype(int)
+    if not counts.size:
+        return ()
+    return (
+        "NMI and ACC of all images refer to the training, validation and test images together: "
+        f"{' or '.join(f'{count:,}' for count in counts)} images, as in the literature of clustering. "
+        "Labels are used for scoring only.",
+    )
 
 
 def _coverage(n: int) -> str:

@@ -76,6 +76,7 @@ OTHER = {
     "evaluation.iwae_samples": 50,
     "evaluation.iwae_images": 100,
     "evaluation.iwae_experts": 2,
+    "evaluation.all_images": True,
     "seed": 12,
 }
 """A value for every key that is not its default."""

@@ -14,6 +14,7 @@ from moevae.config.overrides import fingerprint, from_dict, override
 from moevae.config.presets import preset
 from moevae.data.datasets import load_images, load_labels
 from moevae.errors import ConfigError, DataError
+from moevae.evaluation.all_images import score_all_images
 from moevae.evaluation.evaluate import evaluate
 from moevae.evaluation.iwae import BLOCK
 from moevae.evaluation.label_metrics import agreement
@@ -70,6 +71,17 @@ def test_a_record_holds_what_the_run_is_worth(outcomes):
         assert counts.sum(0).tolist() == np.bincount(labels.test).tolist()
         assert (record.data.train, record.data.validation, record.data.test) == (320, 143, 359)
         assert record.data.sha256 == images.sha256
+
+
+def test_a_record_holds_the_scores_of_all_images_if_asked_for():
+    asked = override(RUN, {"evaluation.all_images": True, "train.epochs": 1})
+    (outcome,) = run_population([asked], CPU)
+    images, labels = load_images(RUN.data), load_labels(RUN.data)
+    (expected,) = score_all_images(fit([asked], images).model, [asked], images, labels)
+    found = outcome.record.metrics
+    assert expected["all_images"] == 320 + 143 + 359
+    assert {name: found["test"].get(name) for name in expected} == expected
+    assert not found["validation"].keys() & expected.keys()
 
 
 def followed(record):

@@ -151,6 +151,24 @@ def bounded(config: RunConfig):
     return tree, files
 
 
+def whole_data(config: RunConfig):
+    tree, files = bare(config)
+    tree["metrics"]["test"] |= {"all_acc": 0.912, "all_nmi": 0.834, "all_images": 70000.0}
+    return tree, files
+
+
+def test_scores_of_all_images_are_shown_with_their_number(tmp_path: Path) -> None:
+    axes = {"routing.kind": ["soft", "hard"]}
+    page = write_report(synthetic.write(tmp_path / "some", synthetic.plan(axes), whole_data)).read_text()
+    table = page[page.index("## Results") : page.index("## How to read the numbers")]
+    assert re.search(r"NMI of all images \| +ACC of all images", table)
+    assert "0.834 ± 0.000" in table
+    assert "0.912 ± 0.000" in table
+    assert "70,000 images" in page
+    never = write_report(synthetic.write(tmp_path / "none", synthetic.plan(axes), bare)).read_text()
+    assert "all images" not in never
+
+
 def one_sample(config: RunConfig):
     """As records were written when the marginal bound was of one sample, and not a bound."""
     tree, files = bare(config)
