@@ -300,6 +300,9 @@ class EvaluationConfig:
     num_samples: Count = 1
     """Number of samples of z per image and expert for every evaluated bound except `iwae_bound`.
     `marginal_elbo` and `gate_gap` use samples of their own, as many, and at least 32."""
+    marginal_images: Count | None = None
+    """Number of images, the first of the split, over which `marginal_elbo` and `gate_gap` are averaged; null
+    uses all."""
     iwae_samples: Annotated[int, Field(ge=0)] = 0
     """Number of samples of z per image and expert for `iwae_bound` (Burda et al., 2016); 0 does not compute
     it."""
@@ -407,6 +410,7 @@ ADDED: dict[str, Any] = {
     "routing.noise": 0.0,
     "train.start": "",
     "evaluation.all_images": False,
+    "evaluation.marginal_images": None,
 }
 """Fields added since the first records of this schema, each with the value, as in `to_dict`, that reproduces
 what the code did before the field existed."""

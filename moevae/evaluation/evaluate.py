@@ -68,7 +68,8 @@ class Evaluation:
     """Most probable expert of each image under the gate, [N]."""
     responsible: np.ndarray
     """Most probable expert of each image under the posterior r, without the gate, [N]. r is estimated from
-    `evaluation.num_samples` draws of z, one by default; their noise may decide between similar experts."""
+    `evaluation.num_samples` draws of z, one by default; their noise may decide between similar experts. The
+    same array as `assignments` for a method without experts."""
     elbo_terms: dict[str, np.ndarray] = field(default_factory=dict)
     """Contribution of each expert to the mixture ELBO, in nats per image of the split, [K]. `recon_log_prob`
     and `kl_z` are weighted by the gate and sum to the metrics of the same names. The mixture_elbo equals
@@ -240,7 +241,10 @@ def _sampled_bounds(
     found: dict[str, list[Tensor]] = defaultdict(list)
     for run, config in enumerate(configs):
         experts, prior = model.select_run(run).experts, log_prior[run]
-        bounds, gaps = marginal_bounds(experts, config, seen, log_probs[run], prior, split, room)
+        kept = slice(config.evaluation.marginal_images)
+        bounds, gaps = marginal_bounds(
+            experts, config, seen[kept], log_probs[run][:, kept], prior, split, room
+        )
         found["marginal_elbo"].append(bounds.mean())
         found["gate_gap"].append(gaps.mean())
         found["marginal_samples"].append(torch.tensor(float(marginal_samples(config))))

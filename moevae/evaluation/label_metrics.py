@@ -26,8 +26,9 @@ def run_metrics(found: Evaluation, labels: Labels | None, split: Split, data: Da
 
 
 def agreement(found: Evaluation, labels: Labels, split: Split, data: DataConfig) -> dict[str, float]:
-    """Return `acc`, `nmi`, `ari`, `ece` and `brier` of one run.
+    """Return `acc`, `nmi`, `ari`, `ece` and `brier` of one run, and `posterior_acc` and `posterior_nmi`.
 
+    The last two score the experts' posterior r in place of the gate; methods without experts have none.
     The metrics include the matching of experts with classes. For `ece` and `brier`, one half of the split
     determines the classes of the experts and the other half is scored; `data.split_seed` fixes the halves.
 
@@ -37,10 +38,12 @@ def agreement(found: Evaluation, labels: Labels, split: Split, data: DataConfig)
         split: the split that was evaluated.
         data: the data configuration.
     """
-    return (
-        clustering.clustering(found.assignments, getattr(labels, split))
-        | _calibrated(found, labels, split, data)[0]
-    )
+    true = getattr(labels, split)
+    scores = clustering.clustering(found.assignments, true) | _calibrated(found, labels, split, data)[0]
+    if found.responsible is found.assignments:
+        return scores
+    posterior = clustering.clustering(found.responsible, true)
+    return scores | {"posterior_acc": posterior["acc"], "posterior_nmi": posterior["nmi"]}
 
 
 def reliability(found: Evaluation, labels: Labels, split: Split, data: DataConfig) -> ReliabilityCurve:

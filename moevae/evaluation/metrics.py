@@ -121,6 +121,12 @@ METRICS.register("kl_gate")(
 METRICS.register("temperature")(
     Metric("gate temperature", better=0, ends=_POSITIVE, scale="above 0"),
 )
+METRICS.register("posterior_nmi")(
+    Metric("NMI of the posterior", ends=_SHARE, pages=("routing",), scale="0 to 1", labels=True),
+)
+METRICS.register("posterior_acc")(
+    Metric("ACC of the posterior", ends=_SHARE, pages=("routing",), scale="0 to 1", labels=True),
+)
 METRICS.register("effective_experts")(
     Metric(
         "effective experts", better=0, digits=2, ends=(1.0, math.inf), pages=("routing",), scale="experts"

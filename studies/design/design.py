@@ -170,7 +170,8 @@ def load_design(
     base = apply_settings(base, settings, "--set")
     axes = {key: [settings[key]] if key in settings else values for key, values in written.axes.items()}
     baseline = written.baseline | {key: settings[key] for key in axes if key in settings}
-    cells, start = _cells(base, axes, baseline, written.design, path.name)
+    _check_excluded(written.exclude, written.axes, path.name)
+    cells, start = _cells(base, axes, baseline, written.design, path.name, written.exclude)
     if "objective" in settings:
         _check_objective(str(settings["objective"]), (*axes, *settings), cells)
     return Design(
@@ -218,8 +219,9 @@ def _cells(
     baseline: Mapping[str, Any],
     kind: Literal["grid", "one-at-a-time"],
     where: str,
+    excluded: Sequence[Mapping[str, Sequence[Any]]] = (),
 ) -> tuple[tuple[Cell, ...], Cell]:
-    """Return all cells, and the reference cell."""
+    """Return all cells that are not excluded, and the reference cell."""
     for key, values in axes.items():
         if not values:
             raise ConfigError(f"profile {where}: axis {key} has no values")
@@ -243,13 +245,39 @@ def _cells(
         centers = [{**start, "data.name": name} for name in axes.get("data.name", ())] or [start]
         centers.sort(key=lambda center: center != start)
         points = [point for center in centers for point in _star(center, axes)]
+    if _is_excluded(start, excluded):
+        raise ConfigError(f"profile {where}: the reference cell is excluded: {describe_settings(start)}")
     cells: dict[RunConfig, Cell] = {}
     for point in points:
+        if _is_excluded(point, excluded):
+            continue
         cell = _cell(base, point, where)
         if cell.config in cells:
             raise ConfigError(f"profile {where}: two cells are the same: {cell.label}")
         cells[cell.config] = cell
     return tuple(cells.values()), _cell(base, start, where)
+
+
+def _is_excluded(point: Mapping[str, Any], excluded: Sequence[Mapping[str, Sequence[Any]]]) -> bool:
+    """Return whether a point has one of the listed levels on each axis of an entry."""
+    return any(all(point[key] in levels for key, levels in entry.items()) for entry in excluded)
+
+
+def _check_excluded(
+    excluded: Sequence[Mapping[str, Sequence[Any]]], axes: Mapping[str, Sequence[Any]], where: str
+) -> None:
+    """Raise an error unless the entries name axes and their levels."""
+    for entry in excluded:
+        if not entry:
+            raise ConfigError(f"profile {where}: an entry of [[exclude]] names no axis")
+        for key, levels in entry.items():
+            if key not in axes:
+                raise ConfigError(f"profile {where}: exclude {key} is not an axis (axes: {', '.join(axes)})")
+            for level in levels:
+                if level not in axes[key]:
+                    raise ConfigError(
+                        f"profile {where}: exclude {key} = {level} is not on its axis {list(axes[key])}"
+                    )
 
 
 def _count(axes: Mapping[str, Sequence[Any]], kind: str) -> int:

@@ -21,6 +21,7 @@ _RIGHT = {
     "title": 'title = "Balancing on MNIST"',
     "preset": 'preset = "digits"',
     "seeds": "seeds = 5, or seeds = [0, 3, 7]",
+    "exclude": 'tables such as [[exclude]] with routing.kind = ["hard"] and routing.temperature = [1, 2]',
     "axes": "a list for each setting below [axes], such as routing.temperature = [1, 2]",
 }
 _LARGEST = 1 << 20
@@ -52,6 +53,9 @@ class Profile(BaseModel):
     seeds: StrictInt | list[StrictInt]
     baseline: dict[str, Value] = {}
     """The reference cell. Default: the value of the preset if it is on the axis, else the first value."""
+    exclude: list[dict[str, list[Value]]] = []
+    """Combinations of levels that are left out, as lists of levels by axis: a cell is left out if it has one
+    of the listed levels on each axis of an entry."""
     design: Literal["grid", "one-at-a-time"] = "grid"
     """`one-at-a-time` varies one axis around the reference cell, on each data set."""
     expected: Expected | None = None
@@ -82,6 +86,10 @@ def read_profile(path: Path) -> Profile:
                 tree[section] = dict(overrides.leaves(tree[section]))
                 for key in tree[section]:
                     check_key(key)
+        if isinstance(tree.get("exclude"), list):
+            tree["exclude"] = [
+                dict(overrides.leaves(each)) if isinstance(each, dict) else each for each in tree["exclude"]
+            ]
         return Profile.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]

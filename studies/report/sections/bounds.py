@@ -46,13 +46,15 @@ def _marginal(study: Study) -> str:
     """Describe how the marginal ELBO and the gate gap are estimated."""
     key = metrics.MARGINAL_SAMPLES
     counts = sorted({round(run.metrics[key]) for run in study.runs if key in run.metrics})
+    limits = {run.record.config["evaluation"].get("marginal_images") for run in study.runs} - {None}
+    first = f" on the first {' or '.join(f'{limit:,}' for limit in sorted(limits))} images" if limits else ""
     return (
         "The marginal ELBO is log sum_k pi_k exp(ELBO_k), the bound with the expert index marginalized. The "
         "gate gap KL(q || r) is its distance from the ELBO of the gate q, where r is the posterior over "
         f"experts. Both are estimated from {' or '.join(f'{count:,}' for count in counts)} samples of z per "
-        "image and expert (fewer where r is negligible), and the delta method corrects the upward bias of "
-        "the log-sum-exp. Other columns use different samples, so differences between columns include "
-        "sampling noise."
+        f"image and expert (fewer where r is negligible){first}, and the delta method corrects the upward "
+        "bias of the log-sum-exp. Other columns use different samples, so differences between columns "
+        "include sampling noise."
     )
 
 

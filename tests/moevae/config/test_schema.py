@@ -74,6 +74,7 @@ OTHER = {
     "train.template_learning_rate": 0.1,
     "evaluation.num_samples": 9,
     "evaluation.iwae_samples": 50,
+    "evaluation.marginal_images": 100,
     "evaluation.iwae_images": 100,
     "evaluation.iwae_experts": 2,
     "evaluation.all_images": True,

@@ -132,6 +132,18 @@ def test_fewer_images_and_fewer_experts_are_a_part_of_the_work():
     assert bounds[0] < bounds[1] < bounds[2] == bounds[3]
 
 
+def test_marginal_bounds_of_fewer_images_are_those_of_the_first():
+    model, data = mixture(run()).float(), images(test=BLOCK + 30)
+    part = type(data)("part", "0" * 64, 5, 6, data.train, data.validation, data.test[:50])
+    (whole,) = evaluate(model, [run()], data)
+    (some,) = evaluate(model, [run(**{"evaluation.marginal_images": 50})], data)
+    (cut,) = evaluate(model, [run()], part)
+    moved = {name for name in whole.metrics if some.metrics[name] != whole.metrics[name]}
+    assert moved == {"marginal_elbo", "gate_gap"}
+    for name in moved:
+        assert some.metrics[name] == pytest.approx(cut.metrics[name], rel=1e-5)
+
+
 def test_one_expert_is_the_iwae_of_a_plain_vae():
     own = config(EVEN | {"model.num_experts": 1, "evaluation.iwae_samples": 1, "evaluation.num_samples": 200})
     model, data = mixture(own).float(), images(test=400)

@@ -62,6 +62,46 @@ def test_one_at_a_time_surrounds_a_baseline_on_each_data_set(write):
     assert len(stars["mnist"]) == 1 + 1 + 1
 
 
+EXCLUDED = """
+[[exclude]]
+objective.balance_weight = [20]
+routing.temperature = [0.5]
+[baseline]
+objective.balance_weight = 20
+routing.temperature = 1
+"""
+
+
+def test_excluded_combinations_are_no_cells(write):
+    whole, some = designs.load_design(write(PROFILE)), designs.load_design(write(PROFILE + EXCLUDED))
+    lost = {cell.key for cell in whole.cells} - {cell.key for cell in some.cells}
+    assert lost == {cell.key for cell in whole.cells if set(cell.values.values()) == {20.0, 0.5}}
+    assert len(lost) == 1
+    assert some.axes == whole.axes
+    assert some.baseline == {"objective.balance_weight": 20.0, "routing.temperature": 1.0}
+    narrowed = designs.load_design(write(PROFILE + EXCLUDED), changes=["objective.balance_weight=20"])
+    assert [dict(cell.values) for cell in narrowed.cells] == [some.baseline]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        ("[0.5]", "[1]", "the reference cell is excluded: balance_weight = 20, temperature = 1"),
+        ("[0.5]", "[7]", "exclude routing.temperature = 7 is not on its axis [0.5, 1]"),
+        ("[0.5]", "0.5", "exclude.0.routing.temperature: input should be a valid list"),
+        ("objective.balance_weight = [20]", "routing.kind = ['hard']", "exclude routing.kind is not an axis"),
+        ("objective.balance_weight = [20]\nrouting.temperature = [0.5]", "", "names no axis"),
+    ],
+)
+def test_exclusions_that_mean_nothing_are_errors(write, before, after, found):
+    text = EXCLUDED.replace(before, after, 1)
+    assert text != EXCLUDED
+    with pytest.raises(ConfigError) as caught:
+        designs.load_design(write(PROFILE + text))
+    assert found in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("design", ["grid", "one-at-a-time"])
 def test_levels_stand_in_the_order_in_which_they_are_written(write, design):
     text = PROFILE.replace("seeds = 3", f'seeds = 3\ndesign = "{design}"')
@@ -205,7 +245,7 @@ def test_axes_that_contradict_each_other_are_refused(write):
     ("arguments", "told"),
     [
         ({"profile": "quik"}, "did you mean quick"),
-        ({"profile": "./nowhere.toml"}, "nowhere.toml: no such file.*: balancing, consistency"),
+        ({"profile": "./nowhere.toml"}, "nowhere.toml: no such file.*: balancing, competition"),
         ({"profile": "quick", "changes": ["train.epochs"]}, "KEY=VALUE"),
         ({"profile": "quick", "changes": ["train.epohcs=3"]}, "did you mean train.epochs"),
         ({"profile": "quick", "changes": ["train.epochs=0"]}, "--set: train.epochs = 0"),

@@ -32,7 +32,7 @@ RUNS = [override(RUN, {"seed": seed, "objective.balance_weight": 5.0 * seed}) fo
 BOUNDS = {"mixture_elbo", "map_elbo", "recon_log_prob", "kl_z", "kl_gate"}
 MARGINAL = {"marginal_elbo", "marginal_samples", "gate_gap"}
 GATE = {"temperature", "mutual_information", "marginal_kl", "effective_experts", "dead_experts"}
-SCORES = {"acc", "nmi", "ari", "ece", "brier"}
+SCORES = {"acc", "nmi", "ari", "ece", "brier", "posterior_acc", "posterior_nmi"}
 
 
 @pytest.fixture(scope="module")
