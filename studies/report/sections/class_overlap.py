@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 
 from moevae.data.classes import SHOWN as LARGEST
 from moevae.data.classes import largest
@@ -16,7 +17,87 @@ from studies.analysis.analyze import Analysis
 from studies.analysis.runs import StudyRun
 from studies.analysis.study import Study
 from studies.records import store
+from studies.report import tables
 from studies.report.page import Page
+from studies.utils.formatting import exact
+
+PAIRS = 8
+"""Largest number of pairs of classes in the table of shared experts."""
+SHOWN_CELLS = 40
+"""Number of rows of that table that are not collapsed."""
+
+
+def shared_experts(analysis: Analysis, page: Page) -> None:
+    """Count, for each cell, the runs in which pairs of classes share an expert."""
+    study = analysis.study
+    found = {cell: _pairs_of_runs(study.of_cell(cell)) for cell in range(len(study.cells))}
+    found = {cell: runs for cell, runs in found.items() if runs}
+    every = [pairs for runs in found.values() for pairs in runs]
+    total = Counter(pair for pairs in every for pair in pairs)
+    if len(found) < 2 or not total:
+        return
+    ordered = sorted(total, key=lambda pair: (-total[pair], pair))
+    names = tables.words(study.axes)
+    rows = [{"cell": "all", **dict.fromkeys(names.values(), ""), **_shared(every, ordered[:PAIRS])}]
+    rows += [
+        {
+            "cell": cell_stats.label(study, cell),
+            **{names[axis]: study.text(cell, axis) for axis in study.axes},
+            **_shared(runs, ordered[:PAIRS]),
+        }
+        for cell, runs in found.items()
+    ]
+    link = page.keep(
+        "shared-experts",
+        pd.DataFrame(
+            {
+                "cell": cell_stats.label(study, cell),
+                **{axis: exact(study.value(cell, axis)) for axis in study.axes},
+                "classes": " and ".join(pair),
+                "runs": sum(pair in pairs for pairs in runs),
+                "of": len(runs),
+            }
+            for cell, runs in found.items()
+            for pair in ordered
+        ),
+    )
+    page.head("Classes that share an expert")
+    page.add(
+        f"Two classes share an expert if it wins more than {merging.MERGED:.0%} of each, by the gate, on the "
+        "test split. The column *pairs* is the mean number of such pairs in a run. The others count the runs "
+        f"in which a pair shares an expert, for the {min(PAIRS, len(ordered))} most frequent of "
+        f"{len(ordered)} pairs; {link} has all of them."
+    )
+    page.rows(rows, SHOWN_CELLS, link)
+
+
+def _shared(runs: Sequence[set[tuple[str, str]]], shown: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return the mean number of pairs in a run, and the number of runs with each of the shown pairs."""
+    counts = {" and ".join(pair): sum(pair in pairs for pairs in runs) for pair in shown}
+    return {"n": str(len(runs)), "pairs": f"{np.mean([len(pairs) for pairs in runs]):.2f}"} | {
+        name: str(count) for name, count in counts.items()
+    }
+
+
+def _pairs_of_runs(runs: Sequence[StudyRun]) -> list[set[tuple[str, str]]]:
+    """Return the pairs of classes that share an expert at the end of each run that has labels."""
+    ends = [_end(run) for run in runs if run.complete and run.record.confusion]
+    return [set(_merged_pairs(counts, classes)) for counts, classes in ends]
+
+
+def _end(run: StudyRun) -> tuple[np.ndarray, list[str]]:
+    """Return counts of test images by expert and class, and the classes: the largest only."""
+    table = run.record.confusion
+    assert table is not None
+    counts = np.array(table.counts)
+    shown = largest(counts)
+    return counts[:, shown], [table.classes[place] for place in shown]
+
+
+def _merged_pairs(counts: np.ndarray, classes: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of classes that share an expert."""
+    groups = merging.merged(counts).values()
+    return [(classes[a], classes[b]) for together in groups for a, b in combinations(together, 2)]
 
 
 def merged_and_split(analysis: Analysis, page: Page) -> None:
@@ -80,8 +161,7 @@ def history(study: Study, run: StudyRun) -> dict[int, np.ndarray]:
 
 def _events(counts: np.ndarray, classes: Sequence[str]) -> set[str]:
     """Return descriptions of merges and splits without indices of experts, which differ between runs."""
-    pairs = (pair for together in merging.merged(counts).values() for pair in combinations(together, 2))
-    return {f"{classes[a]} and {classes[b]} share an expert" for a, b in pairs} | {
+    return {f"{a} and {b} share an expert" for a, b in _merged_pairs(counts, classes)} | {
         f"{classes[c]} is split" for c in merging.split(counts)
     }
 

@@ -29,6 +29,7 @@ SECTIONS: tuple[Callable[[Analysis, Page], None], ...] = (
     bounds.elbo_decomposition,
     runs,
     calibration.calibration,
+    class_overlap.shared_experts,
     class_overlap.merged_and_split,
 )
 """Sections in the order of the page."""
