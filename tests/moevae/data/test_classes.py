@@ -135,6 +135,7 @@ def test_a_record_keeps_no_table_of_very_many_classes(monkeypatch):
 
     class Found:
         assignments, gate_probs = gate.argmax(0), gate
+        responsible = assignments
         load = importance = np.full(4, 0.25)
         elbo_terms, metrics = {}, {}
 
