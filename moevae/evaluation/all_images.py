@@ -12,7 +12,7 @@ from moevae.data.binarization import evaluated, to_float
 from moevae.data.datasets import Images, Labels
 from moevae.evaluation import clustering
 from moevae.evaluation import memory as budget
-from moevae.evaluation.evaluate import SPLITS
+from moevae.evaluation.evaluate import SPLITS, Split
 from moevae.evaluation.iwae import BLOCK
 from moevae.models.gate import gate_log_probs
 from moevae.models.mixture import Mixture
@@ -52,20 +52,34 @@ def score_all_images(
     return found
 
 
-@torch.no_grad()
-@devices.steady_cpu()
 def assign_all_images(
     model: Mixture, config: RunConfig, images: Images, memory: int | None = None
 ) -> np.ndarray:
     """Return the most probable expert of each image under the gate, [N].
 
-    The images are those of the training, the validation and the test split, in this order. The gate reads
-    each image as in the evaluation of its split.
+    The images are those of the training, the validation and the test split, in this order.
 
     Args:
         model: a trained run, as a population of one run.
         config: its configuration.
         images: the data set.
+        memory: memory limit for a pass through the experts, in bytes; None sets no limit.
+    """
+    return np.concatenate([gate_probs(model, config, images, split, memory).argmax(0) for split in SPLITS])
+
+
+@torch.no_grad()
+@devices.steady_cpu()
+def gate_probs(
+    model: Mixture, config: RunConfig, images: Images, split: Split, memory: int | None = None
+) -> np.ndarray:
+    """Return q(k|x) of the images of a split, as the gate reads them in evaluation, [K, N].
+
+    Args:
+        model: a trained run, as a population of one run.
+        config: its configuration.
+        images: the data set.
+        split: the split; without images, N is 0.
         memory: memory limit for a pass through the experts, in bytes; None sets no limit.
 
     Raises:
@@ -75,11 +89,10 @@ def assign_all_images(
     if memory is not None:
         step = min(step, budget.images(memory, config, model.size) // BLOCK * BLOCK)
     temperature = temperatures([config], 1.0, model.gate)
-    parts = []
-    for split in SPLITS:
-        stored = getattr(images, split)
-        seen = stored if config.model.gate_input == "grayscale" else evaluated(stored, config.data, split)
-        for part in seen.split(step):
-            x = to_float(part.to(model.device)).unsqueeze(0)
-            parts.append(gate_log_probs(model.gate_logits(x, x), temperature)[0].argmax(0).cpu())
-    return torch.cat(parts).numpy()
+    stored = getattr(images, split)
+    seen = stored if config.model.gate_input == "grayscale" else evaluated(stored, config.data, split)
+    parts = [torch.zeros(model.config.num_experts, 0)]
+    for part in seen.split(step) if len(seen) else ():
+        x = to_float(part.to(model.device)).unsqueeze(0)
+        parts.append(gate_log_probs(model.gate_logits(x, x), temperature)[0].exp().cpu())
+    return torch.cat(parts, -1).numpy()

@@ -86,6 +86,21 @@ Examples:
   moevae verify reference --rerun 5
   moevae verify results/quick --json"""
 
+CONSENSUS = """Combine the clusterings of a cell's runs, without labels.
+
+What to expect:
+- The runs of a cell with kept weights (ablate --keep-weights all) form
+  disjoint groups of consecutive seeds; incomplete groups are left out.
+- Clusters are matched with those of the run with the lowest training
+  loss, and the probabilities of the gates are averaged. Labels only score
+  the result.
+- The result is consensus.json in the study's folder. Reports show it, and
+  verify compares it with the records.
+
+Examples:
+  moevae consensus deformable-mnist
+  moevae consensus deformable-mnist --runs 5"""
+
 REBUILD = """Rebuild a study's Optuna storage from its records.
 
 What to expect:
@@ -157,6 +172,7 @@ STUDIES = CommandGroup(
         Command("list", f"{_OPTIONS}:List", LIST),
         Command("report", f"{_OPTIONS}:Report", REPORT),
         Command("verify", f"{_OPTIONS}:Verify", VERIFY),
+        Command("consensus", f"{_OPTIONS}:Consensus", CONSENSUS),
         Command("rebuild-storage", f"{_OPTIONS}:RebuildStorage", REBUILD),
         Command("pack", f"{_OPTIONS}:Pack", PACK),
         Command("unpack", f"{_OPTIONS}:Unpack", UNPACK),

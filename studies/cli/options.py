@@ -173,6 +173,18 @@ class Verify:
 
 
 @dataclass(frozen=True)
+class Consensus:
+    """Options of `consensus`."""
+
+    study: Study
+    results: Results = Path("results")
+    runs: Annotated[int, arg(metavar="N")] = 15
+    """Number of runs of a group."""
+    data_root: Root = None
+    json: Json = False
+
+
+@dataclass(frozen=True)
 class RebuildStorage:
     """Options of `rebuild-storage`."""
 
@@ -205,7 +217,19 @@ class Migrate:
     results: Results = Path("results")
 
 
-Options = Ablate | Search | Dashboard | List | Report | Verify | RebuildStorage | Pack | Unpack | Migrate
+Options = (
+    Ablate
+    | Search
+    | Dashboard
+    | List
+    | Report
+    | Verify
+    | Consensus
+    | RebuildStorage
+    | Pack
+    | Unpack
+    | Migrate
+)
 
 
 def parse(arguments: Sequence[str] | None = None, prog: str = "python -m studies") -> Options:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from studies.cli.listing import folder_of, list_all
 from studies.cli.options import (
     Ablate,
+    Consensus,
     Dashboard,
     List,
     Migrate,
@@ -53,6 +54,10 @@ def run(typed: Sequence[str], prog: str) -> int:
                     from studies.cli.verify import verify
 
                     return verify(options, folder_of(options.study, options.results))
+                case Consensus():
+                    from studies.cli.consensus import consensus
+
+                    return consensus(options, folder_of(options.study, options.results))
                 case RebuildStorage():
                     from studies.cli.rebuild_storage import rebuild_storage
 

@@ -19,7 +19,7 @@ import platformdirs
 
 from moevae.errors import RecordError
 from moevae.utils.io import write_atomically
-from studies.records import packed, study_file
+from studies.records import consensus, packed, study_file
 from studies.report import manifest
 
 LIBRARIES = ("matplotlib", "moevae", "numpy", "pandas", "pillow", "pydantic", "scipy", "tabulate")
@@ -30,11 +30,14 @@ SOURCES = (".py", ".toml")
 def inputs(folder: Path) -> str:
     """Return the digest of everything that the page of a study depends on.
 
-    These are the description of the study, its records and pictures, the code and the versions of libraries.
+    These are the description of the study, its records, pictures and consensus, the code and the versions of
+    libraries.
     """
     digest = hashlib.sha256(_code().encode())
     records = sorted((folder / "records").glob("*"))
-    _add(digest, folder, (folder / name for name in (study_file.NAME, packed.RECORDS, packed.PICTURES)))
+    names = (study_file.NAME, packed.RECORDS, packed.PICTURES)
+    names += (consensus.NAME,) if (folder / consensus.NAME).exists() else ()
+    _add(digest, folder, (folder / name for name in names))
     _add(digest, folder, records)
     return digest.hexdigest()
 

@@ -11,13 +11,15 @@ from moevae.config.overrides import from_dict
 from moevae.errors import DataError, IdentityError, RecordError
 from studies.analysis.tallies import tally
 from studies.execution.plan import Plan, design_of, make_plan
-from studies.records import lock, packed, store, study_file
+from studies.records import consensus, lock, packed, store, study_file
+from studies.records.consensus import Consensus
 from studies.records.origins import Origins, own_files
 from studies.records.schema import Record
 from studies.search import search as searches
 from studies.storage import connection as storage
 from studies.storage.connection import StorageError
 from studies.storage.study_sync import Trials
+from studies.utils.formatting import count
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,14 @@ def verify(folder: Path, url: str | None = None) -> VerificationReport:
                 compared = _has_storage(folder, url)
                 problems += _storage_problems(state, folder, url) if compared else []
     problems += _in_words(lambda: _check_data(folder, good))
+    found: list[Consensus | None] = []
+    problems += _in_words(lambda: found.append(consensus.read(folder)))
+    notes = [f"{owner} is working on this study: its storage was not checked"] if owner else []
+    for each in filter(None, found):
+        wrong = consensus.problems(each, good)
+        problems += wrong
+        if not wrong:
+            notes.append(f"{consensus.NAME}: {count(len(each.groups), 'group')} agree with the records")
     if owner is None:  # a running driver writes the pictures of a record before the record
         problems += _strays(folder, good)
     counts = tally(plan, good)
@@ -80,7 +90,7 @@ def verify(folder: Path, url: str | None = None) -> VerificationReport:
         complete_baselines=counts.complete_baselines,
         compared=compared,
         problems=tuple(problems),
-        notes=(f"{owner} is working on this study: its storage was not checked",) if owner else (),
+        notes=tuple(notes),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from studies.analysis.analyze import Analysis
 from studies.report.page import Page
-from studies.report.sections import bounds, calibration, class_overlap, outlying, restarts
+from studies.report.sections import bounds, calibration, class_overlap, consensus, outlying, restarts
 from studies.report.sections import effects as axes
 from studies.report.sections.anova import analysis_of_variance
 from studies.report.sections.comparisons import baseline_comparison, paired_differences
@@ -25,6 +25,7 @@ SECTIONS: tuple[Callable[[Analysis, Page], None], ...] = (
     pareto_front,
     model_selection,
     restarts.best_of_restarts,
+    consensus.consensus_of_runs,
     paired_differences,
     bounds.elbo_decomposition,
     runs,
