@@ -17,9 +17,15 @@ from studies.report.markdown import escape
 from studies.report.page import Page
 from studies.report.sections import class_overlap
 
+TEMPLATES = "templates"
+"""Kind of the pictures of deformable experts' templates, by epoch."""
+
 
 def runs(analysis: Analysis, page: Page) -> None:
-    """Show samples, reconstructions and confusion of the best and the worst run."""
+    """Show samples, reconstructions and confusion of the best and the worst run.
+
+    If the best run has no templates, the best of those that have some follows.
+    """
     study = analysis.study
     judge, alike, some = _judged(study)
     if not alike:
@@ -32,7 +38,7 @@ def runs(analysis: Analysis, page: Page) -> None:
         f"The best run has {judge.words}{some}. This selection uses neither labels nor the test split. The "
         "worst run is last by the same criterion."
     )
-    for name, run in zip(("best", "worst"), _ends(judge, alike), strict=False):
+    for name, run in _shown(judge, alike).items():
         numbers = ", ".join(
             f"{measure.label} {measure.show(run.metrics[measure.key])}" for measure in analysis.compared
         )
@@ -47,8 +53,8 @@ def runs(analysis: Analysis, page: Page) -> None:
 def shown_pictures(study: Study) -> set[str]:
     """Return the files of the pictures that the section shows."""
     judge, alike, _ = _judged(study)
-    ends = _ends(judge, alike) if judge is not None and alike else []
-    return {picture.file for run in ends for picture in run.record.pictures.values()}
+    shown = _shown(judge, alike).values() if judge is not None and alike else ()
+    return {picture.file for run in shown for picture in run.record.pictures.values()}
 
 
 def _judged(study: Study) -> tuple[Judge | None, list[StudyRun], str]:
@@ -66,21 +72,25 @@ def _judged(study: Study) -> tuple[Judge | None, list[StudyRun], str]:
     return judge, alike, some
 
 
-def _ends(judge: Judge, alike: Sequence[StudyRun]) -> list[StudyRun]:
-    """Return the best and the worst run; one where they are the same."""
+def _shown(judge: Judge, alike: Sequence[StudyRun]) -> dict[str, StudyRun]:
+    """Return the best and the worst run, and the best one with templates if the best has none."""
     found = [run for run in alike if judge.has(run)]
     best, worst = max(found, key=judge.score), min(found, key=judge.score)
-    return [best] if best is worst else [best, worst]
+    shown = {"best": best} | ({} if best is worst else {"worst": worst})
+    drawn = [run for run in found if TEMPLATES in run.record.pictures]
+    if drawn and (other := max(drawn, key=judge.score)) not in (best, worst):
+        shown["best deformable"] = other
+    return shown
 
 
 def _pictures(study: Study, page: Page, run: StudyRun, name: str) -> None:
     names = {
         "samples": ("epoch", "expert"),
-        "templates": ("epoch", "expert"),
+        TEMPLATES: ("epoch", "expert"),
         "reconstructions": ("", "test image"),
     }
     titles = {
-        "templates": f"Template of each expert of the {name} run, by epoch",
+        TEMPLATES: f"Template of each expert of the {name} run, by epoch",
         "samples": f"Samples from each expert of the {name} run, by epoch",
         "reconstructions": f"Test images and their reconstructions by the {name} run",
     }
