@@ -276,6 +276,12 @@ class TrainConfig:
     """Share of training after which the first extra expert is pruned; unused without extra experts."""
     pruning_end: Share = 0.6
     """Share of training after which no extra expert is left; unused without extra experts."""
+    revival: Share = 0.0
+    """Share of an equal load, 1/K, below which an expert is starved. At the end of an epoch, a starved expert
+    becomes a noisy copy of the expert with the largest load. The load is the share of the weights of the
+    experts' losses in the epoch; no labels are used. 0 revives none."""
+    revival_end: Share = 0.5
+    """Share of training after which no expert is revived; unused without `revival`."""
     deformation_starts: tuple[Share, ...] = ()
     """Share of training after which each of `model.deformations` begins; empty: all from the start."""
     template_learning_rate: Positive = 0.02
@@ -359,6 +365,8 @@ class RunConfig:
                 f"routing.k = {self.routing.k} experts of an image, and model.num_experts is"
                 f" {self.model.num_experts}: expected at most as many"
             )
+        if self.train.revival and self.model.expert_prior:
+            raise ValueError("train.revival needs a uniform model.expert_prior")
         self._check_deformations()
         if self.model.gate_network == "posterior":
             self._check_posterior_gate()
@@ -409,6 +417,8 @@ ADDED: dict[str, Any] = {
     "routing.k": 2,
     "routing.noise": 0.0,
     "train.start": "",
+    "train.revival": 0.0,
+    "train.revival_end": 0.5,
     "evaluation.all_images": False,
     "evaluation.marginal_images": None,
 }

@@ -135,6 +135,9 @@ METRICS.register("effective_experts")(
 METRICS.register("dead_experts")(
     Metric("dead experts", better=-1, digits=2, ends=_POSITIVE, pages=("routing",), scale="experts"),
 )
+METRICS.register("revived_experts")(
+    Metric("revived experts", better=0, digits=2, ends=_POSITIVE, pages=("routing",), scale="experts"),
+)
 METRICS.register("largest_load")(
     Metric("largest load", better=0, ends=_SHARE, pages=("routing",), key="load.largest"),
 )

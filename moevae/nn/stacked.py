@@ -68,6 +68,27 @@ class Stacked(nn.Module, ABC):
         flat = whole.flatten(1)
         return functional.pad(flat, (0, -flat.shape[1] % VECTOR))
 
+    def of_experts(self, name: str, marked: Tensor) -> Tensor | None:
+        """Return which values of a parameter belong to marked experts, in its padded layout.
+
+        Args:
+            name: the parameter.
+            marked: the marked experts of each run, [R, K] bool.
+
+        Returns:
+            [R, padded size] bool; None if the experts share the parameter.
+        """
+        runs, *shape = self.shapes[name]
+        if self.experts_beside is not None:
+            whole = marked.repeat_interleave(shape[-1] // self.experts_beside, 1)
+            whole = whole.view(runs, *(1 for _ in shape[1:]), shape[-1]).expand(runs, *shape)
+        elif name in self.over_experts:
+            whole = marked.view(runs, shape[0], *(1 for _ in shape[1:])).expand(runs, *shape)
+        else:
+            return None
+        flat = whole.flatten(1)
+        return functional.pad(flat, (0, -flat.shape[1] % VECTOR))
+
     @abstractmethod
     def reset(self, generators: Sequence[torch.Generator]) -> None:
         """Initialize the parameters.

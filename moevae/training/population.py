@@ -89,12 +89,13 @@ class Population:
                 if len(self.parts[place].configs) == 1:
                     raise
             self._halve(place)  # outside the handler: the exception refers to the tensors in memory
-        losses, gate_losses, temperatures = [], [], []
+        losses, gate_losses, temperatures, revived = [], [], [], []
         for part, each in zip(self.parts, stats, strict=True):
             missing = [math.nan] * len(part.configs)
             losses += each.losses if each else missing
             gate_losses += each.gate_losses if each else missing
             temperatures += each.temperatures if each else missing
+            revived += each.revived if each else [0] * len(part.configs)
         return EpochStats(
             epoch=epoch,
             epochs=self.configs[0].train.epochs,
@@ -104,6 +105,7 @@ class Population:
             temperatures=temperatures,
             failures=self._failures(),
             origins=self._origins(),
+            revived=revived if self.configs[0].train.revival else [],
         )
 
     def result(self) -> FitResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -58,6 +58,8 @@ class EpochStats:
     """One per run; None for a run that has not failed."""
     origins: Tensor
     """Index that each expert had at the start of training, before pruning, [R, K]."""
+    revived: list[int] = field(default_factory=list)
+    """Number of experts revived at the end of the epoch, one per run; empty without `train.revival`."""
 
 
 @dataclass(frozen=True)

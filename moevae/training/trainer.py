@@ -27,7 +27,7 @@ from moevae.objectives.consistency import ConsistencyLoss
 from moevae.objectives.load_balancing import log_priors
 from moevae.objectives.objective import Objective
 from moevae.objectives.routing import num_chosen
-from moevae.training import memory, pruning, state
+from moevae.training import memory, pruning, revival, state
 from moevae.training.adam import Adam
 from moevae.training.batches import Batch, Batches
 from moevae.training.checks import check_assignments, check_population
@@ -99,6 +99,7 @@ class Trainer:
         self.choice = RunGenerators(seeds, "choice of experts", device)
         self.consistency = ConsistencyLoss(configs, images.train, images.size, device)
         self.set_model(self.model)
+        self.load = self._no_load()
         self.epochs = epochs or configs[0].train.epochs
         self.epochs_done = 0
         self.seconds = 0.0
@@ -111,7 +112,10 @@ class Trainer:
 
     @devices.steady_cpu()
     def epoch(self) -> EpochStats:
-        """Train one epoch, during which scheduled experts are pruned, and return the statistics."""
+        """Train one epoch and return the statistics.
+
+        Scheduled experts are pruned in the epoch, and starved ones revived at its end.
+        """
         start = time.perf_counter()
         first = self.epochs_done * self.batches.steps
         losses, gate_losses = torch.zeros(2, self.batches.steps, len(self.configs), device=self.device)
@@ -120,9 +124,10 @@ class Trainer:
             found = self.step(first + index, batch)
             losses[index], gate_losses[index] = found.total, found.gate
             self._prune((first + index + 1) / (self.configs[0].train.epochs * self.batches.steps))
+        self.epochs_done += 1
+        revived = self._revive() if self.configs[0].train.revival else []
         devices.synchronize(self.device)
         self.seconds += time.perf_counter() - start
-        self.epochs_done += 1
         self._note_failures(losses, first)
         return EpochStats(
             epoch=self.epochs_done,
@@ -133,6 +138,7 @@ class Trainer:
             temperatures=self._temperatures(first + self.batches.steps - 1, self.model).tolist(),
             failures=list(self.failures),
             origins=self.origins,
+            revived=revived,
         )
 
     def result(self) -> FitResult:
@@ -202,6 +208,8 @@ class Trainer:
             uniform = self._routing_draws()
             terms = self._terms(temperature, batch, uniform)
         consistency = self._consistency_loss(temperature, batch, terms)
+        if train.revival:
+            self.load += self._load(terms, uniform)
         loss = self.objective(terms, uniform) + consistency  # [R]
         self.optimizer.zero_grad()
         loss.sum().backward()
@@ -317,6 +325,36 @@ class Trainer:
         self.set_model(self.model.keep_experts(kept))
         self.optimizer.set_moments(names, selected)
         self.origins = self.origins.gather(1, kept.cpu())
+        self.load = self.load.gather(1, kept)
+
+    def _no_load(self) -> Tensor:
+        """Return the load of the experts before the first step of an epoch, [R, K]."""
+        shape = len(self.configs), self.model.config.num_experts
+        return torch.zeros(shape, device=self.device)
+
+    @torch.no_grad()
+    def _load(self, terms: MixtureTerms, uniform: Tensor | None) -> Tensor:
+        """Return the sum of the weights of each expert's losses over a batch, [R, K]."""
+        weights = self.objective.expert_weights(terms, uniform)
+        if isinstance(terms, SparseMixtureTerms):
+            return self._no_load().scatter_add(1, terms.chosen.flatten(1), weights.flatten(1))
+        return weights.sum(-1)
+
+    def _revive(self) -> list[int]:
+        """Replace the starved experts of the epoch, and return their number in each run."""
+        load, train = self.load, self.configs[0].train
+        self.load = self._no_load()
+        if self.assignments is not None or self.epochs_done > train.revival_end * train.epochs:
+            return [0] * len(self.configs)
+        chosen = revival.donors(load, train.revival)
+        counts = revival.count_revived(chosen)
+        if any(counts):
+            names = [name for name, _ in self.model.named_parameters()]
+            moments = self.optimizer.moments(names)
+            stream = f"revival after epoch {self.epochs_done}"
+            self.model.load_state_dict(revival.revived_weights(self.model, chosen, stream))
+            self.optimizer.set_moments(names, revival.revived_moments(self.model, moments, chosen))
+        return counts
 
     def _note_failures(self, losses: Tensor, first: int) -> None:
         """Record the first step with a loss that is not finite, for runs that have not failed before."""

@@ -66,7 +66,7 @@ class RunRecorder:
                         epoch=progress.epoch,
                         loss=progress.losses[run],
                         temperature=progress.temperatures[run],
-                        metrics=validation[run] | self._of_gate(progress, run),
+                        metrics=validation[run] | self._of_training(progress, run),
                         confusion=self._confusion(evaluations[run]) if evaluations else [],
                     )
                 )
@@ -136,10 +136,11 @@ class RunRecorder:
             return figures.at_rest(model)
         return model.decode_prior_samples(figures.prior_noise(model, 1)).squeeze(2)
 
-    def _of_gate(self, progress: EpochStats, run: int) -> dict[str, float]:
-        """Return the loss of the gate if it is separate from that of the experts."""
+    def _of_training(self, progress: EpochStats, run: int) -> dict[str, float]:
+        """Return the loss of the gate if it is separate, and the number of revived experts if any may be."""
         reached = self.configs[run].objective.expert_gradient > 0
-        return {} if reached else {"gate_loss": progress.gate_losses[run]}
+        found = {} if reached else {"gate_loss": progress.gate_losses[run]}
+        return found | ({"revived_experts": float(progress.revived[run])} if progress.revived else {})
 
     def _validation(self, progress: EpochStats) -> list[Evaluation]:
         if not len(self.images.validation):

@@ -119,6 +119,9 @@ def _run(
         if not failure:
             found = measured(by_split, run, labels, config.model.num_experts, config.data)
             found["metrics"]["test"] |= whole[run]
+            if config.train.revival:
+                revived = sum(point.metrics["revived_experts"] for point in diary.curves[run])
+                found["metrics"]["test"]["revived_experts"] = revived
         files = {} if failure else diary.pictures(fit.model, run)
         record = Record.model_validate(
             {

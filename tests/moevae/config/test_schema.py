@@ -70,6 +70,8 @@ OTHER = {
     "train.extra_experts": 2,
     "train.pruning_start": 0.1,
     "train.pruning_end": 0.9,
+    "train.revival": 0.2,
+    "train.revival_end": 0.7,
     "train.deformation_starts": (0.1, 0.2),
     "train.template_learning_rate": 0.1,
     "evaluation.num_samples": 9,
