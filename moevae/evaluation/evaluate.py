@@ -32,7 +32,7 @@ from moevae.utils.rng import RunGenerators
 
 Split = Literal["train", "validation", "test"]
 
-SPLITS = ("train", "validation", "test")
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 DEAD = 0.1
 """An expert is dead if its load is below this fraction of an equal load, 1/K."""

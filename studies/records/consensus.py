@@ -92,7 +92,8 @@ def minutes_of(members: Sequence[Record]) -> float:
 def problems(found: Consensus, records: Sequence[Record]) -> list[str]:
     """Return the contradictions between a consensus and the records of its study, one line each."""
     known = {each.fingerprint: each for each in records if each.status == "complete"}
-    wrong, used = [], set()
+    wrong: list[str] = []
+    used: set[str] = set()
     for number, group in enumerate(found.groups, 1):
         where = f"{NAME}: group {number}"
         members = [known[name] for name in group.members if name in known]

@@ -35,8 +35,8 @@ def inputs(folder: Path) -> str:
     """
     digest = hashlib.sha256(_code().encode())
     records = sorted((folder / "records").glob("*"))
-    names = (study_file.NAME, packed.RECORDS, packed.PICTURES)
-    names += (consensus.NAME,) if (folder / consensus.NAME).exists() else ()
+    names = [study_file.NAME, packed.RECORDS, packed.PICTURES]
+    names += [consensus.NAME] if (folder / consensus.NAME).exists() else []
     _add(digest, folder, (folder / name for name in names))
     _add(digest, folder, records)
     return digest.hexdigest()
