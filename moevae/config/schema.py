@@ -12,7 +12,6 @@ from moevae.config.registry import (
     ACTIVATIONS,
     BALANCINGS,
     BIAS_UPDATES,
-    CONSISTENCY_TERMS,
     DATASETS,
     FILE_FORMATS,
     RELEASES,
@@ -448,12 +447,6 @@ class RunConfig:
                 "model.gate_network = conv reads an image, and model.gate_input = gradients is none: expected"
                 " model.gate_network = mlp"
             )
-        for name in self.objective.consistency:
-            if CONSISTENCY_TERMS.traits(name).get("needs_pixels"):
-                raise ValueError(
-                    f"objective.consistency = {name} changes an image, and model.gate_input = gradients is"
-                    " none: expected vat, knn or iic"
-                )
 
     def _check_deformations(self) -> None:
         kinds, starts = self.model.deformations, self.train.deformation_starts

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from moevae.config.registry import CONSISTENCY_TERMS
 from moevae.config.schema import RunConfig, population_key
 from moevae.errors import ConfigError
 
@@ -18,7 +19,8 @@ def check_population(configs: Sequence[RunConfig]) -> None:
 
     Raises:
         TypeError: the argument is not a sequence of configurations.
-        ConfigError: there is no configuration, or their shapes differ.
+        ConfigError: there is no configuration, their shapes differ, or a consistency term cannot change what
+            the gate reads.
     """
     if isinstance(configs, RunConfig):
         raise TypeError("configs is a single RunConfig; expected a list of them, such as [config]")
@@ -31,6 +33,13 @@ def check_population(configs: Sequence[RunConfig]) -> None:
         raise ConfigError(
             "the configurations of a population may differ only in seed, weights, prior and temperature"
         )
+    if configs[0].model.gate_input == "gradients":
+        for name in configs[0].objective.consistency:
+            if CONSISTENCY_TERMS.traits(name).get("needs_pixels"):
+                raise ConfigError(
+                    f"objective.consistency = {name} changes an image, and model.gate_input = gradients is"
+                    " none: expected vat, knn or iic"
+                )
 
 
 def check_assignments(assignments: Tensor, shape: tuple[int, int], experts: int) -> None:

@@ -32,7 +32,7 @@ LEAK = re.compile("hun(?!g)|ter2x")
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ablate, "check", lambda configs, site: None)
+    monkeypatch.setattr(ablate, "check", lambda configs, execution: None)
     monkeypatch.setattr(redaction, "_known", {})
     return Bench(tmp_path)
 

@@ -58,7 +58,7 @@ def test_a_migrated_record_is_what_training_gives(old):
         (made,) = run_population([config])
         found = made.record.metrics["test"]
         expected = record.metrics["test"]
-        assert expected.keys() == found.keys()
+        assert expected.keys() <= found.keys()
         assert all(found[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6) for name in expected)
         assert made.record.elbo_terms.keys() == record.elbo_terms.keys()
 

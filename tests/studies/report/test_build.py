@@ -88,7 +88,8 @@ def test_no_effect_is_denied_where_nothing_ran(tmp_path: Path) -> None:
     )
     page = write_report(tmp_path / "s").read_text()
     mnist, digits = (page.index(f"On {name}:") for name in ("mnist", "digits"))
-    assert mnist < digits and "No effect" not in page[digits:]
+    assert mnist < digits
+    assert "No effect" not in page[digits:]
 
 
 def test_failed_missing_and_unread_runs_lower_n_and_are_listed(whole: Path) -> None:
