@@ -44,11 +44,11 @@ def of_study(study: Study, *, oracle: bool = False) -> str:
         f"Run or resume the study:\n{markdown.code([_lines(study.command)])}",
         "The report with intervals and tests is `report.md` in the study's folder. It numbers cells from 1; "
         "the dashboard numbers trials from 0.",
-        "Importance of settings: if the study is a full grid on one data set, *Hyperparameter Importance* "
-        "shows the partial η² of each setting in the ELBO, as the report does, and the plot *Analysis of "
-        "variance* has intervals and interactions. Otherwise, *Hyperparameter Importance* is PED-ANOVA "
-        "(Watanabe et al., 2023), which measures how the values of a setting are distributed among the best "
-        "trials; the report does not use it.",
+        "Importance of settings: if the study is a full grid, the plot *Analysis of variance* shows the "
+        "share of variance explained by each setting and by interactions, computed from all runs as in the "
+        "report. The dashboard's *Hyperparameter Importance* uses PED-ANOVA (Watanabe et al., 2023), which "
+        "measures how the values of a setting are distributed among the best trials, computed from means of "
+        "trials. The two may disagree; the report uses only the analysis of variance.",
     ]
     return "\n\n".join(part for part in parts if part)
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from moevae.config import overrides
 from studies import __main__ as cli
-from studies.analysis import effects, load
+from studies.analysis import load
 from studies.dashboard import artifacts, notes
 from studies.execution.executors.base import in_process
 from studies.records import schema, study_file
@@ -33,7 +33,7 @@ pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installe
 pytest.importorskip("plotly", reason="plotly is not installed (moevae[dashboard])")
 
 from studies.analysis.metrics import ELBO, NMI
-from studies.dashboard import importance, plots
+from studies.dashboard import plots
 from studies.dashboard.annotate import write_annotations
 from studies.dashboard.server import PortError, serving
 
@@ -392,26 +392,8 @@ def test_without_a_grid_there_is_no_plot_of_variance(tmp_path):
     assert plots.shares(load.load_study(synthetic.write(tmp_path, plan))) is None
 
 
-def test_importances_and_numbers_are_those_of_the_report(folder):
+def test_notes_number_cells_as_the_report_does(folder):
     with running(folder) as (address, study):
-        _, body = fetch(f"{address}/api/studies/{study._study_id}/param_importances")
-        ((first, *others),) = json.loads(body)["param_importances"]
-        variance = effects.variance(load.load_study(folder), ELBO)
-        expected = {
-            list(AXES)[effect.axes[0]]: effect.partial_eta_squared
-            for effect in variance.effects
-            if len(effect.axes) == 1
-        }
-        assert {each["name"]: each["importance"] for each in (first, *others)} == expected
-        assert first["importance"] == max(expected.values())
         _, body = fetch(f"{address}/api/studies/{study._study_id}")
         for trial in json.loads(body)["trials"]:
             assert trial["note"]["body"].startswith(f"**Cell {trial['number'] + 1} of the report**")
-
-
-def test_without_a_variance_the_dashboard_answers_itself(tmp_path):
-    plan = synthetic.plan({"data.name": ["mnist", "digits"], "routing.kind": ["soft", "hard"]})
-    assert importance.shares(synthetic.write(tmp_path, plan)) == []
-    asked = importance.as_in_report(lambda environ, start: [b"its own"], tmp_path)
-    request = {"REQUEST_METHOD": "GET", "PATH_INFO": "/api/studies/0/param_importances"}
-    assert asked(request, None) == [b"its own"]
