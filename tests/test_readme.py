@@ -62,6 +62,8 @@ def test_links_lead_to_files(page):
 @pytest.mark.parametrize(
     ("row", "study", "settings"),
     [
+        ("preset `iic-mnist`", "iic-mnist", {}),
+        ("preset `iic-fashion-mnist`, on Fashion-MNIST", "iic-fashion-mnist", {}),
         ("preset `deformable-mnist`", "deformable-mnist", {}),
         ("preset `imsat-mnist`", "imsat-mnist", {"objective.balance_weight": 1.0}),
         ("balanced by 0.3 in place of 1", "imsat-mnist", {"objective.balance_weight": 0.3}),
