@@ -11,6 +11,7 @@ from moevae.errors import ConfigError
 from moevae.evaluation.assign import assign
 from moevae.nn.gradients import histograms_of_gradients
 from moevae.spectral.clusters import cluster_images
+from moevae.training.checks import check_population
 from moevae.training.gate_start import STRENGTH, GateStart
 from moevae.training.trainer import Trainer
 
@@ -122,7 +123,7 @@ def test_epochs_pass_several_times_over_few_images(least, passes):
 )
 def test_what_changes_images_does_not_go_with_gradients(changes):
     with pytest.raises(ConfigError, match="gradients"):
-        override(config({"model.gate_input": "gradients"}), changes)
+        check_population([override(config({"model.gate_input": "gradients"}), changes)])
 
 
 @pytest.mark.parametrize("size", [1, 2, 12])
