@@ -7,9 +7,6 @@ scored, and ends the method by an exception when the budget is spent.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -27,6 +24,7 @@ from moevae.data.binarization import to_float
 from moevae.data.datasets import Images
 from moevae.evaluation.assign import assign
 from moevae.training.fit import fit
+from studies.baselines.clustpy import silence
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ def autoencoder(task: Task) -> None:
         found: np.ndarray = KMeans(task.clusters, random_state=task.seed).fit(codes).predict(seen)
         return found
 
-    with _quiet():
+    with silence():
         network.fit(n_epochs=task.pretraining, dataloader=_loader(task, lambda: task.clock.epoch(clusters)))
     task.clock.epoch(clusters)
     task.kept["autoencoder"] = network, task.clock.spent
@@ -204,7 +202,7 @@ def _peer(
         _loader(task, lambda: task.clock.epoch(assigned if begun else None)),
         _loader(task, lambda: None, shuffle=False),
     )
-    with mock.patch.object(module, "fit", noted), _quiet():
+    with mock.patch.object(module, "fit", noted), silence():
         peer(
             n_clusters=task.clusters,
             neural_network=network,
@@ -235,15 +233,3 @@ def _loader(task: Task, begins: Callable[[], None], shuffle: bool = True) -> _Lo
     from clustpy.deep import get_dataloader
 
     return _Loader(get_dataloader(task.pixels("train"), 256, shuffle), begins)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress the progress bars and the warnings of a package."""
-    with (
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")
-        yield

@@ -244,19 +244,15 @@ def iic_mnist() -> RunConfig:
     graph, its weights, the choice of a clustering by its information, the number of candidates, the input of
     the gate and the copies (oracle).
     """
+    base = deformable_mnist()
     return RunConfig(
-        data=DataConfig(name="mnist", validation_size=0, binarization="none"),
-        model=ModelConfig(
-            latent_dim=8,
-            expert_hidden=(256, 128),
-            encoder="shared",
+        data=base.data,
+        model=replace(
+            base.model,
+            gate_network="mlp",
             gate_hidden=(600, 600),
             gate_normalization="batch",
             gate_input="gradients",
-            likelihood="gaussian",
-            gaussian_std="learned",
-            decoder="deformable",
-            deformations=("affine", "displacement", "thickness", "residual"),
         ),
         routing=RoutingConfig(kind="sampled", num_sampled=1),
         objective=ObjectiveConfig(

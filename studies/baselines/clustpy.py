@@ -50,7 +50,7 @@ def _peer(context: BaselineContext, method: Any) -> BaselineResult:
         return to_float(getattr(context.images, split)).numpy()
 
     begin = time.perf_counter()
-    with _silence():
+    with silence():
         peer.fit(pixels("train"))
     seconds = time.perf_counter() - begin
     network = peer.neural_network_trained_
@@ -73,7 +73,7 @@ def _peer(context: BaselineContext, method: Any) -> BaselineResult:
 
 
 @contextlib.contextmanager
-def _silence() -> Any:
+def silence() -> Any:
     """Suppress the output and the warnings of the package."""
     with (
         contextlib.redirect_stdout(io.StringIO()),
