@@ -1,4 +1,4 @@
-"""Tables in LaTeX, for papers: booktabs, with the numbers of the page."""
+"""Tables in LaTeX, for papers: booktabs, with the numbers of the page, never wider than the text."""
 
 from __future__ import annotations
 
@@ -34,6 +34,9 @@ _SPECIAL = {
 _MINUS = re.compile(r"(?<![\w}-])-(?=[\d.])")
 
 
+_NO_WIDER = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
+
+
 def escape(text: str) -> str:
     """Return a text that LaTeX prints literally; a minus before a digit is typeset as one."""
     words = "".join(_SPECIAL.get(character, character) for character in text)
@@ -41,7 +44,9 @@ def escape(text: str) -> str:
 
 
 def table(rows: Sequence[Mapping[str, str]], caption: str, label: str) -> str:
-    """Format rows of text as a LaTeX table, which needs the package booktabs.
+    """Format rows of text as a LaTeX table, which needs the packages booktabs and graphicx.
+
+    A cell of several lines is stacked, and a table wider than the text is scaled to its width.
 
     Args:
         rows: texts by column, as for `studies.report.markdown.table`.
@@ -51,29 +56,40 @@ def table(rows: Sequence[Mapping[str, str]], caption: str, label: str) -> str:
     if not rows:
         return ""
     headers = list(rows[0])
+    space = [r"\addlinespace"] if any("\n" in text for row in rows for text in row.values()) else []
+    body = [line for row in rows for line in (*space, _line([row[name] for name in headers]))]
     lines = [
-        r"% Needs \usepackage{booktabs}.",
+        r"% Needs \usepackage{booktabs,graphicx}.",
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escape(caption)}}}",
         rf"\label{{{label}}}",
+        r"\smallskip",
+        rf"{_NO_WIDER}{{%",
         rf"\begin{{tabular}}{{{'l' * len(headers)}}}",
         r"\toprule",
         _line(headers),
         r"\midrule",
-        *(_line([row[name] for name in headers]) for row in rows),
+        *body[len(space) :],
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _line(cells: Sequence[str]) -> str:
-    first, *others = map(escape, cells)
+    first, *others = map(_stacked, cells)
     if first.startswith("["):
         first = f"{{}}{first}"  # after a line break, a bracket would be read as its height
     return rf"{' & '.join([first, *others])} \\"
+
+
+def _stacked(cell: str) -> str:
+    lines = [escape(line) for line in cell.split("\n")]
+    if len(lines) == 1:
+        return lines[0]
+    return r"\begin{tabular}[t]{@{}l@{}}" + r"\\{}".join(lines) + r"\end{tabular}"
 
 
 def add(analysis: Analysis, page: Page, name: str) -> None:
@@ -87,6 +103,8 @@ def add(analysis: Analysis, page: Page, name: str) -> None:
     study, name = analysis.study, slug(name)
     rows = tables.result_rows(study, analysis.table, analysis.leading)
     caption = "Mean, standard deviation and 95 % interval of the mean (Student's t) over n runs."
+    if any("†" in text for row in rows for text in row.values()):
+        caption += " †: an outlier among the runs (Iglewicz and Hoaglin, 1993)."
     page.latex("results", table(rows, caption, f"tab:{name}-results"))
     labels = [str(number) for number in study.numbers]
     for measure, comparison in analysis.contrasts.items():

@@ -15,20 +15,25 @@ from studies.testing import synthetic
 def checked(text: str) -> list[list[str]]:
     """Return the cells of a table; fail if LaTeX could not read it."""
     stack, columns, rows = [], 0, []
+    stacked = r"\\begin\{tabular\}\[t\]\{@\{\}l@\{\}\}(.*?)\\end\{tabular\}"
+    text = re.sub(stacked, r"{}\1", text)
     for line in text.splitlines():
         if line.startswith("%"):
             continue
         assert line.isascii(), line  # every other character has a command
         bare = re.sub(r"\\.", "", line)
-        assert bare.count("{") == bare.count("}")
-        assert not set(bare) & set("#$%_^~"), line
-        if begun := re.match(r"\\begin\{(\w+)\}(?:\{(l+)\})?", line):
+        assert not set(bare.removesuffix("%")) & set("#$%_^~"), line
+        if line.startswith(r"\resizebox"):
+            stack.append("resizebox")
+        elif begun := re.match(r"\\begin\{(\w+)\}(?:\{(l+)\})?", line):
             stack.append(begun[1])
             columns = len(begun[2] or "") or columns
-        elif ended := re.match(r"\\end\{(\w+)\}", line):
+        elif ended := re.match(r"\\end\{(\w+)\}(\}?)$", line):
             assert stack.pop() == ended[1]
+            assert not ended[2] or stack.pop() == "resizebox"
         elif line.endswith(r"\\"):
-            assert stack == ["table", "tabular"]
+            assert stack == ["table", "resizebox", "tabular"]
+            assert bare.count("{") == bare.count("}")
             cells = re.split(r"(?<!\\)&", line.removesuffix(r"\\"))
             assert len(cells) == columns
             assert not cells[0].startswith("[")
@@ -36,6 +41,8 @@ def checked(text: str) -> list[list[str]]:
         else:
             assert "&" not in bare
     assert not stack
+    body = re.sub(r"\\\\|\\[{}]", "", text)
+    assert body.count("{") == body.count("}")
     return rows
 
 
