@@ -42,10 +42,18 @@ FLOORS = {  # from the top down; what stands on one line stands side by side, an
         ["storage"],
         ["design"],
         ["records"],
+        ["statistics"],
         ["utils"],
     ],
 }
-TORCH_FREE = ("studies.analysis", "studies.report", "studies.records", "studies.design", "moevae.config")
+TORCH_FREE = (
+    "studies.analysis",
+    "studies.statistics",
+    "studies.report",
+    "studies.records",
+    "studies.design",
+    "moevae.config",
+)
 """Packages whose modules import neither torch nor Optuna when they are loaded: a report needs neither."""
 
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from studies.analysis import cell_stats, effects, metrics, paired, pareto, selection, simultaneous, stats
-from studies.analysis.anova import Anova
+from studies.analysis import cell_stats, effects, metrics, selection
 from studies.analysis.effects import AxisEffect
 from studies.analysis.metrics import Measure
-from studies.analysis.paired import Comparison
 from studies.analysis.selection import Choice
-from studies.analysis.stats import Row
 from studies.analysis.study import Study
+from studies.statistics import paired, pareto, simultaneous, stats
+from studies.statistics.anova import Anova
+from studies.statistics.paired import Comparison
+from studies.statistics.stats import Row
 
 SPOKEN = (metrics.NMI, metrics.ELBO, metrics.DEAD)
 """Measures tested for the sentences about an axis."""

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from studies.analysis import metrics, stats
+from studies.analysis import metrics
 from studies.analysis.metrics import Measure
 from studies.analysis.study import Study
+from studies.statistics import stats
 from studies.utils.formatting import exact
 
 

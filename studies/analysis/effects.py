@@ -9,12 +9,12 @@ from itertools import combinations
 
 import numpy as np
 
-from studies.analysis import anova, paired, simultaneous, stats
-from studies.analysis.anova import Anova
 from studies.analysis.metrics import Measure
-from studies.analysis.paired import Comparison
-from studies.analysis.stats import Matrix, Row, Summary
 from studies.analysis.study import Study
+from studies.statistics import anova, paired, simultaneous, stats
+from studies.statistics.anova import Anova
+from studies.statistics.paired import Comparison
+from studies.statistics.stats import Matrix, Row, Summary
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from studies.analysis.judging import Score
+from studies.analysis.criteria import Score
 from studies.analysis.runs import StudyRun
 
 MAX_RESTARTS = 5

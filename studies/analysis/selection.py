@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from studies.analysis import simultaneous, stats
 from studies.analysis.metrics import Measure
-from studies.analysis.stats import Matrix
 from studies.analysis.study import Study
+from studies.statistics import simultaneous, stats
+from studies.statistics.stats import Matrix
 
 Criterion = Callable[[Study], Matrix]
 """Function of a study that returns scores, [seeds, cells]; higher is better, NaN if undefined."""

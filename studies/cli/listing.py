@@ -10,7 +10,7 @@ from pathlib import Path
 
 from moevae.errors import ConfigError, MoevaeError, RecordError
 from moevae.utils.io import expand_home
-from studies.analysis.tallies import tally
+from studies.analysis.run_counts import tally
 from studies.cli import listing
 from studies.cli.options import List
 from studies.design import design as designs

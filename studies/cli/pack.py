@@ -9,7 +9,7 @@ from studies.analysis.load import load_study
 from studies.cli.options import Pack, Unpack
 from studies.records import pack as packing
 from studies.records.packed import PICTURES, RECORDS
-from studies.report.sections.runs import shown_pictures
+from studies.report.sections.runs.examples import shown_pictures
 from studies.utils.formatting import count
 
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from studies.analysis import cell_stats, metrics, stats
+from studies.analysis import cell_stats, metrics
 from studies.analysis.metrics import ACC, ARI, DEAD, EFFECTIVE, ELBO, MARGINAL, NMI, SPEED, Measure
 from studies.analysis.study import Study
 from studies.report import markdown, tables
 from studies.report.markdown import escape, prose
+from studies.statistics import stats
 from studies.utils import formatting
 
 VALUE = replace(metrics.measure("mixture_elbo", "validation"), label="ELBO, validation")

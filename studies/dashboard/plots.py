@@ -9,10 +9,11 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from studies.analysis import cell_stats, effects, stats
+from studies.analysis import cell_stats, effects
 from studies.analysis.metrics import ELBO, NMI, Measure
 from studies.analysis.study import Study
 from studies.report import tables
+from studies.statistics import stats
 
 STRENGTH, TEMPERATURE = "objective.balance_weight", "routing.temperature"
 

@@ -20,7 +20,8 @@ from studies.report.index import write_index
 from studies.report.manifest import Manifest
 from studies.report.markdown import encoded, escape
 from studies.report.page import Page, csv
-from studies.report.sections import across, failures, order, reading, reproduce, setup
+from studies.report.sections import order
+from studies.report.sections.study import failures, interpretation, ranks, reproduce, setup
 from studies.utils.gc_pause import paused_gc
 
 RUNS = "tables/runs.csv"
@@ -83,9 +84,9 @@ def _write_report(folder: Path, overwrite: bool, fewer_runs: bool, with_latex: b
             _add(analysis, page)
             if with_latex:
                 latex.add(analysis, page, study.folder.resolve().name)
-    across.across_data_sets(analyses, page)
+    ranks.across_data_sets(analyses, page)
     literature.section(study, page)
-    reading.reading(study, page)
+    interpretation.reading(study, page)
     failures.failures(study, page)
     reproduce.reproduce(study, page)
     link = page.keep("runs", tables.run_table(study), exact=True)

@@ -10,11 +10,12 @@ import scipy.stats
 
 from moevae.config import overrides
 from moevae.errors import RecordError
-from studies.analysis import metrics, paired, stats
+from studies.analysis import metrics
 from studies.analysis.metrics import Measure
 from studies.analysis.runs import StudyRun
 from studies.analysis.study import Study
 from studies.report import markdown, tables
+from studies.statistics import paired, stats
 from studies.utils.formatting import exact
 
 MEASURES = tuple(dict.fromkeys(metrics.shown_on("leading", "routing", "bounds")))

@@ -223,7 +223,7 @@ def _made(study: Study, entry: Entry) -> Iterable[Row]:
 
 def _of(study: Study, data: str, method: str, runs: Sequence[StudyRun], entry: Entry | None) -> Iterable[Row]:
     """Yield a row per protocol that the complete runs were scored by."""
-    from studies.analysis import stats
+    from studies.statistics import stats
 
     runs = [run for run in runs if run.complete]
     for scored, keys in SCORES.items():

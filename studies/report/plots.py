@@ -17,8 +17,8 @@ from matplotlib.ticker import NullLocator, SymmetricalLogLocator
 from moevae.visualization.style import annotate, canvas, png, style
 from studies.analysis.effects import AxisEffect
 from studies.analysis.metrics import Measure
-from studies.analysis.ranks import Ranks
-from studies.analysis.stats import Row
+from studies.statistics.ranks import Ranks
+from studies.statistics.stats import Row
 
 BLUE, ORANGE, GRAY, PALE = "#0072B2", "#D55E00", "#767676", "#d9d9d9"
 """Colors of Okabe and Ito, suitable for color-blind readers."""

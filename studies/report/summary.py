@@ -2,8 +2,8 @@
 
 The families are: the best cell (over cells and measures), each axis (over its levels and the `SPOKEN`
 measures), interactions (over pairs of axes and measures), and selection without labels (over cells and
-rules). The tests are those of `studies.analysis.simultaneous`. If no test is significant, a sentence says so
-or is omitted.
+rules). The tests are those of `studies.statistics.simultaneous`. If no test is significant, a sentence says
+so or is omitted.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from itertools import groupby
 
 import numpy as np
 
-from studies.analysis import cell_stats, effects, metrics, paired, stats
+from studies.analysis import cell_stats, effects, metrics
 from studies.analysis.analyze import Analysis
 from studies.analysis.effects import AxisEffect
 from studies.analysis.metrics import Measure
-from studies.analysis.stats import Row
 from studies.analysis.study import Study
 from studies.report import markdown, tables
 from studies.report.markdown import escape, p_value
+from studies.statistics import paired, stats
+from studies.statistics.stats import Row
 from studies.utils import formatting
 
 ERROR = 1 - stats.LEVEL

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from studies.analysis import stats
 from studies.analysis.analyze import Analysis
 from studies.analysis.cell_stats import label
 from studies.analysis.effects import AxisEffect
 from studies.analysis.metrics import Measure
-from studies.analysis.paired import Comparison
 from studies.analysis.study import DATA, Study
 from studies.report import markdown
+from studies.statistics import stats
+from studies.statistics.paired import Comparison
 from studies.utils.formatting import exact, short
 
 Rows = list[dict[str, str]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moevae.errors import DataError, IdentityError, RecordError
-from studies.analysis.tallies import tally
+from studies.analysis.run_counts import tally
 from studies.execution.plan import Plan, design_of, make_plan
 from studies.records import consensus, lock, packed, store, study_file
 from studies.records.consensus import Consensus

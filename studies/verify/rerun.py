@@ -13,12 +13,12 @@ import numpy as np
 from scipy.stats import t as student_t
 
 from moevae.config import overrides
-from studies.analysis import stats
 from studies.analysis.metrics import ACC, ELBO, NMI, RETIRED, Measure
 from studies.execution.config import ExecutionConfig
 from studies.execution.tasks import train
 from studies.records.origins import Origins, data_identity
 from studies.records.schema import Outcome, Record, name_of
+from studies.statistics import stats
 
 VOLATILE_FIELDS = {
     *("throughput", "seconds", "energy_joules"),

@@ -1,1 +1,1 @@
-"""Sections of a report, one module each."""
+"""Sections of a report, by what they are about: the study, its cells, or its runs."""

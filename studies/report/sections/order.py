@@ -6,27 +6,20 @@ from collections.abc import Callable
 
 from studies.analysis.analyze import Analysis
 from studies.report.page import Page
-from studies.report.sections import (
-    bounds,
-    calibration,
-    class_overlap,
-    consensus,
-    outlying,
-    profiles,
-    restarts,
-)
-from studies.report.sections import effects as axes
-from studies.report.sections.anova import analysis_of_variance
-from studies.report.sections.comparisons import baseline_comparison, paired_differences
-from studies.report.sections.results import results
-from studies.report.sections.runs import runs
-from studies.report.sections.selection import model_selection
-from studies.report.sections.tradeoffs import pareto_front
+from studies.report.sections.cells import effects as axes
+from studies.report.sections.cells import outliers, profiles
+from studies.report.sections.cells.anova import analysis_of_variance
+from studies.report.sections.cells.comparisons import baseline_comparison, paired_differences
+from studies.report.sections.cells.pareto_front import pareto_front
+from studies.report.sections.cells.results import results
+from studies.report.sections.cells.selection import model_selection
+from studies.report.sections.runs import bounds, calibration, class_overlap, consensus, restarts
+from studies.report.sections.runs.examples import runs
 
 SECTIONS: tuple[Callable[[Analysis, Page], None], ...] = (
     results,
     profiles.performance_profiles,
-    outlying.outlying,
+    outliers.outlying,
     baseline_comparison,
     axes.axis_effects,
     axes.heat_maps,

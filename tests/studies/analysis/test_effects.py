@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from moevae.config.schema import RunConfig
-from studies.analysis import effects, simultaneous
+from studies.analysis import effects
 from studies.analysis.load import load_study
 from studies.analysis.metrics import ELBO, NMI
 from studies.analysis.study import Study
+from studies.statistics import simultaneous
 from studies.testing import synthetic
 
 AXES = {"objective.balance_weight": [0.0, 5.0, 20.0], "routing.kind": ["soft", "hard"]}

@@ -13,10 +13,10 @@ import alike
 import numpy as np
 import pytest
 
-from studies.analysis import paired, permutations, stats
 from studies.analysis.analyze import analyze
 from studies.analysis.study import Study
 from studies.report import summary
+from studies.statistics import paired, permutations, stats
 
 
 @pytest.fixture

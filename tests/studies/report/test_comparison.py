@@ -6,9 +6,9 @@ import scipy.stats
 
 from moevae.errors import RecordError
 from studies.__main__ import main
-from studies.analysis import paired
 from studies.analysis.load import load_study
 from studies.report import comparison
+from studies.statistics import paired
 from studies.testing import synthetic
 
 

@@ -1,0 +1,1 @@
+"""Sections that compare cells: results, effects of axes, selection and baselines."""

@@ -1,0 +1,1 @@
+"""Sections about runs and their gates, experts and classes."""

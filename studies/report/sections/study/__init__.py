@@ -1,0 +1,1 @@
+"""Sections about the study as a whole: setup, provenance, reading and reproduction."""

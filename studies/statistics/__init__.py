@@ -1,0 +1,1 @@
+"""Statistics of matrices of runs, [seeds, cells]: intervals, tests, ranks and Pareto fronts."""
