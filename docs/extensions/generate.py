@@ -30,7 +30,7 @@ def settings() -> str:
     """Return the page of all settings."""
     lines = [
         "# Settings",
-        "Every setting of a run, generated from `moevae/config/schema.py`. The command line takes a setting "
+        "Every setting of a run, generated from `moevae/config/sections/`. The command line takes a setting "
         "as `--set KEY=VALUE`, a profile as `KEY = VALUE` below `[set]` or `[axes]`, and Python as "
         '`moevae.override(config, {"KEY": VALUE})`. `moevae info --settings` prints this page in the '
         "terminal, and with `--json` for other programs. A list is written as in JSON, and `null` means that "

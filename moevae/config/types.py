@@ -1,11 +1,14 @@
-"""Types of numbers in a configuration: valid values, in the canonical form that is hashed."""
+"""Types of numbers and sections of a configuration: valid values, in the canonical form that is hashed."""
 
 from __future__ import annotations
 
 import math
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+"""Options of the sections of a configuration."""
 
 _ONE_ZERO = AfterValidator(lambda value: value + 0.0)  # -0.0 would have another fingerprint
 

@@ -1,0 +1,39 @@
+"""Settings of evaluation."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from moevae.config.types import STRICT, Count
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class EvaluationConfig:
+    """How a trained run is measured.
+
+    Examples:
+        >>> import moevae
+        >>> moevae.EvaluationConfig(num_samples=16).iwae_samples
+        0
+    """
+
+    num_samples: Count = 1
+    """Number of samples of z per image and expert for every evaluated bound except `iwae_bound`.
+    `marginal_elbo` and `gate_gap` use samples of their own, as many, and at least 32."""
+    marginal_images: Count | None = None
+    """Number of images, the first of the split, over which `marginal_elbo` and `gate_gap` are averaged; null
+    uses all."""
+    iwae_samples: Annotated[int, Field(ge=0)] = 0
+    """Number of samples of z per image and expert for `iwae_bound` (Burda et al., 2016); 0 does not compute
+    it."""
+    iwae_images: Count | None = None
+    """Number of images, the first of the split, over which `iwae_bound` is averaged; null uses all."""
+    iwae_experts: Count | None = None
+    """Number of experts, the most probable by the posterior r, that are sampled for `iwae_bound` of an image;
+    null samples all. With fewer experts it is lower, and still a bound."""
+    all_images: bool = False
+    """Whether training, validation and test images together are scored, too, as `all_acc` and `all_nmi`, for
+    comparison with scores of whole data sets in the literature. Labels are used for scoring only."""
