@@ -307,3 +307,21 @@ def test_a_study_in_this_process_trains_as_its_workers_would(study):
     assert cli.main(ABLATE) == 0
     ((record,), _) = store.read_all(study)
     assert record.hardware.threads == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_on_two_threads_a_study_of_mnists_sizes_has_the_bits_of_its_workers(study, tmp_path):
+    """Red if a run in this process takes the threads that torch has."""
+    images = np.random.default_rng(0).integers(0, 256, (1500, 28, 28), dtype=np.uint8)
+    np.savez("own.npz", images=images, labels=np.arange(1500) % 10)
+    profile = PROFILE.replace('"digits"', '"mnist"').replace("[4]", "[100]")
+    Path("own.toml").write_text(profile.replace("batch_size = 16", "batch_size = 256"))
+    torch.set_num_threads(2)
+    told = {"metrics", "load", "importance", "confusion", "curve", "pictures"}
+    found = []
+    for place, more in (("here", []), ("there", ["--workers", "1"])):
+        assert cli.main([*ABLATE, "--results", place, *more]) == 0
+        ((record,), _) = store.read_all(tmp_path / place / "own")
+        found.append(record.model_dump(include=told))
+    assert found[0] == found[1]
