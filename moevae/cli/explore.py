@@ -12,6 +12,7 @@ from torch import Tensor
 from moevae.cli.evaluate import check
 from moevae.cli.options import Explore
 from moevae.cli.sample import draw
+from moevae.config.types import MapMethod
 from moevae.data.binarization import target_images, to_float
 from moevae.data.datasets import Images, Labels, load_images, load_labels
 from moevae.errors import CheckpointError, ConfigError
@@ -50,6 +51,7 @@ def explore(options: Explore) -> int:
         raise ConfigError(f"--seed {options.seed}: expected 0 to 2^63 - 1")
     if problem := why_unwritable(folder):
         raise ConfigError(f"--output {folder}: {problem}")
+    maps.check(options.map)
     trained = checkpoint.load(options.checkpoint)
     config = trained.config
     count = config.model.num_experts
@@ -215,7 +217,7 @@ def _map(
     seen: Tensor,
     assignments: np.ndarray,
     labels: Labels | None,
-    method: maps.Method,
+    method: MapMethod,
     seed: int,
     arrays: Arrays,
 ) -> dict[str, bytes]:

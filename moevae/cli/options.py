@@ -12,6 +12,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from moevae.cli import parser
 from moevae.cli.commands import CORE
 from moevae.config.registry import DATASETS, FILE_FORMATS, PRESETS, RELEASES
+from moevae.config.types import MapMethod
 
 
 def optional(metavar: str, hint: str, words: str | None = None) -> Any:
@@ -50,6 +51,9 @@ Checkpoint = Positional[Annotated[Path, arg(metavar="CHECKPOINT", help="A file t
 BadImages = Annotated[
     Literal["refuse", "skip"] | None,
     optional("{refuse,skip}", "refuse", "What to do with image files of a folder that cannot be read."),
+]
+Map = Annotated[
+    MapMethod, arg(help="How the map of latents is projected; umap needs the package umap-learn.")
 ]
 OneExpert = Annotated[int | None, optional("K", "all experts", "Draw this expert only; the first one is 0.")]
 
@@ -148,8 +152,7 @@ class Explore:
     """Number of samples of each expert."""
     seed: Annotated[int | None, optional("N", "the run's")] = None
     """Seed of the samples, and of the choice of test images."""
-    map: Literal["pca", "umap"] = "pca"
-    """How the latent map is projected; umap needs the package umap-learn."""
+    map: Map = "pca"
     data_root: Root = None
     output: Annotated[Path | None, optional("FOLDER", "next to the checkpoint")] = None
     """Folder of the pictures and arrays; existing files are replaced."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
@@ -17,6 +17,9 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), _ONE_ZERO]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), _ONE_ZERO]
 Count = Annotated[int, Field(ge=1)]
+
+MapMethod = Literal["pca", "umap"]
+"""Projection of latents to two dimensions: principal components, or UMAP (McInnes et al., 2018)."""
 
 SMALLEST_SHARE = 1e-12
 """Smallest share of the sum; a smaller one is treated as a mistake."""

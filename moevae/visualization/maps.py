@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib
 import numpy as np
 
+from moevae.config.types import MapMethod
 from moevae.errors import ConfigError
 from moevae.visualization import style
-
-Method = Literal["pca", "umap"]
 
 Panel = tuple[str, np.ndarray, Sequence[str]]
 """A coloring of a map: its name, the group of each image, [N] integers, and the names of the groups."""
@@ -21,12 +21,31 @@ MAX_COLORS = 20
 """Maximum number of groups with distinct colors; further groups share the last color, gray."""
 
 
-def project(points: np.ndarray, method: Method = "pca", seed: int = 0) -> np.ndarray:
+NEIGHBORS = 15
+"""Number of neighbors of UMAP, its default."""
+FEWEST = 4
+"""Smallest number of points that UMAP can place."""
+
+
+def check(method: MapMethod) -> None:
+    """Refuse a method whose package is not installed.
+
+    Raises:
+        ConfigError: umap-learn is not installed.
+    """
+    if method == "umap" and find_spec("umap") is None:
+        raise ConfigError(
+            "a map by umap needs the package umap-learn (pip install 'moevae[umap]'); pca does not"
+        )
+
+
+def project(points: np.ndarray, method: MapMethod = "pca", seed: int = 0) -> np.ndarray:
     """Project points to two dimensions.
 
     Args:
         points: [N, P].
-        method: `pca`, or `umap` if the package umap-learn is installed.
+        method: `pca`, or `umap` if the package umap-learn is installed; up to three points are always
+            placed by `pca`.
         seed: seed of UMAP; PCA has no randomness.
 
     Returns:
@@ -35,14 +54,14 @@ def project(points: np.ndarray, method: Method = "pca", seed: int = 0) -> np.nda
     Raises:
         ConfigError: umap-learn is not installed.
     """
-    if method == "umap":
-        if find_spec("umap") is None:
-            raise ConfigError(
-                "a map by umap needs the package umap-learn (pip install 'moevae[umap]'); pca does not"
-            )
-        import umap
+    check(method)
+    if method == "umap" and len(points) >= FEWEST:
+        with warnings.catch_warnings(action="ignore"):  # of packages that umap-learn does not find
+            import umap
 
-        found: np.ndarray = umap.UMAP(random_state=seed, n_jobs=1).fit_transform(points)
+            neighbors = min(NEIGHBORS, len(points) - 1)
+            reducer = umap.UMAP(n_neighbors=neighbors, random_state=seed % 2**32, n_jobs=1)
+            found: np.ndarray = reducer.fit_transform(points)
         return found
     centered = points - points.mean(0)
     _, _, axes = np.linalg.svd(centered, full_matrices=False)

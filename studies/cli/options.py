@@ -10,7 +10,7 @@ from typing import Annotated, Literal, cast
 from tyro.conf import Positional, arg
 
 from moevae.cli import parser
-from moevae.cli.options import Device, Flag, Json, Memory, Root, Settings, TrainDevice, optional
+from moevae.cli.options import Device, Flag, Json, Map, Memory, Root, Settings, TrainDevice, optional
 from moevae.config import parsing
 from moevae.config.schema import DataConfig
 from moevae.errors import ConfigError
@@ -50,6 +50,7 @@ class Execution:
     population_chunk: Annotated[str, arg(metavar="auto|N")] = "auto"
     """Number of runs of a cell that train together; it affects speed and memory, not results."""
     memory: Memory = None
+    map: Map = "pca"
     allow_mixed_code: Flag = False
     """Accept workers whose code or torch differs from the driver's; records name the versions."""
     storage: Storage = None
@@ -273,6 +274,7 @@ def execution_config(options: Execution, folder: Path, sets: Iterable[DataConfig
         threads=1,  # as in workers, so that results do not depend on where a run trains
         population_chunk=_population_chunk(options.population_chunk),
         memory=parsing.parse_memory(options.memory),
+        map=options.map,
         snapshots=None if options.dask else str((folder / "checkpoints").resolve()),
         origins=Origins(code(), options.allow_mixed_code, user_data_identities(sets)),
     )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from moevae.config.schema import RunConfig
+from moevae.config.types import MapMethod
 from moevae.data.binarization import target_images, to_float
 from moevae.data.classes import MAX_TRACKED
 from moevae.data.datasets import Images, Labels
@@ -47,6 +48,7 @@ class Drawing:
     columns: list[str]
     tile: tuple[int, int]
     experts: list[int] | None = None
+    method: MapMethod | None = None
 
 
 class RunRecorder:
@@ -59,9 +61,11 @@ class RunRecorder:
         labels: Labels | None,
         on_epoch: Callable[[EpochReport], None] | None,
         memory: int | None = None,
+        map_method: MapMethod = "pca",
     ) -> None:
+        maps.check(map_method)
         self.configs, self.images, self.labels, self.on_epoch = configs, images, labels, on_epoch
-        self.memory = memory
+        self.memory, self.map_method = memory, map_method
         self.curves: list[list[Epoch]] = [[] for _ in configs]
         self.drawn_at = _spread(configs[0].train.epochs, PICTURE_ROWS)
         self.drawings: dict[int, Tensor] = {}
@@ -168,9 +172,11 @@ class RunRecorder:
         groups, rows = [assignments[:MAPPED]], ["x", "y", "expert"]
         if self.labels is not None:
             groups, rows = [*groups, self.labels.test[:MAPPED]], [*rows, "class"]
-        table = maps.as_table(maps.project(points), groups)
+        places = maps.project(points, self.map_method, self.configs[run].seed)
+        table = maps.as_table(places, groups)
         content = figures.tiles(table[:, None] / 255, 1, table.shape[1])
-        return [Drawing("map", content, rows, ["images"], (1, table.shape[1]))]
+        tile = (1, table.shape[1])
+        return [Drawing("map", content, rows, ["images"], tile, method=self.map_method)]
 
     @property
     def _kind(self) -> str:

@@ -81,7 +81,7 @@ def _run(
 ) -> list[Outcome]:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     images, labels = checked_data(configs[0].data, execution)
-    recorder = RunRecorder(configs, images, labels, on_epoch, execution.memory)
+    recorder = RunRecorder(configs, images, labels, on_epoch, execution.memory, execution.map)
     device = devices.resolve(execution.device)
     training = Population(configs, images, device, execution.population_chunk)
     folder = Path(execution.snapshots) if execution.snapshots else None
@@ -275,6 +275,7 @@ def _picture(name: str, drawn: Drawing) -> Picture:
         rows=drawn.rows,
         columns=drawn.columns,
         experts=drawn.experts,
+        method=drawn.method,
         tile=drawn.tile,
     )
 

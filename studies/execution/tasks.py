@@ -48,12 +48,15 @@ def preflight(configs: Sequence[RunConfig], *, execution: ExecutionConfig) -> No
     """Check for errors that the user can correct before a study starts.
 
     Raises:
-        MoevaeError: the device is not available, the data are missing or invalid, or the memory is too small.
+        MoevaeError: the device or the package of the map is not available, the data are missing or invalid,
+            or the memory is too small.
     """
     from moevae.data.datasets import load_images
     from moevae.evaluation import memory as budget
     from moevae.utils.devices import resolve
+    from moevae.visualization import maps
 
+    maps.check(execution.map)
     resolve(execution.device)
     root = Path(execution.data_root) if execution.data_root else None
     found = {data: load_images(data, root) for data in dict.fromkeys(config.data for config in configs)}

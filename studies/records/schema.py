@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from moevae.config import overrides
 from moevae.config import schema as configs
-from moevae.config.types import Count
+from moevae.config.types import Count, MapMethod
 
 SCHEMA = 2
 """Version of the schema of records."""
@@ -79,6 +79,8 @@ class Picture(_Part):
     experts: list[int] | None = None
     """Expert that drew each column, if the columns are not experts; None in older records."""
     tile: tuple[Count, Count]
+    method: MapMethod | None = None
+    """Projection of a `map`; None in other pictures, and in older records, whose maps are by PCA."""
 
 
 class Throughput(_Part):

@@ -74,7 +74,13 @@ def latent_map(folder: Path, picture: Picture, experts: int, classes: Sequence[s
         for name, group in zip(picture.rows[2:], groups, strict=True)
         if name in names and group.max(initial=0) < max(1, len(names[name]))
     ]
-    return maps.draw(places, panels, f"{len(places):,} test images") if panels else None
+    title = f"{len(places):,} test images by their latents under all experts ({method(picture)})"
+    return maps.draw(places, panels, title) if panels else None
+
+
+def method(picture: Picture) -> str:
+    """Return the name of the projection of a map; older records have maps by PCA only."""
+    return (picture.method or "pca").upper()
 
 
 def _pixels(folder: Path, picture: Picture) -> np.ndarray | None:

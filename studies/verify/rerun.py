@@ -110,7 +110,9 @@ def repeat(record: Record, execution: ExecutionConfig, others: Sequence[Record] 
     Raises:
         MoevaeError: see `retrained`.
     """
-    return compare(record, retrained(record, execution).record, others)
+    drawn = record.pictures.get("map")
+    place = replace(execution, map=(drawn and drawn.method) or "pca")
+    return compare(record, retrained(record, place).record, others)
 
 
 def retrained(record: Record, execution: ExecutionConfig) -> Outcome:

@@ -1,5 +1,9 @@
 """Maps: PCA is that of scikit-learn up to signs, and latents are those of all experts."""
 
+import sys
+from importlib.util import find_spec
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -19,6 +23,34 @@ def test_the_projection_is_that_of_an_independent_pca():
 @pytest.mark.parametrize("shape", [(9, 1), (1, 5), (2, 2)])
 def test_few_points_and_few_latents_have_a_map(shape):
     assert maps.project(np.random.default_rng(0).normal(size=shape)).shape == (shape[0], 2)
+
+
+@pytest.mark.parametrize(("seed", "given"), [(7, 7), (2**32 + 3, 3), (2**63 - 1, 2**32 - 1)])
+def test_umap_has_the_seed_of_the_map_and_no_more_neighbors_than_points(monkeypatch, seed, given):
+    made = []
+
+    class Reducer(SimpleNamespace):
+        def fit_transform(self, points):
+            made.append(self)
+            return points[:, :2]
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Reducer))
+    monkeypatch.setattr(maps, "find_spec", lambda name: name == "umap")
+    for count in (3, 4, 9, 40):
+        points = np.random.default_rng(0).normal(size=(count, 6))
+        assert maps.project(points, "umap", seed).shape == (count, 2)
+    assert [each.n_neighbors for each in made] == [3, 8, 15]  # PCA places three points
+    assert {each.random_state for each in made} == {given}
+
+
+@pytest.mark.skipif(find_spec("umap") is None, reason="umap-learn is not installed")
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 20, 60])
+def test_umap_gives_the_same_map_again(count):
+    points = np.random.default_rng(0).normal(size=(count, 6))
+    found = maps.project(points, "umap", 3)
+    assert found.shape == (count, 2)
+    assert np.isfinite(found).all()
+    np.testing.assert_array_equal(maps.project(points, "umap", 3), found)
 
 
 def test_latents_of_all_experts_stand_side_by_side():

@@ -1,8 +1,10 @@
 """From configurations to outcomes: whole records, failures that are told, company that changes nothing."""
 
+import functools
 import hashlib
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,11 +23,13 @@ from moevae.evaluation.label_metrics import agreement
 from moevae.evaluation.memory import image_bytes
 from moevae.training.fit import fit
 from moevae.training.trainer import Trainer
+from moevae.visualization import maps
 from studies.execution.config import ExecutionConfig
 from studies.execution.recorder import MAPPED, RECONSTRUCTED
 from studies.execution.run import run_population
 from studies.execution.tasks import preflight
 from studies.records import store
+from studies.verify import rerun
 
 CPU = ExecutionConfig(device="cpu")
 RUN = config(ODD | {"data.train_size": 320, "train.epochs": 3})
@@ -169,6 +173,31 @@ def test_the_map_and_the_reconstructions_name_the_assigned_experts(outcomes):
     np.add.at(counts, (table[2], table[3]), 1)
     assert counts.tolist() == record.confusion.counts  # all test images of the digits are in the map
     assert record.pictures["reconstructions"].experts == table[2][:RECONSTRUCTED].tolist()
+
+
+def test_the_record_names_the_projection_of_its_map_and_a_repetition_uses_it(outcomes, monkeypatch):
+    assert outcomes[0].record.pictures["map"].method == "pca"
+    asked = []
+
+    def project(points, method, seed):
+        asked.append((method, seed))
+        return points[:, :2]
+
+    monkeypatch.setattr(maps, "find_spec", lambda name: True)
+    monkeypatch.setattr(maps, "project", project)
+    found = run_population(RUNS[:2], replace(CPU, map="umap"))
+    assert [each.record.pictures["map"].method for each in found] == ["umap", "umap"]
+    assert [each.record.metrics for each in found] == [each.record.metrics for each in outcomes[:2]]
+    assert asked == [("umap", run.seed) for run in RUNS[:2]]
+    rerun.repeat(found[1].record, CPU)
+    assert asked[2:] == [("umap", RUNS[1].seed)]
+
+
+def test_a_map_by_umap_is_refused_before_training_where_it_is_not_installed(monkeypatch):
+    monkeypatch.setattr(maps, "find_spec", lambda name: None)
+    for refused in (functools.partial(preflight, RUNS), functools.partial(run_population, RUNS)):
+        with pytest.raises(ConfigError, match="needs the package umap-learn"):
+            refused(execution=replace(CPU, map="umap"))
 
 
 def test_a_failed_run_is_recorded_and_the_others_go_on(outcomes, told, tmp_path):

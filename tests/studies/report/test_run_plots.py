@@ -50,10 +50,14 @@ def test_columns_that_experts_drew_name_them(tmp_path, shown):
 
 
 def test_a_map_is_drawn_from_its_table(tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(
-        maps, "draw", lambda places, panels, title: drawn.append((places, panels)) or b"drawn"
-    )
+    drawn, titles = [], []
+
+    def draw(places, panels, title):
+        drawn.append((places, panels))
+        titles.append(title)
+        return b"drawn"
+
+    monkeypatch.setattr(maps, "draw", draw)
     random = np.random.default_rng(0)
     places, experts, labels = random.normal(size=(6, 2)), np.arange(6) % 3, np.arange(6) % 2
     table = maps.as_table(places, [experts, labels])
@@ -65,6 +69,10 @@ def test_a_map_is_drawn_from_its_table(tmp_path, monkeypatch):
         ("expert", experts.tolist(), ["0", "1", "2"]),
         ("class", labels.tolist(), ["a", "b"]),
     ]
+    drawn.clear()
+    for method, name in ((None, "PCA"), ("pca", "PCA"), ("umap", "UMAP")):  # older records have none
+        run_plots.latent_map(tmp_path, picture.model_copy(update={"method": method}), 3, ["a", "b"])
+        assert titles.pop().endswith(f"({name})")
     assert run_plots.latent_map(tmp_path, picture, 2, []) is None  # groups without names
     for change in ({"rows": ["a", "b", "c", "d"]}, {"tile": (1, 5)}, {"rows": ["x", "y", "expert"]}):
         assert run_plots.latent_map(tmp_path, picture.model_copy(update=change), 3, ["a", "b"]) is None

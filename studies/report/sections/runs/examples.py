@@ -40,8 +40,8 @@ CONFUSION = (
     "epochs, which count validation images."
 )
 MAP = (
-    "One point per test image: its mean latents under all experts, projected by PCA, colored by expert and "
-    "by class, with the number of images of each."
+    "One point per test image: its mean latents under all experts, projected by {method}, colored by expert "
+    "and by class, with the number of images of each."
 )
 
 
@@ -129,7 +129,8 @@ def _pictures(study: Study, page: Page, run: StudyRun, name: str) -> None:
         if drawn is None:
             page.add(f"The {kind} of the {name} run cannot be shown: the file is not the recorded picture.")
         elif kind == "map":
-            page.show(f"{name} map", {f"Map of test images of the {name} run": drawn}, MAP)
+            caption = MAP.format(method=run_plots.method(picture))
+            page.show(f"{name} map", {f"Map of test images of the {name} run": drawn}, caption)
         else:
             panels[kind] = drawn
     if panels:
