@@ -25,7 +25,7 @@ from moevae.evaluation.assign import with_threshold
 from moevae.evaluation.evaluate import Split
 from moevae.evaluation.result_schema import Score
 from moevae.models.mixture import Mixture
-from moevae.training import checkpoint, snapshots
+from moevae.training import checkpoint, snapshot_files, snapshots
 from moevae.training.checkpoint import Trained
 from moevae.training.continuation import check_start
 from moevae.training.population import Population
@@ -88,7 +88,7 @@ def train(options: Train) -> int:
     missing = [config for config in configs if config not in existing]
     if missing:
         origin = _origin(missing[0], images, labels, device)
-        kept = snapshots.snapshot_path(options.output, missing, origin)
+        kept = snapshot_files.snapshot_path(options.output, missing, origin)
         try:
             results += _train(missing, images, labels, device, options, origin, console, start)
             kept.unlink(missing_ok=True)

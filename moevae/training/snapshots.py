@@ -1,41 +1,31 @@
-"""Snapshots: the state of a population during training, as a safetensors file with a checksum.
+"""Snapshots: training that is interrupted continues from the last saved state of its population.
 
 Training continues from a snapshot only if the file is intact and the configurations, the data, the code and
-the kind of device are the same. The file name contains a digest of all of these. A snapshot of other data or
-code is therefore kept, and training can continue from it after the data or the code are restored.
+the kind of device are the same.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from safetensors.torch import load as from_bytes
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from moevae.config.overrides import fingerprint
 from moevae.config.schema import RunConfig
 from moevae.errors import CheckpointError
+from moevae.training import snapshot_files
 from moevae.training.fit import train
 from moevae.training.population import Population
 from moevae.training.results import EpochStats, FitResult
 from moevae.training.trainer import Trainer
-from moevae.utils import content, identity
+from moevae.utils import identity
 from moevae.utils.content import parsing
-from moevae.utils.identity import DIGEST_DIGITS, DataIdentity
-from moevae.utils.io import remove_empty, write_atomically
+from moevae.utils.identity import DataIdentity
 
-FORMAT = "moevae-snapshot-2"
 _COMPANION = "companion."
-_DIGEST = hashlib.sha256().digest_size
-_LONGEST = 1 << 26
-"""Largest header, in bytes."""
 
 
 class StatefulCallback(Protocol):
@@ -69,17 +59,6 @@ def origin(data: DataIdentity, device: str, *packages: str) -> dict[str, str]:
     }
 
 
-def snapshot_path(folder: Path, configs: Sequence[RunConfig], origin: Mapping[str, str]) -> Path:
-    """Return the path of a snapshot.
-
-    Args:
-        folder: folder of the snapshots.
-        configs: one per run; their order counts.
-        origin: what determines the numbers, from `origin`.
-    """
-    return folder / f"{_stem(configs)}-{_hash(json.dumps(origin, sort_keys=True))}.snapshot"
-
-
 def train_with_snapshots(
     training: Trainer | Population,
     folder: Path | None,
@@ -107,7 +86,9 @@ def train_with_snapshots(
     """
     file = None
     if folder:
-        file = SnapshotFile(snapshot_path(folder, training.configs, origin), origin, seconds, companion)
+        file = SnapshotFile(
+            snapshot_files.snapshot_path(folder, training.configs, origin), origin, seconds, companion
+        )
     return train(training, snapshots=file, on_epoch=on_epoch)
 
 
@@ -142,94 +123,6 @@ class SnapshotFile:
             self._saved = time.perf_counter()
 
 
-def write(
-    path: Path,
-    configs: Sequence[RunConfig],
-    tensors: Mapping[str, Tensor],
-    plain: Any,
-    origin: Mapping[str, str] | None = None,
-) -> None:
-    """Write a snapshot, atomically.
-
-    Args:
-        path: the file.
-        configs: one per run.
-        tensors: tensors by name.
-        plain: plain data that JSON can represent.
-        origin: what determines the numbers, from `origin`.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    head = {
-        "format": FORMAT,
-        "runs": json.dumps(_names(configs)),
-        "origin": json.dumps(origin or {}),
-        "plain": json.dumps(plain),
-    }
-    body = to_bytes({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, head)
-    write_atomically(path, hashlib.sha256(body).digest() + body)
-
-
-def read(
-    path: Path, configs: Sequence[RunConfig], origin: Mapping[str, str] | None = None
-) -> tuple[dict[str, Tensor], Any]:
-    """Read a snapshot.
-
-    Args:
-        path: the file.
-        configs: the configurations that the snapshot must have.
-        origin: the origin that the snapshot must have; None accepts any.
-
-    Returns:
-        The tensors by name, and the plain data.
-
-    Raises:
-        CheckpointError: the file is missing, truncated or modified, or has other configurations or another
-            origin.
-    """
-    with parsing(f"{path}: cannot be read", CheckpointError):
-        whole = content.read(path, content.available_memory() // 3)
-    digest, body = whole[:_DIGEST], whole[_DIGEST:]
-    if hashlib.sha256(body).digest() != digest:
-        raise CheckpointError(f"{path}: checksum mismatch: the file is truncated or modified")
-    with parsing(f"{path}: not a snapshot of this version", CheckpointError):
-        tensors, head = from_bytes(body), _head(body)
-        runs, plain = content.parse_json(head["runs"]), content.parse_json(head["plain"])
-        then = _origin(head)
-    if head.get("format") != FORMAT or runs != _names(configs):
-        raise CheckpointError(f"{path}: snapshot of other runs")
-    if origin is not None and (found := _unlike(then, origin)):
-        raise CheckpointError(f"{path}: snapshot with {found}")
-    return tensors, plain
-
-
-def remove(folder: Path, done: Collection[str]) -> None:
-    """Remove the snapshots whose runs are all done, and the folder if it is then empty.
-
-    Args:
-        folder: folder of the snapshots; other files are kept.
-        done: fingerprints of the runs that are done.
-    """
-    for path in folder.glob("*.snapshot"):
-        runs = _runs(path)
-        if runs and all(run in done for run in runs):
-            path.unlink(missing_ok=True)
-    remove_empty([folder])
-
-
-def _runs(path: Path) -> list[str]:
-    """Return the fingerprints of the runs of a snapshot from its header; none if it is not a snapshot."""
-    try:
-        if path.is_symlink() or not path.is_file():
-            return []
-        found = _head_of(path)
-        runs = content.parse_json(found["runs"]) if found["format"].startswith("moevae-snapshot-") else []
-        return [str(run) for run in runs]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return []
-
-
 def _save(
     path: Path, training: Trainer | Population, origin: Mapping[str, str], companion: StatefulCallback | None
 ) -> None:
@@ -238,7 +131,9 @@ def _save(
     companion_tensors, companion_plain = companion.state() if companion else ({}, None)
     tensors |= {f"{_COMPANION}{name}": value for name, value in companion_tensors.items()}
     try:
-        write(path, training.configs, tensors, {"training": plain, "companion": companion_plain}, origin)
+        snapshot_files.write(
+            path, training.configs, tensors, {"training": plain, "companion": companion_plain}, origin
+        )
     except OSError as error:
         warnings.warn(
             f"{path}: cannot write the snapshot ({error.strerror}); training continues", stacklevel=5
@@ -250,7 +145,7 @@ def _resume(
 ) -> None:
     """Restore a population and its companion; an invalid snapshot causes a warning and changes nothing."""
     try:
-        tensors, plain = read(path, training.configs, origin)
+        tensors, plain = snapshot_files.read(path, training.configs, origin)
         names = [name for name in tensors if name.startswith(_COMPANION)]
         companion_tensors = {name.removeprefix(_COMPANION): tensors.pop(name) for name in names}
         with parsing(f"{path}: not a snapshot of this version", CheckpointError):
@@ -274,54 +169,9 @@ def _check(path: Path, training: Trainer | Population, tensors: dict[str, Tensor
 
 def _warn_about_others(path: Path, configs: Sequence[RunConfig], origin: Mapping[str, str]) -> None:
     """Warn about snapshots of the same runs that have another origin."""
-    for other in sorted(path.parent.glob(f"{_stem(configs)}*.snapshot")):
-        try:
-            reason = _unlike(_origin(_head_of(other)), origin)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            reason = "the format of another version"
+    for other, reason in snapshot_files.others(path, configs, origin):
         warnings.warn(
             f"{other}: snapshot with {reason}; training starts from epoch 1 and keeps this file. "
             "To continue from it, restore what it was trained with; otherwise delete it",
             stacklevel=5,
         )
-
-
-def _origin(head: Mapping[str, str]) -> dict[str, str]:
-    """Return the origin in the metadata of a snapshot, as texts."""
-    return {key: str(value) for key, value in dict(content.parse_json(head["origin"])).items()}
-
-
-def _unlike(then: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Return the differences of two origins as text; empty if there are none."""
-    pairs = {key: (then.get(key, ""), now[key]) for key in now if then.get(key, "") != now[key]}
-    return ", ".join(
-        f"different {key} ({old[:DIGEST_DIGITS] or 'none'} then, {new[:DIGEST_DIGITS] or 'none'} now)"
-        for key, (old, new) in pairs.items()
-    )
-
-
-def _stem(configs: Sequence[RunConfig]) -> str:
-    """Return the part of a file name that the configurations determine."""
-    return _hash("-".join(_names(configs)))
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _names(configs: Sequence[RunConfig]) -> list[str]:
-    """Return the fingerprints of the configurations."""
-    return [fingerprint(config) for config in configs]
-
-
-def _head(body: bytes) -> dict[str, str]:
-    """Return the metadata of a safetensors file, which begins with a length of 8 bytes and JSON."""
-    length = int.from_bytes(body[:8], "little")
-    return content.parse_json(body[8 : 8 + length]).get("__metadata__", {})
-
-
-def _head_of(path: Path) -> dict[str, str]:
-    """Return the metadata of a snapshot without reading its tensors."""
-    with content.opened(path) as file:
-        length = file.read(_DIGEST + 8)[_DIGEST:]
-        return _head(length + file.read(min(int.from_bytes(length, "little"), _LONGEST)))

@@ -88,10 +88,10 @@ def ablate(options: Ablate, *, resume_command: str) -> int:
         print(f"stopped: {state}; continue with: {resume_command}", file=sys.stderr)
         raise
     if execution.snapshots and Path(execution.snapshots).is_dir():
-        from moevae.training import snapshots
+        from moevae.training import snapshot_files
 
         done = {cell.name(seed) for cell in design.cells for seed in design.seeds}
-        snapshots.remove(Path(execution.snapshots), done)
+        snapshot_files.remove(Path(execution.snapshots), done)
     _print_failures(summary)
     if keep:
         _keep_again(design, folder, keep, execution, console)

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from moevae.utils.progress import metrics_in_words
 from studies.cli.display import Display, display
-from studies.design.design import Cell, Design, describe_settings
+from studies.design.cells import Cell, describe_settings
+from studies.design.design import Design
 from studies.execution.ablation import Callbacks
 from studies.execution.plan import Plan, Task
 from studies.records.schema import Record

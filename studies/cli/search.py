@@ -20,7 +20,7 @@ from rich.console import Console
 from moevae.config.schema import RunConfig
 from moevae.data.datasets import load_labels
 from moevae.errors import ConfigError, DataError
-from moevae.training import snapshots
+from moevae.training import snapshot_files
 from moevae.utils.io import why_unwritable
 from moevae.utils.suggest import closest_name
 from studies.cli import options as cli_options
@@ -96,7 +96,9 @@ def search(options: Options, *, resume_command: str) -> int:
         raise
     if place.snapshots:
         cells = [asked.cell(trial.params) for trial in found.trials]
-        snapshots.remove(Path(place.snapshots), {cell.name(seed) for cell in cells for seed in asked.seeds})
+        snapshot_files.remove(
+            Path(place.snapshots), {cell.name(seed) for cell in cells for seed in asked.seeds}
+        )
     chosen = _chosen(found, options.trial)
     if options.write_profile and chosen:
         export.write_profile(options.write_profile, asked, asked.cell(chosen.params), chosen.number)

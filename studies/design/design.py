@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from moevae.config import objectives, overrides
 from moevae.config.parsing import apply_settings, checked_seeds, parse_seeds, parse_settings
@@ -22,45 +21,15 @@ from moevae.errors import ConfigError
 from moevae.utils.io import expand_home
 from moevae.utils.suggest import closest_name
 from studies.design.baselines import BASELINES, Chosen
+from studies.design.cells import Cell, check_excluded, describe_settings, hashable, make_cell, make_cells
 from studies.design.profile import PROFILES, Expected, names, read_profile
 from studies.records import study_file
-from studies.records.schema import Method, name_of
-from studies.records.study_file import MAX_CELLS
-from studies.utils.formatting import short, show
+from studies.utils.formatting import show
 
 OPTION = "--baselines"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME = 100
 """Maximum length of the name of a study: file systems allow 255 characters, and suffixes are added."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A configuration without a seed, and its value on each axis."""
-
-    values: Mapping[str, Any]
-    config: RunConfig
-    """The configuration, with seed 0."""
-    method: Method | None = None
-    """The baseline that is fitted; None is the model."""
-
-    @cached_property
-    def key(self) -> str:
-        """A unique key: the fingerprint of the run with seed 0."""
-        return name_of(self.config, self.method)
-
-    @cached_property
-    def label(self) -> str:
-        """The values of the cell as text, such as `routing.kind = hard, temperature = 2`."""
-        return describe_settings(self.values)
-
-    def run(self, seed: int) -> RunConfig:
-        """Return the configuration of the cell with a seed."""
-        return replace(self.config, seed=seed)
-
-    def name(self, seed: int) -> str:
-        """Return the fingerprint of the run of the cell with a seed."""
-        return name_of(self.run(seed), self.method) if seed != self.config.seed else self.key
 
 
 @dataclass(frozen=True)
@@ -170,8 +139,8 @@ def load_design(
     base = apply_settings(base, settings, "--set")
     axes = {key: [settings[key]] if key in settings else values for key, values in written.axes.items()}
     baseline = written.baseline | {key: settings[key] for key in axes if key in settings}
-    _check_excluded(written.exclude, written.axes, path.name)
-    cells, start = _cells(base, axes, baseline, written.design, path.name, written.exclude)
+    check_excluded(written.exclude, written.axes, path.name)
+    cells, start = make_cells(base, axes, baseline, written.design, path.name, written.exclude)
     if "objective" in settings:
         _check_objective(str(settings["objective"]), (*axes, *settings), cells)
     return Design(
@@ -181,7 +150,8 @@ def load_design(
         base=base,
         axes={
             key: tuple(
-                hashable(_cell(base, {**start.values, key: value}, path.name).values[key]) for value in values
+                hashable(make_cell(base, {**start.values, key: value}, path.name).values[key])
+                for value in values
             )
             for key, values in axes.items()
         },
@@ -201,98 +171,10 @@ def seeds_as_text(seeds: Sequence[int]) -> str:
     return ",".join(str(seed) for seed in seeds) + ("," if len(seeds) == 1 else "")
 
 
-def describe_settings(values: Mapping[str, Any]) -> str:
-    """Return settings as text, such as `routing.kind = hard, temperature = 2`."""
-    names = short(values)
-    return ", ".join(f"{names[key]} = {show(value, 10)}" for key, value in values.items())
-
-
 def _path(profile: str) -> Path:
     if profile.endswith(".toml") or "/" in profile:
         return expand_home(Path(profile))
     return PROFILES / f"{closest_name('profile', profile, names())}.toml"
-
-
-def _cells(
-    base: RunConfig,
-    axes: Mapping[str, Sequence[Any]],
-    baseline: Mapping[str, Any],
-    kind: Literal["grid", "one-at-a-time"],
-    where: str,
-    excluded: Sequence[Mapping[str, Sequence[Any]]] = (),
-) -> tuple[tuple[Cell, ...], Cell]:
-    """Return all cells that are not excluded, and the reference cell."""
-    for key, values in axes.items():
-        if not values:
-            raise ConfigError(f"profile {where}: axis {key} has no values")
-    for key in baseline:
-        if key not in axes:
-            raise ConfigError(f"profile {where}: baseline {key} is not an axis (axes: {', '.join(axes)})")
-        if baseline[key] not in axes[key]:
-            raise ConfigError(
-                f"profile {where}: baseline {key} = {baseline[key]} is not on its axis {list(axes[key])}"
-            )
-    if (count := _count(axes, kind)) > MAX_CELLS:
-        raise ConfigError(f"profile {where}: its axes give {count:,} cells; expected at most {MAX_CELLS:,}")
-    usual = {key: plain(overrides.lookup(base, key)) for key in axes}
-    start = {
-        key: baseline.get(key, usual[key] if usual[key] in values else values[0])
-        for key, values in axes.items()
-    }
-    if kind == "grid":
-        points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
-    else:
-        centers = [{**start, "data.name": name} for name in axes.get("data.name", ())] or [start]
-        centers.sort(key=lambda center: center != start)
-        points = [point for center in centers for point in _star(center, axes)]
-    if _is_excluded(start, excluded):
-        raise ConfigError(f"profile {where}: the reference cell is excluded: {describe_settings(start)}")
-    cells: dict[RunConfig, Cell] = {}
-    for point in points:
-        if _is_excluded(point, excluded):
-            continue
-        cell = _cell(base, point, where)
-        if cell.config in cells:
-            raise ConfigError(f"profile {where}: two cells are the same: {cell.label}")
-        cells[cell.config] = cell
-    return tuple(cells.values()), _cell(base, start, where)
-
-
-def _is_excluded(point: Mapping[str, Any], excluded: Sequence[Mapping[str, Sequence[Any]]]) -> bool:
-    """Return whether a point has one of the listed levels on each axis of an entry."""
-    return any(all(point[key] in levels for key, levels in entry.items()) for entry in excluded)
-
-
-def _check_excluded(
-    excluded: Sequence[Mapping[str, Sequence[Any]]], axes: Mapping[str, Sequence[Any]], where: str
-) -> None:
-    """Raise an error unless the entries name axes and their levels."""
-    for entry in excluded:
-        if not entry:
-            raise ConfigError(f"profile {where}: an entry of [[exclude]] names no axis")
-        for key, levels in entry.items():
-            if key not in axes:
-                raise ConfigError(f"profile {where}: exclude {key} is not an axis (axes: {', '.join(axes)})")
-            for level in levels:
-                if level not in axes[key]:
-                    raise ConfigError(
-                        f"profile {where}: exclude {key} = {level} is not on its axis {list(axes[key])}"
-                    )
-
-
-def _count(axes: Mapping[str, Sequence[Any]], kind: str) -> int:
-    """Return the number of cells of the axes, without creating them."""
-    if kind == "grid":
-        return math.prod(map(len, axes.values()))
-    others = sum(len(values) for key, values in axes.items() if key != "data.name")
-    return len(axes.get("data.name", [None])) * (1 + others)
-
-
-def _star(center: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Return a point and all points that differ from it on one axis other than the data set."""
-    others = {key: values for key, values in axes.items() if key != "data.name"}
-    around = ({**center, key: value} for key, values in others.items() for value in values)
-    return [dict(center), *(point for point in around if point != center)]
 
 
 def _check_objective(asked: str, keys: Iterable[str], cells: Sequence[Cell]) -> None:
@@ -312,14 +194,6 @@ def _check_objective(asked: str, keys: Iterable[str], cells: Sequence[Cell]) -> 
     )
 
 
-def _cell(base: RunConfig, values: Mapping[str, Any], where: str) -> Cell:
-    config = apply_settings(base, values, f"profile {where}: {describe_settings(values)}")
-    made = {key: plain(overrides.lookup(config, key)) for key in values}
-    if "objective" in values and made["objective"] != values["objective"]:
-        raise ConfigError(f"profile {where}: contradictory axes: no run can have {describe_settings(values)}")
-    return Cell(made, config)
-
-
 def checked_name(name: str) -> str:
     """Return the name of a study after checking that it is a valid name of a folder.
 
@@ -333,13 +207,3 @@ def checked_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ConfigError(f"study name {name!r}: expected only letters, digits, '.', '_' and '-'")
     return name
-
-
-def plain(value: Any) -> Any:
-    """Return the value after a round trip through JSON, so that a design and its file agree."""
-    return json.loads(json.dumps(value))
-
-
-def hashable(value: Any) -> Any:
-    """Return the value, with a list converted to a tuple."""
-    return tuple(value) if isinstance(value, list) else value

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from optuna.storages import BaseStorage
 
 from moevae.config.schema import RunConfig
-from studies.design.design import Cell, Design
+from studies.design.cells import Cell
+from studies.design.design import Design
 from studies.execution.driver import drive
 from studies.execution.executors.base import WorkerPool
 from studies.execution.experiment import Experiment, RunFunction

@@ -13,9 +13,9 @@ from moevae.config.parsing import apply_settings
 from moevae.config.schema import RunConfig
 from moevae.errors import RecordError
 from moevae.utils import content
-from studies.design import design as designs
 from studies.design.baselines import BASELINES, Chosen, of_method
-from studies.design.design import Cell, Design
+from studies.design.cells import Cell, hashable
+from studies.design.design import Design
 from studies.records import schema, store, study_file
 from studies.records.schema import Record
 from studies.utils.gc_pause import paused_gc
@@ -184,7 +184,7 @@ def design_of(folder: Path) -> Design:
         title=study.title,
         description=study.description,
         base=study.config,
-        axes={key: tuple(map(designs.hashable, values)) for key, values in study.axes.items()},
+        axes={key: tuple(map(hashable, values)) for key, values in study.axes.items()},
         baseline=study.baseline,
         cells=tuple(Cell(values, apply_settings(study.config, values)) for values in study.cells),
         seeds=tuple(study.seeds),

@@ -24,7 +24,7 @@ from moevae.evaluation.all_images import score_all_images
 from moevae.evaluation.assign import with_threshold
 from moevae.evaluation.evaluate import Evaluation, Split, evaluate
 from moevae.evaluation.label_metrics import reliability, run_metrics
-from moevae.training import checkpoint, snapshots
+from moevae.training import checkpoint, snapshot_files, snapshots
 from moevae.training.checks import check_population
 from moevae.training.population import Population
 from moevae.training.results import FitResult, TrainingFailure
@@ -86,7 +86,7 @@ def _run(
     training = Population(configs, images, device, execution.population_chunk)
     folder = Path(execution.snapshots) if execution.snapshots else None
     of = snapshots.origin(identify(images, labels), device.type, "moevae", "studies")
-    kept = snapshots.snapshot_path(folder, configs, of) if folder else None
+    kept = snapshot_files.snapshot_path(folder, configs, of) if folder else None
     began = None if kept and kept.exists() else devices.energy(training.device)
     fit = snapshots.train_with_snapshots(
         training, folder, of, seconds=execution.snapshot_seconds, on_epoch=recorder.note, companion=recorder

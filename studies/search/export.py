@@ -12,7 +12,7 @@ from moevae.config.registry import PRESETS
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
 from moevae.utils.io import write_atomically
-from studies.design.design import Cell
+from studies.design.cells import Cell
 from studies.search.objectives import ORACLE
 from studies.search.search import Search
 

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 
 from moevae.config.overrides import fingerprint
 from moevae.config.schema import RunConfig
-from studies.design.design import Cell
+from studies.design.cells import Cell
 from studies.execution.driver import drive
 from studies.execution.executors.base import WorkerPool
 from studies.execution.experiment import Experiment, RunFunction

@@ -19,7 +19,7 @@ from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError, RecordError
 from moevae.utils import content
 from studies.design import design as designs
-from studies.design.design import Cell, describe_settings
+from studies.design.cells import Cell, describe_settings, plain
 from studies.records import store, study_file
 from studies.records.schema import Record
 from studies.search import objectives, spaces
@@ -62,7 +62,7 @@ class Search:
 
     def cell_of(self, config: RunConfig) -> Cell:
         """Return the cell with the values of a configuration in the searched settings."""
-        values = {key: designs.plain(overrides.lookup(config, key)) for key in self.space}
+        values = {key: plain(overrides.lookup(config, key)) for key in self.space}
         return Cell(values, overrides.override(self.base, values))
 
     def to_dict(self, cells: Sequence[Cell]) -> dict[str, Any]:

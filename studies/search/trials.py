@@ -13,7 +13,7 @@ from optuna.samplers import GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from studies.design.design import Cell
+from studies.design.cells import Cell
 from studies.records.schema import Record
 from studies.search import spaces
 from studies.search.objectives import ORACLE

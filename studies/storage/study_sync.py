@@ -18,7 +18,8 @@ from optuna.distributions import (
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from studies.design.design import Cell, Design
+from studies.design.cells import Cell
+from studies.design.design import Design
 from studies.records.schema import Record
 from studies.storage import attributes
 from studies.storage.mirror import Mirror, id_of

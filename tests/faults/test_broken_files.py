@@ -8,7 +8,7 @@ import pytest
 
 from moevae.config import schema as configs
 from moevae.errors import CheckpointError, RecordError
-from moevae.training import snapshots
+from moevae.training import snapshot_files
 from studies.records import schema, store
 from studies.report.build import write_report
 from studies.testing import synthetic
@@ -151,12 +151,12 @@ def test_a_newer_record_is_kept_when_its_place_is_needed(folder):
 def test_flipped_bits_in_checkpoints_are_found(tmp_path, reliability):
     chance = random.Random(1)
     path, config = tmp_path / "a.snapshot", [configs.RunConfig()]
-    snapshots.write(path, config, {"weights": torch.randn(3, 50)}, {"epoch": 3})
+    snapshot_files.write(path, config, {"weights": torch.randn(3, 50)}, {"epoch": 3})
     whole = path.read_bytes()
     for _ in range(100):
         broken = bytearray(whole)
         broken[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
         path.write_bytes(broken)
         with pytest.raises(CheckpointError, match=str(path)):
-            snapshots.read(path, config)
+            snapshot_files.read(path, config)
     reliability("broken files", "100 checkpoints with one bit flipped", "each detected and named, none used")

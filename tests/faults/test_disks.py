@@ -10,7 +10,7 @@ import pytest
 
 from moevae.config import overrides
 from moevae.config import schema as configs
-from moevae.training import snapshots
+from moevae.training import snapshot_files
 from studies import __main__ as cli
 from studies.cli import ablate
 from studies.cli import report as cli_report
@@ -176,12 +176,12 @@ def test_a_folder_without_permission(tmp_path, run, monkeypatch):
 def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(disk, tmp_path, reliability):
     config = [outcome_config()]
     path = disk / "a.snapshot"
-    snapshots.write(path, config, {"weights": torch.zeros(1000)}, {"epoch": 1})
+    snapshot_files.write(path, config, {"weights": torch.zeros(1000)}, {"epoch": 1})
     fill(disk)
     with pytest.raises(OSError, match="space left") as caught:
-        snapshots.write(path, config, {"weights": torch.ones(100_000)}, {"epoch": 2})
+        snapshot_files.write(path, config, {"weights": torch.ones(100_000)}, {"epoch": 2})
     assert caught.value.filename == str(path)
-    tensors, plain = snapshots.read(path, config)
+    tensors, plain = snapshot_files.read(path, config)
     assert plain == {"epoch": 1}
     assert not tensors["weights"].any()
     assert not list(disk.glob(".*"))

@@ -6,7 +6,7 @@ import pytest
 
 from moevae.config.schema import RunConfig
 from moevae.errors import CheckpointError, RecordError
-from moevae.training import snapshots
+from moevae.training import snapshot_files, snapshots
 from moevae.utils import io
 from studies.records import lock, study_file, weights
 from studies.report import cache, manifest
@@ -100,19 +100,19 @@ ORIGIN = {"images": "a", "source code": "b"}
 
 @pytest.mark.parametrize("wrong", [None, [], 3, "x", [1], {"images": 3}, {"images": ["a"]}, {"images": None}])
 def test_a_snapshot_whose_origin_is_no_table_of_texts_is_refused(tmp_path, configs, wrong):
-    path = snapshots.snapshot_path(tmp_path, configs, ORIGIN)
-    snapshots.write(path, configs, {}, {}, wrong)
+    path = snapshot_files.snapshot_path(tmp_path, configs, ORIGIN)
+    snapshot_files.write(path, configs, {}, {}, wrong)
     with pytest.raises(CheckpointError, match=path.name):
-        snapshots.read(path, configs, ORIGIN)
-    other = snapshots.snapshot_path(tmp_path, configs, ORIGIN | {"images": "c"})
+        snapshot_files.read(path, configs, ORIGIN)
+    other = snapshot_files.snapshot_path(tmp_path, configs, ORIGIN | {"images": "c"})
     with pytest.warns(UserWarning, match=path.name):
         snapshots._warn_about_others(other, configs, ORIGIN)
 
 
 def test_what_lies_beside_a_snapshot_is_told_and_read_as_a_file_only(tmp_path, configs, put):
-    path = snapshots.snapshot_path(tmp_path, configs, ORIGIN)
+    path = snapshot_files.snapshot_path(tmp_path, configs, ORIGIN)
     put(path.with_name(f"{path.name.partition('-')[0]}-x.snapshot"))
     with pytest.warns(UserWarning, match="another version"):
         snapshots._warn_about_others(path, configs, ORIGIN)
-    snapshots.remove(tmp_path, [])
+    snapshot_files.remove(tmp_path, [])
     assert len(list(tmp_path.iterdir())) == 1

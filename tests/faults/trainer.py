@@ -17,7 +17,7 @@ import sklearn.metrics  # noqa: F401
 import torch._dynamo  # noqa: F401
 
 import moevae
-from moevae.training import snapshots
+from moevae.training import snapshot_files
 from moevae.training.trainer import Trainer
 from studies.execution.config import ExecutionConfig
 from studies.execution.run import run_population
@@ -39,7 +39,7 @@ def die(*_: object) -> None:
 def arm(point: str) -> None:
     """Let this process die at a point: `step 7`, or before, within or after the third `checkpoint`."""
     when, _, number = point.partition(" ")
-    owner, name = (Trainer, "step") if when == "step" else (snapshots, "write")
+    owner, name = (Trainer, "step") if when == "step" else (snapshot_files, "write")
     real, calls = getattr(owner, name), []
 
     def function(*args, **options):

@@ -11,7 +11,7 @@ import torch
 import moevae
 from moevae.data.datasets import identify
 from moevae.errors import CheckpointError
-from moevae.training import snapshots
+from moevae.training import snapshot_files, snapshots
 from moevae.training.population import Population
 from moevae.training.trainer import Trainer
 from moevae.utils.identity import CodeIdentity, DataIdentity
@@ -102,12 +102,12 @@ def test_snapshot_of_another_version_starts_anew_and_says_so(configs, tmp_path):
     site = ExecutionConfig(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
     stopped_at(4, configs, site)
     (path,) = tmp_path.iterdir()
-    tensors, plain = snapshots.read(path, configs)
+    tensors, plain = snapshot_files.read(path, configs)
     lacking = {name: value for name, value in tensors.items() if "stream.neighbor" not in name}
     assert len(lacking) < len(tensors)
     images, labels = moevae.load_images(configs[0].data), moevae.load_labels(configs[0].data)
     origin = snapshots.origin(identify(images, labels), "cpu", "moevae", "studies")
-    snapshots.write(path, configs, lacking, plain, origin)
+    snapshot_files.write(path, configs, lacking, plain, origin)
     seen = []
     with pytest.warns(UserWarning, match=r"\.snapshot: .*another version.*starts from epoch 1"):
         outcomes = run_population(configs, site, lambda report: seen.append(report.epoch))
@@ -149,20 +149,20 @@ def test_an_origin_holds_all_that_decides_a_number():
         snapshots.origin(DataIdentity("a", "b", (3, 2)), "cpu"),
         snapshots.origin(DataIdentity("a", "b", (2, 3)), "cuda"),
     ]
-    places = {snapshots.snapshot_path(Path(), [moevae.RunConfig()], each) for each in (one, *others)}
+    places = {snapshot_files.snapshot_path(Path(), [moevae.RunConfig()], each) for each in (one, *others)}
     assert len(places) == 5
 
 
 def test_a_snapshot_under_another_s_name_is_refused(training, tmp_path):
     path = tmp_path / "a.snapshot"
-    snapshots.write(path, training.configs, *training.state(), {"images": "a"})
-    assert snapshots.read(path, training.configs, {"images": "a"})
+    snapshot_files.write(path, training.configs, *training.state(), {"images": "a"})
+    assert snapshot_files.read(path, training.configs, {"images": "a"})
     with pytest.raises(CheckpointError, match="different images"):
-        snapshots.read(path, training.configs, {"images": "b"})
+        snapshot_files.read(path, training.configs, {"images": "b"})
 
 
 def test_a_file_that_no_version_of_today_wrote_is_told_and_stays(configs, tmp_path):
-    place = snapshots.snapshot_path(tmp_path, configs, {})
+    place = snapshot_files.snapshot_path(tmp_path, configs, {})
     old = tmp_path / f"{place.name.partition('-')[0]}.snapshot"
     for content in (b"", b"\xff" * 100, bytes(32) + (2).to_bytes(8, "little") + b"{}"):
         old.write_bytes(content)
@@ -173,7 +173,7 @@ def test_a_file_that_no_version_of_today_wrote_is_told_and_stays(configs, tmp_pa
 
 def test_any_flipped_bit_is_found(training, tmp_path):
     path = tmp_path / "a.snapshot"
-    snapshots.write(path, training.configs, *training.state())
+    snapshot_files.write(path, training.configs, *training.state())
     whole = path.read_bytes()
     chance = random.Random(0)
     for position in [0, 31, 32, 40, len(whole) - 1, *(chance.randrange(len(whole)) for _ in range(50))]:
@@ -181,16 +181,16 @@ def test_any_flipped_bit_is_found(training, tmp_path):
         broken[position] ^= 1 << chance.randrange(8)
         path.write_bytes(broken)
         with pytest.raises(CheckpointError, match="checksum mismatch"):
-            snapshots.read(path, training.configs)
+            snapshot_files.read(path, training.configs)
 
 
 def test_snapshot_of_other_runs_is_refused(training, tmp_path):
     path = tmp_path / "a.snapshot"
-    snapshots.write(path, training.configs, *training.state())
+    snapshot_files.write(path, training.configs, *training.state())
     with pytest.raises(CheckpointError, match="other runs"):
-        snapshots.read(path, training.configs[::-1])
+        snapshot_files.read(path, training.configs[::-1])
     with pytest.raises(CheckpointError, match="cannot be read"):
-        snapshots.read(tmp_path / "none", training.configs)
+        snapshot_files.read(tmp_path / "none", training.configs)
 
 
 def changed(tensors, plain):
@@ -219,10 +219,10 @@ def test_a_snapshot_of_wrong_content_starts_anew_and_says_so(configs, tmp_path):
     site = ExecutionConfig(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
     stopped_at(4, configs, site)
     (path,) = tmp_path.iterdir()
-    tensors, plain = snapshots.read(path, configs)
+    tensors, plain = snapshot_files.read(path, configs)
     images, labels = moevae.load_images(configs[0].data), moevae.load_labels(configs[0].data)
     for wrong in random.Random(0).sample([*changed(tensors, plain)], 50):
-        snapshots.write(path, configs, *wrong)
+        snapshot_files.write(path, configs, *wrong)
         training = Population(configs, images, torch.device("cpu"), chunk=1)
         run_log = RunRecorder(configs, images, labels, None)
         before = training.state()
@@ -238,4 +238,4 @@ def test_a_snapshot_of_wrong_content_starts_anew_and_says_so(configs, tmp_path):
 def test_a_pipe_in_a_snapshots_place_is_refused(configs, tmp_path):
     os.mkfifo(tmp_path / "a.snapshot")
     with pytest.raises(CheckpointError, match="not a regular file"):
-        snapshots.read(tmp_path / "a.snapshot", configs)
+        snapshot_files.read(tmp_path / "a.snapshot", configs)

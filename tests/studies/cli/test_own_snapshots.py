@@ -7,7 +7,7 @@ import torch
 
 from moevae.config.overrides import fingerprint
 from moevae.config.presets import digits
-from moevae.training import snapshots
+from moevae.training import snapshot_files
 from studies import __main__ as cli
 from studies.cli import report
 from studies.testing.toys import TINY_PROFILE
@@ -15,8 +15,8 @@ from studies.testing.toys import TINY_PROFILE
 
 def put(folder, *seeds):
     configs = [replace(digits(), seed=seed) for seed in seeds]
-    path = snapshots.snapshot_path(folder, configs, {"commit": "of the code"})
-    snapshots.write(path, configs, {"x": torch.zeros(1)}, None)
+    path = snapshot_files.snapshot_path(folder, configs, {"commit": "of the code"})
+    snapshot_files.write(path, configs, {"x": torch.zeros(1)}, None)
     return path
 
 
@@ -26,7 +26,7 @@ def test_only_snapshots_of_runs_that_are_done_are_removed(tmp_path):
     for path, content in zip(mine, (b"mine" * 100, b"notes", b""), strict=True):
         path.write_bytes(content)
     (tmp_path / "folder.snapshot").mkdir()
-    snapshots.remove(tmp_path, {fingerprint(replace(digits(), seed=seed)) for seed in (0, 1)})
+    snapshot_files.remove(tmp_path, {fingerprint(replace(digits(), seed=seed)) for seed in (0, 1)})
     assert not done.exists()
     assert all(path.exists() for path in (half, other, *mine, tmp_path / "folder.snapshot"))
     for path in (half, other):
@@ -35,7 +35,7 @@ def test_only_snapshots_of_runs_that_are_done_are_removed(tmp_path):
 
 def test_a_folder_that_is_left_empty_goes(tmp_path):
     put(tmp_path / "checkpoints", 0)
-    snapshots.remove(tmp_path / "checkpoints", {fingerprint(replace(digits(), seed=0))})
+    snapshot_files.remove(tmp_path / "checkpoints", {fingerprint(replace(digits(), seed=0))})
     assert list(tmp_path.iterdir()) == []
 
 

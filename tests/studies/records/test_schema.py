@@ -6,7 +6,7 @@ import pytest
 from small import config
 
 from moevae.config.overrides import fingerprint
-from moevae.training import snapshots
+from moevae.training import snapshot_files
 from moevae.utils.io import write_atomically
 from studies.records import store, study_file
 from studies.testing import synthetic
@@ -34,7 +34,7 @@ WRITERS = {
     ),
     "snapshot": (
         "a.snapshot",
-        lambda folder, number: snapshots.write(folder / "a.snapshot", [RUN], {}, {"number": number}),
+        lambda folder, number: snapshot_files.write(folder / "a.snapshot", [RUN], {}, {"number": number}),
     ),
     "any file": ("file", lambda folder, number: write_atomically(folder / "file", b"%d" % number * 9999)),
 }
