@@ -17,14 +17,14 @@ def check_compatible(config: RunConfig) -> None:
     Raises:
         ValueError: two settings exclude each other; the message names both.
     """
-    moving = config.routing.final_temperature != RoutingConfig().final_temperature
+    moving = config.routing.final_temperature != RoutingConfig.final_temperature
     if config.routing.temperature_schedule in ("constant", "learned") and moving:
         raise ValueError(
             "routing.final_temperature needs a routing.temperature_schedule other than"
             f" {config.routing.temperature_schedule}"
         )
     if config.train.learning_rate_schedule == "constant" and (
-        config.train.final_learning_rate != TrainConfig().final_learning_rate
+        config.train.final_learning_rate != TrainConfig.final_learning_rate
     ):
         raise ValueError("train.final_learning_rate needs a train.learning_rate_schedule other than constant")
     if config.objective.expert_weights != "gate" and config.routing.kind != "soft":

@@ -51,8 +51,7 @@ def fingerprint(config: RunConfig) -> str:
         16
     """
     tree = to_dict(config)
-    for key, before in ADDED.items():
-        section, name = key.split(".")
+    for section, name, before in _ADDED:
         if tree[section][name] == before:
             del tree[section][name]
     text = json.dumps({"schema": SCHEMA, "config": tree}, sort_keys=True)
@@ -131,3 +130,4 @@ def _one_line(error: ValidationError) -> str:
 
 
 _ADAPTER = TypeAdapter(RunConfig)
+_ADDED = tuple((*key.split("."), before) for key, before in ADDED.items())

@@ -87,8 +87,11 @@ class _NamedIn(Choices):
         Raises:
             ValueError: it does not; the message names the nearest.
         """
-        if name in self.also or any(name in registry for registry in self.registries):
+        if name in self.also:
             return name
+        for registry in self.registries:
+            if name in registry:
+                return name
         raise ValueError(f"unknown {self.registries[0].what}: {hint(name, self.names)}")
 
 

@@ -51,7 +51,11 @@ def read(path: Path, limit: int = LIMIT) -> bytes:
         ValueError: the path is not a regular file, or the file is larger than the limit.
     """
     with opened(path) as file:
-        content = file.read(limit + 1)
+        # Reading up to the limit at once would allocate as many bytes for each small file.
+        size = min(limit, os.fstat(file.fileno()).st_size)
+        content = file.read(size + 1)
+        if size < len(content) <= limit:  # the file has grown
+            content += file.read(limit + 1 - len(content))
     if len(content) > limit:
         raise ValueError(f"more than {limit:,} bytes")
     return content

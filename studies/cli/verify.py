@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import track
@@ -17,9 +17,11 @@ from studies.execution.config import ExecutionConfig
 from studies.records import store
 from studies.storage import connection as storage
 from studies.utils.formatting import count
-from studies.verify import check, rerun
+from studies.verify import check
 from studies.verify.check import VerificationReport
-from studies.verify.rerun import MetricShift, RerunResult
+
+if TYPE_CHECKING:
+    from studies.verify.rerun import MetricShift, RerunResult
 
 
 def verify(options: Verify, folder: Path) -> int:
@@ -106,6 +108,8 @@ def _repeated(options: Verify, folder: Path) -> tuple[list[RerunResult], list[st
     """Repeat runs, with a progress bar; return the results, and errors of runs whose data have changed."""
     if not options.rerun:
         return [], []
+    from studies.verify import rerun  # slow to import, and often not needed
+
     good, _ = store.read_all(folder)
     picked = rerun.chosen(good, options.rerun)
     execution = ExecutionConfig(

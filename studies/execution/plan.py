@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from moevae.config import overrides
-from moevae.config.parsing import apply_settings
 from moevae.config.schema import RunConfig
 from moevae.errors import RecordError
 from moevae.utils import content
@@ -186,7 +185,7 @@ def design_of(folder: Path) -> Design:
         base=study.config,
         axes={key: tuple(map(hashable, values)) for key, values in study.axes.items()},
         baseline=study.baseline,
-        cells=tuple(Cell(values, apply_settings(study.config, values)) for values in study.cells),
+        cells=tuple(map(Cell, study.cells, study.configs)),
         seeds=tuple(study.seeds),
         expected=None,
         invocation=tuple(words),

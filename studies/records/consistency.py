@@ -99,15 +99,13 @@ def _plain_tables(record: Record) -> bool:
     if record.confusion is not None and wide != len(record.confusion.classes):
         return False
     text = " ".join(rows)
-    if not text.isascii():
-        return False
-    one_space = not (text.startswith(" ") or text.endswith(" ") or "  " in text)
-    digits = text.replace(" ", "").isdigit()
+    one_space = text and not (text.startswith(" ") or text.endswith(" ") or "  " in text)
     # A row with a count of 16 digits has at least one digit and one space for each of the others.
     short = max(map(len, rows)) < _DIGITS + 2 * (wide - 1) or not _LONG.search(text)
-    columns = "\n".join(rows).encode().translate(None, b"0123456789") + b"\n"
+    # Without the digits, only the spaces between the counts remain.
+    columns = "\n".join(rows).encode(errors="replace").translate(None, b"0123456789") + b"\n"
     same = columns == (b" " * (wide - 1) + b"\n") * len(rows)
-    return one_space and digits and short and same and len({len(table) for table in tables}) == 1
+    return bool(one_space and short and same) and len({len(table) for table in tables}) == 1
 
 
 def _shares(values: Sequence[float]) -> bool:

@@ -63,7 +63,9 @@ def without_digest(content: bytes) -> bytes:
     Raises:
         ValueError: the digest is missing, or does not match the content.
     """
-    head, line, rest = (*content.replace(b"\r\n", b"\n").split(b"\n", 2), b"", b"")[:3]
+    if b"\r" in content:
+        content = content.replace(b"\r\n", b"\n")
+    head, line, rest = (*content.split(b"\n", 2), b"", b"")[:3]
     if not line.startswith(_DIGEST[:12]):
         raise ValueError("it has no digest")
     bare = b"\n".join((head, rest))
@@ -138,11 +140,20 @@ def _checked(where: str, content: Callable[[], bytes], name: str, folder: Path) 
 
 
 @paused_gc()
-def read_all(folder: Path) -> tuple[list[Record], list[RecordError]]:
-    """Read the records in the folder of a study; return the valid records, and errors for the others."""
-    items = list(iterate(folder))
-    good = [item for item in items if isinstance(item, Record)]
-    return good, [item for item in items if isinstance(item, RecordError)]
+def read_all(folder: Path, *, curves: bool = True) -> tuple[list[Record], list[RecordError]]:
+    """Read the records in the folder of a study; return the valid records, and errors for the others.
+
+    Args:
+        folder: the folder of the study.
+        curves: whether to keep the learning curves, which take most of the memory.
+    """
+    good, refused = [], []
+    for item in iterate(folder):
+        if isinstance(item, RecordError):
+            refused.append(item)
+        else:
+            good.append(item if curves else item.model_copy(update={"curve": []}))
+    return good, refused
 
 
 def iterate(folder: Path) -> Iterator[Record | RecordError]:

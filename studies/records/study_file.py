@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StrictBool, StrictInt, model_validator
 
 from moevae.config import migration, overrides
 from moevae.config.parsing import apply_settings, check_key, checked_seeds
@@ -68,11 +68,17 @@ class StudyFile(_Part):
     left_out: list[str] = []
     """Reasons why other baselines are left out, one sentence each."""
     search: SearchPart | None = None
+    _configs: list[RunConfig] = PrivateAttr(default_factory=list)
 
     @cached_property
     def config(self) -> RunConfig:
         """The base configuration of all cells."""
         return overrides.from_dict(self.base)
+
+    @property
+    def configs(self) -> Sequence[RunConfig]:
+        """The configuration of each cell, with the seed of the base configuration."""
+        return self._configs
 
     @property
     def oracle(self) -> bool:
@@ -92,9 +98,10 @@ class StudyFile(_Part):
             raise ValueError(
                 f"{len(self.cells):,} cells and {len(self.seeds):,} seeds give more than {MAX_RUNS:,} runs"
             )
-        named = [("baseline", self.baseline)] if self.baseline is not None else []
-        for where, values in (*named, *((f"cells.{number}", cell) for number, cell in enumerate(self.cells))):
-            _check_cell(base, self.axes.keys(), values, where)
+        if self.baseline is not None:
+            _checked_cell(base, self.axes.keys(), self.baseline, "baseline")
+        for number, cell in enumerate(self.cells):
+            self._configs.append(_checked_cell(base, self.axes.keys(), cell, f"cells.{number}"))
         for key, levels in self.axes.items():
             known = {identity([cell[key]]) for cell in self.cells}
             if lost := [value for value in levels if identity([value]) not in known]:
@@ -207,8 +214,8 @@ def described(
     return tree
 
 
-def _check_cell(base: RunConfig, axes: Iterable[str], values: Mapping[str, Any], where: str) -> None:
-    """Check that a cell has a value on each axis, in the form of its configuration."""
+def _checked_cell(base: RunConfig, axes: Iterable[str], values: Mapping[str, Any], where: str) -> RunConfig:
+    """Return the configuration of a cell, which must have a value on each axis, in its canonical form."""
     if values.keys() != {*axes}:
         raise ValueError(f"{where}: has {', '.join(values) or 'nothing'}; expected {', '.join(axes)}")
     try:
@@ -219,6 +226,7 @@ def _check_cell(base: RunConfig, axes: Iterable[str], values: Mapping[str, Any],
         made = overrides.lookup(config, key)
         if identity([made]) != identity([value]):
             raise ValueError(f"{where}: {key} = {json.dumps(value)}, but its configuration has {made!r}")
+    return config
 
 
 def is_study(folder: Path) -> bool:

@@ -19,6 +19,7 @@ from studies.storage import connection as storage
 from studies.storage.connection import StorageError
 from studies.storage.study_sync import Trials
 from studies.utils.formatting import count
+from studies.utils.gc_pause import paused_gc
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class VerificationReport:
     """Checks that were skipped, with the reason, one line each."""
 
 
+@paused_gc()
 def verify(folder: Path, url: str | None = None) -> VerificationReport:
     """Check the records of a study against their fingerprints, the plan and the storage. Writes nothing.
 
@@ -52,7 +54,8 @@ def verify(folder: Path, url: str | None = None) -> VerificationReport:
     """
     plan = study_file.read(folder)
     owner = lock.holder(folder)
-    good, refused = store.read_all(folder)
+    # Only trials in a storage have learning curves to compare.
+    good, refused = store.read_all(folder, curves=_has_storage(folder, url))
     problems = [str(error) for error in refused]
     compared = False
     if plan.search is not None:
