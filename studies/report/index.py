@@ -52,10 +52,13 @@ def write_index(results: Path, *, asked: bool = False) -> Path | None:
     if around is None and not asked:
         return None
     before, after = around or ("", "\n")
-    folders = study_file.studies_in(results)
-    rows = [_row(folder) for folder in _public(results, folders)]
+    public = _public(results, study_file.studies_in(results))
+    rows = [_row(folder) for folder in public]
     headers = ["study", "data", "cells", "seeds", "runs", "state"]
-    best = leaderboard.rows(results, lenient=True)
+    names = {folder.name for folder in public}
+    best = leaderboard.rows(
+        results, [entry for entry in leaderboard.entries() if entry.study in names], lenient=True
+    )
     above = f"# Results\n\n{leaderboard.markdown(best)}\n\n## Studies" if best else "# Studies"
     blocks = [
         f"{BEGIN}\n{above}",

@@ -281,3 +281,22 @@ def test_an_index_names_no_private_study_and_no_folder_of_the_user(tmp_path) -> 
     assert "quick/" not in index
     assert "linked" not in index
     assert str(tmp_path) not in index.replace("\\", "")
+
+
+def test_the_leaderboard_of_an_index_has_no_private_study(tmp_path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / ".gitignore").write_text("results/iic-mnist/\n")
+    folders = [results / "deformable-mnist", results / "iic-mnist", tmp_path / "private"]
+    for seed, folder in enumerate(folders):
+        plan = synthetic.plan({"data.name": ["mnist"]}, seeds=[seed], name=folder.name)
+        synthetic.write(folder, plan, lambda config: synthetic.record(config, pictures=False))
+    (results / "imsat-mnist").symlink_to(folders[2])
+    assert cli.main(["report", "deformable-mnist", "--results", str(results), "--index"]) == 0
+    links = {
+        line.split("](")[1].split("/")[0]
+        for line in (results / "README.md").read_text().splitlines()
+        if "/report.md)" in line
+    }
+    assert links == {"deformable-mnist"}
