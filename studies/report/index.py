@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
-from urllib.parse import quote
 
 from tabulate import tabulate
 
@@ -13,7 +12,7 @@ from moevae.errors import RecordError
 from moevae.utils.io import write_atomically
 from studies.records import study_file
 from studies.report import cache, leaderboard
-from studies.report.markdown import encoded, escape
+from studies.report.markdown import encoded, escape, link
 from studies.utils.formatting import count
 
 BEGIN, END = "<!-- index of studies: begin -->", "<!-- index of studies: end -->"
@@ -126,7 +125,7 @@ def _made_row(folder: Path) -> list[str]:
     missing = len(study.missing) + len(study.missing_peers)
     state = f"partial, {count(missing, 'run')} missing" if study.partial else "complete"
     return [
-        f"[{escape(study.title)}]({quote(folder.name)}/report.md)",
+        link(study.title, f"{folder.name}/report.md"),
         escape(", ".join(map(_data, study.by_data()))),
         str(len(study.cells)),
         str(len(study.seeds)),

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 
 from tabulate import tabulate
 
 _CODE = re.compile(r"(`[\w.+-]+`)")
+_BRACKET = re.compile(r"[\[\]]")
 _SPECIAL = re.compile(r"([\\`*_<>|~$&]|(?<=\])[(\[:]|^#)")
 
 
 def escape(text: str) -> str:
     """Escape a text so that Markdown shows it literally, also in a table."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def link(text: str, target: str) -> str:
+    """Format a link whose text is shown literally, with any brackets.
+
+    Args:
+        text: the text of the link.
+        target: path of a file, relative to the page.
+    """
+    words = _BRACKET.sub(r"\\\g<0>", escape(text))
+    return f"[{words}]({quote(target)})"
 
 
 def prose(text: str) -> str:

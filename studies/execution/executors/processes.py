@@ -20,7 +20,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from studies.execution.executors.base import ATTEMPTS, OnEpoch, WorkerPool, WorkersError
-from studies.utils import descriptors
+from studies.utils import descriptors, formatting
 
 _READY_TICKET = -1
 """The ticket of the message that a worker has started."""
@@ -207,7 +207,7 @@ def _end(workers: Sequence[_Worker]) -> None:
     left = _still_running(processes)
     for stop in (BaseProcess.terminate, BaseProcess.kill):
         if left:
-            _log.warning("%d worker processes do not respond and are terminated", len(left))
+            _log.warning("terminating %s without response", formatting.count(len(left), "worker"))
         for process in left:
             stop(process)
         left = _still_running(left)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from markdown_it import MarkdownIt
 
 from moevae.config.schema import RunConfig
@@ -56,3 +57,21 @@ def test_an_index_of_an_earlier_version_is_kept_up_to_date_and_one_with_notes_is
     index.write_text(f"{earlier}\nA note of mine.\n")
     assert write_index(tmp_path) is None
     assert "A note of mine." in index.read_text()
+
+
+@pytest.mark.parametrize(
+    "title", ["a] [b", "[", "]: x", "[a](javascript:b)", "![a](b) ]", "\\]", "` ] `", "<b>]"]
+)
+def test_a_title_with_brackets_is_the_text_of_its_link(tmp_path, title) -> None:
+    plan = synthetic.plan({"routing.kind": ["soft"]}, title=title, seeds=[0])
+    synthetic.write(tmp_path / "s(1)", plan, lambda config: synthetic.record(config, pictures=False))
+    page = write_index(tmp_path, asked=True).read_text()
+    parsed = MarkdownIt("commonmark", {"html": True}).enable("table").parse(page)
+    (cell,) = [token for token in parsed if "report.md" in token.content]
+    opened, *text, closed = cell.children or []
+    assert (opened.type, opened.attrGet("href"), closed.type) == (
+        "link_open",
+        "s%281%29/report.md",
+        "link_close",
+    )
+    assert "".join(child.content for child in text) == " ".join(title.split())
