@@ -8,6 +8,12 @@
 >>> -100 < evaluation.metrics["mixture_elbo"] < 0
 True
 
+`MixtureOfVAEs` is the estimator, with the interface of scikit-learn; `clustering` scores its labels. The
+other functions train and evaluate populations of runs: `preset` and `override` make a `RunConfig`, which
+`fingerprint` identifies; `load_images` and `load_labels` read data, `fit` trains, `evaluate` measures, and
+`save` and `load` keep a run. `help(moevae.fit)` explains one of them. In a terminal, `moevae info` lists
+presets and data sets, and `moevae info --settings` all settings.
+
 Importing this package sets OMP_WAIT_POLICY and MKL_CBWR in the environment of the process, where they are not
 set already: torch's libraries read them when they are loaded, so import moevae before torch.
 """
@@ -64,6 +70,10 @@ _HOMES = {
     "save": "training.checkpoint",
 }
 __all__ = sorted(_HOMES)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,8 @@ Reading a study imports neither torch nor Optuna:
 >>> runs = studies.load_records("results/objective")
 >>> runs["test.nmi"].between(0, 1).all()
 np.True_
+
+`load_records` returns a table with one row per run, and `load_study` a `Study`, whose runs are `StudyRun`.
 """
 
 import importlib
@@ -18,6 +20,10 @@ _HOMES = {
     "load_study": "analysis.load",
 }
 __all__ = sorted(_HOMES)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

@@ -44,6 +44,12 @@ assert not {"torch", "optuna", "sklearn"} & sys.modules.keys()
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+@pytest.mark.parametrize(("package", "name"), PUBLIC, ids=[name for _, name in PUBLIC])
+def test_public_names_are_listed_before_they_are_imported(package, name):
+    assert name in dir(package)
+    assert f"`{name}`" in package.__doc__ or not inspect.isfunction(getattr(package, name))
+
+
 @pytest.mark.parametrize("package", [moevae, studies])
 def test_unknown_names(package):
     with pytest.raises(AttributeError, match="no attribute 'fits'"):

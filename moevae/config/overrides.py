@@ -61,8 +61,8 @@ def fingerprint(config: RunConfig) -> str:
 def override(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     """Return the configuration with changed settings, such as {"objective.balance_weight": 5}.
 
-    The value of `objective` is the name of a member, such as "elbo"; settings that do not define the member
-    are kept.
+    `moevae info --settings` lists the keys. The value of `objective` is the name of a member, such as "elbo";
+    settings that do not define the member are kept.
 
     Raises:
         ConfigError: a key or member is unknown (the message names the nearest), or a value is invalid.
@@ -107,8 +107,13 @@ def keys() -> tuple[str, ...]:
 
 def check_known(key: str) -> None:
     """Raise ConfigError, with the nearest valid key, unless a configuration has this key."""
-    if key not in keys():
-        closest_name("key", key, keys())
+    if key in keys():
+        return
+    if within := [each for each in keys() if each.startswith(f"{key}.")]:
+        raise ConfigError(
+            f"unknown key {key!r}: a group of settings; expected one of its keys, such as {within[0]}"
+        )
+    closest_name("key", key, keys())
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -284,6 +284,8 @@ def iic_fashion_mnist() -> RunConfig:
 def preset(name: str) -> RunConfig:
     """Return the preset of that name, or in the TOML file of that path.
 
+    `moevae info` lists the names; `moevae info --write-preset` writes such a file.
+
     Raises:
         ConfigError: there is none, and the message names the nearest; or the file is invalid.
 

@@ -87,6 +87,8 @@ class PixelScale:
 
     def _values(self, dtype: np.dtype) -> tuple[float, float]:
         """Return the values of black and white in an array of some type."""
+        if dtype.kind == "b":
+            return 0.0, 1.0
         if not self.by_type:
             return self.low, self.high
         as_bytes = dtype == np.uint8 or (self.high == WHITE and dtype.kind in "iu")

@@ -60,12 +60,15 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
     Args:
         n_components: number of experts, K. It replaces the number of the preset. None finds it: as many as
             the clusters that the graph of neighbors shows, between 2 and 20.
-        preset: settings to start from: the name of a preset, such as "mnist", a `moevae.RunConfig`, or None
-            for the defaults of `moevae.RunConfig`. Its data set is not used.
-        settings: changes of settings by dotted key, such as {"train.epochs": 5}. `get_params` shows each of
-            them and `set_params` sets any, so that a grid search can vary "train.epochs".
+        preset: settings to start from: the name of a preset, such as "mnist" (`moevae info` lists them), or a
+            file that `moevae info --write-preset` wrote; a `moevae.RunConfig`; or None for the defaults of
+            `moevae.RunConfig`. Its data set is not used.
+        settings: changes of settings by dotted key, such as {"train.epochs": 5}; `moevae info --settings`
+            lists all of them. `get_params` shows those that are given and `set_params` sets any, so that a
+            grid search can vary "train.epochs".
         value_range: the values of black and white in X, such as (0, 16). None infers them in `fit`: uint8
-            images have 0 and 255, floats in [0, 1] have 0 and 1, and other images their minimum and maximum.
+            images have 0 and 255, floats in [0, 1] and booleans have 0 and 1, and other images their minimum
+            and maximum.
             In new images, values outside become black or white. A model that was fitted to uint8 also reads
             floats in [0, 1], and a model that was fitted to floats in [0, 1] also reads uint8.
         random_state: an integer, which is the seed of the run; a `numpy.random.RandomState`; or None, which

@@ -55,6 +55,8 @@ def run_config(n_components: object, preset: object, settings: object, random_st
         check_setting(key)
     if isinstance(random_state, Integral):
         seed = int(random_state)
+        if not 0 <= seed < 2**63:
+            raise ParameterError(f"random_state = {seed}; expected 0 to 2^63 - 1")
     else:
         seed = int(check_random_state(random_state).randint(2**31 - 1))
     own = {"seed": seed} | ({} if count is None else {"model.num_experts": int(count)})

@@ -101,13 +101,20 @@ def assign(
             gate is evaluated, which takes a pass through the experts if it is their posterior.
 
     Raises:
-        ValueError: the model has several runs, or the images have another number of pixels.
+        TypeError: `images` is not a tensor.
+        ValueError: the model has several runs, or the images have another number of pixels or other values.
     """
+    if not isinstance(images, Tensor):
+        raise TypeError(
+            f"images are of type {type(images).__name__}; expected a tensor, such as torch.from_numpy(array)"
+        )
     pixels = model.size[0] * model.size[1]
     if len(model.seeds) != 1:
         raise ValueError(f"a population of {len(model.seeds)} runs; expected one run (see select_run)")
     if images.ndim != 2 or images.shape[1] != pixels:
         raise ValueError(f"images of shape {list(images.shape)}; expected [N, {pixels}]")
+    if images.dtype != torch.uint8 and not ((images >= 0) & (images <= 1)).all():
+        raise ValueError("images have values outside [0, 1]; expected uint8 of 0..255, or floats in [0, 1]")
     block = BLOCK if BLOCK * memory.image_bytes(config, model.size) <= _MEMORY else _SMALL
     answers = _Answers(model, config, draws, bounds, latents)
     parts: dict[str, list[Tensor]] = defaultdict(list)

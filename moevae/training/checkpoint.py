@@ -146,6 +146,8 @@ def load(path: str | os.PathLike[str]) -> Trained:
         True
     """
     path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder; expected a file that `moevae train` wrote")
     if not path.is_file():
         raise CheckpointError(f"{path}: checkpoint not found; `moevae train` writes one")
     with ExitStack() as stack:

@@ -257,7 +257,9 @@ def test_one_image_is_too_few_for_training(fitted):
         ({"settings": {"model.num_experts": 3}}, "determined by n_components"),
         ({"settings": {"data.train_size": 3}}, "determined by X"),
         ({"device": "abacus"}, "abacus"),
-        ({"random_state": -1}, "seed"),
+        ({"random_state": -1}, "random_state = -1; expected"),
+        ({"random_state": 2**63}, "random_state = 9223372036854775808; expected"),
+        ({"settings": {"train": {"epochs": 3}}}, r"expected one of its keys, such as train\.epochs"),
     ],
 )
 def test_wrong_parameters_are_refused_in_words(params, words):

@@ -211,7 +211,7 @@ def test_missing_keys_take_their_defaults():
         ("balance_weight", "did you mean objective.balance_weight?"),
         ("sed", "did you mean seed?"),
         ("qqqqqqqq", "valid: data.name, "),
-        ("model", ""),
+        ("model", "a group of settings; expected one of its keys, such as model.num_experts"),
         ("", ""),
     ],
 )

@@ -41,6 +41,15 @@ def test_shares_are_clipped_and_come_back(low, width, shares):
     assert stored.max() <= 1
 
 
+@pytest.mark.parametrize(
+    "scale", [PixelScale(0, 16), PixelScale(0, 255, by_type=True), PixelScale(0, 1, by_type=True)]
+)
+def test_booleans_are_black_and_white_on_any_scale(scale):
+    images = np.array([[True, False]])
+    assert scale.stored(images).tolist() == [[1, 0]]
+    assert scale.restored(np.array([[1.0, 0.0]]), images.dtype).tolist() == [[1, 0]]
+
+
 def test_values_far_outside_are_told():
     scale = PixelScale(0, 16)
     with pytest.warns(UserWarning, match="X ranges from 0 to 33, and the model was fitted to black = 0"):

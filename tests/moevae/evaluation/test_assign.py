@@ -137,6 +137,11 @@ def test_no_images_and_wrong_images():
     assert assign(model, chosen, images().test[:0]).gate_probs.shape == (0, chosen.model.num_experts)
     with pytest.raises(ValueError, match=r"expected \[N, 30\]"):
         assign(model, chosen, torch.zeros(3, 29))
+    with pytest.raises(TypeError, match="of type ndarray; expected a tensor"):
+        assign(model, chosen, np.zeros((3, 30), np.float32))
+    for wrong in (torch.full((3, 30), 1.5), torch.full((3, 30), -0.1), torch.full((3, 30), torch.nan)):
+        with pytest.raises(ValueError, match=r"outside \[0, 1\]"):
+            assign(model, chosen, wrong)
     with pytest.raises(ValueError, match="expected one run"):
         assign(mixture(chosen, seeds=(0, 1)).float(), chosen, images().test)
 
