@@ -12,6 +12,7 @@ from moevae.errors import RecordError
 from studies.cli import listing
 from studies.cli.options import Leaderboard
 from studies.report import leaderboard as board
+from studies.report import leaderboard_page as page
 from studies.report import literature
 
 
@@ -28,7 +29,7 @@ def leaderboard(options: Leaderboard) -> int:
         print(json.dumps(tree, indent=1))
         return 0
     if not found:
-        names = ", ".join(dict.fromkeys(entry.study for entry in board.entries()))
+        names = ", ".join(dict.fromkeys(entry.study for entry in board.entries().entry))
         raise RecordError(f"{options.results}: no study of the leaderboard here; it has {names}")
     for data, title in board.TITLES.items():
         for scored in board.SCORES:
@@ -37,10 +38,10 @@ def leaderboard(options: Leaderboard) -> int:
                     row.method,
                     f"{row.trained / 1000:.0f}k",
                     row.n,
-                    board.interval(row.acc, row.acc_low, row.acc_high),
-                    board.share(row.acc_lowest),
-                    board.share(row.nmi),
-                    "GPU" if row.minutes is None else board.minutes(row.minutes),
+                    page.interval(row.acc, row.acc_low, row.acc_high),
+                    page.share(row.acc_lowest),
+                    page.share(row.nmi),
+                    "GPU" if row.minutes is None else page.minutes(row.minutes),
                 ]
                 for row in found
                 if (row.data, row.scored) == (data, scored)

@@ -11,7 +11,7 @@ from tabulate import tabulate
 from moevae.errors import RecordError
 from moevae.utils.io import write_atomically
 from studies.records import study_file
-from studies.report import cache, leaderboard
+from studies.report import cache, leaderboard, leaderboard_page
 from studies.report.markdown import encoded, escape, link
 from studies.utils.formatting import count
 
@@ -55,10 +55,10 @@ def write_index(results: Path, *, asked: bool = False) -> Path | None:
     rows = [_row(folder) for folder in public]
     headers = ["study", "data", "cells", "seeds", "runs", "state"]
     names = {folder.name for folder in public}
-    best = leaderboard.rows(
-        results, [entry for entry in leaderboard.entries() if entry.study in names], lenient=True
-    )
-    above = f"# Results\n\n{leaderboard.markdown(best)}\n\n## Studies" if best else "# Studies"
+    known = leaderboard.entries()
+    shown = known.model_copy(update={"entry": tuple(each for each in known.entry if each.study in names)})
+    best = leaderboard.rows(results, shown, lenient=True)
+    above = f"# Results\n\n{leaderboard_page.markdown(best)}\n\n## Studies" if best else "# Studies"
     blocks = [
         f"{BEGIN}\n{above}",
         ABOUT,

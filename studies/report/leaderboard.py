@@ -1,27 +1,27 @@
-"""The leaderboard: measured methods, by data set and protocol, and separately literature values."""
+"""The leaderboard: measured methods, by data set and protocol."""
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from moevae.errors import RecordError
 from moevae.utils import content
-from studies.records import study_file
-from studies.report import cache, literature
-from studies.report.markdown import prose
+from studies.records import consensus, study_file
+from studies.report import cache
 
 if TYPE_CHECKING:
     from studies.analysis.runs import StudyRun
     from studies.analysis.study import Study
+    from studies.records.consensus import ConsensusGroup
 
 PATH = Path(__file__).with_suffix(".toml")
 
@@ -35,6 +35,9 @@ SCORES: Mapping[str, tuple[str, str]] = {
 TITLES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
 """Data sets of the leaderboard, with their names."""
 
+Labels = Literal["none", "held-out training images", "training images", "test images"]
+"""Images whose labels chose among settings."""
+
 
 class Entry(BaseModel):
     """A cell of a study, with information that records do not contain; the file describes the fields."""
@@ -45,14 +48,27 @@ class Entry(BaseModel):
     method: str
     cell: dict[str, Any] = {}
     clusters: Literal["given", "found"]
-    labels: Literal["none", "held-out training images", "training images", "test images"]
+    labels: Labels
     baselines: bool = False
 
 
-class _Entries(BaseModel):
+class Baseline(BaseModel):
+    """What no record of a baseline says; the file describes the fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    clusters: Literal["given", "found"] = "given"
+    labels: Labels = "none"
+
+
+class Entries(BaseModel):
+    """The content of the file."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     entry: tuple[Entry, ...]
+    baseline: dict[str, Baseline] = {}
+    """By the name of the method."""
 
 
 @dataclass(frozen=True)
@@ -78,23 +94,24 @@ class Row:
     nmi_high: float | None
     nmi_lowest: float
     minutes: float | None
-    """Training time of the median run in minutes of one core; None if it was trained on a GPU."""
-    clusters: int
-    clusters_are: str
+    """Training time of the median run in minutes of one core; None if it was trained on a GPU. That of a
+    consensus is the training and evaluation of all of its runs."""
+    clusters: str
+    """The number of clusters, or the smallest and the largest, and whether it is given or found."""
     labels: str
 
 
-def entries(path: Path = PATH) -> tuple[Entry, ...]:
+def entries(path: Path = PATH) -> Entries:
     """Return the entries of the file.
 
     Raises:
         RecordError: the file is invalid.
     """
     with content.parsing(f"{path}: cannot be read", RecordError):
-        return _Entries.model_validate(tomllib.loads(content.read(path).decode())).entry
+        return Entries.model_validate(tomllib.loads(content.read(path).decode()))
 
 
-def rows(results: Path, chosen: Sequence[Entry] | None = None, *, lenient: bool = False) -> list[Row]:
+def rows(results: Path, chosen: Entries | None = None, *, lenient: bool = False) -> list[Row]:
     """Return the rows of the studies that are there, by data set and protocol, the highest mean ACC first.
 
     A method that several studies fitted to equally many images has one row: that with the most runs.
@@ -108,10 +125,11 @@ def rows(results: Path, chosen: Sequence[Entry] | None = None, *, lenient: bool 
         RecordError: an entry has no cell in its study, or a study cannot be read.
     """
     found: dict[tuple[str, str, str, int], Row] = {}
-    for entry in entries() if chosen is None else chosen:
+    chosen = entries() if chosen is None else chosen
+    for entry in chosen.entry:
         own: list[Row] = []
         with suppress(RecordError) if lenient else nullcontext():
-            own = _rows(results / entry.study, entry)
+            own = _rows(results / entry.study, entry, chosen.baseline)
         for row in own:
             key = (row.data, row.scored, row.method, row.trained)
             if key not in found or found[key].n < row.n:
@@ -122,86 +140,23 @@ def rows(results: Path, chosen: Sequence[Entry] | None = None, *, lenient: bool 
     )
 
 
-def markdown(found: Sequence[Row], depth: int = 2) -> str:
-    """Return the leaderboard as Markdown: a part per data set, with literature values apart.
-
-    Args:
-        found: the result of `rows`.
-        depth: level of its heading.
-    """
-    blocks = [f"{'#' * depth} Leaderboard", INTRODUCTION]
-    for data in [name for name in TITLES if any(row.data == name for row in found)]:
-        blocks.append(f"{'#' * (depth + 1)} {TITLES[data]}")
-        for scored in SCORES:
-            if some := [row for row in found if (row.data, row.scored) == (data, scored)]:
-                blocks += [f"**Measured here, scored on {scored}**", _table(some)]
-        published = [row for row in literature.published().clustering if row.data == data]
-        blocks += ["**Literature values, not reproduced**", literature.table_of(published)]
-    return "\n\n".join(blocks)
-
-
-INTRODUCTION = (
-    "One row per method: mean ACC and NMI over n runs with their 95 % intervals (Student's t), and the "
-    "lowest run. Every run counts; none is restarted or selected. Training uses no labels; the column "
-    "*labels chose* says which labels selected settings. *Minutes* are the training time of the median run "
-    "on one CPU core. *Clusters* is their number: given (the number of classes), or found by training. Rows "
-    "in italics are other methods, fitted here to the same images. Literature values have their own code, "
-    "splits and seeds, and are not comparable row by row; ACC is one-to-one (Hungarian), purity many-to-one "
-    "and higher."
-)
-
-
-def _table(some: Sequence[Row]) -> str:
-    lines = ["| method | trained on | n | ACC | lowest | NMI | lowest | minutes | clusters | labels chose |"]
-    lines.append("|:--|--:|--:|:--|--:|:--|--:|--:|:--|:--|")
-    for row in some:
-        name = f"*{prose(row.method)}*" if row.baseline else prose(row.method)
-        cells = [
-            f"[{name}]({quote(row.study)}/report.md)",
-            f"{row.trained:,}",
-            str(row.n),
-            interval(row.acc, row.acc_low, row.acc_high),
-            share(row.acc_lowest),
-            interval(row.nmi, row.nmi_low, row.nmi_high),
-            share(row.nmi_lowest),
-            "GPU" if row.minutes is None else minutes(row.minutes),
-            f"{row.clusters}, {row.clusters_are}",
-            row.labels,
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def share(value: float) -> str:
-    """Return a score with three decimals and without the leading zero, as the literature prints it."""
-    return f"{value:.3f}".removeprefix("0")
-
-
-def minutes(value: float) -> str:
-    """Return minutes, with one decimal below ten."""
-    return f"{value:.1f}" if value < 9.95 else f"{value:,.0f}"
-
-
-def interval(mean: float, low: float | None, high: float | None) -> str:
-    """Return a mean with its interval, if it has one."""
-    return share(mean) if low is None or high is None else f"{share(mean)} [{share(low)}, {share(high)}]"
-
-
-def _rows(folder: Path, entry: Entry) -> list[Row]:
+def _rows(folder: Path, entry: Entry, baselines: Mapping[str, Baseline]) -> list[Row]:
     """Return the rows of an entry: as noted, if the inputs are the same."""
     if not study_file.is_study(folder):
         return []
-    inputs, kind = cache.inputs(folder), f"leaderboard {entry.model_dump_json()}"
+    notes = json.dumps({name: baseline.model_dump() for name, baseline in sorted(baselines.items())})
+    inputs, kind = cache.inputs(folder), f"leaderboard {entry.model_dump_json()} {notes}"
     noted = cache.recall(folder, kind, inputs)
     if noted is None:
         from studies.analysis.load import load_study  # takes a second to import
 
-        noted = [asdict(row) for row in _made(load_study(folder), entry)]
+        noted = [asdict(row) for row in _made(load_study(folder), entry, baselines)]
         cache.note(folder, kind, inputs, noted)
     return [Row(**row) for row in noted]
 
 
-def _made(study: Study, entry: Entry) -> Iterable[Row]:
+def _made(study: Study, entry: Entry, baselines: Mapping[str, Baseline]) -> Iterable[Row]:
+    agreed = consensus.read(study.folder)
     for data, part in study.by_data().items():
         if data not in TITLES:
             continue
@@ -214,42 +169,76 @@ def _made(study: Study, entry: Entry) -> Iterable[Row]:
         cell = part.baseline if not settings else cells[0] if len(cells) == 1 else None
         if cell is None or settings.keys() != entry.cell.keys():
             raise RecordError(f"{PATH}: {entry.study}: {len(cells)} cells have these settings, expected one")
-        yield from _of(part, data, entry.method, part.of_cell(cell), entry)
+        runs = part.of_cell(cell)
+        yield from _of(part, data, entry.method, runs, entry)
+        members = {run.record.fingerprint for run in runs}
+        if agreed and (groups := [each for each in agreed.groups if members.issuperset(each.members)]):
+            yield _combined(part, data, entry, runs, groups)
         if entry.baselines:
             for peer in part.peers:
                 if not any(run.record.method and run.record.method.oracle for run in peer.runs):
-                    yield from _of(part, data, peer.name, peer.runs, None)
+                    yield from _of(part, data, peer.name, peer.runs, baselines.get(peer.name, Baseline()))
 
 
-def _of(study: Study, data: str, method: str, runs: Sequence[StudyRun], entry: Entry | None) -> Iterable[Row]:
+def _of(
+    study: Study, data: str, method: str, runs: Sequence[StudyRun], notes: Entry | Baseline
+) -> Iterable[Row]:
     """Yield a row per protocol that the complete runs were scored by."""
-    from studies.statistics import stats
-
     runs = [run for run in runs if run.complete]
     for scored, keys in SCORES.items():
         if not runs or not all(key in run.metrics for key in keys for run in runs):
             continue
-        values = np.array([[run.metrics[key] for key in keys] for run in runs])  # [n, 2]
-        mean, (low, high) = stats.means(values), stats.intervals(values, ends=(0, 1))
-        parts: dict[str, Any] = {}
-        for place, name in enumerate(("acc", "nmi")):
-            ends = (None, None) if np.isnan(low[place]) else (float(low[place]), float(high[place]))
-            parts |= {name: float(mean[place]), f"{name}_low": ends[0], f"{name}_high": ends[1]}
-            parts[f"{name}_lowest"] = float(values[:, place].min())
         yield Row(
             data=data,
             scored=scored,
             method=method,
-            baseline=entry is None,
+            baseline=isinstance(notes, Baseline),
             study=study.folder.name,
             trained=runs[0].record.data.train,
-            n=len(runs),
             minutes=_minutes(runs),
-            clusters=len(runs[0].record.load),
-            clusters_are="given" if entry is None else entry.clusters,
-            labels="none" if entry is None else entry.labels,
-            **parts,
+            clusters=_clusters(runs, notes),
+            labels=notes.labels,
+            **_scores([[run.metrics[key] for key in keys] for run in runs]),
         )
+
+
+def _combined(
+    study: Study, data: str, entry: Entry, runs: Sequence[StudyRun], groups: Sequence[ConsensusGroup]
+) -> Row:
+    """Return the row of the consensus of groups of runs, on the test images."""
+    return Row(
+        data=data,
+        scored=TEST,
+        method=f"{entry.method}, consensus of {len(groups[0].members)} runs",
+        baseline=False,
+        study=study.folder.name,
+        trained=runs[0].record.data.train,
+        minutes=float(np.median([group.minutes for group in groups])),
+        clusters=_clusters(runs, entry),
+        labels=entry.labels,
+        **_scores([[group.metrics["acc"], group.metrics["nmi"]] for group in groups]),
+    )
+
+
+def _scores(of_runs: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Return the columns of ACC and NMI, from the pair of each run."""
+    from studies.statistics import stats
+
+    values = np.array(of_runs)  # [n, 2]
+    mean, (low, high) = stats.means(values), stats.intervals(values, ends=(0, 1))
+    parts: dict[str, Any] = {"n": len(values)}
+    for place, name in enumerate(("acc", "nmi")):
+        ends = (None, None) if np.isnan(low[place]) else (float(low[place]), float(high[place]))
+        parts |= {name: float(mean[place]), f"{name}_low": ends[0], f"{name}_high": ends[1]}
+        parts[f"{name}_lowest"] = float(values[:, place].min())
+    return parts
+
+
+def _clusters(runs: Sequence[StudyRun], notes: Entry | Baseline) -> str:
+    """Return the number of clusters of runs, such as `10, given` or `9 to 11, found`."""
+    counts = sorted({len(run.record.load) for run in runs if run.complete})
+    number = " to ".join(str(count) for count in sorted({counts[0], counts[-1]}))
+    return f"{number}, {notes.clusters}"
 
 
 def _minutes(runs: Sequence[StudyRun]) -> float | None:

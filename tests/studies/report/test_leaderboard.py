@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from moevae.config import overrides
 from moevae.errors import RecordError
 from studies.__main__ import main
+from studies.records import consensus
+from studies.records.consensus import ConsensusGroup
 from studies.report import leaderboard
 from studies.report.index import write_index
-from studies.report.leaderboard import ALL, TEST, Entry
+from studies.report.leaderboard import ALL, TEST, Baseline, Entries, Entry
 from studies.testing import synthetic
 
 RESULTS = Path(__file__).parents[3] / "results"
@@ -19,6 +22,10 @@ RESULTS = Path(__file__).parents[3] / "results"
 
 def entry(**fields):
     return Entry(**{"study": "s", "method": "ours", "clusters": "given", "labels": "none", **fields})
+
+
+def listed(entries, **baselines):
+    return Entries(entry=entries, baseline=baselines)
 
 
 def made(config):
@@ -35,7 +42,7 @@ def results(tmp_path):
 
 
 def test_a_row_is_the_mean_and_the_interval_of_the_records(results):
-    test, whole = leaderboard.rows(results, [entry(cell={"routing.temperature": 2.0})])
+    test, whole = leaderboard.rows(results, listed([entry(cell={"routing.temperature": 2.0})]))
     values = np.array([0.1, 0.2, 0.6])
     low, high = scipy.stats.t.interval(0.95, 2, values.mean(), scipy.stats.sem(values))
     assert (test.data, test.scored, test.n, test.acc_lowest) == ("mnist", TEST, 3, 0.1)
@@ -61,21 +68,69 @@ def test_a_row_is_the_mean_and_the_interval_of_the_records(results):
 def test_a_cell_that_is_not_one_cell_is_refused_and_a_study_that_is_not_there_has_no_row(results):
     for cell in ({"routing.temperature": 3.0}, {"model.num_experts": 2}):
         with pytest.raises(RecordError, match="cells have these settings"):
-            leaderboard.rows(results, [entry(cell=cell)])
-        assert len(leaderboard.rows(results, [entry(cell=cell), entry()], lenient=True)) == 2
-    assert leaderboard.rows(results, [entry(study="absent")]) == []
+            leaderboard.rows(results, listed([entry(cell=cell)]))
+        assert len(leaderboard.rows(results, listed([entry(cell=cell), entry()]), lenient=True)) == 2
+    assert leaderboard.rows(results, listed([entry(study="absent")])) == []
 
 
 def test_of_equal_methods_the_one_with_more_runs_has_the_row(results):
     synthetic.write(results / "t", synthetic.plan({"data.name": ["mnist"]}, seeds=[1, 2]), made)
     for order in (["s", "t"], ["t", "s"]):
-        found = leaderboard.rows(results, [entry(study=name) for name in order])
+        found = leaderboard.rows(results, listed([entry(study=name) for name in order]))
         assert [row.n for row in found] == [3, 3]
         assert {row.study for row in found} == {"s"}
 
 
+def test_a_baseline_has_the_range_of_its_clusters_and_what_the_file_notes_of_it(results):
+    for seed in (1, 2):
+        base = overrides.from_dict(synthetic.plan()["base"])
+        config = overrides.override(base, {"data.name": "mnist", "seed": seed})
+        tree, files = synthetic.peer(config, "theirs")
+        count = 3 + seed
+        tree["load"] = tree["importance"] = [1 / count] * count
+        synthetic.put(results / "s", tree | {"confusion": None, "elbo_terms": {}}, files)
+    noted = {"theirs": Baseline(clusters="found", labels="training images")}
+    own = entry(cell={"routing.temperature": 2.0}, baselines=True)
+    found = leaderboard.rows(results, listed([own], **noted))
+    assert [(row.clusters, row.labels, row.n) for row in found if row.baseline] == [
+        ("4 to 5, found", "training images", 2)
+    ]
+    found = leaderboard.rows(results, listed([own]))  # not the rows that were noted with the other notes
+    assert [(row.clusters, row.labels) for row in found if row.baseline] == [("4 to 5, given", "none")]
+
+
+def test_a_consensus_has_a_row_with_all_minutes_of_its_runs(results):
+    folder = results / "s"
+    records = [json.loads(path.read_bytes()) for path in (folder / "records").glob("*.json")]
+    cell = {"data.name": "mnist", "routing.temperature": 2.0}
+    own = [
+        each
+        for each in records
+        if each["config"]["data"]["name"] == "mnist" and each["config"]["routing"]["temperature"] == 2
+    ]
+    members = [each["fingerprint"] for each in own]
+    group = ConsensusGroup(
+        cell=cell,
+        members=members,
+        reference=members[0],
+        images=10,
+        assignments_sha256="0" * 64,
+        metrics={"acc": 0.9, "nmi": 0.8, "ari": 0.7},
+        minutes=31.0,
+    )
+    consensus.write(folder, consensus.Consensus(groups=[group]))
+    found = leaderboard.rows(results, listed([entry(cell={"routing.temperature": 2.0})]))
+    (row,) = [each for each in found if each.minutes == 31]
+    assert (row.n, row.acc, row.nmi, row.scored, row.acc_low) == (1, 0.9, 0.8, TEST, None)
+    assert not [
+        each
+        for each in leaderboard.rows(results, listed([entry(cell={"routing.temperature": 1.0})]))
+        if each.minutes == 31
+    ]
+
+
 def test_literature_stands_apart_from_what_is_measured(results, monkeypatch):
-    monkeypatch.setattr(leaderboard, "entries", lambda: (entry(),))
+    monkeypatch.setattr(leaderboard, "entries", lambda: listed([entry()]))
     text = write_index(results, asked=True).read_text()
     measured, published = text.split("not reproduced")
     assert "ours" in measured
@@ -88,8 +143,10 @@ def test_the_committed_entries_have_their_cells(capsys):
     assert main(["leaderboard", "--results", str(RESULTS), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     ours = {row["study"] for row in found["measured"] if not row["baseline"]}
-    assert ours == {each.study for each in leaderboard.entries() if (RESULTS / each.study).is_dir()}
-    assert all(row["labels"] == "none" for row in found["measured"] if row["baseline"])
+    assert ours == {each.study for each in leaderboard.entries().entry if (RESULTS / each.study).is_dir()}
+    chosen = {row["method"]: row["labels"] for row in found["measured"] if row["baseline"]}
+    noted = leaderboard.entries().baseline
+    assert chosen == {name: noted[name].labels if name in noted else "none" for name in chosen}
 
 
 def test_no_study_of_the_leaderboard_is_one_line(tmp_path, capsys):

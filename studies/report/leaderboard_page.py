@@ -1,0 +1,75 @@
+"""The page of the leaderboard: its tables, and separately literature values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from studies.report import literature
+from studies.report.leaderboard import SCORES, TITLES, Row
+from studies.report.markdown import prose
+
+INTRODUCTION = (
+    "One row per method: mean ACC and NMI over n runs with their 95 % intervals (Student's t), and the "
+    "lowest run. Every run counts; none is restarted or selected. A consensus combines the runs of its "
+    "method, and its n counts groups of runs. Training uses no labels; the column *labels chose* says which "
+    "labels selected settings. *Minutes* are the training time of the median run on one CPU core, and of all "
+    "runs for a consensus. *Clusters* is their number: given (the number of classes), or found by training. "
+    "Rows in italics are other methods, fitted here to the same images. Literature values have their own "
+    "code, splits and seeds, and are not comparable row by row; ACC is one-to-one (Hungarian), purity "
+    "many-to-one and higher."
+)
+
+
+def markdown(found: Sequence[Row], depth: int = 2) -> str:
+    """Return the leaderboard as Markdown: a part per data set, with literature values apart.
+
+    Args:
+        found: the result of `rows`.
+        depth: level of its heading.
+    """
+    blocks = [f"{'#' * depth} Leaderboard", INTRODUCTION]
+    for data in [name for name in TITLES if any(row.data == name for row in found)]:
+        blocks.append(f"{'#' * (depth + 1)} {TITLES[data]}")
+        for scored in SCORES:
+            if some := [row for row in found if (row.data, row.scored) == (data, scored)]:
+                blocks += [f"**Measured here, scored on {scored}**", _table(some)]
+        published = [row for row in literature.published().clustering if row.data == data]
+        blocks += ["**Literature values, not reproduced**", literature.table_of(published)]
+    return "\n\n".join(blocks)
+
+
+def _table(some: Sequence[Row]) -> str:
+    lines = ["| method | trained on | n | ACC | lowest | NMI | lowest | minutes | clusters | labels chose |"]
+    lines.append("|:--|--:|--:|:--|--:|:--|--:|--:|:--|:--|")
+    for row in some:
+        name = f"*{prose(row.method)}*" if row.baseline else prose(row.method)
+        cells = [
+            f"[{name}]({quote(row.study)}/report.md)",
+            f"{row.trained:,}",
+            str(row.n),
+            interval(row.acc, row.acc_low, row.acc_high),
+            share(row.acc_lowest),
+            interval(row.nmi, row.nmi_low, row.nmi_high),
+            share(row.nmi_lowest),
+            "GPU" if row.minutes is None else minutes(row.minutes),
+            row.clusters,
+            row.labels,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def share(value: float) -> str:
+    """Return a score with three decimals and without the leading zero, as the literature prints it."""
+    return f"{value:.3f}".removeprefix("0")
+
+
+def minutes(value: float) -> str:
+    """Return minutes, with one decimal below ten."""
+    return f"{value:.1f}" if value < 9.95 else f"{value:,.0f}"
+
+
+def interval(mean: float, low: float | None, high: float | None) -> str:
+    """Return a mean with its interval, if it has one."""
+    return share(mean) if low is None or high is None else f"{share(mean)} [{share(low)}, {share(high)}]"
