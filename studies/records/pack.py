@@ -46,9 +46,15 @@ def pack(folder: Path, shown: Collection[str]) -> Packing:
         shown: file names of the pictures to keep.
 
     Raises:
-        RecordError: there are no records, or a packed record is invalid and would be lost.
+        RecordError: there are no records, `records` is a link, or a packed record is invalid and would be
+            lost.
         StudyLockedError: a driver works on the study.
     """
+    if (folder / "records").is_symlink():
+        raise RecordError(
+            f"{folder / 'records'}: a link, and packing would remove the files of the folder that it leads "
+            "to; expected a folder"
+        )
     with lock.hold(folder):
         own: dict[str, Record] = {}
         files: dict[Path, bytes] = {}

@@ -318,3 +318,12 @@ def test_only_what_is_packed_can_be_unpacked(folder):
     before = contents(folder)
     assert run(folder, "unpack") == 2
     assert contents(folder) == before
+
+
+def test_records_behind_a_link_stay(folder, tmp_path, capsys):
+    shutil.move(folder / "records", tmp_path / "elsewhere")
+    (folder / "records").symlink_to(tmp_path / "elsewhere")
+    before = contents(tmp_path)
+    assert run(folder, "pack") == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert contents(tmp_path) == before
