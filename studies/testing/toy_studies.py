@@ -25,6 +25,8 @@ from studies.storage import connection as storage
 from studies.testing.toys import PROFILE, Listener, Toy, outcome
 
 HERE = Path(__file__).parent
+PATIENCE = 240.0
+"""Limit of a wait, in seconds, on a busy machine."""
 
 
 @dataclass
@@ -121,7 +123,7 @@ def kill_one_worker(driver: psutil.Process, chance: random.Random) -> bool:
     return False
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 240.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait until a condition holds; fail after a number of seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -133,7 +135,7 @@ def in_child(function: Callable[[], object]) -> int | None:
     """Call a function in a forked process; return its exit code, negative for a signal."""
     child = multiprocessing.get_context("fork").Process(target=function)
     child.start()
-    child.join(60)
+    child.join(PATIENCE)
     return child.exitcode
 
 
@@ -199,9 +201,9 @@ def storm(
             if starts <= driver_kills:
                 driver.kill()
             else:
-                assert driver.wait(200) == 0
+                assert driver.wait(PATIENCE) == 0
         if driver.returncode == 0 and killed < worker_kills:
             raise AssertionError("the study ended before all workers were killed; expected more cells")
     with study.driver() as driver:
-        assert driver.wait(200) == 0
+        assert driver.wait(PATIENCE) == 0
     return killed, min(starts, driver_kills)

@@ -32,6 +32,13 @@ def pytest_addoption(parser):
     parser.addoption("--reliability", type=Path, help="write the outcomes to this Markdown file")
 
 
+def pytest_collection_modifyitems(items):
+    """Give long forms more time than a quiet machine needs."""
+    for item in items:
+        if item.get_closest_marker("faults"):
+            item.add_marker(pytest.mark.timeout(1800), append=False)
+
+
 @pytest.fixture
 def reliability(request):
     """Record an area, a fault and its outcome; of a test in several sizes, the last is kept."""

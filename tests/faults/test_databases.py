@@ -11,7 +11,7 @@ from databases import postgres
 from studies.storage import connection as storage
 from studies.storage.bulk_insert import Rows
 from studies.storage.connection import StorageError
-from studies.testing.toy_studies import ToyStudy, storm, wait_until
+from studies.testing.toy_studies import PATIENCE, ToyStudy, storm, wait_until
 from studies.verify import check, rebuild
 
 
@@ -25,12 +25,13 @@ def test_a_server_that_crashes_under_load_loses_nothing(tmp_path, reliability, c
     with postgres() as server:
         study = ToyStudy(tmp_path, cells, url=server.url)
         with study.driver(workers=2, seconds=0.5) as driver:
-            wait_until(study.published)
             for crash in range(crashes):
-                time.sleep(chance.uniform(0.2, 1.0))
+                done = cells * (crash + 1) // (crashes + 2)
+                wait_until(lambda done=done: study.published() >= done)
+                time.sleep(chance.uniform(0, 0.5))
                 assert driver.poll() is None, f"done before crash {crash + 1}"
                 server.crash()
-            assert driver.wait(300) == 0
+            assert driver.wait(PATIENCE) == 0
         study.assert_complete_once()
         assert set(study.toy.counts().values()) == {1}
     troubles = (tmp_path / "driver.log").read_text().count("the storage is not available")

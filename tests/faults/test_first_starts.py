@@ -9,7 +9,7 @@ from databases import postgres
 
 from moevae.errors import MoevaeError
 from studies.storage.ownership import OwnedError
-from studies.testing.toy_studies import ToyStudy
+from studies.testing.toy_studies import PATIENCE, ToyStudy
 from studies.testing.toys import Toy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
@@ -44,7 +44,7 @@ def started(studies: list[ToyStudy]) -> list[str]:
     for driver in drivers:
         driver.start()
     for driver in drivers:
-        driver.join(120)
+        driver.join(PATIENCE)
     return [told.get() for _ in drivers]
 
 

@@ -24,7 +24,7 @@ def test_killed_training_resumes_bitwise(tmp_path, reliability, steps, writes):
     points = [*(f"step {step}" for step in steps), *writes]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     trainer = [sys.executable, str(Path(__file__).with_name("trainer.py")), str(tmp_path), *points]
-    done = subprocess.run(trainer, env=environment, capture_output=True, text=True, check=False, timeout=500)
+    done = subprocess.run(trainer, env=environment, capture_output=True, text=True, check=False, timeout=1500)
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout)
     quiet = results.pop("")

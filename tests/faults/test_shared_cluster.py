@@ -24,7 +24,7 @@ from studies.execution.executors import dask as executor
 from studies.execution.executors.base import WorkersError
 from studies.execution.executors.dask import dask
 from studies.records import origins
-from studies.testing.toy_studies import HERE, ToyStudy, wait_until
+from studies.testing.toy_studies import HERE, PATIENCE, ToyStudy, wait_until
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Dask's own, of sockets that dead schedulers leave
@@ -51,14 +51,14 @@ def test_drivers_on_one_cluster_hear_their_own_runs_only():
                 driver.executor.submit(report_to, driver.forward_events(notes.append), f"{number}-{task}")
                 for task in range(3)
             ]
-            assert len(wait(futures, timeout=30).done) == 3
+            assert len(wait(futures, timeout=PATIENCE).done) == 3
 
         def all_heard() -> bool:
             for driver in drivers:
                 driver.deliver()
             return sum(map(len, heard)) >= 6
 
-        wait_until(all_heard, 30)
+        wait_until(all_heard)
     assert [sorted(notes) for notes in heard] == [
         [f"{number}-{task}" for task in range(3)] for number in (0, 1)
     ]
@@ -89,8 +89,8 @@ def cluster_of(workers, *, code=HERE.parent.parent, folder=None):
             stack.callback(started.wait)
             stack.callback(started.kill)
             processes.append(started)
-        with distributed.Client(address, timeout=60, set_as_default=False) as client:
-            client.wait_for_workers(workers, timeout=60)
+        with distributed.Client(address, timeout=PATIENCE, set_as_default=False) as client:
+            client.wait_for_workers(workers, timeout=PATIENCE)
         yield processes[0], address
 
 
@@ -176,7 +176,7 @@ def test_a_scheduler_that_is_gone_is_told_while_a_task_is_waited_for(monkeypatch
         driver.deliver()
         cluster.close()
         with pytest.raises(WorkersError, match="--dask"):
-            wait_until(driver.deliver, 30)
+            wait_until(driver.deliver)
 
 
 def test_a_scheduler_that_does_not_answer_is_asked_once_and_not_for_ever():
@@ -203,7 +203,7 @@ def test_a_scheduler_that_dies_or_stops_ends_the_driver(tmp_path, reliability, s
         wait_until(study.published)
         scheduler.send_signal(sent)
         begin = time.monotonic()
-        assert driver.wait(90) == 1
+        assert driver.wait(PATIENCE) == 1
         lasted = time.monotonic() - begin
     told = (tmp_path / "driver.log").read_text()
     assert "WorkersError: --dask" in told.splitlines()[-1]
