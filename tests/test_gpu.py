@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 from commands import TINY, said
-from small import EVEN, ODD, config, images, mixture, population, weights
+from small import EVEN, ODD, config, images, mixture, population, same, weights
 
 from moevae.config.overrides import override
 from moevae.config.presets import mnist
@@ -186,3 +186,17 @@ def test_a_study_is_run_there(tmp_path):
     (page,) = (tmp_path / "results").glob("*/report.md")
     assert torch.cuda.get_device_name() in page.read_text()
     assert len(list(page.parent.glob("records/*.json"))) == 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"routing.kind": "hard", "train.precision": "bfloat16"},
+        {"objective.consistency": ["vat"], "routing.temperature_schedule": "exponential"},
+    ],
+)
+def test_a_cuda_graph_changes_no_number(changes):
+    run = config(changes | {"train.epochs": 4})
+    eager, graphed = (fit([run], images(), device="cuda", cuda_graph=graph) for graph in (False, True))
+    assert same(weights(eager.model, 0), weights(graphed.model, 0))

@@ -81,6 +81,8 @@ class Train:
     data_root: Root = None
     output: Annotated[Path, arg(metavar="DIR")] = Path("runs")
     """Folder of the checkpoints."""
+    cuda_graph: Flag = False
+    """Record the training step as a CUDA graph and replay it; changes no number. Not with sparse routing."""
     force: Flag = False
     """Repeat runs that have a checkpoint."""
     dry_run: Flag = False

@@ -182,7 +182,7 @@ def _train(
     _say(console, f"Training {runs} on {len(images.train):,} images of {data}\non {where}")
     with show_progress(console) as note:
         fit = snapshots.train_with_snapshots(
-            Population(configs, images, device, start=start),
+            Population(configs, images, device, start=start, cuda_graph=options.cuda_graph),
             options.output,
             origin,
             on_epoch=lambda progress: _note(note, progress, configs, images, labels),

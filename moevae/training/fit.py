@@ -38,6 +38,7 @@ def fit(
     on_epoch: Callable[[EpochStats], None] | None = None,
     assignments: Tensor | None = None,
     start: Mixture | None = None,
+    cuda_graph: bool = False,
 ) -> FitResult:
     """Train a population; each run gets the same numbers as if it were trained alone.
 
@@ -55,13 +56,16 @@ def fit(
             configurations that are returned name them in `train.start`. The optimizer and the random
             streams start as in any training. `moevae.training.continuation.continued` returns a
             configuration with the final values of the schedules of a run. None initializes the weights.
+        cuda_graph: whether steps on a CUDA device are recorded and replayed as a CUDA graph, which changes no
+            number. Not possible with sparse routing.
 
     Returns:
         The trained population.
 
     Raises:
         TypeError: `configs` is not a list of configurations, or `images` are not `Images`.
-        ConfigError: there is no configuration, their shapes differ, or the device has too little memory.
+        ConfigError: there is no configuration, their shapes differ, the device has too little memory, or a
+            CUDA graph is not possible.
         ValueError: the assignments have another shape or invalid values.
 
     Examples:
@@ -72,7 +76,9 @@ def fit(
         [None]
     """
     configs = configs if start is None else with_start(configs, start)
-    trainer = Trainer(configs, images, devices.resolve(str(device)), assignments, start=start)  # initialize
+    trainer = Trainer(
+        configs, images, devices.resolve(str(device)), assignments, start=start, cuda_graph=cuda_graph
+    )  # initialize
     return train(trainer, on_epoch=on_epoch)
 
 

@@ -50,9 +50,11 @@ class Population:
         device: where to train.
         chunk: number of runs of a part; None chooses it.
         start: one trained run, whose weights all runs start from; None initializes them.
+        cuda_graph: whether steps replay a CUDA graph; see `moevae.training.graphs`.
 
     Raises:
-        ConfigError: there is no configuration, their shapes differ, or the device has too little memory.
+        ConfigError: there is no configuration, their shapes differ, the device has too little memory, or a
+            CUDA graph is not possible.
     """
 
     def __init__(
@@ -62,9 +64,11 @@ class Population:
         device: torch.device,
         chunk: int | None = None,
         start: Mixture | None = None,
+        cuda_graph: bool = False,
     ) -> None:
         check_population(configs)
         self.configs, self.images, self.device, self.start = tuple(configs), images, device, start
+        self.cuda_graph = cuda_graph
         size = chunk or automatic_chunk(configs, images.train.shape[1], device)
         self.parts = [
             self._begin(self.configs[first : first + size]) for first in range(0, len(configs), size)
@@ -179,7 +183,7 @@ class Population:
 
     def _begin(self, configs: Sequence[RunConfig]) -> Trainer:
         """Return a new part."""
-        return Trainer(configs, self.images, self.device, start=self.start)
+        return Trainer(configs, self.images, self.device, start=self.start, cuda_graph=self.cuda_graph)
 
     def _places(self) -> Iterator[slice]:
         """Yield the indices of the runs of each part."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ from moevae.training.batches import Batch, Batches
 from moevae.training.checks import check_assignments, check_population
 from moevae.training.continuation import check_start
 from moevae.training.gate_start import GateStart
+from moevae.training.graphs import CudaRecorder, StepGraph, check_graph
 from moevae.training.mixed_precision import MasterWeights
 from moevae.training.pruning import kept_experts, scheduled_experts
 from moevae.training.results import EpochStats, FitResult, Losses, TrainingFailure
@@ -41,6 +42,16 @@ from moevae.training.schedules import learning_rate as learning_rate_at
 from moevae.training.templates import init_templates
 from moevae.utils import devices
 from moevae.utils.rng import RunGenerators
+
+
+@dataclass(frozen=True)
+class StepWeights:
+    """Weights of terms of the loss in a step, which schedules may change."""
+
+    kl: float
+    """Factor of the divergence of z."""
+    gate_start: float
+    """Weight of the cross-entropy of `train.gate_start`."""
 
 
 class Trainer:
@@ -56,9 +67,11 @@ class Trainer:
             schedules keep their final values.
         start: one trained run, whose weights all runs start from; None initializes them. `train.start` of the
             configurations names these weights.
+        cuda_graph: whether steps replay a CUDA graph; see `moevae.training.graphs`.
 
     Raises:
-        ConfigError: there is no configuration, their shapes differ, or the device has too little memory.
+        ConfigError: there is no configuration, their shapes differ, the device has too little memory, or a
+            CUDA graph is not possible.
         ValueError: the assignments have another shape or invalid values.
     """
 
@@ -71,6 +84,7 @@ class Trainer:
         assignments: Tensor | None = None,
         epochs: int | None = None,
         start: Mixture | None = None,
+        cuda_graph: bool = False,
     ) -> None:
         check_population(configs)
         check_images(images)
@@ -100,7 +114,11 @@ class Trainer:
         self.choice = RunGenerators(seeds, "choice of experts", device)
         self.consistency = ConsistencyLoss(configs, images.train, images.size, device)
         self.gate_start = GateStart(configs, images, device) if assignments is None else None
+        self.graph: StepGraph | None = None
         self.set_model(self.model)
+        if cuda_graph:
+            check_graph(configs, device, self.objective)
+            self.graph = StepGraph(self, CudaRecorder())
         self.load = self._no_load()
         self.epochs = epochs or configs[0].train.epochs
         self.epochs_done = 0
@@ -204,31 +222,52 @@ class Trainer:
         progress, train = self._progress(index), self.configs[0].train
         if self.working.model.experts.deformation is not None:
             self.working.model.experts.deformation.activate(progress, train.deformation_starts)
-        temperature = self._temperatures(index, self.working.model)
+        weights = StepWeights(
+            kl_weight(train, progress), self.gate_start.weight(progress) if self.gate_start else 0
+        )
+        learned = self.configs[0].routing.temperature_schedule == "learned"
+        temperature = None if learned else self._temperatures(index, self.working.model)
+        losses = (self.graph or self.differentiate)(weights, temperature, batch)
+        rate = learning_rate_at(train, progress)
+        self.optimizer.step(rate, train.template_learning_rate * rate / train.learning_rate)
+        self.working.refresh()
+        return losses
+
+    def differentiate(self, weights: StepWeights, temperature: Tensor | None, batch: Batch) -> Losses:
+        """Compute the gradients of a step, and update what has no gradients.
+
+        Args:
+            weights: weights of terms of the loss.
+            temperature: temperature of the gate, [R]; None if the gate learns it.
+            batch: one batch of images for each run.
+
+        Returns:
+            The losses.
+        """
+        if temperature is None:
+            temperature = self.working.model.gate.temperature
         # With assignments the gate is not trained, so its running statistics must not change.
         with (
             batch_statistics(self.working.model, update=self.assignments is None),
-            self.working.model.experts.weighted_kl(kl_weight(train, progress)),
+            self.working.model.experts.weighted_kl(weights.kl),
         ):
             uniform = self._routing_draws()
             terms = self._terms(temperature, batch, uniform)
         consistency = self._consistency_loss(temperature, batch, terms)
-        if self.gate_start is not None and (weight := self.gate_start.weight(progress)):
-            consistency = consistency + weight * self.gate_start.cost(terms.gate_log_probs, batch.rows)
-        if train.revival:
+        if self.gate_start is not None and weights.gate_start:
+            start = self.gate_start.cost(terms.gate_log_probs, batch.rows)
+            consistency = consistency + weights.gate_start * start
+        if self.configs[0].train.revival:
             self.load += self._load(terms, uniform)
         loss = self.objective(terms, uniform) + consistency  # [R]
         self.optimizer.zero_grad()
         loss.sum().backward()
         self.working.transfer_gradients()
-        rate = learning_rate_at(train, progress)
-        self.optimizer.step(rate, train.template_learning_rate * rate / train.learning_rate)
         if self.configs[0].model.gaussian_std == "learned":
-            weights = self.objective.expert_weights(terms, uniform)
-            self.model.experts.update_std((weights * terms.recon_log_prob).sum(1), batch.target.shape[-1])
+            shares = self.objective.expert_weights(terms, uniform)
+            self.model.experts.update_std((shares * terms.recon_log_prob).sum(1), batch.target.shape[-1])
         if self.assignments is None:
             self.objective.update_expert_bias(self.model.gate.expert_bias, terms)
-        self.working.refresh()
         total = loss.detach()
         return Losses(total, self.objective.gate_loss(terms, consistency.detach(), total))
 
@@ -321,6 +360,8 @@ class Trainer:
         pictures = () if deformation is None else deformation.learned_images()
         self.optimizer = Adam(model.parameters(), faster=pictures)
         self.objective = Objective(self.configs, self.device, model.config.num_experts)
+        if self.graph is not None:
+            self.graph.reset()
 
     def _prune(self, progress: float) -> None:
         """Remove the experts whose removal is due, and their moments in the optimizer.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,8 @@ class RunGenerators:
     def __init__(self, seeds: Sequence[int], stream: str, device: torch.device | str = "cpu") -> None:
         self.generators = [generator(seed, stream, device) for seed in seeds]
         self.device = torch.device(device)
+        self.through: Callable[[Callable[[], Tensor]], Tensor] | None = None
+        """Receives each draw as a function, and returns the tensor to use; None draws."""
 
     def normal(self, *shape: int) -> Tensor:
         """Return standard normal draws, [R, *shape]."""
@@ -76,5 +79,12 @@ class RunGenerators:
             stream.set_state(place.clone())
 
     def _stack(self, draw: Any, *shape: int) -> Tensor:
+        return (
+            self._draw(draw, *shape)
+            if self.through is None
+            else self.through(partial(self._draw, draw, *shape))
+        )
+
+    def _draw(self, draw: Any, *shape: int) -> Tensor:
         draws = [draw(*shape, generator=stream, device=self.device) for stream in self.generators]
         return torch.stack(draws) if len(draws) > 1 else draws[0].unsqueeze(0)
