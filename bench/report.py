@@ -1,7 +1,7 @@
 """The throughput page, from the results of the benchmarks, and the check for regressions.
 
 python bench/report.py                      results/throughput-*.json -> results/throughput.md and its figures
-python bench/report.py --compare NEW.json   exit code 1 if a ratio to the naive loop fell by 15 %
+python bench/report.py --compare NEW.json   exit code 1 if a ratio to another contestant fell by 15 %
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from tabulate import tabulate
 
 from moevae.visualization.style import png
 
+RATIOS = {"ratio_to_naive": "the naive loop", "ratio_to_beside": "the other contestant"}
+"""Ratios of speeds in a row, with what the row is compared to."""
+FEW = 10
+"""Largest number of rows of a table that is not folded."""
 Measured = Mapping[str, Any]
 """The results of the benchmarks on one machine."""
 
@@ -46,8 +50,15 @@ SWEPT = {
 }
 
 
-def page(measured: Sequence[Measured]) -> tuple[str, dict[str, Figure]]:
-    """Return the page as Markdown, and its figures by file name."""
+def page(
+    measured: Sequence[Measured], races: Mapping[str, Mapping[str, Any]]
+) -> tuple[str, dict[str, Figure]]:
+    """Return the page as Markdown, and its figures by file name.
+
+    Args:
+        measured: the results of the machines.
+        races: the results of `time_to_quality.py`, by the name of their figure.
+    """
     machines = {name_of(each): each for each in measured}
     text = [
         "# Throughput",
@@ -58,10 +69,12 @@ def page(measured: Sequence[Measured]) -> tuple[str, dict[str, Figure]]:
         "time, which other processes hardly change. The naive loop (`bench/naive.py`) "
         "has a process of its own, with default settings. The peak is a product of square matrices of the "
         "same precision, timed between the rounds (1024 rows on a CPU, 8192 on a GPU). Quartiles, first "
-        "calls, memory and operations are in `throughput-*.json`.",
+        "calls, memory and operations are in `throughput-*.json`. Long tables are folded.",
         _table(map(_machine, measured)),
         *_targets(machines),
     ]
+    for name, race in races.items():
+        text += [*quality_page.section(race), f"![{quality_page.HEADING}](throughput/{name}.png)"]
     groups = {entry["group"]: None for each in measured for entry in each["benchmarks"] if _timed(entry)}
     for group in (
         *(name for name in QUESTIONS if name in groups),
@@ -90,19 +103,21 @@ def page(measured: Sequence[Measured]) -> tuple[str, dict[str, Figure]]:
     ]
     if missing:
         text += ["## Missing", "\n".join(missing)]
+    figures |= {f"{name}.png": quality_page.figure(race) for name, race in races.items()}
     return "\n\n".join(text) + "\n", figures
 
 
 def regressions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return one line per row whose ratio to the naive loop has decreased."""
-    before = {entry["name"]: entry["extra_info"].get("ratio_to_naive") for entry in old["benchmarks"]}
+    """Return one line per row whose ratio to another contestant has decreased."""
+    before = {entry["name"]: entry["extra_info"] for entry in old["benchmarks"]}
     found = []
     for entry in new["benchmarks"]:
-        was, now = before.get(entry["name"]), entry["extra_info"].get("ratio_to_naive")
-        if was and now and now["median"] < FALLEN * was["median"]:
-            found.append(
-                f"{entry['name']}: {now['median']:.2f} times the naive loop, was {was['median']:.2f}"
-            )
+        for key, other in RATIOS.items():
+            was, now = before.get(entry["name"], {}).get(key), entry["extra_info"].get(key)
+            if was and now and now["median"] < FALLEN * was["median"]:
+                found.append(
+                    f"{entry['name']}: {now['median']:.2f} times as fast as {other}, was {was['median']:.2f}"
+                )
     return found
 
 
@@ -186,7 +201,7 @@ def _section(group: str, by_machine: Mapping[str, Sequence[Row]]) -> list[str]:
     return [
         f"## {question(group).words}",
         answer(group, by_machine),
-        _table({key: row.get(key, "–") for key in (*row, *by_machine)} for _, row in rows),
+        _folded({key: row.get(key, "–") for key in (*row, *by_machine)} for _, row in rows),
     ]
 
 
@@ -263,6 +278,14 @@ def _table(rows: Iterable[Mapping[str, str]]) -> str:
     return tabulate(list(rows), headers="keys", tablefmt="pipe", disable_numparse=True)
 
 
+def _folded(rows: Iterable[Mapping[str, str]]) -> str:
+    """Return a table, within a collapsed section if it is long."""
+    rows = list(rows)
+    if len(rows) <= FEW:
+        return _table(rows)
+    return f"<details>\n<summary>{len(rows)} rows</summary>\n\n{_table(rows)}\n\n</details>"
+
+
 def _figure(measured: Measured) -> Figure | None:
     """Plot times against the swept variable, one panel per group; None without a sweep."""
     panels = {}
@@ -326,14 +349,11 @@ def main() -> int:
     if not measured:
         print(f"{options.results}: no throughput-*.json; run nox -s bench", file=sys.stderr)
         return 2
-    text, figures = page(measured)
     races = {
-        path.stem: json.loads(path.read_text()) for path in options.results.glob("time-to-quality-*.json")
+        path.stem: json.loads(path.read_text())
+        for path in sorted(options.results.glob("time-to-quality-*.json"))
     }
-    for name, race in sorted(races.items()):
-        figures[f"{name}.png"] = quality_page.figure(race)
-        picture = f"![{quality_page.HEADING}](throughput/{name}.png)"
-        text += "\n" + "\n\n".join([*quality_page.section(race), picture]) + "\n"
+    text, figures = page(measured, races)
     folder = options.results / "throughput"
     folder.mkdir(exist_ok=True)
     for name, figure in figures.items():

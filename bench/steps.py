@@ -21,7 +21,7 @@ PATHS: dict[str, dict[str, Any]] = {
     "hard": {"routing.kind": "hard"},
     "top-1": {"routing.kind": "sampled"},
     "top-2": {"routing.kind": "sampled", "routing.num_sampled": 2},
-    "largest-2": {"routing.kind": "top-k", "routing.k": 2},
+    "top-k, k = 2": {"routing.kind": "top-k", "routing.k": 2},
     "soft, bfloat16": {"train.precision": "bfloat16"},
     "top-1, bfloat16": {"routing.kind": "sampled", "train.precision": "bfloat16"},
 }

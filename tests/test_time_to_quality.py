@@ -77,6 +77,27 @@ def test_times_to_a_target_are_medians_in_which_a_failure_is_infinite(race):
     assert page._after([20, None, None]) == page.NOT_REACHED
 
 
+@pytest.mark.parametrize(
+    ("theirs", "expected"),
+    [(80.0, "4 times as fast as DEC, 80 s"), (None, "more than 15 times as fast as any other method")],
+)
+def test_the_answer_compares_with_the_fastest_other_method_or_else_with_the_budget(race, theirs, expected):
+    page = __import__("quality_page")
+    times = {"moevae, preset a": 20.0, "moevae, preset b": 30.0, "DEC": theirs, "DCN": None}
+    runs = [
+        {"method": name, "curve": [{"seconds": time or 300.0, "nmi": 0.92 if time else 0.8}]}
+        for name, time in times.items()
+    ]
+    answer = page._answer({"runs": runs, "budget": 300.0}, 0.9)
+    assert "moevae, preset a, 20 s" in answer
+    assert expected in answer
+    reached = "DEC after 80 s" if theirs else "no other method either"
+    slow = page._answer(
+        {"runs": [run for run in runs if "moevae" not in run["method"]], "budget": 300.0}, 0.9
+    )
+    assert f"not reached by moevae within 300 s, {reached}" in slow
+
+
 @pytest.mark.peers
 def test_methods_of_clustpy_have_curves_and_end_with_the_budget(race, data, tmp_path):
     pytest.importorskip("clustpy", reason="needs moevae[peers]")
