@@ -7,6 +7,8 @@ import sys
 import pytest
 from hypothesis import settings
 
+from studies.report import page
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("NOX_CURRENT_SESSION", None)  # it changes the commands that studies prints
 
@@ -34,7 +36,7 @@ def undrawn(monkeypatch):
     """Figures are made and not drawn, which takes most of the time of a report."""
     for module in ("moevae.visualization.style", "studies.report.plots", "studies.report.run_plots"):
         monkeypatch.setattr(f"{module}.png", lambda figure: b"not drawn")
-    monkeypatch.setattr("studies.report.page.stacked", b"".join)
+    monkeypatch.setattr(page, "stacked", b"".join)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from moevae.config.overrides import fingerprint
 from moevae.data import inputs
 from moevae.data.inputs import Inputs
 from moevae.errors import CheckpointError, ConfigError, DataError
-from moevae.evaluation.assign import UNUSUAL, Assignments
+from moevae.evaluation.assign import UNUSUAL_SHARE, Assignments
 from moevae.evaluation.assign import assign as assignments_of
 from moevae.training import checkpoint
 from moevae.utils import content, devices
@@ -227,8 +227,8 @@ def _notes(given: Inputs, unusual: np.ndarray | None) -> list[str]:
         names = [content.shortened(given.names[row], 60) for row in np.flatnonzero(unusual)[:MAX_NAMED]]
         more = ", ..." if unusual.sum() > MAX_NAMED else ""
         notes.append(
-            f"{int(unusual.sum()):,} unusual: the bound is lower than that of {1 - UNUSUAL:.0%} of the run's"
-            f" own images ({', '.join(names)}{more})"
+            f"{int(unusual.sum()):,} unusual: the bound is lower than that of {1 - UNUSUAL_SHARE:.0%} of the"
+            f" run's own images ({', '.join(names)}{more})"
         )
     return notes
 

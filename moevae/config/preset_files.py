@@ -18,7 +18,7 @@ from moevae.utils.io import expand_home, write_atomically
 SUFFIX = ".toml"
 """Ending of the name of a preset file; no other preset has such a name."""
 
-_LARGEST = 1 << 14
+_MAX_BYTES = 1 << 14
 """Largest size of a file, in bytes."""
 
 
@@ -29,7 +29,7 @@ def read(path: Path) -> RunConfig:
         ConfigError: the file is missing or not TOML, or a setting is unknown or has an invalid value.
     """
     with content.parsing(f"preset {path}", ConfigError):
-        tree = tomllib.loads(content.read(expand_home(path), _LARGEST).decode())
+        tree = tomllib.loads(content.read(expand_home(path), _MAX_BYTES).decode())
         if "seed" in tree:
             raise ConfigError(f"preset {path}: a preset has no seed; use --seed or --seeds")
         try:

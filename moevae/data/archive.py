@@ -17,7 +17,7 @@ from moevae.errors import ConfigError, DataError
 from moevae.utils import content
 from moevae.utils.suggest import closest_name
 
-_LONGEST = 1 << 16
+_MAX_HEADER = 1 << 16
 """Largest header of an array, in bytes."""
 
 
@@ -94,7 +94,7 @@ class BareArray(Archive):
             content.parsing(f"{what}: not a complete npy file of numbers", DataError),
             content.opened(path) as file,
         ):
-            header = _parse(file.read(_LONGEST), path.stat().st_size)
+            header = _parse(file.read(_MAX_HEADER), path.stat().st_size)
         if 2 * header.bytes > (free := content.available_memory()):
             raise DataError(f"{what}: has {header.bytes:,} bytes; {free:,} bytes of memory are available")
         self.headers = {name: header}
@@ -150,7 +150,7 @@ def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Header:
     if member.flag_bits & 1:
         raise ValueError("it is encrypted")
     with archive.open(member) as file:
-        return _parse(file.read(_LONGEST), member.file_size)
+        return _parse(file.read(_MAX_HEADER), member.file_size)
 
 
 def _parse(begin: bytes, size: int) -> Header:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moevae.data.npz import DARK
+from moevae.data.npz import AMBIGUOUS_MAX
 
 WHITE = 255
 """White of uint8 images."""
@@ -32,14 +32,14 @@ class PixelScale:
     def of(cls, images: np.ndarray) -> PixelScale:
         """Infer the scale of training images.
 
-        The scale is 0..255 for uint8 images with a value above `moevae.data.npz.DARK`, and [0, 1] for floats
-        in [0, 1]. For other numbers it is their minimum and maximum.
+        The scale is 0..255 for uint8 images with a value above `moevae.data.npz.AMBIGUOUS_MAX`, and [0, 1]
+        for floats in [0, 1]. For other numbers it is their minimum and maximum.
 
         Args:
             images: images of any numbers, [N, D].
         """
         low, high = float(images.min()), float(images.max())
-        if images.dtype == np.uint8 and high > DARK:
+        if images.dtype == np.uint8 and high > AMBIGUOUS_MAX:
             return cls(0.0, float(WHITE), by_type=True)
         if images.dtype.kind in "fb" and low >= 0 and high <= 1:
             return cls(0.0, 1.0, by_type=True)

@@ -22,7 +22,7 @@ REFERENCE = 6000
 COMPONENTS = 64
 """Number of principal components in which neighbors are searched."""
 
-WIDE = 1024
+MAX_COVARIANCE_PIXELS = 1024
 """Largest number of pixels for which the components are computed from the covariance matrix."""
 
 
@@ -121,6 +121,6 @@ def _solver(count: int, pixels: int) -> str:
 
     The full SVD is exact and used for few images. The randomized SVD needs a few products with the images.
     """
-    if pixels <= WIDE:
+    if pixels <= MAX_COVARIANCE_PIXELS:
         return "covariance_eigh"
-    return "full" if count <= WIDE else "randomized"
+    return "full" if count <= MAX_COVARIANCE_PIXELS else "randomized"

@@ -23,10 +23,10 @@ KEYS = ("images", "labels", "test_images", "test_labels", "class_names", "value_
 - `value_range` [2]: the values that mean black and white, such as [0, 16].
 """
 
-DARK = 16
+AMBIGUOUS_MAX = 16
 """Largest maximum of uint8 images for which a `value_range` is required, because the range is ambiguous."""
 
-_FORM = "uint8 of 0..255, float in [0, 1], or other numbers with a value_range"
+_EXPECTED_VALUES = "uint8 of 0..255, float in [0, 1], or other numbers with a value_range"
 _BLOCK = 1 << 22
 """Number of pixels that are scaled at once."""
 
@@ -124,7 +124,9 @@ def _opened(path: Path) -> AbstractContextManager[Archive]:
 def _check_images(file: Archive) -> list[str]:
     """Check the arrays of images, and return their names."""
     if "images" not in file.headers:
-        raise DataError(f"{file.what}: expected an array named images ([N, H, W] or [N, D], {_FORM})")
+        raise DataError(
+            f"{file.what}: expected an array named images ([N, H, W] or [N, D], {_EXPECTED_VALUES})"
+        )
     for name, needed in {"test_labels": "test_images", "class_names": "labels"}.items():
         if name in file.headers and needed not in file.headers:
             raise DataError(f"{file.what}: {name} needs {needed}")
@@ -157,7 +159,7 @@ def _check_form(file: Archive, name: str) -> None:
         raise DataError(f"{what} are 1 pixel wide or high; expected [N, H, W] of 2 or more, or flat: [N, D]")
     known = dtype == np.uint8 or dtype.kind == "f"
     if not known and not (dtype.kind in "iu" and "value_range" in file.headers):
-        raise DataError(f"{what} have dtype {dtype}; expected {_FORM}")
+        raise DataError(f"{what} have dtype {dtype}; expected {_EXPECTED_VALUES}")
 
 
 def _value_range(file: Archive) -> tuple[float, float] | None:
@@ -175,7 +177,7 @@ def _value_range(file: Archive) -> tuple[float, float] | None:
 def _check_brightness(file: Archive, parts: dict[str, np.ndarray]) -> None:
     """Check that uint8 images use the range 0..255."""
     highest = max(int(part.max()) for part in parts.values())
-    if highest <= DARK:
+    if highest <= AMBIGUOUS_MAX:
         raise DataError(
             f"{file.what}: images are uint8 with a maximum of {highest}, and uint8 means 0..255;"
             f" expected an array value_range, such as [0, {max(1, highest)}], or [0, 255]"
@@ -188,7 +190,7 @@ def _scaled(what: str, images: np.ndarray, bounds: tuple[float, float] | None) -
     lowest, highest = images.min(), images.max()  # both are NaN if any value is NaN
     if not (lowest >= low and highest <= high):
         found = "contain NaN" if np.isnan(lowest) else f"range from {lowest:g} to {highest:g}"
-        expected = f"value_range, {low:g} to {high:g}" if bounds else _FORM
+        expected = f"value_range, {low:g} to {high:g}" if bounds else _EXPECTED_VALUES
         raise DataError(f"{what} of shape {list(images.shape)} {found}; expected {expected}")
     if bounds is None:
         return images.astype(np.float32)

@@ -439,7 +439,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         total = done + (epochs or config.train.epochs)
         try:
             if self.n_components is None:
-                number = self.config_.model.num_experts if going_on else found_number(images, config.seed)
+                number = self.config_.model.num_experts if going_on else count_clusters(images, config.seed)
                 config = overrides.override(config, {"model.num_experts": number})
             trainer = self._trainer(config, images, device, total, going_on)
         except MoevaeError as error:
@@ -567,6 +567,6 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         self.learning_curves_ = curves
 
 
-def found_number(images: Images, seed: int) -> int:
+def count_clusters(images: Images, seed: int) -> int:
     """Return the number of clusters that the graph of neighbors of the training images shows."""
     return cluster_images(images.train, images.size, None, seed).count

@@ -32,16 +32,16 @@ from moevae.training.schedules import temperatures
 from moevae.utils import devices
 from moevae.utils.rng import RunGenerators, generator
 
-DRAWS = 16
+NUM_DRAWS = 16
 """Draws of binarized pixels, and of latents per expert, over which a result is averaged."""
 
 REFERENCE_IMAGES = 500
 """Number of images whose bounds determine which images are unusual."""
 
-FEW = 100
-"""Number of images below which the quantile `UNUSUAL` is unreliable."""
+MIN_REFERENCE_IMAGES = 100
+"""Number of images below which the quantile `UNUSUAL_SHARE` is unreliable."""
 
-UNUSUAL = 0.01
+UNUSUAL_SHARE = 0.01
 """Share of these images that has a bound below the threshold of unusual images."""
 
 _MEMORY = 1 << 30
@@ -85,7 +85,7 @@ def assign(
     config: RunConfig,
     images: Tensor,
     *,
-    draws: int = DRAWS,
+    draws: int = NUM_DRAWS,
     bounds: bool = True,
     latents: bool = True,
 ) -> Assignments:
@@ -135,15 +135,16 @@ def assign(
 def usual_images(images: Images) -> Tensor:
     """Return the images of a data set that `unusual_below` compares with.
 
-    They are the validation images; if these are fewer than `FEW`, the training images follow them.
+    They are the validation images; if these are fewer than `MIN_REFERENCE_IMAGES`, the training images
+    follow them.
     """
-    if len(images.validation) >= FEW:
+    if len(images.validation) >= MIN_REFERENCE_IMAGES:
         return images.validation
     return torch.cat([images.validation, images.train[:REFERENCE_IMAGES]])
 
 
 def unusual_below(model: Mixture, config: RunConfig, images: Tensor) -> float:
-    """Return the bound below which an image is unusual: the quantile `UNUSUAL` of the bounds of images.
+    """Return the bound below which an image is unusual: the quantile `UNUSUAL_SHARE` of the bounds of images.
 
     Args:
         model: a trained run, as a population of one run.
@@ -153,7 +154,7 @@ def unusual_below(model: Mixture, config: RunConfig, images: Tensor) -> float:
             `REFERENCE_IMAGES` count.
     """
     found = assign(model, config, images[:REFERENCE_IMAGES], latents=False).bounds
-    return float(np.quantile(found, UNUSUAL))
+    return float(np.quantile(found, UNUSUAL_SHARE))
 
 
 def with_threshold(fit: FitResult, run: int, images: Images, labels: Labels | None) -> Trained:

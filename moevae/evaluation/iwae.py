@@ -25,13 +25,13 @@ SAMPLE_CHUNK = 32
 MARGINAL_SAMPLES = 32
 """Least number of samples of z per image and expert behind `marginal_bounds`."""
 
-PILOT = 4
+PILOT_SAMPLES = 4
 """Samples of z that determine which experts have a negligible posterior probability for an image."""
 
-REACH = 10.0
+NEGLIGIBLE_NATS = 10.0
 """Distance from the best expert, in nats, beyond which (plus twice the noise) an expert is negligible."""
 
-FEWER = {"hundredth": 100, "tenth": 10}
+SAMPLE_DIVISORS = {"hundredth": 100, "tenth": 10}
 """Divisors of the number of samples whose bounds show how the bound still rises."""
 
 _CACHED = 4 * BLOCK
@@ -89,7 +89,8 @@ class WeightedBounds:
     ess: Tensor
     """Effective number of samples of z, (sum w)^2 / sum w^2 over the experts and samples, [R, B]."""
     fewer: dict[str, Tensor]
-    """Bounds from fewer samples by the key of `FEWER`, averaged over groups of the same samples, [R, B]."""
+    """Bounds from fewer samples by the key of `SAMPLE_DIVISORS`, averaged over groups of the same
+    samples, [R, B]."""
 
     def metrics(self) -> dict[str, Tensor]:
         """Return the metrics of a run, as scalars."""
@@ -141,7 +142,7 @@ def iwae_bound(
         """Return the bound from the sum of the weights of some samples."""
         return (dispatch.choices(total) - math.log(count) + prior).logsumexp(1)
 
-    groups = {name: _Groups(samples // each) for name, each in FEWER.items() if samples >= each}
+    groups = {name: _Groups(samples // each) for name, each in SAMPLE_DIVISORS.items() if samples >= each}
     total = squares = None
     # Sequential: the rounding of the sum must not depend on the chunk.
     for weight in _weights(experts, x, dispatch, draw, samples, chunk):
@@ -258,12 +259,17 @@ def marginal_bound(
     """
     prior = log_prior.double()
     draw = _drawer(noise, len(prior), len(x))
-    pilot, variance = _elbos(experts, x, torch.ones_like(log_probs, dtype=torch.bool), draw, PILOT, room)
+    pilot, variance = _elbos(
+        experts, x, torch.ones_like(log_probs, dtype=torch.bool), draw, PILOT_SAMPLES, room
+    )
     joint = pilot + prior.unsqueeze(-1)
     best, leader = joint.max(0)
     noise_of_both = (variance + variance.gather(0, leader.unsqueeze(0))).sqrt()
-    near = joint > best - REACH - 2 * noise_of_both
-    parts = (_elbos(experts, x, near, draw, samples, room), _elbos(experts, x, ~near, draw, PILOT, room))
+    near = joint > best - NEGLIGIBLE_NATS - 2 * noise_of_both
+    parts = (
+        _elbos(experts, x, near, draw, samples, room),
+        _elbos(experts, x, ~near, draw, PILOT_SAMPLES, room),
+    )
     elbo, variance = (torch.where(near, *pair) for pair in zip(*parts, strict=True))
     posterior = posterior_log_probs(elbo[None], prior)[0].exp()
     lean = 0.5 * (posterior * (1 - posterior) * variance).sum(0)

@@ -27,7 +27,7 @@ from moevae.nn.stacked import Stacked
 Size = tuple[int, int]
 
 AFFINE, DISPLACEMENT = "affine", "displacement"
-LINEAR = (AFFINE, DISPLACEMENT)
+DISPLACING = (AFFINE, DISPLACEMENT)
 """Deformations that displace pixels; their displacements add up."""
 
 INITIAL_SCALE = {AFFINE: 0.15, DISPLACEMENT: 0.08, "intensity": 0.2, "thickness": 0.5, "residual": 0.025}
@@ -89,7 +89,7 @@ class Deformation(Stacked):
             AFFINE: _affine_fields(identity),
             DISPLACEMENT: _smooth_fields(config.displacement_grid, size),
         }
-        displacements = [fields[kind].flatten(1) for kind in self.sizes if kind in LINEAR]
+        displacements = [fields[kind].flatten(1) for kind in self.sizes if kind in DISPLACING]
         self.register_buffer("basis", torch.cat(displacements), persistent=False)
         self.register_buffer("identity", identity.flatten(), persistent=False)
         self.register_buffer("active", torch.ones(batch[0], latents))
@@ -235,7 +235,7 @@ class Deformation(Stacked):
         """
         groups, images, pixels = undeformed.shape
         height, width = self.size
-        moving = torch.cat([amounts[kind] for kind in self.sizes if kind in LINEAR], -1)
+        moving = torch.cat([amounts[kind] for kind in self.sizes if kind in DISPLACING], -1)
         moved = torch.baddbmm(  # batched: the result must not depend on the number of runs
             self.identity.expand(groups, 1, -1), moving, self.basis.expand(groups, -1, -1)
         )

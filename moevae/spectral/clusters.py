@@ -19,19 +19,19 @@ SAMPLE = 10_000
 FACTORS = (1.5, 2, 3, 4)
 """Clusters of a candidate before they are merged, as multiples of the number of clusters."""
 
-ROUNDS = 4
+CANDIDATES_EACH = 4
 """Candidates with each number of dimensions and clusters; more of them find higher information."""
 
 TYPICAL, FINER = 10, (3, 4, 5)
 """Number of clusters, and multiples of it, for which candidates are made if it is not given."""
 
-MOST = 20
+MAX_CLUSTERS = 20
 """Largest number of clusters that is found; merges of all candidates have lost their noise by then."""
 
-NO_GAIN = 0.1
+GAIN_OFFSET = 0.1
 """Added to the scaled gains of information, so that the ratio of two tiny gains counts as one."""
 
-BEST = 10
+NUM_AVERAGED = 10
 """Candidates of highest information over which the separation of merged pairs is averaged."""
 
 
@@ -82,7 +82,7 @@ def cluster_graph(graph: Graph, count: int | None, seed: int) -> Clusters:
     """
     found = candidates(graph, count or TYPICAL, seed, FACTORS if count else FINER)
     if count is None:
-        count = found_count(found)
+        count = choose_count(found)
     best = max(
         (each for each in found if len(each.information) > count), key=lambda each: each.information[count]
     )
@@ -90,7 +90,7 @@ def cluster_graph(graph: Graph, count: int | None, seed: int) -> Clusters:
     return Clusters(labels, count, float(best.information[count]))
 
 
-def votes(labels: np.ndarray, nearest: np.ndarray, count: int) -> np.ndarray:
+def neighbor_shares(labels: np.ndarray, nearest: np.ndarray, count: int) -> np.ndarray:
     """Return the share of each cluster among the nearest clustered images of new images, [M, K].
 
     Args:
@@ -118,7 +118,7 @@ def candidates(graph: Graph, count: int, seed: int, factors: Sequence[float] = F
     vectors = spectral_embedding(graph, 3 * count)
     found = []
     dimensions = range(count, 3 * count + 1, max(1, count // 5))
-    for dims in [each for each in dimensions for _ in range(ROUNDS)]:
+    for dims in [each for each in dimensions for _ in range(CANDIDATES_EACH)]:
         length = np.linalg.norm(vectors[:, :dims], axis=1, keepdims=True)
         points = vectors[:, :dims] / np.maximum(length, 1e-12)
         sample = points[random.permutation(images)[:SAMPLE]]
@@ -134,7 +134,7 @@ def candidates(graph: Graph, count: int, seed: int, factors: Sequence[float] = F
     return found
 
 
-def found_count(found: list[Candidate]) -> int:
+def choose_count(found: list[Candidate]) -> int:
     """Return the number of clusters after which further clusters tell least, compared with those before.
 
     Two criteria are multiplied. With I(n), the highest information of n clusters, the gain I(n) - I(n - 1)
@@ -145,7 +145,7 @@ def found_count(found: list[Candidate]) -> int:
     Args:
         found: candidates with many more clusters than are expected.
     """
-    largest = min(MOST, min(len(each.information) for each in found) - 2)
+    largest = min(MAX_CLUSTERS, min(len(each.information) for each in found) - 2)
     if largest < 2:
         return 1
     information = np.stack([each.information[: largest + 2] for each in found])  # [candidates, clusters]
@@ -153,8 +153,8 @@ def found_count(found: list[Candidate]) -> int:
     lost = np.stack([each.losses[: largest + 2] for each in merges])
     entropy = np.stack([each.entropies[: largest + 2] for each in merges])
     separate = np.divide(lost, entropy, out=np.zeros_like(lost), where=entropy > 0)
-    best = np.argsort(-information, axis=0)[:BEST]
-    separation = np.take_along_axis(separate, best, 0).mean(0)[2:] + NO_GAIN
-    gains = np.arange(2, largest + 2) * np.diff(information.max(0))[1:] + NO_GAIN  # of n from 2 on
+    best = np.argsort(-information, axis=0)[:NUM_AVERAGED]
+    separation = np.take_along_axis(separate, best, 0).mean(0)[2:] + GAIN_OFFSET
+    gains = np.arange(2, largest + 2) * np.diff(information.max(0))[1:] + GAIN_OFFSET  # of n from 2 on
     fall = gains[:-1] / gains[1:] * np.sqrt(separation[:-1] / separation[1:])
     return 2 + int(fall.argmax())

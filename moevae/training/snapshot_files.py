@@ -26,7 +26,7 @@ from moevae.utils.io import remove_empty, write_atomically
 
 FORMAT = "moevae-snapshot-2"
 _DIGEST = hashlib.sha256().digest_size
-_LONGEST = 1 << 26
+_MAX_HEADER = 1 << 26
 """Largest header, in bytes."""
 
 
@@ -168,7 +168,7 @@ def _head_of(path: Path) -> dict[str, str]:
     """Return the metadata of a snapshot without reading its tensors."""
     with content.opened(path) as file:
         length = file.read(_DIGEST + 8)[_DIGEST:]
-        return _head(length + file.read(min(int.from_bytes(length, "little"), _LONGEST)))
+        return _head(length + file.read(min(int.from_bytes(length, "little"), _MAX_HEADER)))
 
 
 def _origin(head: Mapping[str, str]) -> dict[str, str]:

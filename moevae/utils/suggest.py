@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from moevae.errors import ConfigError
 from moevae.utils.content import shortened
 
-_LONGEST = 200
+_MAX_LENGTH = 200
 """Number of characters that are compared with valid names; it limits the time."""
 
 
@@ -40,5 +40,5 @@ def closest_name(what: str, given: str, valid: Iterable[str]) -> str:
 
 def hint(given: str, options: Sequence[str]) -> str:
     """Return a suggestion for a message: the closest valid name, or all names if none is close."""
-    close = difflib.get_close_matches(given[:_LONGEST], options, n=1)
+    close = difflib.get_close_matches(given[:_MAX_LENGTH], options, n=1)
     return f"did you mean {close[0]}?" if close else f"valid: {', '.join(options)}"

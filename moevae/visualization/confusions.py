@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from moevae.data.classes import largest
 from moevae.visualization import style
 
-MOST_TICKS = 50
+MAX_TICKS = 50
 """Largest number of tick labels of experts."""
 COLOR_KEY = "share of row"
-MOST_LETTERS = 16
+MAX_NAME_LENGTH = 16
 """Largest number of characters of a class name."""
 
 
@@ -41,7 +41,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
                 style.annotate(place, row, column, f"{int(count)}", shares[order][row, column])
         turned = 45 if max(map(len, classes), default=0) > 3 else 0
         place.set_xticks(range(len(classes)), classes, rotation=turned, ha="right" if turned else "center")
-        every = -(-len(order) // MOST_TICKS)
+        every = -(-len(order) // MAX_TICKS)
         place.set_yticks(range(0, len(order), every), [str(expert) for expert in order[::every]])
         place.set(xlabel=words, ylabel="expert", title="test images")
         style.bare(place)
@@ -74,7 +74,7 @@ def confusions(
             place.set_title(f"epoch {epoch}")
             turned = 90 if max(map(len, classes), default=0) > 1 else 0
             place.set_xticks(range(len(classes)), classes, rotation=turned, fontsize=9)
-            every = -(-len(order) // MOST_TICKS)
+            every = -(-len(order) // MAX_TICKS)
             names = [str(expert) for expert in order[::every]]
             place.set_yticks(range(0, len(order), every), names, fontsize=9)
             style.bare(place)
@@ -88,9 +88,9 @@ def confusions(
 
 
 def _names(classes: Sequence[str], kept: np.ndarray) -> list[str]:
-    """Return the names of the drawn classes, truncated to `MOST_LETTERS`."""
+    """Return the names of the drawn classes, truncated to `MAX_NAME_LENGTH`."""
     names = (classes[place] for place in kept)
-    return [name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…" for name in names]
+    return [name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 1]}…" for name in names]
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:

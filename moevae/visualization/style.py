@@ -30,9 +30,9 @@ STYLE: dict[str, Any] = {
 }
 """A white background, so that figures look the same in a dark theme; text that is legible on a phone."""
 
-LONGEST = 20.0
+MAX_INCHES = 20.0
 """Largest side of a figure, in inches."""
-SLIM = 4.0
+MAX_RATIO = 4.0
 """Largest ratio of the sides of a small image in a grid."""
 
 
@@ -77,12 +77,12 @@ def also_as(formats: Sequence[str]) -> Iterator[None]:
 def png(figure: Figure) -> Drawn:
     """Encode a figure as a PNG with at most 256 colors, without the name of a program and without a time.
 
-    A side longer than `LONGEST` is reduced to it.
+    A side longer than `MAX_INCHES` is reduced to it.
 
     Returns:
         The content of the PNG file, with the figure in the formats of `also_as`.
     """
-    figure.set_size_inches(np.minimum(figure.get_size_inches(), LONGEST))
+    figure.set_size_inches(np.minimum(figure.get_size_inches(), MAX_INCHES))
     # The layout is computed once, here; saving would compute it again.
     if engine := figure.get_layout_engine():
         engine.execute(figure)
@@ -159,7 +159,7 @@ def labeled(
     image = np.asarray(Image.open(io.BytesIO(content)).convert("L"))
     height, width = image.shape[0] / len(rows), image.shape[1] / len(columns)
     side = min(0.55, 5.4 / len(columns))
-    ratio = min(max(height / width, 1 / SLIM), SLIM)
+    ratio = min(max(height / width, 1 / MAX_RATIO), MAX_RATIO)
     with style():
         size = (
             0.8 + 0.07 * max(map(len, rows)) + side * len(columns),

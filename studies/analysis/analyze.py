@@ -17,7 +17,7 @@ from studies.statistics.anova import Anova
 from studies.statistics.paired import Comparison
 from studies.statistics.stats import Row
 
-SPOKEN = (metrics.NMI, metrics.ELBO, metrics.DEAD)
+SUMMARY_MEASURES = (metrics.NMI, metrics.ELBO, metrics.DEAD)
 """Measures tested for the sentences about an axis."""
 
 
@@ -40,15 +40,16 @@ class Analysis:
     """Effects by axis and measure; empty for an axis without settings that have all levels."""
     variance: dict[Measure, Anova]
     """Analysis of variance by measure, for full grids only."""
-    below: dict[Measure, Row]
+    below_best: dict[Measure, Row]
     """p-values of each cell compared with the cell of highest mean, adjusted over cells and measures."""
-    moved: dict[str, dict[Measure, Row]]
-    """By axis, p-values of each level against the reference level, adjusted over levels and `SPOKEN`."""
-    depends: dict[Measure, dict[tuple[int, ...], float]]
+    level_p: dict[str, dict[Measure, Row]]
+    """By axis, p-values of each level against the reference level, adjusted over levels and
+    `SUMMARY_MEASURES`."""
+    interaction_p: dict[Measure, dict[tuple[int, ...], float]]
     """p-values of the interaction of each pair of axes, adjusted over pairs and measures."""
     choices: list[Choice]
     """Choices of rules that use no labels; empty without labels to compute their cost."""
-    traded: tuple[Measure, ...]
+    front_measures: tuple[Measure, ...]
     """Measures of the Pareto front."""
     front: np.ndarray
     """Mask of cells on the Pareto front, [cells]."""
@@ -61,7 +62,7 @@ def analyze(study: Study) -> Analysis:
         study: a study of one data set, see `Study.by_data`.
     """
     compared = cell_stats.measured(study, (metrics.NMI, metrics.ELBO))
-    traded = cell_stats.measured(study, (metrics.NMI, metrics.ELBO))
+    front_measures = cell_stats.measured(study, (metrics.NMI, metrics.ELBO))
     along = {
         axis: {
             measure: effect
@@ -95,27 +96,27 @@ def analyze(study: Study) -> Analysis:
         },
         effects=along,
         variance=variance,
-        below=dict(
+        below_best=dict(
             zip(
                 compared,
                 simultaneous.below_best([study.comparable(measure) for measure in compared]),
                 strict=True,
             )
         ),
-        moved={
-            axis: effects.adjusted({measure: of[measure] for measure in SPOKEN if measure in of})
+        level_p={
+            axis: effects.adjusted({measure: of[measure] for measure in SUMMARY_MEASURES if measure in of})
             for axis, of in along.items()
         },
-        depends=effects.interactions(study, list(variance)) if variance else {},
+        interaction_p=effects.interactions(study, list(variance)) if variance else {},
         choices=selection.choose(study, compared[0]) if metrics.NMI in compared else [],
-        traded=traded,
-        front=_front(study, traded),
+        front_measures=front_measures,
+        front=_front(study, front_measures),
     )
 
 
-def _front(study: Study, traded: tuple[Measure, ...]) -> np.ndarray:
+def _front(study: Study, front_measures: tuple[Measure, ...]) -> np.ndarray:
     columns = []
-    for measure in traded:
+    for measure in front_measures:
         values = study.comparable(measure)
         columns.append((stats.means(values), *stats.intervals(values, ends=measure.ends)))
     if not columns:

@@ -15,7 +15,7 @@ Score = Callable[[StudyRun], float]
 
 
 @dataclass(frozen=True)
-class Judge:
+class RankingCriterion:
     """A criterion in nats that ranks runs without labels."""
 
     label: str
@@ -48,13 +48,13 @@ def _last(name: str) -> Score:
     return lambda run: float(run.curve[name][-1]) if run.complete and name in run.curve else np.nan
 
 
-BOUND = Judge(
+BOUND = RankingCriterion(
     "validation ELBO",
     "the highest mixture ELBO on validation images",
     lambda run: run.metrics.get(f"validation.{ELBO.key.rpartition('.')[2]}", np.nan),
 )
-LOSS = Judge("training loss", "the lowest training loss in the last epoch", _last("loss"), sign=-1)
-GATE = Judge(
+LOSS = RankingCriterion("training loss", "the lowest training loss in the last epoch", _last("loss"), sign=-1)
+GATE = RankingCriterion(
     "gate's training loss",
     "the lowest training loss of the gate in the last epoch",
     _last("gate_loss"),
@@ -63,7 +63,7 @@ GATE = Judge(
 """Loss of the gate, if the losses of experts do not reach it."""
 
 
-def judge(runs: Sequence[StudyRun]) -> Judge | None:
+def ranking_criterion(runs: Sequence[StudyRun]) -> RankingCriterion | None:
     """Select the criterion that ranks runs: the validation ELBO, or else the training loss.
 
     The validation ELBO requires that all runs have the same validation images, the training loss that they

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from moevae.config.registry import METRICS
 from moevae.evaluation.metrics import Metric, Page
 
-HUGE = 1e7
+SCIENTIFIC_ABOVE = 1e7
 """Numbers from this size on are shown in scientific notation."""
 
 RETIRED = frozenset({"tight_elbo", "amortization_gap"})
@@ -30,7 +30,7 @@ class Measure(Metric):
         """Return the number as text; a dash for NaN."""
         if value != value:
             return "–"
-        return f"{value:.2e}" if abs(value) >= HUGE else f"{value:z,.{self.digits}f}"
+        return f"{value:.2e}" if abs(value) >= SCIENTIFIC_ABOVE else f"{value:z,.{self.digits}f}"
 
 
 def measure(name: str, split: str = "test") -> Measure:

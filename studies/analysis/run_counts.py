@@ -12,7 +12,7 @@ from studies.records.study_file import StudyFile
 
 
 @dataclass(frozen=True)
-class Tally:
+class RunCounts:
     """Runs of a study, planned and recorded."""
 
     cells: int
@@ -35,7 +35,7 @@ class Tally:
         return self.baselines * self.seeds
 
 
-def tally(plan: StudyFile, records: Iterable[Record]) -> Tally:
+def count_runs(plan: StudyFile, records: Iterable[Record]) -> RunCounts:
     """Count the runs of a study.
 
     Args:
@@ -48,7 +48,7 @@ def tally(plan: StudyFile, records: Iterable[Record]) -> Tally:
     }
     fitted = sum(key in BASELINES for key in plan.baselines)
     found = [(record.status == "complete", record.method is not None) for record in records]
-    return Tally(
+    return RunCounts(
         cells=len(plan.cells),
         seeds=len(plan.seeds),
         baselines=fitted * len(data),

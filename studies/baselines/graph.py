@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from moevae.spectral.clusters import cluster_images, votes
+from moevae.spectral.clusters import cluster_images, neighbor_shares
 from moevae.spectral.graph import image_index
 from studies.execution.baseline_fit import BaselineContext, BaselineResult, NotFittedError, clusters
 
@@ -28,7 +28,7 @@ def _fitted(context: BaselineContext, count: int | None) -> BaselineResult:
     index = image_index(images.train, images.size)
     return BaselineResult(
         measure=lambda split: clusters(
-            votes(found.labels, index.nearest(getattr(images, split)), found.count)
+            neighbor_shares(found.labels, index.nearest(getattr(images, split)), found.count)
         ),
         seconds=time.perf_counter() - begin,
         num_images=len(images.train),

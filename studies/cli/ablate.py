@@ -124,12 +124,12 @@ def _keep_again(
     """Train recorded runs without weights again, and keep their weights."""
     from studies.verify import keeping
 
-    owed = keeping.owed(make_plan(design, folder), folder, keep)
-    if not owed:
+    missing = keeping.missing_weights(make_plan(design, folder), folder, keep)
+    if not missing:
         return
-    runs = count(len(owed), "recorded run")
+    runs = count(len(missing), "recorded run")
     console.print(f"training {runs} again to keep the weights", highlight=False, soft_wrap=True)
-    for run in keeping.keep_again(owed, folder, keep, execution):
+    for run in keeping.restore_weights(missing, folder, keep, execution):
         if run.refused:
             print(f"weights of {run.fingerprint} not kept: {run.refused}", file=sys.stderr)
 

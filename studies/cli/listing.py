@@ -10,7 +10,7 @@ from pathlib import Path
 
 from moevae.errors import ConfigError, MoevaeError, RecordError
 from moevae.utils.io import expand_home
-from studies.analysis.run_counts import tally
+from studies.analysis.run_counts import count_runs
 from studies.cli import listing
 from studies.cli.options import List
 from studies.design import design as designs
@@ -79,7 +79,7 @@ def _study(folder: Path) -> StudyLine:
     try:
         plan = study_file.read(folder)
         every, bad = store.read_all(folder)
-        found = tally(plan, every)
+        found = count_runs(plan, every)
     except (MoevaeError, OSError) as error:
         return StudyLine(folder.name, str(folder), "", "broken", 0, 0, 0, 0, 0, 0, note=str(error))
     owner = lock.holder(folder)

@@ -110,7 +110,7 @@ def _difference(study: Study, cell: int) -> str:
         return ""
     if cell == study.baseline:
         return "This is the reference cell."
-    names = tables.words(study.axes)
+    names = tables.axis_names(study.axes)
     changed = [
         f"{names[axis]} {study.text(cell, axis)} (not {study.text(study.baseline, axis)})"
         for axis in study.axes

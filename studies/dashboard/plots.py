@@ -46,7 +46,7 @@ def strength(study: Study, measure: Measure) -> go.Figure | None:
     draw = _grid if gridded else _points
     for column, cells in enumerate(panels.values(), start=1):
         figure.add_trace(draw(study, axes, cells, mean, measure), row=1, col=column)
-    names = tables.words(study.axes)
+    names = tables.axis_names(study.axes)
     kind = {"type": "category"} if gridded else {}
     for place, axis in ((figure.update_xaxes, axes[0]), (figure.update_yaxes, axes[1])):
         log = {} if gridded or min(study.axes[axis]) <= 0 else {"type": "log"}
@@ -68,7 +68,7 @@ def shares(study: Study) -> go.Figure | None:
     known = {measure: result for measure, result in found.items() if result is not None}
     if not known:
         return None
-    names = [tables.words(study.axes)[axis] for axis in effects.varied(study)]
+    names = [tables.axis_names(study.axes)[axis] for axis in effects.varied(study)]
     figure = go.Figure()
     for measure, result in known.items():
         size = [effect.partial_eta_squared for effect in result.effects]
@@ -104,7 +104,7 @@ def _axes(study: Study) -> tuple[str, str] | None:
 
 def _panels(study: Study, axes: tuple[str, str]) -> Mapping[str, list[int]]:
     """Group cells by a text of their values on the other axes."""
-    names = tables.words(study.axes)
+    names = tables.axis_names(study.axes)
     others = [axis for axis in study.axes if axis not in axes and len(study.axes[axis]) > 1]
     found: dict[str, list[int]] = {}
     for cell in range(len(study.cells)):

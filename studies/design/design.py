@@ -28,7 +28,7 @@ from studies.utils.formatting import show
 
 OPTION = "--baselines"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_LONGEST_NAME = 100
+_MAX_NAME_LENGTH = 100
 """Maximum length of the name of a study: file systems allow 255 characters, and suffixes are added."""
 
 
@@ -200,9 +200,9 @@ def checked_name(name: str) -> str:
     Raises:
         ConfigError: the name is not valid.
     """
-    if len(name) > _LONGEST_NAME:
+    if len(name) > _MAX_NAME_LENGTH:
         raise ConfigError(
-            f"study name {name[:20]!r}...: {len(name)} characters; expected at most {_LONGEST_NAME}"
+            f"study name {name[:20]!r}...: {len(name)} characters; expected at most {_MAX_NAME_LENGTH}"
         )
     if not _NAME.fullmatch(name):
         raise ConfigError(f"study name {name!r}: expected only letters, digits, '.', '_' and '-'")

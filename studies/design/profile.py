@@ -17,16 +17,16 @@ from moevae.utils.suggest import closest_name
 from studies.records.study_file import Value
 
 PROFILES = Path(__file__).parent.parent / "profiles"
-_RIGHT = {
+_EXAMPLES = {
     "title": 'title = "Balancing on MNIST"',
     "preset": 'preset = "digits"',
     "seeds": "seeds = 5, or seeds = [0, 3, 7]",
     "exclude": 'tables such as [[exclude]] with routing.kind = ["hard"] and routing.temperature = [1, 2]',
     "axes": "a list for each setting below [axes], such as routing.temperature = [1, 2]",
 }
-_LARGEST = 1 << 20
+_MAX_BYTES = 1 << 20
 """Maximum size of a profile, in bytes."""
-_DEEPEST = 8
+_MAX_DEPTH = 8
 """Maximum nesting of tables and lists; `[axes.routing]` with a list of lists has depth 4."""
 
 
@@ -70,14 +70,14 @@ def read_profile(path: Path) -> Profile:
     """
     try:
         with parsing(f"profile {path}", ConfigError, but=FileNotFoundError):
-            tree = tomllib.loads(read_content(path, _LARGEST).decode())
+            tree = tomllib.loads(read_content(path, _MAX_BYTES).decode())
     except FileNotFoundError as error:
         reason = (error.strerror or "").lower()
         known = f"available profiles: {', '.join(names())}"
         raise ConfigError(f"profile {path}: {reason}; {known}") from None
     try:
-        if depth(tree) > _DEEPEST:
-            raise ConfigError(f"tables are nested more than {_DEEPEST} levels deep")
+        if depth(tree) > _MAX_DEPTH:
+            raise ConfigError(f"tables are nested more than {_MAX_DEPTH} levels deep")
         for key in tree:
             closest_name("key", key, Profile.model_fields)
         tree.setdefault("name", path.stem)
@@ -94,7 +94,7 @@ def read_profile(path: Path) -> Profile:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        right = _RIGHT.get(str(first["loc"][0]))
+        right = _EXAMPLES.get(str(first["loc"][0]))
         hint = f"; expected {right}" if right else ""
         raise ConfigError(f"profile {path.name}: {where}: {first['msg'].lower()}{hint}") from None
     except ConfigError as error:

@@ -19,7 +19,7 @@ from moevae.config.schema import RunConfig
 from moevae.errors import MoevaeError
 from studies.execution.executors.base import WorkerPool, WorkersError
 from studies.execution.experiment import Experiment, RunFunction, WorkerLost
-from studies.execution.failures import Guarded, Raised, Streak
+from studies.execution.failures import FailureStreak, GuardedRun, RaisedException
 from studies.execution.plan import Task
 from studies.execution.pruning import Stopped
 from studies.records import lock, schema, store, weights
@@ -104,7 +104,7 @@ class _Work:
     def __post_init__(self) -> None:
         self._repeated: deque[Task] = deque()
         self._running: dict[Future[Any], Task] = {}
-        self._streak, self._silence = Streak(), Silence()
+        self._streak, self._silence = FailureStreak(), Silence()
         self._attempts: Counter[tuple[str, tuple[RunConfig, ...]]] = Counter()
         self._trained: list[Record] = []
 
@@ -131,7 +131,7 @@ class _Work:
             self._attempts[task.cell.key, task.configs] += 1
             listener = self.worker_pool.forward_events(partial(self._epoch, task))
             run = self.experiment.function(self.run, task)
-            guarded = Guarded(run, self.worker_pool.worker_errors) if self.on_worker_lost else run
+            guarded = GuardedRun(run, self.worker_pool.worker_errors) if self.on_worker_lost else run
             future = self.worker_pool.executor.submit(guarded, task.configs, on_epoch=listener)
             self._running[future] = task
         return bool(self._running)
@@ -154,7 +154,7 @@ class _Work:
             except self.worker_pool.worker_errors as death:
                 self._after_death(task, death)
                 continue
-            if isinstance(outcomes, Raised):
+            if isinstance(outcomes, RaisedException):
                 self._after_raise(task, outcomes)
                 continue
             if isinstance(outcomes, Stopped):
@@ -178,18 +178,18 @@ class _Work:
         for future, task in self._running.items():
             if future.done() and not future.cancelled() and not future.exception():
                 outcomes = future.result()
-                if not isinstance(outcomes, Raised | Stopped):
+                if not isinstance(outcomes, RaisedException | Stopped):
                     with suppress(MoevaeError):
                         self._publish(task, outcomes)
 
-    def _after_raise(self, task: Task, raised: Raised) -> None:
+    def _after_raise(self, task: Task, raised: RaisedException) -> None:
         """Record runs as failed; those that trained together may first be repeated one by one."""
         if self.experiment.divides and len(task.configs) > 1:
             self._repeated.extendleft(Task(task.cell, (config,)) for config in reversed(task.configs))
         else:
             self._record_failure(task, raised)
 
-    def _record_failure(self, task: Task, raised: Raised) -> None:
+    def _record_failure(self, task: Task, raised: RaisedException) -> None:
         assert self.on_worker_lost is not None
         self._publish(task, self.on_worker_lost(task.configs, raised.reason, method=task.cell.method))
         self._streak.note(raised.kind, raised.reason)
@@ -206,7 +206,7 @@ class _Work:
         reason = f"its worker died {attempts} times; a possible cause is a lack of memory"
         if self.on_worker_lost is None:
             raise WorkersError(f"{task.cell.label}: {reason}") from death
-        self._record_failure(task, Raised(type(death).__name__, reason))
+        self._record_failure(task, RaisedException(type(death).__name__, reason))
 
     def _publish(self, task: Task, outcomes: Sequence[Outcome]) -> None:
         """Check that the outcomes belong to the task, write weights and records, and end its trial."""

@@ -26,7 +26,7 @@ class FailuresError(MoevaeError):
 
 
 @dataclass(frozen=True)
-class Raised:
+class RaisedException:
     """An exception of a run, as a value: unlike exceptions, it can always be pickled."""
 
     kind: str
@@ -35,7 +35,7 @@ class Raised:
     """The message in one line, with the position in the code."""
 
     @classmethod
-    def of(cls, error: Exception) -> Raised:
+    def of(cls, error: Exception) -> RaisedException:
         """Return the description of an exception."""
         kind = type(error).__name__
         lines = str(error).strip().splitlines()
@@ -45,7 +45,7 @@ class Raised:
 
 
 @dataclass(frozen=True)
-class Guarded:
+class GuardedRun:
     """A run function that returns exceptions as values.
 
     Errors that the run did not cause are raised: missing data, missing devices, and disks that cannot be
@@ -58,7 +58,7 @@ class Guarded:
 
     def __call__(
         self, configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None
-    ) -> list[Outcome] | Stopped | Raised:
+    ) -> list[Outcome] | Stopped | RaisedException:
         """Train the runs and return the outcomes, or the description of an exception."""
         try:
             return self.run(configs, on_epoch=on_epoch)
@@ -69,10 +69,10 @@ class Guarded:
                 raise
             if isinstance(error, OSError) and error.errno in CORRECTABLE:
                 raise
-            return Raised.of(error)
+            return RaisedException.of(error)
 
 
-class Streak:
+class FailureStreak:
     """A counter of consecutive failures of one kind."""
 
     def __init__(self) -> None:

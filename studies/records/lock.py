@@ -24,9 +24,9 @@ class StudyLockedError(MoevaeError):
 
 _LOCK = "driver.lock"
 _HOLDER = "driver.holder.lock"
-_LOOK = 0.2
+_PROBE_SECONDS = 0.2
 """Maximum time, in seconds, that `holder` holds the lock in another process."""
-_PATIENCE = 1.0
+_HOLDER_SECONDS = 1.0
 """Seconds within which a driver that has acquired the lock writes its process ID and host."""
 
 
@@ -45,7 +45,7 @@ def hold(folder: Path) -> Iterator[None]:
         raise ConfigError(f"{folder}: cannot create this folder ({error.strerror})") from None
     lock = FileLock(folder / _LOCK)
     try:
-        lock.acquire(timeout=_LOOK)  # `holder` may be checking the lock
+        lock.acquire(timeout=_PROBE_SECONDS)  # `holder` may be checking the lock
     except Timeout:
         raise StudyLockedError(
             f"{folder}: {_who(folder)} is working on this study: wait for it, or stop it"
@@ -78,7 +78,7 @@ def holder(folder: Path) -> str | None:
 
 
 def _who(folder: Path) -> str:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _HOLDER_SECONDS
     while time.monotonic() < deadline:
         with suppress(OSError, ValueError, KeyError, TypeError):
             note = content.parse_json(content.read(folder / _HOLDER))

@@ -71,7 +71,7 @@ def _write_report(folder: Path, overwrite: bool, fewer_runs: bool, with_latex: b
     said = False
     for name, analysis in analyses.items():
         alone = len(analysis.study.cells) == 1
-        found = summary.single(analysis) if alone else summary.sentences(analysis)
+        found = summary.single_cell(analysis) if alone else summary.sentences(analysis)
         said = said or (bool(found) and not alone)
         page.add(f"On {escape(name)}:" if len(analyses) > 1 else "")
         ran = len(analysis.study.runs) > len(analysis.study.failed)
@@ -86,7 +86,7 @@ def _write_report(folder: Path, overwrite: bool, fewer_runs: bool, with_latex: b
                 latex.add(analysis, page, study.folder.resolve().name)
     ranks.across_data_sets(analyses, page)
     literature.section(study, page)
-    interpretation.reading(study, page)
+    interpretation.interpretation(study, page)
     failures.failures(study, page)
     reproduce.reproduce(study, page)
     link = page.keep("runs", tables.run_table(study), exact=True)

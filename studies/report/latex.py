@@ -119,7 +119,7 @@ def add(analysis: Analysis, page: Page, name: str) -> None:
     for axis, along in analysis.effects.items():
         drawn = [along[measure] for measure in analysis.compared if measure in along]
         if drawn:
-            words = tables.words(study.axes)[axis]
+            words = tables.axis_names(study.axes)[axis]
             found = tables.level_rows(drawn, study.texts[axis], drawn[0].contexts.baseline, words)
             caption = f"Mean and 95 % interval by {words}, averaged over the settings of the other axes."
             page.latex(f"effect {words}", table(found, caption, f"tab:{name}-{words.replace(' ', '-')}"))

@@ -18,7 +18,7 @@ from studies.report.markdown import encoded, escape, table
 FOLDED = 100
 """Largest number of folded rows of a table; GitHub does not render pages of half a megabyte."""
 
-LONGEST = 60
+MAX_NAME_LENGTH = 60
 """Largest number of characters of a text in a file name."""
 
 
@@ -143,9 +143,9 @@ def csv(frame: pd.DataFrame, *, exact: bool = False) -> bytes:
 
 
 def _file_name(words: str) -> str:
-    """Return a text as part of a file name, shortened to `LONGEST` characters and a digest."""
+    """Return a text as part of a file name, shortened to `MAX_NAME_LENGTH` characters and a digest."""
     name = slug(words)
-    return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{_digest(words)}"
+    return name if len(name) <= MAX_NAME_LENGTH else f"{name[:MAX_NAME_LENGTH]}-{_digest(words)}"
 
 
 def _digest(words: str) -> str:

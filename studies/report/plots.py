@@ -25,9 +25,9 @@ BLUE, ORANGE, GRAY, PALE = "#0072B2", "#D55E00", "#767676", "#d9d9d9"
 MARKERS = "osD^vPX*<>"
 MINUS = "\N{MINUS SIGN}"
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-MOST_TICKS = 12
+MAX_TICKS = 12
 """Largest number of tick labels of an effect."""
-MOST_LINES = 200
+MAX_LINES = 200
 """Largest number of gray lines of settings behind an effect."""
 
 
@@ -104,7 +104,7 @@ def levels(effects: Sequence[AxisEffect], ticks: Sequence[str], name: str, *, or
         x = np.arange(len(ticks))
         for number, (place, effect) in enumerate(zip(places.flat, effects, strict=False)):
             if len(effect.means) > 1:
-                every = -(-len(effect.means) // MOST_LINES)
+                every = -(-len(effect.means) // MAX_LINES)
                 lines = [np.column_stack([x, means]) for means in effect.means[::every]]
                 place.add_collection(LineCollection(lines, colors=PALE, linewidths=1, zorder=1))
                 place.autoscale_view()
@@ -117,7 +117,7 @@ def levels(effects: Sequence[AxisEffect], ticks: Sequence[str], name: str, *, or
                 place.set_yticks(drawn[:1])  # a single value needs no other tick
             _decades(place, "y", drawn)
             place.set_title(effect.measure.heading)
-            every = -(-len(ticks) // MOST_TICKS)
+            every = -(-len(ticks) // MAX_TICKS)
             turned = longest > 7 or len(ticks[::every]) > 8
             place.set_xticks(
                 x[::every], ticks[::every], rotation=40 if turned else 0, ha="right" if turned else "center"
@@ -175,7 +175,7 @@ def curves(
         return png(figure)
 
 
-def trade(
+def pareto(
     points: Sequence[tuple[Row, Row, Row]], chosen: Sequence[Measure], names: Sequence[str], front: np.ndarray
 ) -> bytes:
     """Draw the first measure against each of the others, with the Pareto front in orange.

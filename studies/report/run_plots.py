@@ -17,9 +17,9 @@ from studies.records.packed import read_picture
 from studies.records.schema import PICTURE_LIMIT, Picture
 from studies.report.plots import BLUE, GRAY
 
-LONGEST_LABEL = 100
+MAX_LABEL_LENGTH = 100
 """Largest number of characters in a label of a row or column."""
-MOST_EXPERTS = 10**6
+MAX_EXPERTS = 10**6
 MAX_PIXELS = 1 << 26
 
 
@@ -86,11 +86,11 @@ def method(picture: Picture) -> str:
 def _pixels(folder: Path, picture: Picture) -> np.ndarray | None:
     """Return the gray levels of a picture, [H, W]; None if the file is not as described."""
     size = (len(picture.columns) * picture.tile[1], len(picture.rows) * picture.tile[0])
-    if max(map(len, (*picture.rows, *picture.columns))) > LONGEST_LABEL or math.prod(size) > MAX_PIXELS:
+    if max(map(len, (*picture.rows, *picture.columns))) > MAX_LABEL_LENGTH or math.prod(size) > MAX_PIXELS:
         return None
     if picture.experts is not None and (
         len(picture.experts) != len(picture.columns)
-        or not all(0 <= expert < MOST_EXPERTS for expert in picture.experts)
+        or not all(0 <= expert < MAX_EXPERTS for expert in picture.experts)
     ):
         return None
     try:

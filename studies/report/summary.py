@@ -1,9 +1,9 @@
 """Summary of a study in sentences. Each kind of sentence has a family-wise error rate of at most 5 %.
 
-The families are: the best cell (over cells and measures), each axis (over its levels and the `SPOKEN`
-measures), interactions (over pairs of axes and measures), and selection without labels (over cells and
-rules). The tests are those of `studies.statistics.simultaneous`. If no test is significant, a sentence says
-so or is omitted.
+The families are: the best cell (over cells and measures), each axis (over its levels and the
+`SUMMARY_MEASURES`), interactions (over pairs of axes and measures), and selection without labels (over
+cells and rules). The tests are those of `studies.statistics.simultaneous`. If no test is significant, a
+sentence says so or is omitted.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from studies.statistics import paired, stats
 from studies.statistics.stats import Row
 from studies.utils import formatting
 
-ERROR = 1 - stats.LEVEL
+ERROR_RATE = 1 - stats.LEVEL
 """Family-wise error rate of each kind of sentence."""
-MATERIAL = 0.1
+MIN_ETA_SQUARED = 0.1
 """An interaction is reported if the lower end of its partial η² exceeds this share."""
-LISTED = 12
+MAX_LISTED = 12
 """Largest number of cells named in a sentence."""
 
 
@@ -38,14 +38,14 @@ def sentences(analysis: Analysis) -> list[str]:
         analysis: statistics of a study of one data set.
     """
     found = [_best(analysis, measure) for measure in analysis.compared]
-    for axis in analysis.moved:
+    for axis in analysis.level_p:
         found += _axis(analysis, axis)
     found += [_interaction(analysis, measure) for measure in analysis.variance]
     found.append(_selection(analysis))
     return [sentence for sentence in found if sentence]
 
 
-def single(analysis: Analysis) -> list[str]:
+def single_cell(analysis: Analysis) -> list[str]:
     """Return sentences about the only cell: each main measure with interval and lowest run, and failed runs.
 
     Args:
@@ -86,7 +86,7 @@ def caution(study: Study) -> str:
     """Return a caution if the number of seeds does not allow a significant difference of a pair, or ""."""
     n = len(study.seeds)
     least = paired.smallest_p(n)
-    if n < 2 or least <= ERROR:
+    if n < 2 or least <= ERROR_RATE:
         return ""
     return (
         f"With n = {n}, two cells, or the two levels of an axis, cannot differ significantly: a permutation "
@@ -96,13 +96,13 @@ def caution(study: Study) -> str:
 
 def _best(analysis: Analysis, measure: Measure) -> str:
     """Name the cell with the highest mean, and the cells that do not differ significantly from it."""
-    study, p = analysis.study, analysis.below[measure]
+    study, p = analysis.study, analysis.below_best[measure]
     values = study.comparable(measure)
     mean = stats.means(values)
     if not np.isfinite(p).any() or np.nanmax(mean) - np.nanmin(mean) <= 1e-12:
         return ""
     best = int(np.nanargmax(mean))
-    below = p <= ERROR
+    below = p <= ERROR_RATE
     others = [cell for cell in range(len(mean)) if cell != best and np.isfinite(mean[cell])]
     return escape(
         f"The highest mean {measure.label} is that of cell {cell_stats.label(study, best)} "
@@ -122,34 +122,36 @@ def _compared_with_best(study: Study, level: list[int], below: int) -> str:
         )
     if not level:
         others = f"All {below} others are" if below > 1 else "The other cell is"
-        return f"{others} below it (adjusted p ≤ {ERROR:.2g})."
+        return f"{others} below it (adjusted p ≤ {ERROR_RATE:.2g})."
     cells = ", ".join(cell_stats.label(study, cell) for cell in level)
-    named = f" ({cells})" if len(level) <= LISTED else ""
+    named = f" ({cells})" if len(level) <= MAX_LISTED else ""
     return (
         f"{formatting.count(len(level), 'other cell').capitalize()}{named} "
         f"{'does' if len(level) == 1 else 'do'} not differ significantly from it; "
-        f"{below} {'is' if below == 1 else 'are'} below it (adjusted p ≤ {ERROR:.2g})."
+        f"{below} {'is' if below == 1 else 'are'} below it (adjusted p ≤ {ERROR_RATE:.2g})."
     )
 
 
 def _axis(analysis: Analysis, axis: str) -> list[str]:
     """State the significant effects of an axis, then the measures without one."""
     found, silent = [], []
-    for measure, p in analysis.moved[axis].items():
+    for measure, p in analysis.level_p[axis].items():
         effect = analysis.effects[axis][measure]
         if not np.isfinite(p).any() or np.nanmax(np.abs(effect.comparison.difference)) <= 1e-12:
             continue
         shown = np.abs(effect.comparison.difference) >= 10.0**-measure.digits
-        if (shown & (p <= ERROR)).any():
-            found.append(_moved(analysis, axis, effect, np.where(shown & (p <= ERROR), p, np.nan)))
-        elif np.nanmin(p) > ERROR:
-            silent.append((_reach(effect), measure, float(np.nanmin(p))))
+        if (shown & (p <= ERROR_RATE)).any():
+            found.append(
+                _significant_effect(analysis, axis, effect, np.where(shown & (p <= ERROR_RATE), p, np.nan))
+            )
+        elif np.nanmin(p) > ERROR_RATE:
+            silent.append((_num_seeds_and_settings(effect), measure, float(np.nanmin(p))))
     for over, group in groupby(sorted(silent, key=lambda each: each[0]), key=lambda each: each[0]):
-        found.append(_still(analysis, axis, over, [(measure, p) for _, measure, p in group]))
+        found.append(_no_significant_effect(analysis, axis, over, [(measure, p) for _, measure, p in group]))
     return found
 
 
-def _moved(analysis: Analysis, axis: str, effect: AxisEffect, p: Row) -> str:
+def _significant_effect(analysis: Analysis, axis: str, effect: AxisEffect, p: Row) -> str:
     """State the largest significant difference along an axis."""
     measure, study = effect.measure, analysis.study
     name, levels, reference = _names(study, axis, effect)
@@ -158,7 +160,7 @@ def _moved(analysis: Analysis, axis: str, effect: AxisEffect, p: Row) -> str:
     sign = 1 if difference[level] > 0 else -1
     moved = sign * (effect.means[:, level] - effect.means[:, effect.contexts.baseline])
     verb = "raises" if sign > 0 else "lowers"
-    over = _over(*_reach(effect), int((moved > 0).sum()))
+    over = _sample_size(*_num_seeds_and_settings(effect), int((moved > 0).sum()))
     return (
         f"**{escape(name.capitalize())}** {escape(levels[level])} in place of {escape(reference)} {verb} "
         + escape(
@@ -168,7 +170,9 @@ def _moved(analysis: Analysis, axis: str, effect: AxisEffect, p: Row) -> str:
     )
 
 
-def _still(analysis: Analysis, axis: str, reach: tuple[int, int], silent: list[tuple[Measure, float]]) -> str:
+def _no_significant_effect(
+    analysis: Analysis, axis: str, reach: tuple[int, int], silent: list[tuple[Measure, float]]
+) -> str:
     """Name the measures in which no level differs significantly from the reference level."""
     name, levels, reference = _names(analysis.study, axis, analysis.effects[axis][silent[0][0]])
     *most, last = (measure.label for measure, _ in silent)
@@ -180,21 +184,21 @@ def _still(analysis: Analysis, axis: str, reach: tuple[int, int], silent: list[t
     )
     least = min(p for _, p in silent)
     return f"**{escape(name.capitalize())}**: " + escape(
-        f"{subject} in {words} (least adjusted p {_p(least)}; {_over(*reach, reach[1])})."
+        f"{subject} in {words} (least adjusted p {_p(least)}; {_sample_size(*reach, reach[1])})."
     )
 
 
 def _names(study: Study, axis: str, effect: AxisEffect) -> tuple[str, list[str], str]:
     levels = list(study.texts[axis])
-    return tables.words(study.axes)[axis], levels, levels[effect.contexts.baseline]
+    return tables.axis_names(study.axes)[axis], levels, levels[effect.contexts.baseline]
 
 
-def _reach(effect: AxisEffect) -> tuple[int, int]:
+def _num_seeds_and_settings(effect: AxisEffect) -> tuple[int, int]:
     """Return the numbers of seeds and of settings of the other axes."""
     return int(effect.contexts.seeds.sum()), len(effect.contexts.cells)
 
 
-def _over(n: int, settings: int, moved: int) -> str:
+def _sample_size(n: int, settings: int, moved: int) -> str:
     """State the numbers of seeds and settings, and of settings that move in the same direction if not all."""
     if settings == 1:
         return f"n = {n}"
@@ -203,17 +207,17 @@ def _over(n: int, settings: int, moved: int) -> str:
 
 
 def _interaction(analysis: Analysis, measure: Measure) -> str:
-    """State the largest interaction of two axes that is significant and exceeds `MATERIAL`."""
-    found, p = analysis.variance[measure], analysis.depends[measure]
+    """State the largest interaction of two axes that is significant and exceeds `MIN_ETA_SQUARED`."""
+    found, p = analysis.variance[measure], analysis.interaction_p[measure]
     pairs = [
         effect
         for effect in found.effects
-        if len(effect.axes) == 2 and p[effect.axes] <= ERROR and effect.low > MATERIAL
+        if len(effect.axes) == 2 and p[effect.axes] <= ERROR_RATE and effect.low > MIN_ETA_SQUARED
     ]
     if not pairs:
         return ""
     effect = max(pairs, key=lambda each: each.partial_eta_squared)
-    names = tables.words(analysis.study.axes)
+    names = tables.axis_names(analysis.study.axes)
     first, second = (names[effects.varied(analysis.study)[axis]] for axis in effect.axes)
     return (
         f"What **{escape(first)}** does to {escape(measure.label)} depends on **{escape(second)}**: their "
@@ -226,7 +230,7 @@ def _selection(analysis: Analysis) -> str:
     """State the cost of selection by a bound, if it is significant."""
     for choice in analysis.choices:
         measure = analysis.compared[0]
-        if choice.rule.nats and choice.p <= ERROR and choice.cost >= 10.0**-measure.digits:
+        if choice.rule.nats and choice.p <= ERROR_RATE and choice.cost >= 10.0**-measure.digits:
             return escape(
                 f"Choosing a cell without labels, by the {choice.rule.name}, costs "
                 f"{measure.show(choice.cost)} {measure.label} compared with the cell that labels of other "

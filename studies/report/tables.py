@@ -20,14 +20,14 @@ from studies.utils.formatting import exact, short
 Rows = list[dict[str, str]]
 
 
-def words(axes: Iterable[str]) -> dict[str, str]:
+def axis_names(axes: Iterable[str]) -> dict[str, str]:
     """Return the name of each axis in words: the end of its key, or all of it if ambiguous."""
     return {axis: name.replace(".", " ").replace("_", " ") for axis, name in short(axes).items()}
 
 
 def describe(study: Study, cell: int) -> str:
     """Return the settings of a cell as text, such as `balance weight 20, temperature 1`."""
-    names = words(study.axes)
+    names = axis_names(study.axes)
     return ", ".join(f"{names[axis]} {study.text(cell, axis)}" for axis in study.axes) or "the only cell"
 
 
@@ -73,7 +73,7 @@ def result_rows(
         chosen: measures that are shown.
         most: largest number of rows; None for all.
     """
-    names = words(study.axes)
+    names = axis_names(study.axes)
     order = frame[f"{chosen[0].key} mean"].to_numpy() if chosen else np.zeros(len(frame))
     rows = []
     for cell in np.argsort(-order, kind="stable")[:most]:
@@ -106,7 +106,7 @@ def comparison_table(analysis: Analysis) -> pd.DataFrame:
     """Return one row per cell and measure: comparisons with the best and with the reference cell."""
     study = analysis.study
     rows = []
-    for measure, below in analysis.below.items():
+    for measure, below in analysis.below_best.items():
         means, contrast = stats.means(study.comparable(measure)), analysis.contrasts.get(measure)
         for cell, settings in enumerate(study.cells):
             row = {"cell": label(study, cell)}

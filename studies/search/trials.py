@@ -19,7 +19,7 @@ from studies.search import spaces
 from studies.search.objectives import ORACLE
 from studies.search.registry import PRUNERS, SAMPLERS
 from studies.search.search import Search
-from studies.storage.attributes import curve, tally
+from studies.storage.attributes import curve, of_cell
 from studies.storage.mirror import Mirror, id_of
 
 SAMPLERS.register("tpe")(lambda seed: TPESampler(seed=seed))
@@ -233,7 +233,7 @@ class SearchTrials:
         if trial.state not in (TrialState.COMPLETE, TrialState.FAIL):
             return True
         runs = recorded.get(trial.user_attrs.get("cell_key", ""), ())
-        return bool(runs) and tally(runs)["runs"] == trial.user_attrs.get("runs")
+        return bool(runs) and of_cell(runs)["runs"] == trial.user_attrs.get("runs")
 
     def _ended(self, cell: Cell, recorded: Sequence[Record]) -> FrozenTrial:
         found = [objective.of(recorded) for objective in self._search.objectives]
@@ -247,6 +247,6 @@ class SearchTrials:
             values=values if whole else None,
             params=spaces.params(cell.config, self._search.space),
             distributions=dict(self._search.space),
-            user_attrs={"cell": cell.label, "cell_key": cell.key, **tally(recorded)},
+            user_attrs={"cell": cell.label, "cell_key": cell.key, **of_cell(recorded)},
             intermediate_values=followed,
         )

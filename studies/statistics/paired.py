@@ -12,13 +12,13 @@ import scipy.stats
 from studies.statistics import stats
 from studies.statistics.stats import Matrix, Row
 
-EXACT = 14
-"""Largest number of pairs with all 2^n sign flips; for more pairs, `DRAWN` random ones are used."""
-DRAWN = 19_999
+MAX_EXACT_PAIRS = 14
+"""Largest number of pairs with all 2^n sign flips; for more pairs, `NUM_SIGN_FLIPS` random ones are used."""
+NUM_SIGN_FLIPS = 19_999
 """Number of random sign flips."""
 POWER = 0.8
 """Probability of detecting the minimum detectable effect."""
-SAMPLES = 2000
+NUM_SIMULATED = 2000
 """Number of simulated samples of n normal pairs for the power of the test."""
 
 
@@ -81,8 +81,8 @@ def compare(values: Matrix, baseline: int, better: int = 1) -> Comparison:
 def sign_flip(differences: Matrix) -> Row:
     """Test whether the mean of each column is zero, two-sided, by flips of signs.
 
-    The test is exact up to `EXACT` pairs. For more, it uses random flips with a fixed seed and includes the
-    observed signs.
+    The test is exact up to `MAX_EXACT_PAIRS` pairs. For more, it uses random flips with a fixed seed and
+    includes the observed signs.
 
     Args:
         differences: [pairs, columns]; NaN for missing pairs.
@@ -98,7 +98,7 @@ def sign_flip(differences: Matrix) -> Row:
             permutation_type="samples",
             vectorized=True,
             axis=0,
-            n_resamples=2 ** len(block) if len(block) <= EXACT else DRAWN,
+            n_resamples=2 ** len(block) if len(block) <= MAX_EXACT_PAIRS else NUM_SIGN_FLIPS,
             batch=max(1, 4_000_000 // block.size),
             rng=np.random.default_rng(stats.SEED),
         )
@@ -134,7 +134,7 @@ def minimum_detectable_effect(n: int, tests: int = 1) -> float:
 
 def _patterns(n: int) -> int:
     """Return the number of sign patterns of the test, including the observed one."""
-    return 2**n if n <= EXACT else DRAWN + 1
+    return 2**n if n <= MAX_EXACT_PAIRS else NUM_SIGN_FLIPS + 1
 
 
 @functools.lru_cache(maxsize=8)
@@ -146,13 +146,13 @@ def _hidden(n: int) -> np.ndarray:
     all sets of -z; z and -z have the same distribution.
     """
     draw = np.random.default_rng(stats.SEED)
-    if n <= EXACT:
+    if n <= MAX_EXACT_PAIRS:
         flipped = np.arange(1, 2**n)[:, None] >> np.arange(n) & 1
     else:
-        flipped = draw.integers(0, 2, size=(DRAWN, n))
+        flipped = draw.integers(0, 2, size=(NUM_SIGN_FLIPS, n))
     means = flipped / np.maximum(flipped.sum(axis=1, keepdims=True), 1)  # [patterns, n]
     ranks = int((1 - stats.LEVEL) * _patterns(n) / 2 + 1e-9)
-    samples = draw.normal(size=(n, SAMPLES))
+    samples = draw.normal(size=(n, NUM_SIMULATED))
     parts = np.array_split(samples, -(-len(means) // 1000), axis=1)
     return np.hstack(
         [-np.sort(np.partition(-(means @ part), ranks - 1, axis=0)[:ranks], axis=0) for part in parts]

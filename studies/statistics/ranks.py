@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.stats
 
-LEAST = 5
+MIN_DATA_SETS = 5
 """Smallest number of data sets for a test of ranks: with fewer, Friedman's approximation fails."""
 LEVEL = 0.05
 
@@ -21,7 +21,7 @@ class Ranks:
     mean: np.ndarray
     """Mean over the data sets, [cells]."""
     p: float
-    """Friedman's test of equal ranks; NaN for fewer than `LEAST` data sets or 3 cells."""
+    """Friedman's test of equal ranks; NaN for fewer than `MIN_DATA_SETS` data sets or 3 cells."""
     distance: float
     """Critical difference (Nemenyi): mean ranks that differ by more differ significantly; NaN as for `p`."""
 
@@ -39,7 +39,7 @@ def rank(means: np.ndarray, better: int = 1) -> Ranks:
     sets, cells = means.shape
     ranks = scipy.stats.rankdata(-better * means, axis=1)
     p = distance = float("nan")
-    if sets >= LEAST and cells > 2:
+    if sets >= MIN_DATA_SETS and cells > 2:
         p = float(scipy.stats.friedmanchisquare(*means.T).pvalue)
         reach = scipy.stats.studentized_range.isf(LEVEL, cells, np.inf) / np.sqrt(2)
         distance = float(reach * np.sqrt(cells * (cells + 1) / (6 * sets)))

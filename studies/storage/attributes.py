@@ -13,7 +13,7 @@ VALUE = "mixture_elbo"
 """The metric that is the value of a trial: a bound that uses no labels; higher is better."""
 
 
-def tally(recorded: Sequence[Record]) -> dict[str, Any]:
+def of_cell(recorded: Sequence[Record]) -> dict[str, Any]:
     """Return the attributes of a trial: the number and names of its runs, and statistics of test metrics."""
     complete = [record for record in recorded if record.status == "complete"]
     attributes: dict[str, Any] = {

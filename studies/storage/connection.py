@@ -30,10 +30,10 @@ T = TypeVar("T")
 VARIABLE = "MOEVAE_STORAGE"
 """Environment variable with the URL of the storage, used without the option; safer for passwords."""
 
-PATIENCE = 60.0
+RETRY_SECONDS = 60.0
 """Timeout, in seconds, for a storage that is not available while a study runs."""
 
-_RACES = 5
+_CREATE_ATTEMPTS = 5
 """Number of attempts to open tables that another process is creating."""
 _CONNECT_SECONDS = 15
 """Timeout, in seconds, for a new connection to a database server."""
@@ -57,7 +57,7 @@ def with_retries(operation: Callable[[], T]) -> T:
     Raises:
         StorageError: the storage remained unavailable, or the study in it was deleted.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + RETRY_SECONDS
     pause = 0.1
     while True:
         try:
@@ -178,7 +178,7 @@ def _opened(url: str) -> Iterator[BaseStorage]:
 
 def _tables(url: str, options: dict[str, Any]) -> RDBStorage:
     """Open a database and create its tables, unless another process is creating them."""
-    for race in range(_RACES):
+    for race in range(_CREATE_ATTEMPTS):
         try:
             return RDBStorage(url, engine_kwargs=options)
         except SQLAlchemyError as error:

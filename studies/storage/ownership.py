@@ -21,7 +21,7 @@ IDENTITY = "identity"
 _PLACE = "folder"
 """Name of the attribute with the folder that last used the study."""
 _DESCRIPTION = {"title", "description", "command", "rule", "oracle"}
-_MOMENT = 1.0
+_CLAIM_SECONDS = 1.0
 """Seconds within which the creator of a study in a storage sets its owner."""
 
 
@@ -75,7 +75,7 @@ def claim(opened: BaseStorage, number: int, name: str, folder: Path, *, made: bo
     """
     check(opened, name, folder)
     if not made and not _own(opened, opened.get_study_user_attrs(number), folder):
-        time.sleep(_MOMENT)  # another driver may have created it just now
+        time.sleep(_CLAIM_SECONDS)  # another driver may have created it just now
         check(opened, name, folder)
     opened.set_study_user_attr(number, IDENTITY, identity(folder))
     opened.set_study_user_attr(number, _PLACE, folder_label(folder))

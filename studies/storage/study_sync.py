@@ -156,7 +156,7 @@ class Trials:
             cell,
             state=TrialState.COMPLETE if bounds else TrialState.FAIL,
             value=fmean(bounds) if bounds else None,
-            attrs={**attributes.tally(recorded), "value_split": split},
+            attrs={**attributes.of_cell(recorded), "value_split": split},
             curve=attributes.curve(complete),
         )
 

@@ -15,7 +15,7 @@ def limit() -> int:
     return _limits()[0]
 
 
-def room(wanted: int) -> int:
+def affordable(wanted: int) -> int:
     """Return how many of the wanted files can be opened, raising the limit for them if possible."""
     there, most = _limits()
     taken = _open() + _RESERVE

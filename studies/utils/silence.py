@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from moevae.utils.progress import seconds_in_words
 
@@ -15,19 +15,23 @@ _log = logging.getLogger(__name__)
 
 
 class Silence:
-    """The time since the last end of an epoch or a task."""
+    """The time since the last end of an epoch or a task.
 
-    def __init__(self) -> None:
-        """Start the clock."""
+    Args:
+        clock: function that returns the time, in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.end()
 
     def end(self) -> None:
         """Restart the clock after a result."""
-        self._since, self._due = time.monotonic(), FIRST
+        self._since, self._due = self._clock(), FIRST
 
     def log(self, waiting: Iterable[str]) -> None:
         """Log the running tasks if no result has arrived for a long time."""
-        lasted = time.monotonic() - self._since
+        lasted = self._clock() - self._since
         if lasted >= self._due:
             self._due *= 2
             _log.warning(

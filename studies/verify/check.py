@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moevae.errors import DataError, IdentityError, RecordError
-from studies.analysis.run_counts import tally
+from studies.analysis.run_counts import count_runs
 from studies.execution.plan import Plan, design_of, make_plan
 from studies.records import consensus, lock, packed, store, study_file
 from studies.records.consensus import Consensus
@@ -83,7 +83,7 @@ def verify(folder: Path, url: str | None = None) -> VerificationReport:
             notes.append(f"{consensus.NAME}: {count(len(each.groups), 'group')} agree with the records")
     if owner is None:  # a running driver writes the pictures of a record before the record
         problems += _strays(folder, good)
-    counts = tally(plan, good)
+    counts = count_runs(plan, good)
     return VerificationReport(
         planned=counts.planned,
         complete=counts.complete,

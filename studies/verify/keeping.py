@@ -18,7 +18,7 @@ NUMBERS = ("metrics", "load", "importance", "elbo_terms", "confusion", "reliabil
 
 
 @dataclass(frozen=True)
-class Kept:
+class RestoredWeights:
     """A recorded run that was trained again for its weights."""
 
     fingerprint: str
@@ -26,7 +26,7 @@ class Kept:
     """Why its weights were not kept, in one line; empty if they were."""
 
 
-def owed(plan: Plan, folder: Path, which: weights.Keep) -> list[tuple[str, Record]]:
+def missing_weights(plan: Plan, folder: Path, which: weights.Keep) -> list[tuple[str, Record]]:
     """Return the recorded runs whose weights are missing, each with the key of its cell.
 
     Args:
@@ -51,15 +51,18 @@ def owed(plan: Plan, folder: Path, which: weights.Keep) -> list[tuple[str, Recor
     return found
 
 
-def keep_again(
-    owed: Sequence[tuple[str, Record]], folder: Path, which: weights.Keep, execution: ExecutionConfig
-) -> Iterator[Kept]:
+def restore_weights(
+    missing: Sequence[tuple[str, Record]],
+    folder: Path,
+    which: weights.Keep,
+    execution: ExecutionConfig,
+) -> Iterator[RestoredWeights]:
     """Train recorded runs again, one by one in this process, and keep their weights.
 
     The weights are kept only if all numbers equal those of the record, bit for bit.
 
     Args:
-        owed: the result of `owed`.
+        missing: the result of `missing_weights`.
         folder: the folder of the study.
         which: see `weights.keep`.
         execution: where the runs take place.
@@ -68,17 +71,17 @@ def keep_again(
         RecordError: another driver owns the folder, or a file of a user has the name of the weights.
     """
     with lock.hold(folder):
-        for cell, record in owed:
+        for cell, record in missing:
             try:
                 outcome = retrained(record, replace(execution, keep_weights=True, snapshots=None))
             except MoevaeError as error:
-                yield Kept(record.fingerprint, str(error))
+                yield RestoredWeights(record.fingerprint, str(error))
                 continue
             found = compare(record, outcome.record)
             differ = [path for path in found.differ if path.partition(".")[0] in (*NUMBERS, "status")]
             if differ:
                 why = f" ({found.elsewhere})" if found.elsewhere else ""
-                yield Kept(record.fingerprint, f"trained again, it differs in {differ[0]}{why}")
+                yield RestoredWeights(record.fingerprint, f"trained again, it differs in {differ[0]}{why}")
                 continue
             weights.keep(folder, cell, [outcome], which)
-            yield Kept(record.fingerprint)
+            yield RestoredWeights(record.fingerprint)

@@ -29,7 +29,7 @@ VOLATILE_FIELDS = {
 
 COMPARED: dict[str, Measure] = {"mixture_elbo": ELBO, "nmi": NMI, "acc": ACC}
 """Test metrics compared with the spread over seeds when bitwise equality cannot be expected."""
-CHANCE = 0.01
+SIGNIFICANCE = 0.01
 """Significance level, per metric, of the test that a run on another machine differs."""
 
 
@@ -49,10 +49,10 @@ class MetricShift:
 
     @property
     def reach(self) -> float:
-        """Difference that two seeds of this spread exceed with probability `CHANCE`; NaN if unknown."""
+        """Difference that two seeds of this spread exceed with probability `SIGNIFICANCE`; NaN if unknown."""
         if self.spread is None:
             return math.nan
-        return math.sqrt(2) * self.spread * float(student_t.isf(CHANCE / 2, self.n - 1))
+        return math.sqrt(2) * self.spread * float(student_t.isf(SIGNIFICANCE / 2, self.n - 1))
 
     @property
     def judges(self) -> bool:

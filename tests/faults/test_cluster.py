@@ -10,6 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from studies.execution.ablation import run_study
+from studies.execution.executors import dask as dask_executor
 from studies.execution.executors.base import WorkersError
 from studies.execution.executors.dask import dask
 from studies.records import store
@@ -90,7 +91,7 @@ def test_a_search_on_a_cluster(tmp_path, cluster):
 
 
 def test_no_scheduler_is_told_in_one_line(monkeypatch):
-    monkeypatch.setattr("studies.execution.executors.dask._ANSWER_TIMEOUT", 0.5)
+    monkeypatch.setattr(dask_executor, "_ANSWER_TIMEOUT", 0.5)
     wrong = {
         "tcp://127.0.0.1:1": "no scheduler answers",
         "nonsense://x": "unknown address scheme 'nonsense'",

@@ -8,6 +8,7 @@ import time
 import pytest
 from databases import postgres
 
+from studies.storage import bulk_insert
 from studies.storage import connection as storage
 from studies.storage.bulk_insert import Rows
 from studies.storage.connection import StorageError
@@ -62,7 +63,7 @@ def test_a_server_that_stays_away_ends_the_study_in_one_line_and_keeps_its_runs(
 ):
     """The storage fails after three cells: running ones are published, the next start does the rest."""
     study = ToyStudy(tmp_path, 6)
-    monkeypatch.setattr(storage, "PATIENCE", 0.5)
+    monkeypatch.setattr(storage, "RETRY_SECONDS", 0.5)
     finished, put = [], Rows.put
 
     def broken(self, number, trial):
@@ -72,8 +73,8 @@ def test_a_server_that_stays_away_ends_the_study_in_one_line_and_keeps_its_runs(
         put(self, number, trial)
 
     with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
-        patch.setattr("studies.storage.bulk_insert.Rows.put", broken)
-        patch.setattr("studies.storage.connection.SQLAlchemyError", sqlite3.Error)
+        patch.setattr(bulk_insert.Rows, "put", broken)
+        patch.setattr(storage, "SQLAlchemyError", sqlite3.Error)
         with pytest.raises(StorageError, match=r"not available .disk I/O error.*no record is lost"):
             study.run()
     assert study.published() == 4

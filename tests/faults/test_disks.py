@@ -13,6 +13,7 @@ from moevae.config import schema as configs
 from moevae.training import snapshot_files
 from studies import __main__ as cli
 from studies.cli import ablate
+from studies.cli import options as cli_options
 from studies.cli import report as cli_report
 from studies.records import store
 from studies.storage import connection as storage
@@ -55,9 +56,9 @@ def run(monkeypatch, capsys):
         monkeypatch.setattr(
             ablate, "train", lambda configs, /, *, on_epoch, execution: study.toy(configs, on_epoch=None)
         )
-        monkeypatch.setattr("studies.cli.options.code", lambda: None)  # toys are of no code
+        monkeypatch.setattr(cli_options, "code", lambda: None)  # toys are of no code
         monkeypatch.setattr(ablate, "check", lambda configs, execution: None)
-        monkeypatch.setattr(storage, "PATIENCE", 0.3)
+        monkeypatch.setattr(storage, "RETRY_SECONDS", 0.3)
         code = cli.main(
             ["ablate", "--profile", str(study.root / "toy.toml"), "--results", str(study.folder.parent)]
         )

@@ -1,6 +1,7 @@
 """Files made to break their reader: one line and exit code 2, within limits of time and memory."""
 
 import re
+import urllib.request
 from dataclasses import replace
 
 import hostile
@@ -87,7 +88,7 @@ def test_idx_files(most, tmp_path, refused, reliability, monkeypatch):
     def offline(*arguments, **options):
         raise OSError("no network")
 
-    monkeypatch.setattr("urllib.request.urlopen", offline)
+    monkeypatch.setattr(urllib.request, "urlopen", offline)
     folder = tmp_path / "MNIST" / "raw"
     folder.mkdir(parents=True)
     number = 0

@@ -80,7 +80,9 @@ class Workers(Executor):
         started = sum(worker.started for worker in self._workers)
         if started == wanted:
             return wanted
-        allowed = started + descriptors.room((wanted - started) * _FILES_PER_WORKER) // _FILES_PER_WORKER
+        allowed = (
+            started + descriptors.affordable((wanted - started) * _FILES_PER_WORKER) // _FILES_PER_WORKER
+        )
         if allowed < 1:
             raise WorkersError(
                 f"--workers {wanted}: the limit of open files ({descriptors.limit()}) allows no worker; "

@@ -19,7 +19,7 @@ from studies.report.sections.runs.examples import runs
 SECTIONS: tuple[Callable[[Analysis, Page], None], ...] = (
     results,
     profiles.performance_profiles,
-    outliers.outlying,
+    outliers.outliers,
     baseline_comparison,
     axes.axis_effects,
     axes.heat_maps,

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -14,7 +15,7 @@ from refusals import refused
 from sklearn.datasets import load_digits
 
 from moevae.__main__ import main
-from moevae.evaluation.assign import UNUSUAL
+from moevae.evaluation.assign import UNUSUAL_SHARE
 from moevae.training import checkpoint
 
 COUNT = 30
@@ -139,7 +140,7 @@ def test_an_unusual_image_is_marked_and_few_others_are(asked, run, scans, tmp_pa
     assert np.mean(noisy) >= 0.9
     np.save(tmp_path / "digits.npy", (load_digits().images * (255 / 16)).astype(np.uint8))
     marked = [row["unusual"] == "True" for row in rows(asked(tmp_path / "digits.npy")).values()]
-    assert np.mean(marked) < 4 * UNUSUAL
+    assert np.mean(marked) < 4 * UNUSUAL_SHARE
     trained, table = checkpoint.load(run), rows(asked(scans))
     for row in table.values():
         assert (row["unusual"] == "True") == (float(row["bound"]) < trained.unusual_below)
@@ -191,7 +192,7 @@ def test_copies_that_fail_leave_nothing(run, scans, tmp_path, capsys, monkeypatc
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("shutil.copyfileobj", full)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
     command = ["assign", str(run), str(scans), "--copy-to", str(tmp_path / "sorted")]
     assert "No space left" in refused(command, capsys)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scans"]

@@ -19,6 +19,7 @@ from sklearn.datasets import load_digits
 
 from moevae.__main__ import main
 from moevae.config import overrides, presets
+from moevae.data import sources
 from moevae.data.datasets import load_images, load_labels
 from moevae.evaluation.evaluate import evaluate
 from moevae.evaluation.label_metrics import agreement
@@ -186,8 +187,8 @@ def test_samples_of_one_expert_are_those_of_its_column(run, tmp_path, monkeypatc
     def unread(*arguments):
         raise AssertionError("drawing needs no data")
 
-    monkeypatch.setattr("moevae.data.sources.read_images", unread)
-    monkeypatch.setattr("moevae.data.sources.read_labels", unread)
+    monkeypatch.setattr(sources, "read_images", unread)
+    monkeypatch.setattr(sources, "read_labels", unread)
     whole, single = tmp_path / "all.png", tmp_path / "one.png"
     assert main(["sample", str(run), "--count", "4", "--scale", "2", "--output", str(whole)]) == 0
     first = whole.read_bytes()

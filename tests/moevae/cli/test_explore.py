@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from moevae.__main__ import main
+from moevae.cli import explore
 from moevae.config import presets
 from moevae.data.datasets import load_images, load_labels
+from moevae.visualization import maps, style
 
 TINY = [
     *("--set", "train.epochs=1", "--set", "data.train_size=200", "--set", "model.latent_dim=2"),
@@ -34,7 +36,7 @@ def run(tmp_path_factory) -> str:
 @pytest.fixture
 def unlabeled(monkeypatch) -> None:
     """Pictures are the images alone: words take most of the time."""
-    monkeypatch.setattr("moevae.visualization.style.labeled", lambda content, *words: content)
+    monkeypatch.setattr(style, "labeled", lambda content, *words: content)
 
 
 def explored(run: str, folder: Path, *options: str) -> dict[str, bytes]:
@@ -115,11 +117,9 @@ def test_arrays_hold_what_the_pictures_show(run, tmp_path, unlabeled):
 
 def test_a_class_colors_the_map_only_where_there_are_labels(run, tmp_path, monkeypatch):
     panels = []
-    monkeypatch.setattr(
-        "moevae.visualization.maps.draw", lambda places, groups, title: panels.append(groups) or b""
-    )
+    monkeypatch.setattr(maps, "draw", lambda places, groups, title: panels.append(groups) or b"")
     explored(run, tmp_path / "with")
-    monkeypatch.setattr("moevae.cli.explore.load_labels", lambda *arguments: None)
+    monkeypatch.setattr(explore, "load_labels", lambda *arguments: None)
     explored(run, tmp_path / "without")
     assert [[name for name, _, _ in each] for each in panels] == [["expert", "class"], ["expert"]]
     labels = load_labels(presets.preset("digits").data)
@@ -127,7 +127,7 @@ def test_a_class_colors_the_map_only_where_there_are_labels(run, tmp_path, monke
 
 
 def test_umap_is_refused_where_it_is_not_installed(run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("moevae.visualization.maps.find_spec", lambda name: None)
+    monkeypatch.setattr(maps, "find_spec", lambda name: None)
     assert main(["explore", run, "--output", str(tmp_path / "none"), "--map", "umap"]) == 2
     assert "needs the package umap-learn" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()

@@ -6,6 +6,7 @@ import http.server
 import os
 import threading
 import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def offline(monkeypatch):
     def refuse(*arguments, **options):
         raise urllib.error.URLError("no network")
 
-    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import resource
 
 import pytest
+import sklearn.decomposition
 import torch
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
@@ -69,7 +70,7 @@ def test_no_matrix_of_pixels_by_pixels_is_made(count, monkeypatch):
             asked.append(self.svd_solver)
             return super().fit_transform(points)
 
-    monkeypatch.setattr("sklearn.decomposition.PCA", Watched)
+    monkeypatch.setattr(sklearn.decomposition, "PCA", Watched)
     nearest_neighbors(torch.rand(count, 1500, generator=torch.Generator().manual_seed(8)))
     nearest_neighbors(torch.rand(count, 784, generator=torch.Generator().manual_seed(8)))
     assert asked == ["full" if count == 60 else "randomized", "covariance_eigh"]

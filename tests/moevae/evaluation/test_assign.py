@@ -128,7 +128,7 @@ def test_about_one_of_a_hundred_images_like_those_of_the_run_is_unusual():
     model = fit([chosen], data).model
     limit = unusual_below(model, chosen, data.validation)
     bounds = assign(model, chosen, data.validation).bounds
-    assert 0 < (bounds < limit).mean() <= module.UNUSUAL
+    assert 0 < (bounds < limit).mean() <= module.UNUSUAL_SHARE
 
 
 def test_no_images_and_wrong_images():

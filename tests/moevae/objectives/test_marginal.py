@@ -164,7 +164,7 @@ def test_negligible_experts_cost_few_samples():
     places = torch.arange(BLOCK, dtype=torch.float64)[:, None]
     even = torch.full((4,), 0.25, dtype=torch.float64).log()
     marginal_bound(Counted(elbo, 1.0), places, elbo, even, Double([0], "test"), 100, room=10_000)
-    assert sum(decoded) == BLOCK * (4 * iwae.PILOT + 2 * iwae.PILOT + 2 * 100)
+    assert sum(decoded) == BLOCK * (4 * iwae.PILOT_SAMPLES + 2 * iwae.PILOT_SAMPLES + 2 * 100)
     assert max(decoded) <= 10_000
 
 

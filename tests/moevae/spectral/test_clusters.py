@@ -7,13 +7,15 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from moevae.data.neighbors import NeighborIndex
-from moevae.spectral.clusters import cluster_graph, cluster_images, votes
+from moevae.spectral import clusters
+from moevae.spectral import graph as graphs
+from moevae.spectral.clusters import cluster_graph, cluster_images, neighbor_shares
 from moevae.spectral.graph import Graph, image_index, neighbor_graph, spectral_embedding
 
 
 @pytest.fixture(autouse=True)
 def _few_candidates(monkeypatch):
-    monkeypatch.setattr("moevae.spectral.clusters.ROUNDS", 1)
+    monkeypatch.setattr(clusters, "CANDIDATES_EACH", 1)
 
 
 def blobs(sizes, spread=1.0):
@@ -54,7 +56,7 @@ def test_the_first_eigenvectors_are_constant_on_separate_groups():
 def test_few_and_many_images_have_the_same_eigenvectors(monkeypatch):
     graph, _ = blobs([150] * 4, spread=4.0)
     sparse = spectral_embedding.__wrapped__(graph, 6)
-    monkeypatch.setattr("moevae.spectral.graph.DENSE", 1000)
+    monkeypatch.setattr(graphs, "DENSE", 1000)
     dense = spectral_embedding.__wrapped__(graph, 6)
     np.testing.assert_allclose(np.abs((sparse * dense).sum(0)), 1, atol=0.02)
 
@@ -108,6 +110,6 @@ def test_new_images_follow_the_votes_of_the_nearest():
     nearest = image_index(images, (8, 8)).nearest(images[:50])
     assert nearest[:, 0].tolist() == list(range(50))
     np.testing.assert_array_equal(nearest[:, 1:], neighbor_graph(images, (8, 8)).neighbors[:50, :9])
-    shares = votes(found.labels, nearest, 10)
+    shares = neighbor_shares(found.labels, nearest, 10)
     expected = [np.bincount(found.labels[row], minlength=10) / 10 for row in nearest]
     np.testing.assert_allclose(shares, expected)

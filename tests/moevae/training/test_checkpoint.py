@@ -1,6 +1,7 @@
 """Checkpoints: back in every bit, or refused in one line."""
 
 import json
+import os
 import struct
 
 import numpy as np
@@ -16,6 +17,7 @@ from moevae.evaluation.evaluate import evaluate
 from moevae.training import checkpoint
 from moevae.training.checkpoint import Trained
 from moevae.training.fit import fit
+from moevae.utils import content as contents
 
 RUNS = [config(ODD | {"train.epochs": 1}, seed=seed) for seed in (3, 4)]
 
@@ -162,7 +164,7 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(trained, saved, monkeypatc
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(saved, Trained.of(trained, 0, images()))
     assert saved.read_bytes() == before
@@ -245,5 +247,5 @@ def test_deep_and_endless_metadata_are_refused(saved):
 
 
 def test_a_file_larger_than_memory_is_refused(saved, monkeypatch):
-    monkeypatch.setattr("moevae.utils.content.available_memory", lambda: 2 * saved.stat().st_size - 1)
+    monkeypatch.setattr(contents, "available_memory", lambda: 2 * saved.stat().st_size - 1)
     assert "too large" in refused(saved)

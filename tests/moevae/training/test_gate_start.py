@@ -10,6 +10,7 @@ from moevae.config.overrides import override
 from moevae.errors import ConfigError
 from moevae.evaluation.assign import assign
 from moevae.nn.gradients import histograms_of_gradients
+from moevae.spectral import clusters
 from moevae.spectral.clusters import cluster_images
 from moevae.training.checks import check_population
 from moevae.training.gate_start import STRENGTH, GateStart
@@ -29,7 +30,7 @@ RECIPE = {
 
 @pytest.fixture(autouse=True)
 def _few_candidates(monkeypatch):
-    monkeypatch.setattr("moevae.spectral.clusters.ROUNDS", 1)
+    monkeypatch.setattr(clusters, "CANDIDATES_EACH", 1)
 
 
 def trained(configs, data, epochs=None):

@@ -11,6 +11,7 @@ from rich.console import Console
 from moevae.utils import redaction
 from studies import __main__ as cli
 from studies.cli import ablate
+from studies.execution import ablation
 from studies.storage import connection as storage
 from studies.testing.toy_studies import Bench
 
@@ -86,7 +87,7 @@ def test_an_interrupt_says_how_to_go_on_without_it(bench, capfd, monkeypatch, ur
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("studies.execution.ablation.run_study", interrupted)
+    monkeypatch.setattr(ablation, "run_study", interrupted)
     assert cli.main(["ablate", "--profile", str(bench.profile), "--storage", url]) == 130
     told = capfd.readouterr().err
     assert "continue with" in told

@@ -34,38 +34,38 @@ def folder(path, axes=None, held_out=False, losses=True):
 
 
 def test_the_validation_bound_judges_where_there_is_one(tmp_path) -> None:
-    assert criteria.judge(load_study(folder(tmp_path, held_out=True)).runs) is criteria.BOUND
+    assert criteria.ranking_criterion(load_study(folder(tmp_path, held_out=True)).runs) is criteria.BOUND
 
 
 def test_the_training_loss_judges_where_nothing_was_held_out(tmp_path) -> None:
     runs = load_study(folder(tmp_path)).runs
-    judge = criteria.judge(runs)
-    assert judge is criteria.LOSS
-    assert max(runs, key=judge.score).seed == 1
+    criterion = criteria.ranking_criterion(runs)
+    assert criterion is criteria.LOSS
+    assert max(runs, key=criterion.score).seed == 1
 
 
 @pytest.mark.parametrize(
     ("axis", "levels"), [("objective.balance_weight", [0.0, 1.0]), ("data.imbalance", [0.5, 1.0])]
 )
 def test_losses_of_other_objectives_or_images_judge_nothing(tmp_path, axis, levels) -> None:
-    assert criteria.judge(load_study(folder(tmp_path, {axis: levels})).runs) is None
+    assert criteria.ranking_criterion(load_study(folder(tmp_path, {axis: levels})).runs) is None
 
 
 def test_bounds_of_other_validation_images_judge_nothing(tmp_path) -> None:
     runs = load_study(folder(tmp_path, {"data.split_seed": [0, 1]}, held_out=True)).runs
-    assert criteria.judge(runs) is None
+    assert criteria.ranking_criterion(runs) is None
 
 
 @pytest.mark.parametrize("held_out", [True, False])
 def test_no_metric_of_the_test_split_moves_a_choice(tmp_path, held_out: bool) -> None:
     runs = load_study(folder(tmp_path, held_out=held_out)).runs
-    judge = criteria.judge(runs)
+    criterion = criteria.ranking_criterion(runs)
     turned = [
         replace(run, metrics={k: -v if k.startswith("test.") else v for k, v in run.metrics.items()})
         for run in runs
     ]
-    assert criteria.judge(turned) is judge
-    assert [judge.score(run) for run in turned] == [judge.score(run) for run in runs]
+    assert criteria.ranking_criterion(turned) is criterion
+    assert [criterion.score(run) for run in turned] == [criterion.score(run) for run in runs]
 
 
 @pytest.mark.usefixtures("undrawn")

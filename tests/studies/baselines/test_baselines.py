@@ -327,7 +327,7 @@ def test_a_baseline_computes_with_as_many_threads_as_it_is_given(monkeypatch):
         fitted = clustering.kmeans(given)
         return replace(fitted, measure=lambda split: [look(), fitted.measure(split)][1])
 
-    monkeypatch.setattr("studies.baselines.clustering.looked_at", kmeans, raising=False)
+    monkeypatch.setattr(clustering, "looked_at", kmeans, raising=False)
     monkeypatch.setitem(
         BASELINES._entries,
         "kmeans",

@@ -30,7 +30,7 @@ def toy(tmp_path, monkeypatch):
     (tmp_path / "toy.toml").write_text(PROFILE)
     toy = Toy(run_log)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("studies.cli.options.code", lambda: None)  # toys are of no code
+    monkeypatch.setattr(arguments, "code", lambda: None)  # toys are of no code
     monkeypatch.setattr(ablate, "train", lambda configs, /, *, on_epoch, **_: toy(configs, on_epoch=on_epoch))
     monkeypatch.setattr(ablate, "check", lambda configs, **_: None)
     monkeypatch.setattr(cli_report, "write_page", lambda folder: folder / "report.md")

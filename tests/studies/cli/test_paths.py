@@ -12,6 +12,7 @@ import pytest
 
 from moevae.__main__ import main
 from moevae.cli import process
+from moevae.data import idx
 from moevae.data.idx import data_root
 from moevae.errors import ConfigError, DataError
 from studies import __main__ as cli
@@ -97,7 +98,7 @@ def test_a_data_root_is_asked_for_where_there_is_no_home(monkeypatch):
         raise RuntimeError("could not determine the home directory")
 
     monkeypatch.delenv("MOEVAE_DATA", raising=False)
-    monkeypatch.setattr("moevae.data.idx.user_cache_path", unknown)
+    monkeypatch.setattr(idx, "user_cache_path", unknown)
     with pytest.raises(DataError, match="MOEVAE_DATA"):
         data_root()
     monkeypatch.setattr(Path, "expanduser", unknown)

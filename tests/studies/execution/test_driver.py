@@ -287,7 +287,7 @@ def test_a_signal_amid_a_transaction_leaves_it_whole(bench, workers, monkeypatch
         attach(self, connection, pairs)
 
     monkeypatch.setattr(Rows, "_attach", struck)
-    monkeypatch.setattr(storage, "PATIENCE", 0.0)  # a locked storage is an error at once
+    monkeypatch.setattr(storage, "RETRY_SECONDS", 0.0)  # a locked storage is an error at once
     monkeypatch.setattr(storage, "_engine_options", lambda url: {"connect_args": {"timeout": 0}})
     force = in_process() if workers is None else local([{"OMP_NUM_THREADS": "1"}] * workers)
     with pytest.raises(Terminated), terminable(), force as worker_pool:

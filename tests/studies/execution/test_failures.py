@@ -14,13 +14,14 @@ from studies.execution.ablation import run_study
 from studies.execution.executors.base import WorkerPool
 from studies.execution.executors.factory import environments
 from studies.execution.executors.processes import local
-from studies.execution.failures import FailuresError, Guarded, Raised, Streak
+from studies.execution.failures import FailuresError, FailureStreak, GuardedRun, RaisedException
 from studies.records import schema, store
 from studies.search import search
 from studies.testing import toys
 from studies.testing.toy_searches import FAST, Climb, go
 from studies.testing.toy_studies import Bench
 from studies.testing.toys import PROFILE, Listener, Toy
+from studies.utils.silence import Silence
 
 
 class NeedsTwo(Exception):  # noqa: N818
@@ -152,7 +153,7 @@ def test_many_failures_of_one_kind_in_a_row_stop_a_study_and_the_next_start_goes
 
 
 def test_a_success_or_another_kind_begins_the_count_anew():
-    streak = Streak()
+    streak = FailureStreak()
     for _ in range(3):
         for _ in range(failures.LIMIT - 1):
             streak.note("MemoryError", "why")
@@ -209,12 +210,9 @@ def test_a_workforce_that_cannot_be_asked_ends_the_study(bench):
     assert {trial.state for trial in bench.trials()} == {TrialState.WAITING}
 
 
-def test_a_long_silence_says_what_is_waited_for(monkeypatch, caplog):
-    from studies.utils.silence import Silence
-
+def test_running_tasks_are_logged_at_doubling_intervals(caplog):
     now = [0.0]
-    monkeypatch.setattr("studies.utils.silence.time.monotonic", lambda: now[0])
-    silence = Silence()
+    silence = Silence(clock=lambda: now[0])
     for now[0] in (599, 601, 700, 1199, 1201, 1300):
         silence.log(["cell one", "cell two"])
     assert len(caplog.messages) == 2
@@ -225,8 +223,8 @@ def test_a_long_silence_says_what_is_waited_for(monkeypatch, caplog):
 
 
 def test_what_was_raised_has_its_place_in_the_code():
-    raised = Guarded(Raising(None, make=needs_two, broken_weight=20.0))([toys_config()], on_epoch=None)
-    assert isinstance(raised, Raised)
+    raised = GuardedRun(Raising(None, make=needs_two, broken_weight=20.0))([toys_config()], on_epoch=None)
+    assert isinstance(raised, RaisedException)
     assert raised.kind == "NeedsTwo"
     assert "(test_failures.py:" in raised.reason
 

@@ -55,7 +55,7 @@ def test_names_of_points_that_are_near_each_other_can_be_read(drawn):
     means = np.random.default_rng(0).normal(size=(3, 10)) / 100
     means[:, -1] = 10.0
     points = [(mean, mean, mean) for mean in means]
-    plots.trade(points, [NMI, ELBO, SPEED], [str(number) for number in range(1, 11)], front)
+    plots.pareto(points, [NMI, ELBO, SPEED], [str(number) for number in range(1, 11)], front)
     figure = drawn[0]
     figure.draw_without_rendering()
     for place in figure.axes:

@@ -139,7 +139,7 @@ def test_a_difference_too_small_to_show_is_neither_told_nor_denied(tmp_path) -> 
 def test_the_only_cell_has_its_means_and_its_worst_run(tmp_path) -> None:
     plan = synthetic.plan({"routing.kind": ["soft"]}, seeds=[0, 1, 2, 3])
     study = load_study(synthetic.write(tmp_path, plan))
-    found = " ".join(summary.single(analyze(study)))
+    found = " ".join(summary.single_cell(analyze(study)))
     nmi = study.matrix("test.nmi")[:, 0]
     assert f"The mean NMI is {nmi.mean():.3f} (95 % interval" in found
     assert f"the lowest of 4 runs is {nmi.min():.3f}" in found

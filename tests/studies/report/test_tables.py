@@ -57,7 +57,7 @@ def test_a_cell_of_one_run_has_a_mean_and_no_spread() -> None:
 
 def test_axes_are_called_by_words_that_tell_them_apart() -> None:
     axes = ("data.name", "routing.kind", "objective.balance_weight", "model.expert_hidden")
-    assert list(tables.words(axes).values()) == [
+    assert list(tables.axis_names(axes).values()) == [
         "data name",
         "routing kind",
         "balance weight",

@@ -32,7 +32,7 @@ def test_ties_are_no_evidence() -> None:
 def test_many_pairs_are_drawn_and_come_near_the_exact_value(monkeypatch) -> None:
     differences = np.random.default_rng(3).normal(0.4, size=(12, 4))
     exact = paired.sign_flip(differences)
-    monkeypatch.setattr(paired, "EXACT", 5)
+    monkeypatch.setattr(paired, "MAX_EXACT_PAIRS", 5)
     np.testing.assert_allclose(paired.sign_flip(differences), exact, atol=0.02)
 
 
@@ -92,7 +92,7 @@ def test_the_detectable_effect_is_shown_four_times_in_five(n: int, tests: int) -
 @pytest.mark.parametrize(("n", "tests"), [(6, 1), (8, 5), (10, 1), (10, 12), (20, 4)])
 def test_the_detectable_effect_is_shown_four_times_in_five_to_the_digit(n: int, tests: int) -> None:
     shift = paired.minimum_detectable_effect(n, tests)
-    found = [power(n, tests, shift, 500, seed) for seed in range(20 if n <= paired.EXACT else 4)]
+    found = [power(n, tests, shift, 500, seed) for seed in range(20 if n <= paired.MAX_EXACT_PAIRS else 4)]
     assert np.mean(found) == pytest.approx(0.8, abs=0.022)
 
 

@@ -31,6 +31,6 @@ def test_equal_ranks_are_tested_by_friedman():
 
 
 def test_few_data_sets_are_not_tested():
-    found = ranks.rank(MEANS[: ranks.LEAST - 1])
+    found = ranks.rank(MEANS[: ranks.MIN_DATA_SETS - 1])
     assert np.isnan(found.p)
     assert np.isnan(found.distance)

@@ -5,7 +5,7 @@ import pytest
 from optuna.study import StudyDirection
 
 from studies.design import design as designs
-from studies.storage import bulk_insert
+from studies.storage import bulk_insert, mirror
 from studies.storage import connection as storage
 from studies.storage.study_sync import Trials
 from studies.testing.toys import PROFILE, outcome
@@ -62,7 +62,7 @@ def test_trials_are_what_optuna_would_have_written(design, recorded, tmp_path, m
     urls = []
     for name, by_rows in (("rows", True), ("optuna", False)):
         if not by_rows:
-            monkeypatch.setattr("studies.storage.mirror.rows", lambda _: None)
+            monkeypatch.setattr(mirror, "rows", lambda _: None)
         (tmp_path / name).mkdir()
         urls.append(life(design, recorded, tmp_path / name))
     fast, slow = map(told, urls)

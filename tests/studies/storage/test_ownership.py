@@ -139,9 +139,9 @@ def test_killed_before_its_owner_is_named_a_study_goes_on(bench, url, monkeypatc
     with monkeypatch.context() as patch:
         for kind in kinds:
             patch.setattr(kind, "set_study_user_attr", deadly)
-        patch.setattr(ownership, "_MOMENT", 0.01)
+        patch.setattr(ownership, "_CLAIM_SECONDS", 0.01)
         assert in_child(lambda: bench.run(storage_url=url)) == -9
-    monkeypatch.setattr(ownership, "_MOMENT", 0.01)
+    monkeypatch.setattr(ownership, "_CLAIM_SECONDS", 0.01)
     assert len(bench.run(storage_url=url).trained) == 12
     assert len(bench.trials(url)) == 4
 

@@ -13,7 +13,7 @@ def analysis_of_variance(analysis: Analysis, page: Page) -> None:
     if not analysis.variance:
         return
     study = analysis.study
-    names = [tables.words(study.axes)[axis] for axis in effects.varied(study)]
+    names = [tables.axis_names(study.axes)[axis] for axis in effects.varied(study)]
     page.head("Analysis of variance")
     page.add(
         "The analysis covers the balanced grid, with seeds as blocks. Partial η² is the share of variance "

@@ -38,7 +38,7 @@ def in_order(levels: Sequence[Any]) -> bool:
 def axis_effects(analysis: Analysis, page: Page) -> None:
     """Add a section per axis: means by level, paired comparisons, adjusted p-values and learning curves."""
     study = analysis.study
-    names = tables.words(study.axes)
+    names = tables.axis_names(study.axes)
     for axis, along in analysis.effects.items():
         if not along:
             continue
@@ -46,7 +46,7 @@ def axis_effects(analysis: Analysis, page: Page) -> None:
         where = next(iter(along.values())).contexts
         page.head(f"Effect of {names[axis]}")
         settings = len(where.cells)
-        some = "some of " if settings > plots.MOST_LINES else ""
+        some = "some of " if settings > plots.MAX_LINES else ""
         page.add(
             f"The table averages each level over {formatting.count(settings, 'setting')} of the other axes, "
             "seed by seed"
@@ -83,7 +83,7 @@ def axis_effects(analysis: Analysis, page: Page) -> None:
                 page.add(
                     markdown.table(tables.comparison_rows(measure, comparison, ticks, baseline, names[axis]))
                 )
-        _adjusted(analysis.moved[axis], ticks, where.baseline, names[axis], page)
+        _adjusted(analysis.level_p[axis], ticks, where.baseline, names[axis], page)
 
 
 def _adjusted(
@@ -112,7 +112,7 @@ def heat_maps(analysis: Analysis, page: Page) -> None:
     study = analysis.study
     if any(len(study.axes.get(axis, ())) < 2 for axis in (STRENGTH, TEMPERATURE)):
         return
-    names = tables.words(study.axes)
+    names = tables.axis_names(study.axes)
     fixed, panels = _panels(study)
     grids = {
         measure: {
@@ -186,7 +186,7 @@ def _curves(study: Study, axis: str, where: effects.Contexts, ticks: list[str]) 
         panels[title] = (epochs, lines)
     if not panels:
         return {}
-    words = tables.words(study.axes)[axis]
+    words = tables.axis_names(study.axes)[axis]
     return {f"Learning curves by {words}: mean over seeds and 95 % band": plots.curves(panels, ticks, words)}
 
 

@@ -8,11 +8,11 @@ from studies.analysis.analyze import Analysis
 from studies.report.page import Page
 from studies.statistics import stats
 
-SHOWN = 10
+SHOWN_ROWS = 10
 """Number of table rows that are not collapsed."""
 
 
-def outlying(analysis: Analysis, page: Page) -> None:
+def outliers(analysis: Analysis, page: Page) -> None:
     """Add the outliers of the main table, with median and interquartile mean of their cells."""
     study = analysis.study
     rows = []
@@ -46,4 +46,4 @@ def outlying(analysis: Analysis, page: Page) -> None:
         "column *mean of the others* excludes them. The median and the interquartile mean (IQM, Agarwal et "
         "al., 2021) are robust to outliers; the mean, its interval and its standard deviation are not."
     )
-    page.rows(rows, SHOWN, file="outliers")
+    page.rows(rows, SHOWN_ROWS, file="outliers")

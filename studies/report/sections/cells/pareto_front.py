@@ -8,23 +8,23 @@ from studies.analysis import cell_stats
 from studies.analysis.analyze import Analysis
 from studies.report import plots, tables
 from studies.report.page import Page
-from studies.report.sections.cells.results import LONG
+from studies.report.sections.cells.results import SHOWN_ROWS
 from studies.statistics import stats
 from studies.utils import formatting
 
 
 def pareto_front(analysis: Analysis, page: Page) -> None:
-    """Add the Pareto front of the measures that are traded off."""
-    study, traded = analysis.study, analysis.traded
-    if len(traded) < 2 or not analysis.front.any() or len(study.cells) < 3:
+    """Add the Pareto front of the measures that are measures off."""
+    study, measures = analysis.study, analysis.front_measures
+    if len(measures) < 2 or not analysis.front.any() or len(study.cells) < 3:
         return
     page.head("Trade-offs")
     names = [cell_stats.label(study, cell) for cell in range(len(study.cells))]
     points = []
-    for measure in traded:
+    for measure in measures:
         values = study.comparable(measure)
         points.append((stats.means(values), *stats.intervals(values, ends=measure.ends)))
-    labels = [measure.label for measure in traded]
+    labels = [measure.label for measure in measures]
     page.add(
         f"The Pareto front of {' and '.join(labels)} (orange) has "
         f"{formatting.count(int(analysis.front.sum()), 'cell')}. A cell is not on the front if another cell "
@@ -33,7 +33,7 @@ def pareto_front(analysis: Analysis, page: Page) -> None:
     words = f"{labels[0]} against {' and '.join(labels[1:])}, one point per cell"
     page.show(
         "trade",
-        {words: plots.trade(points, traded, names, analysis.front)},
+        {words: plots.pareto(points, measures, names, analysis.front)},
         "One point per cell, with its number if it is on the front (orange squares). Bars: 95 % intervals of "
         "the means over seeds (Student's t).",
     )
@@ -41,8 +41,8 @@ def pareto_front(analysis: Analysis, page: Page) -> None:
         {"cell": f"{names[cell]} ({tables.describe(study, int(cell))})"}
         | {
             measure.heading: measure.show(point[0][cell])
-            for measure, point in zip(traded, points, strict=True)
+            for measure, point in zip(measures, points, strict=True)
         }
         for cell in np.flatnonzero(analysis.front)
     ]
-    page.rows(rows, LONG, "[table.csv](table.csv)")
+    page.rows(rows, SHOWN_ROWS, "[table.csv](table.csv)")

@@ -10,9 +10,9 @@ from studies.report import plots
 from studies.report.page import Page
 from studies.statistics import stats
 
-MOST = 8
+MAX_COLORED = 8
 """Largest number of cells and baselines that have colors of their own."""
-FEWEST = 3
+MIN_RUNS = 3
 """Smallest number of runs of a cell for which a share of runs means something."""
 
 
@@ -28,12 +28,12 @@ def performance_profiles(analysis: Analysis, page: Page) -> None:
         score: np.hstack([study.comparable(score), study.peer_matrix(score.key)]) for score in scores
     }  # [seeds, cells and baselines] each
     first = values[scores[0]]
-    if stats.counts(first).max(initial=0) < FEWEST:
+    if stats.counts(first).max(initial=0) < MIN_RUNS:
         return
     names = [f"cell {cell_stats.label(study, cell)}" for cell in range(len(study.cells))]
     names += [peer.name for peer in study.peers]
     mean = np.nan_to_num(stats.means(first), nan=-np.inf)
-    best = [int(column) for column in np.argsort(-mean, kind="stable")[:MOST]]
+    best = [int(column) for column in np.argsort(-mean, kind="stable")[:MAX_COLORED]]
     if study.baseline is not None and study.baseline not in best:
         best = [*best[:-1], study.baseline]
     shown = [name if column in best else "" for column, name in enumerate(names)]
@@ -42,7 +42,11 @@ def performance_profiles(analysis: Analysis, page: Page) -> None:
         "The share of runs that reach each score (Dolan & Moré 2002). A mean hides whether all runs are "
         "mediocre or some collapse; here, runs that collapse are a step at a low score."
     )
-    others = "" if len(names) <= MOST else f" Colored: the {MOST} with the highest mean {scores[0].label}"
+    others = (
+        ""
+        if len(names) <= MAX_COLORED
+        else f" Colored: the {MAX_COLORED} with the highest mean {scores[0].label}"
+    )
     others += ", and the reference cell." if others and study.baseline is not None else "." if others else ""
     labels = " and ".join(score.label for score in scores)
     page.show(

@@ -12,21 +12,21 @@ from studies.analysis.study import Study
 from studies.report import tables
 from studies.report.page import FOLDED, Page
 
-LONG = 40
+SHOWN_ROWS = 40
 """Number of table rows that are not collapsed."""
 
 
 def results(analysis: Analysis, page: Page) -> None:
     """Add the table of results, ordered by the first measure."""
     study = analysis.study
-    rows = tables.result_rows(study, analysis.table, analysis.leading, most=LONG + FOLDED)
+    rows = tables.result_rows(study, analysis.table, analysis.leading, most=SHOWN_ROWS + FOLDED)
     page.head("Results")
     first = analysis.leading[0].label if analysis.leading else "cell number"
     page.add(
         f"One row per cell, ordered by {first}: mean ± standard deviation [95 % interval of the mean] over n "
         "seeds."
     )
-    page.rows(rows, LONG, "[table.csv](table.csv)", total=len(analysis.table))
+    page.rows(rows, SHOWN_ROWS, "[table.csv](table.csv)", total=len(analysis.table))
     _comparisons(analysis, page)
     for cells in _identical_cells(study):
         *most, last = (cell_stats.label(study, cell) for cell in cells)
@@ -38,7 +38,7 @@ def results(analysis: Analysis, page: Page) -> None:
 
 def _comparisons(analysis: Analysis, page: Page) -> None:
     """Add a CSV file that compares each cell with the cell of highest mean and with the reference cell."""
-    if analysis.contrasts or any(np.isfinite(row).any() for row in analysis.below.values()):
+    if analysis.contrasts or any(np.isfinite(row).any() for row in analysis.below_best.values()):
         link = page.keep("comparisons", tables.comparison_table(analysis))
         page.add(
             f"{link} compares each cell with the reference cell, and with the cell of highest mean (column "

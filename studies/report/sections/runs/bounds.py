@@ -6,7 +6,7 @@ import pandas as pd
 
 from studies.analysis import cell_stats, criteria, metrics
 from studies.analysis.analyze import Analysis
-from studies.analysis.criteria import Judge
+from studies.analysis.criteria import RankingCriterion
 from studies.analysis.runs import StudyRun
 from studies.analysis.study import Study
 from studies.report import tables
@@ -37,8 +37,8 @@ def elbo_decomposition(analysis: Analysis, page: Page) -> None:
     page.rows(rows, SHOWN_ROWS, "[table.csv](table.csv)", total=known)
     _rise(study, table, page)
     found = [run for run in study.of_cell(study.baseline or 0) if run.record.elbo_terms]
-    if judge := criteria.judge(found):
-        _by_expert(study, max(filter(judge.has, found), key=judge.score), judge, page)
+    if criterion := criteria.ranking_criterion(found):
+        _by_expert(study, max(filter(criterion.has, found), key=criterion.score), criterion, page)
     elif found:
         page.add(criteria.REFUSAL)
 
@@ -90,7 +90,7 @@ def _rise(study: Study, table: pd.DataFrame, page: Page) -> None:
     page.rows(rows, SHOWN_ROWS, "[table.csv](table.csv)", total=known)
 
 
-def _by_expert(study: Study, best: StudyRun, judge: Judge, page: Page) -> None:
+def _by_expert(study: Study, best: StudyRun, criterion: RankingCriterion, page: Page) -> None:
     parts = {name: best.record.elbo_terms[name] for name in ("recon_log_prob", "kl_z")}
     frame = pd.DataFrame({"importance": best.record.importance, **parts})
     share = frame["importance"].where(frame["importance"] > 0)
@@ -110,7 +110,7 @@ def _by_expert(study: Study, best: StudyRun, judge: Judge, page: Page) -> None:
     ]
     page.add(
         f"The table splits the ELBO by expert for the run of cell {cell_stats.label(study, best.cell)} "
-        f"({escape(tables.describe(study, best.cell))}) with {judge.words}, seed {best.seed}. The gate "
+        f"({escape(tables.describe(study, best.cell))}) with {criterion.words}, seed {best.seed}. The gate "
         "probabilities weight the parts, which sum to the values of the run. The last column is the mean "
         "over the images that the gate assigns to the expert."
     )

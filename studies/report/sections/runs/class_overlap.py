@@ -37,7 +37,7 @@ def shared_experts(analysis: Analysis, page: Page) -> None:
     if len(found) < 2 or not total:
         return
     ordered = sorted(total, key=lambda pair: (-total[pair], pair))
-    names = tables.words(study.axes)
+    names = tables.axis_names(study.axes)
     rows = [{"cell": "all", **dict.fromkeys(names.values(), ""), **_shared(every, ordered[:PAIRS])}]
     rows += [
         {

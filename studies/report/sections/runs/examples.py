@@ -9,7 +9,7 @@ import numpy as np
 from moevae.visualization import confusions
 from studies.analysis import cell_stats, criteria
 from studies.analysis.analyze import Analysis
-from studies.analysis.criteria import Judge
+from studies.analysis.criteria import RankingCriterion
 from studies.analysis.runs import StudyRun
 from studies.analysis.study import Study
 from studies.records import packed
@@ -51,23 +51,23 @@ def runs(analysis: Analysis, page: Page) -> None:
     If the best run has no templates, the best of those that have some follows.
     """
     study = analysis.study
-    judge, alike, some = _judged(study)
+    criterion, alike, some = _ranked_runs(study)
     if not alike:
         return
     page.head("Experts of the best and the worst run")
-    if judge is None:
+    if criterion is None:
         page.add(criteria.REFUSAL)
         return
     page.add(
-        f"The best run has {judge.words}{some}. This selection uses neither labels nor the test split. The "
-        "worst run is last by the same criterion."
+        f"The best run has {criterion.words}{some}. This selection uses neither labels nor the test split. "
+        "The worst run is last by the same criterion."
     )
-    for name, run in _shown(judge, alike).items():
+    for name, run in _shown(criterion, alike).items():
         numbers = ", ".join(
             f"{measure.label} {measure.show(run.metrics[measure.key])}" for measure in analysis.compared
         )
         page.add(
-            f"**The {name} run**, {judge.show(run)}: "
+            f"**The {name} run**, {criterion.show(run)}: "
             f"cell {cell_stats.label(study, run.cell)} ({escape(tables.describe(study, run.cell))}), "
             f"seed {run.seed}; on the test split {numbers}. Record `{run.record.fingerprint}`."
         )
@@ -76,33 +76,33 @@ def runs(analysis: Analysis, page: Page) -> None:
 
 def shown_pictures(study: Study) -> set[str]:
     """Return the files of the pictures that the section shows."""
-    judge, alike, _ = _judged(study)
-    shown = _shown(judge, alike).values() if judge is not None and alike else ()
+    criterion, alike, _ = _ranked_runs(study)
+    shown = _shown(criterion, alike).values() if criterion is not None and alike else ()
     return {picture.file for run in shown for picture in run.record.pictures.values()}
 
 
-def _judged(study: Study) -> tuple[Judge | None, list[StudyRun], str]:
+def _ranked_runs(study: Study) -> tuple[RankingCriterion | None, list[StudyRun], str]:
     """Return what ranks the runs, which ones it ranks, and in words, among which."""
     alike = [run for run in study.runs if run.likelihood == study.likelihood and run.complete]
-    judge, some = criteria.judge(alike), ""
-    if judge is None and (own := [run for run in alike if run.cell == (study.baseline or 0)]):
+    criterion, some = criteria.ranking_criterion(alike), ""
+    if criterion is None and (own := [run for run in alike if run.cell == (study.baseline or 0)]):
         alike = [run for run in alike if run.objective == own[0].objective]
-        judge = criteria.judge(alike)
+        criterion = criteria.ranking_criterion(alike)
         some = (
             " among runs with the objective of the reference cell"
-            if judge is criteria.LOSS
+            if criterion is criteria.LOSS
             else " among runs with the validation images of the reference cell"
         )
-    return judge, alike, some
+    return criterion, alike, some
 
 
-def _shown(judge: Judge, alike: Sequence[StudyRun]) -> dict[str, StudyRun]:
+def _shown(criterion: RankingCriterion, alike: Sequence[StudyRun]) -> dict[str, StudyRun]:
     """Return the best and the worst run, and the best one with templates if the best has none."""
-    found = [run for run in alike if judge.has(run)]
-    best, worst = max(found, key=judge.score), min(found, key=judge.score)
+    found = [run for run in alike if criterion.has(run)]
+    best, worst = max(found, key=criterion.score), min(found, key=criterion.score)
     shown = {"best": best} | ({} if best is worst else {"worst": worst})
     drawn = [run for run in found if TEMPLATES in run.record.pictures]
-    if drawn and (other := max(drawn, key=judge.score)) not in (best, worst):
+    if drawn and (other := max(drawn, key=criterion.score)) not in (best, worst):
         shown["best deformable"] = other
     return shown
 

@@ -24,26 +24,26 @@ def best_of_restarts(analysis: Analysis, page: Page) -> None:
     runs = study.of_cell(cell)
     sizes = [size for size in range(1, MAX_RESTARTS + 1) if len(runs) >= GROUPS * size]
     alive = [run for run in runs if run.complete]
-    first = criteria.judge(alive)
+    first = criteria.ranking_criterion(alive)
     if not alive or len(sizes) < 2:
         return
     if first is None:
         page.head(HEADING)
         page.add(criteria.REFUSAL)
         return
-    judges = [first, *([criteria.GATE] if all(map(criteria.GATE.has, alive)) else [])]
+    criteria_used = [first, *([criteria.GATE] if all(map(criteria.GATE.has, alive)) else [])]
     page.head(HEADING)
     page.add(
         f"The runs of cell {cell_stats.label(study, cell)} form disjoint groups of consecutive seeds. From "
         "each group one run is selected without labels and without the test split: the run with "
-        f"{', or with '.join(judge.words for judge in judges)}. n counts groups. Incomplete groups are not "
-        "used."
+        f"{', or with '.join(criterion.words for criterion in criteria_used)}. n counts groups. "
+        "Incomplete groups are not used."
     )
     shown = cell_stats.measured(study, (metrics.NMI, metrics.ARI, metrics.ACC, metrics.ELBO))
     rows = [_row("1 run, no selection", select_best(runs, 1, first.score), shown)]
     rows += [
-        _row(f"{size} runs, by {judge.label}", select_best(runs, size, judge.score), shown)
-        for judge in judges
+        _row(f"{size} runs, by {criterion.label}", select_best(runs, size, criterion.score), shown)
+        for criterion in criteria_used
         for size in sizes[1:]
     ]
     page.add(markdown.table(rows))

@@ -14,11 +14,11 @@ from studies.report.markdown import escape
 from studies.report.page import Page
 from studies.utils.formatting import count, show
 
-NAMED = 3
+MAX_VALUES = 3
 """Number of values of a factor that are named for a level; others are counted."""
-LISTED = 6
+MAX_LISTED = 6
 """Number of confounded levels that are named; others are counted."""
-SHOWN = 12
+SHOWN_ROWS = 12
 """Number of table rows that are not collapsed."""
 
 
@@ -81,7 +81,7 @@ def _each(study: Study) -> Iterator[Origins]:
             levels[names[study.levels[run.cell, place]]].append(run)
         reference = names[study.levels[study.baseline, place]] if study.baseline is not None else names[0]
         factors = [factor for factor in FACTORS if axis != f"train.{factor}"]
-        yield Origins(tables.words(study.axes)[axis], reference, _counts(levels, factors))
+        yield Origins(tables.axis_names(study.axes)[axis], reference, _counts(levels, factors))
     if study.peers:
         mixture = "mixture of VAEs"
         methods = {mixture: list(study.runs)} | {peer.name: list(peer.runs) for peer in study.peers}
@@ -115,7 +115,7 @@ def origins(study: Study, page: Page) -> None:
             }
             rows.append({"axis": each.axis, "level": level} | values)
     page.add("Levels of these axes were run on different machines, commits or precisions (number of runs):")
-    page.rows(rows, SHOWN, file="origins")
+    page.rows(rows, SHOWN_ROWS, file="origins")
     for each in found:
         for factor in each.counts:
             if levels := each.confounded(factor):
@@ -129,13 +129,13 @@ def origins(study: Study, page: Page) -> None:
 
 def _words(counts: Counter[str]) -> str:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    words = [f"{value} ({number})" for value, number in ordered[:NAMED]]
-    if rest := ordered[NAMED:]:
+    words = [f"{value} ({number})" for value, number in ordered[:MAX_VALUES]]
+    if rest := ordered[MAX_VALUES:]:
         words.append(f"{count(len(rest), 'other')} ({sum(number for _, number in rest)})")
     return ", ".join(words) or "–"
 
 
 def _listed(words: list[str]) -> str:
-    if len(words) > LISTED:
-        words = [*words[:LISTED], count(len(words) - LISTED, "other")]
+    if len(words) > MAX_LISTED:
+        words = [*words[:MAX_LISTED], count(len(words) - MAX_LISTED, "other")]
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -9,10 +9,10 @@ from studies.report.page import Page
 from studies.statistics import paired, permutations, stats
 
 
-def reading(study: Study, page: Page) -> None:
+def interpretation(study: Study, page: Page) -> None:
     """Explain the terms, metrics, intervals and tests of the page."""
     n = len(study.seeds)
-    exact = f"exact up to {paired.EXACT} pairs" if n > paired.EXACT else "exact"
+    exact = f"exact up to {paired.MAX_EXACT_PAIRS} pairs" if n > paired.MAX_EXACT_PAIRS else "exact"
     least = f"with n = {n} it is at least {paired.smallest_p(n):.2g}" if n > 1 else "one pair has no p"
     sight = (
         "training uses no labels, but labels of the validation split selected these cells (oracle)"

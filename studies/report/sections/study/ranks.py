@@ -12,11 +12,11 @@ from studies.report import markdown, plots, tables
 from studies.report.markdown import escape
 from studies.report.page import Page
 from studies.statistics import ranks, stats
-from studies.statistics.ranks import LEAST
+from studies.statistics.ranks import MIN_DATA_SETS
 
-LONGEST = 48
+MAX_LABEL_LENGTH = 48
 """Largest number of characters of a cell in the figure."""
-MOST = 20
+MAX_CELLS = 20
 """Largest number of cells that are drawn and listed."""
 
 
@@ -34,12 +34,12 @@ def across_data_sets(analyses: Mapping[str, Analysis], page: Page) -> None:
     if len(known) < 3:
         return
     found = ranks.rank(means[:, known], measure.better)
-    order = np.argsort(found.mean, kind="stable")[:MOST]
+    order = np.argsort(found.mean, kind="stable")[:MAX_CELLS]
     kept = ranks.Ranks(found.by_data[:, order], found.mean[order], found.p, found.distance)
     study = first.study
     names = [_changes(study, cell) for cell in known[order].tolist()]
     page.head("Ranks across data sets")
-    some = f" The first {MOST} of {len(known)} are shown." if len(known) > MOST else ""
+    some = f" The first {MAX_CELLS} of {len(known)} are shown." if len(known) > MAX_CELLS else ""
     page.add(
         f"Cells are ranked by mean {measure.label} on each of {len(parts)} data sets (1 is the best), and "
         f"the ranks are averaged. {_test(found, len(parts))}{some}"
@@ -50,7 +50,7 @@ def across_data_sets(analyses: Mapping[str, Analysis], page: Page) -> None:
         else " Lines are half the critical difference to both sides: mean ranks whose lines do not overlap "
         "differ significantly."
     )
-    labels = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names]
+    labels = [name if len(name) <= MAX_LABEL_LENGTH else f"{name[: MAX_LABEL_LENGTH - 1]}…" for name in names]
     page.show(
         "ranks",
         {f"Mean rank in {measure.label} over the data sets": plots.ranks(kept, labels, "mean rank")},
@@ -62,7 +62,7 @@ def across_data_sets(analyses: Mapping[str, Analysis], page: Page) -> None:
             | {data: f"{kept.by_data[row, place]:g}" for row, data in enumerate(analyses)}
             for place, name in enumerate(names)
         ],
-        MOST,
+        MAX_CELLS,
     )
 
 
@@ -70,7 +70,7 @@ def _changes(study: Study, cell: int) -> str:
     """Return the settings in which a cell differs from the reference cell; all of them without one."""
     if study.baseline is None:
         return tables.describe(study, cell)
-    names = tables.words(study.axes)
+    names = tables.axis_names(study.axes)
     levels = {axis: study.text(cell, axis) for axis in study.axes}
     changed = [axis for axis in levels if levels[axis] != study.text(study.baseline, axis)]
     return ", ".join(f"{names[axis]} {levels[axis]}" for axis in changed) or "reference cell"
@@ -79,7 +79,7 @@ def _changes(study: Study, cell: int) -> str:
 def _test(found: ranks.Ranks, sets: int) -> str:
     """State Friedman's test and the critical difference, or why there is none."""
     if np.isnan(found.distance):
-        return f"With fewer than {LEAST} data sets, ranks are not tested."
+        return f"With fewer than {MIN_DATA_SETS} data sets, ranks are not tested."
     shown = markdown.p_value(found.p)
     p = escape(shown if shown.startswith("<") else f"= {shown}")
     return (

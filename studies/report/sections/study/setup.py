@@ -40,7 +40,7 @@ def setup(study: Study, page: Page) -> None:
     sizes = [len(values) for values in study.axes.values()]
     crossed = math.prod(sizes) == len(study.cells) > max(sizes, default=1)
     grid = f" ({' × '.join(map(str, sizes))})" if crossed else ""
-    names = tables.words(study.axes)
+    names = tables.axis_names(study.axes)
     rows = [
         ("cells", f"{len(study.cells)}{grid}"),
         *((f"· {names[axis]}", ", ".join(texts)) for axis, texts in study.texts.items()),

@@ -17,6 +17,7 @@ import moevae
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
 from studies.execution.config import ExecutionConfig
+from studies.execution.executors import processes
 from studies.execution.executors.base import WorkersError
 from studies.execution.executors.factory import environments, worker_pool
 from studies.execution.executors.processes import Workers, local
@@ -111,7 +112,7 @@ BUSY_IN_C = functools.partial(re.match, "(a+)+$", "a" * 60 + "b")
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_workers_that_do_not_answer_are_ended_all_the_same(monkeypatch):
-    monkeypatch.setattr("studies.execution.executors.processes._GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(processes, "_GRACE_SECONDS", 0.5)
     with local([{}, {}]) as force:
         first = [force.executor.submit(os.getpid) for _ in range(2)]
         pids = [future.result(60) for future in first]

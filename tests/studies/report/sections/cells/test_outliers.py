@@ -11,7 +11,7 @@ from studies.analysis import metrics
 from studies.analysis.analyze import analyze
 from studies.analysis.load import load_study
 from studies.report.page import Page
-from studies.report.sections.cells.outliers import outlying
+from studies.report.sections.cells.outliers import outliers
 from studies.report.tables import result_rows
 from studies.testing import synthetic
 
@@ -46,7 +46,7 @@ def rows_of(block: str) -> list[dict[str, str]]:
 
 def test_the_diverged_run_is_named_beside_numbers_that_it_does_not_move(analysis) -> None:
     page = Page()
-    outlying(analysis, page)
+    outliers(analysis, page)
     (row,) = rows_of(page.blocks[-1])
     values = np.array([-250.0 + 0.1 * np.sin(seed) for seed in SEEDS])
     spoiled = np.where(np.array(SEEDS) == 4, DIVERGED, values)
@@ -74,7 +74,7 @@ def test_nothing_is_said_where_no_run_is_far_from_the_others(tmp_path) -> None:
 
     plan = synthetic.plan({"routing.kind": ["soft"]}, seeds=SEEDS)
     page = Page()
-    outlying(analyze(load_study(synthetic.write(tmp_path, plan, make))), page)
+    outliers(analyze(load_study(synthetic.write(tmp_path, plan, make))), page)
     assert (page.blocks, page.files) == ([], {})
 
 
@@ -91,5 +91,5 @@ def test_the_front_weighs_qualities_and_no_speed(tmp_path) -> None:
 
     plan = synthetic.plan({"objective.balance_weight": [1.0, 5.0, 20.0]}, seeds=SEEDS)
     found = analyze(load_study(synthetic.write(tmp_path, plan, make)))
-    assert found.traded == (metrics.NMI, metrics.ELBO)
+    assert found.front_measures == (metrics.NMI, metrics.ELBO)
     assert found.front.tolist() == [False, False, True]
