@@ -37,6 +37,32 @@ def bernoulli_log_prob(logits: Tensor, x: Tensor) -> Tensor:
     return cast(Tensor, _Bernoulli.apply(logits[added], images[added])).view(logits.shape[:-1])
 
 
+def bernoulli_log_prob_alone(logits: Tensor, x: Tensor) -> Tensor:
+    """Return `bernoulli_log_prob` with a rounding that does not depend on the position in the tensors.
+
+    torch computes the last few elements of a tensor, and of the share of each thread, by other code. Its
+    results for `sigmoid`, `softplus` and `logit` then differ in the last bit; those of `exp`, `log`, `log1p`
+    and `tanh` do not.
+
+    Args:
+        logits: logits of the pixels, [..., D].
+        x: pixels in [0, 1]; they broadcast with the logits, [..., D].
+    """
+    logit = at_least_float32(logits)
+    missed = logit.abs().neg_().exp_().log1p_().add_(logit.clamp_min(0))
+    return -missed.addcmul_(x.to(logit.dtype), logit, value=-1).sum(-1)
+
+
+def sigmoid_alone(logits: Tensor) -> Tensor:
+    """Return the sigmoid, with a rounding that does not depend on the position in the tensor."""
+    return 0.5 + 0.5 * torch.tanh(0.5 * logits)
+
+
+def logit_alone(x: Tensor) -> Tensor:
+    """Return the logit, with a rounding that does not depend on the position in the tensor."""
+    return x.log() - torch.log1p(-x)
+
+
 class _Bernoulli(torch.autograd.Function):
     """Sum of x l - softplus(l) over pixels, with softplus(l) = relu(l) - log max(s, 1 - s), s = sigmoid(l).
 

@@ -29,6 +29,7 @@ from moevae.estimator.notes import Notes
 from moevae.evaluation.assign import Assignments, assign
 from moevae.evaluation.iwae import BLOCK
 from moevae.models.mixture import Mixture
+from moevae.nn.sequential import sigmoids_alone
 from moevae.objectives.load_balancing import log_priors
 from moevae.spectral.clusters import cluster_images
 from moevae.training import checkpoint
@@ -548,7 +549,8 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
             z = torch.zeros(BLOCK, latents.shape[1])  # blocks of one size have the same rounding
             z[: len(latents[part])] = torch.from_numpy(latents[part])
             every = z.to(device).expand(1, self.mixture_.config.num_experts, -1, -1).contiguous()
-            decoded = self.mixture_.experts.mean(every)[0]  # [K, B, D]
+            with sigmoids_alone(self.mixture_):
+                decoded = self.mixture_.experts.mean(every, alone=True)[0]  # [K, B, D]
             rows = torch.arange(len(latents[part]), device=device)
             images[part] = decoded[torch.from_numpy(experts[part]).to(device), rows].cpu().numpy()
         return images

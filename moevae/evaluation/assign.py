@@ -4,7 +4,7 @@ Order and number of the images do not matter, bit for bit on one machine. Three 
 reads grayscale pixels if it was trained on them. If it was trained on binarized pixels, its probabilities are
 averaged over draws that are the same for all images. Bounds are averaged over these draws, too, with common
 noise for the latents. Images are processed in blocks of one size, because the rounding of a matrix product
-depends on its shape.
+depends on its shape, and by functions whose rounding does not depend on the place in a block.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from moevae.evaluation.iwae import BLOCK
 from moevae.models.experts import expert_terms, reparameterize
 from moevae.models.gate import gate_log_probs
 from moevae.models.mixture import Mixture
+from moevae.nn.sequential import sigmoids_alone
 from moevae.objectives.bounds import mixture_elbo
 from moevae.objectives.load_balancing import log_priors
 from moevae.training.checkpoint import Trained
@@ -118,11 +119,12 @@ def assign(
     block = BLOCK if BLOCK * memory.image_bytes(config, model.size) <= _MEMORY else _SMALL
     answers = _Answers(model, config, draws, bounds, latents)
     parts: dict[str, list[Tensor]] = defaultdict(list)
-    for part in images.split(block):
-        padded = torch.zeros(block, pixels, dtype=part.dtype)
-        padded[: len(part)] = part
-        for name, value in answers(to_float(padded.to(model.device))).items():
-            parts[name].append(value[: len(part)].cpu())
+    with sigmoids_alone(model):
+        for part in images.split(block):
+            padded = torch.zeros(block, pixels, dtype=part.dtype)
+            padded[: len(part)] = part
+            for name, value in answers(to_float(padded.to(model.device))).items():
+                parts[name].append(value[: len(part)].cpu())
     if not parts:
         return Assignments(
             np.zeros((0, model.config.num_experts)),
@@ -232,7 +234,7 @@ class _Answers:
         """
         draws = noise.to(mu).expand_as(mu).unsqueeze(3)  # [1, K, B, 1, Z]
         z = reparameterize(mu, logvar, draws).flatten(2, 3)
-        recon = self.model.experts.recon_log_prob(z, x[None])
+        recon = self.model.experts.recon_log_prob(z, x[None], alone=True)
         components = self.model.experts.prior_components()
         log_prior = None if components is None else components.log_prob(z).unsqueeze(-1)
         recon, kl_z = expert_terms(recon.unsqueeze(-1), mu, logvar, draws, "elbo", log_prior)

@@ -19,8 +19,11 @@ from moevae.config.schema import ModelConfig
 from moevae.distributions import (
     at_least_float32,
     bernoulli_log_prob,
+    bernoulli_log_prob_alone,
     gaussian_log_prob,
     kl_standard_normal,
+    logit_alone,
+    sigmoid_alone,
 )
 from moevae.models import architecture
 from moevae.models.autoregressive import Context
@@ -95,20 +98,22 @@ class Experts(nn.Module):
         """
         return self._posterior(self.encoder(x))
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, alone: bool = False) -> Tensor:
         """Return the logits of the pixels, without the context of autoregressive pixels.
 
         With a Gaussian likelihood, deformable experts return the means of the pixels instead.
 
         Args:
             z: latents, [R, K, B, Z].
+            alone: whether the rounding does not depend on the position in z; training and evaluation use
+                faster functions.
 
         Returns:
             Logits, [R, K, B, D].
         """
-        return self._output(self.decoder(z))
+        return self._output(self.decoder(z), alone)
 
-    def mean(self, z: Tensor) -> Tensor:
+    def mean(self, z: Tensor, alone: bool = False) -> Tensor:
         """Return the mean images E[x|z, k].
 
         With autoregressive pixels, this is the probability of each pixel given the preceding sampled ones.
@@ -116,34 +121,38 @@ class Experts(nn.Module):
 
         Args:
             z: latents, [R, K, B, Z].
+            alone: see `decode`.
 
         Returns:
             Images with pixels in [0, 1], [R, K, B, D].
         """
-        logits = self.decode(z)
+        logits = self.decode(z, alone)
         if self.context is not None:
             uniform = torch.rand(logits.shape[-1], generator=generator(0, "pixels")).to(logits)
             return self.context.sample_probs(logits, uniform)
         if self._draws_mean:
             return logits.clamp(0, 1)
+        if alone:
+            return sigmoid_alone(logits)
         # Per run: vectorized code rounds the last few elements of a tensor differently.
         return torch.stack([each.sigmoid() for each in logits])
 
-    def recon_log_prob(self, z: Tensor, x: Tensor) -> Tensor:
+    def recon_log_prob(self, z: Tensor, x: Tensor, alone: bool = False) -> Tensor:
         """Return the reconstruction term log p_k(x|z).
 
         Args:
             z: latents; the S samples of an image are adjacent, [R, K, B S, Z].
             x: images as the likelihood sees them, [R, B, D].
+            alone: see `decode`.
 
         Returns:
             Log-probabilities in nats, [R, K, B S].
         """
         samples = z.shape[2] // x.shape[1]
-        logits = self.decode(z)
+        logits = self.decode(z, alone)
         if self.context is not None:
             logits = logits + self.context(x).repeat_interleave(samples, 2)
-        return self._log_prob(logits, x.repeat_interleave(samples, 1).unsqueeze(1), self._std())
+        return self._log_prob(logits, x.repeat_interleave(samples, 1).unsqueeze(1), self._std(), alone)
 
     def dense(self, x: Tensor, noise: Tensor, bound: str = "elbo") -> tuple[Tensor, Tensor]:
         """Return recon_log_prob and kl_z of all experts; see `expert_terms`.
@@ -306,11 +315,12 @@ class Experts(nn.Module):
         """Whether the decoder returns the means of the pixels instead of logits."""
         return self.deformation is not None and self.config.likelihood == "gaussian"
 
-    def _output(self, drawn: Tensor) -> Tensor:
+    def _output(self, drawn: Tensor, alone: bool = False) -> Tensor:
         """Return logits, or means, from the output of the decoder, [..., D]."""
         if self.deformation is None or self._draws_mean:
             return drawn
-        return drawn.clamp(MIN_STD, 1 - MIN_STD).logit()
+        shares = drawn.clamp(MIN_STD, 1 - MIN_STD)
+        return logit_alone(shares) if alone else shares.logit()
 
     def _std(self, dispatch: Dispatch | None = None) -> float | Tensor:
         """Return the standard deviation of the Gaussian likelihood; it broadcasts with log-densities."""
@@ -323,12 +333,14 @@ class Experts(nn.Module):
         rows = torch.tensor([end - start for start, end in itertools.pairwise(starts)], device=std.device)
         return std.repeat_interleave(rows).unsqueeze(-1)  # [T, 1]
 
-    def _log_prob(self, logits: Tensor, target: Tensor, std: float | Tensor) -> Tensor:
+    def _log_prob(self, logits: Tensor, target: Tensor, std: float | Tensor, alone: bool = False) -> Tensor:
         """Return log p(x|z) in nats, [...]; logits and target [..., D]."""
         if self.config.likelihood == "gaussian":
             drawn = at_least_float32(logits)
-            return gaussian_log_prob(drawn if self._draws_mean else drawn.sigmoid(), target, std)
-        return bernoulli_log_prob(logits, target)
+            if not self._draws_mean:
+                drawn = sigmoid_alone(drawn) if alone else drawn.sigmoid()
+            return gaussian_log_prob(drawn, target, std)
+        return bernoulli_log_prob_alone(logits, target) if alone else bernoulli_log_prob(logits, target)
 
     @torch.no_grad()
     def update_std(self, recon_log_prob: Tensor, pixels: int) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from moevae.config.registry import ACTIVATIONS
+from moevae.distributions import sigmoid_alone
 from moevae.nn.batch_norm import BatchNorm
 from moevae.nn.layer_specs import LayerSpecs
 
@@ -31,6 +33,19 @@ def silu(x: Tensor) -> Tensor:
     """Return x sigmoid(x) (Elfwing, Uchibe, Doya, 2018)."""
     # By tanh: the rounding of torch's sigmoid depends on the position in a tensor, and so on other runs.
     return x * (0.5 + 0.5 * torch.tanh(0.5 * x))
+
+
+@contextmanager
+def sigmoids_alone(model: nn.Module) -> Iterator[None]:
+    """Within the context, no activation's rounding depends on the position in a tensor."""
+    networks = [each for each in model.modules() if getattr(each, "activation", None) is torch.sigmoid]
+    for network in networks:
+        network.activation = sigmoid_alone
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.activation = torch.sigmoid
 
 
 class StackedNetwork(nn.Module):

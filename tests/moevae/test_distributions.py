@@ -9,7 +9,15 @@ from torch import distributions
 from torch.nn import functional
 
 from moevae import distributions as densities
-from moevae.distributions import bernoulli_log_prob, gaussian_log_prob, kl_categorical, kl_standard_normal
+from moevae.distributions import (
+    bernoulli_log_prob,
+    bernoulli_log_prob_alone,
+    gaussian_log_prob,
+    kl_categorical,
+    kl_standard_normal,
+    logit_alone,
+    sigmoid_alone,
+)
 
 DTYPES = pytest.mark.parametrize(
     ("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 1e-5)], ids=["float64", "float32"]
@@ -85,6 +93,33 @@ def test_bernoulli_of_experts_that_share_their_images(pixels, dtype, rtol):
     torch.testing.assert_close(found.double(), expected, rtol=rtol, atol=rtol)
     rounding = torch.finfo(dtype).eps
     torch.testing.assert_close(found_slope.double(), slope, rtol=4 * rounding, atol=4 * rounding)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(
+    ("alone", "usual"),
+    [
+        (sigmoid_alone, torch.sigmoid),
+        (lambda x: logit_alone(x.tanh() / 2.1 + 0.5), lambda x: torch.logit(x.tanh() / 2.1 + 0.5)),
+        (
+            lambda x: bernoulli_log_prob_alone(x, (x > 0.5).float()),
+            lambda x: bernoulli_log_prob(x, (x > 0.5).float()),
+        ),
+    ],
+    ids=["sigmoid", "logit", "bernoulli"],
+)
+def test_rounding_alone_ignores_the_place(alone, usual, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for seed in range(20):
+            rows = 3 * normal(997, 37, seed=seed, dtype=torch.float32)
+            found = alone(rows)
+            torch.testing.assert_close(found, usual(rows), rtol=1e-5, atol=1e-6)
+            for step in (1, 332, 500):
+                assert torch.equal(alone(rows.roll(step, 0)), found.roll(step, 0))
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_bernoulli_says_that_it_has_no_gradient_for_the_images_and_no_second_one():

@@ -1,5 +1,7 @@
 """Assignments: the answer for an image depends on that image alone, and its bound is a bound."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,28 @@ def test_an_image_alone_in_any_order_and_any_number_has_one_answer(trained, thre
         assert same(assign(model, chosen, pixels[shuffled]), picked(whole, shuffled.numpy()))
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("changes", [*KINDS.values(), {"model.activation": "sigmoid"}])
+def test_only_functions_whose_rounding_ignores_the_place_are_used(changes, monkeypatch):
+    chosen = config(EVEN | changes)
+    model = mixture(chosen).float()
+
+    def refused(*arguments, **options):
+        raise AssertionError("a function whose rounding depends on the place")
+
+    for name in ("sigmoid", "logit"):
+        monkeypatch.setattr(torch.Tensor, name, refused)
+    monkeypatch.setattr("moevae.models.experts.bernoulli_log_prob", refused)
+    for network in model.modules():
+        if getattr(network, "activation", None) is torch.sigmoid:
+            monkeypatch.setattr(network, "forward", partial(_checked, network, network.forward))
+    assert np.isfinite(assign(model, chosen, images().test).bounds).all()
+
+
+def _checked(network, forward, x):
+    assert network.activation is not torch.sigmoid
+    return forward(x)
 
 
 def test_probabilities_are_probabilities_and_name_the_expert(trained):
