@@ -13,8 +13,12 @@ import pytest
 
 from moevae.config import reference
 from moevae.config import registry as kinds
-from moevae.config.registry import METRICS, PRESETS, ROUTINGS
+from moevae.config.registry import METRICS, PRESETS
+from moevae.data import checks as data_checks
+from moevae.evaluation import checks as evaluation_checks
+from moevae.objectives import checks as objective_checks
 from moevae.utils.registry import Registry
+from studies.baselines import checks as baseline_checks
 from studies.design import baselines
 from studies.design import design as designs
 from studies.search import registry as searches
@@ -88,14 +92,24 @@ def test_the_profile_of_the_how_to_page_is_one(tmp_path):
     assert len(designs.load_design(str(path)).cells) == 4
 
 
-def test_the_routing_of_the_how_to_page_obeys_the_laws():
+def test_the_entries_of_the_how_to_page_obey_the_laws():
     text = (DOCS / "how-to" / "extend.md").read_text(encoding="utf-8")
-    (source,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    entries = ((kinds.ROUTINGS, "sharpened"), (kinds.METRICS, "confidence"), (kinds.DATASETS, "noise"))
     try:
-        exec(compile(source, "extend.md", "exec"), {"__name__": "example"})
-        assert "sharpened" in ROUTINGS
+        for source in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+            exec(compile(source, "extend.md", "exec"), {"__name__": "example"})
+        assert all(name in registry for registry, name in entries)
     finally:
-        ROUTINGS.unregister("sharpened")
+        for registry, name in entries:
+            registry.unregister(name)
+
+
+def test_the_how_to_page_names_all_checks():
+    text = (DOCS / "how-to" / "extend.md").read_text(encoding="utf-8")
+    for module in (evaluation_checks, data_checks, objective_checks, baseline_checks):
+        for name in vars(module):
+            if name.startswith("check_") and vars(module)[name].__module__ == module.__name__:
+                assert f"`{module.__name__}.{name}`" in text
 
 
 def test_the_how_to_page_names_all_entry_point_groups():

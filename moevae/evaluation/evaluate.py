@@ -220,7 +220,7 @@ def _evaluate(
         room = step * len(configs) * joint.shape[1]
         means |= _sampled_bounds(model, configs, seen, joint, log_probs, log_prior, split, room)
     return [
-        _evaluation(
+        evaluation_of(
             log_probs[run],
             log_prior[run],
             posterior_assignments[run],
@@ -312,14 +312,22 @@ def expert_usage(load: np.ndarray) -> dict[str, float]:
     }
 
 
-def _evaluation(
+def evaluation_of(
     log_probs: Tensor,
     log_prior: Tensor,
     posterior_assignments: np.ndarray,
     metrics: dict[str, float],
     elbo_terms: dict[str, np.ndarray],
 ) -> Evaluation:
-    """Return the evaluation of one run, with the statistics of its gate; log_probs [K, N]."""
+    """Return the evaluation of one run, with the statistics of its gate.
+
+    Args:
+        log_probs: log q(k|x), [K, N].
+        log_prior: log pi, [K].
+        posterior_assignments: most probable expert of each image under the posterior r, [N].
+        metrics: the other metrics, by name.
+        elbo_terms: contribution of each expert to the terms of the mixture ELBO, [K] each.
+    """
     assignments = log_probs.argmax(0).cpu().numpy()
     load = np.bincount(assignments, minlength=len(log_probs)) / assignments.size
     gate = {

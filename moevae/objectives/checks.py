@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from moevae.objectives.consistency import Neighborhood
+from moevae.utils.laws import law
 from moevae.utils.rng import RunGenerators
 
 RUNS, EXPERTS, BATCH, SIDE = 2, 5, 12, 6
@@ -39,7 +40,7 @@ def check_routing(route: Callable[[Tensor, Tensor], Tensor]) -> None:
         log_probs = logits.log_softmax(1)
         weights = route(log_probs, uniform)
         _check_shape(weights, log_probs.shape)
-        _law(bool((weights >= 0).all()), "weights are not negative")
+        law(bool((weights >= 0).all()), "weights are not negative")
         _close(weights.sum(1), torch.ones(RUNS, BATCH), "weights of an image sum to one")
         _close(
             route(log_probs[:, ORDER], uniform[:, ORDER]),
@@ -76,7 +77,7 @@ def check_bias_update(update: Callable[[Tensor, Tensor], Tensor]) -> None:
     """
     for logits in _gates():
         moved = _checked_of_runs(update, logits.log_softmax(1), permuted=True)
-        _law(not moved.requires_grad, "an update of biases has no gradient")
+        law(not moved.requires_grad, "an update of biases has no gradient")
 
 
 def check_consistency(term: Callable[[Neighborhood], Tensor]) -> None:
@@ -108,9 +109,9 @@ def _checked_of_runs(
     value = function(log_probs, log_prior)
     _check_shape(value, torch.Size((RUNS, EXPERTS) if permuted else (RUNS,)))
     expected = value[:, ORDER] if permuted else value
-    law = "is permuted like the experts" if permuted else "is invariant to permutations of the experts"
+    change = "is permuted like the experts" if permuted else "is invariant to permutations of the experts"
     found = function(log_probs[:, ORDER], log_prior[:, ORDER])
-    _close(found, expected, f"the value {law}")
+    _close(found, expected, f"the value {change}")
     alone = [function(log_probs[[run]], log_prior[[run]]) for run in range(RUNS)]
     _close(torch.cat(alone), value, "the value of a run does not depend on other runs")
     return value
@@ -154,20 +155,15 @@ def _normal(*shape: int, seed: int) -> Tensor:
 
 
 def _check_shape(value: Tensor, shape: torch.Size) -> None:
-    _law(value.shape == shape, f"the shape is {list(shape)}, not {list(value.shape)}")
-    _law(bool(value.isfinite().all()), "values are finite")
+    law(value.shape == shape, f"the shape is {list(shape)}, not {list(value.shape)}")
+    law(bool(value.isfinite().all()), "values are finite")
 
 
 def _check_gradient(loss: Tensor, source: Tensor) -> None:
     if loss.requires_grad:
         (gradient,) = torch.autograd.grad(loss, source, allow_unused=True)
-        _law(gradient is None or bool(gradient.isfinite().all()), "the gradient is finite")
+        law(gradient is None or bool(gradient.isfinite().all()), "the gradient is finite")
 
 
-def _close(found: Tensor, expected: Tensor, law: str) -> None:
-    _law(bool(torch.isclose(found, expected, rtol=1e-3, atol=1e-4).all()), law)
-
-
-def _law(holds: bool, law: str) -> None:
-    if not holds:
-        raise AssertionError(f"broken law: {law}")
+def _close(found: Tensor, expected: Tensor, text: str) -> None:
+    law(bool(torch.isclose(found, expected, rtol=1e-3, atol=1e-4).all()), text)
