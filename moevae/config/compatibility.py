@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 def check_compatible(config: RunConfig) -> None:
     """Check that the sections of a configuration fit together.
 
+    Args:
+        config: the configuration.
+
     Raises:
         ValueError: two settings exclude each other; the message names both.
     """

@@ -19,12 +19,19 @@ from moevae.utils.suggest import closest_name
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
-    """Return the configuration as plain nested data, ready for JSON."""
+    """Return the configuration as plain nested data, ready for JSON.
+
+    Args:
+        config: the configuration.
+    """
     return cast(dict[str, Any], _ADAPTER.dump_python(config, mode="json"))
 
 
 def from_dict(tree: Mapping[str, Any]) -> RunConfig:
     """Return the configuration in nested data; missing keys have their defaults.
+
+    Args:
+        tree: values by section and name.
 
     Raises:
         ConfigError: a key is unknown (the message names the nearest valid key), or a value is invalid.
@@ -45,6 +52,9 @@ def fingerprint(config: RunConfig) -> str:
     A field of `ADDED` that has the value given there is not hashed, so that a new field does not change the
     fingerprints of earlier runs.
 
+    Args:
+        config: the configuration.
+
     Examples:
         >>> import moevae
         >>> len(moevae.fingerprint(moevae.preset("mnist")))
@@ -63,6 +73,10 @@ def override(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
 
     `moevae info --settings` lists the keys. The value of `objective` is the name of a member, such as "elbo";
     settings that do not define the member are kept.
+
+    Args:
+        config: the configuration; it is not changed.
+        changes: new values by dotted key.
 
     Raises:
         ConfigError: a key or member is unknown (the message names the nearest), or a value is invalid.
@@ -89,7 +103,12 @@ def override(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
 
 
 def lookup(config: RunConfig, key: str) -> Any:
-    """Return the value at a dotted key; `objective` gives the member's name, or "free"."""
+    """Return the value at a dotted key; `objective` gives the member's name, or "free".
+
+    Args:
+        config: the configuration.
+        key: dotted key of a setting, or `objective`.
+    """
     if key == "objective":
         return member(config.objective)
     check_known(key)
@@ -106,7 +125,11 @@ def keys() -> tuple[str, ...]:
 
 
 def check_known(key: str) -> None:
-    """Raise ConfigError, with the nearest valid key, unless a configuration has this key."""
+    """Raise ConfigError, with the nearest valid key, unless a configuration has this key.
+
+    Args:
+        key: dotted key of a setting.
+    """
     if key in keys():
         return
     if within := [each for each in keys() if each.startswith(f"{key}.")]:
@@ -117,7 +140,12 @@ def check_known(key: str) -> None:
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Yield the dotted key and the value of each leaf of nested data."""
+    """Yield the dotted key and the value of each leaf of nested data.
+
+    Args:
+        tree: nested data.
+        prefix: dotted key of the tree itself.
+    """
     for name, value in tree.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{prefix}{name}.")

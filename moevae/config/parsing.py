@@ -20,6 +20,9 @@ MAX_SEEDS = 10_000
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
     """Return settings such as "train.epochs=5" by key; a value is JSON if it can be parsed, else text.
 
+    Args:
+        texts: settings, each as KEY=VALUE.
+
     Raises:
         ConfigError: the equals sign is missing, or a key is unknown; the message names the nearest.
     """
@@ -28,6 +31,11 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
 
 def apply_settings(config: RunConfig, settings: Mapping[str, Any], where: str = "--set") -> RunConfig:
     """Return the configuration with changed settings; `objective` is applied before its parts.
+
+    Args:
+        config: the configuration; it is not changed.
+        settings: new values by dotted key.
+        where: where the settings were written, for messages.
 
     Raises:
         ConfigError: a value is invalid; the message begins with `where`.
@@ -49,6 +57,9 @@ def check_key(key: str) -> None:
 def parse_memory(text: str | None) -> int | None:
     """Return a size such as "2GiB" or "512MiB" in bytes; None for None.
 
+    Args:
+        text: a number with a unit, or None.
+
     Raises:
         ConfigError: the text is not a size.
     """
@@ -62,6 +73,9 @@ def parse_memory(text: str | None) -> int | None:
 
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Return the seeds of "5" (a count: 0 to 4) or "0,3,7" (a list; "7," for a single seed).
+
+    Args:
+        text: a count or a list of seeds.
 
     Raises:
         ConfigError: the list is empty or too long, or a seed is not a number, negative or given twice.

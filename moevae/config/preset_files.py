@@ -25,6 +25,9 @@ _MAX_BYTES = 1 << 14
 def read(path: Path) -> RunConfig:
     """Return the preset in a file; settings that it lacks have their defaults.
 
+    Args:
+        path: the TOML file.
+
     Raises:
         ConfigError: the file is missing or not TOML, or a setting is unknown or has an invalid value.
     """
@@ -42,6 +45,10 @@ def write(path: Path, config: RunConfig) -> None:
     """Write the settings of a run as a preset.
 
     The seed and the weights that a continued run started from are left out.
+
+    Args:
+        path: the TOML file; it is replaced.
+        config: the configuration.
 
     Raises:
         ConfigError: the file exists, has another ending, or cannot be written.

@@ -286,6 +286,9 @@ def preset(name: str) -> RunConfig:
 
     `moevae info` lists the names; `moevae info --write-preset` writes such a file.
 
+    Args:
+        name: name of a preset, or path of a TOML file.
+
     Raises:
         ConfigError: there is none, and the message names the nearest; or the file is invalid.
 

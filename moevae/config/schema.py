@@ -98,7 +98,11 @@ PER_RUN = (
 
 
 def population_key(config: RunConfig) -> RunConfig:
-    """Return the configuration with default values of `PER_RUN`: runs with equal results train together."""
+    """Return the configuration with default values of `PER_RUN`: runs with equal results train together.
+
+    Args:
+        config: the configuration.
+    """
     return replace(
         config,
         seed=0,

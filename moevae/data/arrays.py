@@ -98,6 +98,9 @@ class PixelScale:
 def checked_range(value_range: object) -> PixelScale:
     """Return the scale with the given values of black and white.
 
+    Args:
+        value_range: the values of black and white, in this order.
+
     Raises:
         ValueError: they are not two finite numbers, the smaller one first.
     """

@@ -10,7 +10,11 @@ from moevae.utils.rng import generator
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Convert stored pixels, uint8 or float32 in [0, 1], to float32 in [0, 1]."""
+    """Convert stored pixels, uint8 or float32 in [0, 1], to float32 in [0, 1].
+
+    Args:
+        images: stored pixels, [N, D].
+    """
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 

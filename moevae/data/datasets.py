@@ -162,7 +162,12 @@ def load_labels(config: DataConfig, root: str | os.PathLike[str] | None = None) 
 
 
 def identify(images: Images, labels: Labels | None) -> DataIdentity:
-    """Return the identity of a loaded data set; labels are None if it has none."""
+    """Return the identity of a loaded data set; labels are None if it has none.
+
+    Args:
+        images: the images.
+        labels: the labels, or None.
+    """
     return DataIdentity(images.sha256, labels.sha256 if labels else "", images.size)
 
 
@@ -183,6 +188,10 @@ def _check_data(config: object) -> None:
 
 
 def sides(dim: int) -> tuple[int, int]:
-    """Return the height and width of flat images: a square if possible, otherwise one row."""
+    """Return the height and width of flat images: a square if possible, otherwise one row.
+
+    Args:
+        dim: number of pixels, D.
+    """
     side = isqrt(dim)
     return (side, side) if side * side == dim else (1, dim)

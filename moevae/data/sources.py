@@ -73,7 +73,12 @@ def read_images(data: DataConfig, root: Path | None) -> np.ndarray:
 
 
 def read_labels(data: DataConfig, root: Path | None) -> Labels | None:
-    """Return all labels in official order, and the names of the classes."""
+    """Return all labels in official order, and the names of the classes.
+
+    Args:
+        data: the data configuration.
+        root: folder of MNIST and Fashion-MNIST.
+    """
     if own := own_path(data.name):
         return own[0].labels(own[1], data)
     if data.name in RELEASES:
@@ -82,14 +87,22 @@ def read_labels(data: DataConfig, root: Path | None) -> Labels | None:
 
 
 def official_test(data: DataConfig) -> int | None:
-    """Return the number of images of the official test set, the last ones; None if there is no such set."""
+    """Return the number of images of the official test set, the last ones; None if there is no such set.
+
+    Args:
+        data: the data configuration.
+    """
     if own := own_path(data.name):
         return own[0].num_test(own[1], data)
     return OFFICIAL_TEST if data.name in RELEASES else _source(data.name).num_test
 
 
 def own_path(name: str) -> tuple[FileFormat, Path] | None:
-    """Return the format and the path of the user's own data set; None for other data sets."""
+    """Return the format and the path of the user's own data set; None for other data sets.
+
+    Args:
+        name: `data.name` of a configuration.
+    """
     kind, colon, path = name.partition(":")
     return (FILE_FORMATS[kind], Path(path)) if colon and kind in FILE_FORMATS else None
 

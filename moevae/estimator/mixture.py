@@ -142,7 +142,11 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         self.verbose = verbose
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters; with `deep`, also each entry of `settings` by its dotted key."""
+        """Return the parameters; with `deep`, also each entry of `settings` by its dotted key.
+
+        Args:
+            deep: whether to include the entries of `settings`.
+        """
         params: dict[str, Any] = super().get_params(deep=deep)
         if deep and isinstance(self.settings, Mapping):
             params |= {key: value for key, value in self.settings.items() if key not in params}

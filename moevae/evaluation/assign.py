@@ -139,6 +139,9 @@ def usual_images(images: Images) -> Tensor:
 
     They are the validation images; if these are fewer than `MIN_REFERENCE_IMAGES`, the training images
     follow them.
+
+    Args:
+        images: the data set.
     """
     if len(images.validation) >= MIN_REFERENCE_IMAGES:
         return images.validation

@@ -180,7 +180,11 @@ class _Groups:
 
 
 def marginal_samples(config: RunConfig) -> int:
-    """Return the number of samples of z per image and expert for `marginal_bounds`."""
+    """Return the number of samples of z per image and expert for `marginal_bounds`.
+
+    Args:
+        config: the configuration.
+    """
     return max(MARGINAL_SAMPLES, config.evaluation.num_samples)
 
 

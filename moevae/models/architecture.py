@@ -26,7 +26,12 @@ DILATIONS = (1, 2, 4)
 
 
 def gate(config: ModelConfig, size: Size) -> LayerSpecs:
-    """Return the layers of the gate, from its input to K logits; no layers if it is the posterior."""
+    """Return the layers of the gate, from its input to K logits; no layers if it is the posterior.
+
+    Args:
+        config: sizes and kinds of the networks.
+        size: height and width of an image, in pixels.
+    """
     if config.gate_network == "posterior":
         return []
     if config.gate_input == "gradients":
@@ -35,17 +40,31 @@ def gate(config: ModelConfig, size: Size) -> LayerSpecs:
 
 
 def encoder(config: ModelConfig, size: Size) -> LayerSpecs:
-    """Return the layers of an encoder, from D pixels to 2 Z outputs: mu, then logvar."""
+    """Return the layers of an encoder, from D pixels to 2 Z outputs: mu, then logvar.
+
+    Args:
+        config: sizes and kinds of the networks.
+        size: height and width of an image, in pixels.
+    """
     return _reader(config.expert_network, config.expert_hidden, size, 2 * latent_size(config))
 
 
 def num_shared_layers(config: ModelConfig) -> int:
-    """Return the number of encoder layers that the experts of a run share."""
+    """Return the number of encoder layers that the experts of a run share.
+
+    Args:
+        config: sizes and kinds of the networks.
+    """
     return len(config.expert_hidden) if config.encoder == "shared" else 0
 
 
 def decoder(config: ModelConfig, size: Size) -> LayerSpecs:
-    """Return the layers of a decoder, from Z latents to D pixels, the mirror image of the encoder."""
+    """Return the layers of a decoder, from Z latents to D pixels, the mirror image of the encoder.
+
+    Args:
+        config: sizes and kinds of the networks.
+        size: height and width of an image, in pixels.
+    """
     if config.decoder == "deformable":
         return [Warp(size, config)]
     hidden, latent = config.expert_hidden, config.latent_dim
@@ -61,6 +80,10 @@ def context(config: ModelConfig, size: Size) -> LayerSpecs:
     """Return the layers of a context network; no layers if the pixels are independent.
 
     The network of `window` reads one window per pixel, and the others read images.
+
+    Args:
+        config: sizes and kinds of the networks.
+        size: height and width of an image, in pixels.
     """
     if config.likelihood != "autoregressive":
         return []
@@ -78,14 +101,22 @@ def context(config: ModelConfig, size: Size) -> LayerSpecs:
 
 
 def common_context(config: ModelConfig) -> int:
-    """Return the number of layers of a context network that the experts of a run share."""
+    """Return the number of layers of a context network that the experts of a run share.
+
+    Args:
+        config: sizes and kinds of the networks.
+    """
     if config.pixel_layers == "separate":
         return 0
     return config.pixel_depth + (config.pixel_network == "conv")
 
 
 def reads_windows(config: ModelConfig) -> bool:
-    """Return whether the context network reads one window per pixel, not whole images."""
+    """Return whether the context network reads one window per pixel, not whole images.
+
+    Args:
+        config: sizes and kinds of the networks.
+    """
     return config.pixel_network == "window"
 
 

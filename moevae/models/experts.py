@@ -355,7 +355,11 @@ class Experts(nn.Module):
 
     @contextmanager
     def weighted_kl(self, weight: float) -> Iterator[None]:
-        """Multiply the divergence of z by a factor within the context, in `dense` and `sparse`."""
+        """Multiply the divergence of z by a factor within the context, in `dense` and `sparse`.
+
+        Args:
+            weight: the factor.
+        """
         self.kl_weight = weight
         try:
             yield

@@ -49,12 +49,20 @@ class Gate(nn.Module):
 
     @torch.no_grad()
     def init_temperature(self, temperatures: Sequence[float]) -> None:
-        """Set the initial learned temperature of each run."""
+        """Set the initial learned temperature of each run.
+
+        Args:
+            temperatures: one per run, R.
+        """
         self._log_temperature[:, 0] = torch.tensor(temperatures, dtype=torch.float64).log()
 
     @torch.no_grad()
     def init_prior(self, log_prior: Tensor) -> None:
-        """Set the log prior over experts, [R, K], of a gate without a network; others learn from zero."""
+        """Set the log prior over experts, [R, K], of a gate without a network; others learn from zero.
+
+        Args:
+            log_prior: log pi, [R, K].
+        """
         if self.network is None:
             self.expert_bias.copy_(log_prior)
 

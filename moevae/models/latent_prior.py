@@ -108,7 +108,12 @@ class Components:
 
 
 class GaussianMixture(Stacked):
-    """A prior with learned means, variances and weights."""
+    """A prior with learned means, variances and weights.
+
+    Args:
+        runs: R.
+        config: sizes and kinds of the networks.
+    """
 
     def __init__(self, runs: int, config: ModelConfig) -> None:
         shape = (runs, config.num_experts, config.prior_components)
@@ -118,7 +123,11 @@ class GaussianMixture(Stacked):
 
     @torch.no_grad()
     def reset(self, generators: Sequence[torch.Generator]) -> None:
-        """Initialize standard normal means, variances of 1, and equal weights."""
+        """Initialize standard normal means, variances of 1, and equal weights.
+
+        Args:
+            generators: one per run, R.
+        """
         for run, source in zip(self.unpadded("mean"), generators, strict=True):
             run.normal_(generator=source)
 
@@ -129,7 +138,13 @@ class GaussianMixture(Stacked):
 
 
 class PseudoInputs(Stacked):
-    """A prior that is the mean of the encoder's distributions at learned images, the VampPrior."""
+    """A prior that is the mean of the encoder's distributions at learned images, the VampPrior.
+
+    Args:
+        runs: R.
+        config: sizes and kinds of the networks.
+        pixels: D.
+    """
 
     def __init__(self, runs: int, config: ModelConfig, pixels: int) -> None:
         super().__init__(logit=(runs, config.num_experts, config.prior_components, pixels))
@@ -137,7 +152,11 @@ class PseudoInputs(Stacked):
 
     @torch.no_grad()
     def reset(self, generators: Sequence[torch.Generator]) -> None:
-        """Initialize dark images of independent pixels."""
+        """Initialize dark images of independent pixels.
+
+        Args:
+            generators: one per run, R.
+        """
         for run, source in zip(self.unpadded("logit"), generators, strict=True):
             run.normal_(_DARK, 1.0, generator=source)
 
@@ -158,7 +177,11 @@ class PseudoInputs(Stacked):
 
 
 def component_draws(count: int) -> Tensor:
-    """Return the uniform draws that choose the components of samples, the same at every call, [count]."""
+    """Return the uniform draws that choose the components of samples, the same at every call, [count].
+
+    Args:
+        count: number of samples, N.
+    """
     return torch.rand(count, generator=generator(0, "components"))
 
 

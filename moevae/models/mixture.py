@@ -104,7 +104,11 @@ class Mixture(nn.Module):
         return latent_size(self.config)
 
     def select_run(self, run: int) -> Mixture:
-        """Return a copy of one run, as a population of one run."""
+        """Return a copy of one run, as a population of one run.
+
+        Args:
+            run: index of the run, 0 to R - 1.
+        """
         model = Mixture(self.config, self.size, self.seeds[run : run + 1]).to(next(self.parameters()))
         model.load_state_dict({name: value[run : run + 1] for name, value in self.state_dict().items()})
         return model

@@ -46,7 +46,11 @@ class BatchNorm(Stacked):
 
     @torch.no_grad()
     def reset(self, generators: Sequence[torch.Generator]) -> None:
-        """Set the scales to 1 and the running statistics to mean 0 and variance 1, without random numbers."""
+        """Set the scales to 1 and the running statistics to mean 0 and variance 1, without random numbers.
+
+        Args:
+            generators: one per run, R.
+        """
         self.unpadded("scale").fill_(1)
         self.running_mean.fill_(0)
         self.running_variance.fill_(1)

@@ -39,7 +39,11 @@ makes the drawn images change more slowly by the former than by the latter: by a
 
 
 def latent_sizes(config: ModelConfig) -> dict[str, int]:
-    """Return the number of latents of each deformation, in their order in z."""
+    """Return the number of latents of each deformation, in their order in z.
+
+    Args:
+        config: sizes and kinds of the networks.
+    """
     own = {
         AFFINE: 6,
         DISPLACEMENT: 2 * config.displacement_grid**2,
@@ -51,7 +55,11 @@ def latent_sizes(config: ModelConfig) -> dict[str, int]:
 
 
 def latent_size(config: ModelConfig) -> int:
-    """Return Z, the number of latents of an expert."""
+    """Return Z, the number of latents of an expert.
+
+    Args:
+        config: sizes and kinds of the networks.
+    """
     return sum(latent_sizes(config).values()) if config.decoder == "deformable" else config.latent_dim
 
 
@@ -96,7 +104,11 @@ class Deformation(Stacked):
 
     @torch.no_grad()
     def reset(self, generators: Sequence[torch.Generator]) -> None:
-        """Set the templates to zero and activate all deformations; use no random numbers."""
+        """Set the templates to zero and activate all deformations; use no random numbers.
+
+        Args:
+            generators: one per run, R.
+        """
         self.unpadded("template").zero_()
         for kind, place in self.places.items():
             self.unpadded("log_scale")[:, place] = math.log(INITIAL_SCALE[kind])
@@ -252,7 +264,11 @@ class Deformation(Stacked):
 
 
 def pixel_positions(size: Size) -> Tensor:
-    """Return x and y of the center of each pixel, [H, W, 2]; the image spans -1 to 1."""
+    """Return x and y of the center of each pixel, [H, W, 2]; the image spans -1 to 1.
+
+    Args:
+        size: height and width of an image, in pixels.
+    """
     height, width = size
     across = torch.linspace(-1 + 1 / width, 1 - 1 / width, width)
     down = torch.linspace(-1 + 1 / height, 1 - 1 / height, height)

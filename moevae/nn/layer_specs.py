@@ -214,7 +214,11 @@ LayerSpecs = list[Dense | Down | Up | Warp | MaskedDense | Masked]
 
 
 def perceptron(sizes: Sequence[int]) -> LayerSpecs:
-    """Return the linear layers of a perceptron with the given widths, from input to output."""
+    """Return the linear layers of a perceptron with the given widths, from input to output.
+
+    Args:
+        sizes: widths, from the inputs to the outputs.
+    """
     return [Dense(*pair) for pair in itertools.pairwise(sizes)]
 
 

@@ -44,7 +44,11 @@ class Affine(Stacked):
 
     @torch.no_grad()
     def reset(self, generators: Sequence[torch.Generator]) -> None:
-        """Initialize the weights of each run from its own generator."""
+        """Initialize the weights of each run from its own generator.
+
+        Args:
+            generators: one per run, R.
+        """
         for run, generator in zip(self.unpadded("weight"), generators, strict=True):
             run.uniform_(-self.bound, self.bound, generator=generator)
         self.bias.zero_()

@@ -23,14 +23,22 @@ ACTIVATIONS.register("leaky-relu")(functional.leaky_relu)
 
 @ACTIVATIONS.register("gelu")
 def gelu(x: Tensor) -> Tensor:
-    """Return x Phi(x), with the normal distribution function Phi (Hendrycks, Gimpel, 2016)."""
+    """Return x Phi(x), with the normal distribution function Phi (Hendrycks, Gimpel, 2016).
+
+    Args:
+        x: activations, of any shape.
+    """
     # Contiguous: torch rounds strided tensors differently, and strides depend on the number of runs.
     return functional.gelu(x.contiguous())
 
 
 @ACTIVATIONS.register("silu")
 def silu(x: Tensor) -> Tensor:
-    """Return x sigmoid(x) (Elfwing, Uchibe, Doya, 2018)."""
+    """Return x sigmoid(x) (Elfwing, Uchibe, Doya, 2018).
+
+    Args:
+        x: activations, of any shape.
+    """
     # By tanh: the rounding of torch's sigmoid depends on the position in a tensor, and so on other runs.
     return x * (0.5 + 0.5 * torch.tanh(0.5 * x))
 

@@ -38,7 +38,11 @@ class Stacked(nn.Module, ABC):
             self.register_parameter(f"_{name}", nn.Parameter(torch.zeros(runs, size)))
 
     def unpadded(self, name: str) -> Tensor:
-        """Return a parameter in its shape, [R, ...], without padding."""
+        """Return a parameter in its shape, [R, ...], without padding.
+
+        Args:
+            name: name of the parameter.
+        """
         runs, *shape = self.shapes[name]
         kept, size = getattr(self, f"_{name}"), math.prod(shape)
         # A slice, even of the whole tensor, would cost a copy in the backward pass.
@@ -114,7 +118,11 @@ def reset(module: nn.Module, generators: Sequence[torch.Generator]) -> None:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Return the number of learned parameters of one run in a module, without padding."""
+    """Return the number of learned parameters of one run in a module, without padding.
+
+    Args:
+        module: networks of all runs.
+    """
     return sum(math.prod(shape[1:]) for layer in _layers(module) for shape in layer.shapes.values())
 
 

@@ -76,6 +76,9 @@ class Neighborhood:
 def vat(around: Neighborhood) -> Tensor:
     """Return the divergence at the adversarial point on the ball, found by one power iteration, [R, B].
 
+    Args:
+        around: images with their neighbors, and the gate.
+
     References:
         Miyato, Maeda, Koyama, Ishii (2018), virtual adversarial training.
     """
@@ -87,7 +90,11 @@ def vat(around: Neighborhood) -> Tensor:
 
 @CONSISTENCY_TERMS.register("augmentation", needs_pixels=True)
 def augmentation(around: Neighborhood) -> Tensor:
-    """Return the divergence under a small random shift, rotation and scaling of each image, [R, B]."""
+    """Return the divergence under a small random shift, rotation and scaling of each image, [R, B].
+
+    Args:
+        around: images with their neighbors, and the gate.
+    """
     draws = 2 * around.jitters.uniform(around.images.shape[1], 4) - 1  # [R, B, 4]
     return around.change(jitter(around.images, draws, around.size))
 
@@ -98,6 +105,9 @@ def knn(around: Neighborhood) -> Tensor:
 
     It is zero if both images are certain of the same expert. The factor is 1/2 because a pair can be drawn
     from either side.
+
+    Args:
+        around: images with their neighbors, and the gate.
 
     References:
         Van Gansbeke, Vandenhende, Georgoulis, Proesmans, Van Gool (2020), SCAN: learning to classify images
@@ -111,6 +121,9 @@ def knn_stretch(around: Neighborhood) -> Tensor:
     """Return the loss of `knn` with random changes of the width and the height of x', [R, B].
 
     Images of one class that are cropped and scaled to one size still differ in their proportions.
+
+    Args:
+        around: images with their neighbors, and the gate.
     """
     draws = 2 * around.jitters.uniform(around.images.shape[1], 2) - 1  # [R, B, 2]
     return _agreement(around, stretch(around.neighbor(), draws, around.size))
@@ -122,6 +135,9 @@ def iic(around: Neighborhood) -> Tensor:
 
     The mutual information is that of the experts of the two images of a pair: an image, and its deformed
     copy or one of its nearest neighbors. The pairs of the batch are counted in both directions.
+
+    Args:
+        around: images with their neighbors, and the gate.
 
     References:
         Ji, Henriques, Vedaldi (2019), invariant information clustering for unsupervised image classification
@@ -161,12 +177,21 @@ class ConsistencyTerm:
 
 
 def consistency_terms(names: Sequence[str]) -> tuple[ConsistencyTerm, ...]:
-    """Return the terms of `objective.consistency`."""
+    """Return the terms of `objective.consistency`.
+
+    Args:
+        names: names of the terms.
+    """
     return tuple(ConsistencyTerm(CONSISTENCY_TERMS[name], **CONSISTENCY_TERMS.traits(name)) for name in names)
 
 
 def consistency_loss(names: Sequence[str], around: Neighborhood) -> Tensor:
-    """Return the sum of the terms of `objective.consistency`, of which there is one at least, [R, B]."""
+    """Return the sum of the terms of `objective.consistency`, of which there is one at least, [R, B].
+
+    Args:
+        names: names of the terms.
+        around: images with their neighbors, and the gate.
+    """
     return reduce(operator.add, (term.loss(around) for term in consistency_terms(names)))
 
 

@@ -33,7 +33,11 @@ BIAS_STEP = 1e-3
 
 
 def log_importance(log_probs: Tensor) -> Tensor:
-    """Return log q_bar, the mean probability of each expert over the batch, [R, K]."""
+    """Return log q_bar, the mean probability of each expert over the batch, [R, K].
+
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+    """
     return log_probs.logsumexp(-1) - math.log(log_probs.shape[-1])
 
 
@@ -51,7 +55,12 @@ def log_priors(configs: Sequence[RunConfig], experts: int | None = None) -> Tens
 
 @BALANCINGS.register("kl")
 def kl_to_prior(log_probs: Tensor, log_prior: Tensor) -> Tensor:
-    """Return KL(q_bar || pi) in nats, [R], between 0 and -ln min pi, which is ln K for a uniform pi."""
+    """Return KL(q_bar || pi) in nats, [R], between 0 and -ln min pi, which is ln K for a uniform pi.
+
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+        log_prior: log pi, [R, K].
+    """
     return kl_categorical(log_importance(log_probs), log_prior)
 
 
@@ -61,6 +70,10 @@ def importance_cv2(log_probs: Tensor, log_prior: Tensor) -> Tensor:
 
     It is between 0 and (1 / min pi - 1) / 2, which is (K - 1) / 2 for a uniform pi. The reference has no
     factor 1/2.
+
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+        log_prior: log pi, [R, K].
 
     References:
         Shazeer et al. (2017), the sparsely-gated mixture-of-experts layer.
@@ -74,6 +87,10 @@ def variance_of_sum(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     """Return the biased variance over k of the sum of q(k|x) over the batch, [R], as in the 2019 article.
 
     It equals (B / K)^2 CV^2, so its strength depends on the batch size B.
+
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+        log_prior: log pi, [R, K].
 
     References:
         Zeldes (2019), mixture of variational autoencoders - a fusion between MoE and VAE.
@@ -91,6 +108,10 @@ def switch(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     is CV^2, twice that of the other losses, with the same gradient. The value is negative if the importance
     favors experts with a small load.
 
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+        log_prior: log pi, [R, K].
+
     References:
         Fedus, Zoph, Shazeer (2021), Switch Transformers; Lepikhin et al. (2020), GShard.
     """
@@ -99,7 +120,11 @@ def switch(log_probs: Tensor, log_prior: Tensor) -> Tensor:
 
 
 def expert_load(log_probs: Tensor) -> Tensor:
-    """Return the share of images for which each expert is the most probable, [R, K], without a gradient."""
+    """Return the share of images for which each expert is the most probable, [R, K], without a gradient.
+
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+    """
     chosen = log_probs.detach().argmax(1, keepdim=True)  # [R, 1, B]
     return torch.zeros_like(log_probs).scatter(1, chosen, 1.0).mean(-1)
 
@@ -114,6 +139,10 @@ def sinkhorn(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     fixed s is the gradient of the minimum. The references sharpen the probabilities first, and compare two
     views or route by s. Here the probabilities are not sharpened, so a balanced gate has zero loss.
 
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+        log_prior: log pi, [R, K].
+
     References:
         Caron et al. (2020), SwAV; Lewis et al. (2021), BASE layers; Clark et al. (2022), S-BASE.
     """
@@ -127,7 +156,12 @@ def sinkhorn(log_probs: Tensor, log_prior: Tensor) -> Tensor:
 
 @BALANCINGS.register("none")
 def none(log_probs: Tensor, log_prior: Tensor) -> Tensor:
-    """Return zero, [R]: no load balancing loss."""
+    """Return zero, [R]: no load balancing loss.
+
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+        log_prior: log pi, [R, K].
+    """
     return log_probs.new_zeros(log_probs.shape[0])
 
 
@@ -139,6 +173,10 @@ def toward_missing_load(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     paper uses the bias to choose experts but not to weight their outputs. Here the choice is the weight, so
     the bias is part of the output of the gate. Evaluation uses the bias at the end of training, as in the
     paper.
+
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+        log_prior: log pi, [R, K].
 
     References:
         Wang et al. (2024), auxiliary-loss-free load balancing.

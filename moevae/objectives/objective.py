@@ -160,7 +160,12 @@ class Objective:
 
     @torch.no_grad()
     def expert_weights(self, terms: MixtureTerms, uniform: Tensor | None = None) -> Tensor:
-        """Return the weights of the losses of experts, [R, K, B], or of chosen experts, [R, C, B]."""
+        """Return the weights of the losses of experts, [R, K, B], or of chosen experts, [R, C, B].
+
+        Args:
+            terms: terms of the mixture ELBO of a batch.
+            uniform: draws uniform on [0, 1), of a random routing; otherwise None.
+        """
         if isinstance(terms, SparseMixtureTerms) and (self.sampled or self.by_map):
             return torch.full_like(terms.expert_elbo, 1 / terms.expert_elbo.shape[1])
         if self.by_posterior:
@@ -189,7 +194,12 @@ class Objective:
 
     @torch.no_grad()
     def update_expert_bias(self, bias: Tensor, terms: MixtureTerms) -> None:
-        """Update the biases of experts, [R, K], in place after a training step, if balancing uses them."""
+        """Update the biases of experts, [R, K], in place after a training step, if balancing uses them.
+
+        Args:
+            bias: biases of the experts in the gate, [R, K].
+            terms: terms of the mixture ELBO of a batch.
+        """
         if self.bias_update:
             speed = BIAS_STEP * self.balance_weight.unsqueeze(-1)
             bias += speed * self.bias_update(terms.gate_log_probs, self.log_prior)

@@ -21,13 +21,22 @@ from moevae.config.schema import RoutingConfig
 
 @ROUTINGS.register("soft")
 def soft(log_probs: Tensor, uniform: Tensor | None = None) -> Tensor:
-    """Return the probability of each expert as its weight, [R, K, B]."""
+    """Return the probability of each expert as its weight, [R, K, B].
+
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+        uniform: unused.
+    """
     return log_probs.exp()
 
 
 @ROUTINGS.register("hard")
 def hard(log_probs: Tensor, uniform: Tensor | None = None) -> Tensor:
     """Return one-hot weights of the most probable expert, with the gradient of `soft`, [R, K, B].
+
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+        uniform: unused.
 
     References:
         Bengio, Leonard, Courville (2013), estimating gradients through stochastic neurons.
@@ -46,6 +55,10 @@ def gumbel(log_probs: Tensor, uniform: Tensor) -> Tensor:
     The maximum of softmax(log q + Gumbel noise) is a sample from q. The backward pass uses the gradient of
     the softmax, which is biased, unlike that of `sampled_cost`. The temperature of the relaxation is one; q
     includes the temperature of the gate.
+
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+        uniform: draws uniform on [0, 1), [R, K, B].
 
     References:
         Jang, Gu, Poole (2017); Maddison, Mnih, Teh (2017).
@@ -86,7 +99,11 @@ def top_k(log_probs: Tensor, uniform: Tensor, k: int = 2, noise: float = 0.0) ->
 
 
 def standard_normal(uniform: Tensor) -> Tensor:
-    """Return standard normal draws from draws uniform on [0, 1); the result is finite."""
+    """Return standard normal draws from draws uniform on [0, 1); the result is finite.
+
+    Args:
+        uniform: draws, of any shape.
+    """
     margin = torch.finfo(uniform.dtype).eps
     return torch.special.ndtri(uniform.clamp(margin, 1 - margin))
 
@@ -96,12 +113,20 @@ def sampled(log_probs: Tensor, uniform: Tensor | None = None) -> Tensor:
     """Return the probability of each expert as its weight, [R, K, B].
 
     It is used only if assignments replace the gate; otherwise the cost of sampled experts is `sampled_cost`.
+
+    Args:
+        log_probs: log q(k|x), [R, K, B].
+        uniform: unused; the draws select the experts.
     """
     return log_probs.exp()
 
 
 def num_chosen(routing: RoutingConfig) -> int | None:
-    """Return the number of experts that sparse training computes for an image; None if it computes all."""
+    """Return the number of experts that sparse training computes for an image; None if it computes all.
+
+    Args:
+        routing: the routing configuration.
+    """
     count = ROUTINGS.traits(routing.kind).get("num_chosen")
     return count(routing) if count else None
 

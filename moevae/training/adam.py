@@ -75,7 +75,11 @@ class Adam:
         }
 
     def fits(self, state: Mapping[str, Tensor]) -> bool:
-        """Return whether a state has valid names, shapes and data types for these parameters."""
+        """Return whether a state has valid names, shapes and data types for these parameters.
+
+        Args:
+            state: tensors by name.
+        """
         groups: dict[str, dict[str, tuple[int, ...]]] = {}
         for key, value in state.items():
             index, _, name = key.partition(".")
@@ -89,7 +93,11 @@ class Adam:
         )
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Replace the moments by those of a `state`."""
+        """Replace the moments by those of a `state`.
+
+        Args:
+            state: tensors by name; see `fits`.
+        """
         self._moments = {}
         for key, value in state.items():
             index, _, name = key.partition(".")

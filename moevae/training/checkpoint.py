@@ -104,7 +104,11 @@ def save(path: str | os.PathLike[str], trained: Trained) -> None:
 
 
 def encode(trained: Trained) -> bytes:
-    """Return the content of the file of a trained run."""
+    """Return the content of the file of a trained run.
+
+    Args:
+        trained: the trained run.
+    """
     weights = {name: value.cpu().contiguous() for name, value in trained.model.state_dict().items()}
     extras = {} if trained.unusual_below is None else {"unusual_below": repr(trained.unusual_below)}
     metadata = {

@@ -18,7 +18,11 @@ from moevae.models.mixture import Mixture
 
 
 def weights_digest(model: Mixture) -> str:
-    """Return 16 hexadecimal digits that identify the weights of a population of one run."""
+    """Return 16 hexadecimal digits that identify the weights of a population of one run.
+
+    Args:
+        model: a population of one run.
+    """
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())
@@ -71,7 +75,12 @@ def continued(config: RunConfig, start: Mixture, epochs: int) -> RunConfig:
 
 
 def with_start(configs: Sequence[RunConfig], start: Mixture) -> list[RunConfig]:
-    """Return configurations whose `train.start` names the weights that they start from."""
+    """Return configurations whose `train.start` names the weights that they start from.
+
+    Args:
+        configs: one per run.
+        start: a population of one run, with the weights.
+    """
     digest = weights_digest(start)
     return [replace(config, train=replace(config.train, start=digest)) for config in configs]
 

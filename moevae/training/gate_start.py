@@ -34,7 +34,11 @@ class GateStart:
             self.labels = torch.stack([torch.from_numpy(each.labels) for each in found]).to(device)
 
     def weight(self, progress: float) -> float:
-        """Return the weight of the cross-entropy at a point of training."""
+        """Return the weight of the cross-entropy at a point of training.
+
+        Args:
+            progress: fraction of training that is done, in [0, 1].
+        """
         return STRENGTH * max(0.0, 1 - progress / self.end) if self.end else 0.0
 
     def cost(self, log_probs: Tensor, rows: Tensor) -> Tensor:

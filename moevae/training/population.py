@@ -138,6 +138,10 @@ class Population:
     def restore(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Restore a `state` of the same configurations; see `Trainer.restore`.
 
+        Args:
+            tensors: tensors of the state, by name.
+            plain: plain data of the state.
+
         Raises:
             CheckpointError: the state belongs to another version. The population is unchanged.
         """
@@ -148,6 +152,10 @@ class Population:
 
     def check(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Check whether `restore` would accept a state, without changing anything.
+
+        Args:
+            tensors: tensors of the state, by name.
+            plain: plain data of the state.
 
         Raises:
             CheckpointError: the state belongs to another version or to other configurations.

@@ -20,13 +20,25 @@ from moevae.utils.devices import to_device
 
 @SCHEDULES.register("constant")
 def constant(start: float, end: float, progress: float) -> float:
-    """Return `start`."""
+    """Return `start`.
+
+    Args:
+        start: the first value.
+        end: the last value.
+        progress: fraction of training that is done, in [0, 1].
+    """
     return start
 
 
 @SCHEDULES.register("linear")
 def linear(start: float, end: float, progress: float) -> float:
-    """Return the value on the straight line from `start` to `end`."""
+    """Return the value on the straight line from `start` to `end`.
+
+    Args:
+        start: the first value.
+        end: the last value.
+        progress: fraction of training that is done, in [0, 1].
+    """
     return start + (end - start) * progress
 
 
@@ -38,6 +50,11 @@ COOLDOWN = 0.3
 def cooldown(start: float, end: float, progress: float) -> float:
     """Return `start` until the last 30 % of training, then the straight line to `end`.
 
+    Args:
+        start: the first value.
+        end: the last value.
+        progress: fraction of training that is done, in [0, 1].
+
     References:
         Hagele et al. (2024), scaling laws and compute-optimal training beyond fixed training durations.
     """
@@ -46,13 +63,25 @@ def cooldown(start: float, end: float, progress: float) -> float:
 
 @SCHEDULES.register("cosine")
 def cosine(start: float, end: float, progress: float) -> float:
-    """Return the value on half a cosine wave, level at both ends."""
+    """Return the value on half a cosine wave, level at both ends.
+
+    Args:
+        start: the first value.
+        end: the last value.
+        progress: fraction of training that is done, in [0, 1].
+    """
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
 @SCHEDULES.register("exponential")
 def exponential(start: float, end: float, progress: float) -> float:
-    """Return the value that changes by the same factor in equal steps."""
+    """Return the value that changes by the same factor in equal steps.
+
+    Args:
+        start: the first value.
+        end: the last value.
+        progress: fraction of training that is done, in [0, 1].
+    """
     return start * (end / start) ** progress
 
 
@@ -65,6 +94,11 @@ def iwae(start: float, end: float, progress: float) -> float:
     """Return the value of stage i of eight, which takes 3^i of 3280 parts: start (end / start)^(i / 7).
 
     Over 3280 epochs, and to a tenth of the first value, it is the schedule of the paper.
+
+    Args:
+        start: the first value.
+        end: the last value.
+        progress: fraction of training that is done, in [0, 1].
 
     References:
         Burda, Grosse, Salakhutdinov (2016), importance weighted autoencoders.

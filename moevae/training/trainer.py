@@ -192,6 +192,10 @@ class Trainer:
     def check(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Check whether `restore` would accept a state, without changing anything.
 
+        Args:
+            tensors: tensors of the state, by name.
+            plain: plain data of the state.
+
         Raises:
             CheckpointError: the state belongs to another version or to other configurations.
         """
@@ -353,7 +357,11 @@ class Trainer:
         return min(1.0, step / max(1, self.configs[0].train.epochs * self.batches.steps - 1))
 
     def set_model(self, model: Mixture) -> None:
-        """Train the given model from now on, with a new optimizer."""
+        """Train the given model from now on, with a new optimizer.
+
+        Args:
+            model: the population; it may have fewer experts than before.
+        """
         self.model = model
         self.working = MasterWeights(model, self.configs[0].train.precision)
         deformation = model.experts.deformation

@@ -83,6 +83,9 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     def unregister(self, name: str) -> None:
         """Remove an entry that was registered by decorator.
 
+        Args:
+            name: name of the entry.
+
         Raises:
             ConfigError: the entry is built in, or the name is unknown.
         """
@@ -91,12 +94,19 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         del self._entries[closest_name(self.what, name, self._entries)], self._traits[name]
 
     def traits(self, name: str) -> Mapping[str, Any]:
-        """Return the traits of an entry, as it was registered."""
+        """Return the traits of an entry, as it was registered.
+
+        Args:
+            name: name of the entry.
+        """
         self[name]
         return self._traits[name]
 
     def find(self, name: str) -> Entry:
         """Return the entry with the given name.
+
+        Args:
+            name: name of the entry.
 
         Raises:
             ConfigError: there is no such entry; the message contains the closest name.

@@ -52,7 +52,11 @@ class RunGenerators:
         return self._stack(torch.rand, *shape)
 
     def permutations(self, size: int) -> Tensor:
-        """Return one random permutation of range(size) per run, [R, size]."""
+        """Return one random permutation of range(size) per run, [R, size].
+
+        Args:
+            size: number of permuted elements.
+        """
         return self._stack(torch.randperm, size)
 
     def state(self) -> Tensor:
@@ -60,7 +64,11 @@ class RunGenerators:
         return torch.stack([stream.get_state() for stream in self.generators])
 
     def fits(self, state: Tensor) -> bool:
-        """Return whether these generators can restore a state."""
+        """Return whether these generators can restore a state.
+
+        Args:
+            state: states of the generators, [R, bytes].
+        """
         own = self.state()
         if (state.shape, state.dtype) != (own.shape, own.dtype):
             return False

@@ -66,7 +66,11 @@ class Drawn(bytes):
 
 @contextmanager
 def also_as(formats: Sequence[str]) -> Iterator[None]:
-    """Return a context in which `png` also encodes figures in other formats, keys of `VECTOR`."""
+    """Return a context in which `png` also encodes figures in other formats, keys of `VECTOR`.
+
+    Args:
+        formats: names of formats.
+    """
     token = _formats.set(tuple(formats))
     try:
         yield
@@ -78,6 +82,9 @@ def png(figure: Figure) -> Drawn:
     """Encode a figure as a PNG with at most 256 colors, without the name of a program and without a time.
 
     A side longer than `MAX_INCHES` is reduced to it.
+
+    Args:
+        figure: the figure.
 
     Returns:
         The content of the PNG file, with the figure in the formats of `also_as`.
@@ -108,7 +115,11 @@ def _few_colors(image: Image.Image) -> bytes:
 
 
 def stacked(figures: Sequence[bytes]) -> bytes:
-    """Stack PNG files from top to bottom, aligned on the left, as one PNG with at most 256 colors."""
+    """Stack PNG files from top to bottom, aligned on the left, as one PNG with at most 256 colors.
+
+    Args:
+        figures: contents of PNG files.
+    """
     if len(figures) == 1:
         return figures[0]
     images = [Image.open(io.BytesIO(figure)).convert("RGB") for figure in figures]

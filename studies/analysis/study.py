@@ -107,7 +107,11 @@ class Study:
         return bool(self.missing or self.missing_peers)
 
     def matrix(self, key: str) -> np.ndarray:
-        """Return the metric of every run, [seeds, cells]; NaN for missing values."""
+        """Return the metric of every run, [seeds, cells]; NaN for missing values.
+
+        Args:
+            key: key of a measure, such as `test.nmi`.
+        """
         return self._matrices[key].copy() if key in self._matrices else self._blank()
 
     @property
@@ -146,7 +150,11 @@ class Study:
         return found
 
     def peer_matrix(self, key: str) -> np.ndarray:
-        """Return the metric of the runs of baselines, [seeds, baselines]; NaN for missing values."""
+        """Return the metric of the runs of baselines, [seeds, baselines]; NaN for missing values.
+
+        Args:
+            key: key of a measure, such as `test.nmi`.
+        """
         values = np.full((len(self.seeds), len(self.peers)), np.nan)
         for column, peer in enumerate(self.peers):
             for run in peer.runs:
@@ -171,6 +179,9 @@ class Study:
         """Return `matrix`, with NaN for bounds that are not comparable with those of the reference cell.
 
         Bounds are comparable on the same test images with the same likelihood.
+
+        Args:
+            measure: the measure.
         """
         values = self.matrix(measure.key)
         if measure.nats:
@@ -214,15 +225,29 @@ class Study:
         return {axis: formatting.distinct(values) for axis, values in self.axes.items()}
 
     def text(self, cell: int, axis: str) -> str:
-        """Return the level of a cell on an axis as a distinct text."""
+        """Return the level of a cell on an axis as a distinct text.
+
+        Args:
+            cell: index of the cell.
+            axis: key of the axis.
+        """
         return self.texts[axis][self.levels[cell, tuple(self.axes).index(axis)]]
 
     def value(self, cell: int, axis: str) -> Any:
-        """Return the value of a cell on an axis."""
+        """Return the value of a cell on an axis.
+
+        Args:
+            cell: index of the cell.
+            axis: key of the axis.
+        """
         return self.cells[cell][tuple(self.axes).index(axis)]
 
     def of_cell(self, cell: int) -> tuple[StudyRun, ...]:
-        """Return the runs of a cell, ordered by seed."""
+        """Return the runs of a cell, ordered by seed.
+
+        Args:
+            cell: index of the cell.
+        """
         return self._by_cell.get(cell, ())
 
     def by_data(self) -> dict[str, Study]:

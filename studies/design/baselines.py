@@ -34,7 +34,12 @@ class Baseline:
     they are fixed to the value of the reference cell."""
 
     def method_for(self, reference: RunConfig, axes: Collection[str]) -> Method:
-        """Return the method with the settings for a study with these axes."""
+        """Return the method with the settings for a study with these axes.
+
+        Args:
+            reference: configuration of the reference cell.
+            axes: keys of the axes of the study.
+        """
         own = {name: lookup(reference, key) for name, key in self.fixed.items() if key in axes}
         return self.method.model_copy(update={"settings": self.method.settings | own}) if own else self.method
 
@@ -151,7 +156,11 @@ BASELINES.register("clustpy-dec")(
 
 
 def of_method(method: Method) -> Baseline:
-    """Return the baseline of a method, regardless of the values of its settings."""
+    """Return the baseline of a method, regardless of the values of its settings.
+
+    Args:
+        method: a method of a registered baseline.
+    """
     return next(each for each in BASELINES.values() if each.method.name == method.name)
 
 

@@ -49,7 +49,11 @@ class Cell:
 
 
 def describe_settings(values: Mapping[str, Any]) -> str:
-    """Return settings as text, such as `routing.kind = hard, temperature = 2`."""
+    """Return settings as text, such as `routing.kind = hard, temperature = 2`.
+
+    Args:
+        values: values by setting.
+    """
     names = short(values)
     return ", ".join(f"{names[key]} = {show(value, 10)}" for key, value in values.items())
 

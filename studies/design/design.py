@@ -197,6 +197,9 @@ def _check_objective(asked: str, keys: Iterable[str], cells: Sequence[Cell]) -> 
 def checked_name(name: str) -> str:
     """Return the name of a study after checking that it is a valid name of a folder.
 
+    Args:
+        name: the name.
+
     Raises:
         ConfigError: the name is not valid.
     """

@@ -54,7 +54,11 @@ class BaselineContext:
     """Memory limit, in bytes, for one forward pass of evaluation."""
 
     def note(self, progress: EpochStats) -> None:
-        """Report the end of an epoch to the listener."""
+        """Report the end of an epoch to the listener.
+
+        Args:
+            progress: statistics of the epoch.
+        """
         if self.on_epoch:
             self.on_epoch(EpochReport(progress.epoch, progress.epochs, progress.losses, {}))
 
@@ -163,5 +167,10 @@ def clusters(probs: np.ndarray, bounds: dict[str, float] | None = None) -> Evalu
 
 
 def one_hot(assignments: np.ndarray, num_experts: int) -> np.ndarray:
-    """Return one-hot probabilities, [N, K], of assignments, [N]."""
+    """Return one-hot probabilities, [N, K], of assignments, [N].
+
+    Args:
+        assignments: cluster of each image, [N].
+        num_experts: number of clusters, K.
+    """
     return np.eye(num_experts)[assignments]

@@ -82,6 +82,9 @@ OBJECTIVES.register("acc")(_objective("acc", f"{ORACLE} choice by ACC"))
 def parse(text: str) -> tuple[SearchObjective, ...]:
     """Return the objectives in a text such as "mixture_elbo" or "mixture_elbo,nmi,throughput".
 
+    Args:
+        text: names of metrics, joined by commas.
+
     Raises:
         ConfigError: an objective is unknown (the message names the nearest), or is given twice.
     """

@@ -56,7 +56,11 @@ class Search:
         return spaces.params(self.base, self.space)
 
     def cell(self, params: Mapping[str, Any]) -> Cell:
-        """Return the cell of the parameters of a trial."""
+        """Return the cell of the parameters of a trial.
+
+        Args:
+            params: parameters by name.
+        """
         values = spaces.settings({key: params[key] for key in self.space})
         return self.cell_of(overrides.override(self.base, values))
 
@@ -177,6 +181,9 @@ def load_search(
 
 def read(folder: Path) -> Search:
     """Return the search in the folder of a study.
+
+    Args:
+        folder: the folder.
 
     Raises:
         RecordError: the folder has no study, the study is not a search, or its `study.json` is invalid.

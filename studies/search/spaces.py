@@ -48,6 +48,9 @@ SPACES.register("all")({**GATE, **TRAINING, **SIZES})
 def space(name: str) -> Space:
     """Return the space with a name.
 
+    Args:
+        name: name of the space.
+
     Raises:
         ConfigError: the name is unknown; the message names the nearest.
     """
@@ -56,6 +59,10 @@ def space(name: str) -> Space:
 
 def without(space: Space, fixed: Mapping[str, Any]) -> Space:
     """Return the space without fixed settings; `objective` fixes all its parts.
+
+    Args:
+        space: distributions by setting.
+        fixed: values of fixed settings.
 
     Raises:
         ConfigError: all settings of the space are fixed.
@@ -70,7 +77,11 @@ def without(space: Space, fixed: Mapping[str, Any]) -> Space:
 
 
 def settings(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of a trial as settings of a configuration."""
+    """Return the parameters of a trial as settings of a configuration.
+
+    Args:
+        params: parameters by name.
+    """
     return {
         key: json.loads(value) if isinstance(value, str) and value.startswith("[") else value
         for key, value in params.items()
@@ -78,7 +89,12 @@ def settings(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def params(config: RunConfig, space: Space) -> dict[str, Any] | None:
-    """Return a configuration as parameters of a trial, or None if it is outside the space."""
+    """Return a configuration as parameters of a trial, or None if it is outside the space.
+
+    Args:
+        config: the configuration.
+        space: distributions by setting.
+    """
     values = {key: overrides.lookup(config, key) for key in space}
     point = {key: json.dumps(value) if isinstance(value, tuple) else value for key, value in values.items()}
     try:
