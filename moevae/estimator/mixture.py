@@ -17,19 +17,20 @@ from numpy.typing import ArrayLike, NDArray
 from rich.console import Console
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from moevae.config import overrides
 from moevae.config.schema import RunConfig
-from moevae.data.arrays import PixelScale, checked_range, flattened
+from moevae.data.arrays import PixelScale, checked_range
 from moevae.data.datasets import Images, sides
 from moevae.errors import CheckpointError, MoevaeError, ParameterError
 from moevae.estimator import parameters
+from moevae.estimator.continuation import State, continued_trainer
+from moevae.estimator.inputs import validated
 from moevae.estimator.notes import Notes
 from moevae.evaluation.assign import Assignments, assign
-from moevae.evaluation.iwae import BLOCK
+from moevae.evaluation.decode import decode
 from moevae.models.mixture import Mixture
-from moevae.nn.sequential import sigmoids_alone
 from moevae.objectives.load_balancing import log_priors
 from moevae.spectral.clusters import cluster_images
 from moevae.training import checkpoint
@@ -115,7 +116,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
     learning_curves_: dict[str, list[float]]
     n_iter_: int
     n_features_in_: int
-    _state: tuple[dict[str, torch.Tensor], dict[str, Any]] | None
+    _state: State | None
     _scale: PixelScale
     _shape: tuple[int, ...]
     _sha256: str
@@ -283,7 +284,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         """
         array, pixels = self._read(X)
         found = assign(self.mixture_, self.config_, pixels, bounds=False)
-        images = self._decoded(found.latents, found.experts)
+        images = decode(self.mixture_, found.latents, found.experts)
         return self._scale.restored(images, array.dtype).reshape(array.shape)
 
     def sample(
@@ -324,7 +325,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         uniform = torch.from_numpy(random.random_sample(n_samples)) if learned else None
         with torch.no_grad():
             drawn = self.mixture_.experts.prior_samples(every, uniform)[0].cpu().numpy()  # [K, N, Z]
-        images = self._scale.restored(self._decoded(drawn[chosen, np.arange(n_samples)], chosen))
+        images = self._scale.restored(decode(self.mixture_, drawn[chosen, np.arange(n_samples)], chosen))
         return images.reshape(n_samples, *self._shape), chosen
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -426,7 +427,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         if going_on:
             config = overrides.override(config, {"seed": self.config_.seed})
         given = checked_range(scale) if scale is not None else None
-        array, flat, size = self._validated(X, reset=not going_on, least=2)
+        array, flat, size = validated(self, X, reset=not going_on, least=2)
         if going_on:
             found = self._scale
         else:
@@ -444,9 +445,20 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         total = done + (epochs or config.train.epochs)
         try:
             if self.n_components is None:
-                number = self.config_.model.num_experts if going_on else count_clusters(images, config.seed)
+                number = self.config_.model.num_experts if going_on else _count_clusters(images, config.seed)
                 config = overrides.override(config, {"model.num_experts": number})
-            trainer = self._trainer(config, images, device, total, going_on)
+            if going_on:
+                trainer = continued_trainer(
+                    config,
+                    images,
+                    device,
+                    epochs=total,
+                    done=done,
+                    model=self.mixture_,
+                    state=self._state,
+                )
+            else:
+                trainer = Trainer([config], images, device, epochs=total)
         except MoevaeError as error:
             raise ParameterError(str(error)) from None
         curves = {name: list(self.learning_curves_[name]) if going_on else [] for name in CURVES}
@@ -471,93 +483,20 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         self._shape, self._sha256 = array.shape[1:], digest
         return self
 
-    def _trainer(
-        self, config: RunConfig, images: Images, device: torch.device, total: int, going_on: bool
-    ) -> Trainer:
-        """Return a new trainer, or one that continues the last training, up to `total` epochs."""
-        if not going_on:
-            return Trainer([config], images, device, epochs=total)
-        if self._state is None or "origins" not in self._state[0]:  # a loaded model has no extra experts
-            config = overrides.override(config, {"train.extra_experts": 0})
-        trainer = Trainer([config], images, device, epochs=total)
-        try:
-            if self._state is None:  # a loaded model has no state of the optimizer
-                trainer.model.load_state_dict(self.mixture_.state_dict())
-                trainer.epochs_done = self.n_iter_
-            else:
-                trainer.restore(*self._state)
-        except (CheckpointError, RuntimeError):
-            raise ParameterError(
-                "training cannot continue, because a parameter changed the sizes of the networks; expected"
-                " the parameters of the last fit, or warm_start=False"
-            ) from None
-        return trainer
-
     def _config(self) -> RunConfig:
         """Return the configuration that the parameters describe."""
         return parameters.run_config(self.n_components, self.preset, self.settings, self.random_state)
 
-    def _validated(
-        self, X: Any, reset: bool, least: int = 1
-    ) -> tuple[np.ndarray, np.ndarray, tuple[int, int] | None]:
-        """Return X as an array, its images as rows of pixels, [N, D], and their size, if X shows it.
-
-        Args:
-            X: the images.
-            reset: whether X defines the number of pixels; otherwise it is compared with that of `fit`.
-            least: smallest number of images.
-
-        Raises:
-            TypeError: X is not an array.
-            ValueError: X has an unexpected form.
-        """
-        if isinstance(X, Images):
-            raise TypeError("X is of type Images; expected an array, such as images.train.numpy()")
-        if isinstance(X, torch.Tensor):
-            X = X.detach().cpu().numpy()
-        elif not hasattr(X, "ndim"):
-            X = np.asarray(X)
-        size = None
-        if X.ndim > 2:
-            X = np.asarray(X)
-            flat, size = flattened(X)
-        else:
-            flat = X
-        if not reset:
-            single = not size and X.shape == self.image_size_ and X.shape[1:] != (self.n_features_in_,)
-            if single or (size and size != self.image_size_):
-                words = "is one image" if single else f"has images of {size[0]} x {size[1]} pixels"  # type: ignore[index]
-                expected = "[N, H, W], such as X[None]" if single else "{} x {}".format(*self.image_size_)
-                raise ValueError(f"X of shape {X.shape} {words}; expected {expected}")
-        flat = validate_data(self, flat, reset=reset, dtype="numeric", ensure_min_samples=least)
-        return (X if size else flat), flat, size
-
     def _read(self, X: ArrayLike) -> tuple[np.ndarray, torch.Tensor]:
         """Return X as an array, and its images as the model reads them, [N, D]."""
         check_is_fitted(self)
-        array, flat, _ = self._validated(X, reset=False)
+        array, flat, _ = validated(self, X, reset=False)
         return array, self._scale.stored(flat)
 
     def _assigned(self, X: ArrayLike, bounds: bool = True, latents: bool = True) -> Assignments:
         """Return the assignments of images."""
         _, pixels = self._read(X)
         return assign(self.mixture_, self.config_, pixels, bounds=bounds, latents=latents)
-
-    @torch.no_grad()
-    def _decoded(self, latents: np.ndarray, experts: np.ndarray) -> np.ndarray:
-        """Return mean images with values in [0, 1], [N, D]; latents [N, Z], experts [N]."""
-        count, device = len(latents), self.mixture_.device
-        images = np.zeros((count, self.n_features_in_), np.float32)
-        for start in range(0, count, BLOCK):
-            part = slice(start, start + BLOCK)
-            z = torch.zeros(BLOCK, latents.shape[1])  # blocks of one size have the same rounding
-            z[: len(latents[part])] = torch.from_numpy(latents[part])
-            every = z.to(device).expand(1, self.mixture_.config.num_experts, -1, -1).contiguous()
-            with sigmoids_alone(self.mixture_):
-                decoded = self.mixture_.experts.mean(every, alone=True)[0]  # [K, B, D]
-            rows = torch.arange(len(latents[part]), device=device)
-            images[part] = decoded[torch.from_numpy(experts[part]).to(device), rows].cpu().numpy()
-        return images
 
     def _set_fitted(
         self,
@@ -573,6 +512,6 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         self.learning_curves_ = curves
 
 
-def count_clusters(images: Images, seed: int) -> int:
+def _count_clusters(images: Images, seed: int) -> int:
     """Return the number of clusters that the graph of neighbors of the training images shows."""
     return cluster_images(images.train, images.size, None, seed).count
