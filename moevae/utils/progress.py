@@ -18,14 +18,14 @@ _EVERY = 10.0
 
 
 class Bar(Progress):
-    """A progress bar with a line of text below it."""
+    """A progress bar with text below it, which is wrapped, so that a narrow terminal hides none of it."""
 
     below = ""
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """Return the bar and the line of text."""
+        """Return the bar and the text."""
         yield from super().get_renderables()
-        yield Text(self.below, overflow="ellipsis", no_wrap=True, style="dim")
+        yield Text(self.below, style="dim")
 
 
 @contextmanager

@@ -54,7 +54,7 @@ class StudyProgress:
         """Show the cell in training, and its metrics."""
         self._clock.note(task, report.epoch)
         self._move()
-        self._shown.current(f"{_epoch_in_words(report)} ({self._label(task)})")
+        self._shown.current(f"{self._label(task)}: {_epoch_in_words(report)}")
 
     def done(self, task: Task, made: Sequence[Record]) -> None:
         """Write the results of a task."""

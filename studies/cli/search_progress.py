@@ -44,7 +44,7 @@ class SearchProgress:
         """Show the trial in training, and move the bar within it."""
         self._move(report.epoch / report.epochs)
         epoch = f"epoch {report.epoch}/{report.epochs}"
-        self._shown.current(f"trial {attempt.number}, {epoch} ({attempt.cell.label})")
+        self._shown.current(f"trial {attempt.number}: {epoch} ({attempt.cell.label})")
 
     def ended(self, trial: FrozenTrial, best: Sequence[FrozenTrial]) -> None:
         """Write the result of a trial."""

@@ -2,6 +2,7 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from studies.cli import progress
 from studies.design import design
@@ -86,6 +87,18 @@ def test_without_a_terminal_a_line_tells_what_a_task_gave(plan, clock, tmp_path)
     (line,) = out.getvalue().splitlines()
     assert line.startswith("[3/12 runs, ")
     assert line.endswith("balance_weight = 0, temperature = 0.5: ELBO -101.5, NMI 0.1, 2 runs, 1 failed")
+
+
+def test_a_terminal_of_80_columns_shows_all_that_differs(plan, clock):
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=80, height=20)
+    task, words = plan.tasks[0], "routing.temperature_schedule = exponential, model.gate_input = grayscale"
+    with progress.show_progress(console) as callbacks:
+        callbacks.begin(plan)
+        callbacks._labels[task.cell.key] = words
+        callbacks.epoch(task, EpochReport(1, 2, [1.0], {"mixture_elbo": -100.0, "nmi": 0.1}))
+    shown = " ".join(Text.from_ansi(out.getvalue()).plain.split())
+    assert f"{words}: epoch 1/2, loss 1, ELBO -100, NMI 0.1" in shown
 
 
 def test_a_task_that_is_divided_counts_once(plan, clock):
