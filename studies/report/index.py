@@ -30,7 +30,8 @@ def write_index(results: Path, *, asked: bool = False) -> Path | None:
     """Update the index of the studies in a folder, or create it if `asked`.
 
     The index has one row per study, ordered by name, below the leaderboard of the studies that it names.
-    Other text of the file is kept. In a git repository, studies that git ignores are omitted.
+    Other text of the file is kept. In a git repository, studies that git ignores are omitted; if git cannot
+    tell which these are, the index stays as it is.
 
     Args:
         results: the folder of the studies.
@@ -40,7 +41,8 @@ def write_index(results: Path, *, asked: bool = False) -> Path | None:
         The path of the index; None if there is none.
 
     Raises:
-        RecordError: an index is to be created, but another file has its name.
+        RecordError: an index is to be created, but another file has its name, or git cannot tell which
+            studies are private.
     """
     target = results / "README.md"
     around = _around(target)
@@ -52,6 +54,12 @@ def write_index(results: Path, *, asked: bool = False) -> Path | None:
         return None
     before, after = around or ("", "\n")
     public = _public(results, study_file.studies_in(results))
+    if public is None:
+        if asked:
+            raise RecordError(
+                f"{target}: git cannot tell which studies it ignores; check that `git status` works there"
+            )
+        return None
     rows = [_row(folder) for folder in public]
     headers = ["study", "data", "cells", "seeds", "runs", "state"]
     names = {folder.name for folder in public}
@@ -82,20 +90,31 @@ def _around(target: Path) -> tuple[str, str] | None:
     return (text[: found.start()], text[found.end() :]) if found else None
 
 
-def _public(results: Path, folders: list[Path]) -> list[Path]:
-    """Return the folders to list: directly within the results folder and not ignored by git."""
+def _public(results: Path, folders: list[Path]) -> list[Path] | None:
+    """Return the folders to list: directly within the results folder and not ignored by git.
+
+    None if the folder is in a git repository and git cannot tell what it ignores.
+    """
     own = [folder for folder in folders if folder.resolve().parent == results.resolve()]
-    if _git(results, "check-ignore", "--quiet", "README.md") == 0:
+    names = ["README.md", *(f"{folder.name}/study.json" for folder in own)]
+    codes = [_check_ignore(results, name) for name in names]
+    if not {*codes} <= {_IGNORED, _TRACKABLE}:
+        absolute = results.resolve()
+        return None if any((path / ".git").exists() for path in (absolute, *absolute.parents)) else own
+    if codes[0] == _IGNORED:
         return own  # an index that git does not keep
-    return [
-        folder for folder in own if _git(results, "check-ignore", "--quiet", f"{folder.name}/study.json") != 0
-    ]
+    return [folder for folder, code in zip(own, codes[1:], strict=True) if code == _TRACKABLE]
 
 
-def _git(folder: Path, *arguments: str) -> int | None:
-    """Run git in a folder and return its exit code; for `check-ignore`, 0 means ignored."""
+_IGNORED, _TRACKABLE = 0, 1
+"""Exit codes of `git check-ignore`."""
+
+
+def _check_ignore(folder: Path, name: str) -> int | None:
+    """Return the exit code of `git check-ignore` in a folder, whoever owns the repository."""
+    command = ["git", "-c", "safe.directory=*", "check-ignore", "--quiet", name]
     try:
-        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False).returncode
+        return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode
     except OSError:
         return None
 

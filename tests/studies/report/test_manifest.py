@@ -12,7 +12,7 @@ import pytest
 from moevae.errors import RecordError
 from moevae.utils.io import write_atomically
 from studies import __main__ as cli
-from studies.report import manifest
+from studies.report import index, manifest
 from studies.report.build import write_html, write_report
 from studies.report.sections import order
 from studies.testing import synthetic
@@ -300,3 +300,34 @@ def test_the_leaderboard_of_an_index_has_no_private_study(tmp_path) -> None:
         if "/report.md)" in line
     }
     assert links == {"deformable-mnist"}
+
+
+def test_an_index_in_a_repository_of_another_owner_names_no_private_study(tmp_path, monkeypatch) -> None:
+    """As in a container, where git refuses the repository of the user."""
+    results = tmp_path / "results"
+    results.mkdir()
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / ".gitignore").write_text("results/private/\n")
+    for name in ("public", "private"):
+        study(results / name, name=name)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    page = index.write_index(results, asked=True).read_text()
+    assert "(public/report.md)" in page
+    assert "private/" not in page
+
+
+def test_where_git_cannot_be_asked_an_index_stays_as_it_is(tmp_path, monkeypatch) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    git(tmp_path, "init", "--quiet")
+    study(results / "s")
+    page = index.write_index(results, asked=True)
+    before = page.read_bytes()
+    study(results / "t")
+    monkeypatch.setenv("PATH", str(tmp_path / "no git here"))
+    assert index.write_index(results) is None
+    assert page.read_bytes() == before
+    with pytest.raises(RecordError):
+        index.write_index(results, asked=True)
+    (tmp_path / ".git").rename(tmp_path / "git")
+    assert "(t/report.md)" in index.write_index(results).read_text()
