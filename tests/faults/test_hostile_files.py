@@ -5,6 +5,9 @@ import urllib.request
 from dataclasses import replace
 
 import hostile
+import hostile_arrays
+import hostile_images
+import hostile_models
 import numpy as np
 import pytest
 from limits import FILES, OUTCOME, SIZED, bounded, count, each
@@ -29,7 +32,7 @@ torch = pytest.importorskip("torch")
 def test_npz_files(most, tmp_path, refused, reliability):
     path = tmp_path / "own.npz"
     command = ["train", "--data", f"npz:{path}", "--set", "train.epochs=1", "--output", tmp_path / "runs"]
-    cases = each(hostile.npzs(), path, most)
+    cases = each(hostile_arrays.npzs(), path, most)
     number = count(cases, lambda name: str(path) in refused(core.main, *command) or pytest.fail("unnamed"))
     assert not (tmp_path / "runs").exists()
     reliability(FILES, f"{number} npz files, given to `train`", OUTCOME, sized=True)
@@ -50,7 +53,7 @@ def small_run(tmp_path_factory):
 def test_npy_files(most, tmp_path, refused, reliability, small_run):
     path = tmp_path / "own.npy"
     command = ["assign", small_run, path, "--output", tmp_path / "table.csv"]
-    cases = each(hostile.npys(), path, most)
+    cases = each(hostile_arrays.npys(), path, most)
     number = count(cases, lambda name: str(path) in refused(core.main, *command) or pytest.fail("unnamed"))
     assert not (tmp_path / "table.csv").exists()
     reliability(FILES, f"{number} npy files, given to `assign`", OUTCOME, sized=True)
@@ -75,7 +78,7 @@ def test_image_files(most, tmp_path, refused, reliability, small_run):
         assert found.names == tuple(f"good-{number}.png" for number in range(4))
         assert [file.partition("/")[0] for file, _ in found.bad] == ["bad.png"]
 
-    number = count(each(hostile.pictures(), path, most), check)
+    number = count(each(hostile_images.pictures(), path, most), check)
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "table.csv").exists()
     reliability(
@@ -129,7 +132,7 @@ def test_checkpoints(most, tmp_path, refused, reliability, whole):
     path = tmp_path / "run.safetensors"
     words = ("info", "evaluate", "sample", "explore")
     turn = iter(words * 1000)
-    cases = each(hostile.checkpoints(whole), path, most)
+    cases = each(hostile_models.checkpoints(whole), path, most)
     number = count(cases, lambda name: refused(core.main, next(turn), path))
     assert not list(tmp_path.iterdir())
     reliability(FILES, f"{number} checkpoints, given to {', '.join(words)}", OUTCOME, sized=True)
