@@ -275,7 +275,7 @@ def test_a_folder_may_be_a_string(tmp_path):
 
 @pytest.mark.parametrize("load", [load_images, load_labels])
 def test_something_else_than_a_data_configuration_is_refused(load):
-    with pytest.raises(TypeError, match=r"of type RunConfig; expected .* its part `data`"):
+    with pytest.raises(TypeError, match=r"RunConfig.*data"):
         load(RunConfig())
-    with pytest.raises(TypeError, match="of type str; expected a DataConfig"):
+    with pytest.raises(TypeError, match=r"str.*DataConfig"):
         load("mnist")

@@ -30,7 +30,7 @@ def test_experts_that_are_still_to_be_pruned(tmp_path):
     assert model.predict_proba(PICTURES).shape == (150, 7)
     assert model.reconstruct(PICTURES).shape == PICTURES.shape
     assert model.sample(200)[1].max() == 6
-    with pytest.raises(ParameterError, match="7 experts and is trained to keep 4; expected more epochs"):
+    with pytest.raises(ParameterError, match=r"\b7\b.*\b4\b"):
         model.save(tmp_path / "model.safetensors")
     assert not list(tmp_path.iterdir())
 

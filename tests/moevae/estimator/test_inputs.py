@@ -69,9 +69,9 @@ def test_the_type_of_an_image_tells_its_units(fitted):
             np.testing.assert_allclose(
                 model.reconstruct(way), model.reconstruct(ways[1]) * (1 if way.dtype.kind == "f" else 255)
             )
-    with pytest.raises(ValueError, match=r"fitted to uint8 of 0\.\.255"):
+    with pytest.raises(ValueError, match="uint8"):
         of_bytes.predict(levels)
-    with pytest.warns(UserWarning, match="X ranges from 0 to 255") as caught:
+    with pytest.warns(UserWarning, match=r"\b0\b.*\b255\b") as caught:
         clipped = of_shares.predict_proba(levels)
     assert caught[0].filename == __file__
     np.testing.assert_array_equal(clipped, of_shares.predict_proba(levels.clip(0, 1)))
@@ -107,5 +107,5 @@ def test_wrong_images_are_refused_in_words(fitted, X, error, words):
 
 def test_one_image_is_too_few_for_training(fitted):
     for train in (made().fit, made().partial_fit, copy.deepcopy(fitted).partial_fit):
-        with pytest.raises(ValueError, match="minimum of 2 is required"):
+        with pytest.raises(ValueError, match=r"\b2\b"):
             train(PICTURES[:1])

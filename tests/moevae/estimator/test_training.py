@@ -64,11 +64,11 @@ def test_after_the_last_epoch_schedules_keep_their_final_values():
 def test_a_warm_start_needs_the_same_networks(fitted):
     model = copy.deepcopy(fitted).set_params(warm_start=True)
     before = bits(model)
-    with pytest.raises(ParameterError, match="changed the sizes"):
+    with pytest.raises(ParameterError, match="warm_start"):
         model.set_params(n_components=5).fit(PICTURES)
     assert model.set_params(n_components=4).fit(PICTURES).config_.train.epochs == 4
     before = bits(model)
-    with pytest.raises(ValueError, match="expected 5 x 6"):
+    with pytest.raises(ValueError, match="5 x 6"):
         model.fit(PICTURES.reshape(-1, 6, 5))
     assert same(before, bits(model))
     assert model.n_iter_ == 4
@@ -76,7 +76,7 @@ def test_a_warm_start_needs_the_same_networks(fitted):
 
 def test_diverged_training_changes_nothing(fitted):
     model, before = copy.deepcopy(fitted), bits(fitted)
-    with pytest.raises(ParameterError, match=r"training diverged.*learning_rate"):
+    with pytest.raises(ParameterError, match=r"train\.learning_rate"):
         model.set_params(**{"train.learning_rate": 1e30}).fit(SHADES)
     assert same(bits(model), before)
 

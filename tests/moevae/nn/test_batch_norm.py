@@ -150,9 +150,7 @@ def test_an_image_is_evaluated_by_itself():
 
 
 def test_a_batch_of_one_has_no_statistics():
-    with pytest.raises(
-        ConfigError, match=r"^model.gate_normalization = batch needs a train.batch_size of 2 "
-    ):
+    with pytest.raises(ConfigError, match=r"model\.gate_normalization.*train\.batch_size"):
         config(BATCH | {"train.batch_size": 1})
 
 

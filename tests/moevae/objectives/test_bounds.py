@@ -97,7 +97,7 @@ def test_training_on_tight_teaches_the_gate_the_posterior():
 
 
 def test_what_makes_no_sense_is_refused():
-    with pytest.raises(ConfigError, match=r"^objective\.expert_weights = posterior [^\n]* expected soft$"):
+    with pytest.raises(ConfigError, match=r"objective\.expert_weights = posterior.*soft"):
         override(config({"routing.kind": "sampled"}), {"objective": "marginal"})
-    with pytest.raises(ConfigError, match=r"^train\.final_learning_rate needs [^\n]*constant$"):
+    with pytest.raises(ConfigError, match=r"train\.final_learning_rate.*constant"):
         config({"train.final_learning_rate": 0.1})

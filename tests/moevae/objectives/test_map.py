@@ -218,7 +218,7 @@ def test_a_posterior_gate_goes_with_every_routing(routing):
 
 def test_what_makes_no_sense_is_refused():
     assert member(config(MAP).objective) == "map"
-    with pytest.raises(ConfigError, match=r"^objective\.expert_weights = map [^\n]* expected soft$"):
+    with pytest.raises(ConfigError, match=r"objective\.expert_weights = map.*soft"):
         config({"objective.expert_weights": "map", "routing.kind": "sampled"})
     for changes in (
         {"model.gate_input": "grayscale"},

@@ -212,6 +212,6 @@ def test_only_the_largest_are_computed_and_the_loss_is_the_dense_one(noise):
 
 
 def test_top_k_needs_as_many_experts():
-    with pytest.raises(ConfigError, match=r"routing\.k = 5 .* expected at most as many"):
+    with pytest.raises(ConfigError, match=r"routing\.k = 5"):
         config({"routing.kind": "top-k", "routing.k": 5})
     config({"routing.kind": "soft", "routing.k": 5})

@@ -77,7 +77,7 @@ def test_wrong_arguments_are_refused_in_words(call):
 def test_evaluation_refuses_other_runs_and_splits():
     run, data = config(), images()
     model = fit([run], data).model
-    with pytest.raises(ValueError, match="2 configs for a model of 1 runs"):
+    with pytest.raises(ValueError, match=r"\b2\b.*\b1\b"):
         evaluate(model, [run, run], data)
-    with pytest.raises(ValueError, match="expected one of train, validation, test"):
+    with pytest.raises(ValueError, match="train, validation, test"):
         evaluate(model, [run], data, "tset")

@@ -237,7 +237,7 @@ def test_what_is_wrong_in_a_profile_is_named(write, old, new, told):
 def test_axes_that_contradict_each_other_are_refused(write):
     axes = '"objective" = ["elbo", "competitive"]\n"objective.balance_weight" = [1, 5]'
     text = PROFILE.replace("objective.balance_weight = [0, 20]", axes)
-    with pytest.raises(ConfigError, match=r"no run can have objective = elbo, .*balance_weight = 5"):
+    with pytest.raises(ConfigError, match=r"objective = elbo, .*balance_weight = 5"):
         designs.load_design(write(text))
 
 
