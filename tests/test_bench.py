@@ -96,7 +96,7 @@ def test_what_was_wrong_has_no_speed(bench, measured):
     assert "small[2]: failed" in found["origin"]["left_out"]
 
 
-def test_a_row_says_all_that_a_table_needs(measured):
+def test_a_row_contains_all_that_a_table_needs(measured):
     found = json.loads(measured.read_text())
     rows = {entry["name"]: entry["extra_info"] for entry in found["benchmarks"]}
     row = rows["test_batch[16-soft]"]
@@ -165,7 +165,7 @@ def test_nothing_measured_is_said_in_one_line(bench, tmp_path):
     assert "no throughput-*.json" in done.stderr
 
 
-def test_another_machine_stands_beside_with_a_figure_of_its_own(bench, measured, tmp_path):
+def test_another_machine_is_added_with_a_figure_of_its_own(bench, measured, tmp_path):
     found = json.loads(measured.read_text())
     (tmp_path / "throughput-cpu.json").write_text(json.dumps(found))
     found["origin"] |= {"machine": "old", "instructions": "AVX"}

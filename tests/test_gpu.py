@@ -62,7 +62,7 @@ def test_the_cpu_and_cuda_agree_in_the_loss(sizes):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_company_changes_rounding_at_most(kind):
+def test_other_runs_change_rounding_at_most(kind):
     configs, data = population(EVEN, kind), images()
     together = fit(configs, data, device="cuda")
     for run, own in enumerate(configs):
@@ -72,7 +72,7 @@ def test_company_changes_rounding_at_most(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_was_interrupted_goes_on(kind):
+def test_what_was_interrupted_continues(kind):
     configs, data = population(ODD, kind, **{"train.epochs": 3}), images()
     whole, first, second = (Trainer(configs, data, CUDA) for _ in range(3))
     told = [whole.epoch() for _ in range(3)]
@@ -137,7 +137,7 @@ def test_runs_that_do_not_fit_are_trained_in_halves(short_of_memory):
         assert losses == pytest.approx(others, rel=1e-4)
 
 
-def test_images_that_do_not_fit_are_looked_at_in_halves(short_of_memory):
+def test_images_that_do_not_fit_are_evaluated_in_halves(short_of_memory):
     run, data = mnist(), large(8192)
     model = mixture(run, (28, 28)).float().to(CUDA)
     expected = evaluate(model, [run], data, chunk=128)[0].metrics

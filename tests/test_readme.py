@@ -80,7 +80,7 @@ def test_the_headline_is_what_the_records_say(row, study, settings):
     assert (line in readme()) == row.startswith("preset")
 
 
-def test_seeds_that_labels_did_not_see_are_told_apart():
+def test_seeds_that_labels_did_not_see_are_reported_apart():
     unseen = [
         record["metrics"]["test"]["acc"]
         for record in complete("imsat-mnist", {"objective.balance_weight": 1.0})

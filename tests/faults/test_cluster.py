@@ -90,7 +90,7 @@ def test_a_search_on_a_cluster(tmp_path, cluster):
     assert set(toy.counts().values()) == {1}
 
 
-def test_no_scheduler_is_told_in_one_line(monkeypatch):
+def test_no_scheduler_is_one_line(monkeypatch):
     monkeypatch.setattr(dask_executor, "_ANSWER_TIMEOUT", 0.5)
     wrong = {
         "tcp://127.0.0.1:1": "no scheduler answers",

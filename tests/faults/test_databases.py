@@ -58,7 +58,7 @@ def test_a_storm_of_kills_over_postgresql(tmp_path, reliability):
     )
 
 
-def test_a_server_that_stays_away_ends_the_study_in_one_line_and_keeps_its_runs(
+def test_a_server_that_does_not_answer_ends_the_study_in_one_line_and_keeps_its_runs(
     tmp_path, monkeypatch, caplog
 ):
     """The storage fails after three cells: running ones are published, the next start does the rest."""
@@ -82,7 +82,7 @@ def test_a_server_that_stays_away_ends_the_study_in_one_line_and_keeps_its_runs(
     study.assert_complete_once()
 
 
-def test_a_study_deleted_in_the_dashboard_meanwhile_comes_back(tmp_path):
+def test_a_study_deleted_in_the_dashboard_meanwhile_is_restored(tmp_path):
     study = ToyStudy(tmp_path, 4)
 
     class Deleting(type(study.toy)):
@@ -101,7 +101,7 @@ def test_a_study_deleted_in_the_dashboard_meanwhile_comes_back(tmp_path):
     study.assert_complete_once()
 
 
-def test_a_broken_storage_file_is_told_and_made_anew(tmp_path):
+def test_a_broken_storage_file_is_reported_and_rebuilt(tmp_path):
     study = ToyStudy(tmp_path, 3)
     study.run()
     path = study.folder / "study.db"

@@ -34,7 +34,7 @@ def put(request):
     return PLACES[request.param]
 
 
-def test_a_lock_that_is_no_file_is_held_by_nobody(tmp_path, put):
+def test_a_lock_that_is_no_file_is_not_held(tmp_path, put):
     put(tmp_path / "driver.lock")
     assert lock.holder(tmp_path) is None
 
@@ -109,7 +109,7 @@ def test_a_snapshot_whose_origin_is_no_table_of_texts_is_refused(tmp_path, confi
         snapshots._warn_about_others(other, configs, ORIGIN)
 
 
-def test_what_lies_beside_a_snapshot_is_told_and_read_as_a_file_only(tmp_path, configs, put):
+def test_other_files_next_to_a_snapshot_are_reported(tmp_path, configs, put):
     path = snapshot_files.snapshot_path(tmp_path, configs, ORIGIN)
     put(path.with_name(f"{path.name.partition('-')[0]}-x.snapshot"))
     with pytest.warns(UserWarning, match="another version"):

@@ -36,7 +36,7 @@ def report_to(on_epoch, told):
     return told
 
 
-def test_drivers_on_one_cluster_hear_their_own_runs_only():
+def test_drivers_on_one_cluster_receive_events_of_their_own_runs_only():
     with (
         warnings.catch_warnings(),
         distributed.LocalCluster(
@@ -156,7 +156,7 @@ def test_a_worker_of_other_data_is_refused_until_its_file_is_replaced(
     assert "every worker needs the same file" in line
 
 
-def test_a_task_that_a_worker_cannot_load_is_told_apart():
+def test_a_task_that_a_worker_cannot_load_is_reported_apart():
     for task in (b"cstudies.no_such_module\nname\n.", b"cstudies\nno_such_name\n."):
         with pytest.raises(ImportError) as caught:
             executor._call_pickled(task, "unreadable")
@@ -165,7 +165,7 @@ def test_a_task_that_a_worker_cannot_load_is_told_apart():
         executor._call_pickled(pickle.dumps(functools.partial(divmod, 1, 0)), "unreadable")
 
 
-def test_a_scheduler_that_is_gone_is_told_while_a_task_is_waited_for(monkeypatch):
+def test_a_scheduler_that_is_gone_is_reported_while_a_task_is_waited_for(monkeypatch):
     monkeypatch.setattr(executor, "_QUERY_INTERVAL", 0.0)
     with (
         distributed.LocalCluster(
@@ -179,7 +179,7 @@ def test_a_scheduler_that_is_gone_is_told_while_a_task_is_waited_for(monkeypatch
             wait_until(driver.deliver)
 
 
-def test_a_scheduler_that_does_not_answer_is_asked_once_and_not_for_ever():
+def test_a_scheduler_that_does_not_answer_is_asked_once_only():
     asked = []
 
     def sync(question, *, callback_timeout, **options):

@@ -70,7 +70,7 @@ def test_an_interrupt_ends_workers_and_keeps_what_is_done(tmp_path, sent, code):
 
 
 @pytest.mark.slow
-def test_a_cell_that_kills_every_worker_is_given_up_with_the_reason(tmp_path):
+def test_a_cell_that_kills_every_worker_is_abandoned_with_the_reason(tmp_path):
     study = ToyStudy(tmp_path, 1)
     with study.driver(workers=1, seconds=60, attempts=3) as driver:
         for _ in range(3):

@@ -122,7 +122,7 @@ def test_rounding_alone_ignores_the_place(alone, usual, threads):
         torch.set_num_threads(before)
 
 
-def test_bernoulli_says_that_it_has_no_gradient_for_the_images_and_no_second_one():
+def test_bernoulli_states_that_it_has_no_gradient_for_the_images_and_no_second_one():
     logits = normal(2, 5).requires_grad_()
     with pytest.raises(ValueError, match="no gradient for x"):
         bernoulli_log_prob(logits, normal(2, 5).requires_grad_())

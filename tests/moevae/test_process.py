@@ -104,7 +104,7 @@ def _imported(script: str, **variables: str) -> list[str]:
     return [line for line in done.stderr.splitlines() if "UserWarning" in line]
 
 
-def test_a_warning_tells_that_torch_was_imported_first():
+def test_a_warning_states_that_torch_was_imported_first():
     stub = "import sys, types; sys.modules['torch'] = types.ModuleType('torch'); import moevae"
     (line,) = _imported(stub)
     assert "OMP_WAIT_POLICY and MKL_CBWR" in line

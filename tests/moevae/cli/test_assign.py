@@ -199,7 +199,7 @@ def test_copies_that_fail_leave_nothing(run, scans, tmp_path, capsys, monkeypatc
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="file names are UTF-8")
-def test_any_file_name_is_told(asked, tmp_path, digits):
+def test_any_file_name_is_reported(asked, tmp_path, digits):
     folder = tmp_path / "odd"
     folder.mkdir()
     names = [

@@ -93,7 +93,7 @@ def test_force_and_training_alone_give_the_same_weights(kept, tmp_path, capsys):
     assert weights(alone) == weights(kept / alone.name)
 
 
-def test_evaluation_gives_what_training_told(kept, run, capsys):
+def test_evaluation_gives_what_training_reported(kept, run, capsys):
     trained = said(capsys, "train", *TINY, "--output", str(kept))["runs"][0]["scores"]
     for split in ("validation", "test"):
         (entry,) = said(capsys, "evaluate", str(run), "--split", split)["runs"]
@@ -149,7 +149,7 @@ def test_a_run_on_images_that_changed_is_not_taken_for_the_same(here, capsys):
     assert main([*command, "--force"]) == 0
 
 
-def test_a_run_that_fails_is_told_and_the_others_are_kept(tmp_path, capsys, monkeypatch):
+def test_a_run_that_fails_is_reported_and_the_others_are_kept(tmp_path, capsys, monkeypatch):
     from moevae.training.population import Population
     from moevae.training.results import TrainingFailure
 
@@ -166,7 +166,7 @@ def test_a_run_that_fails_is_told_and_the_others_are_kept(tmp_path, capsys, monk
     assert [path.stem for path in tmp_path.iterdir()] == [overrides.fingerprint(tiny(1))]
 
 
-def test_bfloat16_is_told(here, capsys):
+def test_bfloat16_is_reported(here, capsys):
     (told,) = [said(capsys, "train", *own(), "--set", "train.precision=bfloat16")["hardware"]]
     assert told["precision"] == "bfloat16"
 
@@ -209,7 +209,7 @@ def test_samples_of_one_expert_are_those_of_its_column(run, tmp_path, monkeypatc
     assert whole.read_bytes() != first
 
 
-def test_info_counts_parameters_and_tells_what_is_there(run, tmp_path, capsys):
+def test_info_counts_parameters_and_states_what_is_there(run, tmp_path, capsys):
     about = said(capsys, "info", str(run))
     latent = tiny().model.latent_dim
     gate = 64 * 16 + 16 + 16 * 3 + 3
@@ -274,7 +274,7 @@ def test_real_images_are_trained_on_and_drawn(name, tmp_path, capsys):
         assert picture.size == (3 * 56 + 2 * 4, 3 * 56 + 2 * 4)
 
 
-def test_a_run_goes_on_beside_the_first_and_on_the_same_data_only(kept, run, here, capsys):
+def test_a_run_continues_next_to_the_first_and_on_the_same_data_only(kept, run, here, capsys):
     command = ["train", "--from", str(run), "--epochs", "2", "--output", "more"]
     (more,) = said(capsys, *command)["runs"]
     assert (more["status"], more["config"]["train"]["epochs"], more["seed"]) == ("trained", 2, 0)

@@ -79,7 +79,7 @@ def test_words_stand_around_the_images(run, tmp_path):
     assert (found == 255).mean() > 0.2  # white behind the words
 
 
-def test_an_expert_without_images_has_no_way_and_that_is_told(tmp_path, unlabeled, monkeypatch, capsys):
+def test_an_expert_without_images_has_no_way_and_that_is_reported(tmp_path, unlabeled, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     np.savez("one.npz", images=np.zeros((30, 4, 4)))  # all alike: one expert takes all
     assert main(["train", "--data", "npz:one.npz", *TINY, "--set", "data.train_size=null"]) == 0
@@ -90,7 +90,7 @@ def test_an_expert_without_images_has_no_way_and_that_is_told(tmp_path, unlabele
     assert capsys.readouterr().out.count("fewer than two test images: no interpolation for expert") == 1
 
 
-def test_a_mistake_is_told_and_nothing_written(run, tmp_path, capsys):
+def test_a_mistake_is_reported_and_nothing_written(run, tmp_path, capsys):
     for options, told in (
         (["--expert", "2"], "--expert 2: expected 0 to 1"),
         (["--seed", "-1"], "--seed -1"),
@@ -133,7 +133,7 @@ def test_umap_is_refused_where_it_is_not_installed(run, tmp_path, monkeypatch, c
     assert not (tmp_path / "none").exists()
 
 
-def test_every_expert_draws_each_image_and_its_error_is_told(run, tmp_path, unlabeled):
+def test_every_expert_draws_each_image_and_its_error_is_reported(run, tmp_path, unlabeled):
     arrays = np.load(io.BytesIO(explored(run, tmp_path)["arrays.npz"]))
     drawn, errors = arrays["drawn_by_every_expert"], arrays["errors_of_every_expert"]
     assert drawn.shape == (len(errors), 2, 8, 8)

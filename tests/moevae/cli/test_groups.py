@@ -87,7 +87,7 @@ def test_an_overview_loads_nothing_heavy(package, typed):
 
 
 @pytest.mark.parametrize("package", ["moevae", "studies"])
-def test_python_m_says_how_it_was_called(package):
+def test_python_m_states_how_it_was_called(package):
     command = [sys.executable, "-m", package]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"usage: python -m {package} COMMAND")
@@ -123,7 +123,7 @@ def point(name: str, value: str, dist: type) -> EntryPoint:
     return found
 
 
-def test_groups_of_other_distributions_come_along_and_broken_ones_do_no_harm(monkeypatch, tmp_path, capsys):
+def test_groups_of_other_distributions_are_loaded_and_broken_ones_are_skipped(monkeypatch, tmp_path, capsys):
     (tmp_path / "greetings.py").write_text(GREETINGS)
     monkeypatch.syspath_prepend(tmp_path)
     names = ("greetings:GROUP", "nowhere.at.all:GROUP", "moevae:errors")

@@ -12,7 +12,7 @@ from moevae.__main__ import main
 from moevae.config import overrides, presets
 
 
-def test_a_dry_run_tells_the_runs_without_torch(tmp_path):
+def test_a_dry_run_states_the_runs_without_torch(tmp_path):
     script = (
         "import sys; from moevae.__main__ import main;"
         "code = main(sys.argv[1:]); sys.exit('torch was imported' if 'torch' in sys.modules else code)"

@@ -31,7 +31,7 @@ def stop_after(monkeypatch):
     return run
 
 
-def test_a_long_run_that_was_stopped_goes_on(tmp_path, capsys, stop_after):
+def test_a_long_run_that_was_stopped_continues(tmp_path, capsys, stop_after):
     command = ["train", *TINY, "--set", "train.epochs=4"]
     stop_after(2, [*command, "--output", str(tmp_path / "stopped")])
     told = capsys.readouterr().err
@@ -53,7 +53,7 @@ def test_a_long_run_that_was_stopped_goes_on(tmp_path, capsys, stop_after):
     ],
     ids=["pixels", "shape", "size", "labels that choose images"],
 )
-def test_interrupted_training_does_not_go_on_with_other_data(
+def test_interrupted_training_does_not_continue_with_other_data(
     here, capsys, monkeypatch, stop_after, changes, settings
 ):
     """It starts again, says so in one line, and what was trained stays for the data that it is of."""

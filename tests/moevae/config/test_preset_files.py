@@ -11,7 +11,7 @@ from moevae.errors import ConfigError
 
 
 @pytest.mark.parametrize("name", [*PRESETS])
-def test_every_preset_comes_back_from_a_file(name, tmp_path):
+def test_every_preset_is_restored_from_a_file(name, tmp_path):
     config = override(preset(name), {"seed": 7, "train.start": "0" * 16})
     preset_files.write(tmp_path / "mine.toml", config)
     assert preset(str(tmp_path / "mine.toml")) == preset(name)

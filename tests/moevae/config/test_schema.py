@@ -315,7 +315,7 @@ def test_members_by_name():
     assert member(preset("imsat-mnist").objective) == "information"
 
 
-def test_naming_a_member_leaves_what_stands_beside_it():
+def test_naming_a_member_keeps_the_other_settings():
     run = override(preset("imsat-mnist"), {"objective": "elbo"})
     assert member(run.objective) == "elbo"
     assert run.objective.consistency == ("vat",)

@@ -33,7 +33,7 @@ def test_the_scale_of_training_images(images, low, high, by_type):
 
 @pytest.mark.filterwarnings("ignore:X ranges from")
 @given(st.floats(-100, 100), st.floats(0.1, 100), st.lists(st.floats(-1, 2), min_size=1))
-def test_shares_are_clipped_and_come_back(low, width, shares):
+def test_shares_are_clipped_and_are_restored(low, width, shares):
     scale = PixelScale(low, low + width)
     stored = scale.stored(low + width * np.array([shares])).numpy()
     np.testing.assert_allclose(stored, np.clip([shares], 0, 1), atol=1e-4)
@@ -50,7 +50,7 @@ def test_booleans_are_black_and_white_on_any_scale(scale):
     assert scale.restored(np.array([[1.0, 0.0]]), images.dtype).tolist() == [[1, 0]]
 
 
-def test_values_far_outside_are_told():
+def test_values_far_outside_are_reported():
     scale = PixelScale(0, 16)
     with pytest.warns(UserWarning, match=r"\b0\b.*\b33\b"):
         scale.stored(np.array([[0.0, 33.0]]))

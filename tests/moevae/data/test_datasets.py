@@ -42,7 +42,7 @@ def change(config: DataConfig, **changes) -> DataConfig:
     held_out=st.none() | st.integers(0, 5),
     data=st.data(),
 )
-def test_splits_part_the_images_and_labels_stay_beside_them(tmp_path_factory, count, seed, held_out, data):
+def test_splits_part_the_images_and_labels_follow_them(tmp_path_factory, count, seed, held_out, data):
     config = change(
         numbered(tmp_path_factory.mktemp("npz"), count), split_seed=seed, validation_size=held_out
     )

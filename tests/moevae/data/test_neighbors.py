@@ -84,7 +84,7 @@ def test_sixty_large_images_take_no_more_than_their_size():
     assert grown < 20 * images.numel() * 4
 
 
-def test_no_image_is_its_own_neighbor_even_beside_its_copy():
+def test_no_image_is_its_own_neighbor_even_with_a_copy_of_it():
     images = torch.rand(12, 6, generator=torch.Generator().manual_seed(7)).repeat(2, 1)
     found = nearest_neighbors(images)
     assert found.shape == (24, 10)

@@ -79,7 +79,7 @@ def test_halving_is_an_average_and_not_every_other_pixel():
     assert abs(pictures.resized(stripes, (8, 8))[2:-2, 2:-2].astype(int) - 127).max() <= 40
 
 
-def test_an_error_tells_the_fault_and_not_the_path(tmp_path):
+def test_an_error_states_the_fault_and_not_the_path(tmp_path):
     with pytest.raises(DataError, match="No such file") as caught:
         pictures.read(tmp_path / "absent.png")
     assert str(tmp_path) not in str(caught.value)

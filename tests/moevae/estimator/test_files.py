@@ -35,7 +35,7 @@ def test_experts_that_are_still_to_be_pruned(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_is_a_run_and_comes_back(fitted, tmp_path):
+def test_a_file_is_a_run_and_is_restored(fitted, tmp_path):
     path = tmp_path / "new" / "model.safetensors"
     fitted.save(str(path))
     run = checkpoint.load(str(path))
@@ -53,7 +53,7 @@ def test_a_file_is_a_run_and_comes_back(fitted, tmp_path):
     assert back.score(PICTURES) > before - 0.5
 
 
-def test_names_and_parameters_of_any_kind_come_back(tmp_path):
+def test_names_and_parameters_of_any_kind_are_restored(tmp_path):
     path, table = tmp_path / "model.safetensors", pd.DataFrame(SHADES, columns=[f"p{i}" for i in range(30)])
     model = MixtureOfVAEs(
         np.int64(4),

@@ -58,7 +58,7 @@ def test_a_given_range(fitted):
             made(value_range=wrong).fit(SHADES)
 
 
-def test_the_type_of_an_image_tells_its_units(fitted):
+def test_the_type_of_an_image_determines_its_units(fitted):
     levels = np.rint(PICTURES * 255)
     ways = [levels.astype(np.uint8), (levels / 255).astype(np.float32), levels.astype(np.int64)]
     of_bytes, of_shares = made().fit(ways[0]), made().fit(ways[1])
@@ -100,7 +100,7 @@ def test_rows_of_pixels_have_a_size(count, size):
         ([[1.0, 2.0], [1.0]], ValueError, "inhomogeneous"),
     ],
 )
-def test_wrong_images_are_refused_in_words(fitted, X, error, words):
+def test_wrong_images_are_refused_with_the_reason(fitted, X, error, words):
     with pytest.raises(error, match=words):
         fitted.predict(X)
 

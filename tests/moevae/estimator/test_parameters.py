@@ -35,7 +35,7 @@ from moevae.errors import ConfigError
         ({"settings": {"train": {"epochs": 3}}}, r"train\.epochs"),
     ],
 )
-def test_wrong_parameters_are_refused_in_words(params, words):
+def test_wrong_parameters_are_refused_with_the_reason(params, words):
     model = MixtureOfVAEs(**params)
     with pytest.raises(ValueError, match=words) as caught:
         model.fit(SHADES)

@@ -43,7 +43,7 @@ def test_partial_fits_are_one_fit(changes):
     assert whole.learning_curves_ == parts.learning_curves_
 
 
-def test_a_warm_start_goes_on_bit_for_bit():
+def test_a_warm_start_continues_bit_for_bit():
     twice = made({"train.epochs": 2}, warm_start=True).fit(SHADES).fit(SHADES)
     whole = made({"train.epochs": 4}).fit(SHADES)
     assert same(bits(twice), bits(whole))

@@ -50,7 +50,7 @@ def test_the_chunk_decides_no_number(chunk):
 
 
 @pytest.mark.parametrize("count", [16, 70, 144])
-def test_company_changes_no_bit(count):
+def test_other_runs_change_no_bit(count):
     model, configs = population()
     data = images(test=count)
     together = evaluate(model, configs, data)
@@ -197,7 +197,7 @@ def test_looking_changes_no_training():
     )
 
 
-def test_what_does_not_fit_is_looked_at_in_halves_with_the_same_numbers(monkeypatch):
+def test_what_does_not_fit_is_evaluated_in_halves_with_the_same_numbers(monkeypatch):
     """A device whose memory holds 128 images; what was begun in vain must not move the noise."""
     run, data = config(), images(test=700)
     model = mixture(run).float()

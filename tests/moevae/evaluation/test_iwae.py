@@ -143,7 +143,7 @@ def test_a_slow_loop_gives_the_same_bound():
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "autoregressive"])
-def test_evaluation_measures_it_alone_as_in_company_and_whatever_the_chunk(likelihood):
+def test_evaluation_measures_it_alone_and_in_a_population_for_any_chunk(likelihood):
     configs = [override(run(), {"seed": seed, "model.likelihood": likelihood}) for seed in (0, 1)]
     model, data = mixture(configs[0], seeds=(0, 1)).float(), images(test=BLOCK + 16)
     together = evaluate(model, configs, data)

@@ -55,7 +55,7 @@ def peak(work) -> int:
     ],
     ids=["odd", "gaussian", "wide", "gate", "latents", "convolutions", "window", "conv", "made"],
 )
-def test_a_look_takes_no_more_than_it_says_and_not_much_less(changes, runs):
+def test_a_forward_pass_takes_no_more_memory_than_stated_and_not_much_less(changes, runs):
     own = config(changes)
     model = mixture(own, SIZE, tuple(range(runs))).float()
     configs = [override(own, {"seed": seed}) for seed in range(runs)]
@@ -175,7 +175,7 @@ def test_assignments_stay_with_their_runs():
     assert [run.assignments.tolist() for run in found] == chosen.tolist()
 
 
-def test_too_small_a_budget_is_told_with_one_that_is_enough():
+def test_too_small_a_budget_is_reported_with_one_that_is_enough():
     own = config(ODD)
     with pytest.raises(ConfigError, match=r"^1,000 bytes .* 128 images at once, which need \d+MiB") as told:
         budget.images(1000, own, SIZE)
@@ -191,6 +191,6 @@ def test_sizes_as_people_write_them(typed, number):
 
 
 @pytest.mark.parametrize("typed", ["", "much", "-1GiB", "2 apples", "nan"])
-def test_what_is_no_size_is_told(typed):
+def test_what_is_no_size_is_reported(typed):
     with pytest.raises(ConfigError, match=f"^--memory '{typed}': expected a size"):
         parsing.parse_memory(typed)

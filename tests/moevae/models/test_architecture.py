@@ -91,7 +91,7 @@ def test_sparse_terms_and_gradients_are_the_dense_ones_of_the_chosen_experts(cha
 
 @ARCHITECTURES
 @pytest.mark.parametrize("kind", ["soft", "sampled"])
-def test_company_changes_no_bit(changes, kind):
+def test_other_runs_change_no_bit(changes, kind):
     sizes = {"routing.kind": kind, "routing.num_sampled": 2, "train.batch_size": 16}
     base, data = config(changes | sizes, **{"train.epochs": 1}), images(train=64)
     runs = [override(base, {"seed": seed, "objective.balance_weight": 5.0 * seed}) for seed in range(3)]
@@ -158,7 +158,7 @@ def test_bfloat16_has_float32s_gradient_but_for_rounding(changes):
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("network", ["mlp", "conv"])
 @pytest.mark.parametrize("hidden", [(), (3,), (4, 3, 2)])
-def test_images_of_any_size_come_back_in_their_size(size, network, hidden):
+def test_images_of_any_size_are_restored_in_their_size(size, network, hidden):
     run = config({"model.expert_network": network, "model.expert_hidden": hidden})
     model = mixture(override(run, {"model.gate_network": network, "model.gate_hidden": hidden}), size)
     pixels = size[0] * size[1]

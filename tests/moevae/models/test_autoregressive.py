@@ -64,7 +64,7 @@ def test_it_is_a_masked_convolution(size):
         torch.testing.assert_close(found[run, expert], seen.flatten(1))
 
 
-def test_a_pixel_is_told_nothing_of_itself_of_later_ones_and_of_those_afar():
+def test_a_pixel_depends_on_preceding_pixels_of_its_window_only():
     height, width = size = (9, 11)
     context, x = model(size, (0,)).experts.context, binary(1, 1, height * width)
     base = context(x)[0, :, 0]
@@ -116,7 +116,7 @@ def test_what_is_drawn_pixel_by_pixel_has_the_probabilities_of_the_whole(changes
 
 
 @EACH
-def test_mean_images_are_the_same_each_time_alone_as_in_company(changes):
+def test_mean_images_are_the_same_each_time_alone_and_in_a_population(changes):
     both, z = model(**changes).experts, normal(2, 3, 4, 3)
     alone = model(**changes).select_run(1).experts
     assert torch.equal(both.mean(z), both.mean(z))

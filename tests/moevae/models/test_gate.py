@@ -51,7 +51,7 @@ def test_gate_is_one_network_a_run(hidden):
 
 
 @pytest.mark.parametrize("kind", ["soft", "sampled"])
-def test_a_gate_that_looks_at_gray_leaves_the_likelihood_what_it_saw(kind):
+def test_a_gate_that_reads_gray_leaves_the_likelihood_what_it_saw(kind):
     model = mixture(config(ODD | GRAY), seeds=(0, 1))
     x, shades = (normal(2, 9, 30, seed=1) > 0).double(), normal(2, 9, 30, seed=2).sigmoid()
     noise, heat = normal(2, 7, 9, 3, seed=3), torch.ones(2, dtype=torch.float64)
@@ -85,7 +85,7 @@ def test_where_pixels_stay_gray_the_gate_sees_them_either_way():
     assert first == second
 
 
-def test_measures_and_pictures_are_of_what_the_gate_looks_at():
+def test_measures_and_pictures_are_of_what_the_gate_reads():
     run, data = config(ODD | GRAY), images(test=40)
     model = mixture(run).float()
     expected = plain.gate(model, 0)(data.test).argmax(1)

@@ -88,7 +88,7 @@ def test_the_gate_is_linear_then_normalized_then_activated():
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("batch", [16, 48])
-def test_company_changes_no_bit(batch, threads, one_thread_again):
+def test_other_runs_change_no_bit(batch, threads, one_thread_again):
     torch.set_num_threads(threads)
     base, data = config(ODD | BATCH | {"train.batch_size": batch}), images(train=320)
     runs = [override(base, {"seed": seed, "objective.balance_weight": 5.0 * seed}) for seed in range(3)]
@@ -101,7 +101,7 @@ def test_company_changes_no_bit(batch, threads, one_thread_again):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_restored_training_goes_on_bit_for_bit(precision):
+def test_a_restored_training_continues_bit_for_bit(precision):
     run, data = config(BATCH | {"train.precision": precision, "train.epochs": 4}), images()
     whole, half, rest = (Trainer([run], data, CPU) for _ in range(3))
     for _ in range(2):

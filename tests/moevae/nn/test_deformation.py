@@ -185,7 +185,7 @@ def test_a_run_has_the_same_bits_alone_and_in_a_population():
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3])
-def test_training_goes_on_bitwise_while_experts_are_pruned(epochs):
+def test_training_continues_bitwise_while_experts_are_pruned(epochs):
     whole = fit(RUNS, images())
     first = Trainer(RUNS, images(), torch.device("cpu"))
     for _ in range(epochs):
@@ -250,7 +250,7 @@ def blobs(count):
     return torch.tensor(pixels.reshape(count, -1), dtype=torch.float32), kinds
 
 
-def test_each_expert_finds_a_kind_wherever_it_stands():
+def test_each_expert_finds_a_kind_at_any_place():
     pixels, kinds = blobs(400)
     data = Images("blobs", "0" * 64, 12, 12, pixels[:300], pixels[:0], pixels[300:])
     changes = {"model.num_experts": 2, "model.deformations": ("affine",), "train.extra_experts": 2}

@@ -32,7 +32,7 @@ def test_each_row_meets_its_groups_weights(product, ends, side_by_side):
         torch.testing.assert_close(found, expected)
 
 
-def test_rows_are_sorted_by_run_and_expert_and_come_back_in_order():
+def test_rows_are_sorted_by_run_and_expert_and_are_restored_in_order():
     chosen = torch.tensor([[[2, 0, 2, 1], [0, 0, 1, 2]], [[1, 1, 1, 1], [0, 2, 2, 2]]])  # [R, S, B]
     dispatch = Dispatch.of(chosen, 3)
     assert dispatch.ends == (3, 5, 8, 9, 13, 16)

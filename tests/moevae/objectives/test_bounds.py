@@ -66,7 +66,7 @@ def test_importance_weights_tighten_the_bound():
 
 
 @pytest.mark.parametrize("kind", ["soft", "sampled"])
-def test_company_and_interruption_change_no_bit(kind):
+def test_other_runs_and_interruption_change_no_bit(kind):
     changes = EVEN | {"train.num_samples": 3, "objective.bound": "iwae", "routing.kind": kind}
     changes |= {"train.learning_rate_schedule": "cosine"}
     configs, data = [config(changes, seed=seed) for seed in (0, 1)], images()

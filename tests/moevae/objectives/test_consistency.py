@@ -120,7 +120,7 @@ def test_neighbors_learn_from_each_other():
     assert (weight.grad != 0).any()
 
 
-def test_the_neighbors_that_are_looked_at_are_all_of_the_nearest_and_no_others():
+def test_the_neighbors_that_are_drawn_are_all_of_the_nearest_and_no_others():
     pixels = torch.rand(30, PIXELS, generator=torch.Generator().manual_seed(8))
     runs = [
         overrides.override(schema.RunConfig(seed=seed), {"objective.consistency": ["knn"]}) for seed in (1, 2)
@@ -146,7 +146,7 @@ def test_the_neighbors_that_are_looked_at_are_all_of_the_nearest_and_no_others()
 
 
 @pytest.mark.parametrize("name", SUMS)
-def test_alone_equals_in_company_bit_for_bit(name):
+def test_alone_equals_in_a_population_bit_for_bit(name):
     weight, images, radius = random()
     together = consistency_loss(name, neighborhood(weight, images, radius))
     for run, seed in enumerate((1, 2)):

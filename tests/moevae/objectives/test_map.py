@@ -119,7 +119,7 @@ def test_a_run_has_the_same_bits_alone_and_in_a_population(kind, gate, sizes):
 
 @KINDS
 @GATES
-def test_training_goes_on_bitwise(kind, gate):
+def test_training_continues_bitwise(kind, gate):
     runs = [config(MAP | kind | {"model.gate_network": gate, "train.extra_experts": 2, "train.epochs": 3})]
     whole, first, second = fit(runs, images()), Trainer(runs, images(), CPU), Trainer(runs, images(), CPU)
     first.epoch()

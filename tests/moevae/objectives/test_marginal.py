@@ -80,7 +80,7 @@ def alike():
     return experts, x, torch.full((10,), 0.1, dtype=torch.float64).log()
 
 
-def test_ten_alike_experts_do_not_lie_above_the_likelihood():
+def test_ten_identical_experts_do_not_lie_above_the_likelihood():
     experts, x, log_prior = alike()
     log_prob = experts.log_prob(x, log_prior).mean().item()
     naive = torch.stack([one_sample(experts, x, log_prior, seed) for seed in range(5)]).mean().item()
@@ -144,7 +144,7 @@ def test_brute_force_finds_the_same_bound():
     assert found.metrics["gate_gap"] == pytest.approx(entropy(found.gate_probs, posterior).mean(), abs=LEAN)
 
 
-def test_the_number_of_samples_is_told_and_grows_with_the_one_that_is_set():
+def test_the_number_of_samples_is_reported_and_grows_with_the_one_that_is_set():
     assert marginal_samples(config()) == MARGINAL_SAMPLES
     run = config({"evaluation.num_samples": 50})
     (found,) = evaluate(mixture(run).float(), [run], images())
@@ -178,7 +178,7 @@ def test_a_gate_that_closes_experts_has_a_finite_gap():
 
 
 @pytest.mark.parametrize("count", [40, BLOCK + 20])
-def test_many_samples_of_a_look_are_taken_in_turn_with_the_same_numbers(count, monkeypatch):
+def test_many_samples_of_a_forward_pass_are_taken_in_turn_with_the_same_numbers(count, monkeypatch):
     run = config(ODD | {"evaluation.num_samples": 70})
     model, data = mixture(run).float(), images(test=count)
     in_turn = evaluate(model, [run], data, importance=False)[0].metrics
@@ -187,7 +187,7 @@ def test_many_samples_of_a_look_are_taken_in_turn_with_the_same_numbers(count, m
     assert in_turn == pytest.approx(together, rel=1e-6)
 
 
-def test_company_changes_no_bit_of_the_marginal_bound():
+def test_other_runs_change_no_bit_of_the_marginal_bound():
     configs = [config(ODD, seed=seed) for seed in (0, 1, 2)]
     model, data = mixture(configs[0], seeds=(0, 1, 2)).float(), images(test=BLOCK + 16)
     together = evaluate(model, configs, data)

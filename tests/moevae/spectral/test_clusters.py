@@ -78,7 +78,7 @@ def test_a_seed_gives_one_clustering_and_other_seeds_others():
 @pytest.mark.parametrize(
     ("images", "kind"), [(1, "noise"), (2, "noise"), (9, "black"), (90, "black"), (40, "noise")]
 )
-def test_hardly_any_images_and_black_ones_are_clustered_too(images, kind, count):
+def test_very_few_images_and_black_ones_are_clustered_too(images, kind, count):
     pixels = torch.zeros(images, 20, dtype=torch.uint8)
     if kind == "noise":
         pixels = torch.randint(0, 256, (images, 20), generator=torch.Generator().manual_seed(0)).byte()

@@ -55,7 +55,7 @@ def test_a_state_is_all_that_the_next_steps_need(stop):
     assert all(torch.equal(one, other) for one, other in zip(parameters, others, strict=True))
 
 
-def test_moments_have_torchs_names_so_that_older_snapshots_go_on():
+def test_moments_have_torchs_names_so_that_older_snapshots_continue():
     training = Trainer([config()], images(), torch.device("cpu"))
     training.epoch()
     names = {name.split(".", 2)[2] for name in training.state()[0] if name.startswith("optimizer.")}

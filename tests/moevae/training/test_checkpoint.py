@@ -52,7 +52,7 @@ def rewritten(path, changes=(), drop=(), keep=lambda name: True):
     return path
 
 
-def test_a_run_comes_back_in_every_bit(trained, saved):
+def test_a_run_is_restored_in_every_bit(trained, saved):
     found = checkpoint.load(saved)
     assert same(weights(found.model, 0), weights(trained.model, 1))
     assert (found.config, found.height, found.width, found.sha256) == (

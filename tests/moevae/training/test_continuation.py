@@ -67,7 +67,7 @@ def test_schedules_stay_where_they_ended(first):
     assert replace(more, routing=warm.routing, train=warm.train) == warm
 
 
-def test_a_learned_temperature_goes_on():
+def test_a_learned_temperature_continues():
     learned = config({"routing.temperature_schedule": "learned", "routing.temperature": 3.0})
     trained = training.fit([learned], images())
     more = Trainer([continued(learned, trained.model, 1)], images(), torch.device("cpu"), start=trained.model)
@@ -75,7 +75,7 @@ def test_a_learned_temperature_goes_on():
     assert more.model.gate.temperature.item() != pytest.approx(3.0, abs=1e-9)
 
 
-def test_what_does_not_fit_is_refused_in_words(first):
+def test_what_does_not_fit_is_refused_with_the_reason(first):
     more, cpu = continued(first.configs[0], first.model, 1), torch.device("cpu")
     wider = override(more, {"model.latent_dim": 9})
     with pytest.raises(ConfigError, match=r"model.latent_dim = 4, not 9"):

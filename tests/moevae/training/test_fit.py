@@ -57,7 +57,7 @@ def test_a_trained_population_is_not_trained_further():
 
 
 @pytest.mark.parametrize("call", ["fit", "evaluate"])
-def test_wrong_arguments_are_refused_in_words(call):
+def test_wrong_arguments_are_refused_with_the_reason(call):
     run, data = config(), images()
     model = fit([run], data).model
 

@@ -37,7 +37,7 @@ def test_an_expert_learns_from_its_own_images_alone():
     assert not any(torch.allclose(first[k], second[k]) for k in (0, 2, 3))
 
 
-def test_company_changes_no_bit():
+def test_other_runs_change_no_bit():
     runs, data = [config(seed=seed) for seed in (0, 1)], images()
     given = torch.stack([assigned(96)[0], assigned(96)[0].flip(0)])
     together = fit(runs, data, assignments=given).model

@@ -77,7 +77,7 @@ def test_runs_of_a_population_are_bit_for_bit_as_alone(consistency):
             assert torch.equal(value, alone[name]), name
 
 
-def test_a_restored_training_goes_on_as_without_the_interruption():
+def test_a_restored_training_continues_as_without_the_interruption():
     run, data = config(RECIPE), images()
     whole = trained([run], data)
     half = trained([run], data, epochs=1)
@@ -128,6 +128,6 @@ def test_what_changes_images_does_not_go_with_gradients(changes):
 
 
 @pytest.mark.parametrize("size", [1, 2, 12])
-def test_hardly_any_images_train_too(size):
+def test_very_few_images_train_too(size):
     run = config(RECIPE | {"model.num_experts": 2, "model.gate_normalization": "none"})
     trained([run], images(train=size))

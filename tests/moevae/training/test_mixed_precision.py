@@ -58,7 +58,7 @@ def test_results_are_near_float32s():
     assert 0 < abs(found - expected) < 0.05
 
 
-def test_a_restored_training_goes_on_bit_for_bit():
+def test_a_restored_training_continues_bit_for_bit():
     run, data = config(HALF, **{"routing.kind": "sampled"}), images()
     whole, half, rest = (Trainer([run], data, CPU) for _ in range(3))
     for _ in range(2):

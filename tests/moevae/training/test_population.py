@@ -50,7 +50,7 @@ def test_the_chunk_changes_no_bit(chunk, together):
     assert len(population.parts) == -(-5 // (chunk or 5))
 
 
-def test_what_was_trained_in_chunks_goes_on_in_others(together):
+def test_what_was_trained_in_chunks_continues_in_others(together):
     first = Population(RUNS, DATA, CPU, 2)
     told = trained(first, epochs=1)
     for chunk in (5, 3):
@@ -86,7 +86,7 @@ def test_halves_are_trained_where_memory_is_short(most, when, monkeypatch, toget
     agree(population, told, together)
 
 
-def test_one_run_that_does_not_fit_is_told(monkeypatch):
+def test_one_run_that_does_not_fit_is_reported(monkeypatch):
     def never(training, *batch):
         raise torch.OutOfMemoryError("fake")
 

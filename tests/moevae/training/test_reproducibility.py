@@ -22,7 +22,7 @@ SIZES = pytest.mark.parametrize("sizes", [EVEN, ODD], ids=["even", "odd"])
 @pytest.mark.parametrize("kind", ["soft", "hard", "gumbel", "sampled", "top-k"])
 @pytest.mark.parametrize("batch", [16, 48])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_company_changes_no_bit(sizes, kind, batch, threads, one_thread_again):
+def test_other_runs_change_no_bit(sizes, kind, batch, threads, one_thread_again):
     torch.set_num_threads(threads)
     changes = {"train.batch_size": batch, "routing.num_sampled": 2, "routing.noise": 0.5}
     configs, data = population(sizes, kind, **changes), images(train=320)
@@ -39,7 +39,7 @@ def test_company_changes_no_bit(sizes, kind, batch, threads, one_thread_again):
 @pytest.mark.parametrize(
     "consistency", [["vat"], ["augmentation"], ["vat", "augmentation"], ["vat", "knn-stretch"]]
 )
-def test_company_changes_no_bit_of_consistent_gates(sizes, consistency):
+def test_other_runs_change_no_bit_of_consistent_gates(sizes, consistency):
     smooth = {"objective.consistency": consistency, "model.gate_normalization": "batch"}
     configs, data = population(sizes, "sampled", **smooth, **{"train.batch_size": 16}), images()
     together = fit(configs, data)
@@ -49,7 +49,7 @@ def test_company_changes_no_bit_of_consistent_gates(sizes, consistency):
 
 @SIZES
 @pytest.mark.parametrize("activation", ["gelu", "silu", "leaky-relu"])
-def test_company_changes_no_bit_of_any_activation(sizes, activation):
+def test_other_runs_change_no_bit_of_any_activation(sizes, activation):
     configs, data = population(sizes, **{"model.activation": activation, "train.batch_size": 16}), images()
     together = fit(configs, data)
     for run, own in enumerate(configs):
@@ -60,7 +60,7 @@ def test_company_changes_no_bit_of_any_activation(sizes, activation):
 @pytest.mark.parametrize("kind", ["soft", "sampled"])
 @pytest.mark.parametrize("network", ["window", "conv", "made"])
 @pytest.mark.parametrize("layers", ["separate", "shared"])
-def test_company_changes_no_bit_where_pixels_depend_on_pixels(sizes, kind, network, layers):
+def test_other_runs_change_no_bit_where_pixels_depend_on_pixels(sizes, kind, network, layers):
     changes = {"model.likelihood": "autoregressive", "train.batch_size": 16, "train.num_samples": 2}
     changes |= {"model.pixel_network": network, "model.pixel_layers": layers, "model.pixel_width": 7}
     configs, data = population(sizes, kind, **changes), images()
@@ -70,7 +70,7 @@ def test_company_changes_no_bit_where_pixels_depend_on_pixels(sizes, kind, netwo
 
 
 @pytest.mark.parametrize("kind", ["soft", "sampled"])
-def test_company_changes_no_bit_of_the_losses_of_gates(kind):
+def test_other_runs_change_no_bit_of_the_losses_of_gates(kind):
     configs, data = population(ODD, kind, **{"train.batch_size": 16}), images()
     assert {config.objective.expert_gradient for config in configs} == {0.0, 0.3, 1.0}
     told = []
@@ -95,7 +95,7 @@ LEARNING = pytest.mark.parametrize(
 
 @SIZES
 @LEARNING
-def test_company_changes_no_bit_of_what_gates_learn_beside_weights(sizes, kind, schedule, balancing):
+def test_other_runs_change_no_bit_of_what_gates_learn_besides_weights(sizes, kind, schedule, balancing):
     changes = {"train.batch_size": 16, "objective.balancing": balancing}
     configs, data = population(sizes, kind, schedule, **changes), images()
     together = fit(configs, data)
@@ -104,7 +104,7 @@ def test_company_changes_no_bit_of_what_gates_learn_beside_weights(sizes, kind, 
 
 
 @LEARNING
-def test_a_restored_training_goes_on_bit_for_bit(kind, schedule, balancing):
+def test_a_restored_training_continues_bit_for_bit(kind, schedule, balancing):
     changes = {"objective.balancing": balancing, "train.epochs": 4}
     configs, data = population(ODD, kind, schedule, **changes), images()
     whole, half, rest = (Trainer(configs, data, CPU) for _ in range(3))
@@ -117,7 +117,7 @@ def test_a_restored_training_goes_on_bit_for_bit(kind, schedule, balancing):
         assert same(weights(whole.model, run), weights(rest.model, run))
 
 
-def test_company_changes_no_bit_at_mnists_sizes_on_two_threads(one_thread_again):
+def test_other_runs_change_no_bit_at_mnists_sizes_on_two_threads(one_thread_again):
     """Red without MKL_CBWR=AUTO,STRICT, which must stand before torch loads its libraries."""
     torch.set_num_threads(2)
     runs = [override(mnist(), {"train.epochs": 1, "train.batch_size": 128, "seed": seed}) for seed in (0, 1)]
@@ -128,7 +128,7 @@ def test_company_changes_no_bit_at_mnists_sizes_on_two_threads(one_thread_again)
 
 @SIZES
 @pytest.mark.parametrize("batch", [5, 13, 37])
-def test_company_changes_rounding_at_most_where_batches_are_odd(sizes, batch):
+def test_other_runs_change_rounding_at_most_where_batches_are_odd(sizes, batch):
     configs, data = population(sizes, **{"train.batch_size": batch}), images()
     together = fit(configs, data)
     for run, own in enumerate(configs):
@@ -139,7 +139,7 @@ def test_company_changes_rounding_at_most_where_batches_are_odd(sizes, batch):
 
 @SIZES
 @pytest.mark.parametrize("kind", ["soft", "sampled"])
-def test_company_changes_rounding_at_most_in_bfloat16(sizes, kind):
+def test_other_runs_change_rounding_at_most_in_bfloat16(sizes, kind):
     """oneDNN rounds small products by how many there are."""
     changes = {"train.batch_size": 16, "train.precision": "bfloat16"}
     configs, data, curves = population(sizes, kind, **changes), images(), []

@@ -110,7 +110,7 @@ def revived_by_epoch(runs, **changes):
     return found, curve
 
 
-def test_it_is_done_at_the_end_of_epochs_up_to_its_end_and_told():
+def test_it_is_done_at_the_end_of_epochs_up_to_its_end_and_reported():
     runs = [config(COLLAPSING, seed=seed) for seed in range(2)]
     _, never = revived_by_epoch(runs)
     assert never == [[]] * 6
@@ -137,7 +137,7 @@ def test_without_starved_experts_nothing_changes():
         {"train.revival": 0.9, "objective.expert_weights": "map"},
     ],
 )
-def test_company_changes_no_bit(changes):
+def test_other_runs_change_no_bit(changes):
     runs = [
         override(run, {"model.expert_prior": ()} | changes)
         for run in population(ODD | {"train.epochs": 3}, "soft", **{})
@@ -147,7 +147,7 @@ def test_company_changes_no_bit(changes):
         assert same(weights(together.model, index), weights(fit([run], images()).model, 0))
 
 
-def test_dead_experts_come_back_to_life():
+def test_dead_experts_are_revived():
     """Hard EM of networks starves experts; with revival, more of them are used, and the bound is higher."""
     changes = {
         "model.gate_network": "posterior",
@@ -168,7 +168,7 @@ def test_dead_experts_come_back_to_life():
     assert revived["mixture_elbo"] > without["mixture_elbo"]
 
 
-def test_a_record_tells_it_and_is_the_same_after_an_interruption(tmp_path):
+def test_a_record_contains_it_and_is_the_same_after_an_interruption(tmp_path):
     changes = {"train.revival": 0.9, "train.revival_end": 1.0, "train.epochs": 4, "data.train_size": 128}
     run = override(preset("digits"), changes | {"objective.balance_weight": 0.0})
 

@@ -24,7 +24,7 @@ def test_ends(kind, start, end):
 
 
 @given(st.sampled_from(sorted(SCHEDULES)), POSITIVE, POSITIVE)
-def test_goes_one_way_between_the_ends(kind, start, end):
+def test_continuese_way_between_the_ends(kind, start, end):
     path = np.array([temperature(routing(kind, start, end), p) for p in np.linspace(0, 1, 21)])
     assert (np.diff(path) * np.sign(end - start) >= -1e-9 * max(start, end)).all()
     assert (path > 0).all()

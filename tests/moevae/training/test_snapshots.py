@@ -74,7 +74,7 @@ def stopped_at(epoch, configs, site):
 
 
 @pytest.mark.parametrize("consistency", [["vat", "augmentation"], ["vat", "knn-stretch"]])
-def test_stopped_runs_go_on_bitwise(configs, tmp_path):
+def test_stopped_runs_continue_bitwise(configs, tmp_path):
     site = ExecutionConfig(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
     for epoch in (2, 3, 6):
         stopped_at(epoch, configs, site)
@@ -86,7 +86,7 @@ def test_stopped_runs_go_on_bitwise(configs, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_broken_snapshot_starts_anew_and_says_so(configs, tmp_path):
+def test_broken_snapshot_starts_from_epoch_1_with_a_warning(configs, tmp_path):
     site = ExecutionConfig(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
     stopped_at(4, configs, site)
     (path,) = tmp_path.iterdir()
@@ -98,7 +98,7 @@ def test_broken_snapshot_starts_anew_and_says_so(configs, tmp_path):
     assert numbers(outcomes) == numbers(run_population(configs, ExecutionConfig(device="cpu")))
 
 
-def test_snapshot_of_another_version_starts_anew_and_says_so(configs, tmp_path):
+def test_snapshot_of_another_version_starts_from_epoch_1_with_a_warning(configs, tmp_path):
     site = ExecutionConfig(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
     stopped_at(4, configs, site)
     (path,) = tmp_path.iterdir()
@@ -161,7 +161,7 @@ def test_a_snapshot_under_another_s_name_is_refused(training, tmp_path):
         snapshot_files.read(path, training.configs, {"images": "b"})
 
 
-def test_a_file_that_no_version_of_today_wrote_is_told_and_stays(configs, tmp_path):
+def test_a_file_that_no_version_of_today_wrote_is_reported_and_stays(configs, tmp_path):
     place = snapshot_files.snapshot_path(tmp_path, configs, {})
     old = tmp_path / f"{place.name.partition('-')[0]}.snapshot"
     for content in (b"", b"\xff" * 100, bytes(32) + (2).to_bytes(8, "little") + b"{}"):
@@ -214,7 +214,7 @@ def changed(tensors, plain):
         yield tensors, plain | {"companion": wrong}
 
 
-def test_a_snapshot_of_wrong_content_starts_anew_and_says_so(configs, tmp_path):
+def test_a_snapshot_of_wrong_content_starts_from_epoch_1_with_a_warning(configs, tmp_path):
     """Whatever is refused has left no trace: the runs are those of a start without it."""
     site = ExecutionConfig(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
     stopped_at(4, configs, site)

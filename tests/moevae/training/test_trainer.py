@@ -117,7 +117,7 @@ def test_loss_free_balancing_revives_experts():
     assert after > 2
 
 
-def test_a_run_is_given_no_labels_and_looks_at_the_training_split_alone():
+def test_a_run_is_given_no_labels_and_reads_the_training_split_alone():
     assert {field.name for field in fields(Images)}.isdisjoint({"labels", "classes", "targets"})
     assert "labels" not in inspect.signature(fit).parameters
     run, data = config(), images()

@@ -83,7 +83,7 @@ def test_no_command_on_a_study_writes_it(bench, run):
 
 
 @pytest.mark.parametrize("url", URLS)
-def test_an_interrupt_says_how_to_go_on_without_it(bench, capfd, monkeypatch, url):
+def test_an_interrupt_states_how_to_continue_without_it(bench, capfd, monkeypatch, url):
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 

@@ -29,7 +29,7 @@ def test_streams_do_not_follow_each_other():
 
 
 @pytest.mark.parametrize("draw", ["normal", "uniform", "permutations"])
-def test_company_changes_no_draw(draw):
+def test_other_runs_change_no_draw(draw):
     together, alone = RunGenerators([4, 7, 4], "order"), RunGenerators([7], "order")
     for _ in range(3):
         drawn = getattr(together, draw)(50)

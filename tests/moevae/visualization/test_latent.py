@@ -109,7 +109,7 @@ def test_an_image_is_nearest_to_itself(dtype):
 
 
 @pytest.mark.parametrize("sizes", [EVEN, ODD])
-def test_company_changes_no_bit(sizes):
+def test_other_runs_change_no_bit(sizes):
     run = config(sizes)
     together = mixture(run, seeds=SEEDS).float()
     experts = run.model.num_experts

@@ -19,7 +19,7 @@ def decoded(png):
 
 
 @pytest.mark.parametrize(("scale", "gap"), [(1, 0), (3, 0), (1, 2), (2, 1)])
-def test_every_tile_stands_in_its_place(scale, gap):
+def test_every_tile_is_in_its_place(scale, gap):
     picture = decoded(samples.tiles(SHADES / 255, HEIGHT, WIDTH, scale, gap))
     tall, wide = HEIGHT * scale + gap, WIDTH * scale + gap
     assert picture.shape == (2 * tall - gap, 3 * wide - gap)

@@ -50,7 +50,7 @@ def test_all_measures_of_an_axis_share_its_error(grid: Study) -> None:
     np.testing.assert_allclose(alone, simultaneous.from_reference([by_seed], [2])[0])
 
 
-def test_interactions_are_told_by_pairs_of_the_axes_that_vary(grid: Study) -> None:
+def test_interactions_are_reported_by_pairs_of_the_axes_that_vary(grid: Study) -> None:
     found = effects.interactions(grid, [NMI])
     assert list(found[NMI]) == [(0, 1)]
     oracle = next(each.p for each in effects.variance(grid, NMI).effects if len(each.axes) == 2)

@@ -141,7 +141,7 @@ def test_curves_are_kept_at_the_epochs_they_were_measured(tmp_path) -> None:
         (json.dumps(synthetic.plan(cells=[{}])), "cells.0: has nothing; expected objective.balance_weight"),
     ],
 )
-def test_a_broken_description_is_told_in_one_line(tmp_path, text: str, reason: str) -> None:
+def test_a_broken_description_is_one_line(tmp_path, text: str, reason: str) -> None:
     (tmp_path / "study.json").write_text(text)
     with pytest.raises(RecordError, match=reason) as caught:
         load_study(tmp_path)

@@ -42,7 +42,7 @@ def test_the_oracle_never_sees_the_seed_that_it_is_scored_in() -> None:
     assert selection.cross_fitted(values)[2] == before[2]
 
 
-def test_a_cost_of_alike_cells_is_zero_on_average() -> None:
+def test_a_cost_of_identical_cells_is_zero_on_average() -> None:
     rng = np.random.default_rng(1)
     values = rng.normal(size=(400, 5, 8))
     costs = [each[np.arange(5), selection.cross_fitted(each)] - each[:, 0] for each in values]
@@ -103,7 +103,7 @@ def test_one_seed_has_no_cost(tmp_path) -> None:
     assert all(np.isnan([choice.cost, choice.p]).all() for choice in choices)
 
 
-def test_no_rule_looks_at_labels(study: Study) -> None:
+def test_no_rule_reads_labels(study: Study) -> None:
     draw = np.random.default_rng(0)
     blind = replace(
         study,

@@ -153,7 +153,7 @@ def test_only_oracles_are_given_labels(monkeypatch):
 
 
 @pytest.mark.parametrize("key", ["kmeans", "pca-gmm"])
-def test_clusters_that_nobody_can_miss_are_found(key, tmp_path):
+def test_well_separated_clusters_are_found(key, tmp_path):
     metrics = fitted(key, blobs(tmp_path / "blobs.npz")).metrics
     assert {split: part["acc"] for split, part in metrics.items()} == {"validation": 1.0, "test": 1.0}
 
@@ -251,7 +251,7 @@ def test_experts_of_the_true_labels_are_one_a_class_and_marked():
     assert 0.6 < record.metrics["test"]["acc"] < 1  # of the experts' own choice, the true class unseen
 
 
-def test_all_that_apply_are_chosen_and_the_others_told(monkeypatch, tmp_path):
+def test_all_that_apply_are_chosen_and_the_others_reported(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     chosen = baselines.choose([], [DataConfig()])
     assert list(chosen.keys) == OWN

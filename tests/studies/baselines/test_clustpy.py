@@ -24,7 +24,7 @@ def fitted(key):
 
 @pytest.mark.peers
 @pytest.mark.parametrize("key", PEERS)
-def test_a_peer_finds_digits_and_says_how_it_was_set(key, tmp_path, capfd):
+def test_a_peer_finds_digits_and_states_how_it_was_set(key, tmp_path, capfd):
     outcome = fitted(key)
     record = store.read(store.write_record(tmp_path, outcome))
     assert record.status == "complete"

@@ -41,7 +41,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(path.relative_to(folder) for path in folder.rglob("*"))
 
 
-def test_ablate_trains_once_and_says_so(toy, capsys):
+def test_ablate_trains_once_and_states_it(toy, capsys):
     assert cli.main(["ablate", "--profile", "./toy.toml"]) == 0
     first = capsys.readouterr()
     assert first.out == "toy: 12 runs trained, 0 already recorded. Report: results/toy/report.md\n"
@@ -83,7 +83,7 @@ def test_a_dry_run_shows_each_cell_and_writes_nothing(toy, tmp_path, capsys):
     assert files(tmp_path) == before
 
 
-def test_failed_runs_are_told(toy, monkeypatch, capsys, tmp_path):
+def test_failed_runs_are_reported(toy, monkeypatch, capsys, tmp_path):
     failing = Toy(tmp_path / "run_log", failing=frozenset({1}))
     monkeypatch.setattr(
         ablate, "train", lambda configs, /, *, on_epoch, **_: failing(configs, on_epoch=on_epoch)
@@ -98,7 +98,7 @@ def test_failed_runs_are_told(toy, monkeypatch, capsys, tmp_path):
     assert "toy: complete, 8 of 12 runs, 4 failed" in capsys.readouterr().out
 
 
-def test_an_interrupt_says_how_to_go_on(toy, monkeypatch, capsys, tmp_path):
+def test_an_interrupt_states_how_to_continue(toy, monkeypatch, capsys, tmp_path):
     broken = Toy(tmp_path / "run_log", broken=KeyboardInterrupt())
     monkeypatch.setattr(
         ablate, "train", lambda configs, /, *, on_epoch, **_: broken(configs, on_epoch=on_epoch)
@@ -195,7 +195,7 @@ def test_help_fits_a_terminal(monkeypatch, capsys):
         assert told.count("None)") == 0
 
 
-def test_the_list_fits_a_terminal_and_says_what_to_expect(monkeypatch, tmp_path, capsys):
+def test_the_list_fits_a_terminal_and_states_what_to_expect(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("COLUMNS", "50")
     assert cli.main(["list", "--results", str(tmp_path / "none")]) == 0
     told = capsys.readouterr().out
@@ -238,7 +238,7 @@ def test_a_missing_device_or_data_set_is_found_before_anything_is_written(tmp_pa
 
 
 @pytest.mark.slow
-def test_sigterm_ends_a_real_study_and_the_command_it_prints_goes_on(tmp_path):
+def test_sigterm_ends_a_real_study_and_the_command_it_prints_continues(tmp_path):
     """The whole path with nothing replaced: train, stop, resume, report; then nothing left to train."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
     command = [sys.executable, "-m", "studies", "ablate", *SMALL, "--seeds", "2", "--name", "small"]

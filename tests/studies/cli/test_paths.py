@@ -200,7 +200,7 @@ def test_a_name_that_is_too_long_is_one_line(tmp_path, monkeypatch, capsys, comm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_stream_keeps_working_after_it_was_opened_anew(monkeypatch):
+def test_a_stream_keeps_working_after_it_was_reopened(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     assert process.exit_code(lambda: print("nowhere") or 0) == 0
     sys.stdout.close()

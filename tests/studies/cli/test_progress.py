@@ -65,7 +65,7 @@ def test_how_long_runs_are_measured_is_not_known_from_epochs(plan, clock):
     assert found.left() == 0
 
 
-def test_a_task_that_tells_of_no_epoch_counts_when_it_ends(plan, clock):
+def test_a_task_that_reports_no_epoch_counts_when_it_ends(plan, clock):
     found = progress.Clock(plan.tasks)
     for number, task in enumerate(plan.tasks, start=1):
         clock[0] += 10.0
@@ -75,7 +75,7 @@ def test_a_task_that_tells_of_no_epoch_counts_when_it_ends(plan, clock):
     assert found.runs == found.total_runs == 12
 
 
-def test_without_a_terminal_a_line_tells_what_a_task_gave(plan, clock, tmp_path):
+def test_without_a_terminal_a_line_states_what_a_task_gave(plan, clock, tmp_path):
     (tmp_path / "run_log").mkdir()
     toy, out = Toy(tmp_path / "run_log", failing=frozenset([1])), io.StringIO()
     task = plan.tasks[0]
@@ -113,7 +113,7 @@ def test_a_task_that_is_divided_counts_once(plan, clock):
     assert (found.epochs, found.runs) == (found.total, found.total_runs)
 
 
-def test_a_line_says_what_differs_between_cells():
+def test_a_line_states_what_differs_between_cells():
     grid = design.load_design("quick")
     labels = [progress.changes(grid, cell) for cell in grid.cells]
     assert len({*labels}) == len(labels)

@@ -47,7 +47,7 @@ def quiet(tmp_path, monkeypatch):
     return done
 
 
-def test_a_search_tells_the_best_and_writes_its_profile_and_report(quiet, tmp_path, capsys):
+def test_a_search_states_the_best_and_writes_its_profile_and_report(quiet, tmp_path, capsys):
     assert cli.main(["search", *SMALL, "--name", "s", "--write-profile", "best.toml"]) == 0
     told = capsys.readouterr()
     assert "s: 3 trials (3 complete), 6 runs trained. Report: results/s/report.md" in told.out
@@ -83,7 +83,7 @@ def test_json_is_all_there_is_on_standard_output(quiet, capsys):
     assert set(tree["best"][0]["objectives"]) == {"mixture_elbo", "nmi", "throughput"}
 
 
-def test_labels_show_in_all_that_is_told(quiet, tmp_path, capsys):
+def test_labels_show_in_all_that_is_reported(quiet, tmp_path, capsys):
     assert cli.main(["search", *SMALL, "--objective", "nmi", "--write-profile", "best.toml"]) == 0
     told = capsys.readouterr()
     for line in (*told.out.splitlines()[:3], *told.err.splitlines()[:2]):
@@ -166,7 +166,7 @@ def test_help_names_all_there_is_to_choose(capsys):
 
 
 @pytest.mark.slow
-def test_a_real_search_stops_goes_on_and_gives_the_numbers_of_one_that_was_not_stopped(tmp_path):
+def test_a_real_search_stops_continues_and_gives_the_numbers_of_one_that_was_not_stopped(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
     small = ["--set", "train.epochs=3", "--set", "data.train_size=200", "--trials", "6", "--seeds", "1"]
     command = [sys.executable, "-m", "studies", "search", *small, "--name", "s", "--pruner", "none"]

@@ -98,7 +98,7 @@ def test_the_dashboard_answers_with_notes_pictures_and_plots(folder):
                 assert place in trial["note"]["body"]
 
 
-def test_a_note_says_how_the_cell_differs_and_what_it_gave(folder):
+def test_a_note_states_how_the_cell_differs_and_what_it_gave(folder):
     study = load.load_study(folder)
     with opened(folder) as (there, found):
         write_annotations(there, folder)
@@ -155,7 +155,7 @@ def test_trials_stay_as_they_are(folder):
         assert study.get_trials() == before
 
 
-def test_a_grid_shows_each_cells_mean_where_it_stands(folder):
+def test_a_grid_shows_each_cells_mean_at_its_place(folder):
     study = load.load_study(folder)
     figure = plots.strength(study, NMI)
     assert [panel.text for panel in figure.layout.annotations] == ["routing kind soft", "routing kind hard"]
@@ -271,7 +271,7 @@ def test_pages_elsewhere_neither_ask_nor_show_the_dashboard(folder):
             assert headers["X-Frame-Options"] == "DENY"
 
 
-def test_a_port_that_is_taken_is_told(folder):
+def test_a_port_that_is_taken_is_reported(folder):
     with opened(folder) as (there, _), serving(there, folder, 0) as server:
         for port in (server.server_port, 70000):
             with pytest.raises(PortError, match=f"--port {port}"), serving(there, folder, port):
@@ -308,7 +308,7 @@ def command(folder):
 
 
 @pytest.mark.slow
-def test_a_cloned_study_opens_and_the_address_is_told(folder):
+def test_a_cloned_study_opens_and_the_address_is_reported(folder):
     """What git leaves out is gone: the storage is made anew, then served."""
     for file in folder.glob("study.db*"):
         file.unlink()

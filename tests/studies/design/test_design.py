@@ -112,7 +112,7 @@ def test_levels_stand_in_the_order_in_which_they_are_written(write, design):
 
 
 @pytest.mark.parametrize("name", profile.names())
-def test_profiles_that_come_along_are_sound(name):
+def test_built_in_profiles_are_sound(name):
     design = designs.load_design(name)
     assert design.name == name
     assert design.expected
@@ -178,7 +178,7 @@ def test_values_are_json_where_they_can_be(write):
     assert changed.base.data.train_size is None
 
 
-def test_the_command_says_which_seeds(write):
+def test_the_command_states_which_seeds(write):
     path = write(PROFILE)
     assert designs.load_design(path, seeds="3").command == f"nox -s ablations -- --profile {path}"
     assert designs.load_design(path, seeds="20").command.endswith("--seeds 20")

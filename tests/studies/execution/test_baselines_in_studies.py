@@ -96,7 +96,7 @@ def test_each_baseline_is_fitted_once_a_seed_and_stays_out_of_the_storage(bench)
     assert plan.design_of(bench.folder).command == bench.tree["command"]
 
 
-def test_baselines_join_a_study_later_and_stay_when_it_goes_on_without_them(bench):
+def test_baselines_join_a_study_later_and_stay_when_it_continues_without_them(bench):
     bench.run(bench.design(Chosen()))
     assert "baselines" not in bench.tree
     assert len(bench.run(bench.design()).trained) == 2 * 3
@@ -162,7 +162,7 @@ def test_a_baseline_has_a_cell_for_each_data_set(bench):
     assert len({cell.key for cell in (*design.cells, *design.baseline_cells)}) == 8 + 2
 
 
-def test_a_report_says_which_baselines_are_still_to_come(bench, undrawn):
+def test_a_report_states_which_baselines_are_still_to_come(bench, undrawn):
     design = bench.design()
     with pytest.raises(RuntimeError):
         bench.run(design, Fitter(bench.run_log, refusing=BASELINES["oracle-experts"].method.name))

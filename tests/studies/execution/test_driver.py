@@ -143,7 +143,7 @@ def test_runs_published_by_a_driver_that_died_are_adopted(bench):
     assert [trial.state for trial in bench.trials()] == [TrialState.COMPLETE] * 4
 
 
-def test_the_storage_is_made_anew_from_the_records(bench):
+def test_the_storage_is_rebuilt_from_the_records(bench):
     bench.run()
 
     def told(trials):
@@ -217,7 +217,7 @@ def test_other_storages_hold_several_studies_but_not_two_of_a_name(bench, tmp_pa
     assert [trial.user_attrs["n"] for trial in bench.trials(url)] == [4] * 4
 
 
-def test_a_second_driver_is_told_who_works(bench):
+def test_a_second_driver_is_reported_who_works(bench):
     holding = f"""
 from pathlib import Path
 from studies.records import lock as locks

@@ -70,7 +70,7 @@ def bench(tmp_path):
     ("make", "reason"),
     [(MemoryError, "MemoryError"), (too_large, "OverflowError: int too large to convert")],
 )
-def test_a_run_that_raises_fails_and_the_others_go_on(bench, make, reason):
+def test_a_run_that_raises_fails_and_the_others_continue(bench, make, reason):
     summary = bench.run(Raising(bench.run_log, make=make), on_worker_lost=lost)
     assert [record.status for record in summary.trained].count("complete") == 6
     assert len(summary.failures) == 6
@@ -131,7 +131,7 @@ def test_only_what_no_run_can_be_blamed_for_stops_a_study(bench, error, stops):
     assert len(store.read_all(bench.folder)[0]) == (6 if stops else 12)
 
 
-def test_many_failures_of_one_kind_in_a_row_stop_a_study_and_the_next_start_goes_on(bench):
+def test_many_failures_of_one_kind_in_a_row_stop_a_study_and_the_next_start_continues(bench):
     weights = list(range(14))
     bench.profile.write_text(
         PROFILE.replace("[0, 20]", str([*weights, 20]))
@@ -152,7 +152,7 @@ def test_many_failures_of_one_kind_in_a_row_stop_a_study_and_the_next_start_goes
     assert len(bench.run(broken, on_worker_lost=lost).trained) == 5
 
 
-def test_a_success_or_another_kind_begins_the_count_anew():
+def test_a_success_or_another_kind_restarts_the_count():
     streak = FailureStreak()
     for _ in range(3):
         for _ in range(failures.LIMIT - 1):
@@ -167,7 +167,7 @@ def test_a_success_or_another_kind_begins_the_count_anew():
         streak.note("OverflowError", "why")
 
 
-def test_a_trial_that_raises_fails_and_the_search_goes_on(tmp_path):
+def test_a_trial_that_raises_fails_and_the_search_continues(tmp_path):
     (tmp_path / "run_log").mkdir()
     climb, calls = Climb(tmp_path / "run_log"), []
 

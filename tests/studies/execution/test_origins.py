@@ -102,7 +102,7 @@ def test_a_study_whose_file_changed_is_refused(study, capsys, change):
     assert digests(study) == before
 
 
-def test_a_study_goes_on_once_its_file_is_restored(study, capsys):
+def test_a_study_continues_once_its_file_is_restored(study, capsys):
     assert cli.main(ABLATE) == 0
     before = digests(study)
     changed(seed=1)
@@ -143,7 +143,7 @@ def relabeled(record: Record, **data) -> None:
     store.path_of(Path("results/own"), record.fingerprint).write_bytes(store.with_digest(tree))
 
 
-def test_records_of_two_data_sets_are_told_by_verify_and_refused_by_the_plan(study, capsys):
+def test_records_of_two_data_sets_are_reported_by_verify_and_refused_by_the_plan(study, capsys):
     assert cli.main([*ABLATE, "--seeds", "3"]) == 0
     good, _ = store.read_all(study)
     relabeled(good[0], sha256="0" * 64)
@@ -195,7 +195,7 @@ def test_what_a_worker_sends_back_is_of_the_study_s_data_and_code(tmp_path):
     begun.check_record(good)
 
 
-def test_other_code_is_told_once_where_it_is_allowed(caplog):
+def test_other_code_is_reported_once_where_it_is_allowed(caplog):
     config = configs.RunConfig()
     lax = Origins(CodeIdentity("a" * 64, "2.0"), allow_mixed_code=True)
     for _ in range(2):

@@ -105,7 +105,7 @@ def test_the_curve_ends_where_the_record_does(outcomes, told):
     assert told[-1].metrics == pytest.approx({name: (last[0][name] + last[1][name]) / 2 for name in last[0]})
 
 
-def test_company_and_repetition_change_no_number(outcomes):
+def test_other_runs_and_repetition_change_no_number(outcomes):
     (alone,) = run_population(RUNS[1:], CPU)
     for name in ("metrics", "load", "importance", "confusion", "curve", "pictures"):
         assert getattr(alone.record, name) == getattr(outcomes[1].record, name)
@@ -127,7 +127,7 @@ def test_chunks_of_a_population_change_no_number(outcomes):
         assert one.files == other.files
 
 
-def test_a_budget_of_memory_changes_no_number_and_too_small_a_one_is_told_before_training(outcomes):
+def test_a_budget_of_memory_changes_no_number_and_too_small_a_one_is_reported_before_training(outcomes):
     enough = BLOCK * image_bytes(RUN, (8, 8))
     small = run_population(
         RUNS, ExecutionConfig(device="cpu", memory=enough)
@@ -200,7 +200,7 @@ def test_a_map_by_umap_is_refused_before_training_where_it_is_not_installed(monk
             refused(execution=replace(CPU, map="umap"))
 
 
-def test_a_failed_run_is_recorded_and_the_others_go_on(outcomes, told, tmp_path):
+def test_a_failed_run_is_recorded_and_the_others_continue(outcomes, told, tmp_path):
     broken = override(RUNS[0], {"routing.temperature": 1e-300})
     failed, whole = run_population([broken, RUNS[1]], CPU)
     assert failed.record.status == "failed"

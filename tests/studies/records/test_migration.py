@@ -63,7 +63,7 @@ def test_a_migrated_record_is_what_training_gives(old):
         assert made.record.elbo_terms.keys() == record.elbo_terms.keys()
 
 
-def test_an_interrupted_migration_goes_on(old, monkeypatch):
+def test_an_interrupted_migration_continues(old, monkeypatch):
     write, calls = migration.write_atomically, []
 
     def stop(path, content):

@@ -61,7 +61,7 @@ def run(folder, *words):
     return cli.main([*words, folder.name, "--results", str(folder.parent)])
 
 
-def test_files_of_records_come_back_bit_for_bit_and_only_named_pictures_are_gone(folder, capsys):
+def test_files_of_records_are_restored_bit_for_bit_and_only_named_pictures_are_gone(folder, capsys):
     before, records = contents(folder), store.read_all(folder)
     pictures = {name for name in before if name.endswith(".png") and name.startswith("records/")}
     assert run(folder, "pack") == 0
@@ -112,7 +112,7 @@ def test_the_dashboard_shows_kept_pictures(folder):
                 gallery.open_reader(name)
 
 
-def test_a_page_says_that_a_picture_was_dropped(folder):
+def test_a_page_states_that_a_picture_was_dropped(folder):
     assert not (packing.pack(folder, ())).kept
     page = write_report(folder).read_text()
     assert "dropped when the study was packed" in page

@@ -47,7 +47,7 @@ def writer(request, tmp_path):
     return tmp_path / place, lambda number: write(tmp_path, number)
 
 
-def test_who_reads_while_a_file_is_written_anew_reads_the_whole_old_one(writer):
+def test_who_reads_while_a_file_is_rewritten_reads_the_whole_old_one(writer):
     path, write = writer
     write(0)
     old = path.read_bytes()

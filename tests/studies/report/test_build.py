@@ -101,7 +101,7 @@ def test_failed_missing_and_unread_runs_lower_n_and_are_listed(whole: Path) -> N
     assert "**Partial.** 71 of 72" in page
 
 
-def test_other_methods_stand_in_the_table_and_an_oracle_says_so(whole: Path) -> None:
+def test_other_methods_are_in_the_table_and_an_oracle_states_it(whole: Path) -> None:
     page = (whole / "report.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("|") and "k-means on pixels" in line]
     assert len(rows) == 4  # of the main table, of calibration, and against the baseline cell by NMI and ACC
@@ -255,7 +255,7 @@ def mean(text: str) -> float:
     return float(text.split(" ")[0])
 
 
-def test_a_page_says_what_its_importance_weighted_bounds_weigh(tmp_path, undrawn) -> None:
+def test_a_page_states_what_its_importance_weighted_bounds_weigh(tmp_path, undrawn) -> None:
     axes = {"evaluation.iwae_samples": [50, 5000], "evaluation.iwae_experts": [None, 1, 3]}
     page = write_report(synthetic.write(tmp_path, synthetic.plan(axes, seeds=[0]), bounded)).read_text()
     (told,) = re.findall(r"The IWAE bound uses (.*?);", page)
@@ -313,7 +313,7 @@ def test_bounds_of_one_sample_leave_pages_and_tables(tmp_path, undrawn) -> None:
         assert not [name for name in pd.read_csv(table) if "tight_elbo" in name or "amortization" in name]
 
 
-def test_a_page_says_from_how_many_samples_its_marginal_bounds_are(tmp_path, undrawn) -> None:
+def test_a_page_states_from_how_many_samples_its_marginal_bounds_are(tmp_path, undrawn) -> None:
     def make(config: RunConfig):
         tree, files = bare(config)
         tree["metrics"]["test"]["marginal_samples"] = 1000.0 if config.routing.kind == "hard" else 32.0
@@ -370,7 +370,7 @@ def test_a_section_with_nothing_to_show_is_left_out(tmp_path, undrawn) -> None:
     assert "## Balance weight and temperature" not in page
 
 
-def test_a_search_by_labels_says_that_labels_chose_its_cells(tmp_path, undrawn) -> None:
+def test_a_search_by_labels_states_that_labels_chose_its_cells(tmp_path, undrawn) -> None:
     seen = "labels of the validation split selected these cells (oracle)"
     never = "training and the selection of runs use no labels"
     axes = {"routing.kind": ["soft", "hard"]}
@@ -384,7 +384,7 @@ def test_a_search_by_labels_says_that_labels_chose_its_cells(tmp_path, undrawn) 
     assert never not in told.read_text()
 
 
-def test_each_row_tells_the_command_that_makes_it(tmp_path, undrawn) -> None:
+def test_each_row_states_the_command_that_makes_it(tmp_path, undrawn) -> None:
     folder = synthetic.write(tmp_path, synthetic.plan(AXES, seeds=[3]), bare)
     page = write_report(folder).read_text()
     commands = re.findall(r"python -m moevae train --preset (\S+) --seed 3((?: --set \S+)*)", page)
@@ -405,7 +405,7 @@ def test_a_folder_without_a_study_is_refused_and_nothing_is_written(tmp_path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_page_says_how_far_the_gate_can_be_believed(whole: Path) -> None:
+def test_the_page_states_how_far_the_gate_can_be_believed(whole: Path) -> None:
     page = (whole / "report.md").read_text()
     section = page.split("## Calibration of the gate")[1].split("\n## ")[0]
     assert "all 3 runs of cell" in section

@@ -58,14 +58,14 @@ def _table_gone(folder):
 
 
 @pytest.mark.parametrize("change", [_record, _more, _table_gone])
-def test_what_has_changed_is_written_anew(folder, made, change):
+def test_what_has_changed_is_rewritten(folder, made, change):
     change(folder)
     write_page(folder)
     write_page(folder)
     assert made == ["s"]
 
 
-def test_other_code_writes_anew(folder, made, monkeypatch):
+def test_other_code_rewrites_the_report(folder, made, monkeypatch):
     monkeypatch.setattr(cache, "_code", lambda: "another")
     write_page(folder)
     assert made == ["s"]

@@ -44,7 +44,7 @@ def errors(kind: str, cells: int, n: int, trials: int) -> Counter[str]:
     ("kind", "cells", "n"),
     [("normal", 4, 3), ("skewed", 8, 3), ("collapsing", 4, 3), ("collapsing", 2, 10)],
 )
-def test_alike_cells_are_seldom_said_to_differ(kind: str, cells: int, n: int) -> None:
+def test_identical_cells_rarely_differ_significantly(kind: str, cells: int, n: int) -> None:
     found = errors(kind, cells, n, trials=20)
     assert all(count <= alike.most(20) for count in found.values()), found
 
@@ -55,14 +55,16 @@ def test_alike_cells_are_seldom_said_to_differ(kind: str, cells: int, n: int) ->
 @pytest.mark.parametrize("n", alike.SIZES)
 @pytest.mark.parametrize("cells", alike.GRIDS)
 @pytest.mark.parametrize("kind", alike.KINDS)
-def test_alike_cells_are_said_to_differ_in_at_most_one_study_of_twenty(kind: str, cells: int, n: int) -> None:
+def test_identical_cells_are_said_to_differ_in_at_most_one_study_of_twenty(
+    kind: str, cells: int, n: int
+) -> None:
     found = errors(kind, cells, n, trials=200)
     allowed = alike.most(200, doubt=0.001)  # of some 140 such counts, none fails by chance in 9 cases of 10
     assert all(count <= allowed for count in found.values()), found
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_cell_that_stands_out_is_told() -> None:
+def test_a_cell_that_is_an_outlier_is_reported() -> None:
     rng = np.random.default_rng(0)
     found = [alike.false(told(alike.study("normal", rng, 8, 5, shift=8.0))) for _ in range(5)]
     assert all("best" in each for each in found)

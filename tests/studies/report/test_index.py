@@ -8,7 +8,7 @@ from studies.report.index import write_index
 from studies.testing import synthetic
 
 
-def test_the_index_links_every_study_and_says_how_far_it_is(tmp_path) -> None:
+def test_the_index_links_every_study_and_states_how_far_it_is(tmp_path) -> None:
     def make(config: RunConfig):
         if config.seed == 1:
             return None

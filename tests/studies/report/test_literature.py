@@ -20,7 +20,7 @@ def test_every_score_is_a_share_and_every_row_names_its_source() -> None:
     assert all(row.source and re.search(r"\d", row.value) for row in published().likelihood)
 
 
-def test_purity_never_stands_in_the_column_of_acc() -> None:
+def test_purity_is_never_in_the_column_of_acc() -> None:
     assert all(not (row.acc and row.purity) for row in published().clustering)
     assert [row.method for row in published().clustering if row.purity] == [
         "GMVAE, K = 10",

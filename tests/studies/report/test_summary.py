@@ -38,7 +38,7 @@ def say(folder, axes=AXES, seeds=range(5), effect=0.0, noise=0.02) -> list[str]:
     )
 
 
-def test_a_planted_effect_is_told_with_its_size_p_and_n(tmp_path) -> None:
+def test_a_planted_effect_is_reported_with_its_size_p_and_n(tmp_path) -> None:
     told = [each for each in say(tmp_path, effect=0.2) if "lowers NMI" in each]
     assert len(told) == 1
     found = re.fullmatch(
@@ -94,7 +94,7 @@ def test_what_is_not_found_is_said_not_to_differ_significantly(tmp_path) -> None
     assert "no level differs significantly from 20 in NMI or ELBO (least adjusted p = " in told[0]
 
 
-def test_the_cells_that_are_not_told_from_the_best_are_named(tmp_path) -> None:
+def test_the_cells_that_are_not_distinguished_from_the_best_are_named(tmp_path) -> None:
     told = say(tmp_path, effect=0.4)[0]
     found = re.search(r"3 other cells \(([\d, ]+)\) do not differ significantly from it; 2 are below", told)
     assert found
@@ -103,7 +103,7 @@ def test_the_cells_that_are_not_told_from_the_best_are_named(tmp_path) -> None:
     assert {best[1], *found[1].split(", ")} == {"3", "4", "5", "6"}
 
 
-def test_a_cell_that_is_best_by_luck_is_told_to_be_so(tmp_path) -> None:
+def test_a_cell_that_is_best_by_luck_is_reported_to_be_so(tmp_path) -> None:
     told = say(tmp_path, seeds=range(3))[0]
     assert told.startswith("The highest mean NMI is that of cell ")
     assert "the highest of 6 means, so biased upward" in told
@@ -126,7 +126,7 @@ def test_few_seeds_are_cautioned_of(tmp_path) -> None:
         assert bool(caution) == bool(told)
 
 
-def test_a_difference_too_small_to_show_is_neither_told_nor_denied(tmp_path) -> None:
+def test_a_difference_too_small_to_show_is_neither_claimed_nor_denied(tmp_path) -> None:
     def make(config: RunConfig):
         nmi = 0.5 + 1e-5 * (config.objective.balance_weight == 0) + 1e-9 * config.seed
         return synthetic.record(config, pictures=False, metrics={"mixture_elbo": -20.0, "nmi": nmi})

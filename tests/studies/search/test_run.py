@@ -35,7 +35,7 @@ def trials_of(folder: Path, name: str) -> list[optuna.trial.FrozenTrial]:
         return optuna.load_study(study_name=name, storage=opened).get_trials()
 
 
-def test_every_complete_trial_says_what_its_records_say(tmp_path, climb):
+def test_every_complete_trial_states_what_its_records_say(tmp_path, climb):
     search = searches.load_search("gate", **FAST)
     found = go(search, tmp_path / "s", climb, trials=6, pruner="none")
     assert [trial.state for trial in found.trials] == [TrialState.COMPLETE] * 6
@@ -63,7 +63,7 @@ def test_the_base_configuration_is_the_first_trial(tmp_path, climb):
     assert load_study(tmp_path / "s").baseline == 0
 
 
-def test_a_search_goes_on_where_it_stopped_and_trains_nothing_twice(tmp_path, climb):
+def test_a_search_continues_where_it_stopped_and_trains_nothing_twice(tmp_path, climb):
     search = searches.load_search("gate", **FAST)
     callbacks = Silent(stop_after=5)
     with pytest.raises(KeyboardInterrupt):
@@ -101,7 +101,7 @@ def test_a_killed_driver_leaves_a_trial_that_the_next_one_adopts(tmp_path, climb
     assert len(study_file.read(folder).cells) == 2
 
 
-def test_without_its_storage_a_search_is_made_anew_from_the_records(tmp_path, climb):
+def test_without_its_storage_a_search_is_rebuilt_from_the_records(tmp_path, climb):
     search = searches.load_search("gate", **FAST)
     before = go(search, tmp_path / "s", climb, trials=5, pruner="none")
     for file in (tmp_path / "s").glob("study.db*"):
@@ -211,7 +211,7 @@ def test_equal_trials_in_flight_are_trained_once(tmp_path, climb):
     assert len(study_file.read(tmp_path / "s").cells) == len(climb.counts()) / 2 <= 2
 
 
-def test_a_dead_workers_trial_is_begun_again_and_given_up_in_the_end(tmp_path, climb):
+def test_a_dead_workers_trial_is_begun_again_and_finally_abandoned(tmp_path, climb):
     class DeathError(Exception):
         pass
 
@@ -253,7 +253,7 @@ def said(trial):
 
 @pytest.mark.parametrize("place", ["database", "journal"])
 @pytest.mark.parametrize(("sampler", "pruner"), list(zip(SAMPLERS, PRUNERS, strict=True)))
-def test_every_sampler_and_pruner_searches_and_the_storage_says_what_they_saw(
+def test_every_sampler_and_pruner_searches_and_the_storage_states_what_they_saw(
     sampler, pruner, place, tmp_path, climb
 ):
     search = searches.load_search("all", seeds="1", changes=("train.epochs=3",))
@@ -267,7 +267,7 @@ def test_every_sampler_and_pruner_searches_and_the_storage_says_what_they_saw(
 
 
 @pytest.mark.slow
-def test_a_genetic_sampler_goes_on_after_a_stop_like_one_that_never_stopped(tmp_path, climb):
+def test_a_genetic_sampler_continues_after_a_stop_like_one_that_never_stopped(tmp_path, climb):
     """Its third generation comes of parents that the next driver chooses again."""
     search = searches.load_search("gate", seeds="1", changes=("train.epochs=1",))
     names = {"sampler": "nsga2", "pruner": "none"}

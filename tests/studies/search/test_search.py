@@ -122,7 +122,7 @@ def test_every_corner_of_a_space_is_a_configuration(name):
         ({"seeds": "0"}, "--seeds '0'"),
     ],
 )
-def test_what_cannot_be_searched_is_told(options, told):
+def test_what_cannot_be_searched_is_reported(options, told):
     with pytest.raises(ConfigError) as error:
         searches.load_search(options.pop("space", "gate"), **options)
     assert told in str(error.value)

@@ -63,7 +63,7 @@ def by_counting(*families: np.ndarray) -> list[np.ndarray]:
     ]
 
 
-def test_the_best_is_chosen_anew_in_every_rearrangement() -> None:
+def test_the_best_is_chosen_again_in_every_rearrangement() -> None:
     families = [numbers(3, 3), numbers(3, 3, seed=1) * 100]
     for found, each, expected in zip(
         simultaneous.below_best(families), families, by_counting(*families), strict=True

@@ -83,7 +83,7 @@ def test_a_trial_that_ended_stays_as_it_is(design, recorded, tmp_path):
     assert told(url) == before
 
 
-def test_the_outline_says_what_optuna_reads(design, recorded, tmp_path):
+def test_the_outline_states_what_optuna_reads(design, recorded, tmp_path):
     told = ("cell_key", "runs")
     with storage.opened(life(design, recorded, tmp_path)) as opened:
         study = opened.get_study_id_from_name("toy")
@@ -120,7 +120,7 @@ def test_another_schema_is_left_to_optuna(tmp_path, monkeypatch):
         assert bulk_insert.rows(journal) is None
 
 
-def test_numbers_go_on_from_the_trials_that_are_there(design, recorded, tmp_path, monkeypatch):
+def test_numbers_continue_from_the_trials_that_are_there(design, recorded, tmp_path, monkeypatch):
     monkeypatch.setattr(bulk_insert, "_CHUNK", 3)
     url = life(design, recorded, tmp_path)
     with storage.opened(url) as opened:

@@ -39,7 +39,7 @@ def moved(bench: Bench, root: Path) -> Bench:
     return other
 
 
-def test_a_study_goes_on_from_another_machine_and_another_place(bench, url, tmp_path, monkeypatch):
+def test_a_study_continues_from_another_machine_and_another_place(bench, url, tmp_path, monkeypatch):
     bench.run(storage_url=url)
     monkeypatch.setattr(platform, "node", lambda: "elsewhere")
     other = moved(bench, tmp_path / "mnt")
@@ -49,7 +49,7 @@ def test_a_study_goes_on_from_another_machine_and_another_place(bench, url, tmp_
     assert not check.verify(other.folder, url).problems
 
 
-def test_a_search_goes_on_from_another_machine(tmp_path, url, monkeypatch):
+def test_a_search_continues_from_another_machine(tmp_path, url, monkeypatch):
     (tmp_path / "run_log").mkdir()
     climb, search = Climb(tmp_path / "run_log"), searches.load_search("gate", **FAST)
     go(search, tmp_path / "s", climb, trials=2, storage_url=url)
@@ -123,7 +123,7 @@ def test_a_study_from_before_there_were_identities_is_known_by_its_place(bench, 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
 @pytest.mark.parametrize("call", [1, 2, 3])
-def test_killed_before_its_owner_is_named_a_study_goes_on(bench, url, monkeypatch, call):
+def test_killed_before_its_owner_is_named_a_study_continues(bench, url, monkeypatch, call):
     from studies.testing.toy_studies import die, in_child
 
     kinds = [kind for kind in _kinds(BaseStorage) if "set_study_user_attr" in vars(kind)]
@@ -151,7 +151,7 @@ def _kinds(kind):
 
 
 @pytest.mark.parametrize("revision", ["v3.0.0.a", "v99.0.0.a"], ids=["older", "newer"])
-def test_a_storage_of_another_version_of_optuna_is_told_and_made_anew(bench, revision):
+def test_a_storage_of_another_version_of_optuna_is_reported_and_rebuilt(bench, revision):
     bench.run()
     with sqlite3.connect(bench.folder / "study.db") as database:
         database.execute("UPDATE alembic_version SET version_num = ?", (revision,))

@@ -27,7 +27,7 @@ def place(kind, folder):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "journal", pytest.param("postgresql", marks=pytest.mark.slow)])
-def test_a_search_goes_on_and_its_dashboard_opens(tmp_path, kind):
+def test_a_search_continues_and_its_dashboard_opens(tmp_path, kind):
     (tmp_path / "run_log").mkdir()
     climb, folder = Climb(tmp_path / "run_log"), tmp_path / "s"
     search = searches.load_search("gate", **FAST)

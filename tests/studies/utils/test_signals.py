@@ -70,7 +70,7 @@ def test_heeding_lets_a_signal_through_that_comes_then():
     assert not told_by(work, Terminated)
 
 
-def test_an_error_is_told_before_the_signal_that_came_meanwhile():
+def test_an_error_is_reported_before_the_signal_that_came_meanwhile():
     def work(note):
         with signals.defer_signals():
             send(signal.SIGTERM)
@@ -96,7 +96,7 @@ def test_handlers_are_put_back_and_ignored_interrupts_stay_ignored():
 @pytest.mark.parametrize(
     ("first", "second"), [("SIGINT", "SIGINT"), ("SIGTERM", "SIGINT"), ("SIGINT", "SIGTERM")]
 )
-def test_a_second_signal_ends_the_process_at_once_and_says_nothing(first, second):
+def test_a_second_signal_ends_the_process_at_once_and_is_silent(first, second):
     """The first one waits, as for a database that does not answer."""
     work = f"""
 import os, signal, time

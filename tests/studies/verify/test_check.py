@@ -81,7 +81,7 @@ def test_runs_of_baselines_are_counted_everywhere_and_missed_where_one_is_delete
     assert BASELINES["pca-gmm"].method.name in problem
 
 
-def test_the_design_comes_back_from_the_folder(bench):
+def test_the_design_is_restored_from_the_folder(bench):
     design, again = bench.design(), design_of(bench.folder)
     assert again.cells == design.cells
     assert again.to_dict() == design.to_dict()
@@ -111,7 +111,7 @@ def test_a_record_that_is_gone_is_missed_by_its_trial(bench):
     assert sum("no record refers to this file" in problem for problem in verdict.problems) == 1
 
 
-def test_records_of_another_design_are_told(bench, tmp_path):
+def test_records_of_another_design_are_reported(bench, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     stranger = Bench(other)
@@ -144,7 +144,7 @@ def test_a_rebuild_leaves_copies_of_the_storage(bench):
 
 
 @pytest.mark.parametrize("version", ["v9.9.9.a", "v2.6.0.a"], ids=["newer", "older"])
-def test_a_storage_of_another_schema_is_told_and_rebuilt(bench, capsys, version):
+def test_a_storage_of_another_schema_is_reported_and_rebuilt(bench, capsys, version):
     with closing(sqlite3.connect(bench.folder / "study.db")) as connection, connection:
         connection.execute("update alembic_version set version_num = ?", [version])
     command = ["verify", str(bench.folder)]
@@ -156,7 +156,7 @@ def test_a_storage_of_another_schema_is_told_and_rebuilt(bench, capsys, version)
     assert cli.main(command) == 0
 
 
-def test_a_look_at_a_study_writes_nothing(bench):
+def test_reading_a_study_writes_nothing(bench):
     def state():
         return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in bench.folder.rglob("*")}
 
@@ -238,7 +238,7 @@ def test_a_shared_storage_is_rebuilt_for_its_own_study_only(bench, tmp_path):
     assert not check.verify(moved).problems
 
 
-def test_no_study_is_told(tmp_path):
+def test_no_study_is_reported(tmp_path):
     with pytest.raises(RecordError, match=r"study\.json"):
         check.verify(tmp_path)
     (tmp_path / "study.json").write_text('{"name": "toy"}')

@@ -26,7 +26,7 @@ def record() -> Record:
     return train(configs, on_epoch=None, execution=ExecutionConfig(device="cpu", threads=1))[1].record
 
 
-def test_a_record_is_repeated_bit_for_bit_alone_as_in_company(record, one_thread_again):
+def test_a_record_is_repeated_bit_for_bit_alone_and_in_a_population(record, one_thread_again):
     found = rerun.repeat(record, HERE)
     assert found == rerun.RerunResult(record.fingerprint, record.commit, ())
     assert not found.wrong
@@ -116,14 +116,14 @@ def test_bounds_that_are_no_longer_written_are_not_missed(record, one_thread_aga
     assert not rerun.repeat(Record.model_validate(tree), HERE).differ
 
 
-def test_differences_are_told_by_their_paths():
+def test_differences_are_reported_by_their_paths():
     kept = {"a": [1, {"b": 2.0}], "c": None, "d": [1, 2]}
     assert not list(rerun.differences(kept, kept | {"later": 5}))
     found = {"a": [1, {"b": 2.5}], "d": [1]}
     assert list(rerun.differences(kept, found)) == ["a.1.b", "d"]
 
 
-def test_the_command_trains_runs_again_and_says_what_came_of_it(tmp_path, capsys, undrawn, one_thread_again):
+def test_the_command_trains_runs_again_and_says_the_result(tmp_path, capsys, undrawn, one_thread_again):
     (tmp_path / "tiny.toml").write_text(TINY_PROFILE)
     place = ["--results", str(tmp_path)]
     baselines = ["--baselines", "kmeans"]

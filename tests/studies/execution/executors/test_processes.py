@@ -73,7 +73,7 @@ def test_no_such_number_of_workers(workers):
         worker_pool(workers, None, "cpu")
 
 
-def test_work_and_reports_come_back_from_workers(tmp_path):
+def test_work_and_reports_are_restored_from_workers(tmp_path):
     callbacks, configs = Listener(), [RunConfig(seed=seed) for seed in range(2)]
     with local([{"ONE": "first"}, {"ONE": "second"}]) as force:
         assert force.slots == 2
@@ -91,7 +91,7 @@ def test_work_and_reports_come_back_from_workers(tmp_path):
             force.executor.submit(divmod, 1, 0).result()
 
 
-def test_workers_that_never_start_are_told():
+def test_workers_that_never_start_are_reported():
     workers = Workers([{"=": "no such variable can be set"}])
 
     def insist() -> None:
@@ -172,7 +172,7 @@ def test_workers_are_as_many_as_the_limit_of_open_files_allows(tmp_path):
     assert "WorkersError: --workers 12: the limit of open files (30)" in none.stderr.splitlines()[-1]
 
 
-def test_tasks_are_spread_until_nobody_is_idle():
+def test_tasks_are_spread_until_no_worker_is_idle():
     tasks = [Task(None, tuple(range(5))), Task(None, tuple(range(10, 12)))]  # type: ignore[arg-type]
     assert split_tasks(tasks, 2) == tasks
     assert [task.configs for task in split_tasks(tasks, 4)] == [(0, 1, 2), (3, 4), (10,), (11,)]

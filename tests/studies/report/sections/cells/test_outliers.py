@@ -44,7 +44,7 @@ def rows_of(block: str) -> list[dict[str, str]]:
     return [dict(zip(head, line, strict=True)) for line in rest]
 
 
-def test_the_diverged_run_is_named_beside_numbers_that_it_does_not_move(analysis) -> None:
+def test_the_diverged_run_is_named_next_to_numbers_that_it_does_not_move(analysis) -> None:
     page = Page()
     outliers(analysis, page)
     (row,) = rows_of(page.blocks[-1])

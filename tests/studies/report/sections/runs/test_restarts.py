@@ -66,7 +66,7 @@ def test_a_group_may_keep_the_run_whose_gate_has_the_lowest_loss_of_its_own(tmp_
     assert seeds == [[1, 3, 5], [1, 5]]
 
 
-def test_the_page_tells_of_both_criteria_where_gates_have_losses_of_their_own(tmp_path):
+def test_the_page_reports_both_criteria_where_gates_have_losses_of_their_own(tmp_path):
     names = [row[0] for row in shown(folder(tmp_path, of_gate=range(7)))[1:]]
     assert names == ["1 run, no selection", "2 runs, by validation ELBO", "2 runs, by gate's training loss"]
 
@@ -85,7 +85,7 @@ def test_a_failed_run_is_never_kept_and_a_group_of_them_keeps_none(tmp_path):
     assert seeds_kept(made, 2) == [0, 2]
 
 
-def test_the_page_tells_of_groups_of_one_and_two_of_seven_seeds(tmp_path):
+def test_the_page_reports_groups_of_one_and_two_of_seven_seeds(tmp_path):
     heads, *told = shown(folder(tmp_path))
     assert [row[:2] for row in told] == [["1 run, no selection", "7"], ["2 runs, by validation ELBO", "3"]]
     column = heads.index("NMI")

@@ -39,7 +39,7 @@ def page_of(found) -> str:
     [lambda config: {}, lambda config: {"commit": ("a" * 40, "b" * 40)[config.seed % 2]}],
     ids=["one place", "places by seed, the same for all levels"],
 )
-def test_nothing_is_told_where_levels_do_not_differ(tmp_path, where) -> None:
+def test_nothing_is_reported_where_levels_do_not_differ(tmp_path, where) -> None:
     found = study(tmp_path, where)
     assert confounding.unbalanced(found) == []
     assert page_of(found) == ""

@@ -25,7 +25,7 @@ def test_bounds_on_other_validation_images_choose_no_run(tmp_path, undrawn) -> N
     assert "**The best run**, validation ELBO -12.00 nats: cell 2 (imbalance 1), seed 0" in page
 
 
-def test_the_commits_and_the_time_of_baselines_are_told(tmp_path, undrawn) -> None:
+def test_the_commits_and_the_time_of_baselines_are_reported(tmp_path, undrawn) -> None:
     folder = synthetic.write(tmp_path, synthetic.plan({"routing.kind": ["soft"]}, seeds=[0]), bare)
     alone = _what_was_run(write_report(folder).read_text())
     tree, files = synthetic.peer(overrides.from_dict(synthetic.plan()["base"]), "k-means on pixels")
@@ -45,7 +45,7 @@ def _what_was_run(page: str) -> dict[str, str]:
     return {row[0].strip(): row[1].strip() for row in rows if len(row) == 2}
 
 
-def test_a_page_says_where_no_images_were_held_out(tmp_path, undrawn) -> None:
+def test_a_page_states_where_no_images_were_held_out(tmp_path, undrawn) -> None:
     def make(config: RunConfig):
         tree, files = bare(config)
         tree["data"]["validation"] = 0
@@ -74,7 +74,7 @@ def test_cells_whose_runs_are_the_same_are_named(tmp_path, undrawn) -> None:
     assert "have the same test metrics" not in told("none", [1.0, 2.0])
 
 
-def test_energy_is_told_where_devices_report_it(tmp_path, undrawn) -> None:
+def test_energy_is_reported_where_devices_report_it(tmp_path, undrawn) -> None:
     folder = synthetic.write(tmp_path, synthetic.plan({"routing.kind": ["soft", "hard"]}, seeds=(0, 1)))
     assert "energy" not in write_report(folder).read_text()
     for path in (folder / "records").glob("*.json"):
