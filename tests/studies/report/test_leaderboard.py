@@ -81,7 +81,6 @@ def test_of_equal_methods_the_one_with_more_runs_has_the_row(results):
         assert {row.study for row in found} == {"s"}
 
 
-<<<<<<< HEAD
 def test_a_baseline_has_the_range_of_its_clusters_and_what_the_file_notes_of_it(results):
     for seed in (1, 2):
         base = overrides.from_dict(synthetic.plan()["base"])
@@ -130,15 +129,8 @@ def test_a_consensus_has_a_row_with_all_minutes_of_its_runs(results):
     ]
 
 
-def test_literature_stands_apart_from_what_is_measured(results, monkeypatch):
-    monkeypatch.setattr(leaderboard, "entries", lambda: listed([entry()]))
-||||||| parent of f5720f2 (Names of tests state the law in standard English)
-def test_literature_stands_apart_from_what_is_measured(results, monkeypatch):
-    monkeypatch.setattr(leaderboard, "entries", lambda: (entry(),))
-=======
 def test_literature_is_separate_from_what_is_measured(results, monkeypatch):
-    monkeypatch.setattr(leaderboard, "entries", lambda: (entry(),))
->>>>>>> f5720f2 (Names of tests state the law in standard English)
+    monkeypatch.setattr(leaderboard, "entries", lambda: listed([entry()]))
     text = write_index(results, asked=True).read_text()
     measured, published = text.split("not reproduced")
     assert "ours" in measured

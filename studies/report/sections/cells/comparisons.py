@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
 from studies.analysis import cell_stats
 from studies.analysis.analyze import Analysis
 from studies.records.schema import Method
@@ -51,15 +55,26 @@ def baseline_comparison(analysis: Analysis, page: Page) -> None:
         names = [cell_stats.label(study, baseline), *(peer.name for peer in study.peers)]
         for measure, comparison in analysis.peers.items():
             page.add(markdown.table(tables.comparison_rows(measure, comparison, names, 0, "method")))
-    methods = [(peer.name, peer.runs[0].record.method) for peer in study.peers]
-    lines = [f"- {escape(name)}: {escape(_settings(method))}" for name, method in methods if method]
-    page.fold("Settings of the baselines, and values derived from them in the first run", "\n".join(lines))
+    fitted = {
+        peer.name: [run.record.method for run in peer.runs if run.record.method] for peer in study.peers
+    }
+    lines = [f"- {escape(name)}: {escape(_settings(methods))}" for name, methods in fitted.items() if methods]
+    page.fold("Settings of the baselines, and values derived from them", "\n".join(lines))
 
 
-def _settings(method: Method) -> str:
-    """Return the settings and derived values of a method as text."""
-    values = {**method.settings, **method.derived}
-    return "; ".join(
-        f"{key.replace('_', ' ')}: {f'{value:.4g}' if isinstance(value, float) else value}"
-        for key, value in values.items()
-    )
+def _settings(methods: Sequence[Method]) -> str:
+    """Return the settings of a method as text, and the derived values of its runs."""
+    values = {key: [value] for key, value in methods[0].settings.items()}
+    for key in methods[0].derived:
+        values[key] = [method.derived[key] for method in methods if key in method.derived]
+    return "; ".join(f"{key.replace('_', ' ')}: {_spread(every)}" for key, every in values.items())
+
+
+def _spread(values: Sequence[Any]) -> str:
+    """Return the value that runs share, the range of their floats, or how many runs have each value."""
+    if all(isinstance(value, float) for value in values):
+        return " to ".join(dict.fromkeys(f"{value:.4g}" for value in (min(values), max(values))))
+    counts = Counter(map(str, values))
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{value} ({count} of {len(values)} runs)" for value, count in counts.most_common())
