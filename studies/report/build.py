@@ -74,9 +74,7 @@ def _write_report(folder: Path, overwrite: bool, fewer_runs: bool, with_latex: b
         found = summary.single_cell(analysis) if alone else summary.sentences(analysis)
         said = said or (bool(found) and not alone)
         page.add(f"On {escape(name)}:" if len(analyses) > 1 else "")
-        ran = len(analysis.study.runs) > len(analysis.study.failed)
-        nothing = "No effect is significant." if ran and not alone else "No run is complete."
-        page.add("\n".join(f"- {sentence}" for sentence in found) or nothing)
+        page.add("\n".join(f"- {sentence}" for sentence in found) or summary.silence(analysis))
     page.add(summary.caution(study) if said else "")
     setup.setup(study, page)
     for name, analysis in analyses.items():

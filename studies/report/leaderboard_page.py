@@ -13,11 +13,11 @@ INTRODUCTION = (
     "One row per method: mean ACC and NMI over n runs with their 95 % intervals (Student's t), and the "
     "lowest run. Every run counts; none is restarted or selected. A consensus combines the runs of its "
     "method, and its n counts groups of runs. Training uses no labels; the column *labels chose* says which "
-    "labels selected settings. *Minutes* are the training time of the median run on one CPU core, and of all "
-    "runs for a consensus. *Clusters* is their number: given (the number of classes), or found by training. "
-    "Rows in italics are other methods, fitted here to the same images. Literature values have their own "
-    "code, splits and seeds, and are not comparable row by row; ACC is one-to-one (Hungarian), purity "
-    "many-to-one and higher."
+    "labels selected settings. *Minutes* are the training time of the median run on one CPU core, without "
+    "preparations that runs share; of a consensus, they are the time of all runs. *Clusters* is their number: "
+    "given (the number of classes), or found by training. Rows in italics are other methods, fitted here to "
+    "the same images. Literature values have their own code, splits and seeds, and are not comparable row by "
+    "row; ACC is one-to-one (Hungarian), purity many-to-one and higher."
 )
 
 

@@ -82,6 +82,20 @@ def single_cell(analysis: Analysis) -> list[str]:
     return sentences
 
 
+def silence(analysis: Analysis) -> str:
+    """State why there are no sentences about one data set.
+
+    Args:
+        analysis: statistics of a study of one data set.
+    """
+    if len(analysis.study.runs) <= len(analysis.study.failed):
+        return "No run is complete."
+    tested = [*analysis.below.values(), *(p for along in analysis.moved.values() for p in along.values())]
+    if not any(np.isfinite(p).any() for p in tested):
+        return "No difference is tested: a test needs two cells with two seeds in common."
+    return "No effect is significant."
+
+
 def caution(study: Study) -> str:
     """Return a caution if the number of seeds does not allow a significant difference of a pair, or ""."""
     n = len(study.seeds)

@@ -39,9 +39,9 @@ class ObjectiveConfig:
     """Balancing loss: `kl` is KL(q_bar || pi). `importance-cv2` is half the squared coefficient of variation
     of q_bar relative to pi (Shazeer et al., 2017). `switch` multiplies q_bar and the load (Fedus et al.,
     2021). `sinkhorn` is the divergence from the nearest balanced assignment (Caron et al., 2020). These share
-    one scale near balance. `variance-of-sum` is the loss of the first mixture of VAEs, whose strength depends
-    on the batch size (Zeldes, 2019). `none` is no loss. `loss-free` moves a bias of each expert instead of
-    adding a loss (Wang et al., 2024)."""
+    one scale near balance. `variance-of-sum` has a strength that depends on the batch size (Zeldes, 2019).
+    `none` is no loss. `loss-free` moves a bias of each expert instead of adding a loss (Wang et al.,
+    2024)."""
     expert_gradient: Share = 1.0
     """Factor of the gradient of the experts' losses in the gate. With 0, the gate learns from information,
     balancing and consistency alone, and the experts follow it."""

@@ -80,6 +80,15 @@ def test_one_seed_carries_no_sentence(tmp_path) -> None:
     assert say(tmp_path, seeds=[0], effect=0.4) == []
 
 
+def test_what_is_not_tested_is_not_said_to_be_insignificant(tmp_path) -> None:
+    for seeds in ([0], [0, 1, 2]):
+        plan = synthetic.plan(AXES, seeds=seeds)
+        folder = tmp_path / str(len(seeds))
+        synthetic.write(folder, plan, lambda config: synthetic.record(config, pictures=False))
+        said = summary.silence(analyze(load_study(folder)))
+        assert ("significant" in said) == (len(seeds) > 1)
+
+
 def test_seeds_that_all_agree_carry_no_sentence(tmp_path) -> None:
     def make(config: RunConfig):
         return synthetic.record(config, pictures=False, metrics={"mixture_elbo": -20.0, "nmi": 0.5})
