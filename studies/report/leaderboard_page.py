@@ -14,8 +14,8 @@ INTRODUCTION = (
     "lowest run. Every run counts; none is restarted or selected. A consensus combines the runs of its "
     "method, and its n counts groups of runs. Training uses no labels; the column *labels chose* says which "
     "labels selected settings. *Minutes* are the training time of the median run on one CPU core, without "
-    "preparations that runs share; of a consensus, they are the time of all runs. *Clusters* is their number: "
-    "given (the number of classes), or found by training. Rows in italics are other methods, fitted here to "
+    "preparations that runs share; of a consensus, they are the time of all runs. *Clusters* is their "
+    "number: given (the number of classes), or found by training. Rows in italics are other methods, fitted here to "
     "the same images. Literature values have their own code, splits and seeds, and are not comparable row by "
     "row; ACC is one-to-one (Hungarian), purity many-to-one and higher."
 )
