@@ -46,7 +46,8 @@ def silu(x: Tensor) -> Tensor:
 @contextmanager
 def sigmoids_alone(model: nn.Module) -> Iterator[None]:
     """Within the context, no activation's rounding depends on the position in a tensor."""
-    networks = [each for each in model.modules() if getattr(each, "activation", None) is torch.sigmoid]
+    stacked = (each for each in model.modules() if isinstance(each, StackedNetwork))
+    networks = [each for each in stacked if each.activation is torch.sigmoid]
     for network in networks:
         network.activation = sigmoid_alone
     try:

@@ -15,9 +15,9 @@ INTRODUCTION = (
     "method, and its n counts groups of runs. Training uses no labels; the column *labels chose* says which "
     "labels selected settings. *Minutes* are the training time of the median run on one CPU core, without "
     "preparations that runs share; of a consensus, they are the time of all runs. *Clusters* is their "
-    "number: given (the number of classes), or found by training. Rows in italics are other methods, fitted here to "
-    "the same images. Literature values have their own code, splits and seeds, and are not comparable row by "
-    "row; ACC is one-to-one (Hungarian), purity many-to-one and higher."
+    "number: given (the number of classes), or found by training. Rows in italics are other methods, fitted "
+    "here to the same images. Literature values have their own code, splits and seeds, and are not "
+    "comparable row by row; ACC is one-to-one (Hungarian), purity many-to-one and higher."
 )
 
 

@@ -90,7 +90,8 @@ def silence(analysis: Analysis) -> str:
     """
     if len(analysis.study.runs) <= len(analysis.study.failed):
         return "No run is complete."
-    tested = [*analysis.below.values(), *(p for along in analysis.moved.values() for p in along.values())]
+    of_levels = (p for along in analysis.level_p.values() for p in along.values())
+    tested = [*analysis.below_best.values(), *of_levels]
     if not any(np.isfinite(p).any() for p in tested):
         return "No difference is tested: a test needs two cells with two seeds in common."
     return "No effect is significant."
