@@ -6,6 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rich.console import Console
+from rich.markup import escape
+
 from moevae.errors import ConfigError, RecordError
 from moevae.utils.suggest import closest_name
 from studies.cli import listing
@@ -25,16 +28,17 @@ def report(options: Report) -> int:
             raise RecordError(f"{options.results}: no studies here; run one with: moevae ablate")
     else:
         folders = [folder_of(options.study, options.results)]
-    broken = []
+    broken, console = [], Console(stderr=True)
     for folder in folders:
         try:
-            page = write_page(
-                folder,
-                overwrite=options.overwrite,
-                fewer_runs=options.fewer_runs,
-                formats=formats,
-                with_latex=options.latex,
-            )
+            with console.status(f"writing the report of {escape(folder.name)}"):  # shown on a terminal only
+                page = write_page(
+                    folder,
+                    overwrite=options.overwrite,
+                    fewer_runs=options.fewer_runs,
+                    formats=formats,
+                    with_latex=options.latex,
+                )
         except RecordError as error:
             if options.study is not None:
                 raise
@@ -75,9 +79,11 @@ def write_page(
 
 def _formats(typed: str) -> list[str]:
     """Return the formats of a list such as `svg,pdf`."""
-    from moevae.visualization.style import VECTOR
-
     names = [name.strip() for name in typed.split(",") if name.strip()]
+    if not names:
+        return []
+    from moevae.visualization.style import VECTOR  # takes a second to import
+
     for name in names:
         closest_name("--formats", name, VECTOR)
     return names

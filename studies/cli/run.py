@@ -38,7 +38,7 @@ def run(typed: Sequence[str], prog: str) -> int:
                 case Search():
                     from studies.cli.search import search
 
-                    return search(options, resume_command=again)
+                    return search(options, resume_command=again, ablate_command=_command(["ablate"], prog))
                 case Dashboard():
                     from studies.cli.dashboard import choose, dashboard
 
@@ -89,5 +89,5 @@ def _command(typed: Sequence[str], prog: str) -> str:
     """Return the command line as the user typed it, with nox if nox runs it."""
     if "NOX_CURRENT_SESSION" in os.environ:
         session = "ablations" if typed[0] == "ablate" else typed[0]
-        return f"nox -s {session} -- {shlex.join(typed[1:])}"
+        return shlex.join(["nox", "-s", session, "--", *typed[1:]])
     return f"{prog} {shlex.join(typed)}"

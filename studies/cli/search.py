@@ -24,13 +24,13 @@ from moevae.training import snapshot_files
 from moevae.utils.io import why_unwritable
 from moevae.utils.suggest import closest_name
 from studies.cli import options as cli_options
+from studies.cli import report
 from studies.cli.options import Search as Options
 from studies.cli.search_progress import show_progress
 from studies.execution import tasks
 from studies.execution.config import ExecutionConfig
 from studies.execution.executors.factory import worker_pool
 from studies.report import manifest
-from studies.report.build import write_report
 from studies.search import export
 from studies.search import search as searches
 from studies.search.objectives import ORACLE, describe_objectives
@@ -44,8 +44,14 @@ from studies.utils.signals import Terminated
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
-def search(options: Options, *, resume_command: str) -> int:
-    """Run a search and write its report; `resume_command` is the command that resumes it."""
+def search(options: Options, *, resume_command: str, ablate_command: str) -> int:
+    """Run a search and write its report.
+
+    Args:
+        options: the parsed options.
+        resume_command: the command that resumes the search.
+        ablate_command: the command that runs a profile, without the profile.
+    """
     closest_name("sampler", options.sampler, SAMPLERS)
     closest_name("pruner", options.pruner, PRUNERS)
     asked = searches.load_search(
@@ -102,8 +108,11 @@ def search(options: Options, *, resume_command: str) -> int:
     chosen = _chosen(found, options.trial)
     if options.write_profile and chosen:
         export.write_profile(options.write_profile, asked, asked.cell(chosen.params), chosen.number)
-    page = write_report(folder) if found.best else None
-    _print_summary(asked, folder, found, page, options)
+    page = None
+    if found.best:
+        with console.status("writing the report"):  # shown on a terminal only
+            page = report.write_page(folder)
+    _print_summary(asked, folder, found, page, options, ablate_command)
     return 0 if found.best else 1
 
 
@@ -147,7 +156,12 @@ def _chosen(found: SearchResult, number: int | None) -> FrozenTrial | None:
 
 
 def _print_summary(
-    asked: Search, folder: Path, found: SearchResult, page: Path | None, options: Options
+    asked: Search,
+    folder: Path,
+    found: SearchResult,
+    page: Path | None,
+    options: Options,
+    ablate_command: str,
 ) -> None:
     states = Counter(trial.state.name.lower() for trial in found.trials)
     counts = {"complete": states["complete"], "pruned": states["pruned"], "failed": states["fail"]}
@@ -181,7 +195,7 @@ def _print_summary(
             f"  trial {trial.number}: {describe_objectives(asked.objectives, trial.values)}\n    {cell.label}"
         )
     if profile:
-        print(f"Run it with other seeds: nox -s ablations -- --profile {profile}")
+        print(f"Run it with other seeds: {ablate_command} --profile {shlex.quote(profile)}")
 
 
 def _leader(asked: Search, trial: FrozenTrial) -> dict[str, Any]:

@@ -6,14 +6,17 @@ import functools
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from moevae.errors import RecordError
 from moevae.utils import content
-from studies.analysis.study import Study
 from studies.report import markdown
-from studies.report.page import Page
+
+if TYPE_CHECKING:
+    from studies.analysis.study import Study
+    from studies.report.page import Page
 
 PATH = Path(__file__).with_suffix(".toml")
 

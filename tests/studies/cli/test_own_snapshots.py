@@ -9,7 +9,7 @@ from moevae.config.overrides import fingerprint
 from moevae.config.presets import digits
 from moevae.training import snapshot_files
 from studies import __main__ as cli
-from studies.cli import report, search
+from studies.cli import report
 from studies.testing.toys import TINY_PROFILE
 
 
@@ -47,7 +47,6 @@ SEARCH = ["--trials", "1", "--seeds", "1", "--set", "train.epochs=1", "--set", "
 def test_what_the_user_keeps_among_checkpoints_stays(tmp_path, monkeypatch, command, linked):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(report, "write_page", lambda folder: folder / "report.md")
-    monkeypatch.setattr(search, "write_report", lambda folder: folder / "report.md")
     (tmp_path / "tiny.toml").write_text(TINY_PROFILE)
     there = tmp_path / "results" / "s" / "checkpoints"
     there.parent.mkdir(parents=True)

@@ -11,7 +11,6 @@ import pytest
 from moevae.config.overrides import fingerprint
 from studies import __main__ as cli
 from studies.cli import ablate, options, report
-from studies.cli import search as commands
 from studies.design import design
 from studies.execution import tasks
 from studies.records import schema, store, study_file
@@ -42,7 +41,6 @@ def quiet(tmp_path, monkeypatch):
     monkeypatch.setattr(tasks, "train", train)
     monkeypatch.setattr(ablate, "train", train)
     monkeypatch.setattr(report, "write_page", lambda folder: folder / "report.md")
-    monkeypatch.setattr(commands, "write_report", lambda folder: folder / "report.md")
     monkeypatch.chdir(tmp_path)
     return done
 
@@ -52,7 +50,7 @@ def test_a_search_states_the_best_and_writes_its_profile_and_report(quiet, tmp_p
     told = capsys.readouterr()
     assert "s: 3 trials (3 complete), 6 runs trained. Report: results/s/report.md" in told.out
     number = int(re.search(r"trial (\d): mixture ELBO", told.out)[1])
-    assert "nox -s ablations -- --profile best.toml" in told.out
+    assert "python -m studies ablate --profile best.toml" in told.out
     assert "[3/3 trials, 0 s left]" in told.err
     assert tomllib.loads((tmp_path / "best.toml").read_text())["name"] == f"s-trial-{number}"
     (*_, words) = study_file.read(tmp_path / "results" / "s").command.partition(" -- ")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -102,3 +104,15 @@ def test_a_cache_that_cannot_be_written_changes_nothing(folder, monkeypatch, tmp
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     write_page(folder)
     assert made == ["s"]
+
+
+def test_a_report_of_unchanged_records_imports_nothing_that_draws_or_computes(folder):
+    write_page(folder)
+    code = """
+import sys
+from studies.__main__ import main
+assert main(["report", "s", "--results", sys.argv[1]]) == 0
+loaded = {"matplotlib", "pandas", "scipy", "torch", "optuna"} & sys.modules.keys()
+assert not loaded, loaded
+"""
+    subprocess.run([sys.executable, "-c", code, str(folder.parent)], check=True)
