@@ -103,7 +103,8 @@ class StudyFile(_Part):
         for number, cell in enumerate(self.cells):
             self._configs.append(_checked_cell(base, self.axes.keys(), cell, f"cells.{number}"))
         for key, levels in self.axes.items():
-            known = {identity([cell[key]]) for cell in self.cells}
+            found = {repr(cell[key]): cell[key] for cell in self.cells}
+            known = {identity([value]) for value in found.values()}
             if lost := [value for value in levels if identity([value]) not in known]:
                 raise ValueError(f"axes.{key}: no cell has {json.dumps(lost[0])}")
         if self.search is None:
@@ -224,6 +225,8 @@ def _checked_cell(base: RunConfig, axes: Iterable[str], values: Mapping[str, Any
         raise ValueError(str(error)) from None
     for key, value in values.items():
         made = overrides.lookup(config, key)
+        if made == value and type(made) is type(value) and not isinstance(value, list | tuple):
+            continue  # the usual case, without formatting both
         if identity([made]) != identity([value]):
             raise ValueError(f"{where}: {key} = {json.dumps(value)}, but its configuration has {made!r}")
     return config

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import optuna
 from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.search_space import IntersectionSearchSpace
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -101,7 +102,9 @@ class SearchTrials:
     def ask(self) -> Attempt:
         """Return the next trial: a waiting one, or a new one from the sampler."""
         # A seed for each trial, so that an interrupted search continues like an uninterrupted one.
-        self.study.sampler = self._sampler(len(self.study.get_trials(deepcopy=False)))
+        sampler = self._sampler(len(self.study.get_trials(deepcopy=False)))
+        _keep_search_space(self.study.sampler, sampler)
+        self.study.sampler = sampler
         trial = self.study.ask(dict(self._search.space))
         attempt = Attempt(trial.number, self._search.cell(trial.params))
         for name, value in (("cell", attempt.cell.label), ("cell_key", attempt.cell.key)):
@@ -250,3 +253,10 @@ class SearchTrials:
             user_attrs={"cell": cell.label, "cell_key": cell.key, **of_cell(recorded)},
             intermediate_values=followed,
         )
+
+
+def _keep_search_space(old: BaseSampler, new: BaseSampler) -> None:
+    """Let a sampler continue with the search space of the one before, which has read all earlier trials."""
+    for name, value in vars(old).items():
+        if isinstance(value, IntersectionSearchSpace) and type(new) is type(old):
+            setattr(new, name, value)

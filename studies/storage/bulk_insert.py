@@ -9,14 +9,25 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, MetaData, delete, func, insert, select, update
+from sqlalchemy import (
+    Compiled,
+    Connection,
+    CursorResult,
+    MetaData,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 SCHEMA = 12
 _CHUNK = 1000
@@ -41,7 +52,7 @@ class Rows:
         """Bind the tables to their database."""
         self._engine = storage.engine
         self._tables = metadata.tables
-        self._insertions: dict[tuple[str, tuple[str, ...]], tuple[str, Sequence[str] | None]] = {}
+        self._compiled: dict[Any, tuple[str, Sequence[str] | None]] = {}
 
     def outline(self, study: int, attributes: Collection[str]) -> list[FrozenTrial]:
         """Return the trials of a study by number, with state, distributions and the given user attributes."""
@@ -90,21 +101,20 @@ class Rows:
 
     def put(self, number: int, trial: FrozenTrial) -> None:
         """Copy the content of another trial to a trial that has not ended; parameters only if it has none."""
-        table, params = self._tables["trials"], self._tables["trial_params"]
+        table = self._tables["trials"]
         with self._engine.begin() as connection:
-            state = connection.scalar(select(table.c.state).where(table.c.trial_id == number))
+            state = self._scalar(connection, "trials", "state", number)
             if state is None:
                 raise KeyError(number)
             if state not in ("RUNNING", "WAITING"):
                 return
             for name in _ATTACHED:
-                attached = self._tables[name]
-                connection.execute(delete(attached).where(attached.c.trial_id == number))
+                self._delete(connection, name, trial_id=number)
             if trial.system_attrs:  # attributes of other programs are kept
                 attached = self._tables["trial_system_attributes"]
                 ours = attached.c.key.in_([*trial.system_attrs])
                 connection.execute(delete(attached).where(attached.c.trial_id == number, ours))
-            if not connection.scalar(select(params.c.param_id).where(params.c.trial_id == number).limit(1)):
+            if self._scalar(connection, "trial_params", "param_id", number) is None:
                 self._parameters(connection, [(number, trial)])
             self._attach(connection, [(number, trial)])
             changes: dict[str, Any] = {"state": trial.state.name}
@@ -116,9 +126,8 @@ class Rows:
 
     def report(self, number: int, step: int, value: float) -> None:
         """Write the value of a trial after a step."""
-        table = self._tables["trial_intermediate_values"]
         with self._engine.begin() as connection:
-            connection.execute(delete(table).where(table.c.trial_id == number, table.c.step == step))
+            self._delete(connection, "trial_intermediate_values", trial_id=number, step=step)
             self._intermediate(connection, [(number, step, value)])
 
     def clear(self, study: int) -> None:
@@ -222,19 +231,55 @@ class Rows:
 
     def _put(self, connection: Connection, table: str, content: Iterable[Mapping[str, Any]]) -> None:
         if lines := list(content):
-            statement, order = self._insert(table, tuple(lines[0]))
-            rows = [tuple(line[name] for name in order) for line in lines] if order else lines
-            connection.exec_driver_sql(statement, rows)
+            columns = list(lines[0])
+            self._run(
+                connection,
+                ("insert", table, *columns),
+                lambda: insert(self._tables[table]).compile(self._engine, column_keys=columns),
+                lines,
+            )
 
-    def _insert(self, table: str, columns: tuple[str, ...]) -> tuple[str, Sequence[str] | None]:
-        """Return the text of an insertion and the order of its parameters, compiled once.
+    def _delete(self, connection: Connection, table: str, **where: int) -> None:
+        """Delete the rows of a table with the given values."""
+        columns = self._tables[table].c
+        self._run(
+            connection,
+            ("delete", table, *where),
+            lambda: (
+                delete(self._tables[table])
+                .where(*(columns[name] == bindparam(name) for name in where))
+                .compile(self._engine)
+            ),
+            [where],
+        )
 
-        Numbers and texts do not need the conversion of each value by SQLAlchemy.
-        """
-        if (table, columns) not in self._insertions:
-            made = insert(self._tables[table]).compile(self._engine, column_keys=list(columns))
-            self._insertions[table, columns] = str(made), made.positiontup
-        return self._insertions[table, columns]
+    def _scalar(self, connection: Connection, table: str, column: str, number: int) -> Any:
+        """Return a value of a row of a trial, by the ID of the trial; None if there is no row."""
+        columns = self._tables[table].c
+        found = self._run(
+            connection,
+            ("select", table, column),
+            lambda: (
+                select(columns[column]).where(columns.trial_id == bindparam("trial_id")).compile(self._engine)
+            ),
+            [{"trial_id": number}],
+        ).first()
+        return None if found is None else found[0]
+
+    def _run(
+        self,
+        connection: Connection,
+        key: tuple[str, ...],
+        compiled: Callable[[], Compiled],
+        lines: Sequence[Mapping[str, Any]],
+    ) -> CursorResult[Any]:
+        """Run a statement that is compiled once; numbers and texts need no conversion by SQLAlchemy."""
+        if key not in self._compiled:
+            made = compiled()
+            self._compiled[key] = str(made), getattr(made, "positiontup", None)
+        statement, order = self._compiled[key]
+        rows = [tuple(line[name] for name in order) if order else line for line in lines]
+        return connection.exec_driver_sql(statement, rows if len(rows) > 1 else rows[0])  # type: ignore[arg-type]
 
 
 def _kind(value: float) -> str:
