@@ -279,7 +279,7 @@ class Rows:
             self._compiled[key] = str(made), getattr(made, "positiontup", None)
         statement, order = self._compiled[key]
         rows = [tuple(line[name] for name in order) if order else line for line in lines]
-        return connection.exec_driver_sql(statement, rows if len(rows) > 1 else rows[0])  # type: ignore[arg-type]
+        return connection.exec_driver_sql(statement, rows if len(rows) > 1 else rows[0])
 
 
 def _kind(value: float) -> str:
