@@ -80,7 +80,7 @@ Examples:
   moevae search --write-profile best.toml
   moevae ablate --profile best.toml --seeds 20"""
 
-LEADERBOARD = """Compare methods over all studies, beside literature values.
+LEADERBOARD = """Compare methods over all studies and literature values.
 
 What to expect:
 - A table per data set and protocol: mean ACC and NMI, the lowest run, n,

@@ -90,7 +90,7 @@ def _formats(typed: str) -> list[str]:
 
 
 def _compare(options: Report) -> int:
-    """Print cells of studies side by side: each further one beside the first, by data set."""
+    """Print cells of studies side by side: each further one next to the first, by data set."""
     from studies.analysis.load import load_study
     from studies.report import comparison
 

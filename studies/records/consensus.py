@@ -60,7 +60,7 @@ def read(folder: Path) -> Consensus | None:
     path = folder / NAME
     if not path.is_file():
         return None
-    with content.parsing(f"{path}: not a consensus; `moevae consensus` writes it anew", RecordError):
+    with content.parsing(f"{path}: not a consensus; `moevae consensus` writes a new one", RecordError):
         return Consensus.model_validate(content.parse_json(content.read(path)))
 
 

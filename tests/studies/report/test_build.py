@@ -1,3 +1,5 @@
+"""Pages of studies of every kind: the same bytes, every file named, every number of the records."""
+
 from __future__ import annotations
 
 import json
@@ -7,9 +9,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
+from made_records import (
+    all_failed,
+    bare,
+    lost_cell,
+    nothing,
+    older_and_newer,
+    one_class_missing,
+    same,
+    some_bounded,
+    unlabeled,
+    whole_data,
+    without_elbo_terms,
+)
 from markdown_it import MarkdownIt
 
 from moevae.config import overrides
@@ -27,10 +40,6 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-
-
-def bare(config: RunConfig):
-    return synthetic.record(config, pictures=False)
 
 
 @pytest.fixture(scope="module")
@@ -138,37 +147,6 @@ def test_the_run_that_is_shown_is_chosen_by_the_bound_and_not_by_labels(tmp_path
     )
 
 
-def same(config: RunConfig):
-    return synthetic.record(
-        config, pictures=False, metrics={"mixture_elbo": -20.0, "nmi": 0.5, "dead_experts": 1.0}
-    )
-
-
-def unlabeled(config: RunConfig):
-    return synthetic.record(config, labels=False)
-
-
-def one_class_missing(config: RunConfig):
-    tree, files = bare(config)
-    counts = np.array(tree["confusion"]["counts"])
-    counts[:, 3] = 0
-    tree["confusion"]["counts"] = counts.tolist()
-    return tree, files
-
-
-def bounded(config: RunConfig):
-    tree, files = bare(config)
-    test = tree["metrics"]["test"]
-    test["iwae_bound"] = test["marginal_elbo"] + 0.1
-    return tree, files
-
-
-def whole_data(config: RunConfig):
-    tree, files = bare(config)
-    tree["metrics"]["test"] |= {"all_acc": 0.912, "all_nmi": 0.834, "all_images": 70000.0}
-    return tree, files
-
-
 def test_scores_of_all_images_are_shown_with_their_number(tmp_path: Path) -> None:
     axes = {"routing.kind": ["soft", "hard"]}
     page = write_report(synthetic.write(tmp_path / "some", synthetic.plan(axes), whole_data)).read_text()
@@ -179,43 +157,6 @@ def test_scores_of_all_images_are_shown_with_their_number(tmp_path: Path) -> Non
     assert "70,000 images" in page
     never = write_report(synthetic.write(tmp_path / "none", synthetic.plan(axes), bare)).read_text()
     assert "all images" not in never
-
-
-def one_sample(config: RunConfig):
-    """As records were written when the marginal bound was of one sample, and not a bound."""
-    tree, files = bare(config)
-    for part in tree["metrics"].values():
-        part["tight_elbo"], part["amortization_gap"] = part.pop("marginal_elbo"), part.pop("gate_gap")
-        del part["marginal_samples"]
-    return tree, files
-
-
-def without_elbo_terms(config: RunConfig):
-    tree, files = bare(config)
-    for part in tree["metrics"].values():
-        del part["gate_gap"], part["marginal_kl"]
-    return {**tree, "elbo_terms": {}}, files
-
-
-def some_bounded(config: RunConfig):
-    return (bounded if config.routing.kind == "hard" else without_elbo_terms)(config)
-
-
-def lost_cell(config: RunConfig):
-    return None if config.routing.kind == "hard" else bare(config)
-
-
-def nothing(config: RunConfig) -> None:
-    return None
-
-
-def all_failed(config: RunConfig):
-    return synthetic.failed(config), {}
-
-
-def older_and_newer(config: RunConfig):
-    tree, files = bare(config)
-    return {**tree, "schema_version": config.seed % 2}, files
 
 
 @pytest.mark.parametrize(
@@ -238,94 +179,6 @@ def test_a_page_is_written_whatever_the_records_are(
 ) -> None:
     page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES, seeds=seeds), make)).read_text()
     assert not re.search(r"\bnan\b|\binf\b|None\b", page.replace("became NaN", ""))
-
-
-def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip("|").split("|")]
-
-
-def elbo_tables(page: str) -> list[list[dict[str, str]]]:
-    """The tables of the ELBO decomposition, each row by its headings."""
-    section = page.split("## ELBO decomposition")[1].split("\n## ")[0].replace("\\", "")
-    blocks = [block.splitlines() for block in section.split("\n\n") if block.startswith("|")]
-    return [[dict(zip(cells(head), cells(line), strict=True)) for line in rest] for head, _, *rest in blocks]
-
-
-def mean(text: str) -> float:
-    return float(text.split(" ")[0])
-
-
-def test_a_page_states_what_its_importance_weighted_bounds_weigh(tmp_path, undrawn) -> None:
-    axes = {"evaluation.iwae_samples": [50, 5000], "evaluation.iwae_experts": [None, 1, 3]}
-    page = write_report(synthetic.write(tmp_path, synthetic.plan(axes, seeds=[0]), bounded)).read_text()
-    (told,) = re.findall(r"The IWAE bound uses (.*?);", page)
-    sizes = {words.split(" samples")[0] for words in told.split(" or ")}
-    assert sizes == {"50", "5,000"}
-    for which in ("each expert", "the most probable expert of an image", "its 3 most probable experts"):
-        assert told.count(which) == 2
-
-
-@pytest.mark.parametrize("make", [bare, bounded])
-def test_the_elbo_terms_add_up_in_every_cell_and_over_experts(tmp_path, undrawn, make: Callable) -> None:
-    page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), make)).read_text()
-    by_cell, by_expert = elbo_tables(page)
-    assert len(by_cell) == 4
-    for row in by_cell:
-        costs = ("kl_z (nats)", "mutual information (nats)", "marginal_kl (nats)")
-        total = mean(row["reconstruction (nats)"]) - sum(mean(row[name]) for name in costs)
-        assert mean(row["ELBO (nats)"]) == pytest.approx(total, abs=0.02)
-        gap = mean(row["marginal ELBO (nats)"]) - mean(row["ELBO (nats)"])
-        assert mean(row["gate gap (nats)"]) == pytest.approx(gap, abs=0.011)
-        if make is bounded:
-            found = mean(row["IWAE bound (nats)"]) - mean(row["marginal ELBO (nats)"])
-            assert found == pytest.approx(0.1, abs=0.011)
-        else:
-            assert "IWAE bound (nats)" not in row
-    frame = pd.DataFrame(
-        [{name: 0.0 if text == "–" else mean(text) for name, text in row.items()} for row in by_expert]
-    )
-    assert len(frame) == 10
-    best = max(
-        (json.loads(path.read_text()) for path in (tmp_path / "records").glob("*.json")),
-        key=lambda tree: (
-            tree["config"]["routing"]["kind"] == "hard"
-            and tree["config"]["objective"]["balance_weight"] == 20.0,
-            tree["metrics"]["validation"]["mixture_elbo"],
-        ),
-    )
-    rounded = 0.005 * len(frame) + 1e-6
-    for key, name in (("recon_log_prob", "reconstruction (nats)"), ("kl_z", "kl_z (nats)")):
-        assert frame[name].sum() == pytest.approx(best["metrics"]["test"][key], abs=rounded)
-    own = frame["reconstruction - kl_z of its images (nats)"]
-    error = 0.0005 * own.abs().max() + 0.0101
-    assert (
-        frame["importance"] * own - (frame["reconstruction (nats)"] - frame["kl_z (nats)"])
-    ).abs().max() < error
-    assert {"test.gate_gap mean", "test.marginal_kl mean"} <= set(pd.read_csv(tmp_path / "table.csv"))
-
-
-def test_bounds_of_one_sample_leave_pages_and_tables(tmp_path, undrawn) -> None:
-    page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), one_sample)).read_text()
-    by_cell, _ = elbo_tables(page)
-    assert by_cell
-    assert not {"marginal ELBO (nats)", "gate gap (nats)"} & set(by_cell[0])
-    for table in tmp_path.rglob("*.csv"):
-        assert not [name for name in pd.read_csv(table) if "tight_elbo" in name or "amortization" in name]
-
-
-def test_a_page_states_from_how_many_samples_its_marginal_bounds_are(tmp_path, undrawn) -> None:
-    def make(config: RunConfig):
-        tree, files = bare(config)
-        tree["metrics"]["test"]["marginal_samples"] = 1000.0 if config.routing.kind == "hard" else 32.0
-        return tree, files
-
-    page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), make)).read_text()
-    assert re.findall(r"estimated from (.*?) samples of z", page) == ["32 or 1,000"]
-
-
-def test_records_without_elbo_terms_have_no_section(tmp_path, undrawn) -> None:
-    page = write_report(synthetic.write(tmp_path, synthetic.plan(AXES), without_elbo_terms)).read_text()
-    assert "## ELBO decomposition" not in page
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 import scipy.stats
+from alike import draw, most
 
 from studies.statistics import anova, paired, permutations, simultaneous
-from tests.support.alike import draw, most
 
 
 def numbers(n: int, cells: int, seed: int = 0) -> np.ndarray:
