@@ -77,9 +77,9 @@ def test_saving_twice_gives_the_same_bytes(trained, saved):
     assert same(weights(checkpoint.load(saved).model, 0), weights(trained.model, 1))
 
 
-def test_a_missing_file_is_refused(tmp_path):
-    assert "checkpoint not found" in refused(tmp_path / "nothing.safetensors")
-    assert "checkpoint not found" in refused(tmp_path)
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    assert "nothing.safetensors" in refused(tmp_path / "nothing.safetensors")
+    assert str(tmp_path) in refused(tmp_path)
 
 
 def test_every_truncation_is_refused(saved):

@@ -13,6 +13,9 @@ from studies.report import markdown, tables
 from studies.report.markdown import escape
 from studies.report.page import FOLDED, Page
 
+FEW = 3
+"""Largest number of different integers that are listed, not only their range."""
+
 
 def paired_differences(analysis: Analysis, page: Page) -> None:
     """Add the paired difference of each cell from the reference cell."""
@@ -71,10 +74,15 @@ def _settings(methods: Sequence[Method]) -> str:
 
 
 def _spread(values: Sequence[Any]) -> str:
-    """Return the value that runs share, the range of their floats, or how many runs have each value."""
-    if all(isinstance(value, float) for value in values):
-        return " to ".join(dict.fromkeys(f"{value:.4g}" for value in (min(values), max(values))))
-    counts = Counter(map(str, values))
+    """Return the value that runs share, the range of their numbers, or how many runs have each value."""
+    counts = Counter(map(_text, values))
     if len(counts) == 1:
         return next(iter(counts))
-    return ", ".join(f"{value} ({count} of {len(values)} runs)" for value, count in counts.most_common())
+    numbers = all(isinstance(value, int | float) for value in values)
+    if numbers and (len(counts) > FEW or any(isinstance(value, float) for value in values)):
+        return f"{_text(min(values))} to {_text(max(values))}"
+    return ", ".join(f"{text} ({count} of {len(values)} runs)" for text, count in counts.most_common())
+
+
+def _text(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
