@@ -11,7 +11,15 @@ from moevae.cli.process import restore_default_interrupt
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "moevae") -> int:
-    """Run a command; return its exit code: 1 for a run that failed, 2 for a mistake, 130 for an interrupt."""
+    """Run a command.
+
+    Args:
+        argv: command line without the program; by default that of the process.
+        prog: name of the program.
+
+    Returns:
+        The exit code: 0, 1 for a run that failed, 2 for an error, 130 for an interrupt.
+    """
     typed = sys.argv[1:] if argv is None else argv
     code = groups.main(typed, lambda: [CORE, *groups.installed()], prog, CORE.description)
     if argv is None:

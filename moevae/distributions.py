@@ -141,7 +141,11 @@ def _blocks(shape: Sequence[int], block: Sequence[int]) -> Iterator[tuple[slice,
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Return the tensor, converted to float32 if its data type is narrower."""
+    """Return a tensor, converted to float32 if its data type is narrower.
+
+    Args:
+        x: the tensor, [...].
+    """
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 

@@ -75,7 +75,19 @@ def _load(data: DataConfig, root: Path | None) -> tuple[Images, Labels | None]:
 
 
 def check(path: Path, run: Trained, data: DataConfig, images: Images, labels: Labels | None = None) -> None:
-    """Reject images of another size; print a note if data of the same name have changed."""
+    """Check that the images of a data set fit a checkpoint.
+
+    Args:
+        path: path of the checkpoint.
+        run: the run in the checkpoint.
+        data: the data configuration.
+        images: the images.
+        labels: the labels, if they are read.
+
+    Raises:
+        CheckpointError: the images have another size. If data of the same name have changed, a note is
+            printed.
+    """
     if (images.height, images.width) != (run.height, run.width):
         raise CheckpointError(
             f"{path}: trained on images of {run.height} x {run.width} pixels,"

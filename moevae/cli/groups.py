@@ -135,7 +135,13 @@ def _choose(typed: list[str], groups: list[CommandGroup], prog: str, description
 
 
 def overview(groups: Sequence[CommandGroup], prog: str, description: str) -> str:
-    """Return one line and one example for each command, under the titles of their groups."""
+    """Return one line and one example for each command, under the titles of their groups.
+
+    Args:
+        groups: groups of commands.
+        prog: name of the program.
+        description: one line about the program.
+    """
     parts = [f"usage: {prog} COMMAND [OPTIONS]", description]
     for group in groups:
         lines = [f"{group.title}:"]

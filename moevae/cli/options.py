@@ -16,7 +16,13 @@ from moevae.config.types import MapMethod
 
 
 def optional(metavar: str, hint: str, words: str | None = None) -> Any:
-    """Return the help of an optional argument: its default as text, and a text for the docstring."""
+    """Return the tyro argument of an option without a value by default.
+
+    Args:
+        metavar: placeholder of the value in the help.
+        hint: the default, in words.
+        words: help text; by default the docstring of the field.
+    """
     return arg(metavar=metavar, help_behavior_hint=f"(default: {hint})", help=words)
 
 
@@ -178,5 +184,13 @@ Options = Train | Evaluate | Assign | Sample | Explore | Info
 
 
 def parse(arguments: Sequence[str] | None = None, prog: str = "moevae") -> Options:
-    """Return the parsed options; `--help` prints and exits, an error is one line, with exit code 2."""
+    """Return the options of a command of `moevae`.
+
+    Args:
+        arguments: command line without the program; by default that of the process.
+        prog: name of the program.
+
+    Raises:
+        SystemExit: `--help` was printed, or, with exit code 2, an error in one line.
+    """
     return cast(Options, parser.parse(CORE.commands, arguments, prog=prog))

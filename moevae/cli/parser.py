@@ -27,7 +27,13 @@ from moevae.utils.suggest import closest_name, is_text
 def parse(commands: Sequence[Command], arguments: Sequence[str] | None, *, prog: str) -> Any:
     """Return the options of one command.
 
-    `--help` prints and exits; an error is one line, with exit code 2.
+    Args:
+        commands: commands to choose from.
+        arguments: command line without the program; by default that of the process.
+        prog: name of the program.
+
+    Raises:
+        SystemExit: `--help` was printed, or, with exit code 2, an error in one line.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
     printed = io.StringIO()
@@ -77,7 +83,13 @@ def _path(name: str, path: Path) -> Path:
 
 
 def one_line(box: str, chosen: Command | None, prog: str) -> str:
-    """Return the error message in a box of tyro 1 as one line, with the expected value."""
+    """Return the error message in a box of tyro 1 as one line, with the expected value.
+
+    Args:
+        box: text that tyro printed.
+        chosen: the command that was typed; None if it is unknown.
+        prog: name of the program.
+    """
     text = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
     rules = [number for number, line in enumerate(text) if line and not line.strip("─-")]
     begin = 1 if box.startswith("╭") or not rules else rules.pop(0) + 1  # a title, in ASCII with a rule below

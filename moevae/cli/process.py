@@ -23,9 +23,13 @@ CORRECTABLE = {
 
 
 def exit_code(work: Callable[[], int]) -> int:
-    """Run a function; return its exit code, 2 for an error, 130 for an interrupt, 141 for a closed pipe.
+    """Run a function and return the exit code of the process.
 
-    No password reaches standard output or standard error.
+    Args:
+        work: the function; it returns an exit code. No password in its output reaches the standard streams.
+
+    Returns:
+        The code of the function; 2 for an error, 130 for an interrupt, 141 for a closed pipe.
     """
     _open_streams()
     with redacting(), _short_warnings():

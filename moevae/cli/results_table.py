@@ -25,7 +25,12 @@ _COLUMNS = 5
 
 
 def table(scores: Sequence[Score], names: Sequence[str]) -> str:
-    """Return the metrics of runs, with units; for seeds of one cell also mean and deviation (ddof = 1)."""
+    """Return the metrics of runs as a table with units.
+
+    Args:
+        scores: scores of the runs; for seeds of one cell, mean and standard deviation (ddof = 1) are added.
+        names: column of each run.
+    """
     columns = list(zip(names, (each.metrics for each in scores), strict=True))
     known = sorted(METRICS, key=lambda name: METRICS[name].labels)  # metrics that use labels come last
     shown = [name for name in known if METRICS[name].scale and any(name in each.metrics for each in scores)]
@@ -46,13 +51,22 @@ def table(scores: Sequence[Score], names: Sequence[str]) -> str:
 
 
 def are_seeds_of_one_cell(scores: Sequence[Score]) -> bool:
-    """Return whether the runs differ in their seeds only."""
+    """Return whether runs differ in their seeds only.
+
+    Args:
+        scores: scores of the runs.
+    """
     cells = {replace(each.config, seed=0) for each in scores}
     return len(cells) == 1 and len({each.config.seed for each in scores}) == len(scores)
 
 
 def loads(scores: Sequence[Score], names: Sequence[str]) -> str:
-    """Return the load of the experts, the share of images assigned to each, one paragraph per run."""
+    """Return the load of the experts, the share of images assigned to each, one paragraph per run.
+
+    Args:
+        scores: scores of the runs.
+        names: name of each run.
+    """
     return "\n".join(
         textwrap.fill(
             " ".join(f"{share:.0%}" for share in each.load),
@@ -65,7 +79,12 @@ def loads(scores: Sequence[Score], names: Sequence[str]) -> str:
 
 
 def shared(scores: Sequence[Score], names: Sequence[str]) -> str:
-    """Return which classes are merged in one expert or split over several, one paragraph per run."""
+    """Return which classes are merged in one expert or split over several, one paragraph per run.
+
+    Args:
+        scores: scores of the runs; those without labels are left out.
+        names: name of each run.
+    """
     overlaps = {
         name: class_overlap.describe_overlap(np.array(each.confusion.counts), each.confusion.classes)
         for each, name in zip(scores, names, strict=True)
@@ -79,7 +98,12 @@ def shared(scores: Sequence[Score], names: Sequence[str]) -> str:
 
 
 def hardware(device: torch.device, precision: str = "float32") -> str:
-    """Return the hardware that speeds were measured on, such as `cpu (AMD EPYC, float32, 2 threads)`."""
+    """Return the hardware that speeds were measured on, such as `cpu (AMD EPYC, float32, 2 threads)`.
+
+    Args:
+        device: the device.
+        precision: data type of the computation.
+    """
     about = devices.describe(device, precision)
     threads = f"{about['threads']} thread{'' if about['threads'] == 1 else 's'}"
     return f"{about['device']} ({about['device_name']}, {about['precision']}, {threads})"

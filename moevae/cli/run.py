@@ -8,7 +8,12 @@ from moevae.cli.options import Assign, Evaluate, Explore, Info, Sample, Train, p
 
 
 def run(typed: Sequence[str], prog: str) -> int:
-    """Run a command line; return its exit code."""
+    """Run a command line; return its exit code.
+
+    Args:
+        typed: command line without the program.
+        prog: name of the program.
+    """
     options = parse(typed, prog)
     match options:
         case Train(dry_run=True):

@@ -54,7 +54,16 @@ def sample(options: Sample) -> int:
 
 
 def draw(model: Mixture, count: int, seed: int) -> Tensor:
-    """Return decoded samples of each expert of a single run, for a seed, [K, count, D]."""
+    """Return decoded samples of each expert.
+
+    Args:
+        model: a model of a single run.
+        count: number of samples of each expert.
+        seed: seed of the samples.
+
+    Returns:
+        Pixels, [K, count, D].
+    """
     stream = RunGenerators([seed], "pictures", model.device)
     noise = stream.normal(model.config.num_experts, count, model.latent_size)
     uniform = RunGenerators([seed], "components of pictures", model.device).uniform(count)[0]

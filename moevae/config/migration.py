@@ -58,7 +58,15 @@ def migrate_key(key: str) -> str:
 
 
 def migrate_setting(key: str, value: Any) -> tuple[str, Any]:
-    """Return a setting of schema 1, by its dotted key, as one of schema 2."""
+    """Return a setting of schema 1 as one of schema 2.
+
+    Args:
+        key: dotted key in schema 1.
+        value: value in schema 1.
+
+    Returns:
+        The dotted key and the value in schema 2.
+    """
     if key == "objective.smoothness":
         value = _terms(value)
     elif key == "objective.experts_steer_gate":
@@ -88,7 +96,11 @@ def migrate_config(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def old_fingerprint(tree: Mapping[str, Any]) -> str:
-    """Return the fingerprint that schema 1 gave to a configuration of schema 1."""
+    """Return the fingerprint that schema 1 gave to a configuration of schema 1.
+
+    Args:
+        tree: the configuration, as nested mappings.
+    """
     left = copy.deepcopy(dict(tree))
     for key, before in _ADDED.items():
         section, name = key.split(".")

@@ -26,7 +26,14 @@ INDEPENDENT_SETTINGS = (
 
 
 def member(objective: ObjectiveConfig) -> str:
-    """Return the name of the member, or "free"; "competitive" and "information" have any strength."""
+    """Return the name of the member of the objective family.
+
+    Args:
+        objective: objective configuration; `competitive` and `information` have any strength.
+
+    Returns:
+        The name, or `free`.
+    """
     default = ObjectiveConfig()
     bare = replace(objective, **{name: getattr(default, name) for name in INDEPENDENT_SETTINGS})
     for name in ("elbo", "marginal", "map"):
@@ -39,6 +46,10 @@ def member(objective: ObjectiveConfig) -> str:
 
 
 def is_of_member(key: str) -> bool:
-    """Return whether a dotted key is a setting that defines a member of the objective family."""
+    """Return whether a setting defines a member of the objective family.
+
+    Args:
+        key: dotted key of the setting.
+    """
     section, _, name = key.partition(".")
     return section == "objective" and bool(name) and name not in INDEPENDENT_SETTINGS

@@ -48,7 +48,14 @@ def apply_settings(config: RunConfig, settings: Mapping[str, Any], where: str = 
 
 
 def check_key(key: str) -> None:
-    """Raise ConfigError unless the key is a setting; the seed is not one."""
+    """Check that a key is a setting other than the seed.
+
+    Args:
+        key: dotted key, or `objective`.
+
+    Raises:
+        ConfigError: the key is unknown, or is `seed`.
+    """
     if key == "seed":
         raise ConfigError("the seed is not a setting: use seeds, or --seeds")
     closest_name("key", key, ("objective", *overrides.keys()))
@@ -94,6 +101,10 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 def checked_seeds(seeds: int | Sequence[int], where: str) -> tuple[int, ...]:
     """Return the given number of seeds, or the given seeds.
+
+    Args:
+        seeds: number of seeds, for 0, 1, ..., or the seeds.
+        where: beginning of error messages.
 
     Raises:
         ConfigError: none or too many seeds, or one invalid or given twice; the message begins with `where`.

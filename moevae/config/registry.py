@@ -112,7 +112,12 @@ class _ListOf(Choices):
 
 
 def named_in(*registries: Registry[Any], also: tuple[str, ...] = ()) -> AfterValidator:
-    """Return the check that a setting's value is the name of an entry, or one of `also`."""
+    """Return a validator of settings whose value is the name of an entry.
+
+    Args:
+        *registries: registries of the entries.
+        also: names that are valid besides.
+    """
     return AfterValidator(_NamedIn(registries, also))
 
 

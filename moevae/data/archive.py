@@ -64,6 +64,9 @@ class Archive:
     def read(self, name: str) -> np.ndarray:
         """Return one array.
 
+        Args:
+            name: name of the array, without `.npy`.
+
         Raises:
             DataError: the array is truncated or corrupt.
         """

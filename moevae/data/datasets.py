@@ -172,7 +172,14 @@ def identify(images: Images, labels: Labels | None) -> DataIdentity:
 
 
 def check_images(images: object) -> None:
-    """Raise TypeError unless an argument is `Images`."""
+    """Check the type of an argument that must be `Images`.
+
+    Args:
+        images: the argument.
+
+    Raises:
+        TypeError: the argument is not `Images`.
+    """
     if not isinstance(images, Images):
         raise TypeError(
             f"images is of type {type(images).__name__}; expected Images, which load_images returns"

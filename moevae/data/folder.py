@@ -35,7 +35,18 @@ class Folder:
 
 
 def read_images(path: Path, data: DataConfig) -> np.ndarray:
-    """Return the images of a folder in the order of their paths; see `read`."""
+    """Return the images of a folder in the order of their paths.
+
+    Args:
+        path: the folder.
+        data: data configuration; `image_size` and `bad_images` are read.
+
+    Returns:
+        Gray values, as from `read`. Skipped images are named in a warning.
+
+    Raises:
+        DataError: as for `read`.
+    """
     found = read(path, data.image_size, data.bad_images)
     if found.bad:
         warnings.warn(f"folder:{path}: skipped {described(found.bad)} of {_total(found)}", stacklevel=2)
@@ -44,6 +55,10 @@ def read_images(path: Path, data: DataConfig) -> np.ndarray:
 
 def read_labels(path: Path, data: DataConfig) -> tuple[np.ndarray, tuple[str, ...]] | None:
     """Return the first subfolder of each image as its label, and the names of these folders.
+
+    Args:
+        path: the folder.
+        data: data configuration; `image_size` and `bad_images` are read.
 
     Returns:
         Indices into the names, [N] int64, and the names; None if an image is in no subfolder.
@@ -180,7 +195,11 @@ def _allocated(what: str, count: int, shape: Size) -> np.ndarray:
 
 
 def described(bad: list[tuple[str, str]] | tuple[tuple[str, str], ...]) -> str:
-    """Return the number, the names and the faults of bad images."""
+    """Return the number, the names and the faults of bad images.
+
+    Args:
+        bad: name and fault of each image.
+    """
     named = ", ".join(f"{content.shortened(name)} ({fault})" for name, fault in bad[:MAX_NAMED])
     more = f", and {len(bad) - MAX_NAMED:,} more" if len(bad) > MAX_NAMED else ""
     return f"{len(bad):,} images ({named}{more})" if len(bad) > 1 else f"the image {named}"

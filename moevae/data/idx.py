@@ -36,7 +36,10 @@ _HELP = f"copy the official files there, or {_NAME_ONE}"
 
 
 def data_root(root: Path | None = None) -> Path:
-    """Return the folder of data sets: `root`, else MOEVAE_DATA, else the cache folder of the user.
+    """Return the folder of data sets.
+
+    Args:
+        root: the folder; by default that in MOEVAE_DATA, otherwise the cache folder of the user.
 
     Raises:
         ConfigError: a path begins with `~`, and the home folder is unknown.
@@ -54,7 +57,12 @@ def data_root(root: Path | None = None) -> Path:
 
 
 def is_available(name: str, root: Path | None = None) -> bool:
-    """Return whether all files of `mnist` or `fashion-mnist` exist; their content is not checked."""
+    """Return whether all files of MNIST or Fashion-MNIST exist; their content is not checked.
+
+    Args:
+        name: name of the data set.
+        root: folder of data sets; by default that of `data_root`.
+    """
     release = RELEASES[name]
     folder = data_root(root) / release.folder / "raw"
     return all(_present(folder, file) for file in (*release.images, *release.labels))

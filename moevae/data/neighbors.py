@@ -103,7 +103,14 @@ class NeighborIndex:
         return indices, distances
 
     def of(self, points: np.ndarray) -> np.ndarray:
-        """Return the indices of the points nearest to new ones, [M, 10] int64; points [M, F]."""
+        """Return the indices of the points nearest to new ones.
+
+        Args:
+            points: new points, [M, F].
+
+        Returns:
+            Indices of points of the index, nearest first, [M, 10] int64.
+        """
         with _one_thread():
             seen = self._pca.transform(points)
         return self._search.kneighbors(seen, return_distance=False)

@@ -110,6 +110,9 @@ def read_labels(path: Path) -> tuple[np.ndarray, tuple[str, ...]] | None:
 def test_count(path: Path) -> int | None:
     """Return the number of images in the test set of an npz file; None if it has none.
 
+    Args:
+        path: the file.
+
     Raises:
         DataError: the file is invalid.
     """

@@ -156,6 +156,12 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
     def set_params(self, **params: Any) -> MixtureOfVAEs:
         """Set parameters, and settings by their dotted key.
 
+        Args:
+            **params: parameters by name, and settings by dotted key, such as `**{"train.epochs": 5}`.
+
+        Returns:
+            The estimator.
+
         Raises:
             ValueError: a parameter is unknown.
             ParameterError: a setting is unknown; the message contains the closest one.

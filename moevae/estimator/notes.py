@@ -33,6 +33,9 @@ class Notes:
     def of(cls, trained: Trained) -> Notes:
         """Return the notes of a run that an estimator or `moevae train` saved.
 
+        Args:
+            trained: the content of the checkpoint.
+
         Raises:
             ValueError: the notes are invalid.
         """

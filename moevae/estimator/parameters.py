@@ -71,6 +71,9 @@ def run_config(n_components: object, preset: object, settings: object, random_st
 def resolve_device(name: object) -> torch.device:
     """Return the device with the given name.
 
+    Args:
+        name: name of the device, such as `cuda`, or `auto`.
+
     Raises:
         ParameterError: there is no such device.
     """
@@ -81,7 +84,14 @@ def resolve_device(name: object) -> torch.device:
 
 
 def check_setting(key: object) -> None:
-    """Raise ParameterError unless a key is valid in `settings`."""
+    """Check that a key is valid in `settings`.
+
+    Args:
+        key: dotted key of a setting, or `objective`.
+
+    Raises:
+        ParameterError: the key is unknown, or a parameter of the estimator determines the setting.
+    """
     if key in OWN_PARAMETERS:
         raise ParameterError(f"settings: {key} does not apply; it is determined by {OWN_PARAMETERS[key]}")
     try:

@@ -47,7 +47,14 @@ def agreement(found: Evaluation, labels: Labels, split: Split, data: DataConfig)
 
 
 def reliability(found: Evaluation, labels: Labels, split: Split, data: DataConfig) -> ReliabilityCurve:
-    """Return the reliability curve that defines `ece`; arguments as for `agreement`."""
+    """Return the reliability curve that defines `ece`.
+
+    Args:
+        found: the evaluation of the run.
+        labels: the labels of the data set.
+        split: the split that was evaluated.
+        data: the data configuration.
+    """
     return _calibrated(found, labels, split, data)[1]
 
 

@@ -123,7 +123,14 @@ def score(
 
 
 def describe_marginal_samples(scores: Sequence[Score]) -> str:
-    """Describe how marginal_elbo and gate_gap are estimated; empty if they were not computed."""
+    """Describe how marginal_elbo and gate_gap are estimated; empty if they were not computed.
+
+    Args:
+        scores: scores of runs.
+
+    Returns:
+        Lines of at most 79 characters.
+    """
     key = "marginal_samples"
     counts = sorted({round(each.metrics[key]) for each in scores if key in each.metrics})
     samples = f"{' or '.join(f'{count:,}' for count in counts)} samples of z per image and expert"

@@ -38,17 +38,38 @@ class Dispatch:
         return cls(order, tuple(ends.tolist()), chosen.shape)
 
     def images(self, x: Tensor) -> Tensor:
-        """Return the image of each row, [T, D]; x: images, [R, B, D]."""
+        """Return the image of each row.
+
+        Args:
+            x: images, [R, B, D].
+
+        Returns:
+            Images in the order of the rows, [T, D].
+        """
         _, choices, batch = self.shape
         run = self.order.div(choices * batch, rounding_mode="floor")
         return x.flatten(0, 1)[run * batch + self.order % batch]
 
     def rows(self, values: Tensor) -> Tensor:
-        """Return values in the order of the rows, [T, ...]; values: one per choice, [R, C, B, ...]."""
+        """Return values in the order of the rows.
+
+        Args:
+            values: one value per choice, [R, C, B, ...].
+
+        Returns:
+            Values, [T, ...].
+        """
         return values.flatten(0, 2)[self.order]
 
     def choices(self, values: Tensor) -> Tensor:
-        """Return values in the order of the choices, [R, C, B]; values: one per row, [T]."""
+        """Return values in the order of the choices.
+
+        Args:
+            values: one value per row, [T].
+
+        Returns:
+            Values, [R, C, B].
+        """
         return values[self.order.argsort()].view(self.shape)
 
 

@@ -25,7 +25,11 @@ TAPS = 9
 
 
 def halved(size: tuple[int, int]) -> tuple[int, int]:
-    """Return half of a height and a width, rounded up: the size of the output of a convolution."""
+    """Return half of a height and a width, rounded up: the size of the output of a convolution.
+
+    Args:
+        size: height and width, in pixels.
+    """
     return (size[0] + 1) // 2, (size[1] + 1) // 2
 
 

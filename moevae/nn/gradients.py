@@ -75,7 +75,14 @@ def _histograms(pictures: Tensor) -> Tensor:
 
 
 def background(pictures: Tensor) -> Tensor:
-    """Return the median gray value at the border of each picture, [..., 1, 1]; pictures [..., H, W]."""
+    """Return the median gray value at the border of each picture.
+
+    Args:
+        pictures: pixels, [..., H, W].
+
+    Returns:
+        Gray values, [..., 1, 1].
+    """
     top, bottom, left, right = (
         pictures[..., 0, :],
         pictures[..., -1, :],
@@ -90,6 +97,9 @@ def cell_weights(side: int) -> Tensor:
     """Return the weight of each pixel in each cell along a side, [7, side].
 
     A pixel counts with the share of the cell that it covers. Cells overlap, and extend over the border.
+
+    Args:
+        side: length of the side, in pixels.
     """
     cell = side / CELLS
     begin = (torch.arange(CELLS, dtype=torch.float64).unsqueeze(1) - _OVERLAP) * cell

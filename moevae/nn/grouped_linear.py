@@ -37,6 +37,15 @@ def padded_linear(x: Tensor, weight: Tensor, bias: Tensor, ends: Sequence[int]) 
     """Return the same as `grouped_linear`, by one batched product of groups padded to the largest.
 
     This is faster on a GPU, where one kernel per group would take longer to launch than to run.
+
+    Args:
+        x: rows sorted by group, in the data type of the weights, [T, I].
+        weight: weights of each group, [R, K, I, O].
+        bias: biases of each group, [R, K, O].
+        ends: row at which each group ends, R K ascending numbers; the last is T.
+
+    Returns:
+        Rows, [T, O].
     """
     starts = to_device([0, *ends], x.device)
     counts, largest = starts.diff(), max(end - start for start, end in itertools.pairwise([0, *ends]))

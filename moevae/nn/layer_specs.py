@@ -43,7 +43,12 @@ class Dense:
         return 3 * self.inputs + 2 * self.outputs
 
     def layer(self, batch: Sequence[int], copies: int = 1) -> StackedLinear:
-        """Build the layer, stacked over `batch`, with `copies` that read the same input."""
+        """Build the layer.
+
+        Args:
+            batch: axes of the stack, (R,) or (R, K).
+            copies: number of layers that read the same input; their outputs are concatenated.
+        """
         return StackedLinear(batch, self.inputs, copies * self.outputs, fan_out=self.outputs)
 
 
@@ -77,7 +82,12 @@ class Down(_Resampling):
         return read + math.prod(halved(self.size)) * (TAPS * self.inputs + 2 * self.outputs)
 
     def layer(self, batch: Sequence[int], copies: int = 1) -> Convolution:
-        """Build the layer, stacked over `batch`, with `copies` that read the same input."""
+        """Build the layer.
+
+        Args:
+            batch: axes of the stack, (R,) or (R, K).
+            copies: number of layers that read the same input; their output channels are concatenated.
+        """
         return Convolution(batch, self.size, self.inputs, copies * self.outputs, fan_out=self.outputs)
 
 
@@ -92,7 +102,11 @@ class Up(_Resampling):
         return given + math.prod(halved(self.size)) * (2 * self.inputs + TAPS * self.outputs)
 
     def layer(self, batch: Sequence[int], copies: int = 1) -> TransposedConvolution:
-        """Build the layer, stacked over `batch`.
+        """Build the layer.
+
+        Args:
+            batch: axes of the stack, (R,) or (R, K).
+            copies: must be 1.
 
         Raises:
             ValueError: `copies` is not 1; decoders never share an input.
@@ -135,7 +149,11 @@ class Warp:
         return 10 * self.outputs + 2 * self.inputs
 
     def layer(self, batch: Sequence[int], copies: int = 1) -> Deformation:
-        """Build the layer, stacked over `batch`, which is (R, K).
+        """Build the layer.
+
+        Args:
+            batch: axes of the stack, (R, K).
+            copies: must be 1.
 
         Raises:
             ValueError: `copies` is not 1; decoders never share an input.
@@ -196,7 +214,12 @@ class Masked:
         return (2 * math.prod(self.size) + padded) * self.inputs + 6 * math.prod(self.size) * self.channels
 
     def layer(self, batch: Sequence[int], copies: int = 1) -> MaskedConvolution:
-        """Build the layer, stacked over `batch`, with `copies` that read the same input."""
+        """Build the layer.
+
+        Args:
+            batch: axes of the stack, (R,) or (R, K).
+            copies: number of layers that read the same input; their output channels are concatenated.
+        """
         return MaskedConvolution(
             batch,
             self.size,

@@ -68,7 +68,12 @@ def made_mask(inputs: int, outputs: int, pixels: int, first: bool, last: bool) -
 
 
 def preceding_taps(reach: int, itself: bool) -> int:
-    """Return the number of taps of a masked kernel; see `MaskedConvolution`."""
+    """Return the number of taps of a masked kernel; see `MaskedConvolution`.
+
+    Args:
+        reach: largest distance of a tap from the center, in pixels.
+        itself: whether the center is a tap.
+    """
     return reach * (2 * reach + 1) + reach + itself
 
 

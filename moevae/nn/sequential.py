@@ -45,7 +45,11 @@ def silu(x: Tensor) -> Tensor:
 
 @contextmanager
 def sigmoids_alone(model: nn.Module) -> Iterator[None]:
-    """Within the context, no activation's rounding depends on the position in a tensor."""
+    """Make the rounding of activations independent of the position in a tensor, within the context.
+
+    Args:
+        model: a model that contains stacked networks.
+    """
     stacked = (each for each in model.modules() if isinstance(each, StackedNetwork))
     networks = [each for each in stacked if each.activation is torch.sigmoid]
     for network in networks:
@@ -151,7 +155,14 @@ class BranchingNetwork(nn.Module):
         return self.rest(self.rest.activation(hidden)) if self.rest.layers else hidden
 
     def shared(self, x: Tensor) -> Tensor:
-        """Return the output of the shared layers, which all experts read, [R, B, H]; x: inputs, [R, B, I]."""
+        """Return the output of the shared layers, which all experts read.
+
+        Args:
+            x: inputs, [R, B, I].
+
+        Returns:
+            Hidden units, or the inputs if no layer is shared, [R, B, H].
+        """
         return self.trunk.activation(self.trunk(x)) if self.trunk.layers else x
 
     def sparse(self, shared: Tensor, ends: Sequence[int]) -> Tensor:

@@ -210,7 +210,11 @@ def deformed(images: Tensor, streams: RunGenerators, size: tuple[int, int]) -> T
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Return vectors, [..., D], normalized to length 1; zero vectors stay zero."""
+    """Return vectors normalized to length 1; zero vectors stay zero.
+
+    Args:
+        vectors: vectors along the last axis, [..., D].
+    """
     return functional.normalize(vectors, dim=-1, eps=torch.finfo(vectors.dtype).tiny)
 
 

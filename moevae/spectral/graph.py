@@ -51,13 +51,25 @@ class ImageIndex:
         return Graph(*self._index.own())
 
     def nearest(self, images: Tensor) -> np.ndarray:
-        """Return the indices of the images nearest to new ones, [M, 10]; images [M, D]."""
+        """Return the indices of the images nearest to new ones.
+
+        Args:
+            images: new images, [M, D].
+
+        Returns:
+            Indices of images of the index, nearest first, [M, 10] int64.
+        """
         return self._index.of(image_features(images, self._size).numpy())
 
 
 @functools.lru_cache(maxsize=1)  # runs of a population, and runs in turn, share the images
 def image_index(images: Tensor, size: tuple[int, int]) -> ImageIndex:
-    """Return the index of training images; see `ImageIndex`."""
+    """Return the index of training images, for nearest neighbors of new ones.
+
+    Args:
+        images: training images, [N, D].
+        size: height and width of an image, in pixels.
+    """
     return ImageIndex(images, size)
 
 

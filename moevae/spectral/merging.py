@@ -29,7 +29,11 @@ def joint(labels: np.ndarray, neighbors: np.ndarray, count: int) -> np.ndarray:
 
 
 def information(joint: np.ndarray) -> float:
-    """Return the mutual information of a symmetric joint distribution, [K, K], in nats."""
+    """Return the mutual information of a symmetric joint distribution, in nats.
+
+    Args:
+        joint: probability of each pair of clusters, [K, K].
+    """
     return float(_plogp(joint).sum() - 2 * _plogp(joint.sum(1)).sum())
 
 
@@ -45,7 +49,15 @@ class Merges:
     """The merged clusters, in order: the second of a pair joins the first, and later indices move down."""
 
     def merged(self, labels: np.ndarray, count: int) -> np.ndarray:
-        """Return the labels after merging to the given number of clusters, [N]."""
+        """Return labels after merging clusters down to a given number.
+
+        Args:
+            labels: cluster of each point before merging, [N].
+            count: number of clusters after merging.
+
+        Returns:
+            Labels, [N].
+        """
         clusters = len(self.pairs) + 1
         now = np.arange(clusters)  # of each first cluster
         for keep, gone in self.pairs[: max(0, clusters - count)]:
@@ -75,7 +87,14 @@ def merge_all(joint: np.ndarray) -> Merges:
 
 
 def merge_losses(joint: np.ndarray) -> np.ndarray:
-    """Return the information that the merge of each pair i < j would lose, [K, K]; elsewhere infinite."""
+    """Return the information that each merge of two clusters would lose, in nats.
+
+    Args:
+        joint: probability of each pair of clusters, symmetric, [K, K].
+
+    Returns:
+        The loss of merging clusters i < j; elsewhere infinite, [K, K].
+    """
     share = joint.sum(1)
     cells, own = _plogp(joint), np.diag(joint)
     rest = cells.sum(1)[:, None] - _plogp(own)[:, None] - cells  # of row i, without columns i and j

@@ -69,7 +69,14 @@ class Batches:
                 yield Batch(rows, *self.images_at(rows), self.features_at(rows))
 
     def features_at(self, rows: Tensor) -> Tensor | None:
-        """Return what the gate reads of images, [R, B, F], or None if it reads pixels; rows [R, B]."""
+        """Return the input of the gate for images, by their index.
+
+        Args:
+            rows: indices in the training split, [R, B].
+
+        Returns:
+            Features, [R, B, F]; None if the gate reads pixels.
+        """
         return None if self.features is None else gather_rows(self.features, rows)
 
     def images_at(self, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,11 +22,19 @@ class Snapshots(Protocol):
     """Storage for the state of a population during training."""
 
     def restore(self, trainer: Trainer | Population) -> None:
-        """Restore the last state, if there is one."""
+        """Restore the last state, if there is one.
+
+        Args:
+            trainer: the trainer or population, before its first epoch.
+        """
         ...
 
     def save(self, trainer: Trainer | Population) -> None:
-        """Save the current state, if a snapshot is due."""
+        """Save the current state, if a snapshot is due.
+
+        Args:
+            trainer: the trainer or population, between two epochs.
+        """
         ...
 
 

@@ -36,11 +36,19 @@ class Recorder(Protocol):
     """Runs functions such that their kernels can be replayed; `CudaRecorder`, or a stand-in of tests."""
 
     def warm_up(self, function: Callable[[], _T]) -> _T:
-        """Return the result of a function."""
+        """Return the result of a function that is to be recorded later.
+
+        Args:
+            function: a step, without arguments.
+        """
         ...
 
     def record(self, function: Callable[[], _T]) -> Callable[[], _T]:
-        """Return a function that replays the kernels of the given one, and returns the same tensors."""
+        """Return a function that replays the kernels of the given one, and returns the same tensors.
+
+        Args:
+            function: a step, without arguments.
+        """
         ...
 
 
@@ -173,6 +181,11 @@ class StepGraph:
 
 def check_graph(configs: Sequence[RunConfig], device: torch.device, objective: Objective) -> None:
     """Check whether the steps of a population can be recorded.
+
+    Args:
+        configs: configurations of the population.
+        device: device of the model.
+        objective: objective of the population.
 
     Raises:
         ConfigError: the device is not a CUDA device, or the shapes of a step depend on its images.

@@ -109,6 +109,13 @@ def masks(model: Mixture, chosen: Tensor) -> dict[str, Tensor]:
 
 
 def count_revived(chosen: Tensor) -> list[int]:
-    """Return the number of copies in each run; chosen [R, K]."""
+    """Return the number of copies in each run.
+
+    Args:
+        chosen: the result of `donors`, [R, K] int64.
+
+    Returns:
+        One number per run.
+    """
     counts: Sequence[int] = (chosen != torch.arange(chosen.shape[1])).sum(1).tolist()
     return list(counts)

@@ -36,7 +36,12 @@ class StatefulCallback(Protocol):
         ...
 
     def restore(self, tensors: Mapping[str, Tensor], plain: Any) -> None:
-        """Restore a `state`; if this raises, the callback is unchanged."""
+        """Restore a `state`; if this raises, the callback is unchanged.
+
+        Args:
+            tensors: tensors of the state, by name.
+            plain: plain data of the state.
+        """
         ...
 
 
@@ -109,7 +114,11 @@ class SnapshotFile:
         self._saved = time.perf_counter()
 
     def restore(self, trainer: Trainer | Population) -> None:
-        """Restore the population from the file, or warn about other snapshots of the same runs."""
+        """Restore the population from the file, or warn about other snapshots of the same runs.
+
+        Args:
+            trainer: the trainer or population, before its first epoch.
+        """
         if self.path.exists():
             _resume(self.path, trainer, self.origin, self.companion)
         else:
@@ -117,7 +126,11 @@ class SnapshotFile:
         self._saved = time.perf_counter()
 
     def save(self, trainer: Trainer | Population) -> None:
-        """Write the file if the last snapshot is old enough."""
+        """Write the file if the last snapshot is old enough.
+
+        Args:
+            trainer: the trainer or population, between two epochs.
+        """
         if time.perf_counter() - self._saved >= self.seconds:
             _save(self.path, trainer, self.origin, self.companion)
             self._saved = time.perf_counter()

@@ -33,7 +33,14 @@ _PROGRESS = TypeAdapter(TrainingProgress)
 
 
 def save(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return everything that the remaining epochs depend on; see `Trainer.state`."""
+    """Return everything that the remaining epochs depend on; see `Trainer.state`.
+
+    Args:
+        trainer: the trainer.
+
+    Returns:
+        Tensors by name, and plain data that JSON can represent.
+    """
     tensors = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
     tensors |= {f"optimizer.{name}": value for name, value in trainer.optimizer.state().items()}
     if trainer.configs[0].train.extra_experts:
@@ -46,6 +53,11 @@ def save(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def restore(trainer: Trainer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
     """Restore a state of the same configurations; see `Trainer.restore`.
+
+    Args:
+        trainer: a trainer of the same configurations.
+        tensors: tensors of the state, by name.
+        plain: plain data of the state.
 
     Raises:
         CheckpointError: the state belongs to another version. The trainer is unchanged.
@@ -65,6 +77,11 @@ def restore(trainer: Trainer, tensors: Mapping[str, Tensor], plain: Mapping[str,
 
 def check(trainer: Trainer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
     """Check whether a trainer would restore a state, without changing anything.
+
+    Args:
+        trainer: a trainer of the same configurations.
+        tensors: tensors of the state, by name.
+        plain: plain data of the state.
 
     Raises:
         CheckpointError: the state belongs to another version or to other configurations.
@@ -97,7 +114,14 @@ def _model_with(trainer: Trainer, origins: Tensor) -> Mixture:
 
 
 def group_tensors(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Group the tensors of a state by the prefix of their names: `model`, `optimizer` and `stream`."""
+    """Group the tensors of a state by the prefix of their names: `model`, `optimizer` and `stream`.
+
+    Args:
+        tensors: tensors by name, such as `model.gate.weight`.
+
+    Returns:
+        The tensors of each prefix, by the rest of their names.
+    """
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "stream": {}}
     for name, value in tensors.items():
         group, _, rest = name.partition(".")
@@ -106,7 +130,12 @@ def group_tensors(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]
 
 
 def same_layout(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> bool:
-    """Return whether two sets of tensors have the same names, shapes and data types."""
+    """Return whether two sets of tensors have the same names, shapes and data types.
+
+    Args:
+        expected: tensors by name.
+        found: tensors by name.
+    """
     return expected.keys() == found.keys() and all(
         (value.shape, value.dtype) == (found[name].shape, found[name].dtype)
         for name, value in expected.items()

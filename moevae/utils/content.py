@@ -25,7 +25,10 @@ LIMIT = 16 << 20
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file for reading; pipes and devices, which may be endless, are refused.
+    """Open a regular file for reading. Pipes and devices, which may be endless, are refused.
+
+    Args:
+        path: the file.
 
     Raises:
         OSError: the file cannot be opened.
@@ -63,6 +66,9 @@ def read(path: Path, limit: int = LIMIT) -> bytes:
 
 def parse_json(content: bytes | str) -> Any:
     """Parse JSON; NaN and infinity are allowed.
+
+    Args:
+        content: text, or bytes in UTF-8.
 
     Raises:
         ValueError: the content is not JSON, or nested too deeply.
@@ -107,6 +113,10 @@ def shortened(text: str, length: int = 200) -> str:
     """Return a text without its middle part if it is longer than `length`.
 
     Characters that cannot be encoded are escaped.
+
+    Args:
+        text: the text.
+        length: maximum number of characters.
     """
     text = text.encode("utf-8", "backslashreplace").decode()
     half = (length - 5) // 2

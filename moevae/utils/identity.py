@@ -61,13 +61,24 @@ def differences(
 def code_differences(
     one: CodeIdentity, other: CodeIdentity, words: tuple[str, str] = ("then", "now")
 ) -> list[str]:
-    """Describe the differences of two identities of code; arguments as for `differences`."""
+    """Describe the differences of two identities of code.
+
+    Args:
+        one: the first identity.
+        other: the second identity.
+        words: labels of the two in the descriptions.
+    """
     pairs = {"source code": (one.source, other.source), "torch": (one.torch, other.torch)}
     return [_pair(key, *pair, words) for key, pair in pairs.items() if pair[0] != pair[1]]
 
 
 def merged(one: DataIdentity, other: DataIdentity) -> DataIdentity:
-    """Return the union of two compatible identities."""
+    """Return the union of two compatible identities.
+
+    Args:
+        one: the first identity; its parts are preferred.
+        other: the second identity, for parts that the first lacks.
+    """
     labels = other.labels if one.labels is None else one.labels
     return DataIdentity(one.images, labels, one.size or other.size)
 
@@ -89,6 +100,9 @@ def code_identity(*packages: str) -> CodeIdentity:
     """Return the identity of installed packages; it is computed once per process.
 
     Installations with the same files have the same identity, in a checkout, a wheel or a modified tree.
+
+    Args:
+        *packages: import names of the packages.
     """
     digest = hashlib.sha256()
     for package in packages:

@@ -54,7 +54,11 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Return the content of an npz file with these arrays; no name may be `file`."""
+    """Return the content of an npz file.
+
+    Args:
+        arrays: arrays by name; no name may be `file`.
+    """
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
@@ -62,6 +66,9 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 def expand_home(path: Path) -> Path:
     """Replace `~` at the beginning of a path by the home folder.
+
+    Args:
+        path: the path.
 
     Raises:
         ConfigError: the home folder is unknown.
@@ -85,7 +92,11 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 
 def remove_temp_files(folder: Path) -> None:
-    """Remove the temporary files of `write_atomically` that killed processes left; keep those in use."""
+    """Remove the temporary files that killed processes left; keep those in use.
+
+    Args:
+        folder: folder into which `write_atomically` wrote.
+    """
     for path in folder.glob(f".{'?' * 16}{_TEMPORARY}"):
         with suppress(OSError, ValueError), opened(path) as file:
             if _lock(file):
@@ -93,7 +104,11 @@ def remove_temp_files(folder: Path) -> None:
 
 
 def is_locked(file: BinaryIO) -> bool:
-    """Return whether a process holds a lock on a file that is open for reading, without writing to it."""
+    """Return whether another process holds a lock on a file. Nothing is written to the file.
+
+    Args:
+        file: the file, open for reading.
+    """
     try:
         if fcntl is None:
             file.read(1)  # Windows does not read a locked file
@@ -117,7 +132,11 @@ def _lock(file: BinaryIO) -> bool:
 
 
 def why_unwritable(folder: Path) -> str | None:
-    """Return why files cannot be written to a folder, which may not exist yet; None if they can."""
+    """Return why files cannot be written to a folder; None if they can.
+
+    Args:
+        folder: the folder, which may not exist yet.
+    """
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not nearest.is_dir():
         return f"{nearest} is a file; expected a folder"

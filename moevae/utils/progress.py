@@ -30,7 +30,14 @@ class Bar(Progress):
 
 @contextmanager
 def show_progress(console: Console) -> Iterator[Note]:
-    """Show progress on a console: as a bar if it is a terminal, otherwise as lines."""
+    """Show progress on a console.
+
+    Args:
+        console: the console; a bar is shown on a terminal, lines elsewhere.
+
+    Yields:
+        A function that takes the epoch, the number of epochs, and metrics by name.
+    """
     if not console.is_terminal:
         yield _lines(console)
         return

@@ -39,7 +39,12 @@ def register_secret(url: str) -> None:
 
 
 def without_secrets(message: str, url: str) -> str:
-    """Redact a message about a URL, such as an error of a driver; it may contain any part of the password."""
+    """Redact a message about a URL.
+
+    Args:
+        message: a message, such as an error of a database driver, that may contain any part of the password.
+        url: the URL.
+    """
     for secret in sorted(_secrets(url), key=len, reverse=True):
         message = message.replace(secret, HIDDEN)
     return redact(message)

@@ -44,11 +44,19 @@ class RunGenerators:
         """Receives each draw as a function, and returns the tensor to use; None draws."""
 
     def normal(self, *shape: int) -> Tensor:
-        """Return standard normal draws, [R, *shape]."""
+        """Return standard normal draws, [R, *shape].
+
+        Args:
+            *shape: axes of the draws of one run.
+        """
         return self._stack(torch.randn, *shape)
 
     def uniform(self, *shape: int) -> Tensor:
-        """Return draws uniform on [0, 1), [R, *shape]."""
+        """Return draws uniform on [0, 1), [R, *shape].
+
+        Args:
+            *shape: axes of the draws of one run.
+        """
         return self._stack(torch.rand, *shape)
 
     def permutations(self, size: int) -> Tensor:
@@ -81,7 +89,11 @@ class RunGenerators:
         return True
 
     def restore(self, state: Tensor) -> None:
-        """Restore a `state`; state [R, bytes]."""
+        """Restore a `state`.
+
+        Args:
+            state: state of each generator, [R, bytes].
+        """
         for stream, place in zip(self.generators, state, strict=True):
             # A row of a larger tensor may be unaligned, and torch crashes on an unaligned state.
             stream.set_state(place.clone())

@@ -39,6 +39,11 @@ def closest_name(what: str, given: str, valid: Iterable[str]) -> str:
 
 
 def hint(given: str, options: Sequence[str]) -> str:
-    """Return a suggestion for a message: the closest valid name, or all names if none is close."""
+    """Return a suggestion for a message: the closest valid name, or all names if none is close.
+
+    Args:
+        given: the invalid name.
+        options: the valid names.
+    """
     close = difflib.get_close_matches(given[:_MAX_LENGTH], options, n=1)
     return f"did you mean {close[0]}?" if close else f"valid: {', '.join(options)}"

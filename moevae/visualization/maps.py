@@ -28,7 +28,10 @@ FEWEST = 4
 
 
 def check(method: MapMethod) -> None:
-    """Refuse a method whose package is not installed.
+    """Check that the package of a method is installed.
+
+    Args:
+        method: the method of the map.
 
     Raises:
         ConfigError: umap-learn is not installed.

@@ -44,7 +44,14 @@ def reconstruct_by_all_experts(model: Mixture, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def prior_mean_images(model: Mixture) -> Tensor:
-    """Return the image of each expert at the mean of the prior, such as its template, [R, K, D]."""
+    """Return the image of each expert at the mean of the prior, such as its template.
+
+    Args:
+        model: a model of R runs.
+
+    Returns:
+        Pixels, [R, K, D].
+    """
     shape = (len(model.seeds), model.config.num_experts, 1, model.latent_size)
     return model.experts.mean(next(model.parameters()).new_zeros(shape)).squeeze(2)
 

@@ -140,7 +140,15 @@ def bare(place: Axes) -> None:
 
 
 def annotate(place: Axes, row: int, column: int, text: str, shade: float) -> None:
-    """Write text into a cell of an image; `shade` in [0, 1] is its position on the color scale."""
+    """Write text into a cell of an image.
+
+    Args:
+        place: axes of the image.
+        row: row of the cell.
+        column: column of the cell.
+        text: the text.
+        shade: position of the cell's color on the color scale, in [0, 1].
+    """
     place.text(
         column, row, text, ha="center", va="center", fontsize=9.5, color="white" if shade < 0.55 else "black"
     )
