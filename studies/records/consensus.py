@@ -54,6 +54,9 @@ class Consensus(_Part):
 def read(folder: Path) -> Consensus | None:
     """Return the consensus of a study; None if there is none.
 
+    Args:
+        folder: the folder of the study.
+
     Raises:
         RecordError: the file is invalid.
     """
@@ -65,7 +68,12 @@ def read(folder: Path) -> Consensus | None:
 
 
 def write(folder: Path, found: Consensus) -> Path:
-    """Write the consensus of a study and return its path."""
+    """Write the consensus of a study and return its path.
+
+    Args:
+        folder: the folder of the study.
+        found: the consensus.
+    """
     write_atomically(folder / NAME, f"{found.model_dump_json(indent=1)}\n".encode())
     return folder / NAME
 
@@ -76,7 +84,11 @@ def reference_of(members: Sequence[Record]) -> Record:
 
 
 def minutes_of(members: Sequence[Record]) -> float:
-    """Return the time of training and evaluation of runs in minutes of one core."""
+    """Return the time of training and evaluation of runs, in minutes of one core.
+
+    Args:
+        members: records of the runs.
+    """
     return (
         sum(
             (each.seconds.train + each.seconds.evaluation)
@@ -90,7 +102,12 @@ def minutes_of(members: Sequence[Record]) -> float:
 
 
 def problems(found: Consensus, records: Sequence[Record]) -> list[str]:
-    """Return the contradictions between a consensus and the records of its study, one line each."""
+    """Return the contradictions between a consensus and the records of its study, one line each.
+
+    Args:
+        found: the consensus.
+        records: records of the study.
+    """
     known = {each.fingerprint: each for each in records if each.status == "complete"}
     wrong: list[str] = []
     used: set[str] = set()

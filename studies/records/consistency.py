@@ -23,7 +23,12 @@ _MAX_COUNT = 10**15
 
 
 def problems(record: Record, config: RunConfig) -> Iterator[str]:
-    """Yield the contradictions within a record, or between a record and its configuration."""
+    """Yield the contradictions within a record, or between a record and its configuration.
+
+    Args:
+        record: the record.
+        config: its configuration.
+    """
     yield from _metrics(record)
     yield from _tables(record, config)
     yield from _curve(record)

@@ -34,6 +34,9 @@ _HOLDER_SECONDS = 1.0
 def hold(folder: Path) -> Iterator[None]:
     """Hold the lock of a study. The folder is created if needed, and removed again if it stays empty.
 
+    Args:
+        folder: the folder of the study.
+
     Raises:
         StudyLockedError: another driver owns the study; the message names its process and host.
         ConfigError: the folder cannot be created.

@@ -40,6 +40,9 @@ def user_data_identities(sets: Iterable[DataConfig]) -> dict[str, DataIdentity]:
     """Return the identities of the user's own data sets, by name, for files and folders that exist.
 
     Other data sets are part of a package, or are verified by published checksums when they are read.
+
+    Args:
+        sets: data configurations.
     """
     whole = {
         each.name: DataConfig(name=each.name, image_size=each.image_size, bad_images=each.bad_images)
@@ -92,6 +95,10 @@ class Origins:
     def begin(self, folder: Path, records: Iterable[Record]) -> None:
         """Compare the data files with the existing records.
 
+        Args:
+            folder: the folder of the study, for messages.
+            records: the existing records.
+
         Raises:
             IdentityError: a file differs from the records, or records with one name of a data set differ.
         """
@@ -125,6 +132,10 @@ class Origins:
     def check_data(self, name: str, loaded: DataIdentity) -> None:
         """Compare the data loaded by a worker with the driver's.
 
+        Args:
+            name: name of the data set.
+            loaded: identity of the data that the worker loaded.
+
         Raises:
             IdentityError: the data differ.
         """
@@ -137,6 +148,9 @@ class Origins:
 
     def check_record(self, record: Record) -> None:
         """Compare the data and the code of a new record with those of the study.
+
+        Args:
+            record: the new record.
 
         Raises:
             IdentityError: the data differ, or the code differs and mixed code is not allowed.

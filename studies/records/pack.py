@@ -100,6 +100,9 @@ def unpack(folder: Path) -> Packing:
 
     `pictures.json` keeps the list of deleted pictures.
 
+    Args:
+        folder: the folder of the study.
+
     Raises:
         RecordError: the study is not packed, or a record is invalid.
         StudyLockedError: a driver works on the study.

@@ -57,6 +57,9 @@ class Line:
 def as_line(file: bytes) -> bytes:
     """Return the packed form of the file of a record, without a line end.
 
+    Args:
+        file: content of the file.
+
     Raises:
         ValueError: the file is not JSON, or not in the format of records.
     """
@@ -68,6 +71,9 @@ def as_line(file: bytes) -> bytes:
 
 def as_file(line: bytes) -> bytes:
     """Return the file of a packed record, the inverse of `as_line`.
+
+    Args:
+        line: the packed record, without a line end.
 
     Raises:
         ValueError: the line is not JSON, or not in the format of `as_line`.
@@ -89,6 +95,9 @@ def _compact(tree: object) -> bytes:
 def lines(folder: Path) -> tuple[Line, ...]:
     """Return the lines of the packed records of a study; empty if it is not packed.
 
+    Args:
+        folder: the folder of the study.
+
     Raises:
         RecordError: the file cannot be read.
     """
@@ -96,18 +105,34 @@ def lines(folder: Path) -> tuple[Line, ...]:
 
 
 def lines_of(path: Path) -> tuple[Line, ...]:
-    """Return the lines of a file of packed records, as `lines` does."""
+    """Return the lines of a file of packed records; empty if it does not exist.
+
+    Args:
+        path: the file.
+
+    Raises:
+        RecordError: the file cannot be read.
+    """
     state = _state(path)
     return () if state is None else _lines(path, state)
 
 
 def find(folder: Path, fingerprint: str) -> Line | None:
-    """Return the position of the packed record with a fingerprint; None if it does not exist."""
+    """Return the position of the packed record with a fingerprint; None if it does not exist.
+
+    Args:
+        folder: the folder of the study.
+        fingerprint: the fingerprint.
+    """
     return next((line for line in lines(folder) if line.fingerprint == fingerprint), None)
 
 
 def read_line(path: Path, line: Line) -> bytes:
-    """Return a line without its end.
+    """Return the content of a line, without its end.
+
+    Args:
+        path: the file of packed records.
+        line: position of the line.
 
     Raises:
         ValueError: the line exceeds the size limit of a record.
@@ -139,6 +164,9 @@ def _lines(path: Path, state: tuple[int, ...]) -> tuple[Line, ...]:
 def pictures(folder: Path) -> Pictures:
     """Return the kept and the deleted pictures of packed records.
 
+    Args:
+        folder: the folder of the study.
+
     Raises:
         RecordError: `pictures.json` cannot be read.
     """
@@ -156,6 +184,11 @@ def _pictures(path: Path, state: tuple[int, ...]) -> Pictures:
 def read_picture(folder: Path, name: str, limit: int) -> bytes:
     """Return a picture of a record, from its file or packed.
 
+    Args:
+        folder: the folder of the study.
+        name: file name of the picture.
+        limit: maximum size, in bytes.
+
     Raises:
         OSError: the picture does not exist.
         ValueError: it is not a regular file, or too large.
@@ -168,7 +201,12 @@ def read_picture(folder: Path, name: str, limit: int) -> bytes:
 
 
 def was_dropped(folder: Path, name: str) -> bool:
-    """Return whether a picture was deleted by packing and has not been restored."""
+    """Return whether a picture was deleted by packing and has not been restored.
+
+    Args:
+        folder: the folder of the study.
+        name: file name of the picture.
+    """
     return not os.path.lexists(folder / "records" / name) and name in pictures(folder).dropped
 
 

@@ -204,7 +204,15 @@ class Outcome(BaseModel):
 
 
 def name_of(config: configs.RunConfig, method: Method | None = None) -> str:
-    """Return the fingerprint of a run: of the configuration, and for a baseline also of the method."""
+    """Return the fingerprint of a run.
+
+    Args:
+        config: configuration of the run.
+        method: the baseline, which the fingerprint includes; None for a mixture of VAEs.
+
+    Returns:
+        Sixteen hexadecimal digits.
+    """
     if method is None:
         return overrides.fingerprint(config)
     chosen = method.model_dump(exclude={"derived"})

@@ -24,12 +24,22 @@ _DIGEST = b' "digest": "%s",'
 
 
 def path_of(folder: Path, fingerprint: str) -> Path:
-    """Return the path of the record with a fingerprint in the folder of a study."""
+    """Return the path of the record with a fingerprint in the folder of a study.
+
+    Args:
+        folder: the folder of the study.
+        fingerprint: the fingerprint.
+    """
     return folder / "records" / f"{fingerprint}.json"
 
 
 def exists(folder: Path, fingerprint: str) -> bool:
-    """Return whether a study has a record with a fingerprint, in a separate file or packed."""
+    """Return whether a study has a record with a fingerprint, in a separate file or packed.
+
+    Args:
+        folder: the folder of the study.
+        fingerprint: the fingerprint.
+    """
     return path_of(folder, fingerprint).exists() or packed.find(folder, fingerprint) is not None
 
 
@@ -37,6 +47,13 @@ def write_record(folder: Path, outcome: Outcome) -> Path:
     """Write the pictures and then the record, each atomically (temporary file, fsync, rename).
 
     An existing file that is not a valid record of this version is moved to `refused/`.
+
+    Args:
+        folder: the folder of the study.
+        outcome: the record, and its pictures by file name.
+
+    Returns:
+        The path of the record.
     """
     target = path_of(folder, outcome.record.fingerprint)
     if target.exists():
@@ -51,6 +68,9 @@ def with_digest(tree: Mapping[str, Any]) -> bytes:
     """Return the content of a record's file: JSON whose second line is the SHA-256 of the other lines.
 
     `sed 2d FILE | sha256sum` prints the same digest.
+
+    Args:
+        tree: the record as JSON data.
     """
     content = f"{json.dumps(tree, indent=1, allow_nan=False)}\n".encode()
     head, rest = content.split(b"\n", 1)
@@ -59,6 +79,9 @@ def with_digest(tree: Mapping[str, Any]) -> bytes:
 
 def without_digest(content: bytes) -> bytes:
     """Return the content of a record's file without the digest.
+
+    Args:
+        content: content of the file.
 
     Raises:
         ValueError: the digest is missing, or does not match the content.
@@ -85,6 +108,9 @@ def _quarantine(path: Path, refused: Path) -> None:
 
 def read(path: Path) -> Record:
     """Read and check one record, from its file or, if that does not exist, from the packed records.
+
+    Args:
+        path: path of the record's file, which may be packed instead.
 
     Raises:
         RecordError: the file is incomplete, changed or not a record, or its name is not the fingerprint of
@@ -160,6 +186,9 @@ def iterate(folder: Path) -> Iterator[Record | RecordError]:
     """Yield the records in the folder of a study, and an error for each invalid one.
 
     If a record is packed and has a separate file, the file is read, and the packed version if it is invalid.
+
+    Args:
+        folder: the folder of the study.
     """
     try:
         lines = packed.lines(folder)

@@ -120,6 +120,9 @@ class StudyFile(_Part):
 def read(folder: Path) -> StudyFile:
     """Return the content of `study.json` in a folder.
 
+    Args:
+        folder: the folder of the study.
+
     Raises:
         RecordError: the file is missing, invalid, inconsistent, or of another version.
     """
@@ -246,7 +249,11 @@ def studies_in(results: Path) -> list[Path]:
 
 
 def identity(values: Any) -> str:
-    """Return a text that is equal for equal cells; 20 equals 20.0, and (64,) equals [64]."""
+    """Return a text that is equal for equal cells.
+
+    Args:
+        values: values on the axes; 20 equals 20.0, and (64,) equals [64].
+    """
     return json.dumps([_plain(value) for value in values])
 
 

@@ -24,12 +24,20 @@ MANIFEST = "manifest.json"
 
 
 def path_of(folder: Path, fingerprint: str) -> Path:
-    """Return the path of the weights of a run in the folder of a study."""
+    """Return the path of the weights of a run in the folder of a study.
+
+    Args:
+        folder: the folder of the study.
+        fingerprint: the fingerprint of the run.
+    """
     return folder / FOLDER / f"{fingerprint}.safetensors"
 
 
 def kept(folder: Path) -> set[str]:
     """Return the fingerprints of the runs whose weights the study holds, unchanged.
+
+    Args:
+        folder: the folder of the study.
 
     Raises:
         RecordError: the manifest is corrupt.
