@@ -17,12 +17,22 @@ from studies.utils.formatting import exact
 
 
 def label(study: Study, cell: int) -> str:
-    """Return the label of a cell in tables and figures, which is its number."""
+    """Return the label of a cell in tables and figures, which is its number.
+
+    Args:
+        study: the study.
+        cell: index of the cell.
+    """
     return f"{study.numbers[cell]}"
 
 
 def measured(study: Study, candidates: Sequence[Measure]) -> tuple[Measure, ...]:
-    """Return the measures that at least one run has; for example, there is no NMI without labels."""
+    """Return the measures that at least one run has; for example, there is no NMI without labels.
+
+    Args:
+        study: the study.
+        candidates: measures to choose from.
+    """
     return tuple(measure for measure in candidates if measure.key in study.keys)
 
 

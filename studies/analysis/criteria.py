@@ -26,7 +26,11 @@ class RankingCriterion:
     """1 if higher is better, -1 if lower is better."""
 
     def score(self, run: StudyRun) -> float:
-        """Return the criterion with the sign that makes higher better; NaN if the run has none."""
+        """Return the criterion with the sign that makes higher better; NaN if the run has none.
+
+        Args:
+            run: the run.
+        """
         return self.sign * self.number(run)
 
     def show(self, run: StudyRun) -> str:

@@ -76,7 +76,13 @@ def contexts(study: Study, axis: str, values: Matrix) -> Contexts | None:
 
 
 def effect(study: Study, axis: str, measure: Measure) -> AxisEffect | None:
-    """Compute the effect of an axis on a measure; None if no setting has runs of all levels."""
+    """Compute the effect of an axis on a measure; None if no setting has runs of all levels.
+
+    Args:
+        study: the study.
+        axis: dotted key of the axis.
+        measure: the measure.
+    """
     runs = study.comparable(measure)
     where = contexts(study, axis, runs)
     if where is None:
@@ -96,6 +102,9 @@ def effect(study: Study, axis: str, measure: Measure) -> AxisEffect | None:
 def adjusted(along: Mapping[Measure, AxisEffect]) -> dict[Measure, Row]:
     """Test all levels of one axis against the reference level, adjusted over levels and measures.
 
+    Args:
+        along: effects of one axis, by measure.
+
     Returns:
         By measure, one p-value per level; NaN for the reference level, and if fewer than two seeds have all
         runs.
@@ -109,6 +118,10 @@ def adjusted(along: Mapping[Measure, AxisEffect]) -> dict[Measure, Row]:
 
 def interactions(study: Study, chosen: Sequence[Measure]) -> dict[Measure, dict[tuple[int, ...], float]]:
     """Test the interactions of all pairs of axes of a full grid, adjusted over pairs and measures.
+
+    Args:
+        study: a study whose cells are a full grid.
+        chosen: the measures.
 
     Returns:
         By measure and pair, the p-value. Indices count the axes with several levels, as in `variance`.
@@ -124,7 +137,12 @@ def interactions(study: Study, chosen: Sequence[Measure]) -> dict[Measure, dict[
 
 
 def variance(study: Study, measure: Measure) -> Anova | None:
-    """Compute the analysis of variance over the axes with several levels; None without a full grid."""
+    """Compute the analysis of variance over the axes with several levels; None without a full grid.
+
+    Args:
+        study: the study.
+        measure: the measure.
+    """
     axes = varied(study)
     shape = [len(study.axes[axis]) for axis in axes]
     if not axes or int(np.prod(shape)) != len(study.cells):

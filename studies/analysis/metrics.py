@@ -34,13 +34,22 @@ class Measure(Metric):
 
 
 def measure(name: str, split: str = "test") -> Measure:
-    """Return a metric of the catalogue, on a split."""
+    """Return a metric of the catalogue as a measure of a split.
+
+    Args:
+        name: name of the metric.
+        split: name of the split.
+    """
     metric = METRICS[name]
     return Measure(**{**vars(metric), "key": metric.key or f"{split}.{name}"})
 
 
 def shown_on(*pages: Page) -> tuple[Measure, ...]:
-    """Return the metrics of each page, on the test split, in the order of the catalogue."""
+    """Return the metrics of each page, on the test split, in the order of the catalogue.
+
+    Args:
+        *pages: parts of the report.
+    """
     return tuple(measure(name) for page in pages for name in METRICS if page in METRICS[name].pages)
 
 

@@ -79,10 +79,18 @@ class Peer:
         return {run.seed for run in self.runs}
 
     def is_a(self, name: str) -> bool:
-        """Return whether the method has this name, possibly followed by settings."""
+        """Return whether this is a method, with any settings.
+
+        Args:
+            name: name of the method.
+        """
         return f"{self.name}, ".startswith(f"{name}, ")
 
     def on(self, data: str) -> Peer:
-        """Return the baseline with only its runs on one data set."""
+        """Return the baseline with only its runs on one data set.
+
+        Args:
+            data: name of the data set.
+        """
         kept = (run for run in self.runs if run.record.config["data"]["name"] == data)
         return replace(self, runs=tuple(kept))

@@ -159,5 +159,12 @@ def _choice(chosen: _Chosen, p: float) -> Choice:
 
 
 def cross_fitted(values: Matrix) -> np.ndarray:
-    """Return for each seed the cell with the highest mean over the other seeds; NaN columns are excluded."""
+    """Return for each seed the cell with the highest mean over the other seeds.
+
+    Args:
+        values: one value per run, [seeds, cells]; columns with NaN are excluded.
+
+    Returns:
+        Indices of cells, [seeds].
+    """
     return np.nan_to_num(values.sum(axis=0) - values, nan=-np.inf).argmax(axis=1)

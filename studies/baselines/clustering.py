@@ -58,7 +58,15 @@ def pca_gmm(context: BaselineContext) -> BaselineResult:
 
 
 def fit_kmeans(context: BaselineContext, features: np.ndarray) -> tuple[Probs, dict[str, Any]]:
-    """Fit k-means with as many clusters as experts; features [N, F]."""
+    """Fit k-means with as many clusters as experts.
+
+    Args:
+        context: the run.
+        features: features of training images, [N, F].
+
+    Returns:
+        A function from features to one-hot assignments, and facts about the fit by name.
+    """
     count = _clusters(context, features)
     model = KMeans(count, n_init=context.settings["n_init"], random_state=context.random_state("k-means"))
     with warnings.catch_warnings():
@@ -68,7 +76,15 @@ def fit_kmeans(context: BaselineContext, features: np.ndarray) -> tuple[Probs, d
 
 
 def fit_gmm(context: BaselineContext, features: np.ndarray) -> tuple[Probs, dict[str, Any]]:
-    """Fit a Gaussian mixture with as many components as experts; features [N, F]."""
+    """Fit a Gaussian mixture with as many components as experts.
+
+    Args:
+        context: the run.
+        features: features of training images, [N, F].
+
+    Returns:
+        A function from features to responsibilities, and facts about the fit by name.
+    """
     model = GaussianMixture(
         _clusters(context, features),
         covariance_type=context.settings["covariance_type"],

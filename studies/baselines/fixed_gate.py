@@ -32,6 +32,12 @@ def oracle_experts(context: BaselineContext) -> BaselineResult:
 
     Bounds and load are those of this gate. Assignments are those of the responsibilities, which use no label:
     they show how well experts of single classes separate the classes.
+
+    Args:
+        context: the run.
+
+    Raises:
+        NotFittedError: the data set has no labels.
     """
     labels = context.labels
     if labels is None:

@@ -76,7 +76,13 @@ def of_equal_size(config: RunConfig, size: tuple[int, int]) -> tuple[RunConfig, 
 
 
 def parameters(model: ModelConfig, size: tuple[int, int], *, gate: bool = True) -> int:
-    """Return the number of parameters of the experts, with or without those of the gate."""
+    """Return the number of parameters of a mixture.
+
+    Args:
+        model: model configuration.
+        size: height and width of an image, in pixels.
+        gate: whether to count the parameters of the gate.
+    """
     with torch.device("meta"):
         experts = count_parameters(Experts(model, 1, size))
         return experts + (count_parameters(Gate(model, 1, size)) if gate else 0)

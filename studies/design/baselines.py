@@ -202,7 +202,12 @@ def choose(asked: Iterable[str] | None, data: Iterable[DataConfig], root: Path |
 
 
 def configurations(reference: RunConfig, data: Iterable[DataConfig]) -> list[RunConfig]:
-    """Return the configurations of baselines: the reference cell on each data set."""
+    """Return the configurations of baselines: the reference cell on each data set.
+
+    Args:
+        reference: configuration of the reference cell.
+        data: the data sets.
+    """
     return [replace(reference, data=each) for each in dict.fromkeys(data)]
 
 

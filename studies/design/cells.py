@@ -44,7 +44,11 @@ class Cell:
         return replace(self.config, seed=seed)
 
     def name(self, seed: int) -> str:
-        """Return the fingerprint of the run of the cell with a seed."""
+        """Return the fingerprint of the run of the cell with a seed.
+
+        Args:
+            seed: the seed.
+        """
         return name_of(self.run(seed), self.method) if seed != self.config.seed else self.key
 
 

@@ -63,7 +63,11 @@ class Design:
         return replace(self, seeds=tuple(seeds))
 
     def with_baselines(self, baselines: Chosen) -> Design:
-        """Return the design with other baselines."""
+        """Return the design with other baselines, also in its command.
+
+        Args:
+            baselines: the baselines.
+        """
         kept = list(self.invocation)
         if OPTION in kept:
             place = kept.index(OPTION)

@@ -64,6 +64,9 @@ class Profile(BaseModel):
 def read_profile(path: Path) -> Profile:
     """Read a profile. The default name is that of the file; nested tables become dotted keys.
 
+    Args:
+        path: the TOML file.
+
     Raises:
         ConfigError: the file is missing or not TOML, a key is unknown (the message names the nearest valid
             key), or a value has the wrong type.

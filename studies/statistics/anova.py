@@ -109,7 +109,16 @@ def _effect(
 
 
 def noncentralities(f: float, freedom: int, residual_freedom: int) -> tuple[float, float]:
-    """Return the ends of the 95 % interval of the noncentrality of F; an end is 0 if it has no solution."""
+    """Return the ends of the 95 % interval of the noncentrality of an F statistic.
+
+    Args:
+        f: the F statistic.
+        freedom: degrees of freedom of the effect.
+        residual_freedom: degrees of freedom of the residuals.
+
+    Returns:
+        The lower and the upper end; an end is 0 if it has no solution.
+    """
     return _noncentrality(f, freedom, residual_freedom, 0.975), _noncentrality(
         f, freedom, residual_freedom, 0.025
     )

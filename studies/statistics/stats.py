@@ -72,17 +72,38 @@ def summarize(values: Matrix, ends: tuple[float, float] = (-np.inf, np.inf)) -> 
 
 
 def counts(values: Matrix) -> Row:
-    """Return the number of runs of each cell."""
+    """Return the number of runs of each cell.
+
+    Args:
+        values: one value per run, NaN without a run, [seeds, cells].
+
+    Returns:
+        Numbers, [cells].
+    """
     return np.isfinite(values).sum(axis=0)
 
 
 def means(values: Matrix) -> Row:
-    """Return the mean of each cell over its runs; NaN if it has none."""
+    """Return the mean of each cell over its runs.
+
+    Args:
+        values: one value per run, NaN without a run, [seeds, cells].
+
+    Returns:
+        Means, NaN without runs, [cells].
+    """
     return _by_count(values, lambda column: column.mean(axis=0))
 
 
 def deviations(values: Matrix) -> Row:
-    """Return the standard deviation of each cell with ddof = 1; NaN if n < 2."""
+    """Return the standard deviation (ddof = 1) of each cell over its runs.
+
+    Args:
+        values: one value per run, NaN without a run, [seeds, cells].
+
+    Returns:
+        Standard deviations, NaN with fewer than two runs, [cells].
+    """
     return _by_count(values, lambda column: column.std(axis=0, ddof=1), least=2)
 
 
@@ -143,7 +164,17 @@ def outliers(values: Matrix) -> np.ndarray:
 
 
 def holm(p: Row) -> Row:
-    """Correct p-values for multiple tests (Holm 1979); NaN is not counted as a test."""
+    """Correct p-values for multiple tests.
+
+    Args:
+        p: p-values; NaN is not counted as a test, [tests].
+
+    Returns:
+        Corrected p-values, [tests].
+
+    References:
+        Holm (1979), a simple sequentially rejective multiple test procedure.
+    """
     corrected = np.full(p.shape, np.nan)
     order = np.argsort(p)[: np.isfinite(p).sum()]
     steps = p[order] * np.arange(len(order), 0, -1)
@@ -192,7 +223,15 @@ def _by_count(values: Matrix, statistic: Callable[[Matrix], Row], least: int = 1
 
 
 def blocks(values: Matrix, least: int) -> list[tuple[np.ndarray, Matrix]]:
-    """Group columns by number of runs: indices and sorted values, [n, columns]."""
+    """Group cells by number of runs.
+
+    Args:
+        values: one value per run, NaN without a run, [seeds, cells].
+        least: smallest number of runs of a group.
+
+    Returns:
+        Indices of the cells of each group, and their sorted values, [n, cells of the group].
+    """
     n = counts(values)
     ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=0)
     sizes = [size for size in np.unique(n) if size >= least]
@@ -200,5 +239,9 @@ def blocks(values: Matrix, least: int) -> list[tuple[np.ndarray, Matrix]]:
 
 
 def constant(block: Matrix) -> np.ndarray:
-    """Return which columns are constant up to rounding."""
+    """Return which columns are constant up to rounding.
+
+    Args:
+        block: values without NaN, [n, columns].
+    """
     return np.ptp(block, axis=0) <= 1e-12 * np.maximum(1.0, np.abs(block).max(axis=0))
