@@ -33,6 +33,9 @@ def inputs(folder: Path) -> str:
 
     These are the description of the study, its records, pictures and consensus, the code and the versions of
     libraries.
+
+    Args:
+        folder: the folder of the study.
     """
     digest = hashlib.sha256(_code().encode())
     records = sorted((folder / "records").glob("*"))
@@ -45,7 +48,12 @@ def inputs(folder: Path) -> str:
 
 
 def is_current(folder: Path, made_from: str) -> bool:
-    """Return whether the files of a study's report are as a report wrote them from these inputs."""
+    """Return whether the files of a study's report are as a report wrote them from these inputs.
+
+    Args:
+        folder: the folder of the study.
+        made_from: digest of the inputs, from `inputs`.
+    """
     with suppress(RecordError, OSError):
         written = manifest.read(folder)
         return written.is_complete() and recall(folder, "page", made_from) == written.digest()
@@ -53,12 +61,23 @@ def is_current(folder: Path, made_from: str) -> bool:
 
 
 def note_page(folder: Path, made_from: str) -> None:
-    """Note that the files of a study's report were written from these inputs."""
+    """Note that the files of a study's report were written from these inputs.
+
+    Args:
+        folder: the folder of the study.
+        made_from: digest of the inputs, from `inputs`.
+    """
     note(folder, "page", made_from, manifest.read(folder).digest())
 
 
 def recall(folder: Path, kind: str, made_from: str) -> Any:
-    """Return what was noted about a folder with these inputs; None if nothing was."""
+    """Return a cached value; None if there is none for these inputs.
+
+    Args:
+        folder: the folder of the study.
+        kind: name of the value.
+        made_from: digest of the inputs.
+    """
     with suppress(OSError, ValueError, KeyError, TypeError):
         key, value = parse_json(read(_file(folder)))[kind]
         return value if key == made_from else None
@@ -66,7 +85,14 @@ def recall(folder: Path, kind: str, made_from: str) -> Any:
 
 
 def note(folder: Path, kind: str, made_from: str, value: Any) -> None:
-    """Note something about a folder with these inputs. A cache that cannot be written is left as it is."""
+    """Cache a value for a folder and its inputs. A cache that cannot be written is left as it is.
+
+    Args:
+        folder: the folder of the study.
+        kind: name of the value.
+        made_from: digest of the inputs.
+        value: the value, as JSON data.
+    """
     path = _file(folder)
     tree = {}
     with suppress(OSError, ValueError, TypeError):

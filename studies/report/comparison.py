@@ -37,7 +37,11 @@ class Side:
         return tuple(run for run in self.study.of_cell(self.cell) if run.complete)
 
     def values(self, key: str) -> dict[int, float]:
-        """Return a metric by seed."""
+        """Return the finite values of a metric, by seed.
+
+        Args:
+            key: key of the metric, such as `test.nmi`.
+        """
         return {run.seed: run.metrics[key] for run in self.runs if np.isfinite(run.metrics.get(key, np.nan))}
 
 
@@ -55,7 +59,11 @@ class Difference:
 
 
 def sides(study: Study, number: int | None) -> dict[str, Side]:
-    """Return the cell of a study to compare, by data set: a number, or else the reference cell.
+    """Return the cell of a study to compare, by data set.
+
+    Args:
+        study: the study.
+        number: number of the cell, from 1; None for the reference cell.
 
     Raises:
         RecordError: there is no such cell.
@@ -103,7 +111,12 @@ def difference(first: dict[int, float], second: dict[int, float]) -> Difference:
 
 
 def metric_rows(first: Side, second: Side) -> list[dict[str, str]]:
-    """Return a row of text per metric that both cells have; bounds need one likelihood and test split."""
+    """Return a row of text per metric that both cells have.
+
+    Args:
+        first: the first cell.
+        second: the second cell. Bounds are compared only for one likelihood and test split.
+    """
     rows = []
     for measure in MEASURES:
         one, other = first.values(measure.key), second.values(measure.key)
@@ -125,7 +138,11 @@ def metric_rows(first: Side, second: Side) -> list[dict[str, str]]:
 
 
 def setting_rows(compared: Sequence[Side]) -> list[dict[str, str]]:
-    """Return a row of text per setting in which the cells differ, apart from the seed."""
+    """Return a row of text per setting in which the cells differ, apart from the seed.
+
+    Args:
+        compared: the cells.
+    """
     configs = [dict(overrides.leaves(side.runs[0].record.config)) for side in compared if side.runs]
     if len(configs) < len(compared):
         return []

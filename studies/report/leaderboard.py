@@ -104,6 +104,9 @@ class Row:
 def entries(path: Path = PATH) -> Entries:
     """Return the entries of the file.
 
+    Args:
+        path: the TOML file.
+
     Raises:
         RecordError: the file is invalid.
     """

@@ -71,5 +71,11 @@ def minutes(value: float) -> str:
 
 
 def interval(mean: float, low: float | None, high: float | None) -> str:
-    """Return a mean with its interval, if it has one."""
+    """Return a mean with its interval, if it has one.
+
+    Args:
+        mean: the mean.
+        low: lower end of the interval.
+        high: upper end of the interval.
+    """
     return share(mean) if low is None or high is None else f"{share(mean)} [{share(low)}, {share(high)}]"

@@ -67,6 +67,9 @@ class Published(BaseModel):
 def published(path: Path = PATH) -> Published:
     """Return the literature values.
 
+    Args:
+        path: the TOML file.
+
     Raises:
         RecordError: the file is invalid.
     """
@@ -75,7 +78,12 @@ def published(path: Path = PATH) -> Published:
 
 
 def section(study: Study, page: Page) -> None:
-    """Add the literature values for the data sets of the study, if any."""
+    """Add the literature values for the data sets of the study, if any.
+
+    Args:
+        study: the study.
+        page: the page of the report.
+    """
     names = set(study.by_data())
     clustering = [row for row in published().clustering if row.data in names]
     likelihood = [row for row in published().likelihood if row.data in names]

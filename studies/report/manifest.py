@@ -56,7 +56,11 @@ class Manifest:
                 )
 
     def replace(self, content: Mapping[str, bytes]) -> None:
-        """Write these files, the page last, and remove the figures and tables of earlier reports."""
+        """Write files, the page last, and remove the figures and tables of earlier reports.
+
+        Args:
+            content: content by file name.
+        """
         for folder in (self.folder, *(self.folder / name for name in FOLDERS)):
             remove_temp_files(folder)
         self.add(content)
@@ -68,7 +72,11 @@ class Manifest:
         self._write({**kept, **{name: (_digest(each),) for name, each in content.items()}})
 
     def add(self, content: Mapping[str, bytes]) -> None:
-        """Write these files, the page last, and leave the others."""
+        """Write files, the page last, and leave the others.
+
+        Args:
+            content: content by file name.
+        """
         new = {name: (_digest(each),) for name, each in content.items()}
         self._write({**self.files, **{name: (*self.files.get(name, ()), *new[name]) for name in new}})
         for name in sorted(content, key=PAGE.__eq__):
@@ -106,6 +114,9 @@ def read(folder: Path) -> Manifest:
     """Read the manifest of a study's folder.
 
     Without a manifest, as for pages of earlier versions, it lists the current files that the page links to.
+
+    Args:
+        folder: the folder of the study.
 
     Raises:
         RecordError: the file is not a manifest.

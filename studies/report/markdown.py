@@ -52,14 +52,24 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def code(lines: Sequence[str], language: str = "sh") -> str:
-    """Format lines as a code block, with fences longer than any run of backticks in it."""
+    """Format lines as a code block, with fences longer than any run of backticks in it.
+
+    Args:
+        lines: the lines.
+        language: language for syntax highlighting.
+    """
     runs = re.findall("`+", "\n".join(lines))
     fence = "`" * max(3, 1 + max(map(len, runs), default=0))
     return "\n".join([f"{fence}{language}", *lines, fence])
 
 
 def interval(low: str, high: str) -> str:
-    """Return `[low, high]`, or "" if there is no interval."""
+    """Return `[low, high]`, or "" if there is no interval.
+
+    Args:
+        low: lower end as text; a dash if there is none.
+        high: upper end as text; a dash if there is none.
+    """
     return "" if "–" in (low, high) else f"[{low}, {high}]"
 
 

@@ -46,6 +46,9 @@ class Page:
         """Add a heading for everything added within the context, the part of the page about a data set.
 
         Names of figures get the name of the part as a prefix, and tables get it as a column.
+
+        Args:
+            words: heading of the part.
         """
         self.head(words)
         prefix = _file_name(words)
@@ -79,9 +82,16 @@ class Page:
         self.add(f"*{escape(caption)}*" if caption else "")
 
     def keep(self, name: str, frame: pd.DataFrame, *, exact: bool = False) -> str:
-        """Add a table as a CSV file (see `csv`) and return a Markdown link to it.
+        """Add a table as a CSV file.
 
-        The tables of a name are one file; the first column of those from a part is the name of the part.
+        Args:
+            name: name of the table. Tables of one name are one file; in the parts of a page, the name of the
+                part is the first column.
+            frame: the table.
+            exact: whether to write all digits, see `csv`.
+
+        Returns:
+            A Markdown link to the file.
         """
         path = f"tables/{_file_name(name)}.csv"
         frames = self._frames.setdefault(path, [])
@@ -92,12 +102,22 @@ class Page:
         return f"[{path}]({path})"
 
     def latex(self, name: str, content: str) -> None:
-        """Add a table in LaTeX, which the page does not show."""
+        """Add a table in LaTeX, which the page does not show.
+
+        Args:
+            name: name of the table.
+            content: the table in LaTeX.
+        """
         prefix = f"{self._prefixes[self._part]}-" if self._part else ""
         self.files[f"tables/{prefix}{_file_name(name)}.tex"] = encoded(content)
 
     def fold(self, words: str, *blocks: str) -> None:
-        """Append blocks within a collapsed section."""
+        """Append blocks within a collapsed section.
+
+        Args:
+            words: the summary that is always shown.
+            *blocks: blocks in Markdown.
+        """
         self.add(f"<details>\n<summary>{html.escape(words)}</summary>", *blocks, "</details>")
 
     def rows(

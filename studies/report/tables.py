@@ -21,12 +21,21 @@ Rows = list[dict[str, str]]
 
 
 def axis_names(axes: Iterable[str]) -> dict[str, str]:
-    """Return the name of each axis in words: the end of its key, or all of it if ambiguous."""
+    """Return the name of each axis in words: the end of its key, or all of it if that is ambiguous.
+
+    Args:
+        axes: dotted keys.
+    """
     return {axis: name.replace(".", " ").replace("_", " ") for axis, name in short(axes).items()}
 
 
 def describe(study: Study, cell: int) -> str:
-    """Return the settings of a cell as text, such as `balance weight 20, temperature 1`."""
+    """Return the settings of a cell as text, such as `balance weight 20, temperature 1`.
+
+    Args:
+        study: the study.
+        cell: index of the cell.
+    """
     names = axis_names(study.axes)
     return ", ".join(f"{names[axis]} {study.text(cell, axis)}" for axis in study.axes) or "the only cell"
 
@@ -94,7 +103,15 @@ def result_rows(
 
 
 def spread(measure: Measure, mean: float, std: float, low: float = np.nan, high: float = np.nan) -> str:
-    """Format `mean ± std` with the interval below; missing parts are omitted, and NaN is a dash."""
+    """Format a mean, its standard deviation and, in a second line, its interval.
+
+    Args:
+        measure: the measure, which determines the digits.
+        mean: the mean; NaN is shown as a dash.
+        std: the standard deviation; NaN to omit it.
+        low: lower end of the interval; NaN to omit it.
+        high: upper end of the interval; NaN to omit it.
+    """
     if not measure.spread:
         return measure.show(mean)
     first = f"{measure.show(mean)} ± {measure.show(std)}" if std == std else measure.show(mean)
@@ -147,7 +164,14 @@ def comparison_rows(
 
 
 def level_rows(effects: Sequence[AxisEffect], levels: Sequence[str], baseline: int, what: str) -> Rows:
-    """Format effects as rows of text, one per level: mean of each measure with its interval."""
+    """Format the effects of an axis as rows of text, one per level.
+
+    Args:
+        effects: the effect on each measure.
+        levels: the levels as text.
+        baseline: index of the reference level.
+        what: heading of the column of levels.
+    """
     rows = []
     for place, level in enumerate(levels):
         row = {what: level + (" (reference)" if place == baseline else "")}

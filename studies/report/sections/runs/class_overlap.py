@@ -150,7 +150,12 @@ def merged_and_split(analysis: Analysis, page: Page) -> None:
 
 
 def history(study: Study, run: StudyRun) -> dict[int, np.ndarray]:
-    """Return counts of validation images by epoch, [experts, classes] each; empty if not recorded."""
+    """Return counts of validation images by epoch, [experts, classes] each; empty if not recorded.
+
+    Args:
+        study: the study.
+        run: the run.
+    """
     record = store.read(store.path_of(study.folder, run.record.fingerprint))
     return {
         point.epoch: np.array([row.split() for row in point.confusion], dtype=int)

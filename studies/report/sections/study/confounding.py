@@ -57,7 +57,11 @@ class Origins:
     """Number of runs by factor, level and value, for factors whose shares differ between levels."""
 
     def confounded(self, factor: str) -> list[str]:
-        """Return the levels that share no value of the factor with the reference level."""
+        """Return the levels that share no value of the factor with the reference level.
+
+        Args:
+            factor: one of `FACTORS`.
+        """
         levels = self.counts[factor]
         there = levels.get(self.reference, Counter())
         return [
