@@ -34,10 +34,20 @@ class Callbacks(Protocol):
         """Called when the driver owns the study and its plan is made, before the first task."""
 
     def epoch(self, task: Task, report: EpochReport) -> None:
-        """Called when a task has finished an epoch."""
+        """Called when a task has finished an epoch.
+
+        Args:
+            task: the task.
+            report: losses and metrics of the epoch.
+        """
 
     def done(self, task: Task, made: Sequence[Record]) -> None:
-        """Called when the records of a task are written."""
+        """Called when the records of a task are written.
+
+        Args:
+            task: the task.
+            made: the records, one per run.
+        """
 
 
 @dataclass(frozen=True)

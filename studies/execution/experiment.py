@@ -60,7 +60,11 @@ class Experiment(ABC):
 
     @abstractmethod
     def describe(self, *, shared: bool = False) -> None:
-        """Write `study.json`; `shared` if the storage may hold studies of other folders."""
+        """Write `study.json`.
+
+        Args:
+            shared: whether the storage may hold studies of other folders.
+        """
 
     @abstractmethod
     def begin(self, opened: BaseStorage, slots: int) -> None:
@@ -76,19 +80,41 @@ class Experiment(ABC):
         """Mark a task as begun and return it, or None if there is nothing to submit now."""
 
     def function(self, run: RunFunction, task: Task) -> Callable[..., list[Outcome] | Stopped]:
-        """Return the function of a task, given the one that trains runs."""
+        """Return the function of a task.
+
+        Args:
+            run: the function that trains runs.
+            task: the task.
+        """
         return run if task.cell.method is None else partial(run, method=task.cell.method)
 
     @abstractmethod
     def epoch(self, task: Task, report: EpochReport) -> None:
-        """Record that a task has finished an epoch."""
+        """Record that a task has finished an epoch.
+
+        Args:
+            task: the task.
+            report: losses and metrics of the epoch.
+        """
 
     @abstractmethod
     def done(self, task: Task, made: Sequence[Record]) -> None:
-        """Record that the records of a task are written."""
+        """Record that the records of a task are written.
+
+        Args:
+            task: the task.
+            made: the records, one per run.
+        """
 
     def stopped(self, task: Task) -> None:
-        """Record that a task was stopped; required only if `function` may return `Stopped`."""
+        """Record that a task was stopped; required only if `function` may return `Stopped`.
+
+        Args:
+            task: the task.
+
+        Raises:
+            TypeError: the experiment has no tasks that stop.
+        """
         raise TypeError(f"{type(self).__name__} has no tasks that stop")
 
     @abstractmethod

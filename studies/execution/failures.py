@@ -86,6 +86,10 @@ class FailureStreak:
     def note(self, kind: str, reason: str) -> None:
         """Count a failure.
 
+        Args:
+            kind: kind of the failure; failures of one kind are counted together.
+            reason: description for the message.
+
         Raises:
             FailuresError: the last `LIMIT` failures had this kind.
         """

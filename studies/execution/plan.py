@@ -128,7 +128,12 @@ def make_plan(
 
 
 def split_tasks(tasks: Sequence[Task], slots: int) -> list[Task]:
-    """Split tasks so that no slot is idle while another has several runs to train."""
+    """Split tasks so that no slot is idle while another has several runs to train.
+
+    Args:
+        tasks: tasks of one or more runs each.
+        slots: number of tasks that run at the same time.
+    """
     parts = -(-slots // len(tasks)) if tasks else 1
     return [
         Task(task.cell, task.configs[start : start + size])
@@ -168,6 +173,9 @@ def _difference(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
 
 def design_of(folder: Path) -> Design:
     """Return the design of an existing ablation, read from its folder.
+
+    Args:
+        folder: the folder of the study.
 
     Raises:
         RecordError: the folder has no study, or its `study.json` is invalid.

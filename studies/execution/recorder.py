@@ -74,7 +74,11 @@ class RunRecorder:
         self.origins = torch.arange(configs[0].model.num_experts).repeat(len(configs), 1)  # [R, K]
 
     def note(self, progress: EpochStats) -> None:
-        """Record the curve points and samples of an epoch, and call the listener."""
+        """Record the curve points and samples of an epoch, and call the listener.
+
+        Args:
+            progress: statistics of the epoch.
+        """
         evaluations = self._validation(progress)
         validation = [self._scores(each) for each in evaluations] or [{} for _ in self.configs]
         alive = [  # weights may become non-finite in the step after the last finite loss
@@ -111,6 +115,10 @@ class RunRecorder:
 
     def restore(self, drawings: Mapping[str, Tensor], curves: list[list[dict[str, Any]]]) -> None:
         """Continue from a `state` of the same configurations.
+
+        Args:
+            drawings: samples of each expert by epoch, [R, K, D] each.
+            curves: points of the learning curve of each run.
 
         Raises:
             ValueError: the state belongs to other configurations; nothing is changed.

@@ -157,7 +157,14 @@ def _weights(fit: FitResult, run: int, images: Images, labels: Labels | None) ->
 def failed_outcomes(
     configs: Sequence[RunConfig], execution: ExecutionConfig, failure: Failure, method: Method | None = None
 ) -> list[Outcome]:
-    """Return the outcomes, in order, of runs that failed on this machine."""
+    """Return the outcomes, in order, of runs that failed on this machine.
+
+    Args:
+        configs: configurations of the runs.
+        execution: how runs are executed.
+        failure: the failure of all runs.
+        method: the baseline; None for a mixture of VAEs.
+    """
     started = datetime.now(UTC).isoformat(timespec="seconds")
     images, labels = checked_data(configs[0].data, execution)
     precision = configs[0].train.precision if method is None else "float32"
@@ -183,6 +190,10 @@ def failed_outcomes(
 def load_data(data: DataConfig, root: str | None) -> tuple[Images, Labels | None]:
     """Return the images and labels of a data set, cached for the next run.
 
+    Args:
+        data: data configuration.
+        root: folder of data sets; None for the default.
+
     Raises:
         DataError: files are missing or invalid.
     """
@@ -192,6 +203,10 @@ def load_data(data: DataConfig, root: str | None) -> tuple[Images, Labels | None
 
 def checked_data(data: DataConfig, execution: ExecutionConfig) -> tuple[Images, Labels | None]:
     """Return the images and labels of a data set, checked against the driver's.
+
+    Args:
+        data: data configuration.
+        execution: how runs are executed, with the identities of the driver's data.
 
     Raises:
         DataError: files are missing or invalid.
@@ -211,7 +226,15 @@ def checked_data(data: DataConfig, execution: ExecutionConfig) -> tuple[Images, 
 def provenance_fields(
     images: Images, labels: Labels | None, device: torch.device, started: str, precision: str = "float32"
 ) -> dict[str, Any]:
-    """Return the provenance fields of a record."""
+    """Return the provenance fields of a record.
+
+    Args:
+        images: the images.
+        labels: the labels, if there are any.
+        device: device of the run.
+        started: time of the start, in ISO 8601.
+        precision: data type of training.
+    """
     commit, dirty = provenance.commit()
     return {
         "hardware": Hardware.model_validate(devices.describe(device, precision)),
@@ -236,7 +259,15 @@ def result_fields(
     experts: int,
     data: DataConfig,
 ) -> dict[str, Any]:
-    """Return the result fields of a record, from the evaluations of a run."""
+    """Return the result fields of a record.
+
+    Args:
+        by_split: evaluations of all runs, by split.
+        run: index of the run.
+        labels: the labels, if there are any.
+        experts: number of experts.
+        data: data configuration.
+    """
     test = by_split["test"][run]
     confusion = bins = None
     if labels is not None:
@@ -258,7 +289,16 @@ def result_fields(
 def failure_of(
     failure: TrainingFailure | None, by_split: dict[Split, list[Evaluation]], run: int
 ) -> Failure | None:
-    """Return the failure of a run: in training, or by a metric that is not finite; None if it is complete."""
+    """Return the failure of a run: in training, or by a metric that is not finite.
+
+    Args:
+        failure: the failure in training, if any.
+        by_split: evaluations of all runs, by split.
+        run: index of the run.
+
+    Returns:
+        The failure; None if the run is complete.
+    """
     if failure:
         return Failure.model_validate(asdict(failure))
     for split, found in by_split.items():

@@ -47,6 +47,10 @@ def train(
 def preflight(configs: Sequence[RunConfig], *, execution: ExecutionConfig) -> None:
     """Check for errors that the user can correct before a study starts.
 
+    Args:
+        configs: configurations of the runs.
+        execution: how runs are executed.
+
     Raises:
         MoevaeError: the device or the package of the map is not available, the data are missing or invalid,
             or the memory is too small.
@@ -68,7 +72,14 @@ def preflight(configs: Sequence[RunConfig], *, execution: ExecutionConfig) -> No
 def on_worker_lost(
     configs: Sequence[RunConfig], reason: str, *, execution: ExecutionConfig, method: Method | None = None
 ) -> list[Outcome]:
-    """Return failed outcomes, with the reason, of runs whose workers died."""
+    """Return failed outcomes of runs whose workers died.
+
+    Args:
+        configs: configurations of the runs.
+        reason: reason of the failure.
+        execution: how runs are executed.
+        method: the baseline; None for a mixture of VAEs.
+    """
     from studies.execution.run import failed_outcomes
     from studies.records.schema import Failure
 

@@ -25,6 +25,12 @@ _SETTINGS = sorted({*overrides.keys()} - {"seed"})
 def write_profile(path: Path, search: Search, cell: Cell, trial: int) -> None:
     """Write the cell of a trial as a profile of one cell, without the settings of its preset.
 
+    Args:
+        path: the TOML file.
+        search: the search.
+        cell: cell of the trial.
+        trial: number of the trial.
+
     Raises:
         ConfigError: a setting cannot be written as TOML.
     """

@@ -44,13 +44,21 @@ class SearchObjective:
         return f"{self.label} ({notes})"
 
     def of(self, records: Sequence[Record]) -> float | None:
-        """Return the mean over complete runs; None if a run lacks the metric."""
+        """Return the mean of the objective over complete runs; None if a run lacks the metric.
+
+        Args:
+            records: records of the runs of a trial.
+        """
         values = [self._of_run(record) for record in records]
         there = [value for value in values if value is not None]
         return fmean(there) if there and len(there) == len(values) else None
 
     def at_epoch(self, metrics: Mapping[str, float]) -> float | None:
-        """Return the value after an epoch, from the metrics of the validation split."""
+        """Return the value of the objective after an epoch; None if it is not known during training.
+
+        Args:
+            metrics: metrics of the validation split, by name.
+        """
         return metrics.get(self.name)
 
     def _of_run(self, record: Record) -> float | None:
@@ -97,7 +105,12 @@ def parse(text: str) -> tuple[SearchObjective, ...]:
 
 
 def describe_objectives(objectives: Sequence[SearchObjective], values: Sequence[float]) -> str:
-    """Return values with their labels, such as `mixture ELBO -18.02, NMI 0.7123 (oracle)`."""
+    """Return values with their labels, such as `mixture ELBO -18.02, NMI 0.7123 (oracle)`.
+
+    Args:
+        objectives: the objectives.
+        values: the value of each.
+    """
     pairs = zip(objectives, values, strict=True)
     return ", ".join(f"{each.label} {_shown(value)}{f' ({ORACLE})' * each.oracle}" for each, value in pairs)
 

@@ -40,13 +40,29 @@ class SearchCallbacks(Protocol):
     """Receives the progress of a search."""
 
     def begin(self, search: Search, ended: int, budget: int) -> None:
-        """Called when the driver owns the search, with the number of ended trials and the budget."""
+        """Called when the driver owns the search.
+
+        Args:
+            search: the search.
+            ended: number of trials that have ended.
+            budget: number of trials to end.
+        """
 
     def epoch(self, attempt: Attempt, report: EpochReport) -> None:
-        """Called when the runs of a trial have finished an epoch."""
+        """Called when the runs of a trial have finished an epoch.
+
+        Args:
+            attempt: the trial in training.
+            report: losses and metrics of the epoch.
+        """
 
     def ended(self, trial: FrozenTrial, best: Sequence[FrozenTrial]) -> None:
-        """Called when a trial has ended, with the best trials so far."""
+        """Called when a trial has ended.
+
+        Args:
+            trial: the trial.
+            best: the best trials so far.
+        """
 
 
 @dataclass(frozen=True)

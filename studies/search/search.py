@@ -70,7 +70,11 @@ class Search:
         return Cell(values, overrides.override(self.base, values))
 
     def to_dict(self, cells: Sequence[Cell]) -> dict[str, Any]:
-        """Return the content of `study.json`: the cells with records, and the definition of the search."""
+        """Return the content of `study.json`.
+
+        Args:
+            cells: the cells that have records.
+        """
         first = self.cell(self.start) if self.start else None
         axes = {
             key: list({repr(cell.values[key]): cell.values[key] for cell in cells}.values())
@@ -213,6 +217,10 @@ def read(folder: Path) -> Search:
 def plan_of_search(search: Search, folder: Path) -> tuple[dict[str, Cell], dict[str, dict[str, Record]]]:
     """Return the cells of a search that have records, in the order of their trials, and the records.
 
+    Args:
+        search: the search.
+        folder: the folder of its records.
+
     Returns:
         The cells by key, and the records by the key of the cell and by fingerprint.
 
@@ -242,6 +250,10 @@ def plan_of_search(search: Search, folder: Path) -> tuple[dict[str, Cell], dict[
 
 def check_same(search: Search, folder: Path) -> None:
     """Check that a folder has no study or holds this search.
+
+    Args:
+        search: the search.
+        folder: the folder, which may not exist.
 
     Raises:
         RecordError: the folder holds another search; the message names the difference.

@@ -114,7 +114,16 @@ class SearchTrials:
         return attempt
 
     def follow(self, attempt: Attempt, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Report the value of a trial after an epoch; return whether to prune the trial."""
+        """Report the value of a trial after an epoch.
+
+        Args:
+            attempt: the trial.
+            epoch: number of the epoch, from 1.
+            metrics: metrics of the validation split, by name.
+
+        Returns:
+            Whether to prune the trial.
+        """
         (objective, *others) = self._search.objectives
         value = objective.at_epoch(metrics)
         if others or value is None:
@@ -125,7 +134,12 @@ class SearchTrials:
         return self._pruner.prune(self.study, self._memory.get_trial(identity))
 
     def end(self, attempt: Attempt, recorded: Sequence[Record]) -> FrozenTrial:
-        """End a trial with the results of its records; it fails if one of its runs failed."""
+        """End a trial with the results of its records.
+
+        Args:
+            attempt: the trial.
+            recorded: records of its runs; the trial fails if one of them failed.
+        """
         end = self._ended(attempt.cell, recorded)
         for name, attribute in end.user_attrs.items():
             self._memory.set_trial_user_attr(self._identity(attempt.number), name, attribute)

@@ -14,7 +14,11 @@ VALUE = "mixture_elbo"
 
 
 def of_cell(recorded: Sequence[Record]) -> dict[str, Any]:
-    """Return the attributes of a trial: the number and names of its runs, and statistics of test metrics."""
+    """Return the attributes of a trial: the number and names of its runs, and statistics of test metrics.
+
+    Args:
+        recorded: records of the runs of the trial.
+    """
     complete = [record for record in recorded if record.status == "complete"]
     attributes: dict[str, Any] = {
         "n": len(complete),
@@ -35,7 +39,12 @@ def runs(recorded: Iterable[Record]) -> list[str]:
 
 
 def metrics(records: Iterable[Record], split: str) -> dict[str, list[float]]:
-    """Return the values of each metric of a split, one per run that has it."""
+    """Return the values of each metric of a split, one per run that has it.
+
+    Args:
+        records: records of runs.
+        split: name of the split.
+    """
     values: dict[str, list[float]] = defaultdict(list)
     for record in records:
         for name, value in record.metrics.get(split, {}).items():
@@ -44,7 +53,12 @@ def metrics(records: Iterable[Record], split: str) -> dict[str, list[float]]:
 
 
 def curve(records: Iterable[Record], metric: str = VALUE) -> dict[int, float]:
-    """Return the mean of a validation metric over runs, by epoch."""
+    """Return the mean of a validation metric over runs, by epoch.
+
+    Args:
+        records: records of runs.
+        metric: name of the metric.
+    """
     points: dict[int, list[float]] = defaultdict(list)
     for record in records:
         for point in record.curve:

@@ -35,7 +35,11 @@ _ATTACHED = ("trial_user_attributes", "trial_values", "trial_intermediate_values
 
 
 def rows(storage: BaseStorage) -> Rows | None:
-    """Return the tables of a storage, or None if this module does not support the storage."""
+    """Return the tables of a storage, or None if this module does not support the storage.
+
+    Args:
+        storage: the storage.
+    """
     if not isinstance(storage, RDBStorage):
         return None
     metadata = MetaData()
@@ -55,7 +59,12 @@ class Rows:
         self._compiled: dict[Any, tuple[str, Sequence[str] | None]] = {}
 
     def outline(self, study: int, attributes: Collection[str]) -> list[FrozenTrial]:
-        """Return the trials of a study by number, with state, distributions and the given user attributes."""
+        """Return the trials of a study by number, with state, distributions and some user attributes.
+
+        Args:
+            study: ID of the study.
+            attributes: keys of the user attributes to read.
+        """
         trials, attrs, params = (
             self._tables[name] for name in ("trials", "trial_user_attributes", "trial_params")
         )
@@ -95,12 +104,28 @@ class Rows:
         return list(found.values())
 
     def add(self, study: int, trials: Sequence[FrozenTrial]) -> list[int]:
-        """Append trials to a study in chunks, one transaction each; return the IDs of the trials."""
+        """Append trials to a study in chunks, one transaction each.
+
+        Args:
+            study: ID of the study.
+            trials: the trials.
+
+        Returns:
+            IDs of the new trials.
+        """
         chunks = [trials[start : start + _CHUNK] for start in range(0, len(trials), _CHUNK)]
         return [number for chunk in chunks for number in self._add(study, chunk)]
 
     def put(self, number: int, trial: FrozenTrial) -> None:
-        """Copy the content of another trial to a trial that has not ended; parameters only if it has none."""
+        """Copy the content of another trial to a trial that has not ended.
+
+        Args:
+            number: ID of the trial.
+            trial: the other trial; its parameters are copied only if the trial has none.
+
+        Raises:
+            KeyError: there is no trial with this ID.
+        """
         table = self._tables["trials"]
         with self._engine.begin() as connection:
             state = self._scalar(connection, "trials", "state", number)
@@ -125,13 +150,23 @@ class Rows:
             connection.execute(update(table).where(table.c.trial_id == number).values(changes))
 
     def report(self, number: int, step: int, value: float) -> None:
-        """Write the value of a trial after a step."""
+        """Write the value of a trial after a step.
+
+        Args:
+            number: ID of the trial.
+            step: number of the step.
+            value: the value.
+        """
         with self._engine.begin() as connection:
             self._delete(connection, "trial_intermediate_values", trial_id=number, step=step)
             self._intermediate(connection, [(number, step, value)])
 
     def clear(self, study: int) -> None:
-        """Remove all trials of a study."""
+        """Remove all trials of a study.
+
+        Args:
+            study: ID of the study.
+        """
         trials = self._tables["trials"]
         inside = select(trials.c.trial_id).where(trials.c.study_id == study)
         with self._engine.begin() as connection:

@@ -77,6 +77,9 @@ def with_retries(operation: Callable[[], T]) -> T:
 def default_url(folder: Path) -> str:
     """Return the absolute URL of the SQLite file in the folder of a study.
 
+    Args:
+        folder: the folder of the study.
+
     Raises:
         StorageError: the path is not UTF-8.
     """
@@ -89,6 +92,9 @@ def default_url(folder: Path) -> str:
 @contextmanager
 def copied(folder: Path) -> Iterator[Path]:
     """Provide a temporary folder with a copy of the SQLite file, because opening a file may modify it.
+
+    Args:
+        folder: the folder of the study.
 
     Raises:
         StorageError: the file cannot be read.
@@ -104,7 +110,11 @@ def copied(folder: Path) -> Iterator[Path]:
 
 
 def given(typed: str | None) -> str | None:
-    """Return the URL of the option, else of the environment variable, else None."""
+    """Return the URL of the storage that the user chose; None if there is none.
+
+    Args:
+        typed: value of `--storage`; without it, the environment variable is read.
+    """
     url = typed or os.environ.get(VARIABLE) or None
     if url:
         redaction.register_secret(url)
@@ -113,6 +123,9 @@ def given(typed: str | None) -> str | None:
 
 def check(url: str) -> None:
     """Check that the kind of storage is known, before anything is written.
+
+    Args:
+        url: URL of the storage.
 
     Raises:
         StorageError: the kind is unknown; the message lists the valid kinds.
@@ -131,7 +144,10 @@ def check(url: str) -> None:
 
 @contextmanager
 def opened(url: str) -> Iterator[BaseStorage]:
-    """Open the storage at a URL: `sqlite:///PATH`, `journal:///PATH`, `postgresql+psycopg://...`.
+    """Open a storage.
+
+    Args:
+        url: `sqlite:///PATH`, `journal:///PATH` or `postgresql+psycopg://...`.
 
     Raises:
         StorageError: the storage cannot be opened; the message gives the reason.

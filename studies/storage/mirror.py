@@ -51,6 +51,12 @@ class Mirror:
     def do(self, operation: Callable[[], T]) -> T:
         """Run an operation with retries; after a failure, raise the same error without waiting again.
 
+        Args:
+            operation: a function that reads from or writes to the storage.
+
+        Returns:
+            The result of the operation.
+
         Raises:
             StorageError: the storage remained unavailable, or the study in it was deleted.
         """
@@ -97,12 +103,21 @@ class Mirror:
         return True
 
     def notes(self, key: str) -> dict[str, Any]:
-        """Return the value written by `note`; empty if there is none."""
+        """Return the value written by `note`; empty if there is none.
+
+        Args:
+            key: key of the system attribute.
+        """
         kept: dict[str, Any] = self.storage.get_study_system_attrs(self.study).get(key, {})
         return kept
 
     def note(self, key: str, content: Mapping[str, Any]) -> None:
-        """Write a system attribute of the study, which the dashboard does not show."""
+        """Write a system attribute of the study, which the dashboard does not show.
+
+        Args:
+            key: key of the attribute.
+            content: JSON data.
+        """
         self.storage.set_study_system_attr(self.study, key, dict(content))
 
     def trials(self) -> list[FrozenTrial]:
@@ -132,20 +147,33 @@ class Mirror:
         return [self.storage.create_new_trial(self.study, trial) for trial in trials]
 
     def move(self, number: int, state: TrialState) -> None:
-        """Set the state of a trial that has not ended, by its ID."""
+        """Set the state of a trial that has not ended.
+
+        Args:
+            number: ID of the trial.
+            state: the new state.
+        """
         self.storage.set_trial_state_values(number, state)
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Write the value of a trial after an epoch, by its ID."""
+        """Write the value of a trial after an epoch.
+
+        Args:
+            number: ID of the trial.
+            epoch: number of the epoch, from 1.
+            value: the value.
+        """
         if self._rows:
             self._rows.report(number, epoch, value)
         else:
             self.storage.set_trial_intermediate_value(number, epoch, value)
 
     def put(self, number: int, trial: FrozenTrial) -> None:
-        """Copy the content of another trial to a trial that has not ended, by its ID.
+        """Copy the content of another trial to a trial that has not ended.
 
-        The parameters are copied unless the trial has some.
+        Args:
+            number: ID of the trial.
+            trial: the other trial; its parameters are copied only if the trial has none.
         """
         if self._rows:
             self._rows.put(number, trial)

@@ -42,7 +42,12 @@ def identity(folder: Path) -> str:
 
 
 def check(opened: BaseStorage, name: str, folder: Path) -> None:
-    """Check that a study of this name in the storage, if any, belongs to the folder. Writes nothing.
+    """Check that a study in a storage belongs to a folder. Writes nothing.
+
+    Args:
+        opened: the storage; it need not hold a study of this name.
+        name: name of the study.
+        folder: folder of the study.
 
     Raises:
         OwnedError: the study belongs to another folder.
@@ -84,7 +89,11 @@ def claim(opened: BaseStorage, number: int, name: str, folder: Path, *, made: bo
 
 @contextmanager
 def described(folder: Path) -> Iterator[None]:
-    """Remove a `study.json` written in this block if the study in the storage belongs to another folder."""
+    """Remove a `study.json` written in this block if the study in the storage belongs to another folder.
+
+    Args:
+        folder: folder of the study.
+    """
     path = folder / "study.json"
     before = path.exists()
     try:

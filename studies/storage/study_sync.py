@@ -68,6 +68,9 @@ class Trials:
     def differences(self, recorded: Mapping[str, Sequence[Record]]) -> list[str]:
         """Return the differences between trials and records, one line each. Writes nothing.
 
+        Args:
+            recorded: records by key of their cell.
+
         Raises:
             StorageError: the study in this storage belongs to another folder.
         """
@@ -103,7 +106,12 @@ class Trials:
             self._mirror.do(lambda: self._mirror.move(number, TrialState.WAITING))
 
     def finish(self, cell: Cell, recorded: Sequence[Record]) -> None:
-        """End the trial of a cell with the results of its records."""
+        """End the trial of a cell with the results of its records.
+
+        Args:
+            cell: the cell.
+            recorded: records of its runs.
+        """
         number, end = self._open.pop(cell.key), self._finished(cell, recorded)
         self._mirror.do(lambda: self._mirror.put(number, end))
 

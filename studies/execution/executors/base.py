@@ -51,7 +51,13 @@ class InProcess(Executor):
     """Runs each task in the submitting thread. An interrupt of the task propagates to the caller."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run the function and return a finished future."""
+        """Run the function and return a finished future.
+
+        Args:
+            fn: the function.
+            *args: its positional arguments.
+            **kwargs: its keyword arguments.
+        """
         future: Future[Any] = Future()
         try:
             with signals.deliver_signals():

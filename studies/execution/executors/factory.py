@@ -41,6 +41,10 @@ def worker_pool(workers: str | None, dask: str | None, device: str) -> AbstractC
 def environments(workers: str, device: str) -> list[dict[str, str]]:
     """Return the environment variables of each worker; GPUs are assigned in turn.
 
+    Args:
+        workers: number of workers, or `auto`.
+        device: name of the device.
+
     Raises:
         ConfigError: the number of workers is invalid.
     """

@@ -100,8 +100,14 @@ class Workers(Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Submit the call to a free worker, preferably one that has started.
 
+        Args:
+            fn: a picklable function.
+            *args: its positional arguments.
+            **kwargs: its keyword arguments.
+
         Raises:
             WorkersError: several workers in a row died during startup.
+            RuntimeError: all workers are busy.
         """
         free = next(
             iter(sorted((each for each in self._workers if each.free), key=lambda each: not each.started)),
@@ -122,7 +128,11 @@ class Workers(Executor):
             return free.submit(functools.partial(fn, *args, **kwargs))
 
     def forward_events(self, listener: OnEpoch) -> OnEpoch:
-        """Return a picklable function that forwards events from a worker to the listener via `deliver`."""
+        """Return a picklable function that forwards events from a worker via `deliver`.
+
+        Args:
+            listener: called in this process with each event.
+        """
         ticket = next(self._tickets)
         self._listeners[ticket] = listener
         return functools.partial(_send_event, ticket)
