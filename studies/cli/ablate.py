@@ -36,7 +36,12 @@ if TYPE_CHECKING:
 
 
 def ablate(options: Ablate, *, resume_command: str) -> int:
-    """Run a study and write its report; `resume_command` is the command that resumes it."""
+    """Run a study and write its report.
+
+    Args:
+        options: options of the command.
+        resume_command: the command that resumes the study, for messages.
+    """
     design = designs.load_design(options.profile, seeds=options.seeds, changes=options.set, name=options.name)
     chosen = baselines.choose(options.baselines, design.data, options.data_root)
     design = design.with_baselines(chosen)

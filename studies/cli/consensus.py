@@ -19,7 +19,15 @@ SCORES = ("acc", "nmi", "ari")
 
 
 def consensus(options: Consensus, folder: Path) -> int:
-    """Write `consensus.json` and print the scores of each group next to those of its members."""
+    """Write `consensus.json` and print the scores of each group next to those of its members.
+
+    Args:
+        options: options of the command.
+        folder: folder of the study.
+
+    Raises:
+        ConfigError: `--runs` is less than 2.
+    """
     if options.runs < 2:
         raise ConfigError(f"--runs {options.runs}: expected at least 2")
     execution = ExecutionConfig(

@@ -20,7 +20,15 @@ class MissingError(MoevaeError):
 
 
 def dashboard(options: Dashboard, folder: Path) -> int:
-    """Serve the study's page until Ctrl-C."""
+    """Serve the study's page until Ctrl-C.
+
+    Args:
+        options: options of the command.
+        folder: folder of the study.
+
+    Raises:
+        MissingError: the packages of the dashboard are not installed.
+    """
     for package in ("optuna_dashboard", "plotly"):
         if find_spec(package) is None:
             raise MissingError("the dashboard is not installed: pip install 'moevae[dashboard]'")
@@ -57,6 +65,9 @@ def _has(url: str, name: str, folder: Path, *, private: bool) -> bool:
 
 def choose(results: Path) -> Path:
     """Return the folder of the only study.
+
+    Args:
+        results: the results folder.
 
     Raises:
         RecordError: the results folder has several studies, or none.

@@ -30,10 +30,18 @@ class Display(Protocol):
         """
 
     def current(self, text: str) -> None:
-        """Show the task in training."""
+        """Show the task in training.
+
+        Args:
+            text: description of the task.
+        """
 
     def line(self, text: str) -> None:
-        """Write a permanent line about a finished task."""
+        """Write a permanent line about a finished task.
+
+        Args:
+            text: the line.
+        """
 
 
 class Lines:
@@ -83,7 +91,11 @@ class LiveBar:
 
 @contextmanager
 def display(console: Console) -> Iterator[Display]:
-    """Provide the display for a console: a bar for a terminal, lines otherwise."""
+    """Provide the display for a console.
+
+    Args:
+        console: the console; a bar is shown on a terminal, lines elsewhere.
+    """
     if not console.is_terminal:
         yield Lines(console)
         return

@@ -65,6 +65,9 @@ def profiles() -> list[ProfileLine]:
 def studies(results: Path) -> list[StudyLine]:
     """Return the studies in a results folder, by name; an empty list if the folder does not exist.
 
+    Args:
+        results: the results folder.
+
     Raises:
         ConfigError: the path is a file or a study.
     """
@@ -126,7 +129,13 @@ def list_all(options: List) -> int:
 
 
 def size_in_words(cells: int, seeds: int, baselines: int = 0) -> str:
-    """Return the size of a study as text."""
+    """Return the size of a study as text, such as `12 cells and 1 baseline x 5 seeds`.
+
+    Args:
+        cells: number of cells.
+        seeds: number of seeds.
+        baselines: number of baselines.
+    """
     extra = f" and {count(baselines, 'baseline')}" if baselines else ""
     return f"{count(cells, 'cell')}{extra} x {count(seeds, 'seed')}"
 
@@ -140,7 +149,15 @@ def _line(text: str, indent: int) -> str:
 
 
 def folder_of(study: str, results: Path) -> Path:
-    """Return the folder of a study, given its name or path; RecordError if it does not exist."""
+    """Return the folder of a study.
+
+    Args:
+        study: name of a study in the results folder, or path of a folder.
+        results: the results folder.
+
+    Raises:
+        RecordError: there is no such study.
+    """
     for folder in (results / study, expand_home(Path(study))):
         if study_file.is_study(folder):
             return folder

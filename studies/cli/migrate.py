@@ -11,7 +11,15 @@ from studies.utils.formatting import count
 
 
 def migrate(options: Migrate, folder: Path) -> int:
-    """Migrate a study and print the result; return 1 if a file is invalid."""
+    """Migrate a study and print the result.
+
+    Args:
+        options: options of the command.
+        folder: folder of the study.
+
+    Returns:
+        The exit code: 1 if a file is invalid.
+    """
     made = migration.migrate(folder, FILES)
     print(f"{folder.name}: {count(made.records, 'record')} migrated")
     for name in made.storages:

@@ -250,7 +250,15 @@ Options = (
 
 
 def parse(arguments: Sequence[str] | None = None, prog: str = "python -m studies") -> Options:
-    """Return the parsed options; `--help` prints and exits, an error is one line, with exit code 2."""
+    """Return the options of a command of studies.
+
+    Args:
+        arguments: command line without the program; by default that of the process.
+        prog: name of the program.
+
+    Raises:
+        SystemExit: `--help` was printed, or, with exit code 2, an error in one line.
+    """
     return cast(Options, parser.parse(STUDIES.commands, arguments, prog=prog))
 
 

@@ -14,7 +14,12 @@ from studies.utils.formatting import count
 
 
 def pack(options: Pack, folder: Path) -> int:
-    """Pack a study; print the files that are packed, deleted and left."""
+    """Pack a study; print the files that are packed, deleted and left.
+
+    Args:
+        options: options of the command.
+        folder: folder of the study.
+    """
     shown = [shown_pictures(part) for part in load_study(folder).by_data().values()]
     made = packing.pack(folder, set().union(*shown))
     print(f"{folder.name}: {count(made.records, 'record')} in {RECORDS}")
@@ -32,7 +37,12 @@ def pack(options: Pack, folder: Path) -> int:
 
 
 def unpack(options: Unpack, folder: Path) -> int:
-    """Unpack a study and print the number of files."""
+    """Unpack a study and print the number of files.
+
+    Args:
+        options: options of the command.
+        folder: folder of the study.
+    """
     made = packing.unpack(folder)
     print(f"{folder.name}: {count(made.records, 'record')} and {count(len(made.kept), 'picture')} unpacked")
     if made.dropped:

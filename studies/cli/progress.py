@@ -71,8 +71,12 @@ class StudyProgress:
 
 
 def changes(design: Design, cell: Cell) -> str:
-    """Return how a cell differs from others: its values on axes with several, without those of the reference
-    cell if the design varies one axis at a time."""
+    """Return the values in which a cell differs from other cells, as text.
+
+    Args:
+        design: the design. If it varies one axis at a time, values of the reference cell are left out.
+        cell: the cell.
+    """
     varied = {key: value for key, value in cell.values.items() if len(design.axes.get(key, ())) > 1}
     if math.prod(map(len, design.axes.values())) > len(design.cells):
         own = {key: value for key, value in varied.items() if value != design.baseline.get(key)}
@@ -99,7 +103,12 @@ class Clock:
         return sum(epochs for counts in self._counts.values() for epochs in counts.values())
 
     def note(self, task: Task, epoch: int) -> None:
-        """Record the end of an epoch of a task; a task from a snapshot does not begin with epoch 1."""
+        """Record the end of an epoch of a task.
+
+        Args:
+            task: the task.
+            epoch: number of the epoch; the first one noted is above 1 if the task continues from a snapshot.
+        """
         if task.configs not in self._counts.get(task.cell.key, {}):
             self._earlier += (epoch - 1) * len(task.configs)
         self._tell(task, epoch * len(task.configs))

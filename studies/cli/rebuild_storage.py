@@ -11,7 +11,12 @@ from studies.verify import rebuild
 
 
 def rebuild_storage(options: RebuildStorage, folder: Path) -> int:
-    """Rebuild the storage and print its number of trials."""
+    """Rebuild the storage and print its number of trials.
+
+    Args:
+        options: options of the command.
+        folder: folder of the study.
+    """
     url = storage.given(options.storage)
     if url:
         storage.check(url)

@@ -59,10 +59,20 @@ def write_page(
     formats: Sequence[str] = (),
     with_latex: bool = False,
 ) -> Path:
-    """Write the report of the study in a folder; return its page.
+    """Write the report of a study.
 
-    A report whose records and code have not changed is left as it is, unless `overwrite`, other formats of
-    figures or LaTeX tables are asked for.
+    A report whose records and code have not changed is left as it is, unless `overwrite`, `formats` or `with_latex` is
+    given.
+
+    Args:
+        folder: folder of the study.
+        overwrite: whether to write an unchanged report again, and to replace edited files.
+        fewer_runs: whether to replace a page that covers more complete runs than the folder has now.
+        formats: formats of figures besides PNG.
+        with_latex: whether to write LaTeX tables, too.
+
+    Returns:
+        The path of the page.
     """
     inputs = cache.inputs(folder)
     more = bool(formats or with_latex)

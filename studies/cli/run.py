@@ -26,7 +26,12 @@ from studies.utils.signals import Terminated, terminable
 
 
 def run(typed: Sequence[str], prog: str) -> int:
-    """Run a command line; return its exit code."""
+    """Run a command line; return its exit code.
+
+    Args:
+        typed: command line without the program.
+        prog: name of the program.
+    """
     options, again = parse(typed, prog), _command(typed, prog)
     try:
         with terminable():

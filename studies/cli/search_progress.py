@@ -61,7 +61,13 @@ class SearchProgress:
 
 
 def in_line(search: Search, trial: FrozenTrial, best: Sequence[FrozenTrial]) -> str:
-    """Return the result of a trial, in one line."""
+    """Return the result of a trial, in one line.
+
+    Args:
+        search: the search.
+        trial: the trial, which has ended.
+        best: the best trials so far.
+    """
     where = trial.user_attrs.get("cell", "")
     if trial.state is TrialState.PRUNED:
         result = f"stopped at epoch {trial.last_step} of {search.base.train.epochs}"

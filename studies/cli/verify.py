@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 
 
 def verify(options: Verify, folder: Path) -> int:
-    """Check a study and print the result; return 1 if a check failed."""
+    """Check a study and print the result.
+
+    Args:
+        options: options of the command.
+        folder: folder of the study.
+
+    Returns:
+        The exit code: 1 if a check failed.
+
+    Raises:
+        ConfigError: `--rerun` is negative.
+    """
     if options.rerun < 0:
         raise ConfigError(f"--rerun {options.rerun}: expected a number of runs, at least 0")
     url = storage.given(options.storage)

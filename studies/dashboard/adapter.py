@@ -20,7 +20,11 @@ _TRIAL = re.compile(rf"(?:dashboard|dashboard:artifacts|{MARK[:-1]}):(\d+)(?::|$
 
 
 def by_trial(attributes: Mapping[str, Any]) -> dict[int | None, dict[str, Any]]:
-    """Group the attributes of a study by the ID of their trial; None holds those of the study."""
+    """Group the attributes of a study by the ID of their trial; None holds those of the study.
+
+    Args:
+        attributes: system attributes of a study, by key.
+    """
     found: dict[int | None, dict[str, Any]] = defaultdict(dict)
     for key, value in attributes.items():
         number = _TRIAL.match(key)
@@ -29,7 +33,15 @@ def by_trial(attributes: Mapping[str, Any]) -> dict[int | None, dict[str, Any]]:
 
 
 def note_of(attributes: Mapping[str, Any], trial: int | None) -> tuple[str, int]:
-    """Return the text and the version of the note of a trial, by its ID; None for the note of the study."""
+    """Return a note.
+
+    Args:
+        attributes: system attributes of the study or trial, by key.
+        trial: ID of the trial; None for the note of the study.
+
+    Returns:
+        The text and its version.
+    """
     note = get_note_from_system_attrs(dict(attributes), trial)
     return note["body"], note["version"]
 
@@ -37,7 +49,14 @@ def note_of(attributes: Mapping[str, Any], trial: int | None) -> tuple[str, int]
 def note(
     attributes: Mapping[str, Any], trial: int | None, text: str, version: int
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the attributes that replace a note."""
+    """Yield the attributes that replace a note, by key.
+
+    Args:
+        attributes: present system attributes, by key.
+        trial: ID of the trial; None for the note of the study.
+        text: the new text.
+        version: the new version.
+    """
     parts = split_body(text, trial)
     prefix = note_str_key_prefix(trial)
     yield from {key: "" for key in attributes if key.startswith(prefix) and key not in parts}.items()
@@ -46,9 +65,14 @@ def note(
 
 
 def pictures(attributes: Mapping[str, Any], trial: int, files: Mapping[str, str]) -> dict[str, Any]:
-    """Return the attributes that replace the pictures of a trial, by its ID; `files` are names by picture.
+    """Return the attributes that replace the pictures of a trial.
 
     Optuna refuses new attributes on a finished trial; the dashboard also reads these of the study.
+
+    Args:
+        attributes: present system attributes of the study, by key.
+        trial: ID of the trial.
+        files: file names, by the artifact name of the picture.
     """
     prefix = f"dashboard:artifacts:{trial}:"
     wanted: dict[str, Any] = {key: json.dumps(None) for key in attributes if key.startswith(prefix)}

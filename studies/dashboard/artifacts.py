@@ -56,7 +56,11 @@ class PictureStore(FileSystemArtifactStore):
         super().write(artifact_id, content_body)
 
     def remove(self, artifact_id: str) -> None:
-        """Remove an uploaded file; pictures of runs are not removed."""
+        """Remove an uploaded file; pictures of runs are not removed.
+
+        Args:
+            artifact_id: name of the artifact.
+        """
         if artifact_id.partition("-")[2] not in _PLACES:
             super().remove(artifact_id)
 
@@ -71,12 +75,22 @@ _PLACES = tuple(str(place) for place in range(len(KINDS)))
 
 
 def name_of(record: Record, kind: str) -> str:
-    """Return the artifact name of a picture: hexadecimal digits and a hyphen, as the dashboard requires."""
+    """Return the artifact name of a picture: hexadecimal digits and a hyphen, as the dashboard requires.
+
+    Args:
+        record: record of the run.
+        kind: kind of the picture, one of `KINDS`.
+    """
     return f"{record.fingerprint}-{KINDS.index(kind)}"
 
 
 def kinds(record: Record, folder: Path) -> list[str]:
-    """Return the kinds of the existing pictures of a run, without those that packing deleted."""
+    """Return the kinds of the existing pictures of a run, without those that packing deleted.
+
+    Args:
+        record: record of the run.
+        folder: folder of the study.
+    """
     there = {kind for kind, each in record.pictures.items() if not packed.was_dropped(folder, each.file)}
     return [kind for kind in KINDS if kind in there or (kind == "confusion" and record.confusion)]
 

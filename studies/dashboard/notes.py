@@ -26,7 +26,12 @@ ORACLE_NOTE = "**Oracle**: the search that created this trial uses labels."
 
 
 def of_study(study: Study, *, oracle: bool = False) -> str:
-    """Return the note of a study: counts, terms, metrics and commands."""
+    """Return the note of a study: counts, terms, metrics and commands.
+
+    Args:
+        study: the study.
+        oracle: whether labels selected the cells.
+    """
     complete = sum(run.complete for run in study.runs)
     counts = [formatting.count(len(study.cells), "cell"), f"{formatting.count(complete, 'run')} complete"]
     counts += [f"{len(study.failed)} failed"] if study.failed else []
@@ -83,7 +88,13 @@ def of_cell(
 
 
 def of_stopped(cell: str, epoch: int | None, *, oracle: bool = False) -> str:
-    """Return the note of a trial that was pruned after an epoch; None is before the end of the first."""
+    """Return the note of a pruned trial.
+
+    Args:
+        cell: description of the cell.
+        epoch: last epoch that ended; None if none did.
+        oracle: whether labels selected the cells.
+    """
     when = "before its first epoch ended" if epoch is None else f"after epoch {epoch}"
     parts = [
         escape(cell),
@@ -94,7 +105,12 @@ def of_stopped(cell: str, epoch: int | None, *, oracle: bool = False) -> str:
 
 
 def command_of(study: Study, cell: int) -> str:
-    """Return the command that runs one cell of an ablation."""
+    """Return the command that runs one cell of an ablation.
+
+    Args:
+        study: the study.
+        cell: index of the cell.
+    """
     pairs = zip(study.axes, study.cells[cell], strict=True)
     words = (f"--set {shlex.quote(f'{axis}={_typed(value)}')}" for axis, value in pairs)
     return " ".join((study.command, *words))

@@ -63,7 +63,11 @@ def strength(study: Study, measure: Measure) -> go.Figure | None:
 
 
 def shares(study: Study) -> go.Figure | None:
-    """Plot the analysis of variance: partial η² with 95 % intervals; None without a full grid."""
+    """Plot the analysis of variance: partial η² with 95 % intervals; None without a full grid.
+
+    Args:
+        study: the study.
+    """
     found = {measure: effects.variance(study, measure) for measure in cell_stats.measured(study, (NMI, ELBO))}
     known = {measure: result for measure, result in found.items() if result is not None}
     if not known:

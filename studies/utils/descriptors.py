@@ -16,7 +16,14 @@ def limit() -> int:
 
 
 def affordable(wanted: int) -> int:
-    """Return how many of the wanted files can be opened, raising the limit for them if possible."""
+    """Return how many files can be opened, raising the limit of the process if possible.
+
+    Args:
+        wanted: number of files.
+
+    Returns:
+        A number up to `wanted`.
+    """
     there, most = _limits()
     taken = _open() + _RESERVE
     if there < taken + wanted and there < most:

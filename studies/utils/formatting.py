@@ -46,14 +46,22 @@ def exact(value: Any) -> str:
 
 
 def distinct(values: Sequence[Any]) -> list[str]:
-    """Return distinct short texts for distinct values."""
+    """Return distinct short texts for distinct values.
+
+    Args:
+        values: the values, which may repeat.
+    """
     apart = len(set(map(exact, values)))
     attempts = ([show(value, digits) for value in values] for digits in (*range(DIGITS, ALL, 2), ALL))
     return next((texts for texts in attempts if len(set(texts)) == apart), list(map(exact, values)))
 
 
 def short(keys: Iterable[str]) -> dict[str, str]:
-    """Return a short name for each dotted key: its last part, or the full key if that is ambiguous."""
+    """Return a short name for each dotted key: its last part, or the full key if that is ambiguous.
+
+    Args:
+        keys: dotted keys.
+    """
     known = tuple(keys)
     last = [key.rpartition(".")[2] for key in known]
     return {
@@ -63,5 +71,10 @@ def short(keys: Iterable[str]) -> dict[str, str]:
 
 
 def count(number: int, thing: str) -> str:
-    """Return a count with its noun, such as "1 cell" or "3 cells"."""
+    """Return a count with its noun, such as "1 cell" or "3 cells".
+
+    Args:
+        number: the count.
+        thing: the noun in the singular.
+    """
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

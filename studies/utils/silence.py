@@ -30,7 +30,11 @@ class Silence:
         self._since, self._due = self._clock(), FIRST
 
     def log(self, waiting: Iterable[str]) -> None:
-        """Log the running tasks if no result has arrived for a long time."""
+        """Log the running tasks if no result has arrived for a long time.
+
+        Args:
+            waiting: descriptions of the running tasks.
+        """
         lasted = self._clock() - self._since
         if lasted >= self._due:
             self._due *= 2

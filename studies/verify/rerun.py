@@ -91,7 +91,12 @@ class RerunResult:
 
 
 def chosen(records: Sequence[Record], number: int) -> list[Record]:
-    """Return a random sample of complete records, of the given size or smaller."""
+    """Return a random sample of complete records.
+
+    Args:
+        records: the records.
+        number: size of the sample; it is smaller if there are fewer complete records.
+    """
     complete = [record for record in records if record.status == "complete"]
     return random.sample(complete, min(number, len(complete)))
 
@@ -205,7 +210,13 @@ def _cell(record: Record) -> str:
 
 
 def differences(kept: Any, found: Any, name: str = "") -> Iterator[str]:
-    """Yield the paths of the values in `kept` that are missing or different in `found`."""
+    """Yield the paths of the values that are missing or different.
+
+    Args:
+        kept: the expected JSON data.
+        found: the JSON data to compare; values that only it has are no difference.
+        name: path of the data.
+    """
     if isinstance(kept, dict) and isinstance(found, dict):
         for key, value in kept.items():
             yield from differences(value, found.get(key), f"{name}.{key}" if name else str(key))
