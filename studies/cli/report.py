@@ -61,8 +61,8 @@ def write_page(
 ) -> Path:
     """Write the report of a study.
 
-    A report whose records and code have not changed is left as it is, unless `overwrite`, `formats` or `with_latex` is
-    given.
+    A report whose records and code have not changed is left as it is, unless `overwrite`, `formats` or
+    `with_latex` is given.
 
     Args:
         folder: folder of the study.
