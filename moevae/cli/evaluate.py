@@ -29,7 +29,14 @@ from moevae.utils.identity import differences
 
 
 def evaluate(options: Evaluate) -> int:
-    """Evaluate each checkpoint and print its metrics."""
+    """Evaluate each checkpoint and print its metrics.
+
+    Args:
+        options: options of the command.
+
+    Raises:
+        ConfigError: no checkpoint is named, or a changed setting is fixed in a trained run.
+    """
     if not options.checkpoints:
         raise ConfigError("no CHECKPOINT: expected a file that `moevae train` wrote")
     changes = parsing.parse_settings(options.set)

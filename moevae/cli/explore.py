@@ -43,7 +43,15 @@ Arrays = dict[str, np.ndarray]
 
 
 def explore(options: Explore) -> int:
-    """Write a folder of PNGs and print their paths."""
+    """Write a folder of PNGs and print their paths.
+
+    Args:
+        options: options of the command.
+
+    Raises:
+        ConfigError: an option is outside its range.
+        CheckpointError: a file cannot be written.
+    """
     folder = options.output or options.checkpoint.with_name(f"{options.checkpoint.stem}-explored")
     if not 1 <= options.count <= MAX_PAIRS:
         raise ConfigError(f"--count {options.count}: expected 1 to {MAX_PAIRS}")

@@ -23,7 +23,14 @@ from moevae.utils import devices, provenance
 
 
 def info(options: Info) -> int:
-    """Print the content of a checkpoint, or a description of this installation."""
+    """Print the content of a checkpoint, or a description of this installation.
+
+    Args:
+        options: options of the command.
+
+    Raises:
+        ConfigError: options contradict each other.
+    """
     if options.settings:
         return _settings(options)
     if options.checkpoint is not None:

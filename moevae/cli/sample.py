@@ -25,7 +25,15 @@ WIDE = 56
 
 
 def sample(options: Sample) -> int:
-    """Write decoded samples of one expert, or of all, as PNG or npz; print the path."""
+    """Write decoded samples of one expert, or of all, as PNG or npz; print the path.
+
+    Args:
+        options: options of the command.
+
+    Raises:
+        ConfigError: an option is outside its range.
+        CheckpointError: the file cannot be written.
+    """
     path = options.output or _default_output(options.checkpoint, options.expert)
     _check(options, path)
     trained = checkpoint.load(options.checkpoint)

@@ -70,7 +70,18 @@ class Result:
 
 
 def train(options: Train) -> int:
-    """Train, evaluate and save runs; return 1 if one of them failed."""
+    """Train, evaluate and save runs.
+
+    Args:
+        options: options of the command.
+
+    Returns:
+        The exit code: 1 if a run failed.
+
+    Raises:
+        CheckpointError: a file cannot be written, or an existing checkpoint is invalid or of other data.
+        KeyboardInterrupt: training was interrupted; the message says what is kept.
+    """
     console = Console(stderr=True)
     configs = dry_run.configurations(options)
     device = devices.resolve(options.device)

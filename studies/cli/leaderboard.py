@@ -17,7 +17,14 @@ from studies.report import literature
 
 
 def leaderboard(options: Leaderboard) -> int:
-    """Print a table per data set and protocol, and the literature values of the data sets."""
+    """Print a table per data set and protocol, and the literature values of the data sets.
+
+    Args:
+        options: options of the command.
+
+    Raises:
+        RecordError: the folder has no study of the leaderboard.
+    """
     listing.studies(options.results)
     found = board.rows(options.results)
     published = literature.published().clustering

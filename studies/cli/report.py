@@ -18,7 +18,14 @@ from studies.report import cache, manifest
 
 
 def report(options: Report) -> int:
-    """Write the report of one study, or of all; errors of unreadable studies are printed at the end."""
+    """Write the report of one study, or of all; errors of unreadable studies are printed at the end.
+
+    Args:
+        options: options of the command.
+
+    Raises:
+        RecordError: the folder has no studies.
+    """
     formats = _formats(options.formats)
     if options.compare is not None:
         return _compare(options)
