@@ -15,11 +15,16 @@ from pathlib import Path
 from moevae.errors import MoevaeError
 from moevae.utils.redaction import redacting
 
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+_NO_TEMPORARY_FOLDER = ("No usable temporary directory", "MPLCONFIGDIR")
+"""Words of the errors of `tempfile` and of matplotlib, which have no number of their own."""
+
 CORRECTABLE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG),
-    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EBADF, errno.EIO),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EBADF, errno.EIO),
+    *_TOO_MANY_FILES,
 }
-"""Errors that the user can correct: a full disk, a folder without write access, a name that is too long."""
+"""Errors that the user can correct: a full disk, a folder without write access, too few open files."""
 
 
 def exit_code(work: Callable[[], int]) -> int:
@@ -67,13 +72,22 @@ def _exit_code(work: Callable[[], int]) -> int:
         _close_output()
         return 141
     except OSError as error:
-        if error.errno not in CORRECTABLE:
+        if error.errno in _TOO_MANY_FILES:
+            limit = "; raise the limit, for example with `ulimit -n 1024`"
+            print(f"error: {error.strerror.lower()}{limit}", file=sys.stderr)
+        elif any(words in str(error) for words in _NO_TEMPORARY_FOLDER):
+            print("error: no folder for temporary files; set TMPDIR to a writable folder", file=sys.stderr)
+        elif error.errno in CORRECTABLE:
+            if error.filename is None:
+                _close_output()
+            print(f"error: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+        else:
             raise
-        if error.filename is None:
-            _close_output()
-        print(f"error: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
+        if str(error).startswith("Symlink loop"):  # of `Path.resolve` before Python 3.13
+            print(f"error: {error}", file=sys.stderr)
+            return 2
         if not _out_of_memory(error):
             raise
         print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import secrets
@@ -36,7 +37,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     # The name is short and unique: it is valid for a path of any length, and no other process uses it.
     temporary = path.with_name(f".{secrets.token_hex(8)}{_TEMPORARY}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         with temporary.open("xb") as file:
             _lock(file)
             file.write(content)
@@ -51,6 +52,14 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """Create a folder with its parents; a file or a broken link in its place is no folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:

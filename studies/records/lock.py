@@ -39,13 +39,18 @@ def hold(folder: Path) -> Iterator[None]:
 
     Raises:
         StudyLockedError: another driver owns the study; the message names its process and host.
-        ConfigError: the folder cannot be created.
+        ConfigError: the folder cannot be created, the file of the lock is a symbolic link, or `records` is
+            not a folder.
     """
     made = missing_folders(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot create this folder ({error.strerror})") from None
+    if (folder / _LOCK).is_symlink():  # locking would empty the file that it leads to
+        raise ConfigError(f"{folder / _LOCK}: a symbolic link; expected a file of the study itself")
+    if os.path.lexists(records := folder / "records") and not records.is_dir():
+        raise ConfigError(f"{records}: not a folder; expected the folder of the records")
     lock = FileLock(folder / _LOCK)
     try:
         lock.acquire(timeout=_PROBE_SECONDS)  # `holder` may be checking the lock

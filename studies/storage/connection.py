@@ -83,7 +83,7 @@ def default_url(folder: Path) -> str:
     Raises:
         StorageError: the path is not UTF-8.
     """
-    database = str((folder / FILES[0]).resolve())
+    database = os.path.realpath(folder / FILES[0])  # unlike `resolve`, accepts a link to itself
     if not is_text(database):
         raise StorageError(f"{database!a}: the path is not UTF-8; expected a UTF-8 path, or --storage URL")
     return URL.create("sqlite", database=database).render_as_string(hide_password=False)
@@ -105,7 +105,9 @@ def copied(folder: Path) -> Iterator[Path]:
                 if (folder / file).exists():
                     shutil.copyfile(folder / file, Path(name) / file)
         except OSError as error:
-            raise StorageError(f"{folder / FILES[0]}: cannot be read ({error.strerror})") from None
+            raise StorageError(
+                f"{folder / FILES[0]}: cannot be copied to {name} ({error.strerror})"
+            ) from None
         yield Path(name)
 
 

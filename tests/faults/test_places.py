@@ -5,12 +5,14 @@ import os
 import pytest
 
 from moevae.config.schema import RunConfig
-from moevae.errors import CheckpointError, RecordError
+from moevae.errors import CheckpointError, ConfigError, RecordError
 from moevae.training import snapshot_files, snapshots
 from moevae.utils import io
 from studies.records import lock, study_file, weights
 from studies.report import cache, manifest
 from studies.report.build import write_report
+from studies.storage import connection
+from studies.storage.connection import StorageError
 from studies.testing import synthetic
 
 pytestmark = pytest.mark.timeout(120)  # reading a pipe that nobody writes to has no end
@@ -37,6 +39,36 @@ def put(request):
 def test_a_lock_that_is_no_file_is_not_held(tmp_path, put):
     put(tmp_path / "driver.lock")
     assert lock.holder(tmp_path) is None
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_lock_that_is_a_link_is_refused_and_its_target_left(tmp_path, there):
+    target = tmp_path / "notes.txt"
+    if there:
+        target.write_text("notes")
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "driver.lock").symlink_to(target)
+    with pytest.raises(ConfigError, match=r"driver\.lock"), lock.hold(tmp_path / "study"):
+        pass
+    assert target.exists() == there
+    assert not there or target.read_text() == "notes"
+
+
+def test_a_storage_that_is_a_link_to_itself_is_refused(tmp_path):
+    (tmp_path / "study.db").symlink_to("study.db")
+    with pytest.raises(StorageError), connection.opened(connection.default_url(tmp_path)):
+        pass
+
+
+@pytest.mark.parametrize("place", ["a link to itself", "noise", "a pipe"])
+def test_records_that_are_no_folder_are_refused_before_a_study_begins(tmp_path, place):
+    PLACES[place](tmp_path / "records")
+    with pytest.raises(ConfigError, match="records"), lock.hold(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["records"]
+    with pytest.raises(NotADirectoryError) as caught:
+        io.write_atomically(tmp_path / "records" / "a.json", b"{}")
+    assert caught.value.filename == str(tmp_path / "records" / "a.json")
 
 
 def test_temporary_files_that_are_no_files_stop_no_sweep(tmp_path, put):

@@ -1,10 +1,14 @@
 """What a library call does to its process: nothing that outlives it, and training is steady within it."""
 
+import contextlib
 import gc
 import os
+import resource
 import subprocess
 import sys
+import tempfile
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -138,3 +142,48 @@ def test_too_little_memory_is_one_line_with_exit_code_2(error, capsys):
 def test_another_error_of_torch_stays_a_traceback():
     with pytest.raises(RuntimeError, match="size"):
         exit_code(lambda: torch.zeros(2) @ torch.zeros(3) and 0)
+
+
+def many_files():
+    """Open more files than the limit allows."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        with contextlib.ExitStack() as stack:
+            for _ in range(256):
+                stack.enter_context(Path(os.devnull).open())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def no_temporary_folder():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/dev/null/absent"])
+        patch.setattr(tempfile, "tempdir", None)
+        tempfile.mkdtemp()
+
+
+def no_folder_of_matplotlib():
+    fail(OSError("Matplotlib requires a writable cache directory; set MPLCONFIGDIR"))
+
+
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [(many_files, "ulimit"), (no_temporary_folder, "TMPDIR"), (no_folder_of_matplotlib, "TMPDIR")],
+)
+def test_a_place_that_lacks_something_is_one_line_with_exit_code_2(work, told, capfd):
+    assert exit_code(work) == 2
+    print("still open")
+    assert capfd.readouterr().out == "still open\n"
+    assert exit_code(work) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert told in line
+
+
+def test_a_link_to_itself_is_one_line_with_exit_code_2(tmp_path, capsys):
+    (tmp_path / "link").symlink_to("link")
+    code = exit_code(lambda: bool((tmp_path / "link").resolve(strict=True)))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert str(tmp_path / "link") in line

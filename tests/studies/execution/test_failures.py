@@ -114,6 +114,7 @@ def test_a_run_that_raises_in_a_worker_fails_with_its_own_reason(bench):
     [
         (DataError("no such file"), True),
         (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EMFILE, "Too many open files"), True),
         (ConfigError("no such smoothness here"), False),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), False),
         (RuntimeError("CUDA out of memory"), False),
