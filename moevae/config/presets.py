@@ -234,7 +234,7 @@ def deformable_digits() -> RunConfig:
 
 @PRESETS.register("iic-mnist")
 def iic_mnist() -> RunConfig:
-    """MNIST with deformable experts and a gate that tells the neighbors of an image from other images.
+    """MNIST with deformable experts and a gate that distinguishes the neighbors of an image from others.
 
     The gate reads oriented gradients. It starts from a clustering of the graph of neighbors, and then
     maximizes the mutual information between the experts of related images (IIC; Ji et al., 2019), with

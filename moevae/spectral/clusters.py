@@ -135,7 +135,7 @@ def candidates(graph: Graph, count: int, seed: int, factors: Sequence[float] = F
 
 
 def choose_count(found: list[Candidate]) -> int:
-    """Return the number of clusters after which further clusters tell least, compared with those before.
+    """Return the number of clusters after which further clusters add least, compared with those before.
 
     Two criteria are multiplied. With I(n), the highest information of n clusters, the gain I(n) - I(n - 1)
     is 2 ln 2 / n if it parts two separate groups of share 1 / n: the ratio of n times the gain of n, and the

@@ -109,7 +109,7 @@ class Draws:
             yield
 
     def refill(self) -> None:
-        """Draw anew, from the same streams in the same order."""
+        """Draw again, from the same streams in the same order."""
         for draw, buffer in self._known:
             buffer.copy_(draw())
 
@@ -127,7 +127,7 @@ class Draws:
 class StepGraph:
     """Computes the gradients of the steps of a trainer by replaying a graph.
 
-    The graph is recorded after `WARM_UP` steps of the same weights of the loss, and anew when they change:
+    The graph is recorded after `WARM_UP` steps of the same weights of the loss, and again when they change:
     during schedules of these weights, steps run without a graph.
 
     Args:

@@ -21,6 +21,7 @@ from studies.records import store, study_file
 from studies.records.origins import with_other_data
 from studies.records.schema import Method, Record
 from studies.records.study_file import identity
+from studies.utils.formatting import count
 from studies.utils.gc_pause import paused_gc
 
 if TYPE_CHECKING:
@@ -104,9 +105,8 @@ def load_records(study: str | os.PathLike[str] | Study) -> pd.DataFrame:
 
     loaded = study if isinstance(study, Study) else load_study(study)
     if loaded.unread:
-        warnings.warn(
-            f"{loaded.name}: {len(loaded.unread)} records excluded, such as {loaded.unread[0]}", stacklevel=2
-        )
+        excluded = count(len(loaded.unread), "record")
+        warnings.warn(f"{loaded.name}: {excluded} excluded, such as {loaded.unread[0]}", stacklevel=2)
     methods: list[tuple[str | None, StudyRun]] = [(None, run) for run in loaded.runs]
     methods += [(peer.name, run) for peer in loaded.peers for run in peer.runs]
     rows = [

@@ -257,7 +257,7 @@ def _minutes(runs: Sequence[StudyRun]) -> float | None:
             return None
         seconds = record.seconds.train
         if record.method is None:
-            looks = record.data.train * record.config["train"]["epochs"]
-            seconds = looks / record.throughput.train_images_per_second
+            seen = record.data.train * record.config["train"]["epochs"]
+            seconds = seen / record.throughput.train_images_per_second
         times.append(seconds * record.hardware.threads / 60)
     return float(np.median(times))
