@@ -1,4 +1,4 @@
-"""What every test stands on: moevae before torch, one thread, and arithmetic left as it was found."""
+"""What every test needs: moevae imported before torch, one thread, and restored floating-point modes."""
 
 import os
 import signal

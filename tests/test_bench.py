@@ -1,4 +1,4 @@
-"""The benchmarks run, at their smallest, and their page is made from what they write; speed is not tested."""
+"""The benchmarks run at their smallest sizes and give a page; speed is not tested."""
 
 import copy
 import json
@@ -90,7 +90,7 @@ def test_an_interrupt_keeps_the_rows_before_it(measured):
     assert not any("test_evaluation" in name for name in names)
 
 
-def test_what_was_wrong_has_no_speed(bench, measured):
+def test_a_failed_benchmark_has_no_speed(bench, measured):
     found = json.loads(measured.read_text())
     assert "test_small[2]" not in [row["name"] for row in found["benchmarks"]]
     assert "small[2]: failed" in found["origin"]["left_out"]
@@ -159,7 +159,7 @@ def test_only_memory_that_grows_at_every_step_has_a_slope(bench, measured, tmp_p
         assert ("MiB each" in page) == (name == "grows")
 
 
-def test_nothing_measured_is_said_in_one_line(bench, tmp_path):
+def test_a_report_without_measurements_is_one_line(bench, tmp_path):
     done = report(bench, "--results", tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "no throughput-*.json" in done.stderr

@@ -1,4 +1,4 @@
-"""The documentation: its sources say what the software does, and the built site needs no network.
+"""The documentation: its sources agree with the software, and the built site needs no network.
 
 `nox -s docs` builds the site and then runs these tests; those of the site are skipped where it is not built.
 """

@@ -72,7 +72,7 @@ def test_other_runs_change_rounding_at_most(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_was_interrupted_continues(kind):
+def test_a_restored_trainer_continues(kind):
     configs, data = population(ODD, kind, **{"train.epochs": 3}), images()
     whole, first, second = (Trainer(configs, data, CUDA) for _ in range(3))
     told = [whole.epoch() for _ in range(3)]

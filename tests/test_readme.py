@@ -1,4 +1,4 @@
-"""What the README and the page of results show is true."""
+"""The README and the page of results agree with the records."""
 
 import doctest
 import functools
@@ -72,7 +72,7 @@ def test_links_lead_to_files(page):
         ("and neighbors as they are", "consistency-fashion-mnist", {"objective.consistency": UNCHANGED}),
     ],
 )
-def test_the_headline_is_what_the_records_say(row, study, settings):
+def test_the_headline_agrees_with_the_records(row, study, settings):
     columns = [measured(study, name, settings) for name in ("acc", "nmi", "ari")]
     cells = [f"{short(mean(each))} ± {short(stdev(each))} ({short(min(each))})" for each in columns]
     line = f"| {row} | {len(columns[0])} | {' | '.join(cells)} | {minutes(study, settings):.0f} |"
@@ -104,14 +104,14 @@ def test_it_counts_the_gates_that_divide_the_bags():
     assert f"{sentence} at temperature 1 {second} do, and with neighbors as they are {third}." in findings()
 
 
-def test_what_a_stretch_raises_is_what_its_page_says():
+def test_the_effect_of_the_stretch_agrees_with_its_page():
     page = (RESULTS / "consistency-fashion-mnist" / "report.md").read_text(encoding="utf-8")
     change = f"{'+'.join(UNCHANGED)} in place of {'+'.join(STRETCHED)} lowers NMI by"
     rise, p = re.search(rf"{re.escape(change)} 0(\.\d+) \(adjusted p (.*?);", page).groups()
     assert f"The stretch raises NMI by {rise} (adjusted p {_plain(p)};" in findings()
 
 
-def test_the_reference_study_is_what_the_records_say():
+def test_the_reference_study_agrees_with_the_records():
     nmi, dead = around_the_baseline("nmi"), around_the_baseline("dead_experts")
     assert "The NMI of the reference cell is {} and {}.".format(*map(short, nmi())) in findings()
     pca, vae = nmi("PCA + Gaussian mixture"), nmi("one VAE + Gaussian mixture")
@@ -136,7 +136,7 @@ def test_the_reference_study_is_what_the_records_say():
     assert f"| temperature 0.5 or 2 | {' | '.join(cells)} |" in findings()
 
 
-def test_the_2019_model_is_what_the_records_say():
+def test_the_2019_model_agrees_with_the_records():
     acc, nmi = (measured("zeldes2019", name, {"train.epochs": 100}) for name in ("acc", "nmi"))
     sentence = f"ACC {short(mean(acc))} and NMI {short(mean(nmi))} after its 100 epochs"
     assert f"{sentence} (n = {len(acc)})" in readme()
@@ -145,7 +145,7 @@ def test_the_2019_model_is_what_the_records_say():
     assert "components of the same images has {} and {}.".format(*map(short, beside)) in findings()
 
 
-def test_likelihoods_are_what_the_records_say():
+def test_likelihoods_agree_with_the_records():
     bounds = [
         measured("likelihood", "iwae_bound", {"model.likelihood": kind, "evaluation.iwae_samples": 5000})
         for kind in ("autoregressive", "bernoulli")
@@ -154,7 +154,7 @@ def test_likelihoods_are_what_the_records_say():
     assert "{:.1f} nats, and {:.1f} without".format(*map(mean, bounds)) in findings()
 
 
-def test_speeds_on_a_gpu_are_what_the_benchmarks_say():
+def test_speeds_on_a_gpu_agree_with_the_benchmarks():
     page = told(ROOT / "docs" / "how-to" / "gpu.md")
     rows = json.loads((RESULTS / "throughput-cuda.json").read_text())["benchmarks"]
     cells = {row["name"]: row["stats"]["median"] for row in rows if "test_cell" in row["name"]}
@@ -172,7 +172,7 @@ def test_speeds_on_a_gpu_are_what_the_benchmarks_say():
 
 
 def _plain(p):
-    """A p-value of a page as the README has it."""
+    """Return a p-value of a page in the format of the README."""
     return p.replace("\\", "").replace("0.", ".", 1)
 
 

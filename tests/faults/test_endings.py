@@ -27,7 +27,7 @@ def stopped_worker(driver: psutil.Process) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_one_signal_ends_a_driver_whose_worker_is_stopped(tmp_path, reliability, sent):
+def test_a_signal_ends_a_driver_with_a_stopped_worker(tmp_path, reliability, sent):
     study = ToyStudy(tmp_path, 60)
     with study.driver(workers=2, seconds=0.5) as driver:
         wait_until(study.published)

@@ -26,7 +26,7 @@ DTYPES = pytest.mark.parametrize(
 
 @pytest.fixture(params=["as on a CPU", "as on a GPU"])
 def way(request, monkeypatch):
-    """Both ways to the sums: that of GPUs is looked at on a CPU, too."""
+    """Both implementations of the sums; that of GPUs is also tested on the CPU."""
     if request.param == "as on a GPU":
         monkeypatch.setattr(densities, "_in_blocks", densities._at_once)
 

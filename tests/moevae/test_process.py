@@ -1,4 +1,4 @@
-"""What a library call does to its process: nothing that outlives it, and training is steady within it."""
+"""Library calls leave no process-wide state changed."""
 
 import contextlib
 import gc
@@ -35,7 +35,7 @@ def _flushing() -> bool:
 
 
 def _process() -> tuple[object, ...]:
-    """All that is set for the whole process, where it can be read."""
+    """Return the process-wide state that can be read."""
     return (
         _flushing(),
         torch.get_num_threads(),

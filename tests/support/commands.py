@@ -1,4 +1,4 @@
-"""Tiny runs of `python -m moevae`: what is typed, said and written."""
+"""Tiny runs of `python -m moevae`: commands, output and files."""
 
 from __future__ import annotations
 

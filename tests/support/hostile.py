@@ -37,7 +37,7 @@ def put(content: bytes) -> Callable[[Path], object]:
 
 
 def anywhere(whole: bytes, seed: int = 0, count: int = 12) -> Iterator[Case]:
-    """What breaks a file of any kind: torn at many places, bytes changed, no file at all."""
+    """Yield faults of any file: truncated at many places, bytes changed, no file."""
     chance = random.Random(seed)
     for size in sorted(
         {0, 1, 7, 8, 9, *(len(whole) * part // count for part in range(1, count)), len(whole) - 1}
@@ -87,7 +87,7 @@ def lacking(tree: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def jsons(whole: bytes) -> Iterator[Case]:
-    """What breaks a file of JSON."""
+    """Yield faults of a JSON file."""
     yield from anywhere(whole, count=6)
     for word, content in {
         "deep lists": b"[" * DEEP + b"]" * DEEP,
@@ -111,7 +111,7 @@ PROFILE = 'title = "t"\npreset = "digits"\nseeds = 1\n'
 
 
 def profiles() -> Iterator[Case]:
-    """What breaks a profile."""
+    """Yield faults of a profile."""
     whole = (PROFILE + "[axes]\nrouting.temperature = [1.0, 2.0]\n").encode()
     chance = random.Random(0)
     for word, content in {

@@ -1,4 +1,4 @@
-"""Archives and arrays that claim what they are not."""
+"""Archives and arrays with false headers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _set(offset: int, central: int, form: str, value: int) -> Callable[[bytearra
 
 
 def npzs() -> Iterator[Case]:
-    """What breaks an npz file."""
+    """Yield faults of an npz file."""
     images = np.random.default_rng(0).integers(0, 256, (60, 6, 5), dtype=np.uint8)
     good = npy(images)
     whole = archived({"images.npy": good, "labels.npy": npy(np.arange(60) % 3)})
@@ -133,7 +133,7 @@ def _bomb(path: Path) -> None:
 
 
 def npys() -> Iterator[Case]:
-    """What breaks an npy file of images."""
+    """Yield faults of an npy file of images."""
     images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
     for word, write in anywhere(npy(images), count=4):
         if "changed" not in word:  # a changed pixel is another image

@@ -32,7 +32,7 @@ def _encoded(image: Image.Image, kind: str, **more: Any) -> bytes:
 
 
 def pictures() -> Iterator[Case]:
-    """What breaks an image file, whatever its name says."""
+    """Yield faults of an image file of any name."""
     noise = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
     image = Image.fromarray(noise)
     kinds = {kind: _encoded(image, kind) for kind in ("PNG", "TIFF", "BMP", "JPEG", "GIF")}

@@ -13,7 +13,7 @@ STD = 0.8
 
 
 class Linear:
-    """Experts x = W z + b + noise of std 0.8, whose encoders are off the posterior."""
+    """Experts x = W z + b + noise of std 0.8, whose encoders differ from the posterior."""
 
     def __init__(
         self, num_experts: int, latents: int, pixels: int, off: float = 0.3, alike: bool = False

@@ -1,4 +1,4 @@
-"""The one line that a mistake gives, on the command line and from Python."""
+"""Errors in one line, on the command line and from Python."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from moevae.errors import DataError
 
 
 def refused(command: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run `python -m moevae`, which ends with exit code 2; return what it says."""
+    """Run `python -m moevae`, which ends with exit code 2; return its error line."""
     capsys.readouterr()
     try:
         code = main(command)
@@ -28,7 +28,7 @@ def refused(command: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def message_of(config: DataConfig, root: Path | None = None) -> str:
-    """Load images that cannot be loaded; return what the error says."""
+    """Load images that cannot be loaded; return the message of the error."""
     with pytest.raises(DataError) as caught:
         load_images(config, root)
     message = str(caught.value)

@@ -69,7 +69,7 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
 def mixture(
     run: RunConfig, size: tuple[int, int] = (HEIGHT, WIDTH), seeds: tuple[int, ...] = (0,)
 ) -> Mixture:
-    """A float64 mixture whose biases are no longer zero, so that a bias forgotten is a bias noticed."""
+    """A float64 mixture whose biases are no longer zero, so that a forgotten bias is detected."""
     model = Mixture(run.model, size, seeds).double()
     each_bias(model, lambda bias: bias.copy_(normal(*bias.shape, seed=bias.numel()) / 3))
     return model

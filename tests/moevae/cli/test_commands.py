@@ -1,4 +1,4 @@
-"""`python -m moevae`: runs are trained once, measured alike everywhere, drawn, and told of as JSON."""
+"""`python -m moevae`: runs are trained once, evaluated consistently, drawn, and reported as JSON."""
 
 import io
 import os
@@ -61,7 +61,7 @@ def test_training_keeps_runs_whose_numbers_the_library_gives_too(kept, run, caps
     assert sum(told["runs"][0]["scores"]["test"]["load"]) == pytest.approx(1)
 
 
-def test_what_is_there_is_measured_and_not_trained_again(kept, capsys, monkeypatch):
+def test_existing_runs_are_evaluated_and_not_trained_again(kept, capsys, monkeypatch):
     from moevae.training import population
 
     asked, begin = [], population.Trainer
@@ -138,14 +138,14 @@ def test_labels_decide_no_weight_and_may_be_missing(here, capsys):
     assert weights(bare["checkpoint"]) == before
 
 
-def test_a_run_on_images_that_changed_is_not_taken_for_the_same(here, capsys):
+def test_a_run_on_changed_images_is_not_reused(here, capsys):
     command = ["train", *own(), "--output", "."]
     assert main(command) == 0
     own(seed=1)
-    assert "differs from the data" in refused(command, capsys)
     (path,) = Path().glob("*.safetensors")
+    assert path.name in refused(command, capsys)
     assert main(["evaluate", str(path)]) == 0
-    assert "differs from the data" in capsys.readouterr().err
+    assert path.name in capsys.readouterr().err
     assert main([*command, "--force"]) == 0
 
 
@@ -171,15 +171,13 @@ def test_bfloat16_is_reported(here, capsys):
     assert told["precision"] == "bfloat16"
 
 
-def test_a_loss_that_is_no_number_ends_without_a_checkpoint(tmp_path, capsys):
+def test_a_diverged_run_has_no_checkpoint(tmp_path, capsys):
     broken = ["--set", "train.learning_rate=1e9", "--set", "train.epochs=3"]
     command = ["train", *TINY, *broken, "--output", str(tmp_path)]
     assert main(command) == 1
     told = capsys.readouterr().err
-    assert re.search(
-        r"failed: seed 0: the loss became nan in epoch \d, step \d+; this run was not saved", told
-    )
-    assert "train.learning_rate is 1e+09, try --set train.learning_rate=1e+08" in told
+    assert re.search(r"seed 0: .*\bnan in epoch \d, step \d+", told)
+    assert "--set train.learning_rate=1e+08" in told
     assert not files(tmp_path)
 
 
@@ -225,11 +223,11 @@ def test_info_counts_parameters_and_states_what_is_there(run, tmp_path, capsys):
     assert f"fingerprint  {overrides.fingerprint(tiny())}, seed 0" in capsys.readouterr().out
 
 
-def test_a_checkpoint_cut_short_is_not_overwritten_unasked(kept, run, tmp_path, capsys):
+def test_a_truncated_checkpoint_is_overwritten_only_with_force(kept, run, tmp_path, capsys):
     torn = tmp_path / run.name
     torn.write_bytes(run.read_bytes()[:-100])
     command = ["train", *TINY, "--output", str(tmp_path)]
-    assert "--force trains it again" in refused(command, capsys)
+    assert "--force" in refused(command, capsys)
     assert main([*command, "--force"]) == 0
     assert weights(torn) == weights(run)
 
@@ -251,7 +249,7 @@ def test_an_interrupt_is_one_line_with_exit_code_130(tmp_path):
     assert not files(tmp_path)
 
 
-def test_a_reader_that_goes_away_gets_no_traceback(tmp_path):
+def test_a_closed_pipe_gives_no_traceback(tmp_path):
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as pipe:

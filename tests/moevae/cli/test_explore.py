@@ -87,14 +87,14 @@ def test_an_expert_without_images_has_no_way_and_that_is_reported(tmp_path, unla
     capsys.readouterr()
     found = explored(str(path), tmp_path / "pictures")
     assert "interpolations.png" in found
-    assert capsys.readouterr().out.count("fewer than two test images: no interpolation for expert") == 1
+    assert sum("no interpolation" in line for line in capsys.readouterr().out.splitlines()) == 1
 
 
 def test_a_mistake_is_reported_and_nothing_written(run, tmp_path, capsys):
     for options, told in (
-        (["--expert", "2"], "--expert 2: expected 0 to 1"),
-        (["--seed", "-1"], "--seed -1"),
-        (["--count", "21"], "--count 21: expected 1 to 20"),
+        (["--expert", "2"], "--expert 2: "),
+        (["--seed", "-1"], "--seed -1: "),
+        (["--count", "21"], "--count 21: "),
     ):
         assert main(["explore", run, "--output", str(tmp_path / "none"), *options]) == 2
         assert told in capsys.readouterr().err
@@ -129,7 +129,7 @@ def test_a_class_colors_the_map_only_where_there_are_labels(run, tmp_path, monke
 def test_umap_is_refused_where_it_is_not_installed(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(maps, "find_spec", lambda name: None)
     assert main(["explore", run, "--output", str(tmp_path / "none"), "--map", "umap"]) == 2
-    assert "needs the package umap-learn" in capsys.readouterr().err
+    assert "umap-learn" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 

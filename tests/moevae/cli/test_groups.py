@@ -1,4 +1,4 @@
-"""One command for people: every command of every installed group, found without loading what it runs."""
+"""The console script: commands of all installed groups, listed without loading their code."""
 
 import re
 import subprocess
@@ -39,7 +39,7 @@ def test_a_bare_command_line_lists_each_command_with_an_example(typed, main, nam
 
 
 @pytest.mark.parametrize("command", [*CORE.commands, *STUDIES.commands], ids=lambda each: each.name)
-def test_a_table_agrees_with_what_it_names(command):
+def test_the_table_of_commands_agrees_with_their_functions(command):
     assert command.load().__name__.lower() == command.name.replace("-", "")
     assert len(command.summary) <= 61  # beside its name, in 80 columns
     assert command.example.split()[:2] == ["moevae", command.name]
@@ -52,18 +52,21 @@ def test_the_version_is_that_of_the_package(main, capsys):
 
 
 @pytest.mark.parametrize(
-    ("main", "typed", "told"),
+    ("main", "typed", "named"),
     [
-        (core.main, "trian", "unknown command 'trian': did you mean train?"),
-        (core.main, "ablat", "unknown command 'ablat': did you mean ablate?"),
-        (studies.main, "serch", "unknown command 'serch': did you mean search?"),
-        (studies.main, "train", f"unknown command 'train': valid: {', '.join(THEIRS)}"),
-        (core.main, "--verison", "--verison: expected a command first; moevae --help lists them"),
+        (core.main, "trian", "train?"),
+        (core.main, "ablat", "ablate?"),
+        (studies.main, "serch", "search?"),
+        (studies.main, "train", ", ".join(THEIRS)),
+        (core.main, "--verison", "moevae --help"),
     ],
 )
-def test_an_unknown_command_is_one_line_that_names_the_nearest(main, typed, told, capsys):
+def test_an_unknown_command_is_one_line_that_names_the_nearest(main, typed, named, capsys):
     assert main([typed]) == 2
-    assert capsys.readouterr().err == f"error: {told}\n"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert typed in line
+    assert named in line
 
 
 def test_a_command_of_studies_runs_under_the_name_that_was_typed(capsys, tmp_path):
@@ -112,7 +115,7 @@ class Elsewhere:
 
 
 class Stale:
-    """This one, as it was installed once."""
+    """This distribution, as an earlier version installed it."""
 
     name = "moevae"
 
@@ -129,11 +132,11 @@ def test_groups_of_other_distributions_are_loaded_and_broken_ones_are_skipped(mo
     names = ("greetings:GROUP", "nowhere.at.all:GROUP", "moevae:errors")
     theirs = [point("theirs", name, Elsewhere) for name in names]
     monkeypatch.setattr(groups, "entry_points", lambda group: theirs)
-    with pytest.warns(UserWarning, match="are not available: ") as caught:
+    with pytest.warns(UserWarning, match=r"^commands of '") as caught:
         assert core.main([]) == 0
     assert listed(capsys.readouterr().out) == [*OWN, *THEIRS, "greet"]
     assert [str(each.message).split("'")[1] for each in caught] == list(names[1:])
-    with pytest.warns(UserWarning, match="are not available: "):
+    with pytest.warns(UserWarning, match=r"^commands of '"):
         assert core.main(["greet", "--loud"]) == 7
     assert capsys.readouterr().out == "moevae greet --loud\n"
 
@@ -164,7 +167,7 @@ def test_the_core_names_no_study():
 
 
 def described(page: str) -> dict[str, str]:
-    """What a command's help says of each option."""
+    """Return the help text of each option of a command."""
     lines = "\n".join(line.strip("│ ") for line in page.splitlines())
     blocks = re.findall(r"^(--[\w-]+)(?: \S+)?\s+(.*?)(?=^--|^\W*$|\Z)", lines, re.M | re.S)
     return {option: " ".join(text.split()) for option, text in blocks}

@@ -1,4 +1,4 @@
-"""What the command line says without training: dry runs and help."""
+"""The command line without training: dry runs and help."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def test_a_dry_run_states_the_runs_without_torch(tmp_path):
     assert not files(tmp_path)
 
 
-def test_what_a_dry_run_prints_is_what_set_takes(capsys):
+def test_a_dry_run_prints_settings_that_set_accepts(capsys):
     assert main(["train", "--preset", "zeldes2019", "--dry-run"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if re.match(r"[a-z]+\.\w+=", line)]
     typed = [word for line in lines for word in ("--set", line)]

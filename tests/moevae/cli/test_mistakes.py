@@ -140,7 +140,7 @@ def test_a_broken_file_of_mnist_is_named(content, told, tmp_path, capsys):
     assert files(tmp_path) == before
 
 
-def test_a_mistake_in_a_process_of_its_own_is_the_same_line(here):
+def test_an_error_in_a_separate_process_is_the_same_line(here):
     command = [sys.executable, "-m", "moevae", "train", *own(images=np.full((9, 4, 4), np.nan))]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")

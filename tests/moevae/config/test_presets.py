@@ -1,4 +1,4 @@
-"""Presets against the numbers that were published, and as runs that can be made."""
+"""Presets against published numbers, and as valid configurations."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""The reference of settings has every setting, and what it says of a setting is what the schema accepts."""
+"""The reference of settings is complete and agrees with the schema."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A run is a value: every field counts, every mistake is named."""
+"""Configurations are values: every field is part of the fingerprint, every error names its key."""
 
 import json
 from dataclasses import FrozenInstanceError
@@ -127,7 +127,7 @@ def test_every_field_counts_in_the_fingerprint(key):
 
 
 @pytest.mark.parametrize("key", [key for key in keys() if isinstance(lookup(BASE, key), float)])
-def test_there_is_one_zero(key):
+def test_negative_zero_equals_zero(key):
     if key in (
         "data.imbalance",
         "model.gaussian_std",
@@ -144,7 +144,7 @@ def test_there_is_one_zero(key):
         assert fingerprint(override(BASE, {key: -0.0})) == fingerprint(override(BASE, {key: 0.0}))
 
 
-def test_the_fingerprint_is_what_it_always_was():
+def test_fingerprints_have_not_changed():
     assert fingerprint(RunConfig()) == GOLDEN
 
 
@@ -270,7 +270,7 @@ def test_a_final_temperature_without_a_schedule_is_refused():
 
 
 @pytest.mark.parametrize("tree", [[1, 2], "seed", None, 3])
-def test_what_is_no_table_is_refused(tree):
+def test_a_configuration_must_be_a_table(tree):
     assert message_of(from_dict, tree).startswith("a configuration is a table of keys")
 
 

@@ -69,7 +69,7 @@ def test_the_order_in_memory_is_rows(order):
 def test_a_range_of_two_numbers():
     assert checked_range([0, 16]) == PixelScale(0, 16)
     for wrong in ((16, 0), (0, np.inf), (1, 1), "auto", 3, (0, 1, 2)):
-        with pytest.raises(ValueError, match="expected None or two numbers"):
+        with pytest.raises(ValueError, match=r"^value_range = "):
             checked_range(wrong)
 
 

@@ -1,4 +1,4 @@
-"""From stored pixels to what the likelihood sees."""
+"""Binarization: from stored pixels to the targets of the likelihood."""
 
 import pytest
 import torch

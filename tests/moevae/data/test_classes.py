@@ -33,10 +33,9 @@ def saved(tmp_path, labels) -> DataConfig:
 @pytest.mark.parametrize("count", [101, 1797, 30_000])
 def test_labels_that_are_ids_are_refused_in_one_line(tmp_path, count):
     config = saved(tmp_path, np.random.default_rng(0).permutation(count))
-    with pytest.raises(DataError, match="look like ids; expected classes with") as told:
+    with pytest.raises(DataError, match=rf"\b{count:,} classes\b") as caught:
         load_labels(config)
-    assert "\n" not in str(told.value)
-    assert f"{count:,} classes" in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("count", "images"), [(100, 100), (500, 1000), (10, 40)])

@@ -1,4 +1,4 @@
-"""Splits are laws over image numbers; npz files of another form are named."""
+"""Splits are functions of image indices; errors name invalid npz files."""
 
 import hashlib
 import itertools
@@ -73,7 +73,7 @@ def test_split_seed_moves_every_split_and_nothing_else_moves_the_test_set(tmp_pa
 
 
 def test_splits_are_the_same_on_every_machine(tmp_path):
-    """Golden; anew: numbers_of(load_images(numbered(folder, 20)).test), and of its .validation and .train."""
+    """Golden; to update: numbers_of(load_images(numbered(folder, 20)).test), and of the other splits."""
     images = load_images(numbered(tmp_path, 20))
     assert numbers_of(images.test) == [18, 2, 14, 0]
     assert numbers_of(images.validation) == [13]
@@ -238,8 +238,8 @@ def test_imbalance_needs_labels(tmp_path):
     path = tmp_path / "bare.npz"
     np.savez(path, images=np.zeros((20, 2, 2)))
     message = message_of(DataConfig(name=f"npz:{path}", imbalance=0.5))
-    assert message.startswith("data.imbalance = 0.5: npz:")
-    assert message.endswith("has no labels, which imbalance needs; expected 1")
+    assert message.startswith("data.imbalance = 0.5: ")
+    assert str(path) in message
 
 
 @pytest.mark.parametrize(
@@ -247,8 +247,8 @@ def test_imbalance_needs_labels(tmp_path):
     [
         (torch.zeros(4, 5, 6), ValueError, r"train images have shape \[4, 5, 6\]; expected \[N, 30\]"),
         (torch.zeros(4, 29), ValueError, r"expected \[N, 30\] for 5 x 6 pixels"),
-        (np.zeros((4, 30), np.float32), TypeError, "type ndarray; expected a tensor"),
-        (torch.zeros(4, 30, dtype=torch.float64), TypeError, r"torch\.float64; expected a tensor of uint8"),
+        (np.zeros((4, 30), np.float32), TypeError, r"\bndarray\b.*\btensor\b"),
+        (torch.zeros(4, 30, dtype=torch.float64), TypeError, r"torch\.float64.*\buint8\b"),
     ],
 )
 def test_images_of_another_form_are_refused(train, error, words):
@@ -274,7 +274,7 @@ def test_a_folder_may_be_a_string(tmp_path):
 
 
 @pytest.mark.parametrize("load", [load_images, load_labels])
-def test_something_else_than_a_data_configuration_is_refused(load):
+def test_loaders_accept_only_a_data_configuration(load):
     with pytest.raises(TypeError, match=r"RunConfig.*data"):
         load(RunConfig())
     with pytest.raises(TypeError, match=r"str.*DataConfig"):

@@ -47,7 +47,7 @@ def test_images_outside_of_subfolders_have_no_labels(scans):
     assert len(folder.read(scans, None, "refuse").files) == 13
 
 
-def test_what_is_no_image_by_its_name_is_ignored(scans):
+def test_files_without_the_suffix_of_an_image_are_ignored(scans):
     before = load_images(data(scans)).sha256
     (scans / "notes.txt").write_text("x")
     (scans / "a" / ".hidden.png").write_text("x")
@@ -93,7 +93,7 @@ def test_a_message_names_few(many, tmp_path):
     with pytest.raises(DataError) as caught:
         folder.read(tmp_path, None, "skip")
     assert len(str(caught.value)) < 1000
-    assert "no image is left" in str(caught.value)
+    assert "0.png" in str(caught.value)
 
 
 def test_links_within_the_folder_are_images_and_links_out_of_it_are_not(scans, tmp_path):
@@ -109,9 +109,9 @@ def test_links_within_the_folder_are_images_and_links_out_of_it_are_not(scans, t
     assert len(folder.read(scans, None, "skip").files) == 13
 
 
-def test_a_pipe_is_not_waited_for(scans):
+def test_a_pipe_is_refused_without_reading(scans):
     os.mkfifo(scans / "a" / "pipe.png")
-    with pytest.raises(DataError, match=r"pipe.png \(.*not a regular file"):
+    with pytest.raises(DataError, match=r"a/pipe\.png"):
         folder.read(scans, None, "refuse")
 
 
@@ -124,9 +124,9 @@ def test_a_file_that_changes_is_read_again(scans):
 
 
 def test_missing_and_empty_folders(tmp_path):
-    with pytest.raises(DataError, match="expected a folder"):
+    with pytest.raises(DataError, match=str(tmp_path / "absent")):
         load_images(data(tmp_path / "absent"))
-    with pytest.raises(DataError, match="no images"):
+    with pytest.raises(DataError, match=rf"{tmp_path}: .*\.png"):
         load_images(data(tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""Official files agree with torchvision; broken ones are named; what is missing is downloaded once."""
+"""Official files agree with torchvision; errors name broken ones; missing ones are downloaded once."""
 
 import contextlib
 import gzip
@@ -122,7 +122,7 @@ def test_missing_files_without_a_network(tmp_path, offline, monkeypatch):
     assert "--data-root or MOEVAE_DATA" in message
     assert str(tmp_path / "given") in message_of(config, tmp_path / "given")
     assert not list(tmp_path.rglob("*-ubyte*"))
-    with pytest.raises(DataError, match="train-images-idx3-ubyte is not in"):
+    with pytest.raises(DataError, match=IMAGES):
         load_labels(config)
 
 
@@ -176,9 +176,7 @@ def test_official_files(official):
     assert labels.test[:5].tolist() == first_test_labels
 
 
-def test_two_that_start_at_once_download_once_and_see_what_torchvision_sees(
-    official, tmp_path, serve, monkeypatch
-):
+def test_two_processes_download_once_and_read_what_torchvision_reads(official, tmp_path, serve, monkeypatch):
     from torchvision import datasets
 
     name, folder = official

@@ -1,4 +1,4 @@
-"""What an npz file may hold, and that its meaning is never guessed."""
+"""Valid contents of npz files; ambiguous ones are refused."""
 
 import hashlib
 
@@ -32,7 +32,7 @@ def save(tmp_path):
 
 @pytest.fixture
 def refused(save):
-    """Write own.npz, which cannot be used; return what is said of images or, if they can be, of labels."""
+    """Write own.npz, which is invalid; return the error of images or, if these are valid, of labels."""
 
     def told(**arrays):
         config = save(**arrays)
@@ -107,7 +107,7 @@ def test_an_own_test_set_is_the_test_split(save):
             assert names[bytes(image.numpy())] == labels.classes[label]
 
 
-def test_identity_covers_the_test_set_and_where_it_begins(save):
+def test_the_identity_covers_the_test_set_and_its_start(save):
     digests = {
         load_images(save(images=BYTES[:first], test_images=BYTES[first:])).sha256 for first in (8, 9, 10)
     }
@@ -173,7 +173,7 @@ def test_integers_of_two_kinds_are_compared_as_integers(save):
         ({"labels": np.full(12, 0x7FFFFFFF, np.uint32).view("<U1")}, "labels is not valid text"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(refused, arrays, told):
+def test_invalid_arrays_are_refused_by_name(refused, arrays, told):
     assert told in refused(**({"images": BYTES} | arrays))
 
 

@@ -1,4 +1,4 @@
-"""Image files as gray pixels: one rule for every mode of an image, and for its rotation and its size."""
+"""Image files as gray pixels: modes, rotation and size."""
 
 import numpy as np
 import pytest

@@ -40,7 +40,7 @@ def test_samples(fitted):
 
 
 def test_a_mixture_of_images_is_found():
-    """Three kinds of images that any eye tells apart."""
+    """Three clearly different kinds of images."""
     random = np.random.default_rng(0)
     kinds = random.integers(0, 3, 300)
     pictures = (random.random((300, 6, 6)) < 0.05).astype(float)

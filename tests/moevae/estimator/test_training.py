@@ -96,7 +96,7 @@ def test_the_number_of_experts_is_found_if_none_is_given(tmp_path):
     assert model.config_.model.num_experts == 3
     assert model.predict_proba(X).shape == (300, 3)
     assert model.n_components is None
-    model.fit(X)  # goes on with as many
+    model.fit(X)  # continues with as many
     assert model.config_.model.num_experts == 3
     model.save(tmp_path / "model.pt")
     assert np.array_equal(MixtureOfVAEs.load(tmp_path / "model.pt").predict(X), model.predict(X))

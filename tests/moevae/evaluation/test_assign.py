@@ -34,7 +34,7 @@ KINDS = {
 
 @pytest.fixture(params=KINDS.values(), ids=KINDS, scope="module")
 def trained(request):
-    """A run that was trained a little, so that its gate has opinions."""
+    """A run that was trained briefly, so that its gate is not uniform."""
     chosen = override(config(EVEN), {"train.epochs": 1, "train.learning_rate": 0.01, **request.param})
     return fit([chosen], images(train=64)).model, chosen
 
@@ -115,7 +115,7 @@ def test_answers_of_the_gate_alone_are_the_same(trained):
 
 @pytest.mark.parametrize("prior", ["normal", "mixture"])
 def test_many_draws_agree_with_the_evaluation(prior):
-    """Two estimates of one bound: the noise and the batches are other ones, the expectation is the same."""
+    """Two estimates of one bound, with other noise and batches, have the same expectation."""
     chosen = override(
         config(EVEN),
         {
@@ -161,12 +161,12 @@ def test_no_images_and_wrong_images():
     assert assign(model, chosen, images().test[:0]).gate_probs.shape == (0, chosen.model.num_experts)
     with pytest.raises(ValueError, match=r"expected \[N, 30\]"):
         assign(model, chosen, torch.zeros(3, 29))
-    with pytest.raises(TypeError, match="of type ndarray; expected a tensor"):
+    with pytest.raises(TypeError, match=r"\bndarray\b.*\btensor\b"):
         assign(model, chosen, np.zeros((3, 30), np.float32))
     for wrong in (torch.full((3, 30), 1.5), torch.full((3, 30), -0.1), torch.full((3, 30), torch.nan)):
         with pytest.raises(ValueError, match=r"outside \[0, 1\]"):
             assign(model, chosen, wrong)
-    with pytest.raises(ValueError, match="expected one run"):
+    with pytest.raises(ValueError, match=r"\b2 runs\b"):
         assign(mixture(chosen, seeds=(0, 1)).float(), chosen, images().test)
 
 

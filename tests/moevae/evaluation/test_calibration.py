@@ -97,7 +97,7 @@ def test_a_gate_that_is_certain_errs_as_often_as_it_is_wrong():
     assert bins.images.tolist() == [0] * 14 + [100]
 
 
-def test_a_gate_that_states_what_is_so_is_calibrated():
+def test_true_probabilities_are_calibrated():
     source = np.random.default_rng(0)
     probs = source.dirichlet([0.5] * 5, 100_000)
     labels = (probs.cumsum(1) < source.random((100_000, 1))).sum(1)

@@ -19,7 +19,7 @@ COUNTS = np.array(
 tables = arrays(np.int64, array_shapes(min_dims=2, max_dims=2, max_side=7), elements=st.integers(0, 9))
 
 
-def test_who_shares_what_in_counts_made_by_hand():
+def test_merged_and_split_classes_of_a_hand_made_table():
     assert merged(COUNTS) == {0: (0, 3)}
     assert split(COUNTS) == {2: (1, 2)}
     assert describe_overlap(COUNTS, ["4", "1", "2", "9"]) == [

@@ -121,17 +121,23 @@ def test_left_over_experts_match_nothing():
 
 
 @pytest.mark.parametrize(
-    ("assignments", "labels"),
-    [([], []), ([0, 1], [0]), ([[0]], [[0]]), ([-1, 0], [0, 0]), ([0.0, 1.0], [0, 1])],
+    ("assignments", "labels", "reason"),
+    [
+        (np.zeros(0, int), np.zeros(0, int), "at least one"),
+        ([0, 1], [0], r"\(2,\).*\(1,\)"),
+        ([[0]], [[0]], r"\(1, 1\).*\(1, 1\)"),
+        ([-1, 0], [0, 0], "non-negative"),
+        ([0.0, 1.0], [0, 1], "integers"),
+    ],
 )
-def test_what_is_no_clustering_is_refused(assignments, labels):
-    with pytest.raises(ValueError, match=r"image|label"):
-        clustering(np.array(assignments, dtype=float if not assignments else None), np.array(labels))
+def test_only_aligned_vectors_of_indices_are_clusterings(assignments, labels, reason):
+    with pytest.raises(ValueError, match=reason):
+        clustering(np.array(assignments), np.array(labels))
 
 
 @pytest.mark.parametrize(("num_experts", "num_classes"), [(2, 4), (4, 2)])
-def test_confusion_refuses_what_it_cannot_count(num_experts, num_classes):
-    with pytest.raises(ValueError, match="below"):
+def test_confusion_requires_indices_below_the_numbers_of_experts_and_classes(num_experts, num_classes):
+    with pytest.raises(ValueError, match=rf"below {num_experts}\b.*below {num_classes}\b"):
         confusion(np.array([0, 3]), np.array([3, 0]), num_experts, num_classes)
 
 

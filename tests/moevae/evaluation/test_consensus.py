@@ -1,4 +1,4 @@
-"""Soft voting after alignment: blind to the order of clusters, and better than runs that err apart."""
+"""Soft voting after alignment: invariant to the order of clusters, and better than single noisy runs."""
 
 import itertools
 
@@ -51,6 +51,6 @@ def test_probabilities_stay_probabilities():
 
 
 @pytest.mark.parametrize("shapes", [[], [(3, 4), (4, 4)], [(3, 4), (3, 5)], [(3,)]])
-def test_what_has_no_common_shape_is_refused(shapes):
+def test_consensus_requires_one_shape(shapes):
     with pytest.raises(ValueError, match=r"expected one shape, \[K, N\]"):
         consensus([np.ones(shape) for shape in shapes])

@@ -1,6 +1,7 @@
-"""Evaluation: the same answer to the same question, and gates made by hand."""
+"""Evaluation: repeatable, and correct for gates made by hand."""
 
 import math
+import re
 
 import numpy as np
 import plain
@@ -76,7 +77,7 @@ def test_a_slow_loop_gives_the_same_bounds():
 
 
 def test_every_bound_has_the_prior():
-    """A gate that answers with the prior pays nothing for it."""
+    """A gate equal to the prior has no divergence from it."""
     prior = (9, 1, 1, 1, 1, 1, 1)
     run = config(ODD | {"model.expert_prior": prior})
     model = Mixture(run.model, images().size, (0,))
@@ -197,24 +198,26 @@ def test_looking_changes_no_training():
     )
 
 
-def test_what_does_not_fit_is_evaluated_in_halves_with_the_same_numbers(monkeypatch):
-    """A device whose memory holds 128 images; what was begun in vain must not move the noise."""
+def test_batches_that_do_not_fit_in_memory_are_halved_with_the_same_numbers(monkeypatch):
+    """The device holds 128 images. Evaluations that ran out of memory must draw no noise."""
     run, data = config(), images(test=700)
     model = mixture(run).float()
     expected = evaluate(model, [run], data)[0].metrics
-    forward, looks = model.forward, []
+    forward, sizes = model.forward, []
 
     def small(x, noise, heat, gray):
-        looks.append(x.shape[1])
+        sizes.append(x.shape[1])
         if x.shape[1] > 128:
             raise torch.OutOfMemoryError("made up")
         return forward(x, noise, heat, gray)
 
     monkeypatch.setattr(model, "forward", small)
-    with pytest.warns(UserWarning, match=r"\d+ .*\d+"):
+    with pytest.warns(UserWarning, match=r"^\d+ images ") as warned:
         found = evaluate(model, [run], data)[0].metrics
     assert found == pytest.approx(expected, rel=1e-6)
-    assert looks[:3] == [700, 512, 256]
+    assert sizes[:4] == [700, 512, 256, 128]
+    named = [[int(number) for number in re.findall(r"\d+", str(each.message))] for each in warned]
+    assert named == [[1024, 512], [512, 256], [256, 128]]
     monkeypatch.setattr(model, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("made up")))
-    with pytest.raises(torch.OutOfMemoryError), pytest.warns(UserWarning, match="do not fit"):
+    with pytest.raises(torch.OutOfMemoryError), pytest.warns(UserWarning, match=r"^\d+ images "):
         evaluate(model, [run], data)

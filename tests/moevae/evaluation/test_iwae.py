@@ -45,7 +45,7 @@ def test_the_bound_rises_with_the_samples_towards_the_likelihood():
 
 
 def test_weights_of_the_exact_posterior_do_not_vary():
-    """With one latent dimension the encoder can be the posterior: every sample then tells log p(x)."""
+    """One latent dimension: the encoder can be the posterior, and every sample gives log p(x) exactly."""
     slope, x = 1.7, normal(9, 1, seed=5)
     variance = torch.full((9, 1), 1 / (1 + slope**2 / 0.64), dtype=torch.float64)
     mu, noise = variance * slope * x / 0.64, normal(9, 6, 1, seed=6)

@@ -1,4 +1,4 @@
-"""The catalogue of metrics, and what an entry of one's own does."""
+"""The catalogue of metrics, and the registration of a new one."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Pixels that depend on the pixels before them: a distribution over images, whatever path computes it."""
+"""Pixels that depend on the pixels before them: a normalized distribution, equal on every path."""
 
 import itertools
 
@@ -104,7 +104,7 @@ def test_each_of_several_samples_sees_its_own_image(changes):
 
 
 @EACH
-def test_what_is_drawn_pixel_by_pixel_has_the_probabilities_of_the_whole(changes):
+def test_sampling_pixel_by_pixel_agrees_with_the_density(changes):
     experts, z = model(**changes).experts, normal(2, 3, 4, 3)
     logits, uniform = experts.decode(z), RunGenerators([0], "test").uniform(30)[0].double()
     told = experts.context.sample_probs(logits, uniform)

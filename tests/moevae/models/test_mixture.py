@@ -24,7 +24,7 @@ HEAT = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
 
 @st.composite
 def bounds(draw):
-    """Experts' ELBOs and a gate, [2, K, 6], from tame to extreme, and a prior, [2, K] or [K]."""
+    """Experts' ELBOs and a gate, [2, K, 6], from moderate to extreme, and a prior, [2, K] or [K]."""
     experts, seed = draw(st.integers(1, 12)), draw(st.integers(0, 10**6))
     scale, sharpness = draw(st.sampled_from([0.1, 1.0, 100.0, 1e4])), draw(st.floats(0, 100))
     expert_elbo = scale * (normal(2, experts, 6, seed=seed) - 3)

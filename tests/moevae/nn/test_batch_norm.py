@@ -1,4 +1,4 @@
-"""Batch normalization: torch's own, run by run, and by whose statistics it goes."""
+"""Batch normalization: compared with torch's, run by run, in training and evaluation."""
 
 import plain
 import pytest

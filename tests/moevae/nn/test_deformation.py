@@ -1,4 +1,4 @@
-"""Deformable experts draw what they should, are VAEs, and train alike alone and in a population."""
+"""Deformable experts: images, bounds, and equal training alone and in a population."""
 
 import math
 
@@ -95,7 +95,7 @@ def test_a_unit_of_thickness_is_a_step_of_morphology(amount, filter):
         assert np.allclose(drawn[run, expert], filter(picture(made, run, expert), size=3, mode="nearest"))
 
 
-def test_intensity_and_residual_are_what_they_say():
+def test_intensity_and_residual_match_their_definitions():
     made = deformation(("affine", "intensity", "residual"))
     z = normal(2, 3, 4, 10)
     z[..., :6] = 0
@@ -130,7 +130,7 @@ def test_deformations_begin_in_turn():
     assert active == [[0, 0], [1, 0], [1, 1]]
 
 
-def test_what_does_not_deform_keeps_its_prior():
+def test_latents_of_later_deformations_keep_their_prior():
     run = config(DEFORMABLE | {"train.deformation_starts": (0.0, 0.9)})
     training = Trainer([run], images(), torch.device("cpu"))
     training.epoch()

@@ -1,4 +1,4 @@
-"""Oriented gradients: what changes them and what does not, and images of any size."""
+"""Oriented gradients: invariances, and images of any size."""
 
 import math
 

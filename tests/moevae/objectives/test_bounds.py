@@ -96,7 +96,7 @@ def test_training_on_tight_teaches_the_gate_the_posterior():
     assert all(torch.isfinite(value).all() for value in weights(fit([run], images()).model, 0).values())
 
 
-def test_what_makes_no_sense_is_refused():
+def test_contradictory_settings_are_refused():
     with pytest.raises(ConfigError, match=r"objective\.expert_weights = posterior.*soft"):
         override(config({"routing.kind": "sampled"}), {"objective": "marginal"})
     with pytest.raises(ConfigError, match=r"train\.final_learning_rate.*constant"):

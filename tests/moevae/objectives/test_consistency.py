@@ -1,4 +1,4 @@
-"""Smoothness: the gate's answer nearby, against closed forms, brute force and torch's own moves."""
+"""Consistency losses against closed forms, brute force and torch's augmentations."""
 
 import math
 
@@ -75,7 +75,7 @@ def test_the_worst_change_is_worse_than_changes_in_random_directions():
         assert (found > around.change(images + 0.5 * direction)).all()
 
 
-def test_nothing_changes_where_the_ball_is_a_point_or_the_gate_does_not_look():
+def test_consistency_is_zero_for_radius_zero_and_for_a_constant_gate():
     weight, images, radius = random()
     assert vat(neighborhood(weight, images, 0 * radius)).abs().max() < 1e-6
     blind = torch.zeros_like(weight).requires_grad_()
@@ -164,7 +164,7 @@ def test_terms_are_added(names):
 def test_a_stretched_neighbor_is_the_neighbor_at_other_proportions():
     weight, images, radius = random()
     around = neighborhood(weight, images, radius)
-    # The same streams once more tell which proportions were drawn.
+    # The same streams again give the proportions that were drawn.
     draws = 2 * RunGenerators((1, 2), "jitters").uniform(BATCH, 2) - 1
     made = stretch(images.flip(1), draws, (SIDE, SIDE))
     neighbor = Neighborhood(**{**vars(around), "neighbor": lambda: made})

@@ -43,7 +43,7 @@ def test_kl_is_scipys_entropy_of_the_mean_probabilities(scale):
         assert found.tolist() == pytest.approx(expected, abs=1e-12)
 
 
-def test_importance_keeps_what_probabilities_lose():
+def test_importance_keeps_values_that_probabilities_round_to_zero():
     log_probs = torch.tensor([[[0.0, 0.0], [-900.0, -900.0]]], dtype=torch.float64)
     assert log_importance(log_probs)[0].tolist() == pytest.approx([0.0, -900.0])
 

@@ -216,7 +216,7 @@ def test_a_posterior_gate_goes_with_every_routing(routing):
     assert found.model.gate.network is None
 
 
-def test_what_makes_no_sense_is_refused():
+def test_contradictory_settings_are_refused():
     assert member(config(MAP).objective) == "map"
     with pytest.raises(ConfigError, match=r"objective\.expert_weights = map.*soft"):
         config({"objective.expert_weights": "map", "routing.kind": "sampled"})

@@ -124,7 +124,7 @@ def posterior_case(**changes):
     return run, leaves, MixtureTerms(leaves[0].log_softmax(1), *leaves[1:])
 
 
-def test_tight_is_the_tight_bound_and_what_the_gate_misses():
+def test_the_marginal_loss_is_the_bound_and_the_divergence_of_the_gate():
     run, (_, recon, kl_z), look = posterior_case()
     assert (member(run.objective), run.model.expert_prior[0]) == ("marginal", pytest.approx(1 / 12))
     loss = objective([run])(look)

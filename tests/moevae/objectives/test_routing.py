@@ -1,4 +1,4 @@
-"""Routing: soft weighs, hard chooses going forward and is soft going back, sparse is soft on average."""
+"""Routing: hard routing has the gradient of soft routing, and sparse routing equals it in expectation."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Adam takes the steps of torch's class, and goes on from a state as if it had never stopped."""
+"""Adam takes the steps of torch's class, and continues from a state without a difference."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Checkpoints: back in every bit, or refused in one line."""
+"""Checkpoints: a bitwise round trip, or an error in one line."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def refused(path):
 
 
 def rewritten(path, changes=(), drop=(), keep=lambda name: True):
-    """Write the checkpoint anew with other metadata, or fewer weights."""
+    """Write the checkpoint again with other metadata, or fewer weights."""
     with safe_open(path, framework="pt") as file:
         metadata = {key: value for key, value in file.metadata().items() if key not in drop}
         tensors = {name: file.get_tensor(name) for name in file.keys() if keep(name)}  # noqa: SIM118
@@ -172,7 +172,7 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(trained, saved, monkeypatc
 
 
 def resealed(path, tensors, config):
-    """Write tensors as a checkpoint whose every digest fits."""
+    """Write tensors as a checkpoint with valid digests."""
     metadata = {
         "format": checkpoint.FORMAT,
         "config": json.dumps(to_dict(config)),
@@ -226,7 +226,7 @@ def test_sizes_are_compared_before_anything_is_built(saved, tensors, changes, mo
 
 
 def test_nothing_is_allocated_for_a_model_before_its_shapes_are_compared(saved, tensors, monkeypatch):
-    """With shapes that do fit into memory, so that to build them would not fail."""
+    """The shapes fit into memory, so allocation would not fail."""
     built, real = [], checkpoint.Mixture
 
     def build(*arguments):

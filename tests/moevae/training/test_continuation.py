@@ -1,4 +1,4 @@
-"""Continuing a run: its weights are taken over, its configuration says so, and others are refused."""
+"""Continuing a run: it starts from the weights, records this in its configuration, or refuses."""
 
 from dataclasses import replace
 
@@ -75,18 +75,18 @@ def test_a_learned_temperature_continues():
     assert more.model.gate.temperature.item() != pytest.approx(3.0, abs=1e-9)
 
 
-def test_what_does_not_fit_is_refused_with_the_reason(first):
+def test_a_run_continues_only_with_its_own_architecture_size_and_weights(first):
     more, cpu = continued(first.configs[0], first.model, 1), torch.device("cpu")
     wider = override(more, {"model.latent_dim": 9})
     with pytest.raises(ConfigError, match=r"model.latent_dim = 4, not 9"):
         Trainer([wider], images(), cpu, start=first.model)
     with pytest.raises(ConfigError, match=r"5 x 6.*6 x 5"):
         Trainer([more], replace(images(), height=6, width=5), cpu, start=first.model)
-    with pytest.raises(ConfigError, match="expected the run with these weights"):
+    with pytest.raises(ConfigError, match=r"^train\.start = [^e]"):
         training.fit([more], images())
     with pytest.raises(ConfigError, match=r"train\.start = empty"):
         Trainer([config()], images(), cpu, start=first.model)
-    with pytest.raises(ConfigError, match="expected one"):
+    with pytest.raises(ConfigError, match=r"\b2 runs\b"):
         training.fit([config()], images(), start=training.fit([config(), config(seed=1)], images()).model)
-    with pytest.raises(ConfigError, match="prunes no experts"):
+    with pytest.raises(ConfigError, match=r"train\.extra_experts = 0"):
         Trainer([override(more, {"train.extra_experts": 1})], images(), cpu, start=first.model)

@@ -1,4 +1,4 @@
-"""Experts trained and measured with assignments that are given: what baselines do in place of a gate."""
+"""Experts trained and measured with assignments that are given: as for baselines."""
 
 import math
 from dataclasses import replace

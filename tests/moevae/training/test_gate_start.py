@@ -122,7 +122,7 @@ def test_epochs_pass_several_times_over_few_images(least, passes):
         {"objective.consistency": ["knn-stretch"]},
     ],
 )
-def test_what_changes_images_does_not_go_with_gradients(changes):
+def test_gradient_inputs_exclude_changes_of_images(changes):
     with pytest.raises(ConfigError, match="gradients"):
         check_population([override(config({"model.gate_input": "gradients"}), changes)])
 

@@ -106,7 +106,7 @@ def test_three_epochs_with_a_graph_are_those_without(name):
     assert same(training.state()[0], plain.state()[0])
 
 
-def test_a_graph_is_recorded_anew_once_a_weight_of_the_loss_has_changed():
+def test_a_change_of_loss_weights_records_a_new_graph():
     changes = {"train.epochs": 3, "train.kl_warmup": 0.4}
     training, losses, recorder = trained(changes, True)
     assert len(recorder.tapes) == 1

@@ -79,7 +79,7 @@ def test_a_temperature_is_learned_in_bfloat16_too():
     assert all(1e-4 < abs(heat - 2) < 0.5 for heat in heats)
 
 
-def test_what_is_done_to_the_kept_weights_is_taken_over():
+def test_working_weights_follow_the_master_weights():
     kept = Trainer([config()], images(), CPU).model
     working = MasterWeights(kept, "bfloat16")
     with torch.no_grad():

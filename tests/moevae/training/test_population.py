@@ -1,5 +1,7 @@
 """Runs trained so many at a time: the same bits whatever the chunk, and halves where memory is short."""
 
+import re
+
 import pytest
 import torch
 from small import ODD, config, images, same, weights
@@ -50,7 +52,7 @@ def test_the_chunk_changes_no_bit(chunk, together):
     assert len(population.parts) == -(-5 // (chunk or 5))
 
 
-def test_what_was_trained_in_chunks_continues_in_others(together):
+def test_a_population_continues_with_another_chunk_size(together):
     first = Population(RUNS, DATA, CPU, 2)
     told = trained(first, epochs=1)
     for chunk in (5, 3):
@@ -69,7 +71,7 @@ def test_what_was_trained_in_chunks_continues_in_others(together):
 @pytest.mark.parametrize("when", [0, 1, 5, 7])
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_halves_are_trained_where_memory_is_short(most, when, monkeypatch, together):
-    """In the first step, in a later one, in another epoch; and in a part that is a half already."""
+    """Memory runs out in the first step, in a later one, in another epoch, and in a part that is a half."""
     step, steps = Trainer.step, iter(range(1000))
 
     def short_of_memory(training, *batch):
@@ -79,9 +81,9 @@ def test_halves_are_trained_where_memory_is_short(most, when, monkeypatch, toget
 
     monkeypatch.setattr(Trainer, "step", short_of_memory)
     population = Population(RUNS, DATA, CPU, 5)
-    with pytest.warns(UserWarning, match="do not fit in memory together") as warned:
+    with pytest.warns(UserWarning, match=r"^\d runs ") as warned:
         told = trained(population)
-    assert str(warned[0].message) == "5 runs do not fit in memory together; training 3 at a time"
+    assert re.findall(r"\d+", str(warned[0].message)) == ["5", "3"]
     assert max(len(part.configs) for part in population.parts) <= most
     agree(population, told, together)
 

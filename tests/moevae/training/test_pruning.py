@@ -1,4 +1,4 @@
-"""Extra experts go in the order of what they are worth, and those that stay do not change."""
+"""Extra experts are pruned in the order of their value; the others do not change."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The same bits: alone as in company, in any order, in two sittings as in one, in a fresh process as here."""
+"""Bitwise reproducibility: alone or in a population, in any order, resumed, and in a new process."""
 
 import subprocess
 import sys
@@ -118,7 +118,7 @@ def test_a_restored_training_continues_bit_for_bit(kind, schedule, balancing):
 
 
 def test_other_runs_change_no_bit_at_mnists_sizes_on_two_threads(one_thread_again):
-    """Red without MKL_CBWR=AUTO,STRICT, which must stand before torch loads its libraries."""
+    """Fails without MKL_CBWR=AUTO,STRICT, which must be set before torch loads its libraries."""
     torch.set_num_threads(2)
     runs = [override(mnist(), {"train.epochs": 1, "train.batch_size": 128, "seed": seed}) for seed in (0, 1)]
     pixels = torch.rand(256, 784, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""A population that was stopped goes on bitwise, and a snapshot that is not whole is refused."""
+"""A stopped population continues bitwise, and an incomplete snapshot is refused."""
 
 import dataclasses
 import os
@@ -57,7 +57,7 @@ def training(configs):
 
 
 def numbers(outcomes):
-    """What a run's record says, apart from when and how fast."""
+    """Return the records of runs without times and speeds."""
     records = [
         outcome.record.model_dump(exclude={"seconds", "throughput", "started"}) for outcome in outcomes
     ]
@@ -81,7 +81,7 @@ def test_stopped_runs_continue_bitwise(configs, tmp_path):
         assert list(tmp_path.glob("*.snapshot"))
     seen = []
     resumed = run_population(configs, site, lambda report: seen.append(report.epoch))
-    assert seen == [6, 7]  # epoch 6 was trained, but not kept, when the last stop came
+    assert seen == [6, 7]  # epoch 6 was trained, but not saved, at the last stop
     assert numbers(resumed) == numbers(run_population(configs, ExecutionConfig(device="cpu")))
     assert not list(tmp_path.iterdir())
 
@@ -92,7 +92,7 @@ def test_broken_snapshot_starts_from_epoch_1_with_a_warning(configs, tmp_path):
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-100])
     seen = []
-    with pytest.warns(UserWarning, match="checksum mismatch.*starts from epoch 1"):
+    with pytest.warns(UserWarning, match=rf"{path.name}.*checksum"):
         outcomes = run_population(configs, site, lambda report: seen.append(report.epoch))
     assert seen == list(range(1, 8))
     assert numbers(outcomes) == numbers(run_population(configs, ExecutionConfig(device="cpu")))
@@ -109,7 +109,7 @@ def test_snapshot_of_another_version_starts_from_epoch_1_with_a_warning(configs,
     origin = snapshots.origin(identify(images, labels), "cpu", "moevae", "studies")
     snapshot_files.write(path, configs, lacking, plain, origin)
     seen = []
-    with pytest.warns(UserWarning, match=r"\.snapshot: .*another version.*starts from epoch 1"):
+    with pytest.warns(UserWarning, match=path.name):
         outcomes = run_population(configs, site, lambda report: seen.append(report.epoch))
     assert seen == list(range(1, 8))
     assert numbers(outcomes) == numbers(run_population(configs, ExecutionConfig(device="cpu")))
@@ -153,20 +153,20 @@ def test_an_origin_holds_all_that_decides_a_number():
     assert len(places) == 5
 
 
-def test_a_snapshot_under_another_s_name_is_refused(training, tmp_path):
+def test_a_snapshot_with_another_origin_is_refused(training, tmp_path):
     path = tmp_path / "a.snapshot"
     snapshot_files.write(path, training.configs, *training.state(), {"images": "a"})
     assert snapshot_files.read(path, training.configs, {"images": "a"})
-    with pytest.raises(CheckpointError, match="different images"):
+    with pytest.raises(CheckpointError, match=rf"{path.name}.*\bimages\b"):
         snapshot_files.read(path, training.configs, {"images": "b"})
 
 
-def test_a_file_that_no_version_of_today_wrote_is_reported_and_stays(configs, tmp_path):
+def test_a_snapshot_of_an_older_format_is_reported_and_kept(configs, tmp_path):
     place = snapshot_files.snapshot_path(tmp_path, configs, {})
     old = tmp_path / f"{place.name.partition('-')[0]}.snapshot"
     for content in (b"", b"\xff" * 100, bytes(32) + (2).to_bytes(8, "little") + b"{}"):
         old.write_bytes(content)
-        with pytest.warns(UserWarning, match="another version"):
+        with pytest.warns(UserWarning, match=old.name):
             run_population(configs[:], ExecutionConfig(device="cpu", snapshots=str(tmp_path)))
         assert [path.read_bytes() for path in tmp_path.iterdir()] == [content]
 
@@ -180,21 +180,21 @@ def test_any_flipped_bit_is_found(training, tmp_path):
         broken = bytearray(whole)
         broken[position] ^= 1 << chance.randrange(8)
         path.write_bytes(broken)
-        with pytest.raises(CheckpointError, match="checksum mismatch"):
+        with pytest.raises(CheckpointError, match="checksum"):
             snapshot_files.read(path, training.configs)
 
 
 def test_snapshot_of_other_runs_is_refused(training, tmp_path):
     path = tmp_path / "a.snapshot"
     snapshot_files.write(path, training.configs, *training.state())
-    with pytest.raises(CheckpointError, match="other runs"):
+    with pytest.raises(CheckpointError, match=rf"{path.name}.*\bruns\b"):
         snapshot_files.read(path, training.configs[::-1])
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match=str(tmp_path / "none")):
         snapshot_files.read(tmp_path / "none", training.configs)
 
 
 def changed(tensors, plain):
-    """Give ways in which a snapshot's content can be wrong, though its digest fits."""
+    """Yield contents of a snapshot that are invalid although the digest is correct."""
     for name in tensors:
         yield {key: value for key, value in tensors.items() if key != name}, plain
         yield tensors | {name: tensors[name].double()}, plain
@@ -215,7 +215,7 @@ def changed(tensors, plain):
 
 
 def test_a_snapshot_of_wrong_content_starts_from_epoch_1_with_a_warning(configs, tmp_path):
-    """Whatever is refused has left no trace: the runs are those of a start without it."""
+    """An invalid snapshot changes nothing: the runs are those of a start without it."""
     site = ExecutionConfig(device="cpu", snapshots=str(tmp_path), snapshot_seconds=0)
     stopped_at(4, configs, site)
     (path,) = tmp_path.iterdir()
@@ -226,7 +226,7 @@ def test_a_snapshot_of_wrong_content_starts_from_epoch_1_with_a_warning(configs,
         training = Population(configs, images, torch.device("cpu"), chunk=1)
         run_log = RunRecorder(configs, images, labels, None)
         before = training.state()
-        with pytest.warns(UserWarning, match="starts from epoch 1"):
+        with pytest.warns(UserWarning, match=path.name):
             snapshots._resume(path, training, {}, run_log)
         after = training.state()
         assert before[1] == after[1]
@@ -235,7 +235,7 @@ def test_a_snapshot_of_wrong_content_starts_from_epoch_1_with_a_warning(configs,
         assert (run_log.curves, run_log.drawings) == ([[], []], {})
 
 
-def test_a_pipe_in_a_snapshots_place_is_refused(configs, tmp_path):
+def test_a_pipe_is_no_snapshot(configs, tmp_path):
     os.mkfifo(tmp_path / "a.snapshot")
-    with pytest.raises(CheckpointError, match="not a regular file"):
+    with pytest.raises(CheckpointError, match=r"a\.snapshot"):
         snapshot_files.read(tmp_path / "a.snapshot", configs)

@@ -1,4 +1,4 @@
-"""Devices: chosen by name, refused by name, described for the record."""
+"""Devices: resolved by name, refused by name, and described."""
 
 import os
 
@@ -56,7 +56,7 @@ def test_a_steady_cpu_is_left_as_it_was_found(flushing, one_thread_again):
         assert torch.get_num_threads() == 2
 
 
-def test_description_is_what_the_machine_says():
+def test_the_description_of_a_device_agrees_with_the_system():
     found = devices.describe(torch.device("cpu"))
     assert (found["device"], found["precision"]) == ("cpu", "float32")
     assert found["threads"] == torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Data and code are known by their content: what changes a number changes a digest, and nothing else does."""
+"""Identities of data and code: digests change exactly with content that affects numbers."""
 
 import hashlib
 import itertools
@@ -51,7 +51,7 @@ def test_a_split_of_the_same_images_has_the_same_identity(tmp_path):
     assert one.images == hashlib.sha256(IMAGES.tobytes()).hexdigest()
 
 
-def test_what_is_not_known_is_compatible():
+def test_unknown_parts_of_an_identity_are_compatible():
     one = DataIdentity("a", None, None)
     other = DataIdentity("a", "b", (2, 3))
     assert differences(one, other) == differences(other, one) == []

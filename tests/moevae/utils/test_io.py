@@ -1,4 +1,4 @@
-"""Files are whole or not there, and nothing but what was written here is swept away."""
+"""Files are written completely or not at all; only own temporary files are removed."""
 
 import os
 import subprocess
@@ -60,7 +60,7 @@ def test_a_driver_that_starts_leaves_a_report_that_is_being_written(tmp_path, wr
         assert half.exists()
 
 
-def test_a_sweep_leaves_what_the_user_named(tmp_path):
+def test_removal_of_temporary_files_keeps_files_of_the_user(tmp_path):
     mine = [tmp_path / name for name in (".notes.tmp", ".a.1234.tmp", ".tmp", "a.moevae.tmp")]
     for path in mine:
         path.write_text("mine")

@@ -116,7 +116,7 @@ def test_a_password_that_is_a_common_word_leaves_other_text_alone():
     assert redaction.redact(plain) == plain
 
 
-def test_what_a_driver_says_holds_no_part_of_it():
+def test_messages_of_drivers_contain_no_part_of_a_password():
     told = redaction.without_secrets("invalid port 'se' in 'cret@host'", "postgresql://me:se/cret@host/db")
     assert "cret" not in told
     assert "'se'" not in told

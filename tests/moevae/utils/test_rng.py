@@ -1,4 +1,4 @@
-"""Random streams: the same for ever, apart from each other, and untouched by company."""
+"""Random streams: fixed, distinct, and independent of other runs."""
 
 import itertools
 
@@ -12,7 +12,7 @@ GOLDEN = [3068321467330554126, 9142269135272310418]
 NAMES = ("weights of the gate", "weights of the experts", "latent noise", "order", "binarization")
 
 
-def test_a_stream_starts_where_it_always_did():
+def test_a_stream_starts_at_its_fixed_state():
     assert [generator(seed, "order").initial_seed() for seed in (0, 2**62)] == GOLDEN
 
 

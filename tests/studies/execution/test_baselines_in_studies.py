@@ -1,6 +1,7 @@
 """Baselines beside a study's cells: each fitted once, resumed, kept, and shown as rows of their own."""
 
 import json
+import re
 from dataclasses import dataclass
 
 import pandas as pd
@@ -108,7 +109,7 @@ def test_baselines_join_a_study_later_and_stay_when_it_continues_without_them(be
     assert bench.tree["command"].endswith("--baselines kmeans,oracle-experts,random-gate --seeds 4")
 
 
-def test_what_was_fitted_before_a_crash_is_kept(bench):
+def test_baselines_fitted_before_a_crash_are_kept(bench):
     design = bench.design()
     with pytest.raises(RuntimeError, match="interrupted"):
         bench.run(design, Fitter(bench.run_log, refusing=BASELINES["oracle-experts"].method.name))
@@ -187,10 +188,10 @@ def test_the_command_line_fits_baselines_into_the_same_tables(tmp_path, capsys, 
     assert main([*command, *asked, "--dry-run"]) == 0
     shown = capsys.readouterr().out
     assert "2 cells x 2 seeds = 4 runs, and 3 baselines x 2 seeds" in shown
-    assert "dry run: 10 runs to train" in shown
+    assert "10 runs" in shown
     assert not (tmp_path / "tiny").exists()
     assert main([*command, *asked]) == 0
-    assert "10 runs trained, 0 already recorded" in capsys.readouterr().out
+    assert "10 runs trained, 0 " in capsys.readouterr().out
     assert main(["verify", "tiny", "--results", str(tmp_path)]) == 0
     table = pd.read_csv(tmp_path / "tiny" / "table.csv").set_index("cell")
     assert list(table.index) == [
@@ -205,9 +206,9 @@ def test_the_command_line_fits_baselines_into_the_same_tables(tmp_path, capsys, 
     own = [record for record in good if record.method is None]
     assert all(record.fingerprint == fingerprint(from_dict(record.config)) for record in own)
     assert main([*command, "--baselines", "kmean"]) == 2
-    assert (
-        capsys.readouterr().err.splitlines()[-1].startswith("error: unknown baseline 'kmean': did you mean")
-    )
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert re.search(r"'kmean'.*\bkmeans\b", last)
 
 
 LATENTS = PROFILE.replace(

@@ -117,7 +117,7 @@ def test_a_cell_whose_runs_all_failed_is_a_failed_trial(bench):
 
 
 @pytest.mark.parametrize("broken", [KeyboardInterrupt(), RuntimeError("a bug"), DataError("no data")])
-def test_what_was_done_stays_and_the_rest_waits(bench, broken):
+def test_a_failure_keeps_finished_cells_and_queues_the_others(bench, broken):
     with pytest.raises(type(broken)):
         bench.run(Toy(bench.run_log, broken=broken))
     states = [trial.state for trial in bench.trials()]
@@ -129,7 +129,7 @@ def test_what_was_done_stays_and_the_rest_waits(bench, broken):
 
 
 def test_runs_published_by_a_driver_that_died_are_adopted(bench):
-    """As after kill -9 between publishing and telling: records are there, their trials still run."""
+    """As after kill -9 between records and trials: records exist, their trials are running."""
     with pytest.raises(KeyboardInterrupt):
         bench.run(Toy(bench.run_log, broken=KeyboardInterrupt()))
     for cell in bench.design().cells[2:]:
@@ -217,7 +217,7 @@ def test_other_storages_hold_several_studies_but_not_two_of_a_name(bench, tmp_pa
     assert [trial.user_attrs["n"] for trial in bench.trials(url)] == [4] * 4
 
 
-def test_a_second_driver_is_reported_who_works(bench):
+def test_a_second_driver_is_refused_with_the_process_of_the_first(bench):
     holding = f"""
 from pathlib import Path
 from studies.records import lock as locks
@@ -238,7 +238,7 @@ with locks.hold(Path({str(bench.folder)!r})):
     assert len(bench.run().trained) == 12
 
 
-def test_runs_that_were_not_asked_for_are_a_bug(bench):
+def test_outcomes_of_other_runs_are_an_error(bench):
     def wrong(configs, /, *, on_epoch):
         return bench.toy(configs[1:], on_epoch=on_epoch)
 

@@ -120,7 +120,7 @@ def test_a_run_that_raises_in_a_worker_fails_with_its_own_reason(bench):
         (RuntimeError("CUDA out of memory"), False),
     ],
 )
-def test_only_what_no_run_can_be_blamed_for_stops_a_study(bench, error, stops):
+def test_only_errors_outside_of_runs_stop_a_study(bench, error, stops):
     def run():
         return bench.run(Toy(bench.run_log, broken=error), on_worker_lost=lost)
 
@@ -146,7 +146,7 @@ def test_many_failures_of_one_kind_in_a_row_stop_a_study_and_the_next_start_cont
         return bench.toy(configs, on_epoch=on_epoch)
 
     with pytest.raises(
-        FailuresError, match=r"10 runs in a row .*RuntimeError: the driver of the card.*--retry-failed"
+        FailuresError, match=r"\b10 runs\b.*RuntimeError: the driver of the card.*--retry-failed"
     ):
         bench.run(broken, on_worker_lost=lost)
     assert len(store.read_all(bench.folder)[0]) == failures.LIMIT
@@ -193,7 +193,7 @@ def test_a_trial_that_raises_fails_and_the_search_continues(tmp_path):
 
 
 def test_a_workforce_that_cannot_be_asked_ends_the_study(bench):
-    """What is in flight never comes back, and to ask for it raises, as with a scheduler that died."""
+    """Running tasks never end, and polling them raises, as with a scheduler that died."""
     from concurrent.futures import Executor, Future
 
     class Silent(Executor):
@@ -223,7 +223,7 @@ def test_running_tasks_are_logged_at_doubling_intervals(caplog):
     assert len(caplog.messages) == 2
 
 
-def test_what_was_raised_has_its_place_in_the_code():
+def test_an_exception_is_described_with_its_source_line():
     raised = GuardedRun(Raising(None, make=needs_two, broken_weight=20.0))([toys_config()], on_epoch=None)
     assert isinstance(raised, RaisedException)
     assert raised.kind == "NeedsTwo"

@@ -91,14 +91,14 @@ def test_a_record_that_cannot_be_trusted_is_named_and_stays(old):
     assert str(broken) in found.refused[0]
     assert broken.read_bytes() == content
     assert (old / "study.db.schema-1").read_bytes() == b"a storage"
-    with pytest.raises(RecordError, match="nothing to migrate"):
+    with pytest.raises(RecordError, match=str(old)):
         migration.migrate(old)
 
 
 def test_a_search_is_migrated(old, capsys):
     folder = old.parent / "found"
     assert run(["migrate", str(folder)], "studies") == 0
-    assert "6 records migrated" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("found: 6 records")
     search = searches.read(folder)
     assert [objective.name for objective in search.objectives] == ["mutual_information"]
     records, errors = store.read_all(folder)

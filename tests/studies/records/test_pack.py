@@ -188,7 +188,7 @@ def test_an_interrupted_pack_can_be_undone(template, tmp_path, steps):
     assert not check.verify(folder).problems
 
 
-def test_what_no_record_names_stays(folder):
+def test_packing_keeps_files_that_no_record_names(folder):
     own = {"records/notes.txt": b"mine", "records/mine.png": b"png", "notes.md": b"mine", "records.bak": b"x"}
     for name, file in own.items():
         (folder / name).write_bytes(file)

@@ -1,4 +1,4 @@
-"""Records are published whole or not at all: neither a reader nor a crash ever meets half of one."""
+"""Records are written atomically: neither a reader nor a crash leaves a partial one."""
 
 import os
 
@@ -47,7 +47,7 @@ def writer(request, tmp_path):
     return tmp_path / place, lambda number: write(tmp_path, number)
 
 
-def test_who_reads_while_a_file_is_rewritten_reads_the_whole_old_one(writer):
+def test_readers_of_a_file_in_replacement_read_the_old_content(writer):
     path, write = writer
     write(0)
     old = path.read_bytes()

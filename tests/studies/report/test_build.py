@@ -1,4 +1,4 @@
-"""Pages of studies of every kind: the same bytes, every file named, every number of the records."""
+"""Pages of all kinds of studies: reproducible bytes, files that exist, and numbers of the records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report whose records and code have not changed is left as it is; whatever changes makes a new one."""
+"""A report is rewritten exactly if its records or code have changed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def made(monkeypatch):
     return found
 
 
-def test_what_has_not_changed_is_left(folder, made):
+def test_an_unchanged_report_is_not_rewritten(folder, made):
     assert write_page(folder) == folder / "report.md"
     assert made == []
     write_page(folder, overwrite=True)
@@ -60,7 +60,7 @@ def _table_gone(folder):
 
 
 @pytest.mark.parametrize("change", [_record, _more, _table_gone])
-def test_what_has_changed_is_rewritten(folder, made, change):
+def test_a_change_rewrites_the_report_once(folder, made, change):
     change(folder)
     write_page(folder)
     write_page(folder)

@@ -55,7 +55,7 @@ def test_the_settings_that_differ_are_those_of_the_cells(results):
     assert float(row["difference [95 %]"].split()[0]) == pytest.approx(difference, abs=5e-4)
 
 
-def test_a_command_prints_them_and_refuses_what_is_not_there(results, capsys):
+def test_report_compares_cells_and_refuses_unknown_ones(results, capsys):
     where = ["report", "--results", str(results), "--compare"]
     assert main([*where, "a", "b"]) == 0
     assert "routing.temperature" in capsys.readouterr().out

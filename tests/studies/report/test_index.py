@@ -38,7 +38,7 @@ def test_the_index_links_every_study_and_states_how_far_it_is(tmp_path) -> None:
     assert "cannot be read: study.json: not JSON" in page
 
 
-def test_no_study_is_said(tmp_path) -> None:
+def test_an_index_without_studies_says_so(tmp_path) -> None:
     assert "None yet" in write_index(tmp_path, asked=True).read_text()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -80,13 +81,12 @@ def test_a_file_that_no_report_wrote_is_kept_and_the_report_refused(tmp_path, na
     folder = study(tmp_path / "s")
     write_atomically(folder / name, b"mine\n")
     before = contents(folder)
-    with pytest.raises(RecordError, match="move the file") as caught:
+    with pytest.raises(RecordError, match=str(folder / name)):
         write_report(folder)
-    assert str(folder / name) in str(caught.value)
     assert contents(folder) == before
 
 
-def test_a_page_that_was_changed_is_kept_until_it_is_asked_for(tmp_path, capsys) -> None:
+def test_an_edited_page_is_replaced_only_with_overwrite(tmp_path, capsys) -> None:
     folder = study(tmp_path / "s")
     page = write_report(folder)
     written = page.read_bytes()
@@ -123,7 +123,7 @@ def test_nothing_is_written_or_removed_through_a_link(tmp_path, name) -> None:
         path.unlink()
         break
     for options in ({}, {"overwrite": True}):
-        with pytest.raises(RecordError, match="symbolic link"):
+        with pytest.raises(RecordError, match=str(folder / name)):
             write_report(folder, fewer_runs=True, **options)
     assert contents(elsewhere) == {
         key.removeprefix("elsewhere/"): value for key, value in before.items() if key.startswith("elsewhere/")
@@ -132,7 +132,7 @@ def test_nothing_is_written_or_removed_through_a_link(tmp_path, name) -> None:
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["with a manifest", "of an earlier version"])
-def test_a_page_of_more_runs_is_kept_until_fewer_are_asked_for(tmp_path, capsys, listed) -> None:
+def test_a_page_of_more_runs_is_replaced_only_with_fewer_runs(tmp_path, capsys, listed) -> None:
     folder = study(tmp_path / "s")
     page = write_report(folder).read_bytes()
     if not listed:
@@ -141,7 +141,7 @@ def test_a_page_of_more_runs_is_kept_until_fewer_are_asked_for(tmp_path, capsys,
     command = ["report", "s", "--results", str(tmp_path)]
     assert cli.main(command) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "covers 4 complete runs, but the folder now has 3" in line
+    assert re.search(r"\b4 complete runs\b.*\b3\b", line)
     assert "--fewer-runs" in line
     assert (folder / "report.md").read_bytes() == page
     assert cli.main([*command, "--fewer-runs"]) == 0
@@ -181,7 +181,7 @@ def test_a_web_page_of_the_user_is_kept(tmp_path) -> None:
     folder = study(tmp_path / "s")
     page = write_report(folder)
     (folder / "report.html").write_text("mine")
-    with pytest.raises(RecordError, match="not written by a report"):
+    with pytest.raises(RecordError, match=str(folder / "report.html")):
         write_html(page)
     assert (folder / "report.html").read_text() == "mine"
     (folder / "report.html").unlink()
@@ -220,18 +220,18 @@ def test_a_manifest_cannot_name_files_elsewhere(tmp_path) -> None:
     assert (tmp_path / "mine.png").read_bytes() == b"mine"
 
 
-def test_notes_in_place_of_an_index_stay(tmp_path, capsys) -> None:
+def test_an_index_does_not_replace_notes(tmp_path, capsys) -> None:
     study(tmp_path / "s")
     notes = tmp_path / "README.md"
     notes.write_text("notes\n")
     command = ["report", "s", "--results", str(tmp_path)]
     assert cli.main(command) == 0
     assert cli.main([*command, "--index"]) == 2
-    assert "README.md: not an index" in capsys.readouterr().err
+    assert str(notes) in capsys.readouterr().err
     assert notes.read_text() == "notes\n"
 
 
-def test_an_index_is_written_where_it_was_asked_for_and_kept_up_to_date(tmp_path) -> None:
+def test_a_requested_index_is_kept_up_to_date(tmp_path) -> None:
     study(tmp_path / "s")
     command = ["report", "s", "--results", str(tmp_path)]
     index = tmp_path / "README.md"
@@ -316,7 +316,7 @@ def test_an_index_in_a_repository_of_another_owner_names_no_private_study(tmp_pa
     assert "private/" not in page
 
 
-def test_where_git_cannot_be_asked_an_index_stays_as_it_is(tmp_path, monkeypatch) -> None:
+def test_an_index_is_unchanged_without_git(tmp_path, monkeypatch) -> None:
     results = tmp_path / "results"
     results.mkdir()
     git(tmp_path, "init", "--quiet")

@@ -42,7 +42,7 @@ def test_columns_of_numbers_stand_to_the_right_and_names_to_the_left() -> None:
     assert "<br>[0.4, 0.6]" in markup.table(rows)
 
 
-def test_p_values_say_what_they_can_bear() -> None:
+def test_p_values_have_three_decimals() -> None:
     assert [markup.p_value(p) for p in (0.25, 0.0004, float("nan"))] == ["0.250", "< 0.001", "–"]
 
 

@@ -80,7 +80,7 @@ def test_one_seed_carries_no_sentence(tmp_path) -> None:
     assert say(tmp_path, seeds=[0], effect=0.4) == []
 
 
-def test_what_is_not_tested_is_not_said_to_be_insignificant(tmp_path) -> None:
+def test_significance_is_mentioned_only_with_a_test(tmp_path) -> None:
     for seeds in ([0], [0, 1, 2]):
         plan = synthetic.plan(AXES, seeds=seeds)
         folder = tmp_path / str(len(seeds))
@@ -97,7 +97,7 @@ def test_seeds_that_all_agree_carry_no_sentence(tmp_path) -> None:
     assert summary.sentences(analyze(study)) == []
 
 
-def test_what_is_not_found_is_said_not_to_differ_significantly(tmp_path) -> None:
+def test_an_effect_without_significance_is_stated_as_such(tmp_path) -> None:
     told = [each for each in say(tmp_path, seeds=range(3)) if each.startswith("**Balance weight**")]
     assert len(told) == 1
     assert "no level differs significantly from 20 in NMI or ELBO (least adjusted p = " in told[0]

@@ -35,7 +35,7 @@ def trials_of(folder: Path, name: str) -> list[optuna.trial.FrozenTrial]:
         return optuna.load_study(study_name=name, storage=opened).get_trials()
 
 
-def test_every_complete_trial_states_what_its_records_say(tmp_path, climb):
+def test_every_complete_trial_agrees_with_its_records(tmp_path, climb):
     search = searches.load_search("gate", **FAST)
     found = go(search, tmp_path / "s", climb, trials=6, pruner="none")
     assert [trial.state for trial in found.trials] == [TrialState.COMPLETE] * 6
@@ -81,7 +81,7 @@ def test_a_search_continues_where_it_stopped_and_trains_nothing_twice(tmp_path, 
 
 
 def test_a_killed_driver_leaves_a_trial_that_the_next_one_adopts(tmp_path, climb):
-    """Killed after publishing and before telling Optuna: the records count, nothing is redone."""
+    """Killed after the records and before the trial: the records count, nothing is trained again."""
     search = searches.load_search("gate", **FAST)
     folder = tmp_path / "s"
     go(search, folder, climb, trials=1)
@@ -211,7 +211,7 @@ def test_equal_trials_in_flight_are_trained_once(tmp_path, climb):
     assert len(study_file.read(tmp_path / "s").cells) == len(climb.counts()) / 2 <= 2
 
 
-def test_a_dead_workers_trial_is_begun_again_and_finally_abandoned(tmp_path, climb):
+def test_the_trial_of_a_dead_worker_is_retried_and_finally_fails(tmp_path, climb):
     class DeathError(Exception):
         pass
 
@@ -253,7 +253,7 @@ def said(trial):
 
 @pytest.mark.parametrize("place", ["database", "journal"])
 @pytest.mark.parametrize(("sampler", "pruner"), list(zip(SAMPLERS, PRUNERS, strict=True)))
-def test_every_sampler_and_pruner_searches_and_the_storage_states_what_they_saw(
+def test_every_sampler_and_pruner_searches_and_the_storage_has_their_trials(
     sampler, pruner, place, tmp_path, climb
 ):
     search = searches.load_search("all", seeds="1", changes=("train.epochs=3",))
@@ -268,7 +268,7 @@ def test_every_sampler_and_pruner_searches_and_the_storage_states_what_they_saw(
 
 @pytest.mark.slow
 def test_a_genetic_sampler_continues_after_a_stop_like_one_that_never_stopped(tmp_path, climb):
-    """Its third generation comes of parents that the next driver chooses again."""
+    """The next driver must select the same parents for the third generation."""
     search = searches.load_search("gate", seeds="1", changes=("train.epochs=1",))
     names = {"sampler": "nsga2", "pruner": "none"}
     for trials in (104, 108):

@@ -84,7 +84,7 @@ def test_a_seed_that_lacks_a_cell_is_left_out_whole() -> None:
     [np.zeros((2, 2, 1)), np.zeros((1, 3)), np.full((2, 3, 4), 0.5), np.full((2, 2, 3), np.nan)],
     ids=["one seed", "one level", "no spread", "no runs"],
 )
-def test_nothing_is_said_where_nothing_can_be(grid: np.ndarray) -> None:
+def test_a_degenerate_grid_has_no_anova(grid: np.ndarray) -> None:
     assert anova.analyze(grid) is None
 
 

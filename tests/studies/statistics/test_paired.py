@@ -104,7 +104,7 @@ def test_nothing_is_detectable_where_no_p_can_be_small_enough(n: int, tests: int
     assert np.isfinite(paired.minimum_detectable_effect(n, tests)) == possible
 
 
-def test_a_page_is_reported_what_its_own_correction_can_show() -> None:
+def test_detectable_effects_use_the_correction_of_the_page() -> None:
     values = np.random.default_rng(8).normal(size=(8, 4))
     values[7, 3] = np.nan
     values[:, 2] = values[:, 0] + 1.0  # no spread at all

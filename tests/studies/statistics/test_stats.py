@@ -100,7 +100,7 @@ def test_no_test_counts_for_none_in_holm() -> None:
     np.testing.assert_allclose(stats.holm(np.array([0.01, np.nan, 0.04])), [0.02, np.nan, 0.04])
 
 
-def test_a_whole_block_lacks_nothing_and_gives_up_what_lacks_most() -> None:
+def test_a_complete_block_drops_the_lines_with_most_missing_values() -> None:
     present = np.ones((3, 4), dtype=bool)
     rows, columns = stats.complete_block(present)
     assert (rows.all(), columns.all()) == (True, True)

@@ -1,4 +1,4 @@
-"""Whose a study in a shared storage is: its identity decides, not the machine or the place."""
+"""Ownership of a study in a shared storage is by its identity, not by machine or folder."""
 
 import json
 import platform
@@ -76,23 +76,23 @@ def test_a_refused_search_leaves_nothing(tmp_path, url):
     assert not (tmp_path / "t").exists()
 
 
-def test_a_race_that_is_lost_leaves_nothing(bench, url, tmp_path, monkeypatch):
-    """The other driver makes its study after this one has looked."""
+def test_a_driver_that_loses_a_race_writes_nothing(bench, url, tmp_path, monkeypatch):
+    """The other driver creates its study after this one has checked the storage."""
     (tmp_path / "other").mkdir()
-    other, look, looks = Bench(tmp_path / "other"), ownership.check, []
+    other, real, calls = Bench(tmp_path / "other"), ownership.check, []
 
     def late(*arguments):
-        looks.append(arguments)
-        if len(looks) == 1:
-            monkeypatch.setattr(ownership, "check", look)
+        calls.append(arguments)
+        if len(calls) == 1:
+            monkeypatch.setattr(ownership, "check", real)
             bench.run(storage_url=url)
         else:
-            look(*arguments)
+            real(*arguments)
 
     monkeypatch.setattr(ownership, "check", late)
     with pytest.raises(OwnedError):
         other.run(storage_url=url)
-    assert looks
+    assert calls
     assert not other.folder.parent.exists()
 
 
@@ -102,7 +102,7 @@ def test_a_study_of_another_program_is_left_alone(bench, url):
     with storage.opened(url) as opened:
         foreign = optuna.create_study(storage=opened, study_name="toy")
         foreign.set_user_attr("mine", 1)
-    with pytest.raises(OwnedError, match="another program"):
+    with pytest.raises(OwnedError, match=r"'toy'.*--name"):
         bench.run(storage_url=url)
     with storage.opened(url) as opened:
         assert optuna.load_study(storage=opened, study_name="toy").user_attrs == {"mine": 1}

@@ -1,4 +1,4 @@
-"""Signals end the work, but cut nothing in two."""
+"""Signals end the work between atomic steps."""
 
 import os
 import signal

@@ -1,8 +1,9 @@
-"""What verify finds, and what rebuild-storage brings back."""
+"""The checks of verify, and rebuilding of the storage."""
 
 import errno
 import io
 import itertools
+import json
 import os
 import sqlite3
 from contextlib import closing
@@ -37,13 +38,13 @@ def test_a_whole_study_has_no_problems(bench):
     assert verdict.compared
 
 
-def test_a_study_without_a_storage_is_not_said_to_agree_with_one(bench, capsys):
+def test_a_study_without_a_storage_is_not_compared_with_one(bench, capsys):
     for path in bench.folder.glob("study.db*"):
         path.unlink()
     verdict = check.verify(bench.folder)
     assert (verdict.problems, verdict.compared) == ((), False)
-    assert cli.main(["verify", "toy", "--results", str(bench.folder.parent)]) == 0
-    assert "the storage agree" not in capsys.readouterr().out
+    assert cli.main(["verify", "toy", "--json", "--results", str(bench.folder.parent)]) == 0
+    assert json.loads(capsys.readouterr().out)["compared"] is False
 
 
 def counts(folder):
@@ -167,7 +168,7 @@ def test_reading_a_study_writes_nothing(bench):
 
 
 def test_a_folder_that_can_only_be_read_is_listed_and_verified(bench, monkeypatch, capsys):
-    """Whatever opens a file for writing there fails, as on a disk that is mounted to be read."""
+    """Opening a file for writing fails, as on a read-only file system."""
     real = os.open
 
     def only_read(path, flags, *rest, **more):
@@ -199,7 +200,7 @@ def test_a_driver_is_seen_in_a_folder_that_can_only_be_read(bench, monkeypatch):
         (line,) = listing.studies(bench.folder.parent)
         assert (line.state, line.complete) == ("running", 12)
         assert str(os.getpid()) in line.note
-        assert "is working on this study" in check.verify(bench.folder).notes[0]
+        assert str(os.getpid()) in check.verify(bench.folder).notes[0]
 
 
 def test_a_study_that_cannot_be_read_does_not_hide_others(bench, monkeypatch, capsys):
@@ -222,7 +223,8 @@ def test_a_study_that_cannot_be_read_does_not_hide_others(bench, monkeypatch, ca
 
 def test_a_shared_storage_is_rebuilt_for_its_own_study_only(bench, tmp_path):
     url = f"sqlite:///{tmp_path}/shared.db"
-    assert check.verify(bench.folder, url).problems == ("the storage has no study 'toy'",)
+    (problem,) = check.verify(bench.folder, url).problems
+    assert "'toy'" in problem
     assert rebuild.rebuild(bench.folder, url) == 4
     assert rebuild.rebuild(bench.folder, url) == 4
     assert not check.verify(bench.folder, url).problems
@@ -231,25 +233,25 @@ def test_a_shared_storage_is_rebuilt_for_its_own_study_only(bench, tmp_path):
     (tmp_path / "other").mkdir()
     other = Bench(tmp_path / "other")
     other.run()
-    with pytest.raises(StorageError, match="another study 'toy'"):
+    with pytest.raises(StorageError, match=r"'toy'.*--name"):
         rebuild.rebuild(other.folder, url)
     assert not check.verify(moved, url).problems
     assert rebuild.rebuild(moved) == 4
     assert not check.verify(moved).problems
 
 
-def test_no_study_is_reported(tmp_path):
+def test_a_folder_without_a_study_is_reported(tmp_path):
     with pytest.raises(RecordError, match=r"study\.json"):
         check.verify(tmp_path)
     (tmp_path / "study.json").write_text('{"name": "toy"}')
-    with pytest.raises(RecordError, match="lacks schema"):
+    with pytest.raises(RecordError, match="schema"):
         rebuild.rebuild(tmp_path)
 
 
-def test_the_commands(bench, capsys):
+def test_verify_and_rebuild_storage_count_runs_and_trials(bench, capsys):
     results = ["--results", str(bench.folder.parent)]
     assert cli.main(["verify", "toy", *results]) == 0
-    assert "12 of 12 runs complete; all records and the storage agree" in capsys.readouterr().out
+    assert "12 of 12 runs" in capsys.readouterr().out
     (bench.folder / "records" / "0123456789abcdef.json").write_text("{")
     assert cli.main(["verify", "toy", "--json", *results]) == 1
     assert "0123456789abcdef.json" in capsys.readouterr().out

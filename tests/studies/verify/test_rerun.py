@@ -103,7 +103,7 @@ def test_a_number_that_was_otherwise_is_named(record, one_thread_again):
     assert set(found) == {"metrics.test.nmi", "curve.1.loss", "pictures.samples.sha256"}
 
 
-def test_what_an_older_version_did_not_keep_is_not_missed(record, one_thread_again):
+def test_fields_that_an_older_record_lacks_are_not_compared(record, one_thread_again):
     tree = json.loads(record.model_dump_json())
     del tree["reliability"], tree["metrics"]["test"]["gate_gap"]
     assert not rerun.repeat(Record.model_validate(tree), HERE).differ
@@ -152,4 +152,4 @@ def test_the_command_trains_runs_again_and_says_the_result(tmp_path, capsys, und
     assert "repeated: rounding differs (an abacus recorded, " in out
     assert out.endswith("; rounding differs, 1 of 6 repeated runs are within the spread over seeds\n")
     assert main(["verify", "tiny", "--rerun", "-1", *place]) == 2
-    assert "--rerun -1: expected a number of runs, at least 0" in capsys.readouterr().err
+    assert "--rerun -1" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Worker processes: who they are, what they tell, and that they decide no bit of any number."""
+"""Worker processes: their environment, their events, and independence of the results."""
 
 import functools
 import os

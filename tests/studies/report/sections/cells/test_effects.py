@@ -13,5 +13,5 @@ def test_numbers_that_rise_or_fall_are_joined(levels):
 @pytest.mark.parametrize(
     "levels", [[100, 25, 400], ["soft", "hard"], [False, True], [[128], [400]], [None, 1]]
 )
-def test_what_has_no_order_or_stands_in_another_is_not(levels):
+def test_other_levels_are_not_in_order(levels):
     assert not in_order(levels)

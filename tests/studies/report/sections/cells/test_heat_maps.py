@@ -6,7 +6,7 @@ from studies.report.build import write_report
 from studies.testing import synthetic
 
 
-def test_heat_maps_are_few_enough_to_read_and_say_what_they_hold(tmp_path, undrawn) -> None:
+def test_heat_maps_are_few_and_have_titles(tmp_path, undrawn) -> None:
     axes = {
         "objective.balance_weight": [0.0, 20.0],
         "routing.temperature": [0.5, 1.0],

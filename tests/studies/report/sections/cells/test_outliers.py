@@ -1,4 +1,4 @@
-"""A diverged run is named, and the median and the interquartile mean stand beside the mean it spoils."""
+"""A diverged run is named; the median and the interquartile mean stand beside the distorted mean."""
 
 from __future__ import annotations
 

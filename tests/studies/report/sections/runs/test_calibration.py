@@ -1,4 +1,4 @@
-"""What a page says of merges and splits, from records whose confusions are made by hand."""
+"""The section on merged and split classes, from confusion tables made by hand."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def folder(tmp_path_factory) -> Path:
     return synthetic.write(tmp_path_factory.mktemp("shared"), PLAN, made)
 
 
-def test_the_page_counts_who_shares_what(folder: Path, undrawn) -> None:
+def test_the_page_counts_merged_and_split_classes(folder: Path, undrawn) -> None:
     page = write_report(folder).read_text()
     section = page.split("## Merged and split classes")[1].split("\n## ")[0]
     assert "1 of the 3 runs of cell 1 end with neither" in section

@@ -32,7 +32,7 @@ def mean(text: str) -> float:
     return float(text.split(" ")[0])
 
 
-def test_a_page_states_what_its_importance_weighted_bounds_weigh(tmp_path, undrawn) -> None:
+def test_a_page_states_the_samples_of_importance_weighted_bounds(tmp_path, undrawn) -> None:
     axes = {"evaluation.iwae_samples": [50, 5000], "evaluation.iwae_experts": [None, 1, 3]}
     page = write_report(synthetic.write(tmp_path, synthetic.plan(axes, seeds=[0]), bounded)).read_text()
     (told,) = re.findall(r"The IWAE bound uses (.*?);", page)

@@ -1,4 +1,4 @@
-"""Where runs come from is told by level where levels differ, and confounded levels are named."""
+"""Origins of runs are shown by level if levels differ, and confounded levels are named."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def page_of(found) -> str:
     [lambda config: {}, lambda config: {"commit": ("a" * 40, "b" * 40)[config.seed % 2]}],
     ids=["one place", "places by seed, the same for all levels"],
 )
-def test_nothing_is_reported_where_levels_do_not_differ(tmp_path, where) -> None:
+def test_balanced_levels_are_not_reported(tmp_path, where) -> None:
     found = study(tmp_path, where)
     assert confounding.unbalanced(found) == []
     assert page_of(found) == ""

@@ -1,4 +1,4 @@
-"""What a page says of where its numbers come from, and of which images they are."""
+"""The origin of numbers and the images that they refer to, as shown on a page."""
 
 from __future__ import annotations
 
