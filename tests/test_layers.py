@@ -127,7 +127,7 @@ def test_no_import_leads_upward(package):
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_core_knows_nothing_of_studies():
+def test_the_core_does_not_import_studies():
     wrong = [
         str(each)
         for path in files("moevae")

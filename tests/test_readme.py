@@ -24,11 +24,11 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_it_is_short():
+def test_the_readme_is_short():
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 
 
-def test_its_python_runs():
+def test_the_python_of_the_readme_runs():
     failed, tried = doctest.testfile(str(README), module_relative=False)
     assert tried > 5
     assert not failed
@@ -40,7 +40,7 @@ def test_the_package_docstring_runs():
     assert not failed
 
 
-def test_its_profile_is_one(tmp_path):
+def test_the_profile_of_the_readme_is_valid(tmp_path):
     (text,) = blocks("toml")
     path = tmp_path / "own.toml"
     path.write_text(text, encoding="utf-8")
@@ -92,7 +92,7 @@ def test_seeds_that_labels_did_not_see_are_reported_apart():
     assert sentence in findings()
 
 
-def test_it_counts_the_gates_that_divide_the_bags():
+def test_the_page_counts_gates_that_split_bags():
     divided = [
         divide("imsat-fashion-mnist", {}, "Bag"),
         divide("consistency-fashion-mnist", {"objective.consistency": STRETCHED}, "Bag"),

@@ -111,7 +111,7 @@ def test_a_full_disk(study, disk, run, monkeypatch, reliability, when):
 
 
 @pytest.mark.faults
-def test_a_report_that_finds_no_room(disk, tmp_path, capsys, reliability):
+def test_a_report_on_a_full_disk(disk, tmp_path, capsys, reliability):
     folder = synthetic.write(disk / "results" / "toy", synthetic.plan(AXES, seeds=[0]), synthetic.record)
     report = ["report", "toy", "--results", str(disk / "results")]
     assert cli.main(report) == 0
@@ -174,7 +174,7 @@ def test_a_folder_without_permission(tmp_path, run, monkeypatch):
     study.assert_complete_once()
 
 
-def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(disk, tmp_path, reliability):
+def test_a_full_disk_keeps_the_earlier_checkpoint(disk, tmp_path, reliability):
     config = [outcome_config()]
     path = disk / "a.snapshot"
     snapshot_files.write(path, config, {"weights": torch.zeros(1000)}, {"epoch": 1})

@@ -57,7 +57,7 @@ def handled(driver: psutil.Popen, signum: int) -> bool:
 
 
 @pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGKILL,)])
-def test_at_once_and_with_its_workers(tmp_path, reliability, signals):
+def test_a_signal_ends_the_driver_and_its_workers_at_once(tmp_path, reliability, signals):
     study = ToyStudy(tmp_path, 60)
     with study.driver(workers=2, seconds=0.5) as driver:
         wait_until(study.published)

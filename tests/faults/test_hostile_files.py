@@ -175,6 +175,6 @@ def test_published_numbers(most, tmp_path, reliability):
 @pytest.mark.parametrize(
     "value", ["[" * 50_000, '{"a":' * 50_000, "9" * 5000, "1e999", "\\ud800", '"\\ud800"']
 )
-def test_settings_as_they_are_typed(value, refused, tmp_path):
+def test_settings_are_parsed_from_text(value, refused, tmp_path):
     refused(core.main, "train", "--set", f"model.num_experts={value}", "--output", tmp_path / "runs")
     refused(cli.main, "ablate", "--set", f"train.epochs={value}", "--results", tmp_path / "results")

@@ -36,7 +36,7 @@ def put(request):
     return PLACES[request.param]
 
 
-def test_a_lock_that_is_no_file_is_not_held(tmp_path, put):
+def test_a_lock_must_be_a_regular_file(tmp_path, put):
     put(tmp_path / "driver.lock")
     assert lock.holder(tmp_path) is None
 
@@ -71,7 +71,7 @@ def test_records_that_are_no_folder_are_refused_before_a_study_begins(tmp_path, 
     assert caught.value.filename == str(tmp_path / "records" / "a.json")
 
 
-def test_temporary_files_that_are_no_files_stop_no_sweep(tmp_path, put):
+def test_removal_of_temporary_files_ignores_other_kinds_of_files(tmp_path, put):
     place = tmp_path / f".{'a' * 16}.moevae.tmp"
     put(place)
     is_file = place.is_file()

@@ -165,7 +165,7 @@ def test_a_task_that_a_worker_cannot_load_is_reported_apart():
         executor._call_pickled(pickle.dumps(functools.partial(divmod, 1, 0)), "unreadable")
 
 
-def test_a_scheduler_that_is_gone_is_reported_while_a_task_is_waited_for(monkeypatch):
+def test_a_dead_scheduler_is_reported_while_a_task_runs(monkeypatch):
     monkeypatch.setattr(executor, "_QUERY_INTERVAL", 0.0)
     with (
         distributed.LocalCluster(

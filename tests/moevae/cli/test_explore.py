@@ -73,13 +73,15 @@ def test_one_expert_gets_pictures_of_its_own(run, tmp_path, unlabeled):
         assert np.array_equal(decoded(one[name]), decoded(whole[name])[height:])
 
 
-def test_words_stand_around_the_images(run, tmp_path):
+def test_text_is_outside_of_the_images(run, tmp_path):
     found = decoded(explored(run, tmp_path, "--expert", "0")["traversals-expert-0.png"])
     assert found.shape[0] > 2 * 16
     assert (found == 255).mean() > 0.2  # white behind the words
 
 
-def test_an_expert_without_images_has_no_way_and_that_is_reported(tmp_path, unlabeled, monkeypatch, capsys):
+def test_an_expert_without_images_has_no_interpolation_and_is_reported(
+    tmp_path, unlabeled, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     np.savez("one.npz", images=np.zeros((30, 4, 4)))  # all alike: one expert takes all
     assert main(["train", "--data", "npz:one.npz", *TINY, "--set", "data.train_size=null"]) == 0

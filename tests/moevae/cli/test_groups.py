@@ -148,7 +148,7 @@ def test_a_checkout_needs_no_metadata_of_its_own(stale, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [None, "[project]\nname = 'other'\n", "[project", "[project]\n"])
-def test_outside_a_checkout_metadata_tell(content, monkeypatch, tmp_path):
+def test_without_a_checkout_metadata_identify_the_code(content, monkeypatch, tmp_path):
     (tmp_path / "moevae").mkdir()
     if content:
         (tmp_path / "pyproject.toml").write_text(content)

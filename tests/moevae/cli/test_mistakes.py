@@ -152,7 +152,7 @@ def test_an_error_in_a_separate_process_is_the_same_line(here):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("command", [["info"], ["train", "--help"]])
-def test_output_that_finds_no_room_is_one_line(command):
+def test_output_on_a_full_disk_is_one_line(command):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "moevae", *command], stdout=full, stderr=subprocess.PIPE, text=True

@@ -41,11 +41,11 @@ ARTICLE = {
 
 
 @pytest.mark.parametrize("key", ARTICLE)
-def test_zeldes2019_is_the_article(key):
+def test_zeldes2019_has_the_settings_of_the_article(key):
     assert lookup(preset("zeldes2019"), key) == ARTICLE[key]
 
 
-def test_zeldes2019_has_the_articles_constant_and_strength():
+def test_zeldes2019_has_the_constants_of_the_article():
     config = preset("zeldes2019")
     constant = 784 * (math.log(config.model.gaussian_std) + 0.5 * math.log(2 * math.pi))
     assert constant == pytest.approx(177.02, abs=0.005)

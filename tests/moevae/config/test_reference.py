@@ -15,7 +15,7 @@ from moevae.errors import ConfigError
 SETTINGS = {setting.key: setting for setting in reference.settings()}
 
 
-def test_it_has_every_setting_and_no_other():
+def test_the_reference_has_every_setting_and_no_other():
     assert set(SETTINGS) == {key for key in keys() if key != "seed"} | {"objective"}
 
 
@@ -83,7 +83,7 @@ def test_citations_are_read_from_meanings():
     assert not SETTINGS["train.epochs"].papers
 
 
-def test_info_prints_it(capsys):
+def test_info_prints_every_setting(capsys):
     assert main(["info", "--settings", "--json"]) == 0
     told = {each["key"]: each for each in json.loads(capsys.readouterr().out)}
     assert told.keys() == SETTINGS.keys()

@@ -148,7 +148,7 @@ def test_npz_of_another_form_is_refused(tmp_path, arrays, complaint):
     assert f"npz:{path}" in message
 
 
-def test_npz_file_that_is_none_is_refused(tmp_path):
+def test_an_invalid_npz_file_is_refused(tmp_path):
     path = tmp_path / "own.npz"
     config = DataConfig(name=f"npz:{path}")
     assert "file not found" in message_of(config)

@@ -140,7 +140,7 @@ def test_root_that_is_a_file_is_refused(tmp_path, offline):
     assert f"cannot read {tmp_path / 'file' / 'MNIST' / 'raw'}" in message
 
 
-def test_web_page_in_place_of_a_download(tmp_path, serve, caplog):
+def test_a_web_page_in_place_of_a_download_is_refused(tmp_path, serve, caplog):
     pages = tmp_path / "pages"
     pages.mkdir()
     (pages / f"{IMAGES}.gz").write_text("<html>please log in</html>")

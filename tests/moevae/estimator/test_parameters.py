@@ -65,7 +65,7 @@ def test_a_run_config_is_a_preset():
     assert made(preset="digits").fit(SHADES).config_.train.learning_rate == 5e-3
 
 
-def test_no_seed_is_a_new_one():
+def test_without_a_random_state_each_fit_has_another_seed():
     free = clone(made()).set_params(random_state=None)
     seeds = {clone(free).fit(SHADES).config_.seed for _ in range(2)}
     assert len(seeds) == 2
@@ -73,7 +73,7 @@ def test_no_seed_is_a_new_one():
     assert given == {int(np.random.RandomState(1).randint(2**31 - 1))}
 
 
-def test_it_works_in_scikit_learn(fitted):
+def test_the_estimator_works_in_pipelines_and_searches(fitted):
     labels = fitted.predict(PICTURES) % 2
     pipeline = make_pipeline(clone(fitted), LogisticRegression()).fit(SHADES, labels)
     assert pipeline.predict(SHADES[:5]).shape == (5,)

@@ -22,7 +22,7 @@ from moevae.errors import ParameterError
         {"data.binarization": "none", "model.likelihood": "gaussian", "objective": "elbo"},
     ],
 )
-def test_it_has_the_numbers_of_fit(changes):
+def test_the_estimator_trains_as_fit_does(changes):
     run = override(config(), {"model.gate_input": "grayscale"} | changes)
     losses = []
     trained = fit([run], images(train=150), on_epoch=lambda stats: losses.append(stats.losses[0]))

@@ -69,7 +69,7 @@ def test_a_run_has_the_scores_that_it_has_alone():
     assert alone[0] != alone[1]
 
 
-def test_they_are_scores_of_the_test_split_if_asked_for():
+def test_scores_of_all_images_depend_on_the_setting():
     run, model = untrained()
     data, never = images(), config(ODD)
     labels = named(data)

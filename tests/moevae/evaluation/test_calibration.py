@@ -131,7 +131,7 @@ def test_a_class_without_an_expert_is_never_named():
     assert brier(class_probs(probs, named, 3), labels) == pytest.approx(2 / 5)
 
 
-def test_the_images_that_are_scored_name_nothing():
+def test_scored_images_do_not_determine_the_matching():
     probs, labels = gate(4, 40), answers(4, 40)
     naming = np.arange(40) % 2 == 0
     changed = np.where(naming, labels, (labels + 1) % 4)

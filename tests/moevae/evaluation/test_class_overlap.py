@@ -68,6 +68,6 @@ def test_a_class_belongs_to_one_expert_at_most_and_empty_ones_to_none(counts):
 
 
 @given(tables)
-def test_names_of_experts_do_not_matter(counts):
+def test_the_order_of_experts_does_not_matter(counts):
     assert sorted(merged(counts[::-1]).values()) == sorted(merged(counts).values())
     assert split(counts[::-1]).keys() == split(counts).keys()

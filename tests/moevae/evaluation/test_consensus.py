@@ -36,7 +36,7 @@ def test_it_is_the_best_alignment_of_all():
     assert consensus([second, first], reference=1) == pytest.approx(consensus([first, second]))
 
 
-def test_runs_that_err_apart_are_better_together():
+def test_consensus_improves_independent_errors():
     probs = [noisy(seed, KINDS) for seed in range(15)]
     alone = [clustering(each.argmax(0), KINDS)["acc"] for each in probs]
     together = clustering(consensus(probs).argmax(0), KINDS)["acc"]

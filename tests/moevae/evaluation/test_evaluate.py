@@ -181,7 +181,7 @@ def test_a_gate_made_by_hand(counts, dead):
     assert found.metrics["kl_gate"] == pytest.approx(math.log(4))
 
 
-def test_a_gate_that_does_not_look():
+def test_a_constant_gate_has_no_information():
     found = by_hand([10, 20, 30, 40], confidence=0.0)
     assert found.metrics["mutual_information"] == pytest.approx(0, abs=1e-6)
     assert found.metrics["kl_gate"] == pytest.approx(0, abs=1e-6)
@@ -189,7 +189,7 @@ def test_a_gate_that_does_not_look():
     assert found.importance == pytest.approx([0.25] * 4)
 
 
-def test_looking_changes_no_training():
+def test_evaluation_changes_no_training():
     configs, data = [config(EVEN)], images()
     blind = fit(configs, data)
     watched = fit(configs, data, on_epoch=lambda progress: evaluate(progress.model, configs, data))

@@ -175,7 +175,7 @@ def test_assignments_stay_with_their_runs():
     assert [run.assignments.tolist() for run in found] == chosen.tolist()
 
 
-def test_too_small_a_budget_is_reported_with_one_that_is_enough():
+def test_an_insufficient_budget_is_refused_with_a_sufficient_one():
     own = config(ODD)
     with pytest.raises(ConfigError, match=rf"^1,000 bytes .*\b{BLOCK}\b") as caught:
         budget.images(1000, own, SIZE)

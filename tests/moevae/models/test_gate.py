@@ -27,7 +27,7 @@ def test_probabilities_are_the_softmax_of_logits_over_temperature():
         torch.testing.assert_close(log_probs[run].exp(), weights / weights.sum(0))
 
 
-def test_a_cold_gate_chooses_and_a_hot_one_does_not_care():
+def test_low_temperatures_give_one_hot_gates_and_high_ones_uniform_gates():
     cold = gate_log_probs(LOGITS, torch.full((3,), 1e-6)).exp()
     assert torch.equal(cold.round(), functional.one_hot(LOGITS.argmax(1), 5).transpose(1, 2).double())
     hot = gate_log_probs(LOGITS, torch.full((3,), 1e6)).exp()
@@ -35,10 +35,10 @@ def test_a_cold_gate_chooses_and_a_hot_one_does_not_care():
 
 
 def test_entropy_rises_with_temperature_and_assignments_stay():
-    looks = [gate_log_probs(LOGITS, torch.full((3,), heat)) for heat in (0.1, 0.5, 1.0, 2.0, 10.0)]
-    entropy = torch.stack([-(look.exp() * look).sum(1) for look in looks])
+    outputs = [gate_log_probs(LOGITS, torch.full((3,), heat)) for heat in (0.1, 0.5, 1.0, 2.0, 10.0)]
+    entropy = torch.stack([-(output.exp() * output).sum(1) for output in outputs])
     assert (entropy.diff(dim=0) > 0).all()
-    assert all(torch.equal(look.argmax(1), LOGITS.argmax(1)) for look in looks)
+    assert all(torch.equal(output.argmax(1), LOGITS.argmax(1)) for output in outputs)
 
 
 @pytest.mark.parametrize("hidden", [(), (6,), (6, 5)])
@@ -78,7 +78,7 @@ def test_a_batch_has_the_same_images_gray_and_as_seen(binarization):
         assert torch.equal(batch.target[0], expected) == (binarization == "static")
 
 
-def test_where_pixels_stay_gray_the_gate_sees_them_either_way():
+def test_without_binarization_both_gate_inputs_agree():
     data, left = images(), {"data.binarization": "none", "routing.kind": "sampled"}
     seen, gray = (config(left | changes) for changes in ({}, GRAY))
     first, second = (evaluate(fit([run], data).model, [run], data)[0].metrics for run in (seen, gray))

@@ -74,7 +74,7 @@ def test_the_gates_average_overstates_the_bound_by_its_divergence_from_the_prior
 
 
 @given(bounds())
-def test_a_choice_is_paid_for(given):
+def test_the_map_bound_is_that_of_a_one_hot_gate(given):
     expert_elbo, log_q, log_prior = given
     chosen = log_q.argmax(1)
     one_hot = functional.one_hot(chosen, log_q.shape[1]).transpose(1, 2).double()
@@ -118,13 +118,13 @@ def test_the_exact_likelihood_is_above_the_tight_bound(likelihood):
     log_p = torch.cat(joint).logsumexp(0) - math.log(3)
 
     nodes, masses = np.polynomial.hermite_e.hermegauss(40)
-    looks = [model(x[None], torch.full((1, 3, 8, 1), node).double(), HEAT[:1]) for node in nodes]
+    outputs = [model(x[None], torch.full((1, 3, 8, 1), node).double(), HEAT[:1]) for node in nodes]
     share = torch.from_numpy(masses / masses.sum())
-    recon = sum(part * look.recon_log_prob for part, look in zip(share, looks, strict=True))
-    expert_elbo = recon - looks[0].kl_z
+    recon = sum(part * output.recon_log_prob for part, output in zip(share, outputs, strict=True))
+    expert_elbo = recon - outputs[0].kl_z
     tight = marginal_elbo(expert_elbo)[0]
     assert (log_p > tight).all()
-    assert (tight > mixture_elbo(expert_elbo, looks[0].gate_log_probs)[0]).all()
+    assert (tight > mixture_elbo(expert_elbo, outputs[0].gate_log_probs)[0]).all()
     for k in range(3):  # what is missing is each expert's own gap, KL(q(z|x) || p(z|x))
         mu, logvar = model.experts.encode(x[None])
         posterior = distributions.Normal(mu[0, k, :, 0], (0.5 * logvar[0, k, :, 0]).exp())

@@ -86,7 +86,7 @@ def test_consistency_is_zero_for_radius_zero_and_for_a_constant_gate():
         assert blind.grad.isfinite().all()
 
 
-def test_the_image_teaches_its_neighbor_and_not_the_other_way():
+def test_consistency_has_no_gradient_through_the_clean_image():
     weight, images, radius = random()
     clean = weight.detach().clone().requires_grad_()
     log_probs = gate_log_probs((images @ clean).transpose(1, 2), torch.ones(2))

@@ -58,7 +58,7 @@ def test_the_mean_has_the_value_and_the_gradient_of_the_information(scale):
     torch.testing.assert_close(gradient, slope, rtol=1e-3, atol=1e-5)
 
 
-def test_a_sure_gate_has_the_information_of_its_assignments():
+def test_a_one_hot_gate_has_the_information_of_its_assignments():
     around, _, others = neighborhood(scale=1e6)
     found = iic(around).mean(-1).detach()
     for run in range(RUNS):

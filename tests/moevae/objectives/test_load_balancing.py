@@ -78,7 +78,7 @@ def test_variance_of_sum_is_a_cv_that_grows_with_the_batch(experts, batch):
 
 
 @pytest.mark.parametrize("name", sorted(BALANCINGS))
-def test_names_of_experts_do_not_matter_and_runs_do_not_meet(name):
+def test_the_order_of_experts_does_not_matter_and_runs_are_independent(name):
     log_probs, log_prior, order = gates(), PRIOR.log().expand(3, 5), [2, 0, 4, 3, 1]
     loss = BALANCINGS[name](log_probs, log_prior)
     torch.testing.assert_close(BALANCINGS[name](log_probs[:, order], log_prior[:, order]), loss)
@@ -128,7 +128,7 @@ def test_importance_cv2_is_half_of_scipys():
     assert importance_cv2(log_probs, uniform()).tolist() == pytest.approx((cv**2 / 2).tolist())
 
 
-def test_switch_is_the_papers():
+def test_the_switch_loss_is_that_of_the_paper():
     log_probs, (runs, experts, batch) = gates(scale=2.0), (3, 5, 40)
     q = log_probs.exp().numpy()
     for run in range(runs):
@@ -170,7 +170,7 @@ def test_an_expert_that_no_image_can_reach_does_not_make_it_nan(name):
     assert BALANCINGS[name](closed, PRIOR.log().float()[None]).isfinite().all()
 
 
-def test_none_is_nothing():
+def test_no_balancing_has_zero_loss():
     assert none(gates(), uniform()).tolist() == [0.0, 0.0, 0.0]
 
 

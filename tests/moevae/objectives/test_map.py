@@ -75,7 +75,7 @@ def test_the_loss_is_that_of_the_best_expert(kind, gate):
 
 @KINDS
 @pytest.mark.parametrize("factor", [0.0, 0.25, 1.0])
-def test_experts_do_not_feel_the_gate_and_the_gate_feels_the_divergence_alone(kind, factor):
+def test_experts_have_no_gradient_from_the_gate_and_the_gate_only_from_the_divergence(kind, factor):
     gradients = {}
     for name, changes in {
         "map": {"objective.expert_gradient": factor},

@@ -111,7 +111,7 @@ def test_bound_and_gap_are_those_of_the_closed_form(confidence):
 @pytest.mark.parametrize("std", [0.5, 2.0, 6.0])
 @pytest.mark.parametrize("apart", [0.0, 2.0, 20.0])
 @pytest.mark.parametrize("confidence", [0.0, 1.0])
-def test_the_lean_of_known_noise_is_removed(std, apart, confidence):
+def test_the_bias_of_known_noise_is_removed(std, apart, confidence):
     elbo = apart * normal(6, BLOCK, seed=8)
     log_prior = torch.tensor([9.0, 1, 1, 1, 1, 1], dtype=torch.float64).div(14).log()
     places = torch.arange(BLOCK, dtype=torch.float64)[:, None]
@@ -197,7 +197,7 @@ def test_other_runs_change_no_bit_of_the_marginal_bound():
         assert evaluate(alone, [own], data)[0].metrics == together[index].metrics
 
 
-def test_a_watched_epoch_leaves_the_bounds_of_many_samples_out():
+def test_evaluation_without_importance_omits_marginal_bounds():
     run = config()
     (found,) = evaluate(mixture(run).float(), [run], images(), importance=False)
     assert not {"marginal_elbo", "gate_gap", "marginal_samples"} & set(found.metrics)

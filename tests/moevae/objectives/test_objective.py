@@ -86,7 +86,7 @@ def test_information_of_gates_made_by_hand():
     assert mutual_information(torch.stack([certain, same])).tolist() == pytest.approx([math.log(4), 0])
 
 
-def test_the_family_is_linear_in_its_weights():
+def test_the_objective_is_linear_in_its_weights():
     free = [
         config(
             {
@@ -171,7 +171,7 @@ def test_one_expert_is_a_plain_vae():
 
 @pytest.mark.parametrize("kind", sorted(ROUTINGS))
 @pytest.mark.parametrize("balancing", sorted(BALANCINGS.keys() | BIAS_UPDATES.keys()))
-def test_names_of_experts_do_not_matter(kind, balancing):
+def test_the_order_of_experts_does_not_matter(kind, balancing):
     run = config(
         ODD
         | {
@@ -235,7 +235,7 @@ def test_every_parameter_gets_a_gradient_from_its_own_run(name):
             assert stored.grad[1, : value[1].numel()].all(), name
 
 
-def test_the_2019_loss_is_the_articles():
+def test_the_2019_loss_is_that_of_the_article():
     """The article's formula in float64 numpy, from the weights up: no log-probabilities, no distributions."""
     run = zeldes2019()
     model = mixture(run, size=(28, 28))
@@ -272,7 +272,7 @@ def _forward(network, x):
 
 
 @pytest.mark.parametrize("kind", ["soft", "hard"])
-def test_experts_that_do_not_steer_leave_the_gate_to_the_other_terms(kind):
+def test_without_expert_gradient_the_gate_learns_from_the_other_terms(kind):
     run = config({"routing.kind": kind, "objective.expert_gradient": 0, "objective.balance_weight": 0})
     model = mixture(run)
     objective([run])(look(model, run)).sum().backward()

@@ -82,7 +82,7 @@ def test_gumbels_gradient_is_the_papers():
         torch.testing.assert_close(ours, theirs)
 
 
-def test_gumbel_bears_the_end_of_the_scale():
+def test_gumbel_weights_are_finite_for_extreme_draws():
     weights = gumbel(torch.zeros(1, 3, 4).log_softmax(1), torch.zeros(1, 3, 4))
     assert weights.sum(1).tolist() == [[1.0] * 4]
 
@@ -171,7 +171,7 @@ def test_only_the_largest_have_a_gradient():
     torch.testing.assert_close(found.gather(1, two), expected)
 
 
-def test_noise_lets_others_win():
+def test_noise_chooses_others_with_the_normal_probability():
     log_probs = torch.tensor([0.0, -1.0, -9.0])[None, :, None].expand(1, 3, 4000)
     uniform = torch.rand(1, 3, 4000, generator=torch.Generator().manual_seed(0))
     won = top_k(log_probs, uniform, k=1, noise=1.0).mean(-1)[0]

@@ -37,7 +37,7 @@ def test_an_image_without_ink_stays_as_it_is():
         torch.testing.assert_close(stretched_ink(blank, SIZE), blank)
 
 
-def test_white_and_black_paper_have_features_of_one_geometry():
+def test_inversion_keeps_distances_between_features():
     ink = torch.cat([drawing(2, 3), drawing(8, 9), drawing(2, 3, 2)])
     black, white = (image_features((255 * each).byte(), SIZE) for each in (ink, 1 - ink))
     torch.testing.assert_close(torch.cdist(black, black), torch.cdist(white, white), rtol=1e-2, atol=0.1)

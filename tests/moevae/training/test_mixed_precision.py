@@ -17,7 +17,7 @@ def test_float32_works_on_the_kept_weights_themselves():
     assert training.working.model is training.model
 
 
-def test_the_kept_weights_move_by_less_than_bfloat16_can_say():
+def test_master_weights_take_steps_below_the_resolution_of_bfloat16():
     run, data = config(HALF, **{"train.learning_rate": 1e-6}), images()
     training = Trainer([run], data, CPU)
     before = weights(training.model, 0)

@@ -28,7 +28,7 @@ def test_a_schedule_without_length_prunes_at_once(share):
     assert [scheduled_experts(run, share - 0.01), scheduled_experts(run, share)] == [7, 4]
 
 
-def test_the_expert_that_is_missed_least_goes():
+def test_the_least_valuable_expert_is_pruned():
     """By brute force: of all sets with one expert less, the one whose marginal bound is highest."""
     model = mixture(config({"model.num_experts": 5}), seeds=(0, 1))
     x = images().train[:40].double()

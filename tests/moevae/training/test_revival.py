@@ -110,7 +110,7 @@ def revived_by_epoch(runs, **changes):
     return found, curve
 
 
-def test_it_is_done_at_the_end_of_epochs_up_to_its_end_and_reported():
+def test_revival_follows_epochs_up_to_its_end_and_is_reported():
     runs = [config(COLLAPSING, seed=seed) for seed in range(2)]
     _, never = revived_by_epoch(runs)
     assert never == [[]] * 6

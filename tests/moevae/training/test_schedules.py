@@ -18,13 +18,13 @@ def routing(kind, start, end):
 
 
 @given(st.sampled_from(MOVING), POSITIVE, POSITIVE)
-def test_ends(kind, start, end):
+def test_schedules_have_the_configured_ends(kind, start, end):
     assert temperature(routing(kind, start, end), 0.0) == pytest.approx(start)
     assert temperature(routing(kind, start, end), 1.0) == pytest.approx(end)
 
 
 @given(st.sampled_from(sorted(SCHEDULES)), POSITIVE, POSITIVE)
-def test_continuese_way_between_the_ends(kind, start, end):
+def test_schedules_are_monotonic_between_their_ends(kind, start, end):
     path = np.array([temperature(routing(kind, start, end), p) for p in np.linspace(0, 1, 21)])
     assert (np.diff(path) * np.sign(end - start) >= -1e-9 * max(start, end)).all()
     assert (path > 0).all()

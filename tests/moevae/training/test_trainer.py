@@ -156,7 +156,7 @@ def test_a_failed_run_is_noted_and_the_others_are_as_alone():
         ),
     ],
 )
-def test_absurd_scalars_end_in_a_failure(changes, reason):
+def test_extreme_scalars_end_in_a_failure(changes, reason):
     found = fit([config(changes)], images())
     assert 1 <= found.failures[0].step <= 6
     assert re.fullmatch(reason, found.failures[0].reason)

@@ -65,7 +65,7 @@ def test_the_description_of_a_device_agrees_with_the_system():
     assert found["memory_gib"] > 0
 
 
-def test_waiting_for_the_cpu_is_no_error():
+def test_synchronization_with_the_cpu_does_nothing():
     devices.synchronize(torch.device("cpu"))
 
 

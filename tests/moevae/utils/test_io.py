@@ -41,7 +41,7 @@ def writer():
         process.communicate()
 
 
-def test_a_sweep_leaves_files_that_are_being_written_and_removes_those_of_the_dead(tmp_path, writer):
+def test_removal_of_temporary_files_keeps_those_in_use(tmp_path, writer):
     process = writer(tmp_path / "figures" / "a.png")
     folder = tmp_path / "figures"
     (half,) = folder.iterdir()

@@ -14,7 +14,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_without_a_terminal_lines_are_few_and_tell_the_time_left(clock):
+def test_without_a_terminal_few_lines_show_the_time_left(clock):
     out = io.StringIO()
     with progress.show_progress(Console(file=out)) as note:
         for epoch in range(1, 101):

@@ -56,7 +56,7 @@ def run(bench, capfd):
 
 
 @pytest.mark.parametrize("url", URLS)
-def test_no_mistake_writes_it(run, url):
+def test_errors_contain_no_password(run, url):
     for command in (
         "ablate --profile {profile} --storage {url}",
         "ablate --profile {profile} --storge={url}",
@@ -69,7 +69,7 @@ def test_no_mistake_writes_it(run, url):
         assert told.splitlines()[-1].startswith("error: ")
 
 
-def test_no_command_on_a_study_writes_it(bench, run):
+def test_no_command_writes_a_password(bench, run):
     bench.run()
     for command in (
         "dashboard toy --storage {url}",

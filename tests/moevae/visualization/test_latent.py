@@ -28,7 +28,7 @@ def alone(model: Mixture, run: int) -> Mixture:
     return single
 
 
-def test_a_way_begins_and_ends_with_the_reconstructions_of_its_images(model):
+def test_an_interpolation_starts_and_ends_with_the_reconstructions_of_its_images(model):
     first, second = pixels(3, 7, seed=1), pixels(3, 7, seed=2)
     way = interpolations(model, first, second, 5)
     assert way.shape == (3, 7, 5, PIXELS)
@@ -40,7 +40,7 @@ def test_a_way_begins_and_ends_with_the_reconstructions_of_its_images(model):
                 torch.testing.assert_close(way[run, expert, end], expected)
 
 
-def test_a_way_is_straight_and_the_same_backwards(model):
+def test_an_interpolation_is_straight_and_symmetric(model):
     first, second = pixels(3, 7, seed=1), pixels(3, 7, seed=2)
     there, back = interpolations(model, first, second, 3), interpolations(model, second, first, 3)
     torch.testing.assert_close(there.flip(2), back)
@@ -51,14 +51,14 @@ def test_a_way_is_straight_and_the_same_backwards(model):
     torch.testing.assert_close(still, still[:, :, :1].expand_as(still))
 
 
-def test_a_walk_passes_the_image_of_the_priors_mean(model):
+def test_a_traversal_contains_the_image_of_the_prior_mean(model):
     walks = traversals(model, torch.tensor([-3.0, 0.0, 2.0]))
     assert walks.shape == (3, 7, 3, 3, PIXELS)
     mean = model.decode_prior_samples(torch.zeros(3, 7, 1, 3).double())  # [R, K, 1, D]
     torch.testing.assert_close(walks[:, :, :, 1], mean.expand(-1, -1, 3, -1))
 
 
-def test_a_walk_changes_one_latent_only(model):
+def test_a_traversal_changes_one_latent_only(model):
     walks = traversals(model, torch.tensor([-3.0, 2.0]))
     for latent in range(3):
         z = torch.zeros(3, 7, 1, 3).double()

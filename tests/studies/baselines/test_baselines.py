@@ -232,7 +232,7 @@ def test_one_vae_has_bounds_but_no_gate():
     assert "mutual_information" not in metrics
 
 
-def test_a_random_gate_knows_nothing_of_the_image():
+def test_a_random_gate_has_no_information():
     record = fitted("random-gate", override(RUN, {"model.num_experts": 10}))
     metrics = record.metrics["test"]
     assert metrics["acc"] < 0.25
@@ -276,7 +276,7 @@ def test_all_that_apply_are_chosen_and_the_others_reported(monkeypatch, tmp_path
         ),
     ],
 )
-def test_a_baseline_that_cannot_be_had_is_one_line(asked, reason, monkeypatch):
+def test_an_unavailable_baseline_is_one_line(asked, reason, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=reason):
         baselines.choose(asked, [DataConfig()])

@@ -33,7 +33,7 @@ def test_only_snapshots_of_runs_that_are_done_are_removed(tmp_path):
         path.unlink()
 
 
-def test_a_folder_that_is_left_empty_goes(tmp_path):
+def test_a_folder_left_empty_is_removed(tmp_path):
     put(tmp_path / "checkpoints", 0)
     snapshot_files.remove(tmp_path / "checkpoints", {fingerprint(replace(digits(), seed=0))})
     assert list(tmp_path.iterdir()) == []

@@ -120,7 +120,7 @@ def test_a_note_states_how_the_cell_differs_and_what_it_gave(folder):
         assert all(line.endswith("\\") for line in command.splitlines()[:-1])
 
 
-def test_dressing_twice_changes_nothing_and_new_records_are_shown(folder):
+def test_annotating_twice_changes_nothing_and_new_records_are_shown(folder):
     with opened(folder) as (there, study):
         assert write_annotations(there, folder) > 8
         assert write_annotations(there, folder) == 0
@@ -148,7 +148,7 @@ def test_edited_notes_are_kept(folder):
         assert there.get_study_system_attrs(study._study_id)[key] == "changed"
 
 
-def test_trials_stay_as_they_are(folder):
+def test_annotations_change_no_trial(folder):
     with opened(folder) as (there, study):
         before = study.get_trials()
         write_annotations(there, folder)
@@ -219,7 +219,7 @@ def test_pruned_trials_say_so_and_oracle_searches_say_so(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["nothing-0", "../study.json", "0123456789abcdef-9", "{run}-7", "{run}-1"])
-def test_there_are_no_other_pictures(name, folder):
+def test_other_names_of_pictures_are_refused(name, folder):
     run = next((folder / "records").glob("*.json")).stem
     with pytest.raises((ArtifactNotFound, ValueError)):
         artifacts.PictureStore(folder).open_reader(name.format(run=run))

@@ -156,7 +156,7 @@ def test_the_storage_is_rebuilt_from_the_records(bench):
     assert told(bench.trials()) == before
 
 
-def test_a_record_that_is_gone_is_made_again(bench):
+def test_a_missing_record_is_trained_again(bench):
     bench.run()
     gone = sorted((bench.folder / "records").glob("*.json"))[5]
     content = gone.read_bytes()
@@ -247,7 +247,7 @@ def test_outcomes_of_other_runs_are_an_error(bench):
     assert not store.read_all(bench.folder)[0]
 
 
-def test_a_seedless_design_cannot_be_made(bench):
+def test_a_design_needs_seeds(bench):
     with pytest.raises(ConfigError):
         bench.design(seeds="0")
 

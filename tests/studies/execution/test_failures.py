@@ -192,7 +192,7 @@ def test_a_trial_that_raises_fails_and_the_search_continues(tmp_path):
     assert {record.failure.reason.partition(" ")[0] for record in good if record.failure} == {"MemoryError"}
 
 
-def test_a_workforce_that_cannot_be_asked_ends_the_study(bench):
+def test_workers_that_cannot_be_polled_end_the_study(bench):
     """Running tasks never end, and polling them raises, as with a scheduler that died."""
     from concurrent.futures import Executor, Future
 

@@ -237,7 +237,7 @@ def expectations(name: str) -> dict[str, tuple[Origins, str | None]]:
 
 
 @pytest.mark.parametrize("case", ["like", "data", "source", "torch", "allowed"])
-def test_whoever_trains_compares_data_and_code_with_the_driver_s(study, case):
+def test_workers_compare_data_and_code_with_the_driver(study, case):
     (cell,) = design.load_design("./own.toml").cells
     expected, word = expectations(cell.config.data.name)[case]
     place = ExecutionConfig(device="cpu", threads=1, origins=expected)

@@ -155,7 +155,7 @@ def until_done(action, folder, look):
     raise AssertionError("it never ends")
 
 
-def test_killed_at_any_change_nothing_is_lost(folder):
+def test_a_kill_at_any_change_loses_nothing(folder):
     before, records = contents(folder), store.read_all(folder)
     shown = {path.name for path in sorted((folder / "records").glob("*.png"))[:2]}
 

@@ -38,7 +38,7 @@ RUNS = [made(0, 5.0), made(1, 3.0), made(2, 4.0)]
 NAMES = [each.record.fingerprint for each in RUNS]
 
 
-def test_all_are_kept(tmp_path):
+def test_all_weights_are_kept(tmp_path):
     weights.keep(tmp_path, "cell", RUNS, "all")
     assert kept(tmp_path) == {name: f"weights {seed}".encode() for seed, name in enumerate(NAMES)}
     assert listed(tmp_path) == set(NAMES)

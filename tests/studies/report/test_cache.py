@@ -73,7 +73,7 @@ def test_other_code_rewrites_the_report(folder, made, monkeypatch):
     assert made == ["s"]
 
 
-def test_a_page_that_was_edited_is_refused_as_ever(folder):
+def test_an_edited_page_is_refused(folder):
     (folder / "report.md").write_text("mine")
     with pytest.raises(RecordError):
         write_page(folder)

@@ -266,7 +266,7 @@ def test_class_names_are_drawn_letter_for_letter(classes) -> None:
     assert plots.heat_maps({classes[0]: counts}, NMI, classes, classes, (classes[0], classes[1]))
 
 
-def test_a_manifest_pattern_has_no_way_out() -> None:
+def test_manifest_patterns_stay_within_the_folder() -> None:
     for name in (
         "figures/..png",
         "figures/../a.png",

@@ -26,7 +26,7 @@ def curve(last: float):
 @pytest.mark.parametrize(
     ("last", "scale"), [(-140.0, "linear"), (-900.0, "linear"), (-6e3, "symlog"), (-8e10, "symlog")]
 )
-def test_numbers_apart_by_orders_of_magnitude_stand_on_an_axis_of_powers_of_ten(drawn, last, scale):
+def test_numbers_of_different_magnitude_have_a_logarithmic_axis(drawn, last, scale):
     lines = [curve(-141.0), curve(-142.0), curve(last)]
     plots.curves({"ELBO": (np.arange(1, 5), lines)}, ["a", "b", "c"], "objective")
     (place,) = drawn[0].axes

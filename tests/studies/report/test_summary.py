@@ -76,7 +76,7 @@ def test_every_sentence_has_n_and_a_difference_its_p(tmp_path) -> None:
         assert "p " in sentence or "does not differ significantly" in sentence or "No other cell" in sentence
 
 
-def test_one_seed_carries_no_sentence(tmp_path) -> None:
+def test_one_seed_gives_no_sentence(tmp_path) -> None:
     assert say(tmp_path, seeds=[0], effect=0.4) == []
 
 
@@ -89,7 +89,7 @@ def test_significance_is_mentioned_only_with_a_test(tmp_path) -> None:
         assert ("significant" in said) == (len(seeds) > 1)
 
 
-def test_seeds_that_all_agree_carry_no_sentence(tmp_path) -> None:
+def test_equal_seeds_give_no_sentence(tmp_path) -> None:
     def make(config: RunConfig):
         return synthetic.record(config, pictures=False, metrics={"mixture_elbo": -20.0, "nmi": 0.5})
 
@@ -112,14 +112,14 @@ def test_the_cells_that_are_not_distinguished_from_the_best_are_named(tmp_path) 
     assert {best[1], *found[1].split(", ")} == {"3", "4", "5", "6"}
 
 
-def test_a_cell_that_is_best_by_luck_is_reported_to_be_so(tmp_path) -> None:
+def test_the_best_of_equal_cells_is_called_biased_upward(tmp_path) -> None:
     told = say(tmp_path, seeds=range(3))[0]
     assert told.startswith("The highest mean NMI is that of cell ")
     assert "the highest of 6 means, so biased upward" in told
     assert told.endswith("No other cell differs significantly from it.")
 
 
-def test_one_other_cell_is_spoken_of_as_one(tmp_path) -> None:
+def test_one_other_cell_is_named_in_the_singular(tmp_path) -> None:
     axes = {"objective.balance_weight": [0.0, 20.0]}
     same, far = (say(tmp_path / name, axes, range(6), effect)[0] for name, effect in (("a", 0), ("b", 0.4)))
     assert same.endswith("The other cell does not differ significantly from it.")
@@ -135,7 +135,7 @@ def test_few_seeds_are_cautioned_of(tmp_path) -> None:
         assert bool(caution) == bool(told)
 
 
-def test_a_difference_too_small_to_show_is_neither_claimed_nor_denied(tmp_path) -> None:
+def test_an_undetectable_difference_is_neither_claimed_nor_denied(tmp_path) -> None:
     def make(config: RunConfig):
         nmi = 0.5 + 1e-5 * (config.objective.balance_weight == 0) + 1e-9 * config.seed
         return synthetic.record(config, pictures=False, metrics={"mixture_elbo": -20.0, "nmi": nmi})

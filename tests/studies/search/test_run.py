@@ -114,7 +114,7 @@ def test_without_its_storage_a_search_is_rebuilt_from_the_records(tmp_path, clim
     assert told[0] == told[1]
 
 
-def test_a_trial_whose_record_is_gone_goes_too(tmp_path, climb):
+def test_a_trial_without_its_record_is_removed(tmp_path, climb):
     search = searches.load_search("gate", **FAST)
     before = go(search, tmp_path / "s", climb, trials=4, pruner="none")
     lost = overrides.fingerprint(search.cell(before.trials[2].params).run(1))
@@ -238,7 +238,7 @@ def test_the_trial_of_a_dead_worker_is_retried_and_finally_fails(tmp_path, climb
     assert given_up.trials[0].state is TrialState.FAIL
 
 
-def test_time_ends_a_search_between_trials(tmp_path, climb):
+def test_a_timeout_ends_a_search_between_trials(tmp_path, climb):
     search = searches.load_search("gate", **FAST)
     found = go(search, tmp_path / "s", climb, budget=Budget(trials=1000, seconds=0.3))
     assert 0 < len(found.trials) < 1000

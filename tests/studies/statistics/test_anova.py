@@ -50,7 +50,7 @@ def test_effects_are_those_of_nested_regressions(shape: tuple[int, ...]) -> None
         assert effect.p == pytest.approx(p)
 
 
-def test_all_squares_add_up() -> None:
+def test_sums_of_squares_add_up_to_the_total() -> None:
     grid = np.random.default_rng(1).normal(size=(3, 2, 4, 5))
     found = anova.analyze(grid)
     assert found is not None

@@ -24,7 +24,7 @@ def test_the_sign_flip_test_counts_all_patterns(n: int) -> None:
     )
 
 
-def test_ties_are_no_evidence() -> None:
+def test_differences_without_a_mean_have_p_one() -> None:
     differences = np.array([[0.0, 1.0], [0.0, -1.0], [0.0, 1.0], [0.0, -1.0]])
     np.testing.assert_allclose(paired.sign_flip(differences), 1.0)
 

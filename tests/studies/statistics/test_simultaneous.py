@@ -75,7 +75,7 @@ def test_the_best_is_chosen_again_in_every_rearrangement() -> None:
 
 
 @pytest.mark.parametrize("kind", ["collapsing", "wide"])
-def test_stable_cells_that_are_clearly_below_do_not_tell_tied_ones_apart(kind) -> None:
+def test_clearly_worse_cells_do_not_make_tied_ones_significant(kind) -> None:
     rng, trials, tied = np.random.default_rng(11), 60, slice(0, 6)
     false = 0
     for _ in range(trials):

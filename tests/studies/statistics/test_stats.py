@@ -16,7 +16,7 @@ def matrix(seed: int, seeds: int = 7, cells: int = 4) -> np.ndarray:
     return np.random.default_rng(seed).gamma(2.0, size=(seeds, cells))
 
 
-def test_a_run_that_is_not_there_changes_n_and_never_a_mean() -> None:
+def test_a_missing_run_changes_n_and_no_mean() -> None:
     values = np.array([[1.0, 2.0, np.nan], [3.0, np.nan, np.nan], [8.0, 4.0, np.nan]])
     summary = stats.summarize(values)
     oracle = pd.DataFrame(values)

@@ -164,7 +164,7 @@ def test_a_storage_of_another_version_of_optuna_is_reported_and_rebuilt(bench, r
     assert not bench.run().trained
 
 
-def test_a_journal_that_is_none_is_one_line(bench, tmp_path):
+def test_an_invalid_journal_is_one_line(bench, tmp_path):
     (tmp_path / "broken.store").write_text("no journal\n" * 3)
     with pytest.raises(StorageError) as caught:
         bench.run(storage_url=f"journal:///{tmp_path}/broken.store")

@@ -50,7 +50,7 @@ def test_a_held_signal_waits_for_the_end_of_the_block(sent, raised):
 
 
 @both
-def test_a_held_signal_waits_until_somebody_heeds_it(sent, raised):
+def test_a_held_signal_waits_until_it_is_delivered(sent, raised):
     def work(note):
         with signals.defer_signals():
             send(sent)
@@ -61,7 +61,7 @@ def test_a_held_signal_waits_until_somebody_heeds_it(sent, raised):
     assert told_by(work, raised) == ["held"]
 
 
-def test_heeding_lets_a_signal_through_that_comes_then():
+def test_delivery_lets_later_signals_through():
     def work(note):
         with signals.defer_signals(), signals.deliver_signals():
             send(signal.SIGTERM)

@@ -32,7 +32,7 @@ def bench(tmp_path):
     return bench
 
 
-def test_a_whole_study_has_no_problems(bench):
+def test_a_complete_study_has_no_problems(bench):
     verdict = check.verify(bench.folder)
     assert (verdict.planned, verdict.complete, verdict.failed, verdict.problems) == (12, 12, 0, ())
     assert verdict.compared
@@ -104,7 +104,7 @@ def test_trials_that_disagree_are_named(bench):
     assert not check.verify(bench.folder).problems
 
 
-def test_a_record_that_is_gone_is_missed_by_its_trial(bench):
+def test_a_missing_record_is_reported_with_its_trial(bench):
     sorted((bench.folder / "records").glob("*.json"))[0].unlink()
     verdict = check.verify(bench.folder)
     assert verdict.complete == 11

@@ -84,7 +84,7 @@ def test_one_diverged_seed_does_not_hide_a_wrong_run():
         ("nmi", [0.0, 0.0, 0.0], 0.1),
     ],
 )
-def test_a_judgment_that_could_not_fail_is_none(name, cell, now):
+def test_a_comparison_that_cannot_fail_is_not_counted(name, cell, now):
     found = judged(cell, now, name)
     assert found.vacuous
     assert not found.far

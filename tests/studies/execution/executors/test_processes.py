@@ -51,7 +51,7 @@ COUNT = (
 
 @pytest.mark.skipif(sys.platform != "linux" or (os.cpu_count() or 1) < 2, reason="needs cores to take away")
 @pytest.mark.parametrize("quota", QUOTAS)
-def test_a_containers_quota_of_cores_is_heeded(quota):
+def test_the_core_quota_of_a_container_is_respected(quota):
     inside = f'mount -t tmpfs none /sys/fs/cgroup && cd /sys/fs/cgroup && {QUOTAS[quota]} && cd / && "$@"'
     container = ["unshare", "--mount", "sh", "-ec"]
     if subprocess.run([*container, inside, "sh", "true"], capture_output=True, check=False).returncode:

@@ -21,7 +21,7 @@ def made(config):
     return {**tree, "metrics": {**tree["metrics"], "test": tree["metrics"]["test"] | found}}, files
 
 
-def test_the_bounds_stand_by_their_number_of_samples(tmp_path, undrawn):
+def test_bounds_are_shown_by_their_number_of_samples(tmp_path, undrawn):
     page = write_report(synthetic.write(tmp_path, PLAN, made)).read_text()
     rows = [
         [cell.strip() for cell in line.split("|")[1:-1]]

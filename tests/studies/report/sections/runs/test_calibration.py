@@ -57,7 +57,7 @@ def test_the_page_counts_merged_and_split_classes(folder: Path, undrawn) -> None
     assert ["Test images" in drawn, "Validation images" in drawn] == [True, True]
 
 
-def test_where_no_images_were_held_out_nothing_is_said_of_training(tmp_path, undrawn) -> None:
+def test_without_held_out_images_training_is_not_described(tmp_path, undrawn) -> None:
     def unseen(config: RunConfig):
         tree, files = made(config)
         return {**tree, "curve": [{**point, "confusion": []} for point in tree["curve"]]}, files

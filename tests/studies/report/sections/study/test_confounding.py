@@ -69,7 +69,7 @@ def test_balanced_levels_are_not_reported(tmp_path, where) -> None:
         ),
     ],
 )
-def test_a_level_made_elsewhere_is_confounded_with_the_place(tmp_path, factor, here, there, shown) -> None:
+def test_a_level_run_on_another_machine_is_confounded_with_it(tmp_path, factor, here, there, shown) -> None:
     found = study(tmp_path, lambda config: there if config.objective.balance_weight == 0.0 else here)
     (told,) = confounding.unbalanced(found)  # the other axis has equal shares at each level
     assert list(told.counts) == [factor]
