@@ -60,7 +60,12 @@ def data_name(typed: str) -> str:
 
 
 def checkpoint_path(config: RunConfig, folder: Path) -> Path:
-    """Return the path of the checkpoint of a run."""
+    """Return the path of the checkpoint of a run.
+
+    Args:
+        config: configuration of the run.
+        folder: folder of the checkpoints.
+    """
     return folder / f"{fingerprint(config)}.safetensors"
 
 

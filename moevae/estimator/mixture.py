@@ -382,6 +382,9 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
             path: the safetensors file.
             device: where to predict and train, as in the constructor.
 
+        Returns:
+            A fitted estimator.
+
         Raises:
             CheckpointError: the file is missing, or not a checkpoint of this version.
         """

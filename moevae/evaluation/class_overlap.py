@@ -46,6 +46,9 @@ def describe_overlap(counts: np.ndarray, classes: Sequence[str]) -> list[str]:
     Args:
         counts: images by expert and class, [K, classes].
         classes: names of the classes.
+
+    Returns:
+        One sentence per merge and per split.
     """
     loads = counts.sum(1)
     shares = _shares_of_classes(counts)

@@ -173,7 +173,7 @@ class MaskedDense(Dense):
     """Whether the outputs are pixels."""
 
     def layer(self, batch: Sequence[int], copies: int = 1) -> MaskedLinear:
-        """Build the layer, stacked over `batch`, with `copies` that read the same input."""
+        """Build the layer; see `Dense.layer`."""
         mask = made_mask(self.inputs, self.outputs, self.pixels, self.first, self.last)
         return MaskedLinear(batch, mask, copies)
 

@@ -31,6 +31,9 @@ def automatic_chunk(configs: Sequence[RunConfig], pixels: int, device: torch.dev
         configs: one per run.
         pixels: D.
         device: where to train.
+
+    Returns:
+        A number of runs, from 1 to that of the population.
     """
     if device.type == "cuda":
         return len(configs)

@@ -26,6 +26,9 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
     Args:
         counts: number of test images, [experts, classes].
         classes: names of classes.
+
+    Returns:
+        The content of a PNG file.
     """
     kept = largest(counts)
     words = f"class (the {len(kept)} largest of {len(classes):,})" if len(kept) < len(classes) else "class"
@@ -58,6 +61,9 @@ def confusions(
         classes: names of classes.
         ordered_as: counts whose `confusion` has the order of the experts and the classes, [experts, classes];
             None orders by the last epoch.
+
+    Returns:
+        The content of a PNG file.
     """
     first = list(by_epoch.values())[-1] if ordered_as is None else ordered_as
     order, kept = by_class(first), largest(first)

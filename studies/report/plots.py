@@ -46,6 +46,9 @@ def heat_maps(
         rows: labels of rows.
         columns: labels of columns.
         names: labels of the vertical and the horizontal axis.
+
+    Returns:
+        The content of a PNG file.
     """
     values = np.concatenate([panel.ravel() for panel in panels.values()])
     present = values[np.isfinite(values)]
@@ -89,6 +92,9 @@ def levels(effects: Sequence[AxisEffect], ticks: Sequence[str], name: str, *, or
         ticks: labels of the levels.
         name: label of the axis.
         ordered: whether a line connects the means.
+
+    Returns:
+        The content of a PNG file.
     """
     wide = min(2, len(effects))
     tall = -(-len(effects) // wide)
@@ -139,6 +145,9 @@ def curves(
         panels: by title, the epochs [E] and, per level, mean, lower and upper end [E].
         names: labels of the levels.
         title: title of the legend.
+
+    Returns:
+        The content of a PNG file.
     """
     with style():
         figure = Figure(figsize=(3.25 * len(panels) + 0.2, 3.3), layout="constrained")
@@ -185,6 +194,9 @@ def pareto(
         chosen: the measures.
         names: labels of cells.
         front: mask of the front, [cells].
+
+    Returns:
+        The content of a PNG file.
     """
     y, *others = points
     with style():
@@ -224,6 +236,9 @@ def profiles(
         names: labels of the lines; lines with the label "" are gray and have no entry in the legend.
         dashed: whether each line is dashed.
         title: title of the legend.
+
+    Returns:
+        The content of a PNG file.
     """
     named = [index for index, name in enumerate(names) if name]
     colors = dict(zip(named, mpl.colormaps["tab10"](np.arange(len(named)) % 10), strict=True))
@@ -267,6 +282,9 @@ def ranks(found: Ranks, names: Sequence[str], title: str) -> bytes:
         found: ranks of cells.
         names: labels of the cells.
         title: label of the horizontal axis.
+
+    Returns:
+        The content of a PNG file.
     """
     order = np.argsort(found.mean, kind="stable")
     with style():

@@ -111,6 +111,9 @@ def reliability(images: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray
         images: number of images, [bins].
         confidence: mean confidence, [bins].
         accuracy: accuracy, [bins].
+
+    Returns:
+        The content of a PNG file.
     """
     there = images > 0
     with style():

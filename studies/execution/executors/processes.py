@@ -105,6 +105,9 @@ class Workers(Executor):
             *args: its positional arguments.
             **kwargs: its keyword arguments.
 
+        Returns:
+            The future of the result.
+
         Raises:
             WorkersError: several workers in a row died during startup.
             RuntimeError: all workers are busy.

@@ -63,7 +63,12 @@ def setup(study: Study, page: Page) -> None:
 
 
 def cell_text(study: Study, cell: int) -> str:
-    """Return the number and the settings of a cell as text."""
+    """Return the number and the settings of a cell as text.
+
+    Args:
+        study: the study.
+        cell: index of the cell.
+    """
     return f"{cell_stats.label(study, cell)} ({tables.describe(study, cell)})"
 
 
