@@ -6,7 +6,8 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +96,6 @@ def labels_digest(labels: np.ndarray, classes: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-@functools.cache
 def code_identity(*packages: str) -> CodeIdentity:
     """Return the identity of installed packages; it is computed once per process.
 
@@ -104,11 +104,53 @@ def code_identity(*packages: str) -> CodeIdentity:
     Args:
         *packages: import names of the packages.
     """
-    digest = hashlib.sha256()
+    return _code_at_start(*packages).identity
+
+
+def changed_imports(*packages: str) -> list[str]:
+    """Return the files that changed between `code_identity` and their import by this process.
+
+    A function that imports a module when it is called would otherwise run code of another identity.
+    """
+    known, loaded = _code_at_start(*packages), _loaded()
+    changed = []
     for package in packages:
         for name, path in _files(package):
-            digest.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return CodeIdentity(digest.hexdigest(), importlib.metadata.version("torch"))
+            if str(path) in loaded - known.checked:
+                if known.files.get(name) == _sha256(path):
+                    known.checked.add(str(path))
+                else:
+                    changed.append(name)
+    return changed
+
+
+@dataclass(frozen=True)
+class _Code:
+    """The code of packages at one moment."""
+
+    identity: CodeIdentity
+    files: Mapping[str, str]
+    """SHA-256 of each Python file, by name."""
+    checked: set[str]
+    """Paths of the modules that were imported then, and of those found unchanged since."""
+
+
+@functools.cache
+def _code_at_start(*packages: str) -> _Code:
+    """Return the code of packages at the first call."""
+    loaded = _loaded()
+    files = {name: _sha256(path) for package in packages for name, path in _files(package)}
+    digest = hashlib.sha256("".join(f"{name}\0{sha}\n" for name, sha in files.items()).encode())
+    return _Code(CodeIdentity(digest.hexdigest(), importlib.metadata.version("torch")), files, loaded)
+
+
+def _loaded() -> set[str]:
+    """Return the paths of the modules that this process has imported."""
+    return {str(getattr(module, "__file__", None)) for module in [*sys.modules.values()]}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _files(package: str) -> Iterator[tuple[str, Path]]:

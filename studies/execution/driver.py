@@ -82,10 +82,11 @@ def drive(
         origins.begin(folder, experiment.records)
         if unchecked := experiment.unchecked:
             preflight(unchecked)
+        slots = worker_pool.slots  # a pool that allows no worker raises an error before anything is written
         with storage.opened(url) as opened, ownership.described(folder):
             storage.with_retries(lambda: ownership.check(opened, experiment.name, folder))
             experiment.describe(shared=storage_url is not None)
-            experiment.begin(opened, worker_pool.slots)
+            experiment.begin(opened, slots)
             return _Work(experiment, folder, run, on_worker_lost, worker_pool, origins, keep).do()
 
 

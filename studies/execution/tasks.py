@@ -32,16 +32,24 @@ def train(
 
     Returns:
         One outcome per run, in order.
+
+    Raises:
+        IdentityError: the data or the code differ from the driver's, or a file of the code changed before
+            it was imported.
     """
     if execution.origins:
         execution.origins.check_code()
     if method is not None:
         from studies.execution.baseline_fit import fit
 
-        return [fit(method, config, execution, on_epoch) for config in configs]
-    from studies.execution.run import run_population
+        outcomes = [fit(method, config, execution, on_epoch) for config in configs]
+    else:
+        from studies.execution.run import run_population
 
-    return run_population(configs, execution, on_epoch)
+        outcomes = run_population(configs, execution, on_epoch)
+    if execution.origins:
+        execution.origins.check_code()  # again, of modules that were imported meanwhile
+    return outcomes
 
 
 def preflight(configs: Sequence[RunConfig], *, execution: ExecutionConfig) -> None:

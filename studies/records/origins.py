@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import socket
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -14,14 +15,19 @@ from moevae.config.registry import FILE_FORMATS
 from moevae.config.schema import DataConfig
 from moevae.errors import IdentityError
 from moevae.utils.identity import (
+    DIGEST_DIGITS,
     CodeIdentity,
     DataIdentity,
+    changed_imports,
     code_differences,
     code_identity,
     differences,
     merged,
 )
 from studies.records.schema import Record
+
+PACKAGES = ("moevae", "studies")
+"""The packages whose code determines the numbers."""
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -33,7 +39,7 @@ def code() -> CodeIdentity:
     from moevae.utils import provenance
 
     provenance.commit()  # cached now, in case the checkout changes later
-    return code_identity("moevae", "studies")
+    return code_identity(*PACKAGES)
 
 
 def user_data_identities(sets: Iterable[DataConfig]) -> dict[str, DataIdentity]:
@@ -65,6 +71,11 @@ def data_identity(record: Record) -> DataIdentity:
     return DataIdentity(record.data.sha256, labels, record.data.size)
 
 
+def sources(records: Iterable[Record]) -> Counter[str]:
+    """Count the records by the digest of their source code; early records have none."""
+    return Counter(record.source for record in records if record.source is not None)
+
+
 def with_other_data(records: Iterable[Record]) -> Iterator[tuple[Record, str]]:
     """Yield the records whose data differ from most records of the same data set, with the differences."""
     groups: dict[str, list[Record]] = {}
@@ -92,8 +103,8 @@ class Origins:
         self._known = dict(self.files)
         self._warned: set[CodeIdentity] = set()
 
-    def begin(self, folder: Path, records: Iterable[Record]) -> None:
-        """Compare the data files with the existing records.
+    def begin(self, folder: Path, records: Sequence[Record]) -> None:
+        """Compare the data files with the existing records; warn if other source code made some of these.
 
         Args:
             folder: the folder of the study, for messages.
@@ -119,15 +130,30 @@ class Origins:
                     f"{name} changed: {', '.join(found)}; restore the file, or choose another --name"
                 )
             self._known[name] = merged(seen, now)
+        if self.code and (others := {*sources(records)} - {self.code.source}):
+            digests = ", ".join(sorted(source[:DIGEST_DIGITS] for source in others))
+            _log.warning(
+                "%s has runs of other source code (%s, and now %s); `moevae verify %s --rerun 1` repeats one "
+                "with the code of now",
+                *(folder, digests, self.code.source[:DIGEST_DIGITS], shlex.quote(str(folder))),
+            )
 
     def check_code(self) -> None:
-        """Compare the code of this process with the driver's.
+        """Compare the code of this process with the driver's, and with the files when they were imported.
 
         Raises:
-            IdentityError: the code differs, and mixed code is not allowed.
+            IdentityError: a file changed before this process imported it, or the code differs from the
+                driver's and mixed code is not allowed.
         """
-        if self.code and not self.allow_mixed_code:
+        if self.code is None:
+            return
+        if not self.allow_mixed_code:
             _same_code(self.code, code())
+        if changed := changed_imports(*PACKAGES):
+            raise IdentityError(
+                f"the code changed while it runs ({', '.join(changed)}): no record has numbers of both "
+                "versions; start again to use the new one"
+            )
 
     def check_data(self, name: str, loaded: DataIdentity) -> None:
         """Compare the data loaded by a worker with the driver's.

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moevae.errors import DataError, IdentityError, RecordError
+from moevae.utils.identity import DIGEST_DIGITS
 from studies.analysis.run_counts import count_runs
 from studies.execution.plan import Plan, design_of, make_plan
 from studies.records import consensus, lock, packed, store, study_file
 from studies.records.consensus import Consensus
-from studies.records.origins import Origins, user_data_identities
+from studies.records.origins import Origins, sources, user_data_identities
 from studies.records.schema import Record
 from studies.search import search as searches
 from studies.storage import connection as storage
@@ -38,7 +39,7 @@ class VerificationReport:
     problems: tuple[str, ...]
     """Problems found, one line each; affected records are not counted."""
     notes: tuple[str, ...] = ()
-    """Checks that were skipped, with the reason, one line each."""
+    """Remarks, and checks that were skipped, with the reason, one line each."""
 
 
 @paused_gc()
@@ -81,6 +82,9 @@ def verify(folder: Path, url: str | None = None) -> VerificationReport:
         problems += wrong
         if not wrong:
             notes.append(f"{consensus.NAME}: {count(len(each.groups), 'group')} agree with the records")
+    if len(codes := sources(good)) > 1:
+        parts = ", ".join(f"{source[:DIGEST_DIGITS]} {count(n, 'run')}" for source, n in codes.most_common())
+        notes.append(f"records of {len(codes)} versions of the source code: {parts}")
     if owner is None:  # a running driver writes the pictures of a record before the record
         problems += _strays(folder, good)
     counts = count_runs(plan, good)

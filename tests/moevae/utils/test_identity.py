@@ -1,6 +1,7 @@
 """Identities of data and code: digests change exactly with content that affects numbers."""
 
 import hashlib
+import importlib
 import itertools
 import os
 import shutil
@@ -78,7 +79,7 @@ def package(tmp_path, monkeypatch):
 
 
 def source(name="toycode") -> str:
-    identity.code_identity.cache_clear()
+    identity._code_at_start.cache_clear()
     return identity.code_identity(name).source
 
 
@@ -132,3 +133,36 @@ def test_an_installation_does_not_name_the_commit_of_a_repository_around_it(tmp_
     assert told() == str((git(tmp_path, "rev-parse", "HEAD"), False))
     (place / "moevae" / "errors.py").write_text("")
     assert told() == str((git(tmp_path, "rev-parse", "HEAD"), True))
+
+
+@pytest.fixture
+def late_package(tmp_path, monkeypatch):
+    """Write a package of three modules and import the first; return its folder."""
+    folder = tmp_path / "latecode"
+    folder.mkdir()
+    for name in ("__init__", "early", "late", "never"):
+        (folder / f"{name}.py").write_text("VALUE = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("latecode.early")
+    yield folder
+    identity._code_at_start.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "latecode"]:
+        del sys.modules[name]
+
+
+def test_only_a_file_that_changed_before_its_import_is_of_other_code(late_package):
+    known = identity.code_identity("latecode")
+    for name in ("early", "late", "never"):
+        (late_package / f"{name}.py").write_text("VALUE = 22\n")
+    assert identity.changed_imports("latecode") == []
+    assert importlib.import_module("latecode.late").VALUE == 22
+    assert identity.changed_imports("latecode") == ["latecode/late.py"]
+    assert identity.code_identity("latecode") == known
+
+
+def test_a_file_that_changes_after_its_import_has_no_effect(late_package):
+    identity.code_identity("latecode")
+    importlib.import_module("latecode.late")
+    assert identity.changed_imports("latecode") == []
+    (late_package / "late.py").write_text("VALUE = 22\n")
+    assert identity.changed_imports("latecode") == []

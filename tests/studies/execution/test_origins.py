@@ -1,5 +1,6 @@
 """A study has one data set and one version of the code; others are refused."""
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ from moevae.utils import identity
 from moevae.utils.identity import CodeIdentity, DataIdentity
 from studies import __main__ as cli
 from studies.analysis import load
-from studies.cli import report
+from studies.cli import options, report
 from studies.design import design
 from studies.execution import run as runs
 from studies.execution import tasks
@@ -194,6 +195,53 @@ def test_what_a_worker_sends_back_is_of_the_study_s_data_and_code(tmp_path):
             begun.check_record(good.model_copy(update=update))
         assert "\n" not in str(caught.value)
     begun.check_record(good)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_module_that_changed_while_a_study_runs_is_refused_once_a_run_imports_it(
+    tmp_path, monkeypatch, allowed
+):
+    """Baselines are imported when the first is fitted, after all cells: hours after the start."""
+    name = f"changing{allowed}".lower()
+    (tmp_path / name).mkdir()
+    for module in ("__init__", "late"):
+        (tmp_path / name / f"{module}.py").write_text("VALUE = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(origins, "PACKAGES", (name,))
+    place = ExecutionConfig(device="cpu", origins=Origins(origins.code(), allow_mixed_code=allowed))
+
+    def first(configs, execution, on_epoch):
+        return []
+
+    def second(configs, execution, on_epoch):
+        return [importlib.import_module(f"{name}.late").VALUE]
+
+    monkeypatch.setattr(runs, "run_population", first)
+    assert train([], on_epoch=None, execution=place) == []
+    (tmp_path / name / "late.py").write_text("VALUE = 22\n")
+    assert train([], on_epoch=None, execution=place) == []
+    monkeypatch.setattr(runs, "run_population", second)
+    with pytest.raises(IdentityError, match=f"{name}/late.py"):
+        train([], on_epoch=None, execution=place)
+
+
+def test_a_study_that_continues_with_other_code_says_so_and_verify_does(study, capsys, caplog, monkeypatch):
+    assert cli.main(ABLATE) == 0
+    ((before,), _) = store.read_all(study)
+    assert cli.main(ABLATE) == 0
+    assert cli.main(["verify", "own", "--json"]) == 0
+    assert not [line for line in caplog.messages if before.source[: identity.DIGEST_DIGITS] in line]
+    newer = CodeIdentity("b" * 64, origins.code().torch)
+    monkeypatch.setattr(options, "code", lambda: newer)
+    monkeypatch.setattr(origins, "code", lambda: newer)
+    capsys.readouterr()
+    assert cli.main([*ABLATE, "--seeds", "2"]) == 0
+    (told,) = [line for line in caplog.messages if before.source[: identity.DIGEST_DIGITS] in line]
+    assert newer.source[: identity.DIGEST_DIGITS] in told
+    capsys.readouterr()
+    assert cli.main(["verify", "own", "--json"]) == 0
+    (note,) = json.loads(capsys.readouterr().out)["notes"]
+    assert all(source[: identity.DIGEST_DIGITS] in note for source in (before.source, newer.source))
 
 
 def test_other_code_is_reported_once_where_it_is_allowed(caplog):
