@@ -74,7 +74,7 @@ def _exit_code(work: Callable[[], int]) -> int:
     except OSError as error:
         if error.errno in _TOO_MANY_FILES:
             limit = "; raise the limit, for example with `ulimit -n 1024`"
-            print(f"error: {error.strerror.lower()}{limit}", file=sys.stderr)
+            print(f"error: {(error.strerror or str(error)).lower()}{limit}", file=sys.stderr)
         elif any(words in str(error) for words in _NO_TEMPORARY_FOLDER):
             print("error: no folder for temporary files; set TMPDIR to a writable folder", file=sys.stderr)
         elif error.errno in CORRECTABLE:

@@ -79,7 +79,7 @@ def drive(
     with lock.hold(folder):
         experiment = load()
         origins = origins or Origins()
-        origins.begin(folder, experiment.records)
+        origins.begin(folder, list(experiment.records))
         if unchecked := experiment.unchecked:
             preflight(unchecked)
         slots = worker_pool.slots  # a pool that allows no worker raises an error before anything is written
