@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import Executor
 from statistics import fmean, stdev
 
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy import Engine, event
 from moevae.config.overrides import fingerprint
 from moevae.errors import ConfigError, DataError, RecordError
 from studies.execution.ablation import run_study
-from studies.execution.executors.base import in_process
+from studies.execution.executors.base import WorkerPool, WorkersError, in_process
 from studies.execution.executors.processes import local
 from studies.records import lock, store
 from studies.storage import connection as storage
@@ -194,6 +195,16 @@ def test_nothing_is_written_when_the_preflight_refuses(bench):
     with pytest.raises(DataError):
         bench.run(preflight=refuse)
     assert not bench.folder.parent.exists()
+
+
+def test_nothing_is_written_when_the_pool_allows_no_worker(bench):
+    def count():
+        raise WorkersError("the limit of open files allows no worker")
+
+    pool = WorkerPool(Executor(), count, lambda listener: listener)
+    with pytest.raises(WorkersError):
+        run_study(bench.design(), bench.folder, bench.toy, worker_pool=pool, callbacks=Listener())
+    assert not bench.folder.exists()
 
 
 def test_a_storage_that_cannot_be_opened_is_one_line(bench, tmp_path):
