@@ -14,6 +14,7 @@ import numpy as np
 from studies.analysis import cell_stats, metrics
 from studies.analysis.metrics import ACC, ARI, DEAD, EFFECTIVE, ELBO, MARGINAL, NMI, SPEED, Measure
 from studies.analysis.study import Study
+from studies.dashboard import importance
 from studies.report import markdown, tables
 from studies.report.markdown import escape, prose
 from studies.statistics import stats
@@ -21,6 +22,16 @@ from studies.utils import formatting
 
 VALUE = replace(metrics.measure("mixture_elbo", "validation"), label="ELBO, validation")
 SHOWN_MEASURES = (VALUE, ELBO, MARGINAL, NMI, ARI, ACC, EFFECTIVE, DEAD, SPEED)
+
+IN_REPORT = (
+    "*Hyperparameter Importance* shows the share of variance of the ELBO on test images that each setting "
+    "explains: partial η², from the analysis of variance of the report. The plot *Analysis of variance* adds "
+    "NMI, interactions and intervals."
+)
+PED_ANOVA = (
+    "*Hyperparameter Importance* is PED-ANOVA (Watanabe et al., 2023): how the values of a setting are "
+    "distributed among the best trials. The report does not use it."
+)
 
 ORACLE_NOTE = "**Oracle**: the search that created this trial uses labels."
 
@@ -50,11 +61,7 @@ def of_study(study: Study, *, oracle: bool = False) -> str:
         f"Run or resume the study:\n{markdown.code([_lines(study.command)])}",
         "The report with intervals and tests is `report.md` in the study's folder. It numbers cells from 1; "
         "the dashboard numbers trials from 0.",
-        "Importance of settings: if the study is a full grid, the plot *Analysis of variance* shows the "
-        "share of variance explained by each setting and by interactions, computed from all runs as in the "
-        "report. The dashboard's *Hyperparameter Importance* uses PED-ANOVA (Watanabe et al., 2023), which "
-        "measures how the values of a setting are distributed among the best trials, computed from means of "
-        "trials. The two may disagree; the report uses only the analysis of variance.",
+        IN_REPORT if importance.shares(study) else PED_ANOVA,
     ]
     return "\n\n".join(part for part in parts if part)
 

@@ -19,6 +19,7 @@ from optuna.storages import BaseStorage
 from moevae.errors import MoevaeError
 from studies.dashboard.annotate import write_annotations
 from studies.dashboard.artifacts import PictureStore
+from studies.dashboard.importance import as_in_report
 from studies.records import packed
 
 HOST = "127.0.0.1"
@@ -55,7 +56,8 @@ def serving(storage: BaseStorage, folder: Path, port: int) -> Iterator[WSGIServe
     Raises:
         PortError: the port is in use or not permitted.
     """
-    app = _local(optuna_dashboard.wsgi(storage, artifact_store=PictureStore(folder)))
+    dashboard = optuna_dashboard.wsgi(storage, artifact_store=PictureStore(folder))
+    app = _local(as_in_report(dashboard, storage, folder))
     try:
         server = make_server(HOST, port, app, server_class=_Server, handler_class=_Handler)
     except (OSError, OverflowError) as error:
