@@ -171,14 +171,14 @@ def read_all(folder: Path, *, curves: bool = True) -> tuple[list[Record], list[R
 
     Args:
         folder: the folder of the study.
-        curves: whether to keep the learning curves, which take most of the memory.
+        curves: whether to keep the learning curves, which take most of the memory, or only their last epochs.
     """
     good, refused = [], []
     for item in iterate(folder):
         if isinstance(item, RecordError):
             refused.append(item)
         else:
-            good.append(item if curves else item.model_copy(update={"curve": []}))
+            good.append(item if curves else item.model_copy(update={"curve": item.curve[-1:]}))
     return good, refused
 
 
