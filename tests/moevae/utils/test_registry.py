@@ -116,12 +116,12 @@ def test_entries_from_outside(letters):
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
-        (lambda letters: letters.find("alpa"), r"unknown letter 'alpa': did you mean alpha\?"),
-        (lambda letters: letters.register("beta")(len), "letter 'beta' is already registered"),
-        (lambda letters: letters.register("a+b"), r"letter 'a\+b': expected a name of letters"),
-        (lambda letters: letters.register("c", vowels=1), "trait of a letter 'vowels': did you mean vowel"),
-        (lambda letters: letters.unregister("beta"), "letter 'beta' is built in"),
-        (lambda letters: letters["broken"], r"letter 'broken': cannot load offered:psi \(.*tests.letters"),
+        (lambda letters: letters.find("alpa"), r"letter 'alpa'.*\balpha\b"),
+        (lambda letters: letters.register("beta")(len), r"letter 'beta' .*registered"),
+        (lambda letters: letters.register("a+b"), r"letter 'a\+b': "),
+        (lambda letters: letters.register("c", vowels=1), r"'vowels'.*\bvowel\b"),
+        (lambda letters: letters.unregister("beta"), "letter 'beta' .*built in"),
+        (lambda letters: letters["broken"], r"letter 'broken'.*offered:psi \(.*tests.letters"),
     ],
 )
 def test_mistakes(letters, mistake, message):
@@ -143,7 +143,7 @@ def test_a_setting_takes_what_is_registered():
         assert fingerprint(RunConfig()) == before
     finally:
         kinds.ROUTINGS.unregister("uniform")
-    with pytest.raises(ConfigError, match=r"^routing.kind = 'uniform': unknown routing: valid: soft, hard,"):
+    with pytest.raises(ConfigError, match=r"^routing\.kind = 'uniform': .*\bsoft, hard,"):
         override(RunConfig(), {"routing.kind": "uniform"})
 
 
