@@ -116,6 +116,14 @@ def test_the_report_shows_it_and_verify_compares_it_with_the_records(study, caps
 
 
 @pytest.mark.parametrize(("runs", "told"), [("6", r"\b6\b.*\b5\b"), ("1", r"--runs 1: .*\b2\b")])
+def test_a_packed_study_without_a_storage_is_verified_with_its_consensus(study, capsys):
+    assert cli.main(["consensus", str(study), "--runs", "5"]) == 0
+    assert cli.main(["pack", str(study)]) == 0
+    for left in study.glob("study.db*"):
+        left.unlink()
+    assert not check.verify(study).problems
+
+
 def test_too_few_runs_are_an_error_and_nothing_is_written(study, capsys, runs, told):
     assert cli.main(["consensus", str(study), "--runs", runs]) == 2
     assert re.search(told, capsys.readouterr().err)
