@@ -115,7 +115,6 @@ def test_the_report_shows_it_and_verify_compares_it_with_the_records(study, caps
         assert cli.main(["verify", str(study)]) == 1
 
 
-@pytest.mark.parametrize(("runs", "told"), [("6", r"\b6\b.*\b5\b"), ("1", r"--runs 1: .*\b2\b")])
 def test_a_packed_study_without_a_storage_is_verified_with_its_consensus(study, capsys):
     assert cli.main(["consensus", str(study), "--runs", "5"]) == 0
     assert cli.main(["pack", str(study)]) == 0
@@ -124,6 +123,7 @@ def test_a_packed_study_without_a_storage_is_verified_with_its_consensus(study, 
     assert not check.verify(study).problems
 
 
+@pytest.mark.parametrize(("runs", "told"), [("6", r"\b6\b.*\b5\b"), ("1", r"--runs 1: .*\b2\b")])
 def test_too_few_runs_are_an_error_and_nothing_is_written(study, capsys, runs, told):
     assert cli.main(["consensus", str(study), "--runs", runs]) == 2
     assert re.search(told, capsys.readouterr().err)
