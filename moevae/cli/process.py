@@ -28,13 +28,9 @@ CORRECTABLE = {
 
 
 def exit_code(work: Callable[[], int]) -> int:
-    """Run a function and return the exit code of the process.
+    """Run a function; return its exit code, 2 for an error, 130 for an interrupt, 141 for a closed pipe.
 
-    Args:
-        work: the function; it returns an exit code. No password in its output reaches the standard streams.
-
-    Returns:
-        The code of the function; 2 for an error, 130 for an interrupt, 141 for a closed pipe.
+    No password reaches standard output or standard error.
     """
     _open_streams()
     with redacting(), _short_warnings():
@@ -74,7 +70,7 @@ def _exit_code(work: Callable[[], int]) -> int:
     except OSError as error:
         if error.errno in _TOO_MANY_FILES:
             limit = "; raise the limit, for example with `ulimit -n 1024`"
-            print(f"error: {(error.strerror or str(error)).lower()}{limit}", file=sys.stderr)
+            print(f"error: too many open files{limit}", file=sys.stderr)
         elif any(words in str(error) for words in _NO_TEMPORARY_FOLDER):
             print("error: no folder for temporary files; set TMPDIR to a writable folder", file=sys.stderr)
         elif error.errno in CORRECTABLE:
