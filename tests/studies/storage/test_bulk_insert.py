@@ -132,16 +132,3 @@ def test_numbers_continue_from_the_trials_that_are_there(design, recorded, tmp_p
         assert [trial.number for trial in trials] == list(range(16))
         assert [trial._trial_id for trial in trials[8:]] == made
         assert [trial.params for trial in trials[8:]] == [trial.params for trial in trials[:8]]
-
-
-def test_trials_stand_in_the_order_of_cells_when_a_level_is_inserted(tmp_path):
-    orders = []
-    for levels in ("[0.5, 2]", "[0.5, 1, 2]"):
-        (tmp_path / "toy.toml").write_text(PROFILE.replace("[0.5, 1]", levels))
-        grown = designs.load_design(str(tmp_path / "toy.toml"))
-        found = {cell.key: [outcome(cell.run(seed)).record for seed in (0, 1, 2)] for cell in grown.cells}
-        with storage.opened(storage.default_url(tmp_path)) as opened:
-            Trials(opened, grown, tmp_path).reconcile(found, [])
-        keys = [trial["user_attrs"]["cell_key"] for trial in told(storage.default_url(tmp_path))]
-        orders.append(keys == [cell.key for cell in grown.cells])
-    assert orders == [True, True]
