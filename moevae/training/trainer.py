@@ -27,19 +27,20 @@ from moevae.objectives.consistency import ConsistencyLoss
 from moevae.objectives.load_balancing import log_priors
 from moevae.objectives.objective import Objective
 from moevae.objectives.routing import num_chosen
-from moevae.training import memory, pruning, revival, state
+from moevae.training import memory, state
 from moevae.training.adam import Adam
 from moevae.training.batches import Batch, Batches
 from moevae.training.checks import check_assignments, check_population
 from moevae.training.continuation import check_start
+from moevae.training.experts import pruning, revival
+from moevae.training.experts.pruning import kept_experts, scheduled_experts
+from moevae.training.experts.templates import init_templates
 from moevae.training.gate_start import GateStart
 from moevae.training.graphs import CudaRecorder, StepGraph, check_graph
 from moevae.training.mixed_precision import MasterWeights
-from moevae.training.pruning import kept_experts, scheduled_experts
 from moevae.training.results import EpochStats, FitResult, Losses, TrainingFailure
 from moevae.training.schedules import kl_weight, temperatures
 from moevae.training.schedules import learning_rate as learning_rate_at
-from moevae.training.templates import init_templates
 from moevae.utils import devices
 from moevae.utils.rng import RunGenerators
 

@@ -8,8 +8,8 @@ from small import config, images, mixture, normal
 
 from moevae.config.overrides import override
 from moevae.config.presets import preset
+from moevae.training.experts.pruning import kept_experts, scheduled_experts
 from moevae.training.fit import fit
-from moevae.training.pruning import kept_experts, scheduled_experts
 from studies.execution.config import ExecutionConfig
 from studies.execution.run import run_population
 

@@ -10,9 +10,9 @@ from moevae.data.datasets import load_images
 from moevae.errors import ConfigError
 from moevae.evaluation.evaluate import evaluate
 from moevae.models.mixture import select_experts
-from moevae.training import revival
+from moevae.training.experts import revival
+from moevae.training.experts.revival import donors, revived_moments, revived_weights
 from moevae.training.fit import fit
-from moevae.training.revival import donors, revived_moments, revived_weights
 from studies.execution.config import ExecutionConfig
 from studies.execution.run import run_population
 
