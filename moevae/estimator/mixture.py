@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from numbers import Integral
@@ -361,17 +360,15 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         if not isinstance(self.random_state, Integral | None):
             params["random_state"] = self.config_.seed
         names = list(self.feature_names_in_) if hasattr(self, "feature_names_in_") else None
-        scale = {"low": self._scale.low, "high": self._scale.high, "by_type": self._scale.by_type}
-        notes = {
-            "params": {name: value for name, value in params.items() if name not in ("device", "verbose")},
-            "shape": self._shape,
-            "scale": scale,
-            "curves": self.learning_curves_,
-            "epochs": self.n_iter_,
-            "feature_names": names,
-        }
-        text = json.dumps({"estimator": notes}, default=parameters.plain)
-        trained = Trained(self.mixture_, self.config_, *self.image_size_, self._sha256, notes=text)
+        notes = Notes(
+            params={name: value for name, value in params.items() if name not in ("device", "verbose")},
+            shape=self._shape,
+            scale=self._scale,
+            curves=self.learning_curves_,
+            epochs=self.n_iter_,
+            feature_names=names,
+        )
+        trained = Trained(self.mixture_, self.config_, *self.image_size_, self._sha256, notes=notes.text())
         checkpoint.save(path, trained)
 
     @classmethod

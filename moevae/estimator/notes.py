@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from moevae.config import overrides
 from moevae.data.arrays import PixelScale
+from moevae.estimator.parameters import plain
 from moevae.training.checkpoint import Trained
 from moevae.utils import content
 
@@ -28,6 +31,10 @@ class Notes:
     """Learning curves by name."""
     epochs: int
     feature_names: list[str] | None
+
+    def text(self) -> str:
+        """Return the notes as JSON, which `of` reads."""
+        return json.dumps({"estimator": asdict(self)}, default=plain)
 
     @classmethod
     def of(cls, trained: Trained) -> Notes:
