@@ -55,7 +55,10 @@ def test_the_cpu_and_cuda_agree_in_the_loss(sizes):
     run, data = config(sizes | {"train.batch_size": 96}), images()
     here, there = (Trainer([run], data, torch.device(kind)) for kind in ("cpu", "cuda"))
     there.model.load_state_dict(here.model.state_dict())
-    x, noise = data.train[None].round(), here.latent.normal(run.model.num_experts, 96, run.model.latent_dim)
+    x, noise = (
+        data.train[None].round(),
+        here.loss.latent.normal(run.model.num_experts, 96, run.model.latent_dim),
+    )
     expected = here.objective(here.model(x, noise, torch.ones(1)))
     found = there.objective(there.model(x.cuda(), noise.cuda(), torch.ones(1).cuda()))
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-5, atol=1e-4)

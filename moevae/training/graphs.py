@@ -21,10 +21,11 @@ from moevae.objectives.objective import Objective
 from moevae.objectives.routing import num_chosen
 from moevae.training.batches import Batch
 from moevae.training.results import Losses
+from moevae.training.step_loss import StepWeights
 from moevae.utils.rng import RunGenerators
 
 if TYPE_CHECKING:
-    from moevae.training.trainer import StepWeights, Trainer
+    from moevae.training.trainer import Trainer
 
 WARM_UP = 3
 """Number of steps without a graph before a graph is recorded, as in the examples of PyTorch."""

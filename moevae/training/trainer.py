@@ -8,25 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from moevae.config.registry import ROUTINGS
 from moevae.config.schema import RunConfig
 from moevae.data.binarization import to_float
 from moevae.data.datasets import Images, check_images
-from moevae.models.dispatch import draw_experts
-from moevae.models.gate import gate_log_probs
 from moevae.models.mixture import Mixture, MixtureTerms, SparseMixtureTerms, select_experts
-from moevae.nn.batch_norm import batch_statistics
-from moevae.objectives.bounds import posterior_log_probs
-from moevae.objectives.consistency import ConsistencyLoss
 from moevae.objectives.load_balancing import log_priors
 from moevae.objectives.objective import Objective
-from moevae.objectives.routing import num_chosen
 from moevae.training import memory, state
 from moevae.training.adam import Adam
 from moevae.training.batches import Batch, Batches
@@ -35,24 +28,14 @@ from moevae.training.continuation import check_start
 from moevae.training.experts import pruning, revival
 from moevae.training.experts.pruning import kept_experts, scheduled_experts
 from moevae.training.experts.templates import init_templates
-from moevae.training.gate_start import GateStart
 from moevae.training.graphs import CudaRecorder, StepGraph, check_graph
 from moevae.training.mixed_precision import MasterWeights
 from moevae.training.results import EpochStats, FitResult, Losses, TrainingFailure
-from moevae.training.schedules import kl_weight, temperatures
 from moevae.training.schedules import learning_rate as learning_rate_at
+from moevae.training.schedules import temperatures
+from moevae.training.step_loss import StepLoss, StepWeights
 from moevae.utils import devices
 from moevae.utils.rng import RunGenerators
-
-
-@dataclass(frozen=True)
-class StepWeights:
-    """Weights of terms of the loss in a step, which schedules may change."""
-
-    kl: float
-    """Factor of the divergence of z."""
-    gate_start: float
-    """Weight of the cross-entropy of `train.gate_start`."""
 
 
 class Trainer:
@@ -111,10 +94,7 @@ class Trainer:
             )
         self.origins = torch.arange(begin.num_experts).repeat(len(configs), 1)  # [R, K]
         self.batches = Batches(configs, images.train, images.size, device)
-        self.latent = RunGenerators(seeds, "latent noise", device)
-        self.choice = RunGenerators(seeds, "choice of experts", device)
-        self.consistency = ConsistencyLoss(configs, images.train, images.size, device)
-        self.gate_start = GateStart(configs, images, device) if assignments is None else None
+        self.loss = StepLoss(configs, images, self.batches, device, assignments)
         self.graph: StepGraph | None = None
         self.set_model(self.model)
         if cuda_graph:
@@ -207,11 +187,7 @@ class Trainer:
         return {
             "order": self.batches.order,
             "binarization": self.batches.threshold,
-            "latent": self.latent,
-            "choice": self.choice,
-            "direction": self.consistency.directions,
-            "jitter": self.consistency.jitters,
-            "neighbor": self.consistency.choices,
+            **self.loss.streams(),
         }
 
     def step(self, index: int, batch: Batch) -> Losses:
@@ -227,12 +203,9 @@ class Trainer:
         progress, train = self._progress(index), self.configs[0].train
         if self.working.model.experts.deformation is not None:
             self.working.model.experts.deformation.activate(progress, train.deformation_starts)
-        weights = StepWeights(
-            kl_weight(train, progress), self.gate_start.weight(progress) if self.gate_start else 0
-        )
         learned = self.configs[0].routing.temperature_schedule == "learned"
         temperature = None if learned else self._temperatures(index, self.working.model)
-        losses = (self.graph or self.differentiate)(weights, temperature, batch)
+        losses = (self.graph or self.differentiate)(self.loss.weights(progress), temperature, batch)
         rate = learning_rate_at(train, progress)
         self.optimizer.step(rate, train.template_learning_rate * rate / train.learning_rate)
         self.working.refresh()
@@ -251,20 +224,11 @@ class Trainer:
         """
         if temperature is None:
             temperature = self.working.model.gate.temperature
-        # With assignments the gate is not trained, so its running statistics must not change.
-        with (
-            batch_statistics(self.working.model, update=self.assignments is None),
-            self.working.model.experts.weighted_kl(weights.kl),
-        ):
-            uniform = self._routing_draws()
-            terms = self._terms(temperature, batch, uniform)
-        consistency = self._consistency_loss(temperature, batch, terms)
-        if self.gate_start is not None and weights.gate_start:
-            start = self.gate_start.cost(terms.gate_log_probs, batch.rows)
-            consistency = consistency + weights.gate_start * start
+        step = self.loss(self.working.model, self.objective, weights, temperature, batch)
+        terms, uniform = step.mixture, step.uniform
         if self.configs[0].train.revival:
             self.load += self._load(terms, uniform)
-        loss = self.objective(terms, uniform) + consistency  # [R]
+        loss = self.objective(terms, uniform) + step.gate  # [R]
         self.optimizer.zero_grad()
         loss.sum().backward()
         self.working.transfer_gradients()
@@ -274,80 +238,7 @@ class Trainer:
         if self.assignments is None:
             self.objective.update_expert_bias(self.model.gate.expert_bias, terms)
         total = loss.detach()
-        return Losses(total, self.objective.gate_loss(terms, consistency.detach(), total))
-
-    def _routing_draws(self) -> Tensor | None:
-        """Return the uniform draws of a random routing, [R, K, B], or of sampled experts, [R, C, B]."""
-        routing, size = self.configs[0].routing, self.batches.size
-        count = num_chosen(routing)
-        if ROUTINGS.traits(routing.kind).get("random"):
-            return self.choice.uniform(self.model.config.num_experts, size)
-        if self.objective.sampled and count and self.assignments is None:
-            return self.choice.uniform(count, size)
-        return None
-
-    def _terms(self, temperature: Tensor, batch: Batch, uniform: Tensor | None) -> MixtureTerms:
-        """Return the terms of the objective for a batch, of all experts or of chosen experts only."""
-        model, size, count = self.model, self.batches.size, num_chosen(self.configs[0].routing)
-        draws, bound = size * self.configs[0].train.num_samples, self.configs[0].objective.bound
-        if count and self.assignments is None:
-
-            def choose(log_probs: Tensor) -> Tensor:
-                if self.objective.sampled and uniform is not None:
-                    return draw_experts(log_probs, uniform)
-                return self.objective.route(log_probs, uniform).topk(count, dim=1).indices
-
-            noise = self.latent.normal(count, draws, model.latent_size)
-            return self.working.model.sparse(
-                batch.target, noise, temperature, choose, batch.gray, bound, batch.read
-            )
-        if self.objective.by_map and self.assignments is None:
-            return self._map_terms(temperature, batch, self.latent.normal(1, draws, model.latent_size))
-        noise = self.latent.normal(model.config.num_experts, draws, model.latent_size)
-        terms = self.working.model(batch.target, noise, temperature, batch.gray, bound, batch.read)
-        if self.assignments is None:
-            return terms
-        return terms.assigned(self.assignments.gather(1, batch.rows))
-
-    def _map_terms(self, temperature: Tensor, batch: Batch, noise: Tensor) -> SparseMixtureTerms:
-        """Return the terms of the expert with the highest posterior probability, for each image of a batch.
-
-        Args:
-            temperature: temperature of the gate, [R].
-            batch: the images.
-            noise: standard normal draws for z, [R, 1, B S, Z].
-        """
-        model, bound, posterior = self.working.model, self.configs[0].objective.bound, None
-        if model.gate.network is not None:  # otherwise the gate is this posterior
-            posterior = posterior_log_probs(model.experts.scores(batch.target), self.objective.log_prior)
-
-        def choose(log_probs: Tensor) -> Tensor:
-            return (log_probs if posterior is None else posterior).argmax(1, keepdim=True)
-
-        terms = model.sparse(batch.target, noise, temperature, choose, batch.gray, bound, batch.read)
-        return replace(terms, posterior_log_probs=posterior)
-
-    def _consistency_loss(self, temperature: Tensor, batch: Batch, terms: MixtureTerms) -> Tensor:
-        """Return the weighted consistency loss of the gate, [R]; zero if the gate is not trained."""
-        if not self.consistency.names or self.assignments is not None:
-            return torch.zeros_like(self.consistency.weight)
-        model = self.working.model
-        # The consistency loss evaluates the gate again; this must not update the running statistics.
-        with batch_statistics(model, update=False):
-            return self.consistency(
-                lambda images: gate_log_probs(model.gate(images), temperature),
-                self._gate_input,
-                model.gate_input(batch.target, batch.gray) if batch.read is None else batch.read,
-                terms.gate_log_probs,
-                batch.rows,
-            )
-
-    def _gate_input(self, rows: Tensor) -> Tensor:
-        """Return what the gate reads of training images, [R, B, D]; rows [R, B]."""
-        features = self.batches.features_at(rows)
-        if features is not None:
-            return features
-        return self.working.model.gate_input(*self.batches.images_at(rows))
+        return Losses(total, self.objective.gate_loss(terms, step.gate.detach(), total))
 
     def _temperatures(self, step: int, model: Mixture) -> Tensor:
         """Return the gate temperature of each run at a step, [R]."""

@@ -42,6 +42,10 @@ def trained(changes, epochs=1):
     return trainer, next(trainer.batches.epoch())
 
 
+def terms_of(trainer, batch):
+    return trainer.loss.mixture_terms(trainer.model, trainer.objective, torch.ones(1), batch, None)
+
+
 def scores(model: Mixture, x):
     """log pi_k + ELBO_k at the mean latent, [K, B], by the dense pass of training."""
     noise = torch.zeros(1, model.config.num_experts, x.shape[1], model.latent_size)
@@ -55,10 +59,10 @@ def test_the_loss_is_that_of_the_best_expert(kind, gate):
     """Against the dense pass with the same noise, and a posterior in NumPy."""
     trainer, batch = trained(kind | {"model.gate_network": gate})
     model, x = trainer.model, batch.target
-    state = trainer.latent.state()
-    terms = trainer._terms(torch.ones(1), batch, None)
-    trainer.latent.restore(state)
-    noise = trainer.latent.normal(1, x.shape[1], model.latent_size)
+    state = trainer.loss.latent.state()
+    terms = terms_of(trainer, batch)
+    trainer.loss.latent.restore(state)
+    noise = trainer.loss.latent.normal(1, x.shape[1], model.latent_size)
     joint = scores(model, x)
     best = joint.argmax(0)
     assert len(best.unique()) > 1
@@ -82,7 +86,7 @@ def test_experts_have_no_gradient_from_the_gate_and_the_gate_only_from_the_diver
         "posterior gate": {"model.gate_network": "posterior"},
     }.items():
         trainer, batch = trained(kind | changes, epochs=0)
-        terms = trainer._terms(torch.ones(1), batch, None)
+        terms = terms_of(trainer, batch)
         trainer.objective(terms).sum().backward()
         gradients[name] = {
             key: value.grad for key, value in trainer.model.named_parameters() if value.grad is not None
@@ -153,9 +157,9 @@ def test_an_expert_that_no_image_reaches_keeps_its_weights(kind):
 
 def test_the_learned_deviation_is_moved_by_the_error_of_the_best_expert():
     trainer, batch = trained(TEMPLATES | {"model.gate_network": "posterior"})
-    state, before = trainer.latent.state(), trainer.model.experts.log_std.exp().item()
-    terms = trainer._terms(torch.ones(1), batch, None)
-    trainer.latent.restore(state)
+    state, before = trainer.loss.latent.state(), trainer.model.experts.log_std.exp().item()
+    terms = terms_of(trainer, batch)
+    trainer.loss.latent.restore(state)
     pixels = batch.target.shape[-1]
     recon = terms.recon_log_prob.mean().item()
     error = -2 * before**2 * (recon / pixels + math.log(before) + 0.5 * math.log(2 * math.pi))

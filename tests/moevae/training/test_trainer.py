@@ -264,8 +264,8 @@ def test_the_divergence_of_z_has_no_price_at_the_first_step_of_a_warm_up():
         run = config({"model.num_experts": 1, "train.epochs": 1, "train.kl_warmup": warmup})
         training = Trainer([run], images(), torch.device("cpu"))
         batch = next(training.batches.epoch())
-        noise = training.latent.normal(1, 32, 4)
-        training.latent = RunGenerators([run.seed], "latent noise", torch.device("cpu"))
+        noise = training.loss.latent.normal(1, 32, 4)
+        training.loss.latent = RunGenerators([run.seed], "latent noise", torch.device("cpu"))
         with torch.no_grad():
             recon, kl_z = (each.mean() for each in training.model.experts.dense(batch.target, noise))
         losses.append((training.step(0, batch).total, recon, kl_z))
