@@ -3,45 +3,29 @@
 from __future__ import annotations
 
 import copy
-import hashlib
+import math
 import os
 from collections.abc import Mapping
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from rich.console import Console
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from moevae.config import overrides
 from moevae.config.schema import RunConfig
-from moevae.data.arrays import PixelScale, checked_range
-from moevae.data.datasets import Images, sides
-from moevae.errors import CheckpointError, MoevaeError, ParameterError
-from moevae.estimator import parameters
-from moevae.estimator.continuation import State, continued_trainer
+from moevae.data.arrays import checked_range
+from moevae.data.datasets import sides
+from moevae.estimator import files, parameters
 from moevae.estimator.inputs import validated
-from moevae.estimator.notes import Notes
+from moevae.estimator.sampling import sample_images
+from moevae.estimator.training import Fitted, train_run, training_scale
 from moevae.evaluation.assign import Assignments, assign
 from moevae.evaluation.decode import decode
 from moevae.models.mixture import Mixture
-from moevae.objectives.load_balancing import log_priors
-from moevae.spectral.clusters import cluster_images
-from moevae.training import checkpoint
-from moevae.training.checkpoint import Trained
-from moevae.training.fit import train
-from moevae.training.results import EpochStats
-from moevae.training.trainer import Trainer
-from moevae.utils import content
-from moevae.utils.progress import show_progress
-
-CURVES = ("loss", "gate_loss", "temperature")
-"""Learning curves; see `MixtureOfVAEs.learning_curves_`."""
 
 
 class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):
@@ -52,11 +36,8 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
 
     The result for an image depends on that image and the model alone, not on other images, their order or
     their number. If the gate reads binarized pixels, its probabilities are averages over 16 binarizations
-    with fixed thresholds; see `moevae.evaluation.assign`. On MNIST this does not reduce accuracy: for three
-    small mixtures, ACC was .601, .513 and .538 with 16 binarizations and .597, .511 and .537 with one, and
-    99.5 % of the labels agreed with those of 256 binarizations, compared with 95 % with one. Bounds and
-    latents take 16 passes through the experts; with `model.gate_input` on grayscale, labels take one pass
-    through the gate.
+    with fixed thresholds; see `moevae.evaluation.assign.NUM_DRAWS`. Bounds and latents take 16 passes through
+    the experts; with `model.gate_input` on grayscale, labels take one pass through the gate.
 
     Args:
         n_components: number of experts, K. It replaces the number of the preset. None finds it: as many as
@@ -115,10 +96,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
     learning_curves_: dict[str, list[float]]
     n_iter_: int
     n_features_in_: int
-    _state: State | None
-    _scale: PixelScale
-    _shape: tuple[int, ...]
-    _sha256: str
+    _fitted: Fitted
 
     def __init__(
         self,
@@ -189,8 +167,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
             ValueError: X has another form, or a parameter is invalid.
             ParameterError: training diverged, or a setting is invalid.
         """
-        going_on = self.warm_start and hasattr(self, "mixture_")
-        return self._train(X, going_on, epochs=None)
+        return self._train(X, self._last if self.warm_start else None, epochs=None)
 
     def partial_fit(self, X: ArrayLike, y: object = None) -> MixtureOfVAEs:
         """Train one more epoch.
@@ -209,7 +186,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
             ValueError: as for `fit`.
             ParameterError: as for `fit`, or a parameter changed the sizes of the networks.
         """
-        return self._train(X, hasattr(self, "mixture_"), epochs=1)
+        return self._train(X, self._last, epochs=1)
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
         """Return the most probable expert of each image.
@@ -290,7 +267,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         array, pixels = self._read(X)
         found = assign(self.mixture_, self.config_, pixels, bounds=False)
         images = decode(self.mixture_, found.latents, found.experts)
-        return self._scale.restored(images, array.dtype).reshape(array.shape)
+        return self._fitted.scale.restored(images, array.dtype).reshape(array.shape)
 
     def sample(
         self,
@@ -314,24 +291,9 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
             ValueError: an argument is invalid.
         """
         check_is_fitted(self)
-        experts = self.mixture_.config.num_experts
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples = {n_samples!r}; expected an integer, at least 1")
-        if component is not None and not (isinstance(component, Integral) and 0 <= component < experts):
-            raise ValueError(f"component = {component!r}; expected None or an expert, 0 to {experts - 1}")
         random = check_random_state(self.random_state if random_state is None else random_state)
-        prior = log_priors([self.config_], experts)[0].double().exp().numpy()
-        chosen = random.choice(experts, n_samples, p=prior / prior.sum())
-        if component is not None:
-            chosen[:] = component
-        latents = random.standard_normal((n_samples, self.mixture_.latent_size)).astype(np.float32)
-        every = torch.from_numpy(latents).to(self.mixture_.device).expand(1, experts, -1, -1)
-        learned = self.mixture_.experts.latent_prior is not None
-        uniform = torch.from_numpy(random.random_sample(n_samples)) if learned else None
-        with torch.no_grad():
-            drawn = self.mixture_.experts.prior_samples(every, uniform)[0].cpu().numpy()  # [K, N, Z]
-        images = self._scale.restored(decode(self.mixture_, drawn[chosen, np.arange(n_samples)], chosen))
-        return images.reshape(n_samples, *self._shape), chosen
+        images, experts = sample_images(self.mixture_, self.config_, n_samples, component, random)
+        return self._fitted.scale.restored(images).reshape(n_samples, *self._fitted.shape), experts
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file, in the format of `moevae train`.
@@ -349,27 +311,8 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
             ParameterError: extra experts are still to be pruned.
         """
         check_is_fitted(self)
-        if self.mixture_.config.num_experts > self.config_.model.num_experts:
-            raise ParameterError(
-                f"the model has {self.mixture_.config.num_experts} experts and is trained to keep"
-                f" {self.config_.model.num_experts}; expected more epochs"
-            )
-        params = self.get_params(deep=False)
-        if isinstance(self.preset, RunConfig):
-            params["preset"] = overrides.to_dict(self.preset)
-        if not isinstance(self.random_state, Integral | None):
-            params["random_state"] = self.config_.seed
-        names = list(self.feature_names_in_) if hasattr(self, "feature_names_in_") else None
-        notes = Notes(
-            params={name: value for name, value in params.items() if name not in ("device", "verbose")},
-            shape=self._shape,
-            scale=self._scale,
-            curves=self.learning_curves_,
-            epochs=self.n_iter_,
-            feature_names=names,
-        )
-        trained = Trained(self.mixture_, self.config_, *self.image_size_, self._sha256, notes=notes.text())
-        checkpoint.save(path, trained)
+        names = getattr(self, "feature_names_in_", None)
+        files.save(Path(path), self._fitted, self.get_params(deep=False), names)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str = "auto") -> MixtureOfVAEs:
@@ -385,17 +328,9 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         Raises:
             CheckpointError: the file is missing, or not a checkpoint of this version.
         """
-        path = Path(path)
-        trained = checkpoint.load(path)
-        size = trained.height, trained.width
-        with content.parsing(f"{path}: notes of another version", CheckpointError):
-            notes = Notes.of(trained)
-            model = cls(**notes.params, device=device)
-        curves = {name: notes.curves.get(name, []) for name in CURVES}
-        model._set_fitted(trained.config, trained.model, size, notes.scale, curves)
-        model.n_iter_ = notes.epochs or trained.config.train.epochs
-        model._shape, model._sha256, model._state = notes.shape, trained.sha256, None
-        model.n_features_in_ = size[0] * size[1]
+        notes, fitted = files.load(Path(path), cls._get_param_names())
+        model = cls(**notes.params, device=device)._set_fitted(fitted)
+        model.n_features_in_ = math.prod(fitted.size)
         if notes.feature_names is not None:
             model.feature_names_in_ = np.array(notes.feature_names, dtype=object)
         model.mixture_.to(parameters.resolve_device(model.device))
@@ -405,9 +340,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         state: dict[str, Any] = dict(super().__getstate__())
         if "mixture_" in state and self.mixture_.device.type != "cpu":
             state["mixture_"] = copy.deepcopy(self.mixture_).cpu()
-            if self._state is not None:
-                tensors, plain = self._state
-                state["_state"] = {name: value.cpu() for name, value in tensors.items()}, plain
+            state["_fitted"] = self._fitted.on_cpu(state["mixture_"])
         return state
 
     def __sklearn_tags__(self) -> Any:
@@ -421,103 +354,47 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         """Number of latents, Z, for `get_feature_names_out`."""
         return self.mixture_.latent_size
 
-    def _train(self, X: ArrayLike, going_on: bool, epochs: int | None) -> MixtureOfVAEs:
-        """Train, and set the attributes if training succeeds; see `fit`.
+    @property
+    def _last(self) -> Fitted | None:
+        """The result of the last training; None before the first."""
+        return getattr(self, "_fitted", None)
 
-        Args:
-            X: images.
-            going_on: whether to continue the last training.
-            epochs: number of epochs; None means `train.epochs`.
-        """
-        config, scale, device = self._config(), self.value_range, parameters.resolve_device(self.device)
-        if going_on:
-            config = overrides.override(config, {"seed": self.config_.seed})
-        given = checked_range(scale) if scale is not None else None
-        array, flat, size = validated(self, X, reset=not going_on, least=2)
-        if going_on:
-            found = self._scale
-        else:
-            found = PixelScale.of(flat) if given is None else given
-            if given is not None and not (flat.min() >= given.low and flat.max() <= given.high):
-                raise ValueError(
-                    f"X ranges from {flat.min():g} to {flat.max():g}; expected value_range ="
-                    f" ({given.low:g}, {given.high:g})"
-                )
-        pixels = found.stored(flat)
-        size = self.image_size_ if going_on else size or sides(pixels.shape[1])
-        digest = hashlib.sha256(pixels.numpy().data).hexdigest()
-        images = Images("X", digest, *size, pixels, pixels[:0], pixels[:0])
-        done = self.n_iter_ if going_on else 0
-        total = done + (epochs or config.train.epochs)
-        try:
-            if self.n_components is None:
-                number = self.config_.model.num_experts if going_on else _count_clusters(images, config.seed)
-                config = overrides.override(config, {"model.num_experts": number})
-            if going_on:
-                trainer = continued_trainer(
-                    config,
-                    images,
-                    device,
-                    epochs=total,
-                    done=done,
-                    model=self.mixture_,
-                    state=self._state,
-                )
-            else:
-                trainer = Trainer([config], images, device, epochs=total)
-        except MoevaeError as error:
-            raise ParameterError(str(error)) from None
-        curves = {name: list(self.learning_curves_[name]) if going_on else [] for name in CURVES}
-        with show_progress(Console(stderr=True, quiet=not self.verbose)) as note:
-
-            def on_epoch(stats: EpochStats) -> None:
-                for name, values in zip(
-                    CURVES, (stats.losses, stats.gate_losses, stats.temperatures), strict=True
-                ):
-                    curves[name].append(values[0])
-                note(stats.epoch, stats.epochs, {"loss": stats.losses[0]})
-
-            result = train(trainer, on_epoch=on_epoch)
-        if failure := result.failures[0]:
-            raise ParameterError(
-                f"training diverged: {failure.reason} in epoch {failure.epoch}, step {failure.step}; expected"
-                f" a lower train.learning_rate, such as {config.train.learning_rate / 10:g}"
-            )
-        config = overrides.override(config, {"train.epochs": total})
-        self._set_fitted(config, result.model, size, found, curves)
-        self.n_iter_, self._state = total, trainer.state()
-        self._shape, self._sha256 = array.shape[1:], digest
-        return self
-
-    def _config(self) -> RunConfig:
-        """Return the configuration that the parameters describe."""
-        return parameters.run_config(self.n_components, self.preset, self.settings, self.random_state)
+    def _train(self, X: ArrayLike, before: Fitted | None, epochs: int | None) -> MixtureOfVAEs:
+        """Train, and set the attributes if training succeeds; see `train_run`."""
+        config = parameters.run_config(self.n_components, self.preset, self.settings, self.random_state)
+        device = parameters.resolve_device(self.device)
+        given = None if self.value_range is None else checked_range(self.value_range)
+        array, flat, size = validated(self, X, reset=not before, least=2)
+        scale = before.scale if before else training_scale(flat, given)
+        fitted = train_run(
+            config,
+            scale.stored(flat),
+            before.size if before else size or sides(flat.shape[1]),
+            device,
+            shape=array.shape[1:],
+            scale=scale,
+            epochs=epochs,
+            before=before,
+            find_experts=self.n_components is None,
+            verbose=bool(self.verbose),
+        )
+        return self._set_fitted(fitted)
 
     def _read(self, X: ArrayLike) -> tuple[np.ndarray, torch.Tensor]:
         """Return X as an array, and its images as the model reads them, [N, D]."""
         check_is_fitted(self)
         array, flat, _ = validated(self, X, reset=False)
-        return array, self._scale.stored(flat)
+        return array, self._fitted.scale.stored(flat)
 
     def _assigned(self, X: ArrayLike, bounds: bool = True, latents: bool = True) -> Assignments:
         """Return the assignments of images."""
         _, pixels = self._read(X)
         return assign(self.mixture_, self.config_, pixels, bounds=bounds, latents=latents)
 
-    def _set_fitted(
-        self,
-        config: RunConfig,
-        mixture: Mixture,
-        size: tuple[int, int],
-        scale: PixelScale,
-        curves: dict[str, list[float]],
-    ) -> None:
-        """Set the attributes of a fitted model."""
-        self.config_, self.mixture_, self.image_size_ = config, mixture, (int(size[0]), int(size[1]))
-        self._scale, self.value_range_ = scale, (scale.low, scale.high)
-        self.learning_curves_ = curves
-
-
-def _count_clusters(images: Images, seed: int) -> int:
-    """Return the number of clusters that the graph of neighbors of the training images shows."""
-    return cluster_images(images.train, images.size, None, seed).count
+    def _set_fitted(self, fitted: Fitted) -> MixtureOfVAEs:
+        """Set the attributes of a fitted model, and return it."""
+        self._fitted = fitted
+        self.config_, self.mixture_, self.image_size_ = fitted.config, fitted.mixture, fitted.size
+        self.value_range_ = (fitted.scale.low, fitted.scale.high)
+        self.learning_curves_, self.n_iter_ = fitted.curves, fitted.epochs
+        return self
