@@ -78,10 +78,10 @@ def test_other_runs_change_rounding_at_most(kind):
 def test_a_restored_trainer_continues(kind):
     configs, data = population(ODD, kind, **{"train.epochs": 3}), images()
     whole, first, second = (Trainer(configs, data, CUDA) for _ in range(3))
-    told = [whole.epoch() for _ in range(3)]
+    stats = [whole.epoch() for _ in range(3)]
     first.epoch()
     second.restore(*first.state())
-    for expected in told[1:]:
+    for expected in stats[1:]:
         assert second.epoch().losses == pytest.approx(expected.losses, rel=1e-4)
 
 
@@ -115,10 +115,10 @@ def test_a_step_does_not_wait_for_the_device(changes, most, request):
     first, second, *_ = training.batches.epoch()
     training.step(0, first)
     request.getfixturevalue("waits")
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         training.step(1, second)
-    assert len(told) <= most, [str(each.message) for each in told]
+    assert len(caught) <= most, [str(each.message) for each in caught]
 
 
 def test_runs_that_do_not_fit_are_trained_in_halves(short_of_memory):
@@ -161,9 +161,9 @@ def test_energy_is_counted():
 
 
 def test_a_run_is_trained_and_measured_there(tmp_path, capsys):
-    told = said(capsys, "train", *TINY, "--device", "cuda", "--seeds", "2", "--output", str(tmp_path))
-    assert torch.cuda.get_device_name() in told["hardware"]["device_name"]
-    for run in told["runs"]:
+    output = said(capsys, "train", *TINY, "--device", "cuda", "--seeds", "2", "--output", str(tmp_path))
+    assert torch.cuda.get_device_name() in output["hardware"]["device_name"]
+    for run in output["runs"]:
         (again,) = said(capsys, "evaluate", run["checkpoint"], "--device", "cpu")["runs"]
         found, expected = again["metrics"], run["scores"]["test"]["metrics"]
         assert found["kl_gate"] == pytest.approx(expected["kl_gate"], rel=1e-4)

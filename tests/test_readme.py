@@ -92,7 +92,7 @@ def test_seeds_that_labels_did_not_see_are_reported_apart():
     assert sentence in findings()
 
 
-def test_the_page_counts_gates_that_split_bags():
+def test_the_page_counts_gates_that_split_the_class_bag():
     divided = [
         divide("imsat-fashion-mnist", {}, "Bag"),
         divide("consistency-fashion-mnist", {"objective.consistency": STRETCHED}, "Bag"),
@@ -155,7 +155,7 @@ def test_likelihoods_agree_with_the_records():
 
 
 def test_speeds_on_a_gpu_agree_with_the_benchmarks():
-    page = told(ROOT / "docs" / "how-to" / "gpu.md")
+    page = text_of(ROOT / "docs" / "how-to" / "gpu.md")
     rows = json.loads((RESULTS / "throughput-cuda.json").read_text())["benchmarks"]
     cells = {row["name"]: row["stats"]["median"] for row in rows if "test_cell" in row["name"]}
     alone, together = (
@@ -237,12 +237,12 @@ def less(first, second):
     return [one - other for one, other in zip(first, second, strict=True)]
 
 
-def told(page):
+def text_of(page):
     return " ".join(page.read_text(encoding="utf-8").split())
 
 
-readme = functools.partial(told, README)
-findings = functools.partial(told, FINDINGS)
+readme = functools.partial(text_of, README)
+findings = functools.partial(text_of, FINDINGS)
 
 
 def short(number):

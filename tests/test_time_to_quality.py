@@ -35,7 +35,7 @@ def spend(seconds):
         pass
 
 
-def test_the_clock_stands_still_while_it_scores(race):
+def test_the_time_of_scoring_is_not_counted(race):
     clock = race.Clock(0.2, lambda clusters: {"nmi": float(clusters.sum())})
 
     def slow():

@@ -58,12 +58,12 @@ def pytest_sessionfinish(session):
         return
     commit, dirty = provenance.commit()
     versions = provenance.versions()
-    told = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "optuna"))
+    software = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "optuna"))
     memory = psutil.virtual_memory().total / 2**30
     machine = f"{_processor()}, {psutil.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}"
     failed = f" {session.testsfailed} tests failed." if session.testsfailed else ""
     state = f"commit {(commit or 'unknown')[:10]}{' with changes' if dirty else ''}"
-    foot = f"\n{machine}; {told}; {state}.{failed}\n"
+    foot = f"\n{machine}; {software}; {state}.{failed}\n"
     path.write_text(HEAD + "\n".join(sorted(lines.values())) + "\n" + foot)
 
 
@@ -78,9 +78,9 @@ def refused(capsys):
                 code = main([*map(str, command)])
             except SystemExit as stop:
                 code = stop.code
-        told = capsys.readouterr()
-        (line,) = told.err.splitlines()
-        assert (code, told.out, line[:7]) == (2, "", "error: ")
+        captured = capsys.readouterr()
+        (line,) = captured.err.splitlines()
+        assert (code, captured.out, line[:7]) == (2, "", "error: ")
         assert len(line) < 2000
         return line
 

@@ -98,7 +98,7 @@ def test_no_scheduler_is_one_line(monkeypatch):
         "127.0.0.1:notaport": "expected tcp://HOST:8786",
         "nowhere": "missing port number",
     }
-    for address, told in wrong.items():
-        with pytest.raises(WorkersError, match=f"--dask {address}: .*{told}") as caught, dask(address):
+    for address, expected in wrong.items():
+        with pytest.raises(WorkersError, match=f"--dask {address}: .*{expected}") as caught, dask(address):
             pass
         assert "\n" not in str(caught.value)

@@ -37,11 +37,11 @@ def letters(text: str) -> str:
 def check(key: str, value: object) -> bool:
     """Request a study with a setting; return whether it was accepted."""
     text = value if isinstance(value, str) else json.dumps(value)
-    told, out = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stderr(told), contextlib.redirect_stdout(out):
+    stderr, out = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(stderr), contextlib.redirect_stdout(out):
         code = cli.main(["ablate", "--dry-run", "--json", f"--set={key}={text}"])
     if code == 2:
-        (line,) = told.getvalue().splitlines()
+        (line,) = stderr.getvalue().splitlines()
         assert line.startswith("error: ")
         named = letters(key.partition("=")[0])
         assert named in letters(line) or (key == "data.name" and "data set" in line), line

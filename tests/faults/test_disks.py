@@ -91,12 +91,12 @@ def test_a_full_disk(study, disk, run, monkeypatch, reliability, when):
         monkeypatch.setattr(store, "write_record", _filling(store.write_record, disk, ballasts, after=True))
     else:
         ballasts.append(fill(disk))
-    code, told = run(study)
+    code, stderr = run(study)
     monkeypatch.undo()
     assert code == 2
-    assert told.splitlines()[-1].startswith("error: ")
-    assert "space left" in told or "disk is full" in told or "disk I/O" in told
-    assert "Traceback" not in told
+    assert stderr.splitlines()[-1].startswith("error: ")
+    assert "space left" in stderr or "disk is full" in stderr or "disk I/O" in stderr
+    assert "Traceback" not in stderr
     if study.folder.exists():
         assert no_half_file(study.folder)
     for ballast in ballasts:
@@ -119,9 +119,9 @@ def test_a_report_on_a_full_disk(disk, tmp_path, capsys, reliability):
     (folder / "report.md").unlink()
     ballast = fill(disk)
     code = cli.main(report)
-    told = capsys.readouterr().err
+    stderr = capsys.readouterr().err
     assert code == 2
-    assert "space left" in told.splitlines()[-1]
+    assert "space left" in stderr.splitlines()[-1]
     assert not list(folder.rglob("*.tmp"))
     ballast.unlink()
     assert cli.main(report) == 0
@@ -146,9 +146,9 @@ def _filling(function, disk: Path, ballasts: list[Path], *, after: bool = False)
 def test_a_read_only_disk(study, disk, run, reliability):
     remount = ["mount", "-o", "remount,{}", str(disk)]
     subprocess.run([part.format("ro") for part in remount], check=True)
-    code, told = run(study)
+    code, stderr = run(study)
     assert code == 2
-    assert "Read-only file system" in told.splitlines()[-1]
+    assert "Read-only file system" in stderr.splitlines()[-1]
     assert not any(disk.iterdir())
     subprocess.run([part.format("rw") for part in remount], check=True)
     study.run()
@@ -166,9 +166,9 @@ def test_a_folder_without_permission(tmp_path, run, monkeypatch):
     study = ToyStudy(tmp_path, 3)
     study.folder = tmp_path / "results" / "toy"
     study.folder.parent.mkdir(mode=0o500)
-    code, told = run(study)
+    code, stderr = run(study)
     assert code == 2
-    assert "Permission denied" in told.splitlines()[-1]
+    assert "Permission denied" in stderr.splitlines()[-1]
     study.folder.parent.chmod(0o700)
     study.run()
     study.assert_complete_once()

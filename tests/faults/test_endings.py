@@ -87,8 +87,8 @@ def test_twelve_workers_under_a_low_limit_of_open_files(tmp_path, reliability):
         assert driver.wait(PATIENCE) == 0
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
     study.assert_complete_once()
-    told = [line for line in (tmp_path / "driver.log").read_text().splitlines() if "of 12 workers" in line]
-    assert len(told) == 1
+    log = (tmp_path / "driver.log").read_text().splitlines()
+    assert len([line for line in log if "of 12 workers" in line]) == 1
     reliability(
         "open files",
         "ulimit -n 100, 12 workers",

@@ -28,24 +28,24 @@ def place(kind, folder):
 def started(studies: list[ToyStudy]) -> list[str]:
     """Run studies in processes that start together; return the error class of each, or `ran`."""
     context = multiprocessing.get_context("fork")
-    barrier, told = context.Barrier(len(studies)), context.SimpleQueue()
+    barrier, results = context.Barrier(len(studies)), context.SimpleQueue()
 
     def start(study: ToyStudy) -> None:
         barrier.wait()
         try:
             study.run()
-            told.put("ran")
+            results.put("ran")
         except MoevaeError as error:
-            told.put(type(error).__name__)
+            results.put(type(error).__name__)
         except Exception as error:
-            told.put(repr(error))
+            results.put(repr(error))
 
     drivers = [context.Process(target=start, args=(study,)) for study in studies]
     for driver in drivers:
         driver.start()
     for driver in drivers:
         driver.join(PATIENCE)
-    return [told.get() for _ in drivers]
+    return [results.get() for _ in drivers]
 
 
 KINDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.faults)]

@@ -160,8 +160,8 @@ def test_files_of_records(most, study, capsys, reliability):
         (line,) = json.loads(capsys.readouterr().out)["studies"]
         assert line["complete"] == 4
         assert cli.main(["verify", "made-up", "--results", str(study.parent)]) == 1
-        told = capsys.readouterr().out
-        assert all(name in told for name in names)
+        output = capsys.readouterr().out
+        assert all(name in output for name in names)
         assert cli.main(["report", "made-up", "--results", str(study.parent)]) == 0
     page = (study / "report.md").read_text()
     assert all(name in page for name in names)

@@ -30,10 +30,10 @@ distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Dask's own, of sockets that dead schedulers leave
 
 
-def report_to(on_epoch, told):
+def report_to(on_epoch, stats):
     """Send a value to the driver from a worker; return it."""
-    on_epoch(told)
-    return told
+    on_epoch(stats)
+    return stats
 
 
 def test_drivers_on_one_cluster_receive_events_of_their_own_runs_only():
@@ -205,8 +205,8 @@ def test_a_scheduler_that_dies_or_stops_ends_the_driver(tmp_path, reliability, s
         begin = time.monotonic()
         assert driver.wait(PATIENCE) == 1
         lasted = time.monotonic() - begin
-    told = (tmp_path / "driver.log").read_text()
-    assert "WorkersError: --dask" in told.splitlines()[-1]
+    log = (tmp_path / "driver.log").read_text()
+    assert "WorkersError: --dask" in log.splitlines()[-1]
     kept = study.published()
     assert 0 < kept < 40
     assert study.run().before.pending == 40 - kept

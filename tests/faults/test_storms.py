@@ -81,6 +81,6 @@ def test_a_cell_that_kills_every_worker_is_abandoned_with_the_reason(tmp_path):
             dead.kill()
             wait_until(lambda dead=dead: not dead.is_running() or driver.poll() is not None)
         assert driver.wait(PATIENCE) == 1
-    told = (tmp_path / "driver.log").read_text()
-    assert "WorkersError" in told
-    assert "its worker died 3 times" in told
+    log = (tmp_path / "driver.log").read_text()
+    assert "WorkersError" in log
+    assert "its worker died 3 times" in log

@@ -30,7 +30,7 @@ class Waiting(Toy):
 
 def test_simultaneous_starts(tmp_path, reliability):
     context = multiprocessing.get_context("fork")
-    barrier, told = context.Barrier(STARTS), context.SimpleQueue()
+    barrier, outcomes = context.Barrier(STARTS), context.SimpleQueue()
     study = ToyStudy(tmp_path, 4)
     release = context.Event()
     study.toy = Waiting(study.toy.run_log, release=release)
@@ -39,18 +39,18 @@ def test_simultaneous_starts(tmp_path, reliability):
         barrier.wait()
         try:
             study.run()
-            told.put("ran")
+            outcomes.put("ran")
         except StudyLockedError as error:
-            told.put(str(error))
+            outcomes.put(str(error))
         except MoevaeError as error:
-            told.put(f"not expected: {error}")
+            outcomes.put(f"not expected: {error}")
 
     drivers = [context.Process(target=start) for _ in range(STARTS)]
     for driver in drivers:
         driver.start()
-    words = [told.get() for _ in drivers[1:]]
+    words = [outcomes.get() for _ in drivers[1:]]
     release.set()
-    words.append(told.get())
+    words.append(outcomes.get())
     for driver in drivers:
         driver.join(PATIENCE)
     assert words.count("ran") == 1

@@ -70,7 +70,7 @@ def train(place: Path, point: str | None) -> None:
         ExecutionConfig("cpu", snapshots=str(place), snapshot_seconds=0),
         lambda report: begun.append(report.epoch),
     )
-    told = [
+    curve = [
         outcome.record.model_dump_json(exclude={"seconds", "throughput", "started", "commit", "dirty"})
         for outcome in outcomes
     ]
@@ -78,7 +78,7 @@ def train(place: Path, point: str | None) -> None:
         hashlib.sha256(content).hexdigest() for outcome in outcomes for content in outcome.files.values()
     ]
     result = {
-        "told": told,
+        "curve": curve,
         "pictures": pictures,
         "first epoch": begun[0],
         "left": [path.name for path in place.glob("*.snapshot")],

@@ -168,7 +168,7 @@ def test_kl_categorical(dtype, rtol, scale):
     torch.testing.assert_close(kl_categorical(q.logits, p.logits), expected, rtol=rtol, atol=rtol)
 
 
-def test_kl_categorical_of_a_one_hot_is_the_surprise():
+def test_kl_categorical_of_a_one_hot_is_its_negative_log_prior():
     log_q = torch.tensor([-math.inf, 0.0, -math.inf])
     log_p = torch.tensor([0.2, 0.3, 0.5]).log()
     assert kl_categorical(log_q, log_p).item() == pytest.approx(-math.log(0.3))

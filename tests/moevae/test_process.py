@@ -168,17 +168,17 @@ def no_folder_of_matplotlib():
 
 
 @pytest.mark.parametrize(
-    ("work", "told"),
+    ("work", "message"),
     [(many_files, "ulimit"), (no_temporary_folder, "TMPDIR"), (no_folder_of_matplotlib, "TMPDIR")],
 )
-def test_a_place_that_lacks_something_is_one_line_with_exit_code_2(work, told, capfd):
+def test_a_place_that_lacks_something_is_one_line_with_exit_code_2(work, message, capfd):
     assert exit_code(work) == 2
     print("still open")
     assert capfd.readouterr().out == "still open\n"
     assert exit_code(work) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("error: ")
-    assert told in line
+    assert message in line
 
 
 def test_a_link_to_itself_is_one_line_with_exit_code_2(tmp_path, capsys):

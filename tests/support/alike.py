@@ -83,9 +83,9 @@ def study(kind: str, rng: np.random.Generator, cells: int, n: int, shift: float 
     )
 
 
-def false(told: list[str]) -> set[str]:
+def false(sentences: list[str]) -> set[str]:
     """Return the kinds of sentence that claim a difference."""
-    return {kind for kind, words in CLAIMS.items() if any(re.search(words, each) for each in told)}
+    return {kind for kind, words in CLAIMS.items() if any(re.search(words, each) for each in sentences)}
 
 
 def most(trials: int, level: float = 0.05, doubt: float = 0.01) -> int:

@@ -51,5 +51,5 @@ def checkpoints(whole: bytes) -> Iterator[Case]:
             "text": "x",
         }.items():
             if key not in ("sha256", "labels_sha256"):  # any text may be a digest
-                told = head["__metadata__"] | {key: value}
-                yield f"{key} is {word}", put(tensors(head | {"__metadata__": told}, data))
+                metadata = head["__metadata__"] | {key: value}
+                yield f"{key} is {word}", put(tensors(head | {"__metadata__": metadata}, data))

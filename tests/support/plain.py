@@ -69,7 +69,7 @@ def expert(model: Mixture, run: int, index: int) -> Expert:
 
 
 def gate(model: Mixture, run: int) -> nn.Sequential:
-    """Return the gate of one run; its batch normalization goes by running statistics until told to train."""
+    """Return the gate of one run; batch normalization uses running statistics, except in training."""
     layers = [(layer, layer.weight[run], layer.bias[run]) for layer in model.gate.network.layers]
     network = _network(layers, model.config.activation)
     for place, own in enumerate(model.gate.network.normalizations):

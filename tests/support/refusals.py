@@ -20,9 +20,9 @@ def refused(command: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
         code = main(command)
     except SystemExit as stop:
         code = stop.code
-    told = capsys.readouterr()
-    assert (code, told.out) == (2, "")
-    (line,) = told.err.splitlines()
+    captured = capsys.readouterr()
+    assert (code, captured.out) == (2, "")
+    (line,) = captured.err.splitlines()
     assert line.startswith("error: ")
     return line
 

@@ -87,16 +87,16 @@ def test_a_row_depends_on_its_image_alone(asked, scans, digits, tmp_path):
 
 def test_all_kinds_of_output_hold_the_same_answers(asked, scans, tmp_path):
     table = rows(asked(scans))
-    told = json.loads(asked(scans, "--json", "--latents", "--output", tmp_path / "table.npz"))
+    output = json.loads(asked(scans, "--json", "--latents", "--output", tmp_path / "table.npz"))
     asked(scans, "--output", tmp_path / "new" / "table.csv")
     arrays = np.load(tmp_path / "table.npz")
     assert rows((tmp_path / "new" / "table.csv").read_text()) == table
-    assert [row["file"] for row in told["images"]] == arrays["files"].tolist() == list(table)
-    assert [row["expert"] for row in told["images"]] == arrays["expert"].tolist()
+    assert [row["file"] for row in output["images"]] == arrays["files"].tolist() == list(table)
+    assert [row["expert"] for row in output["images"]] == arrays["expert"].tolist()
     assert [int(row["expert"]) for row in table.values()] == arrays["expert"].tolist()
-    assert np.bincount(arrays["expert"], minlength=3).tolist() == told["load"]
-    np.testing.assert_array_equal([row["bound"] for row in told["images"]], arrays["bound"])
-    np.testing.assert_array_equal([row["latents"] for row in told["images"]], arrays["latents"].tolist())
+    assert np.bincount(arrays["expert"], minlength=3).tolist() == output["load"]
+    np.testing.assert_array_equal([row["bound"] for row in output["images"]], arrays["bound"])
+    np.testing.assert_array_equal([row["latents"] for row in output["images"]], arrays["latents"].tolist())
     np.testing.assert_array_equal(arrays["gate_probs"].argmax(1), arrays["expert"])
     np.testing.assert_array_equal(arrays["gate_probs"].max(1), arrays["probability"])
     ranked = np.sort(arrays["gate_probs"], axis=1)
@@ -164,9 +164,9 @@ def test_bad_images_are_refused_or_named_and_counted(asked, run, scans, tmp_path
     output = tmp_path / "table.csv"
     assert "broken.png" in refused(["assign", *map(str, (run, scans, "--output", output))], capsys)
     assert not output.exists()
-    told = json.loads(asked(scans, "--json", "--on-bad-image", "skip"))
-    assert [each["file"] for each in told["skipped"]] == ["broken.png"]
-    assert len(told["images"]) == COUNT
+    printed = json.loads(asked(scans, "--json", "--on-bad-image", "skip"))
+    assert [each["file"] for each in printed["skipped"]] == ["broken.png"]
+    assert len(printed["images"]) == COUNT
 
 
 def test_nothing_is_overwritten(run, scans, tmp_path, capsys):
@@ -175,7 +175,7 @@ def test_nothing_is_overwritten(run, scans, tmp_path, capsys):
     (tmp_path / "sorted").mkdir()
     (tmp_path / "sorted" / "mine").write_text("mine")
     before = files(tmp_path)
-    for option, name, told in (
+    for option, name, message in (
         ("--output", "table.csv", "already exists"),
         ("--output", "link.csv", "already exists"),
         ("--output", "table.xlsx", "ends in .csv"),
@@ -184,7 +184,7 @@ def test_nothing_is_overwritten(run, scans, tmp_path, capsys):
         ("--copy-to", "table.csv", "already exists"),
         ("--copy-to", "scans/sorted", "is inside"),
     ):
-        assert told in refused(["assign", *map(str, (run, scans, option, tmp_path / name))], capsys)
+        assert message in refused(["assign", *map(str, (run, scans, option, tmp_path / name))], capsys)
     assert files(tmp_path) == before
 
 

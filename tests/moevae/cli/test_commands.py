@@ -48,17 +48,17 @@ def weights(path):
     return {name: value.tobytes() for name, value in safetensors.numpy.load_file(path).items()}
 
 
-def test_training_keeps_runs_whose_numbers_the_library_gives_too(kept, run, capsys):
-    told = said(capsys, "train", *TINY, "--seeds", "2", "--output", str(kept))
-    assert [Path(entry["checkpoint"]).stem for entry in told["runs"]] == [
+def test_training_saves_runs_with_the_numbers_of_the_library(kept, run, capsys):
+    summary = said(capsys, "train", *TINY, "--seeds", "2", "--output", str(kept))
+    assert [Path(entry["checkpoint"]).stem for entry in summary["runs"]] == [
         overrides.fingerprint(tiny(seed)) for seed in (0, 1)
     ]
     data = tiny().data
     trained, labels = checkpoint.load(run), load_labels(data)
     (measured,) = evaluate(trained.model, [trained.config], load_images(data), "test")
     expected = measured.metrics | agreement(measured, labels, "test", data)
-    assert told["runs"][0]["scores"]["test"]["metrics"] == pytest.approx(expected, rel=1e-5)
-    assert sum(told["runs"][0]["scores"]["test"]["load"]) == pytest.approx(1)
+    assert summary["runs"][0]["scores"]["test"]["metrics"] == pytest.approx(expected, rel=1e-5)
+    assert sum(summary["runs"][0]["scores"]["test"]["load"]) == pytest.approx(1)
 
 
 def test_existing_runs_are_evaluated_and_not_trained_again(kept, capsys, monkeypatch):
@@ -71,13 +71,13 @@ def test_existing_runs_are_evaluated_and_not_trained_again(kept, capsys, monkeyp
         lambda configs, *rest, **named: asked.extend(configs) or begin(configs, *rest, **named),
     )
     before = files(kept)
-    told = said(capsys, "train", *TINY, "--seeds", "1,4", "--output", str(kept))
-    assert [entry["status"] for entry in told["runs"]] == ["existing", "trained"]
+    summary = said(capsys, "train", *TINY, "--seeds", "1,4", "--output", str(kept))
+    assert [entry["status"] for entry in summary["runs"]] == ["existing", "trained"]
     assert asked == [tiny(4)]
     again = said(capsys, "train", *TINY, "--seeds", "4,1", "--output", str(kept))
     assert [entry["status"] for entry in again["runs"]] == ["existing", "existing"]
     assert [entry["scores"]["test"]["metrics"] for entry in again["runs"]] == [
-        pytest.approx(entry["scores"]["test"]["metrics"], rel=1e-5) for entry in reversed(told["runs"])
+        pytest.approx(entry["scores"]["test"]["metrics"], rel=1e-5) for entry in reversed(summary["runs"])
     ]
     assert asked == [tiny(4)]
     assert files(kept).items() > before.items()
@@ -160,24 +160,24 @@ def test_a_run_that_fails_is_reported_and_the_others_are_kept(tmp_path, capsys, 
 
     monkeypatch.setattr(Population, "result", result)
     command = ["train", *TINY, "--seeds", "2", "--output", str(tmp_path)]
-    told = said(capsys, *command, code=1)
-    assert [entry["status"] for entry in told["runs"]] == ["failed", "trained"]
-    assert told["runs"][0]["failure"] == "the loss became nan in epoch 1, step 7"
+    summary = said(capsys, *command, code=1)
+    assert [entry["status"] for entry in summary["runs"]] == ["failed", "trained"]
+    assert summary["runs"][0]["failure"] == "the loss became nan in epoch 1, step 7"
     assert [path.stem for path in tmp_path.iterdir()] == [overrides.fingerprint(tiny(1))]
 
 
 def test_bfloat16_is_reported(here, capsys):
-    (told,) = [said(capsys, "train", *own(), "--set", "train.precision=bfloat16")["hardware"]]
-    assert told["precision"] == "bfloat16"
+    (hardware,) = [said(capsys, "train", *own(), "--set", "train.precision=bfloat16")["hardware"]]
+    assert hardware["precision"] == "bfloat16"
 
 
 def test_a_diverged_run_has_no_checkpoint(tmp_path, capsys):
     broken = ["--set", "train.learning_rate=1e9", "--set", "train.epochs=3"]
     command = ["train", *TINY, *broken, "--output", str(tmp_path)]
     assert main(command) == 1
-    told = capsys.readouterr().err
-    assert re.search(r"seed 0: .*\bnan in epoch \d, step \d+", told)
-    assert "--set train.learning_rate=1e+08" in told
+    stderr = capsys.readouterr().err
+    assert re.search(r"seed 0: .*\bnan in epoch \d, step \d+", stderr)
+    assert "--set train.learning_rate=1e+08" in stderr
     assert not files(tmp_path)
 
 
@@ -262,11 +262,11 @@ def test_a_closed_pipe_gives_no_traceback(tmp_path):
 @pytest.mark.parametrize("name", ["mnist", pytest.param("fashion-mnist", marks=pytest.mark.slow)])
 def test_real_images_are_trained_on_and_drawn(name, tmp_path, capsys):
     small = ["--set", "data.train_size=500", "--set", "train.batch_size=100", "--set", "train.epochs=2"]
-    told = said(capsys, "train", "--data", name, *TINY, *small, "--output", str(tmp_path))
-    scores = told["runs"][0]["scores"]["test"]["metrics"]
+    summary = said(capsys, "train", "--data", name, *TINY, *small, "--output", str(tmp_path))
+    scores = summary["runs"][0]["scores"]["test"]["metrics"]
     assert -784 * np.log(2) < scores["mixture_elbo"] < 0
     assert 0 < scores["acc"] <= 1
-    checkpoint_path = told["runs"][0]["checkpoint"]
+    checkpoint_path = summary["runs"][0]["checkpoint"]
     assert main(["sample", checkpoint_path, "--expert", "1", "--count", "9"]) == 0
     with Image.open(io.BytesIO(Path(checkpoint_path[:-12] + "-expert-1.png").read_bytes())) as picture:
         assert picture.size == (3 * 56 + 2 * 4, 3 * 56 + 2 * 4)

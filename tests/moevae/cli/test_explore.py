@@ -93,13 +93,13 @@ def test_an_expert_without_images_has_no_interpolation_and_is_reported(
 
 
 def test_a_mistake_is_reported_and_nothing_written(run, tmp_path, capsys):
-    for options, told in (
+    for options, message in (
         (["--expert", "2"], "--expert 2: "),
         (["--seed", "-1"], "--seed -1: "),
         (["--count", "21"], "--count 21: "),
     ):
         assert main(["explore", run, "--output", str(tmp_path / "none"), *options]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 

@@ -29,10 +29,10 @@ def listed(page: str) -> list[str]:
 @pytest.mark.parametrize(("main", "names"), [(core.main, OWN + THEIRS), (studies.main, THEIRS)])
 def test_a_bare_command_line_lists_each_command_with_an_example(typed, main, names, capsys):
     assert main(typed) == 0
-    told = capsys.readouterr()
-    assert told.err == ""
-    assert listed(told.out) == names
-    lines = told.out.splitlines()
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert listed(captured.out) == names
+    lines = captured.out.splitlines()
     assert max(map(len, lines)) <= 80
     for name in names:
         assert any(line.strip().split()[:2] == ["moevae", name] for line in lines)
@@ -173,7 +173,7 @@ def described(page: str) -> dict[str, str]:
     return {option: " ".join(text.split()) for option, text in blocks}
 
 
-def test_an_option_of_several_commands_reads_alike_in_each(capsys):
+def test_an_option_of_several_commands_has_the_same_help_in_each(capsys):
     texts = {}
     for name in OWN + THEIRS:
         with pytest.raises(SystemExit):

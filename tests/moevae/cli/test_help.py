@@ -47,6 +47,6 @@ def test_help_fits_80_columns(command, capsys, monkeypatch):
 def test_help_names_all_presets(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
-    told = "".join(capsys.readouterr().out.replace("│", "").split())
+    output = "".join(capsys.readouterr().out.replace("│", "").split())
     for name in presets.PRESETS:
-        assert f"{name}," in told or f"{name}." in told
+        assert f"{name}," in output or f"{name}." in output

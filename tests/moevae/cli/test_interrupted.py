@@ -34,11 +34,11 @@ def stop_after(monkeypatch):
 def test_a_long_run_that_was_stopped_continues(tmp_path, capsys, stop_after):
     command = ["train", *TINY, "--set", "train.epochs=4"]
     stop_after(2, [*command, "--output", str(tmp_path / "stopped")])
-    told = capsys.readouterr().err
-    assert told.splitlines()[-1].startswith("interrupted: ")
+    stderr = capsys.readouterr().err
+    assert stderr.splitlines()[-1].startswith("interrupted: ")
     on = said(capsys, *command, "--output", str(tmp_path / "stopped"))
     whole = said(capsys, *command, "--output", str(tmp_path / "whole"))
-    on_test, whole_test = (told["runs"][0]["scores"]["test"]["metrics"] for told in (on, whole))
+    on_test, whole_test = (summary["runs"][0]["scores"]["test"]["metrics"] for summary in (on, whole))
     assert on_test == whole_test
     assert [path.suffix for path in (tmp_path / "stopped").iterdir()] == [".safetensors"]
 
@@ -63,9 +63,9 @@ def test_interrupted_training_does_not_continue_with_other_data(
     content = kept.read_bytes()
     own(**changes)
     capsys.readouterr()
-    with pytest.warns(UserWarning, match=re.escape(kept.name)) as told:
+    with pytest.warns(UserWarning, match=re.escape(kept.name)) as caught:
         again = said(capsys, *command, "--output", "runs")
-    assert len(told) == 1
+    assert len(caught) == 1
     fresh = said(capsys, *command, "--output", "fresh")
     scores = [each["runs"][0]["scores"]["test"]["metrics"] for each in (again, fresh)]
     assert scores[0] == scores[1]

@@ -22,7 +22,7 @@ def run(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "message"),
     [
         ("trian", "did you mean train?"),
         ("train --sed 3", "did you mean --seed?"),
@@ -99,18 +99,18 @@ def run(tmp_path_factory):
         ("info absent", "absent: checkpoint not found"),
     ],
 )
-def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, told, run, here, capsys):
+def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, message, run, here, capsys):
     own()
     Path("a-file").write_text("x")
     Path("a-folder").mkdir()
     before = files(Path())
-    assert told in refused([str(run) if word == "RUN" else word for word in command.split()], capsys)
+    assert message in refused([str(run) if word == "RUN" else word for word in command.split()], capsys)
     assert files(Path()) == before
     assert {path.name for path in Path().iterdir()} == {"own.npz", "a-file", "a-folder"}
 
 
 @pytest.mark.parametrize(
-    ("images", "told"),
+    ("images", "message"),
     [
         (None, "expected an array named images"),
         (np.zeros((9, 2, 2, 2), np.uint8), "have 4 axes"),
@@ -119,23 +119,23 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, tol
         (np.zeros((2, 4, 4)), "2 images cannot be split"),
     ],
 )
-def test_images_of_the_wrong_form_are_refused(images, told, here, capsys):
-    assert told in refused(["train", *own(images=images)], capsys)
+def test_images_of_the_wrong_form_are_refused(images, message, here, capsys):
+    assert message in refused(["train", *own(images=images)], capsys)
     assert [path.name for path in Path().iterdir()] == ["own.npz"]
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [(b"\x1f\x8b torn", "truncated or modified"), (b"<html>", "an HTML page"), (b"PK", "not a gzip file")],
 )
-def test_a_broken_file_of_mnist_is_named(content, told, tmp_path, capsys):
+def test_a_broken_file_of_mnist_is_named(content, message, tmp_path, capsys):
     folder = tmp_path / "MNIST" / "raw"
     folder.mkdir(parents=True)
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (folder / f"{name}-ubyte.gz").write_bytes(content)
     before = files(tmp_path)
     line = refused(["train", "--data", "mnist", "--data-root", str(tmp_path)], capsys)
-    assert told in line
+    assert message in line
     assert "train-images-idx3-ubyte.gz" in line
     assert files(tmp_path) == before
 

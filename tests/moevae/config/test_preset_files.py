@@ -24,7 +24,7 @@ def test_settings_that_are_left_out_have_their_defaults(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("[train]\nepoch = 3", "did you mean train.epochs"),
         ("[train]\nepochs = 0", "train.epochs = 0"),
@@ -37,12 +37,12 @@ def test_settings_that_are_left_out_have_their_defaults(tmp_path):
         ("# " + "x" * (1 << 14), "more than"),
     ],
 )
-def test_a_mistake_in_a_file_is_a_line_that_names_it(text, told, tmp_path):
+def test_a_mistake_in_a_file_is_a_line_that_names_it(text, expected, tmp_path):
     (tmp_path / "mine.toml").write_text(text)
     with pytest.raises(ConfigError) as caught:
         preset(str(tmp_path / "mine.toml"))
     message = str(caught.value)
-    assert told in message
+    assert expected in message
     assert "mine.toml" in message
     assert len(message.splitlines()) == 1
     assert len(message) < 1000

@@ -61,7 +61,7 @@ def test_zeldes2019_has_the_constants_of_the_article():
         ("zeldes2019", {"gate": (784, 128, 10), "encoder": (784, 128, 20), "decoder": (10, 128, 784)}),
     ],
 )
-def test_networks_have_the_sizes_that_presets_promise(name, widths):
+def test_networks_have_the_sizes_of_their_presets(name, widths):
     sizes = preset(name).model
     model, experts = Mixture(sizes, (28, 28), (0,)), sizes.num_experts
     gate, encoder, decoder = widths["gate"], widths["encoder"], widths["decoder"]

@@ -85,9 +85,9 @@ def test_citations_are_read_from_meanings():
 
 def test_info_prints_every_setting(capsys):
     assert main(["info", "--settings", "--json"]) == 0
-    told = {each["key"]: each for each in json.loads(capsys.readouterr().out)}
-    assert told.keys() == SETTINGS.keys()
-    assert told["objective"]["choices"] == [*MEMBERS]
+    settings = {each["key"]: each for each in json.loads(capsys.readouterr().out)}
+    assert settings.keys() == SETTINGS.keys()
+    assert settings["objective"]["choices"] == [*MEMBERS]
     assert main(["info", "--settings"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert set(SETTINGS) <= set(lines)

@@ -79,8 +79,8 @@ def test_the_largest_classes_are_those_with_the_most_images():
 
 def test_sentences_about_many_classes_are_few():
     collapsed = np.ones((3, 800), dtype=int) * [[10], [0], [0]]
-    (told,) = class_overlap.describe_overlap(collapsed, [str(c) for c in range(800)])
-    assert told.endswith(f"and {800 - MAX_SHOWN} more")
+    (sentence,) = class_overlap.describe_overlap(collapsed, [str(c) for c in range(800)])
+    assert sentence.endswith(f"and {800 - MAX_SHOWN} more")
     divided = class_overlap.describe_overlap(np.ones((2, 800), dtype=int), [str(c) for c in range(800)])
     assert len(divided) == MAX_SHOWN + 1
 
@@ -143,7 +143,7 @@ def test_a_record_keeps_no_table_of_very_many_classes(monkeypatch):
         load = importance = np.full(4, 0.25)
         elbo_terms, metrics = {}, {}
 
-    told = run.result_fields({"test": [Found()]}, 0, labels, 4, DataConfig(name="digits"))
-    assert told["confusion"] is None
-    assert set(told["metrics"]["test"]) >= {"acc", "nmi", "ari", "ece", "brier"}
-    json.dumps(told["metrics"])
+    fields = run.result_fields({"test": [Found()]}, 0, labels, 4, DataConfig(name="digits"))
+    assert fields["confusion"] is None
+    assert set(fields["metrics"]["test"]) >= {"acc", "nmi", "ari", "ece", "brier"}
+    json.dumps(fields["metrics"])

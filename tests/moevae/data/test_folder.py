@@ -36,9 +36,9 @@ def test_a_folder_and_an_npz_file_of_the_same_images_are_the_same_data(scans, tm
     images, expected = load_images(other), load_images(own)
     assert (images.sha256, images.size) == (expected.sha256, expected.size)
     assert torch.equal(images.train, expected.train)
-    labels, told = load_labels(other), load_labels(own)
-    assert (labels.classes, labels.sha256) == (told.classes, told.sha256)
-    np.testing.assert_array_equal(labels.test, told.test)
+    labels, folder_labels = load_labels(other), load_labels(own)
+    assert (labels.classes, labels.sha256) == (folder_labels.classes, folder_labels.sha256)
+    np.testing.assert_array_equal(labels.test, folder_labels.test)
 
 
 def test_images_outside_of_subfolders_have_no_labels(scans):

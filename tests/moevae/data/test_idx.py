@@ -148,8 +148,8 @@ def test_a_web_page_in_place_of_a_download_is_refused(tmp_path, serve, caplog):
     message = message_of(DataConfig(name="mnist"), tmp_path / "root")
     assert "the download failed (File not found or corrupted.)" in message
     assert not (tmp_path / "root").exists()
-    (told,) = [record.getMessage() for record in caplog.records if record.name == "moevae.data.idx"]
-    assert told == f"data set mnist: downloading its files into {tmp_path / 'root' / 'MNIST' / 'raw'}"
+    (logged,) = [record.getMessage() for record in caplog.records if record.name == "moevae.data.idx"]
+    assert logged == f"data set mnist: downloading its files into {tmp_path / 'root' / 'MNIST' / 'raw'}"
 
 
 def test_digests_are_torchvisions():

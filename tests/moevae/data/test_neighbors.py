@@ -99,7 +99,7 @@ def test_few_images_are_all_neighbors_and_one_alone_is_its_own():
     assert nearest_neighbors(torch.zeros(3, 4)).shape == (3, 2)
 
 
-def test_neighbors_are_the_same_however_many_threads_look_for_them():
+def test_neighbors_do_not_depend_on_the_number_of_threads():
     """Of images that are about as near as many others, so that the last bit decides."""
     images = (torch.rand(3000, 64, generator=torch.Generator().manual_seed(0)) < 0.3).to(torch.uint8) * 255
     found = []

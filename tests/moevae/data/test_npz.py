@@ -34,14 +34,14 @@ def save(tmp_path):
 def refused(save):
     """Write own.npz, which is invalid; return the error of images or, if these are valid, of labels."""
 
-    def told(**arrays):
+    def refuse(**arrays):
         config = save(**arrays)
         with pytest.raises(DataError) as caught:
             (load_images(config), load_labels(config))
         (line,) = str(caught.value).splitlines()
         return line
 
-    return told
+    return refuse
 
 
 def test_the_same_pixels_in_another_range_are_the_same_data(save):
@@ -135,7 +135,7 @@ def test_integers_of_two_kinds_are_compared_as_integers(save):
 
 
 @pytest.mark.parametrize(
-    ("arrays", "told"),
+    ("arrays", "message"),
     [
         ({"Labels": LABELS}, "unknown array 'Labels': did you mean labels?"),
         ({"label": LABELS}, "did you mean labels?"),
@@ -173,8 +173,8 @@ def test_integers_of_two_kinds_are_compared_as_integers(save):
         ({"labels": np.full(12, 0x7FFFFFFF, np.uint32).view("<U1")}, "labels is not valid text"),
     ],
 )
-def test_invalid_arrays_are_refused_by_name(refused, arrays, told):
-    assert told in refused(**({"images": BYTES} | arrays))
+def test_invalid_arrays_are_refused_by_name(refused, arrays, message):
+    assert message in refused(**({"images": BYTES} | arrays))
 
 
 def test_more_than_memory_is_refused_before_it_is_built(save, monkeypatch):

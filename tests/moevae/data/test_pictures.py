@@ -49,7 +49,7 @@ def test_black_and_white_is_0_and_255(tmp_path):
     ("orientation", "stored"),
     [(1, GRAY), (2, GRAY[:, ::-1]), (3, GRAY[::-1, ::-1]), (6, np.rot90(GRAY)), (8, np.rot90(GRAY, -1))],
 )
-def test_a_picture_is_turned_as_its_camera_says(orientation, stored, suffix, tmp_path):
+def test_an_image_is_rotated_by_its_exif_orientation(orientation, stored, suffix, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / f"turned.{suffix}", exif=exif)

@@ -32,10 +32,10 @@ def peak(work) -> int:
     """The most bytes held at once by tensors that were made while the work was done, by torch's own count."""
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as told:
+    ) as profile:
         work()
     changes = [
-        event.nbytes() for event in told.profiler.kineto_results.events() if event.name() == "[memory]"
+        event.nbytes() for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"
     ]
     return int(np.cumsum(changes).max())
 

@@ -28,7 +28,7 @@ def _scores():
     return score(model, [run], images, load_labels(run.data), "test")[0]
 
 
-def test_a_metric_of_ones_own_is_computed_for_every_run_and_shown_where_it_says(largest):
+def test_a_registered_metric_is_computed_for_every_run_and_shown_where_declared(largest):
     from moevae.cli import results_table
     from studies.analysis import metrics
 

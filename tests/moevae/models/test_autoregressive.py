@@ -107,11 +107,11 @@ def test_each_of_several_samples_sees_its_own_image(changes):
 def test_sampling_pixel_by_pixel_agrees_with_the_density(changes):
     experts, z = model(**changes).experts, normal(2, 3, 4, 3)
     logits, uniform = experts.decode(z), RunGenerators([0], "test").uniform(30)[0].double()
-    told = experts.context.sample_probs(logits, uniform)
-    drawn = (uniform < told).double()  # [R, K, B, D]
+    probs = experts.context.sample_probs(logits, uniform)
+    drawn = (uniform < probs).double()  # [R, K, B, D]
     for expert, image in itertools.product(range(3), range(4)):
         whole = logits[:, expert, image] + experts.context(drawn[:, expert, image, None])[:, expert, 0]
-        torch.testing.assert_close(told[:, expert, image], whole.sigmoid())
+        torch.testing.assert_close(probs[:, expert, image], whole.sigmoid())
     assert 0.2 < drawn.mean() < 0.8
 
 

@@ -51,7 +51,7 @@ def test_gate_is_one_network_a_run(hidden):
 
 
 @pytest.mark.parametrize("kind", ["soft", "sampled"])
-def test_a_gate_that_reads_gray_leaves_the_likelihood_what_it_saw(kind):
+def test_a_gate_that_reads_grayscale_does_not_change_the_pixels_of_the_likelihood(kind):
     model = mixture(config(ODD | GRAY), seeds=(0, 1))
     x, shades = (normal(2, 9, 30, seed=1) > 0).double(), normal(2, 9, 30, seed=2).sigmoid()
     noise, heat = normal(2, 7, 9, 3, seed=3), torch.ones(2, dtype=torch.float64)

@@ -52,7 +52,7 @@ def test_it_is_torchs_own_run_by_run_in_training_and_in_evaluation():
     torch.testing.assert_close(stacked(x), expected)
 
 
-def test_the_batchs_statistics_serve_within_and_move_the_running_ones_only_if_told():
+def test_batch_statistics_are_used_in_the_context_and_update_running_ones_only_on_request():
     stacked, _ = layers()
     x, before = normal(3, 7, 5), stacked.running_mean.clone()
     by_running = stacked(x)

@@ -72,7 +72,7 @@ def test_an_affine_map_agrees_with_scipy():
         assert np.allclose(drawn[run, expert, image], expected, atol=1e-5)
 
 
-def test_a_displacement_of_all_points_is_a_shift():
+def test_a_displacement_of_all_points_is_a_translation():
     """The interpolated fields of all grid points add up to one everywhere."""
     made = deformation(("displacement",))
     z = torch.zeros(2, 3, 1, 32).double()

@@ -36,7 +36,7 @@ def test_a_brighter_or_darker_image_has_nearly_the_same_features():
     torch.testing.assert_close(cells(0.6 * image + 0.4), cells(0.6 * image), rtol=1e-3, atol=1e-3)
 
 
-def test_a_gradient_votes_for_its_direction():
+def test_a_gradient_is_counted_in_the_bin_of_its_direction():
     ramp = torch.arange(SIDE).expand(SIDE, SIDE).reshape(1, -1) / SIDE  # brighter to the right
     inner = cells(ramp)[:, 2:5, 2:5].sum((1, 2))
     assert inner.argmax() == 0

@@ -91,7 +91,7 @@ def test_the_learning_rate_moves_step_by_step():
     assert rates == pytest.approx(expected)
 
 
-def test_training_on_tight_teaches_the_gate_the_posterior():
+def test_training_on_the_marginal_bound_moves_the_gate_to_the_posterior():
     run = config({"train.epochs": 3}, objective="marginal")
     assert all(torch.isfinite(value).all() for value in weights(fit([run], images()).model, 0).values())
 

@@ -177,7 +177,7 @@ def moved(images, right=0.0, down=0.0, turn=0.0, growth=0.0):
     return jitter(images, draws, (SIDE, SIDE)).unflatten(-1, (SIDE, SIDE))
 
 
-def test_jitter_moves_turns_and_scales_as_it_says():
+def test_jitter_translates_rotates_and_scales_by_the_drawn_amounts():
     images = torch.rand(2, BATCH, PIXELS, generator=torch.Generator().manual_seed(4))
     pictures = images.unflatten(-1, (SIDE, SIDE))
     close = {"rtol": 0, "atol": 1e-5}

@@ -147,7 +147,7 @@ def cheapest(log_probs, prior):
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.5])
-def test_sinkhorn_is_the_least_price_of_balance_and_so_is_its_gradient(scale):
+def test_sinkhorn_and_its_gradient_are_those_of_the_minimal_transport_cost(scale):
     logits = (scale * normal(1, 5, 30, seed=4)).requires_grad_()
     loss = sinkhorn(logits.log_softmax(1), PRIOR.log()[None])
     loss.sum().backward()

@@ -127,7 +127,7 @@ def test_the_sparse_gradient_is_soft_routings_on_average(draws):
         torch.testing.assert_close(found, expected)
 
 
-def test_the_sparse_cost_is_what_the_drawn_experts_paid():
+def test_the_sparse_cost_is_that_of_the_drawn_experts():
     log_probs, chosen = normal(2, 5, 6).log_softmax(1), torch.randint(0, 5, (2, 3, 6))
     elbo = normal(2, 3, 6, seed=1)
     torch.testing.assert_close(sampled_cost(log_probs, chosen, elbo), -elbo.mean(1))

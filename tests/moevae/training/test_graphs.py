@@ -133,7 +133,7 @@ def test_a_graph_is_refused_in_one_line_where_it_is_not_possible(device, changes
     assert "\n" not in str(caught.value)
 
 
-def test_a_graph_is_not_made_unless_it_is_asked_for():
+def test_a_graph_is_recorded_only_on_request():
     with pytest.raises(ConfigError, match="CUDA device"):
         fit([config()], images(), device="cpu", cuda_graph=True)
     assert Trainer([config()], images(), CPU).graph is None

@@ -21,14 +21,14 @@ DATA = images()
 
 def trained(population, epochs=None):
     """Every epoch's progress; the model is that of the last."""
-    told = []
-    while not population.done and len(told) != epochs:
-        told.append(population.epoch())
-    return told
+    stats = []
+    while not population.done and len(stats) != epochs:
+        stats.append(population.epoch())
+    return stats
 
 
-def numbers(told):
-    return [(each.epoch, each.epochs, each.losses, each.temperatures, each.failures) for each in told]
+def numbers(stats):
+    return [(each.epoch, each.epochs, each.losses, each.temperatures, each.failures) for each in stats]
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,9 @@ def together():
     return trained(training), training
 
 
-def agree(population, told, together):
+def agree(population, stats, together):
     expected, training = together
-    assert numbers(told) == numbers(expected)
+    assert numbers(stats) == numbers(expected)
     assert all(
         same(weights(population.result().model, run), weights(training.model, run)) for run in range(5)
     )
@@ -54,13 +54,13 @@ def test_the_chunk_changes_no_bit(chunk, together):
 
 def test_a_population_continues_with_another_chunk_size(together):
     first = Population(RUNS, DATA, CPU, 2)
-    told = trained(first, epochs=1)
+    stats = trained(first, epochs=1)
     for chunk in (5, 3):
         state = first.state()
         first = Population(RUNS, DATA, CPU, chunk)
         first.restore(*state)
-        told += trained(first, epochs=1)
-    agree(first, told, together)
+        stats += trained(first, epochs=1)
+    agree(first, stats, together)
     tensors, plain = first.state()
     expected, others = together[1].state()
     assert tensors.keys() == expected.keys()
@@ -82,10 +82,10 @@ def test_halves_are_trained_where_memory_is_short(most, when, monkeypatch, toget
     monkeypatch.setattr(Trainer, "step", short_of_memory)
     population = Population(RUNS, DATA, CPU, 5)
     with pytest.warns(UserWarning, match=r"^\d runs ") as warned:
-        told = trained(population)
+        stats = trained(population)
     assert re.findall(r"\d+", str(warned[0].message)) == ["5", "3"]
     assert max(len(part.configs) for part in population.parts) <= most
-    agree(population, told, together)
+    agree(population, stats, together)
 
 
 def test_one_run_that_does_not_fit_is_reported(monkeypatch):
@@ -100,11 +100,11 @@ def test_one_run_that_does_not_fit_is_reported(monkeypatch):
 def test_a_run_that_failed_leaves_the_others_their_numbers(together):
     runs = [*RUNS[:4], override(RUNS[4], {"routing.temperature": 1e-300})]
     population = Population(runs, DATA, CPU, 2)
-    told = trained(population)
+    stats = trained(population)
     expected = fit(runs, DATA)
-    assert [each.epoch for each in told] == [1, 2, 3]
-    assert told[-1].failures == population.result().failures == expected.failures
-    assert [each.losses[:4] for each in told] == [each.losses[:4] for each in together[0]]
+    assert [each.epoch for each in stats] == [1, 2, 3]
+    assert stats[-1].failures == population.result().failures == expected.failures
+    assert [each.losses[:4] for each in stats] == [each.losses[:4] for each in together[0]]
     tensors, plain = population.state()
     again = Population(runs, DATA, CPU, 3)
     again.restore(tensors, plain)

@@ -73,12 +73,12 @@ def test_other_runs_change_no_bit_where_pixels_depend_on_pixels(sizes, kind, net
 def test_other_runs_change_no_bit_of_the_losses_of_gates(kind):
     configs, data = population(ODD, kind, **{"train.batch_size": 16}), images()
     assert {config.objective.expert_gradient for config in configs} == {0.0, 0.3, 1.0}
-    told = []
-    fit(configs, data, on_epoch=lambda progress: told.append(progress.gate_losses))
+    gate_losses = []
+    fit(configs, data, on_epoch=lambda progress: gate_losses.append(progress.gate_losses))
     for run, own in enumerate(configs):
         curve = []
         fit([own], data, on_epoch=lambda progress, curve=curve: curve.append(progress.gate_losses[0]))
-        assert curve == [epoch[run] for epoch in told]
+        assert curve == [epoch[run] for epoch in gate_losses]
 
 
 LEARNING = pytest.mark.parametrize(

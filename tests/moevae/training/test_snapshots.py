@@ -128,9 +128,9 @@ def test_a_snapshot_of_other_code_stays_and_its_runs_start_again(configs, tmp_pa
     (path,) = tmp_path.iterdir()
     kept, seen = path.read_bytes(), []
     monkeypatch.setattr(snapshots.identity, "code_identity", code_identity(field, "after"))
-    with pytest.warns(UserWarning, match=rf"{path.name}.*\(before then, after now\)") as told:
+    with pytest.warns(UserWarning, match=rf"{path.name}.*\(before then, after now\)") as caught:
         outcomes = run_population(configs, site, lambda report: seen.append(report.epoch))
-    assert len(told) == 1
+    assert len(caught) == 1
     assert seen == list(range(1, 8))
     assert numbers(outcomes) == numbers(run_population(configs, ExecutionConfig(device="cpu")))
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [kept]
@@ -141,7 +141,7 @@ def test_a_snapshot_of_other_code_stays_and_its_runs_start_again(configs, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_an_origin_holds_all_that_decides_a_number():
+def test_an_origin_contains_all_that_determines_a_number():
     one = snapshots.origin(DataIdentity("a", "b", (2, 3)), "cpu")
     others = [
         snapshots.origin(DataIdentity("c", "b", (2, 3)), "cpu"),

@@ -23,18 +23,18 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("steer", [False, True])
 def test_the_gate_loss_depends_on_experts_only_with_expert_gradient(steer):
-    told = {"losses": [], "gate_losses": []}
+    curves = {"losses": [], "gate_losses": []}
     for width in (8, 12):
         own = {"objective.consistency": ["augmentation"], "objective.information_weight": -0.1}
         run = config(own | {"objective.expert_gradient": steer, "model.expert_hidden": (width,)})
         progress = []
         fit([run], images(), on_epoch=progress.append)
-        for name, found in told.items():
+        for name, found in curves.items():
             found.append([getattr(each, name)[0] for each in progress])
-    assert told["losses"][0] != told["losses"][1]
-    assert (told["gate_losses"][0] == told["gate_losses"][1]) is not steer
+    assert curves["losses"][0] != curves["losses"][1]
+    assert (curves["gate_losses"][0] == curves["gate_losses"][1]) is not steer
     if steer:
-        assert told["gate_losses"] == told["losses"]
+        assert curves["gate_losses"] == curves["losses"]
 
 
 def test_the_gate_loss_excludes_the_cost_of_experts():
@@ -48,13 +48,13 @@ def test_the_gate_loss_excludes_the_cost_of_experts():
 
 
 def test_each_run_learns_a_temperature_of_its_own():
-    runs, told = population(EVEN, schedule="learned", **{"train.epochs": 3}), []
+    runs, stats = population(EVEN, schedule="learned", **{"train.epochs": 3}), []
     training = Trainer(runs, images(), CPU)
     starts = training.model.gate.temperature.tolist()
     assert starts == pytest.approx([1.0, 0.5, 5.0])
-    found = fit(runs, images(), on_epoch=lambda progress: told.append(progress.temperatures))
+    found = fit(runs, images(), on_epoch=lambda progress: stats.append(progress.temperatures))
     ends = [evaluation.metrics["temperature"] for evaluation in evaluate(found.model, runs, images())]
-    assert ends == told[-1]
+    assert ends == stats[-1]
     assert all(abs(end / start - 1) > 1e-3 for start, end in zip(starts, ends, strict=True))
     padding = found.model.gate._log_temperature[:, 1:]
     assert not padding.any()
@@ -163,11 +163,11 @@ def test_extreme_scalars_end_in_a_failure(changes, reason):
 
 
 def test_a_diverging_learning_rate_ends_in_a_failure_and_training_stops():
-    told = []
+    stats = []
     run = config({"train.learning_rate": 1e30, "train.epochs": 50})
-    found = fit([run, override(run, {"seed": 1})], images(), on_epoch=told.append)
+    found = fit([run, override(run, {"seed": 1})], images(), on_epoch=stats.append)
     assert all(found.failures)
-    assert len(told) == max(failure.epoch for failure in found.failures) < 50
+    assert len(stats) == max(failure.epoch for failure in found.failures) < 50
 
 
 def test_a_population_has_configurations_of_one_shape():
@@ -177,13 +177,13 @@ def test_a_population_has_configurations_of_one_shape():
         fit([config(), config({"model.latent_dim": 5})], images())
 
 
-def test_progress_and_result_say_what_happened():
+def test_statistics_and_result_describe_the_training():
     run = config({"routing.temperature_schedule": "linear", "routing.temperature": 4.0, "train.epochs": 3})
-    told = []
-    found = fit([run], images(), on_epoch=told.append)
-    assert [(each.epoch, each.epochs) for each in told] == [(1, 3), (2, 3), (3, 3)]
-    assert told[0].temperatures == pytest.approx([4 - 3 * 2 / 8])  # step 2 of steps 0..8
-    assert told[-1].temperatures == pytest.approx([1.0])
+    stats = []
+    found = fit([run], images(), on_epoch=stats.append)
+    assert [(each.epoch, each.epochs) for each in stats] == [(1, 3), (2, 3), (3, 3)]
+    assert stats[0].temperatures == pytest.approx([4 - 3 * 2 / 8])  # step 2 of steps 0..8
+    assert stats[-1].temperatures == pytest.approx([1.0])
     assert found.configs == (run,)
     assert found.images_per_second == pytest.approx(3 * 96 / found.seconds)
 
@@ -250,14 +250,14 @@ def test_pixels_are_drawn_with_their_gray_value(binarization):
 
 def test_digits_are_learned():
     run = override(digits(), {"train.epochs": 12})
-    told = []
-    found = fit([run], load_images(run.data), on_epoch=told.append)
-    assert told[-1].losses[0] < told[0].losses[0] - 10
+    stats = []
+    found = fit([run], load_images(run.data), on_epoch=stats.append)
+    assert stats[-1].losses[0] < stats[0].losses[0] - 10
     (test,) = evaluate(found.model, [run], load_images(run.data))
     assert -45 < test.metrics["mixture_elbo"] < -15  # 64 fair coins would be -44.4
 
 
-def test_the_divergence_of_z_has_no_price_at_the_first_step_of_a_warm_up():
+def test_the_weight_of_the_divergence_of_z_is_zero_at_the_first_step_of_a_warm_up():
     """With one expert, the loss is the reconstruction at first, and the ELBO at the end of the warm-up."""
     losses = []
     for warmup in (0.0, 1.0):

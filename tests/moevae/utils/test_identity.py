@@ -83,7 +83,7 @@ def source(name="toycode") -> str:
     return identity.code_identity(name).source
 
 
-def test_code_is_known_by_its_source_files(package):
+def test_code_is_identified_by_its_source_files(package):
     first = source()
     (package / "notes.txt").write_text("nothing that computes")
     assert source() == first
@@ -120,19 +120,19 @@ def test_an_installation_does_not_name_the_commit_of_a_repository_around_it(tmp_
     git(tmp_path, "commit", "--quiet", "--message", "theirs")
     look = "from moevae.utils import provenance; print(provenance.commit())"
 
-    def told(**environment: str) -> str:
+    def commit(**environment: str) -> str:
         variables = {**os.environ, "PYTHONPATH": str(place), **environment}
         return subprocess.run(
             [sys.executable, "-c", look], cwd=place, env=variables, check=True, capture_output=True, text=True
         ).stdout.strip()
 
-    assert told() == "(None, None)"
-    assert told(GIT_DIR=str(tmp_path / ".git"), GIT_WORK_TREE=str(tmp_path)) == "(None, None)"
+    assert commit() == "(None, None)"
+    assert commit(GIT_DIR=str(tmp_path / ".git"), GIT_WORK_TREE=str(tmp_path)) == "(None, None)"
     git(tmp_path, "add", "--force", ".venv/lib/moevae")
     git(tmp_path, "commit", "--quiet", "--message", "ours")
-    assert told() == str((git(tmp_path, "rev-parse", "HEAD"), False))
+    assert commit() == str((git(tmp_path, "rev-parse", "HEAD"), False))
     (place / "moevae" / "errors.py").write_text("")
-    assert told() == str((git(tmp_path, "rev-parse", "HEAD"), True))
+    assert commit() == str((git(tmp_path, "rev-parse", "HEAD"), True))
 
 
 @pytest.fixture

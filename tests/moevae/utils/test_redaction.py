@@ -48,9 +48,9 @@ def run(bench, capfd):
             code = cli.main(typed)
         except SystemExit as stop:
             code = stop.code
-        told = capfd.readouterr()
-        assert not LEAK.search(told.out + told.err), told
-        return code, told.err
+        captured = capfd.readouterr()
+        assert not LEAK.search(captured.out + captured.err), captured
+        return code, captured.err
 
     return run
 
@@ -63,10 +63,10 @@ def test_errors_contain_no_password(run, url):
         "ablate {url}",
         "search --storage {url}",
     ):
-        code, told = run(command, url)
+        code, stderr = run(command, url)
         assert code == 2
-        assert len(told.splitlines()) >= 1
-        assert told.splitlines()[-1].startswith("error: ")
+        assert len(stderr.splitlines()) >= 1
+        assert stderr.splitlines()[-1].startswith("error: ")
 
 
 def test_no_command_writes_a_password(bench, run):
@@ -89,10 +89,10 @@ def test_an_interrupt_states_how_to_continue_without_it(bench, capfd, monkeypatc
 
     monkeypatch.setattr(ablation, "run_study", interrupted)
     assert cli.main(["ablate", "--profile", str(bench.profile), "--storage", url]) == 130
-    told = capfd.readouterr().err
-    assert "continue with" in told
-    assert "--storage" in told
-    assert not LEAK.search(told)
+    stderr = capfd.readouterr().err
+    assert "continue with" in stderr
+    assert "--storage" in stderr
+    assert not LEAK.search(stderr)
 
 
 def test_the_environment_names_the_storage(tmp_path, monkeypatch):
@@ -108,8 +108,8 @@ def test_the_environment_names_the_storage(tmp_path, monkeypatch):
 def test_a_password_that_is_a_common_word_leaves_other_text_alone():
     url = "postgresql+psycopg://study:study@host/study"
     redaction.register_secret(url)
-    told = f"study: 3 runs of the study, storage: {url}"
-    assert redaction.redact(told) == (
+    message = f"study: 3 runs of the study, storage: {url}"
+    assert redaction.redact(message) == (
         "study: 3 runs of the study, storage: postgresql+psycopg://study:***@host/study"
     )
     plain = "http://127.0.0.1:8080/dashboard/studies/1, a@b, seed=3, 12:30:45"
@@ -117,9 +117,9 @@ def test_a_password_that_is_a_common_word_leaves_other_text_alone():
 
 
 def test_messages_of_drivers_contain_no_part_of_a_password():
-    told = redaction.without_secrets("invalid port 'se' in 'cret@host'", "postgresql://me:se/cret@host/db")
-    assert "cret" not in told
-    assert "'se'" not in told
+    message = redaction.without_secrets("invalid port 'se' in 'cret@host'", "postgresql://me:se/cret@host/db")
+    assert "cret" not in message
+    assert "'se'" not in message
 
 
 def test_whatever_is_written_while_a_command_runs_is_redacted(capfd):
@@ -129,7 +129,7 @@ def test_whatever_is_written_while_a_command_runs_is_redacted(capfd):
         print(f"Traceback: password={url.partition(':hunter2x@')[0]}:hunter2x@host", file=sys.stderr)
         Console(stderr=True).print(url, markup=False)
         logging.getLogger("a driver").warning("no answer from %s", url)
-    told = capfd.readouterr()
-    assert told.out == "storage: postgresql+psycopg://me:***@host/db\n"
-    assert told.err.count("***") == 2 + ("no answer" in told.err)
-    assert not LEAK.search(told.out + told.err)
+    captured = capfd.readouterr()
+    assert captured.out == "storage: postgresql+psycopg://me:***@host/db\n"
+    assert captured.err.count("***") == 2 + ("no answer" in captured.err)
+    assert not LEAK.search(captured.out + captured.err)

@@ -35,7 +35,7 @@ def test_the_final_bound_chooses_what_a_loop_would(study: Study) -> None:
     assert (choice.times, choice.n) == (max(map(chosen.count, chosen)), 4)
 
 
-def test_the_oracle_never_sees_the_seed_that_it_is_scored_in() -> None:
+def test_the_oracle_never_sees_the_seed_that_it_is_scored_on() -> None:
     values = np.random.default_rng(0).random((5, 6))
     before = selection.cross_fitted(values)
     values[2] = values[2, ::-1] * 100

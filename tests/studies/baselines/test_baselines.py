@@ -101,35 +101,37 @@ def shuffled(monkeypatch):
     """Labels that are independent of the images."""
     load = runs.load_data
 
-    def strange(data, root):
+    def with_shuffled_labels(data, root):
         images, labels = load(data, root)
         order = np.random.default_rng(0).permutation(len(labels.train))
         return images, type(labels)(labels.train[order], labels.validation, labels.test[::-1], labels.classes)
 
-    return lambda: monkeypatch.setattr(runs, "load_data", strange)
+    return lambda: monkeypatch.setattr(runs, "load_data", with_shuffled_labels)
 
 
 @pytest.mark.parametrize("key", BLIND)
 def test_labels_decide_nothing_but_the_scores(key, shuffled):
-    told = fitted(key)
+    original = fitted(key)
     shuffled()
-    lied = fitted(key)
+    permuted = fitted(key)
     scores = {name for name in METRICS if METRICS[name].labels}
-    for split, metrics in told.metrics.items():
+    for split, metrics in original.metrics.items():
         assert {name: value for name, value in metrics.items() if name not in scores} == {
-            name: value for name, value in lied.metrics[split].items() if name not in scores
+            name: value for name, value in permuted.metrics[split].items() if name not in scores
         }
-    assert told.load == lied.load
-    assert told.metrics["test"]["nmi"] != lied.metrics["test"]["nmi"]
+    assert original.load == permuted.load
+    assert original.metrics["test"]["nmi"] != permuted.metrics["test"]["nmi"]
 
 
 def test_labels_decide_nothing_of_the_model_itself(shuffled):
-    (told,) = run_population([RUN], CPU)
+    (original,) = run_population([RUN], CPU)
     shuffled()
-    (lied,) = run_population([RUN], CPU)
-    assert told.record.load == lied.record.load
-    assert told.record.metrics["test"]["mixture_elbo"] == lied.record.metrics["test"]["mixture_elbo"]
-    without = [{name: each.files[name] for name in each.files if "-map" not in name} for each in (told, lied)]
+    (permuted,) = run_population([RUN], CPU)
+    assert original.record.load == permuted.record.load
+    assert original.record.metrics["test"]["mixture_elbo"] == permuted.record.metrics["test"]["mixture_elbo"]
+    without = [
+        {name: each.files[name] for name in each.files if "-map" not in name} for each in (original, permuted)
+    ]
     assert without[0] == without[1]  # a map stores the classes of its points
 
 

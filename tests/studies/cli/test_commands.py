@@ -52,10 +52,10 @@ def test_ablate_trains_each_run_once_and_counts_them(toy, capsys):
     assert set(toy.counts().values()) == {1}
 
 
-def test_json_is_all_there_is_on_standard_output(toy, capsys):
+def test_standard_output_contains_json_only(toy, capsys):
     assert cli.main(["ablate", "--profile", "./toy.toml", "--seeds", "0,7", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told == {
+    output = json.loads(capsys.readouterr().out)
+    assert output == {
         "study": "toy",
         "folder": "results/toy",
         "runs": 8,
@@ -74,9 +74,9 @@ def test_json_is_all_there_is_on_standard_output(toy, capsys):
 def test_a_dry_run_shows_each_cell_and_writes_nothing(toy, tmp_path, capsys):
     before = files(tmp_path)
     assert cli.main(["ablate", "--profile", "./toy.toml", "--dry-run"]) == 0
-    told = capsys.readouterr().out
-    assert len(re.findall(r"^ +\d+  balance_weight = ", told, flags=re.M)) == 4
-    assert "12 runs" in told
+    output = capsys.readouterr().out
+    assert len(re.findall(r"^ +\d+  balance_weight = ", output, flags=re.M)) == 4
+    assert "12 runs" in output
     assert cli.main(["ablate", "--profile", "./toy.toml", "--dry-run", "--json"]) == 0
     cells = json.loads(capsys.readouterr().out)["cells"]
     assert [len(cell["runs"]) for cell in cells] == [3] * 4
@@ -89,10 +89,10 @@ def test_failed_runs_are_reported(toy, monkeypatch, capsys, tmp_path):
         ablate, "train", lambda configs, /, *, on_epoch, **_: failing(configs, on_epoch=on_epoch)
     )
     assert cli.main(["ablate", "--profile", "./toy.toml"]) == 0
-    told = capsys.readouterr().err
-    assert told.count("loss became nan") == 4
-    assert told.count("--set train.learning_rate=0.0005") == 1
-    assert "--retry-failed" in told
+    stderr = capsys.readouterr().err
+    assert stderr.count("loss became nan") == 4
+    assert stderr.count("--set train.learning_rate=0.0005") == 1
+    assert "--retry-failed" in stderr
     assert cli.main(["ablate", "--profile", "./toy.toml", "--seeds", "1,"]) == 1
     assert cli.main(["list"]) == 0
     assert "toy: complete, 8 of 12 runs, 4 failed" in capsys.readouterr().out
@@ -121,13 +121,13 @@ def test_sigterm_ends_like_an_interrupt(toy, monkeypatch, capsys):
     monkeypatch.setenv("NOX_CURRENT_SESSION", "ablations")
     before = signal.getsignal(signal.SIGTERM)
     assert cli.main(["ablate", "--profile", "./toy.toml"]) == 143
-    told = capsys.readouterr().err
-    assert re.search(r"\b3 of 12 runs\b.*: nox -s ablations -- --profile \./toy\.toml$", told, flags=re.M)
+    stderr = capsys.readouterr().err
+    assert re.search(r"\b3 of 12 runs\b.*: nox -s ablations -- --profile \./toy\.toml$", stderr, flags=re.M)
     assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "message"),
     [
         (["ablat"], "did you mean ablate?"),
         (["ablate", "--sedes", "3"], "unknown option --sedes: did you mean --seeds?"),
@@ -165,7 +165,7 @@ def test_sigterm_ends_like_an_interrupt(toy, monkeypatch, capsys):
         (["ablate", "--workers", "2", "--dask", "tcp://localhost:1"], "--dask and --workers"),
     ],
 )
-def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, told, toy, tmp_path, capsys):
+def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, message, toy, tmp_path, capsys):
     before = files(tmp_path)
     try:
         code = cli.main(command)
@@ -175,7 +175,7 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, tol
     captured = capsys.readouterr()
     (line,) = captured.err.splitlines()
     assert line.startswith("error: ")
-    assert told.lower() in line.lower()
+    assert message.lower() in line.lower()
     assert files(tmp_path) == before
 
 
@@ -185,31 +185,31 @@ def test_help_fits_a_terminal(monkeypatch, capsys):
         with pytest.raises(SystemExit) as stop:
             arguments.parse([command.name, "--help"])
         assert stop.value.code == 0
-        told = capsys.readouterr().out
-        usage, *lines = told.splitlines()
+        output = capsys.readouterr().out
+        usage, *lines = output.splitlines()
         assert usage.startswith("usage: ")
         assert len(usage) <= 115
         assert max(map(len, lines)) <= 80
-        assert told.count("None)") == 0
+        assert output.count("None)") == 0
 
 
 def test_the_list_fits_a_terminal_and_states_what_to_expect(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("COLUMNS", "50")
     assert cli.main(["list", "--results", str(tmp_path / "none")]) == 0
-    told = capsys.readouterr().out
-    assert max(map(len, told.splitlines()[1:-1])) <= 50
-    assert "24 cells x 3 seeds; expect 3 minutes on 2 CPU cores\n" in " ".join(told.split("\n      "))
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines()[1:-1])) <= 50
+    assert "24 cells x 3 seeds; expect 3 minutes on 2 CPU cores\n" in " ".join(output.split("\n      "))
 
 
 def test_the_expected_time_is_that_of_the_profiles_own_seeds(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for options, told in (
+    for options, message in (
         ([], "; expect 3 minutes on"),
         (["--seeds", "5"], "; for 3 seeds without baselines expect 3 minutes on"),
         (["--baselines", "kmeans"], "; for 3 seeds without baselines expect 3 minutes on"),
     ):
         assert cli.main(["ablate", "--dry-run", *options]) == 0
-        assert told in capsys.readouterr().out
+        assert message in capsys.readouterr().out
 
 
 def test_boxes_with_and_without_utf8_become_one_line():
@@ -247,11 +247,11 @@ def test_sigterm_ends_a_real_study_and_the_command_it_prints_continues(tmp_path)
         while not list(tmp_path.glob("results/small/records/*.json")) and time.monotonic() < deadline:
             time.sleep(0.01)
         driver.send_signal(signal.SIGTERM)
-        told = driver.communicate(timeout=60)[1]
-    assert driver.returncode == 143, told
+        stderr = driver.communicate(timeout=60)[1]
+    assert driver.returncode == 143, stderr
     done = len(list(tmp_path.glob("results/small/records/*.json")))
     assert 0 < done < 16
-    assert re.search(rf"\b{done} of 16 runs\b.*: python -m studies ablate ", told)
+    assert re.search(rf"\b{done} of 16 runs\b.*: python -m studies ablate ", stderr)
     again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert f"small: {16 - done} runs trained, {done} already recorded" in again.stdout
     report = (tmp_path / "results" / "small" / "report.md").read_bytes()

@@ -68,7 +68,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize(
-    ("command", "code", "told"),
+    ("command", "code", "message"),
     [
         (["moevae", "info"], 0, "unknown"),
         (["moevae", "train", "--data", "mnist"], 2, "--data-root or MOEVAE_DATA"),
@@ -77,7 +77,7 @@ sys.exit(main(sys.argv[1:]))
         (["studies", "list"], 0, ""),
     ],
 )
-def test_without_a_home_folder_there_is_no_traceback(tmp_path, command, code, told):
+def test_without_a_home_folder_there_is_no_traceback(tmp_path, command, code, message):
     package, *words = command
     done = subprocess.run(
         [sys.executable, "-c", NO_HOME.format(package=package), *words],
@@ -89,7 +89,7 @@ def test_without_a_home_folder_there_is_no_traceback(tmp_path, command, code, to
     )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
-    assert told in done.stdout + done.stderr
+    assert message in done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -193,10 +193,10 @@ def test_a_folder_that_is_not_utf8_is_refused_before_anything_is_written(tmp_pat
 def test_a_name_that_is_too_long_is_one_line(tmp_path, monkeypatch, capsys, command):
     monkeypatch.chdir(tmp_path)
     code = cli.main(command)
-    told = capsys.readouterr()
-    assert "Traceback" not in told.err
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
     assert code in ((0, 2) if command[0] == "list" else (2,))
-    assert len([line for line in told.err.splitlines() if line.startswith("error: ")]) == (code == 2)
+    assert len([line for line in captured.err.splitlines() if line.startswith("error: ")]) == (code == 2)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -47,11 +47,11 @@ def quiet(tmp_path, monkeypatch):
 
 def test_a_search_states_the_best_and_writes_its_profile_and_report(quiet, tmp_path, capsys):
     assert cli.main(["search", *SMALL, "--name", "s", "--write-profile", "best.toml"]) == 0
-    told = capsys.readouterr()
-    assert re.search(r"^s: 3 trials .*\b6 runs\b.* results/s/report\.md$", told.out, flags=re.M)
-    number = int(re.search(r"trial (\d): mixture ELBO", told.out)[1])
-    assert "python -m studies ablate --profile best.toml" in told.out
-    assert "[3/3 trials, 0 s left]" in told.err
+    captured = capsys.readouterr()
+    assert re.search(r"^s: 3 trials .*\b6 runs\b.* results/s/report\.md$", captured.out, flags=re.M)
+    number = int(re.search(r"trial (\d): mixture ELBO", captured.out)[1])
+    assert "python -m studies ablate --profile best.toml" in captured.out
+    assert "[3/3 trials, 0 s left]" in captured.err
     assert tomllib.loads((tmp_path / "best.toml").read_text())["name"] == f"s-trial-{number}"
     (*_, words) = study_file.read(tmp_path / "results" / "s").command.partition(" -- ")
     assert "--trials 3" in words
@@ -70,7 +70,7 @@ def test_the_profile_runs_with_twenty_seeds(quiet, tmp_path, capsys):
     assert set(quiet[:2]) <= searched, "the profile's cell is the trial's"
 
 
-def test_json_is_all_there_is_on_standard_output(quiet, capsys):
+def test_standard_output_contains_json_only(quiet, capsys):
     assert cli.main(["search", *SMALL, "--objective", "mixture_elbo,nmi,throughput", "--json"]) == 0
     tree = json.loads(capsys.readouterr().out)
     assert tree["study"] == "search-gate-digits-mixture_elbo-nmi-throughput-" + tree["study"][-13:]
@@ -82,8 +82,8 @@ def test_json_is_all_there_is_on_standard_output(quiet, capsys):
 
 def test_labels_show_in_all_that_is_reported(quiet, tmp_path, capsys):
     assert cli.main(["search", *SMALL, "--objective", "nmi", "--write-profile", "best.toml"]) == 0
-    told = capsys.readouterr()
-    for line in (*told.out.splitlines()[:3], *told.err.splitlines()[:2]):
+    captured = capsys.readouterr()
+    for line in (*captured.out.splitlines()[:3], *captured.err.splitlines()[:2]):
         assert "oracle" in line
     assert cli.main(["list"]) == 0
     assert "-oracle: complete" in capsys.readouterr().out
@@ -97,17 +97,17 @@ def test_labels_show_in_all_that_is_reported(quiet, tmp_path, capsys):
 def test_a_dry_run_shows_the_space_and_writes_nothing(quiet, tmp_path, capsys):
     before = files(tmp_path)
     assert cli.main(["search", "--space", "all", "--set", "train.batch_size=64", "--dry-run"]) == 0
-    told = capsys.readouterr().out
-    assert "routing.temperature: 0.1 to 10, logarithmic" in told
-    assert "model.expert_hidden: [32], [64], [128], [256]" in told
-    assert "train.batch_size:" not in told
+    output = capsys.readouterr().out
+    assert "routing.temperature: 0.1 to 10, logarithmic" in output
+    assert "model.expert_hidden: [32], [64], [128], [256]" in output
+    assert "train.batch_size:" not in output
     assert cli.main(["search", "--dry-run", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)["search"]["space"]) == set(spaces.GATE)
     assert files(tmp_path) == before
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "text"),
     [
         (["--space", "gat"], "did you mean gate?"),
         (["--sampler", "tpx"], "did you mean tpe?"),
@@ -130,7 +130,7 @@ def test_a_dry_run_shows_the_space_and_writes_nothing(quiet, tmp_path, capsys):
         (["--set", "data.name=npz:gone.npz"], "gone.npz"),
     ],
 )
-def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, told, quiet, tmp_path, capsys):
+def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, text, quiet, tmp_path, capsys):
     before = files(tmp_path)
     try:
         code = cli.main(["search", *command])
@@ -139,7 +139,7 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(command, tol
     assert code == 2
     captured = capsys.readouterr()
     (line,) = [line for line in captured.err.splitlines() if line.startswith("error: ")]
-    assert told.lower() in line.lower()
+    assert text.lower() in line.lower()
     assert "Traceback" not in captured.err
     assert files(tmp_path) == before
 
@@ -157,9 +157,9 @@ def test_labels_that_are_not_there_are_missed_before_anything_is_written(quiet, 
 def test_help_names_all_there_is_to_choose(capsys):
     with pytest.raises(SystemExit):
         options.parse(["search", "--help"])
-    told = " ".join(capsys.readouterr().out.split())
+    output = " ".join(capsys.readouterr().out.split())
     for name in (*SPACES, *objectives.OBJECTIVES, *SAMPLERS, *PRUNERS):
-        assert name in told
+        assert name in output
 
 
 @pytest.mark.slow
@@ -176,9 +176,9 @@ def test_a_real_search_stops_continues_and_gives_the_numbers_of_one_that_was_not
             if "[2/6 trials" in line:
                 driver.send_signal(signal.SIGTERM)
                 break
-        told = driver.stderr.read()
-    assert driver.returncode == 143, told
-    assert "continue with: python -m studies search" in told
+        stderr = driver.stderr.read()
+    assert driver.returncode == 143, stderr
+    assert "continue with: python -m studies search" in stderr
     for place in ("a", "b"):
         subprocess.run(command, cwd=tmp_path / place, env=environment, check=True, capture_output=True)
     stopped, whole = (

@@ -38,11 +38,11 @@ from studies.dashboard.server import PortError, serving
 def test_the_dashboard_answers_with_notes_pictures_and_plots(folder):
     with running(folder) as (address, study):
         _, body = fetch(f"{address}/api/studies/{study._study_id}")
-        told = json.loads(body)
-        assert told["objective_names"] == ["mixture ELBO (nats per image, validation)"]
-        assert len(told["plotly_graph_objects"]) == 3
-        assert "Balancing, temperature and routing on digits" in told["note"]["body"]
-        for trial in told["trials"]:
+        answer = json.loads(body)
+        assert answer["objective_names"] == ["mixture ELBO (nats per image, validation)"]
+        assert len(answer["plotly_graph_objects"]) == 3
+        assert "Balancing, temperature and routing on digits" in answer["note"]["body"]
+        for trial in answer["trials"]:
             assert len(trial["intermediate_values"]) == 4
             files = [artifact["filename"] for artifact in trial["artifacts"]]
             assert files == ["samples-seed-0.png", "confusion-seed-0.png"]
@@ -136,7 +136,7 @@ def test_cells_of_a_search_are_points_and_one_axis_is_no_plot(tmp_path):
     assert plots.strength(load.load_study(synthetic.write(tmp_path / "b", alone)), ELBO) is None
 
 
-def test_pruned_trials_say_so_and_oracle_searches_say_so(tmp_path):
+def test_pruned_trials_and_oracle_searches_are_marked(tmp_path):
     search = searches.load_search("gate", objective="mixture_elbo", seeds="1", changes=("train.epochs=5",))
 
     class Silent:

@@ -43,7 +43,7 @@ def test_importances_and_the_plot_of_variance_show_the_numbers_of_the_report(tmp
     page = build.write_report(folder).read_text()
     section = page.split("## Analysis of variance")[1].split("\n## ")[0]
     _, _, *rows = [line.strip("| ").split("|") for line in section.splitlines() if line.startswith("|")]
-    told = {(row[0].strip(), row[1].strip()): row[2].strip() for row in rows}
+    expected = {(row[0].strip(), row[1].strip()): row[2].strip() for row in rows}
     figure = plots.shares(load.load_study(folder))
     shown = {
         (bar.name.split(" ")[0], effect): f"{share:.3f} [{share - below:.3f}, {share + above:.3f}]"
@@ -52,18 +52,18 @@ def test_importances_and_the_plot_of_variance_show_the_numbers_of_the_report(tmp
             bar.y, bar.x, bar.error_x.arrayminus, bar.error_x.array, strict=True
         )
     }
-    assert shown == told
-    assert len(told) == 2 * 3
+    assert shown == expected
+    assert len(expected) == 2 * 3
     rebuild.rebuild(folder)
     with opened(folder) as (there, opt):
         app = importance.as_in_report(optuna_dashboard.wsgi(there), there, folder)
         (ours,) = importances(app, opt._study_id)["param_importances"]
     names = tables.axis_names(axes)
     assert [f"{each['importance']:.3f}" for each in ours] == sorted(
-        (told["ELBO", names[axis]].split(" ")[0] for axis in axes), reverse=True
+        (expected["ELBO", names[axis]].split(" ")[0] for axis in axes), reverse=True
     )
     for each in ours:
-        assert told["ELBO", names[each["name"]]].startswith(f"{each['importance']:.3f} [")
+        assert expected["ELBO", names[each["name"]]].startswith(f"{each['importance']:.3f} [")
 
 
 def test_without_a_grid_there_is_no_plot_of_variance(tmp_path):

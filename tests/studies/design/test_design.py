@@ -199,7 +199,7 @@ def test_wrong_seeds_are_named(text):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ('title = "', 'titel = "', "did you mean title"),
         ('preset = "digits"', 'preset = "digit"', "did you mean digits"),
@@ -227,9 +227,9 @@ def test_wrong_seeds_are_named(text):
         ('title = "A study of toys"', "", "title: field required; expected title = "),
     ],
 )
-def test_errors_in_a_profile_are_named(write, old, new, told):
+def test_errors_in_a_profile_are_named(write, old, new, message):
     assert old in PROFILE
-    with pytest.raises(ConfigError, match=told) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         designs.load_design(write(PROFILE.replace(old, new)))
     assert "\n" not in str(caught.value)
 
@@ -242,7 +242,7 @@ def test_axes_that_contradict_each_other_are_refused(write):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"profile": "quik"}, "did you mean quick"),
         ({"profile": "./nowhere.toml"}, "nowhere.toml: no such file.*: balancing, competition"),
@@ -255,8 +255,8 @@ def test_axes_that_contradict_each_other_are_refused(write):
         ({"profile": "quick", "name": "a/b"}, "study name 'a/b'"),
     ],
 )
-def test_errors_in_the_options_are_named(arguments, told):
-    with pytest.raises(ConfigError, match=told) as caught:
+def test_errors_in_the_options_are_named(arguments, message):
+    with pytest.raises(ConfigError, match=message) as caught:
         designs.load_design(**arguments)
     assert "\n" not in str(caught.value)
 
@@ -270,9 +270,9 @@ def test_any_setting_gives_a_design_or_one_line(key: str, value: Any):
     try:
         design = designs.load_design("quick", changes=[f"{key}={json.dumps(value)}"])
     except MoevaeError as error:
-        told = str(error)
+        message = str(error)
     else:
-        told = key
+        message = key
         assert all(replace(cell.config, seed=1) == cell.run(1) for cell in design.cells)
-    assert "\n" not in told
-    assert key.partition(".")[0] in told
+    assert "\n" not in message
+    assert key.partition(".")[0] in message

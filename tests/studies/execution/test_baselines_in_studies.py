@@ -163,7 +163,7 @@ def test_a_baseline_has_a_cell_for_each_data_set(bench):
     assert len({cell.key for cell in (*design.cells, *design.baseline_cells)}) == 8 + 2
 
 
-def test_a_report_states_which_baselines_are_still_to_come(bench, undrawn):
+def test_a_report_states_which_baselines_are_missing(bench, undrawn):
     design = bench.design()
     with pytest.raises(RuntimeError):
         bench.run(design, Fitter(bench.run_log, refusing=BASELINES["oracle-experts"].method.name))

@@ -123,10 +123,10 @@ def test_a_packed_study_without_a_storage_is_verified_with_its_consensus(study, 
     assert not check.verify(study).problems
 
 
-@pytest.mark.parametrize(("runs", "told"), [("6", r"\b6\b.*\b5\b"), ("1", r"--runs 1: .*\b2\b")])
-def test_too_few_runs_are_an_error_and_nothing_is_written(study, capsys, runs, told):
+@pytest.mark.parametrize(("runs", "message"), [("6", r"\b6\b.*\b5\b"), ("1", r"--runs 1: .*\b2\b")])
+def test_too_few_runs_are_an_error_and_nothing_is_written(study, capsys, runs, message):
     assert cli.main(["consensus", str(study), "--runs", runs]) == 2
-    assert re.search(told, capsys.readouterr().err)
+    assert re.search(message, capsys.readouterr().err)
     assert not (study / consensus.NAME).exists()
 
 

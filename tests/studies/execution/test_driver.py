@@ -147,14 +147,14 @@ def test_runs_published_by_a_driver_that_died_are_adopted(bench):
 def test_the_storage_is_rebuilt_from_the_records(bench):
     bench.run()
 
-    def told(trials):
+    def contents(trials):
         return [(trial.params, trial.value, trial.user_attrs, trial.intermediate_values) for trial in trials]
 
-    before = told(bench.trials())
+    before = contents(bench.trials())
     for path in bench.folder.glob("study.db*"):
         path.unlink()
     assert not bench.run().trained
-    assert told(bench.trials()) == before
+    assert contents(bench.trials()) == before
 
 
 def test_a_missing_record_is_trained_again(bench):
@@ -288,7 +288,7 @@ def test_each_cell_costs_the_same_few_statements_of_the_storage(bench):
 
 
 @pytest.mark.parametrize("workers", [None, 1])
-def test_a_signal_amid_a_transaction_leaves_it_whole(bench, workers, monkeypatch):
+def test_a_signal_does_not_interrupt_a_transaction(bench, workers, monkeypatch):
     """Raised where the driver has begun to write, it would lock the storage for its own driver."""
     attach = Rows._attach
 

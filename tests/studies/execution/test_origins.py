@@ -130,9 +130,9 @@ def test_verify_compares_the_file_and_the_records(study, capsys):
     changed(seed=1)
     capsys.readouterr()
     assert cli.main(["verify", "own", "--rerun", "2", "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["rerun"] == []
-    assert len(told["problems"]) == 1 + 2
+    output = json.loads(capsys.readouterr().out)
+    assert output["rerun"] == []
+    assert len(output["problems"]) == 1 + 2
     Path("own.npz").unlink()
     assert cli.main(["verify", "own"]) == 0
 
@@ -164,8 +164,8 @@ def test_a_page_counts_the_runs_of_one_data_set_alone(study, data):
     loaded = load.load_study(study)
     assert good[1].fingerprint not in {run.record.fingerprint for run in loaded.runs}
     assert len(loaded.runs) == 2
-    (told,) = loaded.unread
-    assert good[1].fingerprint in told
+    (unreadable,) = loaded.unread
+    assert good[1].fingerprint in unreadable
 
 
 def test_records_from_before_labels_had_a_digest_count(study):
@@ -225,7 +225,9 @@ def test_a_module_that_changed_while_a_study_runs_is_refused_once_a_run_imports_
         train([], on_epoch=None, execution=place)
 
 
-def test_a_study_that_continues_with_other_code_says_so_and_verify_does(study, capsys, caplog, monkeypatch):
+def test_a_study_that_continues_with_other_code_reports_it_and_so_does_verify(
+    study, capsys, caplog, monkeypatch
+):
     assert cli.main(ABLATE) == 0
     ((before,), _) = store.read_all(study)
     assert cli.main(ABLATE) == 0
@@ -236,8 +238,8 @@ def test_a_study_that_continues_with_other_code_says_so_and_verify_does(study, c
     monkeypatch.setattr(origins, "code", lambda: newer)
     capsys.readouterr()
     assert cli.main([*ABLATE, "--seeds", "2"]) == 0
-    (told,) = [line for line in caplog.messages if before.source[: identity.DIGEST_DIGITS] in line]
-    assert newer.source[: identity.DIGEST_DIGITS] in told
+    (message,) = [line for line in caplog.messages if before.source[: identity.DIGEST_DIGITS] in line]
+    assert newer.source[: identity.DIGEST_DIGITS] in message
     capsys.readouterr()
     assert cli.main(["verify", "own", "--json"]) == 0
     (note,) = json.loads(capsys.readouterr().out)["notes"]
@@ -249,8 +251,8 @@ def test_other_code_is_reported_once_where_it_is_allowed(caplog):
     lax = Origins(CodeIdentity("a" * 64, "2.0"), allow_mixed_code=True)
     for _ in range(2):
         lax.check_record(outcome(config).record.model_copy(update={"source": "b" * 64}))
-    (told,) = [line for line in caplog.messages if "b" * identity.DIGEST_DIGITS in line]
-    assert "a" * identity.DIGEST_DIGITS in told
+    (message,) = [line for line in caplog.messages if "b" * identity.DIGEST_DIGITS in line]
+    assert "a" * identity.DIGEST_DIGITS in message
 
 
 def test_an_engine_publishes_no_record_of_other_data(tmp_path):
@@ -367,10 +369,10 @@ def test_on_two_threads_a_study_of_mnists_sizes_has_the_bits_of_its_workers(stud
     profile = PROFILE.replace('"digits"', '"mnist"').replace("[4]", "[100]")
     Path("own.toml").write_text(profile.replace("batch_size = 16", "batch_size = 256"))
     torch.set_num_threads(2)
-    told = {"metrics", "load", "importance", "confusion", "curve", "pictures"}
+    fields = {"metrics", "load", "importance", "confusion", "curve", "pictures"}
     found = []
     for place, more in (("here", []), ("there", ["--workers", "1"])):
         assert cli.main([*ABLATE, "--results", place, *more]) == 0
         ((record,), _) = store.read_all(tmp_path / place / "own")
-        found.append(record.model_dump(include=told))
+        found.append(record.model_dump(include=fields))
     assert found[0] == found[1]

@@ -41,13 +41,13 @@ SCORES = {"acc", "nmi", "ari", "ece", "brier", "posterior_acc", "posterior_nmi"}
 
 
 @pytest.fixture(scope="module")
-def told():
+def reports():
     return []
 
 
 @pytest.fixture(scope="module")
-def outcomes(told):
-    return run_population(RUNS, CPU, told.append)
+def outcomes(reports):
+    return run_population(RUNS, CPU, reports.append)
 
 
 def test_a_record_contains_the_results_of_its_run(outcomes):
@@ -94,15 +94,16 @@ def followed(record):
     return {name: value for name, value in record.metrics["validation"].items() if name not in MARGINAL}
 
 
-def test_the_curve_ends_where_the_record_does(outcomes, told):
-    assert [(report.epoch, report.epochs) for report in told] == [(1, 3), (2, 3), (3, 3)]
+def test_the_curve_ends_where_the_record_does(outcomes, reports):
+    assert [(report.epoch, report.epochs) for report in reports] == [(1, 3), (2, 3), (3, 3)]
     for run, outcome in enumerate(outcomes):
         curve = outcome.record.curve
         assert [point.epoch for point in curve] == [1, 2, 3]
-        assert [point.loss for point in curve] == [report.losses[run] for report in told]
+        assert [point.loss for point in curve] == [report.losses[run] for report in reports]
         assert curve[-1].metrics == followed(outcome.record)
     last = [followed(outcome.record) for outcome in outcomes]
-    assert told[-1].metrics == pytest.approx({name: (last[0][name] + last[1][name]) / 2 for name in last[0]})
+    means = {name: (last[0][name] + last[1][name]) / 2 for name in last[0]}
+    assert reports[-1].metrics == pytest.approx(means)
 
 
 def test_other_runs_and_repetition_change_no_number(outcomes):
@@ -149,7 +150,7 @@ def test_an_outcome_published_reads_back(outcomes, tmp_path):
     assert sorted(good, key=lambda record: record.config["seed"]) == [outcome.record for outcome in outcomes]
 
 
-def test_pictures_have_the_rows_and_columns_they_say(outcomes):
+def test_pictures_have_the_rows_and_columns_of_their_record(outcomes):
     record = outcomes[0].record
     assert set(record.pictures) == {"samples", "means", "reconstructions", "map"}
     assert record.pictures["samples"].rows == ["1", "2", "3"]
@@ -200,7 +201,7 @@ def test_a_map_by_umap_is_refused_before_training_where_it_is_not_installed(monk
             refused(execution=replace(CPU, map="umap"))
 
 
-def test_a_failed_run_is_recorded_and_the_others_continue(outcomes, told, tmp_path):
+def test_a_failed_run_is_recorded_and_the_others_continue(outcomes, reports, tmp_path):
     broken = override(RUNS[0], {"routing.temperature": 1e-300})
     failed, whole = run_population([broken, RUNS[1]], CPU)
     assert failed.record.status == "failed"

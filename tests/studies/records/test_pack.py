@@ -65,13 +65,13 @@ def test_files_of_records_are_restored_bit_for_bit_and_only_named_pictures_are_g
     before, records = contents(folder), store.read_all(folder)
     pictures = {name for name in before if name.endswith(".png") and name.startswith("records/")}
     assert run(folder, "pack") == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert not (folder / "records").exists()
     kept, dropped = packed.pictures(folder).kept, packed.pictures(folder).dropped
     assert {f"records/{name}" for name in {*kept, *dropped}} == pictures
     assert kept
     assert dropped
-    assert all(name in told for name in dropped)
+    assert all(name in output for name in dropped)
     assert store.read_all(folder) == records
     assert run(folder, "unpack") == 0
     after = contents(folder, but=[packed.PICTURES])

@@ -232,9 +232,9 @@ def test_a_search_by_labels_states_that_labels_chose_its_cells(tmp_path, undrawn
     blind = write_report(synthetic.write(tmp_path / "a", plans[0], bare))
     assert never in blind.read_text()
     assert seen not in blind.read_text()
-    told = write_report(synthetic.write(tmp_path / "b", plans[1], bare))
-    assert seen in told.read_text()
-    assert never not in told.read_text()
+    page = write_report(synthetic.write(tmp_path / "b", plans[1], bare))
+    assert seen in page.read_text()
+    assert never not in page.read_text()
 
 
 def test_each_row_states_the_command_that_makes_it(tmp_path, undrawn) -> None:
@@ -258,7 +258,7 @@ def test_a_folder_without_a_study_is_refused_and_nothing_is_written(tmp_path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_page_states_how_far_the_gate_can_be_believed(whole: Path) -> None:
+def test_the_page_reports_the_calibration_of_the_gate(whole: Path) -> None:
     page = (whole / "report.md").read_text()
     section = page.split("## Calibration of the gate")[1].split("\n## ")[0]
     assert "all 3 runs of cell" in section

@@ -28,14 +28,14 @@ def quick(monkeypatch) -> None:
     monkeypatch.setattr(paired, "sign_flip", lambda values: np.full(values.shape[1], np.nan))
 
 
-def told(study: Study) -> list[str]:
+def sentences_of(study: Study) -> list[str]:
     return summary.sentences(analyze(study))
 
 
 def errors(kind: str, cells: int, n: int, trials: int) -> Counter[str]:
     rng = np.random.default_rng([cells, n, alike.KINDS.index(kind), 7])
     return Counter(
-        claim for _ in range(trials) for claim in alike.false(told(alike.study(kind, rng, cells, n)))
+        claim for _ in range(trials) for claim in alike.false(sentences_of(alike.study(kind, rng, cells, n)))
     )
 
 
@@ -55,7 +55,7 @@ def test_identical_cells_rarely_differ_significantly(kind: str, cells: int, n: i
 @pytest.mark.parametrize("n", alike.SIZES)
 @pytest.mark.parametrize("cells", alike.GRIDS)
 @pytest.mark.parametrize("kind", alike.KINDS)
-def test_identical_cells_are_said_to_differ_in_at_most_one_study_of_twenty(
+def test_identical_cells_are_reported_to_differ_in_at_most_one_study_of_twenty(
     kind: str, cells: int, n: int
 ) -> None:
     found = errors(kind, cells, n, trials=200)
@@ -66,12 +66,12 @@ def test_identical_cells_are_said_to_differ_in_at_most_one_study_of_twenty(
 @pytest.mark.usefixtures("quick")
 def test_a_cell_that_is_an_outlier_is_reported() -> None:
     rng = np.random.default_rng(0)
-    found = [alike.false(told(alike.study("normal", rng, 8, 5, shift=8.0))) for _ in range(5)]
+    found = [alike.false(sentences_of(alike.study("normal", rng, 8, 5, shift=8.0))) for _ in range(5)]
     assert all("best" in each for each in found)
 
 
 def test_two_cells_with_three_seeds_never_differ_significantly() -> None:
     rng = np.random.default_rng(0)
-    said = told(alike.study("normal", rng, 2, 3, shift=1e6))
+    said = sentences_of(alike.study("normal", rng, 2, 3, shift=1e6))
     assert not alike.false(said)
     assert any("do not differ significantly" in each for each in said)

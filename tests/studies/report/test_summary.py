@@ -39,12 +39,12 @@ def say(folder, axes=AXES, seeds=range(5), effect=0.0, noise=0.02) -> list[str]:
 
 
 def test_a_planted_effect_is_reported_with_its_size_p_and_n(tmp_path) -> None:
-    told = [each for each in say(tmp_path, effect=0.2) if "lowers NMI" in each]
-    assert len(told) == 1
+    sentences = [each for each in say(tmp_path, effect=0.2) if "lowers NMI" in each]
+    assert len(sentences) == 1
     found = re.fullmatch(
         rf"\*\*Balance weight\*\* 0 in place of 20 lowers NMI by ({NUMBER}) "
         rf"\({P}; n = 5, over 2 settings of the other axes\)\.",
-        told[0],
+        sentences[0],
     )
     assert found
     assert float(found[1]) == pytest.approx(0.2, abs=0.05)
@@ -60,18 +60,18 @@ def test_settings_that_do_not_move_with_their_mean_are_counted(tmp_path) -> None
         nmi = 0.5 + turn * (strength == 0) + draw.normal(0, 0.01)
         return synthetic.record(config, pictures=False, metrics={"mixture_elbo": -20.0, "nmi": nmi})
 
-    told = summary.sentences(
+    sentences = summary.sentences(
         analyze(load_study(synthetic.write(tmp_path, synthetic.plan(axes, range(6)), make)))
     )
-    found = [each for each in told if "**Balance weight** 0 in place of 20 lowers NMI" in each]
+    found = [each for each in sentences if "**Balance weight** 0 in place of 20 lowers NMI" in each]
     assert len(found) == 1
     assert found[0].endswith("n = 6, over 3 settings of the other axes, 2 of which move that way).")
 
 
 def test_every_sentence_has_n_and_a_difference_its_p(tmp_path) -> None:
-    told = say(tmp_path, effect=0.2)
-    assert len(told) >= 4
-    for sentence in told:
+    sentences = say(tmp_path, effect=0.2)
+    assert len(sentences) >= 4
+    for sentence in sentences:
         assert re.search(r"n = \d+", sentence)
         assert "p " in sentence or "does not differ significantly" in sentence or "No other cell" in sentence
 
@@ -98,25 +98,26 @@ def test_equal_seeds_give_no_sentence(tmp_path) -> None:
 
 
 def test_an_effect_without_significance_is_stated_as_such(tmp_path) -> None:
-    told = [each for each in say(tmp_path, seeds=range(3)) if each.startswith("**Balance weight**")]
-    assert len(told) == 1
-    assert "no level differs significantly from 20 in NMI or ELBO (least adjusted p = " in told[0]
+    sentences = [each for each in say(tmp_path, seeds=range(3)) if each.startswith("**Balance weight**")]
+    assert len(sentences) == 1
+    assert "no level differs significantly from 20 in NMI or ELBO (least adjusted p = " in sentences[0]
 
 
 def test_the_cells_that_are_not_distinguished_from_the_best_are_named(tmp_path) -> None:
-    told = say(tmp_path, effect=0.4)[0]
-    found = re.search(r"3 other cells \(([\d, ]+)\) do not differ significantly from it; 2 are below", told)
+    sentence = say(tmp_path, effect=0.4)[0]
+    pattern = r"3 other cells \(([\d, ]+)\) do not differ significantly from it; 2 are below"
+    found = re.search(pattern, sentence)
     assert found
-    best = re.search(r"that of cell (\d)", told)
+    best = re.search(r"that of cell (\d)", sentence)
     assert best
     assert {best[1], *found[1].split(", ")} == {"3", "4", "5", "6"}
 
 
 def test_the_best_of_equal_cells_is_called_biased_upward(tmp_path) -> None:
-    told = say(tmp_path, seeds=range(3))[0]
-    assert told.startswith("The highest mean NMI is that of cell ")
-    assert "the highest of 6 means, so biased upward" in told
-    assert told.endswith("No other cell differs significantly from it.")
+    sentence = say(tmp_path, seeds=range(3))[0]
+    assert sentence.startswith("The highest mean NMI is that of cell ")
+    assert "the highest of 6 means, so biased upward" in sentence
+    assert sentence.endswith("No other cell differs significantly from it.")
 
 
 def test_one_other_cell_is_named_in_the_singular(tmp_path) -> None:
@@ -127,12 +128,12 @@ def test_one_other_cell_is_named_in_the_singular(tmp_path) -> None:
 
 
 def test_few_seeds_are_cautioned_of(tmp_path) -> None:
-    for n, told in ((1, ""), (3, "p below 0.25."), (5, "p below 0.062."), (6, "")):
+    for n, message in ((1, ""), (3, "p below 0.25."), (5, "p below 0.062."), (6, "")):
         plan = synthetic.plan({"routing.kind": ["soft", "hard"]}, seeds=range(n))
         study = load_study(synthetic.write(tmp_path / str(n), plan))
         caution = summary.caution(study)
-        assert told in caution
-        assert bool(caution) == bool(told)
+        assert message in caution
+        assert bool(caution) == bool(message)
 
 
 def test_an_undetectable_difference_is_neither_claimed_nor_denied(tmp_path) -> None:
@@ -141,8 +142,8 @@ def test_an_undetectable_difference_is_neither_claimed_nor_denied(tmp_path) -> N
         return synthetic.record(config, pictures=False, metrics={"mixture_elbo": -20.0, "nmi": nmi})
 
     plan = synthetic.plan({"objective.balance_weight": [0.0, 20.0]}, range(7))
-    told = summary.sentences(analyze(load_study(synthetic.write(tmp_path, plan, make))))
-    assert not any(each.startswith("**Balance weight**") for each in told)
+    sentences = summary.sentences(analyze(load_study(synthetic.write(tmp_path, plan, make))))
+    assert not any(each.startswith("**Balance weight**") for each in sentences)
 
 
 def test_the_only_cell_has_its_means_and_its_worst_run(tmp_path) -> None:

@@ -55,7 +55,7 @@ def test_a_cell_of_one_run_has_a_mean_and_no_spread() -> None:
     assert tables.spread(metrics.NMI, -0.0001, nan) == "0.000"
 
 
-def test_axes_are_called_by_words_that_tell_them_apart() -> None:
+def test_labels_of_axes_are_distinct() -> None:
     axes = ("data.name", "routing.kind", "objective.balance_weight", "model.expert_hidden")
     assert list(tables.axis_names(axes).values()) == [
         "data name",

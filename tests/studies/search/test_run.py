@@ -108,10 +108,10 @@ def test_without_its_storage_a_search_is_rebuilt_from_the_records(tmp_path, clim
         file.unlink()
     after = go(search, tmp_path / "s", climb, trials=5)
     assert after.trained == 0
-    told = [
+    trials = [
         [(trial.params, trial.value, trial.user_attrs) for trial in found.trials] for found in (before, after)
     ]
-    assert told[0] == told[1]
+    assert trials[0] == trials[1]
 
 
 def test_a_trial_without_its_record_is_removed(tmp_path, climb):

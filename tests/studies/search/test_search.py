@@ -108,7 +108,7 @@ def test_every_corner_of_a_space_is_a_configuration(name):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"space": "gates"}, "did you mean gate"),
         ({"objective": "nmy"}, "did you mean nmi"),
@@ -122,8 +122,8 @@ def test_every_corner_of_a_space_is_a_configuration(name):
         ({"seeds": "0"}, "--seeds '0'"),
     ],
 )
-def test_unsearchable_settings_are_refused(options, told):
+def test_unsearchable_settings_are_refused(options, message):
     with pytest.raises(ConfigError) as error:
         searches.load_search(options.pop("space", "gate"), **options)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)

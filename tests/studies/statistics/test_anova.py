@@ -69,7 +69,7 @@ def test_an_axis_that_does_all_explains_nearly_all() -> None:
     assert shares[1,] < 0.3
 
 
-def test_a_seed_that_lacks_a_cell_is_left_out_whole() -> None:
+def test_a_seed_without_a_run_in_some_cell_is_left_out() -> None:
     grid = np.random.default_rng(3).normal(size=(2, 3, 4))
     torn = grid.copy()
     torn[1, 2, 3] = np.nan

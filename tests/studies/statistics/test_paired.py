@@ -50,7 +50,7 @@ def test_only_shared_seeds_are_compared() -> None:
     assert np.isnan(comparison.difference[0])
 
 
-def test_one_pair_has_a_difference_and_nothing_else_to_say() -> None:
+def test_one_pair_has_a_difference_without_interval_and_p() -> None:
     comparison = paired.compare(np.array([[1.0, 3.0]]), 0)
     assert comparison.difference[1] == 2.0
     for said in (comparison.p, comparison.holm, comparison.low, comparison.effect, comparison.detectable):

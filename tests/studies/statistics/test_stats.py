@@ -125,7 +125,7 @@ def collapses(draw: np.random.Generator, runs: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10, 20])
-def test_intervals_cover_as_often_as_the_page_says(n: int) -> None:
+def test_intervals_have_the_coverage_of_the_page(n: int) -> None:
     draw, runs = np.random.default_rng(n), (n, 20_000)
     assert coverage(draw.normal(size=runs), 0.0) == pytest.approx(0.95, abs=0.008)
     skewed, collapsing = stats.COVERAGE[stats.simulated(n)]
@@ -135,7 +135,7 @@ def test_intervals_cover_as_often_as_the_page_says(n: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 7, 10, 15, 20, 50])
-def test_intervals_cover_as_often_as_the_page_says_to_the_digit(n: int) -> None:
+def test_intervals_have_the_coverage_of_the_page_to_the_digit(n: int) -> None:
     draw, runs = np.random.default_rng(n), (n, 200_000)
     assert coverage(draw.normal(2.0, 3.0, size=runs), 2.0) == pytest.approx(0.95, abs=0.002)
     skewed, collapsing = stats.COVERAGE[n]

@@ -30,7 +30,7 @@ def recorded(design):
     }
 
 
-def told(url: str):
+def contents(url: str):
     """All that Optuna says of each trial, but for when."""
     with storage.opened(url) as opened:
         trials = optuna.load_study(study_name="toy", storage=opened).get_trials()
@@ -65,14 +65,14 @@ def test_trials_are_what_optuna_would_have_written(design, recorded, tmp_path, m
             monkeypatch.setattr(mirror, "rows", lambda _: None)
         (tmp_path / name).mkdir()
         urls.append(life(design, recorded, tmp_path / name))
-    fast, slow = map(told, urls)
+    fast, slow = map(contents, urls)
     assert len(fast) == 8
     assert fast == slow
 
 
 def test_a_trial_that_ended_stays_as_it_is(design, recorded, tmp_path):
     url = life(design, recorded, tmp_path)
-    before = told(url)
+    before = contents(url)
     with storage.opened(url) as opened:
         (first, other, *_) = optuna.load_study(study_name="toy", storage=opened).get_trials()
         there = bulk_insert.rows(opened)
@@ -80,23 +80,23 @@ def test_a_trial_that_ended_stays_as_it_is(design, recorded, tmp_path):
         there.put(first._trial_id, other)
         with pytest.raises(KeyError):
             there.put(10**6, other)
-    assert told(url) == before
+    assert contents(url) == before
 
 
 def test_the_outline_states_what_optuna_reads(design, recorded, tmp_path):
-    told = ("cell_key", "runs")
+    keys = ("cell_key", "runs")
     with storage.opened(life(design, recorded, tmp_path)) as opened:
         study = opened.get_study_id_from_name("toy")
         other = opened.create_new_study([StudyDirection.MAXIMIZE], "other")
         opened.create_new_trial(other, opened.get_all_trials(study)[0])
         there = bulk_insert.rows(opened)
         assert there
-        outline, whole = there.outline(study, told), opened.get_all_trials(study)
+        outline, whole = there.outline(study, keys), opened.get_all_trials(study)
     assert len(outline) == 8
     for trial, read in zip(outline, whole, strict=True):
         for name in ("_trial_id", "number", "state", "distributions"):
             assert getattr(trial, name) == getattr(read, name)
-        assert trial.user_attrs == {key: read.user_attrs[key] for key in told if key in read.user_attrs}
+        assert trial.user_attrs == {key: read.user_attrs[key] for key in keys if key in read.user_attrs}
 
 
 def test_trials_of_other_studies_are_left_alone(design, recorded, tmp_path):

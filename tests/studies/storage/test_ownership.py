@@ -108,7 +108,7 @@ def test_a_study_of_another_program_is_left_alone(bench, url):
         assert optuna.load_study(storage=opened, study_name="toy").user_attrs == {"mine": 1}
 
 
-def test_a_study_from_before_there_were_identities_is_known_by_its_place(bench, url):
+def test_a_study_without_an_identity_is_identified_by_its_path(bench, url):
     bench.run(storage_url=url)
     path = bench.folder / "study.json"
     tree = json.loads(path.read_text())

@@ -55,9 +55,9 @@ def pages(folder, url, name):
         number = opened.get_study_id_from_name(name)
         address = f"http://127.0.0.1:{server.server_port}/api/studies/{number}"
         with urllib.request.urlopen(address, timeout=60) as answer:
-            told = json.loads(answer.read())
+            found = json.loads(answer.read())
         server.shutdown()
-    assert len(told["trials"]) == 10
-    assert told["note"]["body"]
-    complete = [trial for trial in told["trials"] if trial["state"] == "Complete"]
+    assert len(found["trials"]) == 10
+    assert found["note"]["body"]
+    complete = [trial for trial in found["trials"] if trial["state"] == "Complete"]
     assert all(trial["note"]["body"] and trial["artifacts"] for trial in complete)

@@ -19,7 +19,7 @@ def send(sent):
     os.kill(os.getpid(), sent)
 
 
-def told_by(work, raised):
+def logged_by(work, raised):
     """Do work that notes how far it comes; return its notes once it has raised."""
     notes = []
     with pytest.raises(raised), terminable():
@@ -33,7 +33,7 @@ def test_a_signal_ends_the_work_at_once(sent, raised):
         send(sent)
         note("after it")
 
-    assert not told_by(work, raised)
+    assert not logged_by(work, raised)
 
 
 @both
@@ -46,7 +46,7 @@ def test_a_held_signal_waits_for_the_end_of_the_block(sent, raised):
             note("outside")
         note("after it")
 
-    assert told_by(work, raised) == ["inside", "outside"]
+    assert logged_by(work, raised) == ["inside", "outside"]
 
 
 @both
@@ -58,7 +58,7 @@ def test_a_held_signal_waits_until_it_is_delivered(sent, raised):
             with signals.deliver_signals():
                 note("heeding")
 
-    assert told_by(work, raised) == ["held"]
+    assert logged_by(work, raised) == ["held"]
 
 
 def test_delivery_lets_later_signals_through():
@@ -67,16 +67,16 @@ def test_delivery_lets_later_signals_through():
             send(signal.SIGTERM)
             note("after it")
 
-    assert not told_by(work, Terminated)
+    assert not logged_by(work, Terminated)
 
 
-def test_an_error_is_reported_before_the_signal_that_came_meanwhile():
+def test_an_error_is_reported_before_a_deferred_signal():
     def work(note):
         with signals.defer_signals():
             send(signal.SIGTERM)
             raise OSError("the disk is full")
 
-    told_by(work, OSError)
+    logged_by(work, OSError)
     with terminable(), signals.defer_signals():
         pass  # the signal is not left over for others
 
@@ -96,7 +96,7 @@ def test_handlers_are_put_back_and_ignored_interrupts_stay_ignored():
 @pytest.mark.parametrize(
     ("first", "second"), [("SIGINT", "SIGINT"), ("SIGTERM", "SIGINT"), ("SIGINT", "SIGTERM")]
 )
-def test_a_second_signal_ends_the_process_at_once_and_is_silent(first, second):
+def test_a_second_signal_ends_the_process_at_once_without_output(first, second):
     """The first one waits, as for a database that does not answer."""
     work = f"""
 import os, signal, time

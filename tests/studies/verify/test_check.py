@@ -216,9 +216,9 @@ def test_a_study_that_cannot_be_read_does_not_hide_others(bench, monkeypatch, ca
     real = study_file.read
     monkeypatch.setattr(study_file, "read", refuse)
     assert cli.main(["list", "--results", str(bench.folder.parent)]) == 0
-    told = capsys.readouterr().out
-    assert "a-other: broken" in told
-    assert "toy: complete" in told
+    output = capsys.readouterr().out
+    assert "a-other: broken" in output
+    assert "toy: complete" in output
 
 
 def test_a_shared_storage_is_rebuilt_for_its_own_study_only(bench, tmp_path):

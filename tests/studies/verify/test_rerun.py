@@ -50,11 +50,11 @@ def test_on_another_machine_a_run_lies_where_one_more_seed_would(record, one_thr
     found = rerun.repeat(then, HERE, others)
     assert found.elsewhere.startswith("an abacus recorded, ")
     assert found.differ == ("metrics.test.nmi",)
-    (told,) = [each for each in found.moved if each.name == "nmi"]
-    assert (told.then, told.now, told.n) == (nmi + moved, nmi, 3)
-    assert told.spread == pytest.approx(0.02)
-    assert found.wrong is told.far is far
-    assert not any(each.far for each in found.moved if each is not told)
+    (shift,) = [each for each in found.moved if each.name == "nmi"]
+    assert (shift.then, shift.now, shift.n) == (nmi + moved, nmi, 3)
+    assert shift.spread == pytest.approx(0.02)
+    assert found.wrong is shift.far is far
+    assert not any(each.far for each in found.moved if each is not shift)
     alone = rerun.repeat(then, HERE, [then])
     assert not alone.wrong
     assert not alone.judged
@@ -94,7 +94,7 @@ def test_a_comparison_that_cannot_fail_is_not_counted(name, cell, now):
     assert found.vacuous in _in_words(repeat)
 
 
-def test_a_number_that_was_otherwise_is_named(record, one_thread_again):
+def test_a_number_that_differs_is_named(record, one_thread_again):
     tree = json.loads(record.model_dump_json())
     tree["metrics"]["test"]["nmi"] += 1e-9
     tree["curve"][1]["loss"] -= 1e-9
@@ -123,7 +123,7 @@ def test_differences_are_reported_by_their_paths():
     assert list(rerun.differences(kept, found)) == ["a.1.b", "d"]
 
 
-def test_the_command_trains_runs_again_and_says_the_result(tmp_path, capsys, undrawn, one_thread_again):
+def test_the_command_trains_runs_again_and_reports_the_result(tmp_path, capsys, undrawn, one_thread_again):
     (tmp_path / "tiny.toml").write_text(TINY_PROFILE)
     place = ["--results", str(tmp_path)]
     baselines = ["--baselines", "kmeans"]
@@ -142,8 +142,8 @@ def test_the_command_trains_runs_again_and_says_the_result(tmp_path, capsys, und
     assert main(command) == 1
     assert capsys.readouterr().out.endswith("; 1 of 6 repeated runs differ\n")
     assert main([*command, "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert [each["fingerprint"] for each in told["rerun"] if each["differ"]] == [good[0].fingerprint]
+    output = json.loads(capsys.readouterr().out)
+    assert [each["fingerprint"] for each in output["rerun"] if each["differ"]] == [good[0].fingerprint]
     tree["hardware"]["device_name"] = "an abacus"
     store.path_of(tmp_path / "tiny", good[0].fingerprint).write_bytes(store.with_digest(tree))
     assert main(["rebuild-storage", "tiny", *place]) == 0

@@ -23,7 +23,7 @@ def test_the_schedule_ends_at_the_number_asked_for():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_a_schedule_without_length_prunes_at_once(share):
+def test_a_schedule_of_length_zero_prunes_at_once(share):
     run = config({"train.extra_experts": 3, "train.pruning_start": share, "train.pruning_end": share})
     assert [scheduled_experts(run, share - 0.01), scheduled_experts(run, share)] == [7, 4]
 
@@ -76,10 +76,10 @@ def test_a_record_is_the_same_after_an_interruption(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_population([run], site, stop)
     assert list(tmp_path.glob("*.snapshot"))
-    told = []
-    (resumed,) = run_population([run], site, told.append)
+    reports = []
+    (resumed,) = run_population([run], site, reports.append)
     (whole,) = run_population([run])
-    assert [report.epoch for report in told] == [3, 4]
+    assert [report.epoch for report in reports] == [3, 4]
     assert resumed.record.metrics == whole.record.metrics
     assert resumed.files == whole.files
 

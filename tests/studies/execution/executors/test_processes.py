@@ -57,14 +57,14 @@ def test_the_core_quota_of_a_container_is_respected(quota):
     if subprocess.run([*container, inside, "sh", "true"], capture_output=True, check=False).returncode:
         pytest.skip("may not make a container here")
     count = [*container, inside, "sh", sys.executable, "-c", COUNT]
-    told = subprocess.run(
+    done = subprocess.run(
         count,
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    assert told.stdout == "1\n"
+    assert done.stdout == "1\n"
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "two", "", "1.5"])
@@ -111,7 +111,7 @@ BUSY_IN_C = functools.partial(re.match, "(a+)+$", "a" * 60 + "b")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_workers_that_do_not_answer_are_ended_all_the_same(monkeypatch):
+def test_workers_that_do_not_answer_are_ended(monkeypatch):
     monkeypatch.setattr(processes, "_GRACE_SECONDS", 0.5)
     with local([{}, {}]) as force:
         first = [force.executor.submit(os.getpid) for _ in range(2)]
@@ -186,8 +186,8 @@ def test_numbers_are_the_same_bits_in_this_process_and_in_workers():
     configs = [moevae.override(base, {"seed": seed}) for seed in range(3)]
 
     def numbers(outcomes):
-        told = {"metrics", "load", "importance", "confusion", "curve", "pictures"}
-        return [outcome.record.model_dump(include=told) for outcome in outcomes]
+        fields = {"metrics", "load", "importance", "confusion", "curve", "pictures"}
+        return [outcome.record.model_dump(include=fields) for outcome in outcomes]
 
     here = numbers(run_population(configs, ExecutionConfig(device="cpu")))
     with local(environments("2", "cpu")) as force:

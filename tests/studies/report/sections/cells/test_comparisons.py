@@ -19,8 +19,8 @@ def test_derived_values_of_a_baseline_are_shown_with_their_number_of_runs(tmp_pa
         synthetic.put(folder, tree, files)
     text = build.write_report(folder).read_text()
     (line,) = [line for line in text.splitlines() if line.startswith("- theirs")]
-    told = dict(part.split(": ") for part in line.removeprefix("- theirs: ").split("; "))
-    assert told == {
+    metrics = dict(part.split(": ") for part in line.removeprefix("- theirs: ").split("; "))
+    assert metrics == {
         "found": "10 (3 of 4 runs), 11 (1 of 4 runs)",
         "share": "0.5 to 0.875",
         "size": "4",

@@ -64,7 +64,7 @@ def test_only_its_cell_is_marked(analysis) -> None:
     assert marked == {("2 (reference)", metrics.ELBO.heading)}
 
 
-def test_nothing_is_said_where_no_run_is_far_from_the_others(tmp_path) -> None:
+def test_no_outlier_is_reported_where_no_run_is_far_from_the_others(tmp_path) -> None:
     def make(config: RunConfig):
         return (
             diverging(overrides.override(config, {"routing.kind": "soft"}))

@@ -56,7 +56,7 @@ def test_parts_of_two_data_sets_are_counted_apart(tmp_path, undrawn):
     assert table.groupby("data.name")["runs"].sum().to_dict() == {"digits": 8, "mnist": 8}
 
 
-def test_nothing_is_said_without_labels_or_of_one_cell(tmp_path, undrawn):
+def test_without_labels_or_with_one_cell_there_are_no_sentences(tmp_path, undrawn):
     def unlabeled(config):
         return synthetic.record(config, labels=False, pictures=False)
 

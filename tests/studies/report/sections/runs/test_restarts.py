@@ -50,7 +50,7 @@ def shown(made):
     return [[part.strip() for part in row[1:-1]] for row in rows]
 
 
-def test_each_group_keeps_its_best_bound_whatever_the_labels_say(tmp_path):
+def test_each_group_keeps_its_best_bound_independently_of_labels(tmp_path):
     made = folder(tmp_path)
     assert seeds_kept(made, 1) == [0, 1, 2, 3, 4, 5, 6]
     assert seeds_kept(made, 2) == [1, 2, 4]  # seed 6 has no partner
@@ -86,12 +86,12 @@ def test_a_failed_run_is_never_kept_and_a_group_of_them_keeps_none(tmp_path):
 
 
 def test_the_page_reports_groups_of_one_and_two_of_seven_seeds(tmp_path):
-    heads, *told = shown(folder(tmp_path))
-    assert [row[:2] for row in told] == [["1 run, no selection", "7"], ["2 runs, by validation ELBO", "3"]]
+    heads, *rows = shown(folder(tmp_path))
+    assert [row[:2] for row in rows] == [["1 run, no selection", "7"], ["2 runs, by validation ELBO", "3"]]
     column = heads.index("NMI")
-    assert told[0][column].startswith("0.514 ± 0.313")
-    assert told[1][column].startswith("0.633 ± 0.379")
-    assert [row[heads.index("lowest NMI")] for row in told] == ["0.100", "0.200"]
+    assert rows[0][column].startswith("0.514 ± 0.313")
+    assert rows[1][column].startswith("0.633 ± 0.379")
+    assert [row[heads.index("lowest NMI")] for row in rows] == ["0.100", "0.200"]
 
 
 def test_few_seeds_have_no_such_section(tmp_path):

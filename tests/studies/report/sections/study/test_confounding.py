@@ -71,15 +71,15 @@ def test_balanced_levels_are_not_reported(tmp_path, where) -> None:
 )
 def test_a_level_run_on_another_machine_is_confounded_with_it(tmp_path, factor, here, there, shown) -> None:
     found = study(tmp_path, lambda config: there if config.objective.balance_weight == 0.0 else here)
-    (told,) = confounding.unbalanced(found)  # the other axis has equal shares at each level
-    assert list(told.counts) == [factor]
-    assert told.counts[factor] == {
+    (unbalanced,) = confounding.unbalanced(found)  # the other axis has equal shares at each level
+    assert list(unbalanced.counts) == [factor]
+    assert unbalanced.counts[factor] == {
         "0": Counter({shown[1]: 6}),
         "5": Counter({shown[0]: 6}),
         "20": Counter({shown[0]: 6}),
     }
-    assert told.reference == "20"
-    assert told.confounded(factor) == ["0"]
+    assert unbalanced.reference == "20"
+    assert unbalanced.confounded(factor) == ["0"]
     text = page_of(found)
     assert text.count("Confounded") == 1
     assert text.count("\n| balance weight") == 3
@@ -91,9 +91,9 @@ def test_levels_that_share_some_places_differ_and_are_not_confounded(tmp_path) -
         return {"commit": ("a" if apart else "b") * 40}
 
     found = study(tmp_path, where)
-    (told,) = confounding.unbalanced(found)
-    assert told.counts["commit"]["0"] == {"bbbbbbb": 4, "aaaaaaa": 2}
-    assert told.confounded("commit") == []
+    (unbalanced,) = confounding.unbalanced(found)
+    assert unbalanced.counts["commit"]["0"] == {"bbbbbbb": 4, "aaaaaaa": 2}
+    assert unbalanced.confounded("commit") == []
     text = page_of(found)
     assert "Confounded" not in text
     assert "bbbbbbb (4), aaaaaaa (2)" in text
@@ -105,8 +105,8 @@ def test_a_baseline_fitted_by_other_code_is_confounded_with_it(tmp_path) -> None
         config = overrides.override(overrides.from_dict(synthetic.plan()["base"]), {"seed": seed})
         tree, files = synthetic.peer(config, "k-means on pixels")
         synthetic.put(tmp_path, tree | {"commit": "b" * 40}, files)
-    (told,) = confounding.unbalanced(load_study(tmp_path))
-    assert told.confounded("commit") == ["k-means on pixels"]
+    (unbalanced,) = confounding.unbalanced(load_study(tmp_path))
+    assert unbalanced.confounded("commit") == ["k-means on pixels"]
 
 
 def test_an_axis_of_precisions_is_not_confounded_with_itself(tmp_path) -> None:

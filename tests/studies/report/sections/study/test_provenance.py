@@ -35,7 +35,7 @@ def test_the_commits_and_the_time_of_baselines_are_reported(tmp_path, undrawn) -
     assert alone["commit"] in both["commit"]
     assert "runs of baselines" not in alone
     assert both["runs of baselines"] == "1 complete"
-    seconds = [float(told["time"].split()[0].replace(",", "")) for told in (alone, both)]
+    seconds = [float(fields["time"].split()[0].replace(",", "")) for fields in (alone, both)]
     assert seconds[0] < seconds[1]
 
 
@@ -66,12 +66,12 @@ def test_cells_whose_runs_are_the_same_are_named(tmp_path, undrawn) -> None:
         metrics = {"mixture_elbo": -20.0 - config.seed, "nmi": nmi, "ari": nmi, "acc": nmi}
         return synthetic.record(config, pictures=False, metrics=metrics)
 
-    def told(name: str, temperatures: list[float]) -> str:
+    def page_of(name: str, temperatures: list[float]) -> str:
         plan = synthetic.plan({"routing.temperature": temperatures}, seeds=range(2))
         return write_report(synthetic.write(tmp_path / name, plan, make)).read_text()
 
-    assert "Cells 1, 2 and 4 have the same test metrics" in told("some", [0.5, 1.0, 2.0, 1.5])
-    assert "have the same test metrics" not in told("none", [1.0, 2.0])
+    assert "Cells 1, 2 and 4 have the same test metrics" in page_of("some", [0.5, 1.0, 2.0, 1.5])
+    assert "have the same test metrics" not in page_of("none", [1.0, 2.0])
 
 
 def test_energy_is_reported_where_devices_report_it(tmp_path, undrawn) -> None:
@@ -80,6 +80,6 @@ def test_energy_is_reported_where_devices_report_it(tmp_path, undrawn) -> None:
     for path in (folder / "records").glob("*.json"):
         synthetic.change(path, lambda tree: tree["throughput"].update(population=2))
         synthetic.change(path, lambda tree: tree.update(energy_joules=5000.0))
-    told = _what_was_run(write_report(folder).read_text())["energy"]
-    assert told.startswith("10.0 kJ")
-    assert "4 runs" in told
+    energy = _what_was_run(write_report(folder).read_text())["energy"]
+    assert energy.startswith("10.0 kJ")
+    assert "4 runs" in energy
