@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 import torch
-from commands import TINY, said
+from commands import TINY, run_json
 from small import EVEN, ODD, config, images, mixture, population, same, weights
 
 from moevae.config.overrides import override
@@ -161,10 +161,10 @@ def test_energy_is_counted():
 
 
 def test_a_run_is_trained_and_measured_there(tmp_path, capsys):
-    output = said(capsys, "train", *TINY, "--device", "cuda", "--seeds", "2", "--output", str(tmp_path))
+    output = run_json(capsys, "train", *TINY, "--device", "cuda", "--seeds", "2", "--output", str(tmp_path))
     assert torch.cuda.get_device_name() in output["hardware"]["device_name"]
     for run in output["runs"]:
-        (again,) = said(capsys, "evaluate", run["checkpoint"], "--device", "cpu")["runs"]
+        (again,) = run_json(capsys, "evaluate", run["checkpoint"], "--device", "cpu")["runs"]
         found, expected = again["metrics"], run["scores"]["test"]["metrics"]
         assert found["kl_gate"] == pytest.approx(expected["kl_gate"], rel=1e-4)
         assert found["acc"] == pytest.approx(expected["acc"], abs=0.01)

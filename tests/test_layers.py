@@ -1,5 +1,4 @@
-"""Each package imports from the floors below its own, never from one above: a declared list, checked import
-by import.
+"""Each package imports from the layers below its own only. The layers are declared; each import is checked.
 
 Imports within functions and for type checking count like any other: they tie modules just as much.
 """
@@ -14,7 +13,7 @@ import pytest
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
 
-FLOORS = {  # from the top down; what stands on one line stands side by side, and does not import each other
+LAYERS = {  # from the top down; packages of one line do not import each other
     "moevae": [
         ["__main__"],
         ["cli"],
@@ -98,14 +97,14 @@ def files(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
-def floor_of(module: str) -> int:
-    """Return how far below the top the module's package stands."""
+def layer_of(module: str) -> int:
+    """Return the index of the layer of a package, from the top."""
     package, _, rest = module.partition(".")
     part = rest.partition(".")[0]
-    for number, names in enumerate(FLOORS[package]):
+    for number, names in enumerate(LAYERS[package]):
         if part in names:
             return number
-    raise AssertionError(f"{module}: {part or package} stands on no floor of {package}: add it to FLOORS")
+    raise AssertionError(f"{module}: {part or package} is in no layer of {package}; add it to LAYERS")
 
 
 def part_of(module: str) -> str:
@@ -113,14 +112,14 @@ def part_of(module: str) -> str:
     return rest.partition(".")[0] if rest else package
 
 
-@pytest.mark.parametrize("package", FLOORS)
+@pytest.mark.parametrize("package", LAYERS)
 def test_no_import_leads_upward(package):
     wrong = []
     for path in files(package):
         for each in imports_of(path):
             if each.target.partition(".")[0] != package or each.target == package or each.source == package:
                 continue
-            above, below = floor_of(each.source), floor_of(each.target)
+            above, below = layer_of(each.source), layer_of(each.target)
             same = part_of(each.source) == part_of(each.target)
             if not same and above >= below:
                 wrong.append(str(each))
@@ -137,9 +136,9 @@ def test_the_core_does_not_import_studies():
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("package", FLOORS)
-def test_no_modules_import_each_other_in_a_circle(package):
-    """Within a package too; what is imported within a function, or for type checking only, may look back."""
+@pytest.mark.parametrize("package", LAYERS)
+def test_modules_do_not_import_each_other_in_a_cycle(package):
+    """Within a package too; imports within functions, or for type checking only, may form a cycle."""
     edges: dict[str, dict[str, Import]] = {}
     for path in files(package):
         for each in imports_of(path):
@@ -149,9 +148,9 @@ def test_no_modules_import_each_other_in_a_circle(package):
 
     def walk(module: str, trail: list[str]) -> None:
         if module in trail:
-            circle = [*trail[trail.index(module) :], module]
-            steps = [str(edges[one][other]) for one, other in pairwise(circle)]
-            raise AssertionError("a circle:\n" + "\n".join(steps))
+            cycle = [*trail[trail.index(module) :], module]
+            steps = [str(edges[one][other]) for one, other in pairwise(cycle)]
+            raise AssertionError("a cycle:\n" + "\n".join(steps))
         if module not in done:
             for target in edges.get(module, {}):
                 walk(target, [*trail, module])
@@ -165,7 +164,7 @@ def test_no_modules_import_each_other_in_a_circle(package):
 def test_a_report_needs_neither_torch_nor_optuna(package):
     """No module of the package reaches either through imports that run when it is loaded."""
     loaded: dict[str, list[Import]] = {}
-    for root in FLOORS:
+    for root in LAYERS:
         for path in files(root):
             found = [each for each in imports_of(path) if not each.deferred]
             loaded[found[0].source if found else ""] = found

@@ -35,11 +35,11 @@ def test_a_server_that_crashes_under_load_loses_nothing(tmp_path, reliability, c
             assert driver.wait(PATIENCE) == 0
         study.assert_complete_once()
         assert set(study.toy.counts().values()) == {1}
-    troubles = (tmp_path / "driver.log").read_text().count("the storage is not available")
+    retries = (tmp_path / "driver.log").read_text().count("the storage is not available")
     reliability(
         "database",
         f"{crashes} crash restarts of PostgreSQL while {cells} toy cells run",
-        f"each of {cells} completed once; {troubles} operations retried",
+        f"each of {cells} completed once; {retries} operations retried",
         sized=True,
     )
 

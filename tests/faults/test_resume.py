@@ -30,7 +30,7 @@ def test_killed_training_resumes_bitwise(tmp_path, reliability, steps, writes):
     quiet = results.pop("")
     assert quiet["first epoch"] == 1
     for point, result in results.items():
-        assert result["told"] == quiet["told"], point
+        assert result["curve"] == quiet["curve"], point
         assert result["pictures"] == quiet["pictures"], point
         assert result["left"] == [], point
         if point.startswith("step"):

@@ -45,8 +45,8 @@ def test_drivers_on_one_cluster_receive_events_of_their_own_runs_only():
         contextlib.ExitStack() as stack,
     ):
         drivers = [stack.enter_context(dask(cluster.scheduler_address)) for _ in range(2)]
-        heard: list[list[str]] = [[], []]
-        for number, (driver, notes) in enumerate(zip(drivers, heard, strict=True)):
+        logs_of_drivers: list[list[str]] = [[], []]
+        for number, (driver, notes) in enumerate(zip(drivers, logs_of_drivers, strict=True)):
             futures = [
                 driver.executor.submit(report_to, driver.forward_events(notes.append), f"{number}-{task}")
                 for task in range(3)
@@ -56,10 +56,10 @@ def test_drivers_on_one_cluster_receive_events_of_their_own_runs_only():
         def all_heard() -> bool:
             for driver in drivers:
                 driver.deliver()
-            return sum(map(len, heard)) >= 6
+            return sum(map(len, logs_of_drivers)) >= 6
 
         wait_until(all_heard)
-    assert [sorted(notes) for notes in heard] == [
+    assert [sorted(notes) for notes in logs_of_drivers] == [
         [f"{number}-{task}" for task in range(3)] for number in (0, 1)
     ]
 

@@ -78,7 +78,7 @@ def test_bernoulli_of_experts_that_share_their_images(pixels, dtype, rtol):
     x = (normal(2, 1, 150, pixels, seed=1) > 0).to(dtype)
     weight = normal(2, 3, 150, seed=2)
 
-    def look(function, wide):
+    def value_and_gradient(function, wide):
         leaf = logits.to(wide, copy=True).requires_grad_()
         result = function(leaf, x.to(wide))
         (result * weight.to(result.dtype)).sum().backward()
@@ -87,7 +87,10 @@ def test_bernoulli_of_experts_that_share_their_images(pixels, dtype, rtol):
     def plain(wide, x):
         return (x * wide - functional.softplus(wide, threshold=100)).sum(-1)
 
-    (expected, slope), (found, found_slope) = look(plain, torch.float64), look(bernoulli_log_prob, dtype)
+    (expected, slope), (found, found_slope) = (
+        value_and_gradient(plain, torch.float64),
+        value_and_gradient(bernoulli_log_prob, dtype),
+    )
     assert found.dtype == torch.promote_types(dtype, torch.float32)
     assert found_slope.dtype == dtype
     torch.testing.assert_close(found.double(), expected, rtol=rtol, atol=rtol)

@@ -88,14 +88,16 @@ def false(sentences: list[str]) -> set[str]:
     return {kind for kind, words in CLAIMS.items() if any(re.search(words, each) for each in sentences)}
 
 
-def most(trials: int, level: float = 0.05, doubt: float = 0.01) -> int:
-    """Return the most false sentences of so many studies at a true rate `level`, but for a chance `doubt`.
+def most(trials: int, level: float = 0.05, error_rate: float = 0.01) -> int:
+    """Return the most false sentences of so many studies at a true rate `level`.
+
+    More of them occur with a probability of `error_rate` at most.
 
     The one-sided point of the binomial distribution: what the simulation errs by.
     """
     below = 0.0
     for count in range(trials + 1):
         below += math.comb(trials, count) * level**count * (1 - level) ** (trials - count)
-        if below >= 1 - doubt:
+        if below >= 1 - error_rate:
             return count
     return trials

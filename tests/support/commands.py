@@ -40,7 +40,7 @@ def own(seed: int = 0, **changes: np.ndarray | None) -> list[str]:
     return ["--data", "npz:own.npz", *TINY, "--set", "data.train_size=null"]
 
 
-def said(capsys: pytest.CaptureFixture[str], *command: str, code: int = 0) -> dict[str, Any]:
+def run_json(capsys: pytest.CaptureFixture[str], *command: str, code: int = 0) -> dict[str, Any]:
     """Run a command and return its JSON."""
     capsys.readouterr()
     assert main([*command, "--json"]) == code

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from commands import TINY, files, own, said, tiny
+from commands import TINY, files, own, run_json, tiny
 from PIL import Image
 from refusals import refused
 from sklearn.datasets import load_digits
@@ -49,7 +49,7 @@ def weights(path):
 
 
 def test_training_saves_runs_with_the_numbers_of_the_library(kept, run, capsys):
-    summary = said(capsys, "train", *TINY, "--seeds", "2", "--output", str(kept))
+    summary = run_json(capsys, "train", *TINY, "--seeds", "2", "--output", str(kept))
     assert [Path(entry["checkpoint"]).stem for entry in summary["runs"]] == [
         overrides.fingerprint(tiny(seed)) for seed in (0, 1)
     ]
@@ -71,10 +71,10 @@ def test_existing_runs_are_evaluated_and_not_trained_again(kept, capsys, monkeyp
         lambda configs, *rest, **named: asked.extend(configs) or begin(configs, *rest, **named),
     )
     before = files(kept)
-    summary = said(capsys, "train", *TINY, "--seeds", "1,4", "--output", str(kept))
+    summary = run_json(capsys, "train", *TINY, "--seeds", "1,4", "--output", str(kept))
     assert [entry["status"] for entry in summary["runs"]] == ["existing", "trained"]
     assert asked == [tiny(4)]
-    again = said(capsys, "train", *TINY, "--seeds", "4,1", "--output", str(kept))
+    again = run_json(capsys, "train", *TINY, "--seeds", "4,1", "--output", str(kept))
     assert [entry["status"] for entry in again["runs"]] == ["existing", "existing"]
     assert [entry["scores"]["test"]["metrics"] for entry in again["runs"]] == [
         pytest.approx(entry["scores"]["test"]["metrics"], rel=1e-5) for entry in reversed(summary["runs"])
@@ -94,20 +94,20 @@ def test_force_and_training_alone_give_the_same_weights(kept, tmp_path, capsys):
 
 
 def test_evaluation_gives_what_training_reported(kept, run, capsys):
-    trained = said(capsys, "train", *TINY, "--output", str(kept))["runs"][0]["scores"]
+    trained = run_json(capsys, "train", *TINY, "--output", str(kept))["runs"][0]["scores"]
     for split in ("validation", "test"):
-        (entry,) = said(capsys, "evaluate", str(run), "--split", split)["runs"]
+        (entry,) = run_json(capsys, "evaluate", str(run), "--split", split)["runs"]
         assert entry["metrics"] == trained[split]["metrics"]
-    (small,) = said(capsys, "evaluate", str(run), "--memory", "2MiB")["runs"]
+    (small,) = run_json(capsys, "evaluate", str(run), "--memory", "2MiB")["runs"]
     assert small["metrics"] == pytest.approx(trained["test"]["metrics"], rel=1e-6)
-    (finer,) = said(capsys, "evaluate", str(run), "--set", "evaluation.num_samples=3")["runs"]
+    (finer,) = run_json(capsys, "evaluate", str(run), "--set", "evaluation.num_samples=3")["runs"]
     assert finer["metrics"]["mixture_elbo"] != trained["test"]["metrics"]["mixture_elbo"]
     assert finer["metrics"]["acc"] == trained["test"]["metrics"]["acc"]
 
 
 def test_tables_fit_80_columns_and_average_seeds_only(kept, run, here, capsys):
     runs = [str(kept / f"{overrides.fingerprint(tiny(seed))}.safetensors") for seed in (1, 0)]
-    entries = said(capsys, "evaluate", *runs)["runs"]
+    entries = run_json(capsys, "evaluate", *runs)["runs"]
     assert main(["evaluate", *runs]) == 0
     page = capsys.readouterr().out
     cells = next(line for line in page.splitlines() if line.startswith("mixture_elbo")).split()
@@ -126,14 +126,14 @@ def test_tables_fit_80_columns_and_average_seeds_only(kept, run, here, capsys):
 
 def test_labels_decide_no_weight_and_may_be_missing(here, capsys):
     command = ["train", *own(), "--output", "."]
-    (scored,) = said(capsys, *command)["runs"]
+    (scored,) = run_json(capsys, *command)["runs"]
     assert {"acc", "nmi", "ari"} <= scored["scores"]["test"]["metrics"].keys()
     before = weights(scored["checkpoint"])
     own(labels=np.arange(60) % 2)
-    (other,) = said(capsys, *command, "--force")["runs"]
+    (other,) = run_json(capsys, *command, "--force")["runs"]
     assert other["scores"]["test"]["metrics"]["nmi"] != scored["scores"]["test"]["metrics"]["nmi"]
     own(labels=None)
-    (bare,) = said(capsys, *command, "--force")["runs"]
+    (bare,) = run_json(capsys, *command, "--force")["runs"]
     assert not {"acc", "nmi", "ari"} & bare["scores"]["test"]["metrics"].keys()
     assert weights(bare["checkpoint"]) == before
 
@@ -160,14 +160,14 @@ def test_a_run_that_fails_is_reported_and_the_others_are_kept(tmp_path, capsys, 
 
     monkeypatch.setattr(Population, "result", result)
     command = ["train", *TINY, "--seeds", "2", "--output", str(tmp_path)]
-    summary = said(capsys, *command, code=1)
+    summary = run_json(capsys, *command, code=1)
     assert [entry["status"] for entry in summary["runs"]] == ["failed", "trained"]
     assert summary["runs"][0]["failure"] == "the loss became nan in epoch 1, step 7"
     assert [path.stem for path in tmp_path.iterdir()] == [overrides.fingerprint(tiny(1))]
 
 
 def test_bfloat16_is_reported(here, capsys):
-    (hardware,) = [said(capsys, "train", *own(), "--set", "train.precision=bfloat16")["hardware"]]
+    (hardware,) = [run_json(capsys, "train", *own(), "--set", "train.precision=bfloat16")["hardware"]]
     assert hardware["precision"] == "bfloat16"
 
 
@@ -208,13 +208,13 @@ def test_samples_of_one_expert_are_those_of_its_column(run, tmp_path, monkeypatc
 
 
 def test_info_counts_parameters_and_states_what_is_there(run, tmp_path, capsys):
-    about = said(capsys, "info", str(run))
+    about = run_json(capsys, "info", str(run))
     latent = tiny().model.latent_dim
     gate = 64 * 16 + 16 + 16 * 3 + 3
     expert = (64 * 16 + 16 + 16 * 2 * latent + 2 * latent) + (latent * 16 + 16 + 16 * 64 + 64)
     assert about["parameters"] == {"gate": gate, "experts": 3 * expert, "all": gate + 3 * expert}
     assert overrides.from_dict(about["config"]) == tiny()
-    here = said(capsys, "info", "--data-root", str(tmp_path))
+    here = run_json(capsys, "info", "--data-root", str(tmp_path))
     assert here["data"]["mnist"].startswith("not available")
     assert here["presets"].keys() == presets.PRESETS.keys()
     assert not files(tmp_path)
@@ -262,7 +262,7 @@ def test_a_closed_pipe_gives_no_traceback(tmp_path):
 @pytest.mark.parametrize("name", ["mnist", pytest.param("fashion-mnist", marks=pytest.mark.slow)])
 def test_real_images_are_trained_on_and_drawn(name, tmp_path, capsys):
     small = ["--set", "data.train_size=500", "--set", "train.batch_size=100", "--set", "train.epochs=2"]
-    summary = said(capsys, "train", "--data", name, *TINY, *small, "--output", str(tmp_path))
+    summary = run_json(capsys, "train", "--data", name, *TINY, *small, "--output", str(tmp_path))
     scores = summary["runs"][0]["scores"]["test"]["metrics"]
     assert -784 * np.log(2) < scores["mixture_elbo"] < 0
     assert 0 < scores["acc"] <= 1
@@ -274,7 +274,7 @@ def test_real_images_are_trained_on_and_drawn(name, tmp_path, capsys):
 
 def test_a_run_continues_next_to_the_first_and_on_the_same_data_only(kept, run, here, capsys):
     command = ["train", "--from", str(run), "--epochs", "2", "--output", "more"]
-    (more,) = said(capsys, *command)["runs"]
+    (more,) = run_json(capsys, *command)["runs"]
     assert (more["status"], more["config"]["train"]["epochs"], more["seed"]) == ("trained", 2, 0)
     begun = checkpoint.load(run)
     images = load_images(begun.config.data)
@@ -282,9 +282,9 @@ def test_a_run_continues_next_to_the_first_and_on_the_same_data_only(kept, run, 
     assert overrides.fingerprint(library.configs[0]) == more["fingerprint"]
     for name, value in library.model.state_dict().items():
         assert weights(Path(more["checkpoint"]))[name] == value.numpy().tobytes()
-    assert said(capsys, *command)["runs"][0]["status"] == "existing"
+    assert run_json(capsys, *command)["runs"][0]["status"] == "existing"
     assert (
-        said(capsys, "evaluate", more["checkpoint"])["runs"][0]["metrics"]
+        run_json(capsys, "evaluate", more["checkpoint"])["runs"][0]["metrics"]
         == more["scores"]["test"]["metrics"]
     )
     digits = np.round(load_digits().images[::-1] * 255 / 16).astype(np.uint8)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from commands import TINY, files, said, tiny
+from commands import TINY, files, run_json, tiny
 
 from moevae.__main__ import main
 from moevae.config import overrides, presets
@@ -29,7 +29,7 @@ def test_a_dry_run_prints_settings_that_set_accepts(capsys):
     assert main(["train", "--preset", "zeldes2019", "--dry-run"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if re.match(r"[a-z]+\.\w+=", line)]
     typed = [word for line in lines for word in ("--set", line)]
-    (entry,) = said(capsys, "train", *typed, "--dry-run")["runs"]
+    (entry,) = run_json(capsys, "train", *typed, "--dry-run")["runs"]
     assert overrides.from_dict(entry["config"]) == presets.preset("zeldes2019")
 
 

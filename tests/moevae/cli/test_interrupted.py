@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import TINY, own, said
+from commands import TINY, own, run_json
 from refusals import refused
 
 from moevae.__main__ import main
@@ -36,8 +36,8 @@ def test_a_long_run_that_was_stopped_continues(tmp_path, capsys, stop_after):
     stop_after(2, [*command, "--output", str(tmp_path / "stopped")])
     stderr = capsys.readouterr().err
     assert stderr.splitlines()[-1].startswith("interrupted: ")
-    on = said(capsys, *command, "--output", str(tmp_path / "stopped"))
-    whole = said(capsys, *command, "--output", str(tmp_path / "whole"))
+    on = run_json(capsys, *command, "--output", str(tmp_path / "stopped"))
+    whole = run_json(capsys, *command, "--output", str(tmp_path / "whole"))
     on_test, whole_test = (summary["runs"][0]["scores"]["test"]["metrics"] for summary in (on, whole))
     assert on_test == whole_test
     assert [path.suffix for path in (tmp_path / "stopped").iterdir()] == [".safetensors"]
@@ -64,9 +64,9 @@ def test_interrupted_training_does_not_continue_with_other_data(
     own(**changes)
     capsys.readouterr()
     with pytest.warns(UserWarning, match=re.escape(kept.name)) as caught:
-        again = said(capsys, *command, "--output", "runs")
+        again = run_json(capsys, *command, "--output", "runs")
     assert len(caught) == 1
-    fresh = said(capsys, *command, "--output", "fresh")
+    fresh = run_json(capsys, *command, "--output", "fresh")
     scores = [each["runs"][0]["scores"]["test"]["metrics"] for each in (again, fresh)]
     assert scores[0] == scores[1]
     assert kept.read_bytes() == content

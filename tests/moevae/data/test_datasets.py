@@ -121,7 +121,7 @@ def test_npz_labels_may_be_words(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arrays", "complaint"),
+    ("arrays", "reason"),
     [
         ({"labels": np.zeros(9, int)}, "expected an array named images"),
         ({"images": np.zeros(9)}, "1 axes; expected [N, H, W] or [N, D]"),
@@ -140,11 +140,11 @@ def test_npz_labels_may_be_words(tmp_path):
         ({"images": np.zeros((2, 4))}, "2 images cannot be split"),
     ],
 )
-def test_npz_of_another_form_is_refused(tmp_path, arrays, complaint):
+def test_npz_of_another_form_is_refused(tmp_path, arrays, reason):
     path = tmp_path / "own.npz"
     np.savez(path, **arrays)
     message = message_of(DataConfig(name=f"npz:{path}"))
-    assert complaint in message
+    assert reason in message
     assert f"npz:{path}" in message
 
 

@@ -83,7 +83,7 @@ def official(request):
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
+    ("content", "reason"),
     [
         (gzip.compress(bytes(5000))[:20], "truncated or modified"),
         (gzip.compress(bytes(5000)), "truncated or modified"),
@@ -92,25 +92,25 @@ def official(request):
     ],
     ids=["truncated", "other", "page", "empty"],
 )
-def test_broken_gz_is_named_and_left_alone(raw, content, complaint):
+def test_broken_gz_is_named_and_left_alone(raw, content, reason):
     path = raw / f"{IMAGES}.gz"
     path.write_bytes(content)
     (raw / f"{TEST_IMAGES}.gz").touch()
     message = message_of(DataConfig(name="mnist"), raw.parents[1])
-    fault = f"is not the official file (wrong md5, {complaint})"
+    fault = f"is not the official file (wrong md5, {reason})"
     assert message == f"{path} {fault}; delete it to download it again"
     assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize(
-    ("length", "complaint"), [(1000, "1000 bytes; expected 47040016"), (47_040_016, "modified")]
+    ("length", "reason"), [(1000, "1000 bytes; expected 47040016"), (47_040_016, "modified")]
 )
-def test_broken_extracted_file_is_named(raw, length, complaint):
+def test_broken_extracted_file_is_named(raw, length, reason):
     with (raw / IMAGES).open("wb") as file:
         file.truncate(length)
     (raw / TEST_IMAGES).touch()
     message = message_of(DataConfig(name="mnist"), raw.parents[1])
-    assert f"{raw / IMAGES} is not the official file (wrong sha256, {complaint})" in message
+    assert f"{raw / IMAGES} is not the official file (wrong sha256, {reason})" in message
 
 
 def test_missing_files_without_a_network(tmp_path, offline, monkeypatch):

@@ -47,9 +47,9 @@ def test_settings_are_parameters():
     model = made({"train.epochs": 1})
     assert model.get_params()["train.epochs"] == 1
     assert "train.epochs" not in model.get_params(deep=False)
-    twin = clone(model).set_params(**{"train.learning_rate": 0.5, "objective": "elbo", "n_components": 3})
-    assert twin.settings == model.settings | {"train.learning_rate": 0.5, "objective": "elbo"}
-    assert (model.n_components, twin.n_components) == (4, 3)
+    other = clone(model).set_params(**{"train.learning_rate": 0.5, "objective": "elbo", "n_components": 3})
+    assert other.settings == model.settings | {"train.learning_rate": 0.5, "objective": "elbo"}
+    assert (model.n_components, other.n_components) == (4, 3)
     assert "objective" not in model.settings
     with pytest.raises(ValueError, match=r"train\.learning_rate"):
         model.set_params(**{"train.learnin_rate": 0.5})

@@ -106,8 +106,8 @@ def test_leaving_experts_out_lowers_the_bound():
 
 @pytest.mark.parametrize("chunk", [1, 3, 7, 64])
 def test_the_chunk_decides_no_number(chunk):
-    own, company = (linear_case(7, chunk=each)[0] for each in (7, chunk))
-    torch.testing.assert_close(company, own, rtol=1e-12, atol=1e-12)
+    own, chunked = (linear_case(7, chunk=each)[0] for each in (7, chunk))
+    torch.testing.assert_close(chunked, own, rtol=1e-12, atol=1e-12)
 
 
 def run(**changes):

@@ -53,17 +53,17 @@ def test_gate_is_one_network_a_run(hidden):
 @pytest.mark.parametrize("kind", ["soft", "sampled"])
 def test_a_gate_that_reads_grayscale_does_not_change_the_pixels_of_the_likelihood(kind):
     model = mixture(config(ODD | GRAY), seeds=(0, 1))
-    x, shades = (normal(2, 9, 30, seed=1) > 0).double(), normal(2, 9, 30, seed=2).sigmoid()
+    x, grayscale = (normal(2, 9, 30, seed=1) > 0).double(), normal(2, 9, 30, seed=2).sigmoid()
     noise, heat = normal(2, 7, 9, 3, seed=3), torch.ones(2, dtype=torch.float64)
     if kind == "soft":
-        terms = model(x, noise, heat, shades)
+        terms = model(x, noise, heat, grayscale)
         recon, _ = plain.expert(model, 1, 4).terms(x[1], noise[1, 4])
         torch.testing.assert_close(terms.recon_log_prob[1, 4], recon)
     else:
         uniform = torch.rand(2, 7, 9, generator=torch.Generator().manual_seed(0)).double()
-        terms = model.sparse(x, noise, heat, drawn(uniform), shades)
+        terms = model.sparse(x, noise, heat, drawn(uniform), grayscale)
     for run in range(2):
-        q = distributions.Categorical(logits=plain.gate(model, run)(shades[run]))
+        q = distributions.Categorical(logits=plain.gate(model, run)(grayscale[run]))
         torch.testing.assert_close(terms.gate_log_probs[run].T, q.logits)
     with pytest.raises(ValueError, match="reads grayscale images"):
         model(x, noise, heat)

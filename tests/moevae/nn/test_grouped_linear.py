@@ -23,12 +23,12 @@ def test_each_row_is_multiplied_by_the_weights_of_its_group(product, ends, side_
         rows = [x[row] @ weight[g // 3, g % 3] + bias[g // 3, g % 3] for row, g in enumerate(groups)]
         return torch.stack(rows)
 
-    def look(function):
+    def value_and_gradients(function):
         leaves = [each.detach().requires_grad_() for each in (x, weight, bias)]
         result = function(*leaves, ends)
         return result.detach(), *torch.autograd.grad((result * normal(12, 5, seed=3)).sum(), leaves)
 
-    for found, expected in zip(look(product), look(plain), strict=True):
+    for found, expected in zip(value_and_gradients(product), value_and_gradients(plain), strict=True):
         torch.testing.assert_close(found, expected)
 
 

@@ -17,7 +17,7 @@ HEAT = torch.ones(1, dtype=torch.float64)
 CPU = torch.device("cpu")
 
 
-def look(samples, bound):
+def terms_of(samples, bound):
     run = config(ODD)
     model = mixture(run)
     x, noise = (normal(1, 8, 30, seed=1) > 0).double(), normal(1, 7, 8 * samples, 3, seed=2)
@@ -26,7 +26,7 @@ def look(samples, bound):
 
 @pytest.mark.parametrize("bound", ["elbo", "iwae"])
 def test_a_slow_loop_gives_the_same_terms(bound):
-    model, x, noise, terms = look(5, bound)
+    model, x, noise, terms = terms_of(5, bound)
     for k in range(7):
         vae = plain.expert(model, 0, k)
         mu, logvar = vae.encoder(x[0]).chunk(2, -1)
@@ -47,7 +47,7 @@ def test_a_slow_loop_gives_the_same_terms(bound):
 
 @pytest.mark.parametrize("bound", ["elbo", "iwae"])
 def test_sparse_and_dense_agree(bound):
-    model, x, noise, _ = look(5, bound)
+    model, x, noise, _ = terms_of(5, bound)
     sparse = model.sparse(x, noise[:, :2], HEAT, drawn(normal(1, 2, 8, seed=3).sigmoid()), bound=bound)
     blocks = noise.unflatten(2, (8, 5))
     for choice, image in torch.cartesian_prod(torch.arange(2), torch.arange(8)).tolist():
@@ -62,7 +62,7 @@ def test_sparse_and_dense_agree(bound):
 
 
 def test_importance_weights_tighten_the_bound():
-    assert (look(400, "iwae")[-1].expert_elbo >= look(400, "elbo")[-1].expert_elbo - 0.05).all()
+    assert (terms_of(400, "iwae")[-1].expert_elbo >= terms_of(400, "elbo")[-1].expert_elbo - 0.05).all()
 
 
 @pytest.mark.parametrize("kind", ["soft", "sampled"])

@@ -36,11 +36,13 @@ SUMS = [
 def neighborhood(weight, images, radius, seeds=(1, 2)):
     """A linear gate; weight [R, D, K], images [R, B, D]."""
 
-    def ask(x):
+    def log_probs_of(x):
         return gate_log_probs((x @ weight).transpose(1, 2), torch.ones(len(weight)))
 
     streams = (RunGenerators(seeds, name) for name in ("directions", "jitters"))
-    return Neighborhood(ask, images, ask(images), radius, (SIDE, SIDE), *streams, lambda: images.flip(1))
+    return Neighborhood(
+        log_probs_of, images, log_probs_of(images), radius, (SIDE, SIDE), *streams, lambda: images.flip(1)
+    )
 
 
 def random(radius=1.0, experts=EXPERTS):
@@ -128,15 +130,15 @@ def test_the_neighbors_that_are_drawn_are_all_of_the_nearest_and_no_others():
     loss_of = ConsistencyLoss(runs, pixels, (SIDE, SIDE), torch.device("cpu"))
     rows, seen = torch.stack([torch.arange(30), torch.arange(30).flip(0)]), []
 
-    def look(places):
+    def images_at(places):
         seen.append(places)
         return pixels[places]
 
-    def ask(images):
+    def log_probs_of(images):
         return torch.full((2, EXPERTS, images.shape[1]), 1 / EXPERTS).log()
 
     for _ in range(200):
-        loss = loss_of(ask, look, pixels[rows], ask(pixels[rows]), rows)
+        loss = loss_of(log_probs_of, images_at, pixels[rows], log_probs_of(pixels[rows]), rows)
     torch.testing.assert_close(loss, torch.full((2,), math.log(EXPERTS) / 2))
     near = nearest_neighbors(pixels)
     for run in (0, 1):

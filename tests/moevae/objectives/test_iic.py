@@ -22,21 +22,21 @@ def neighborhood(scale=1.0):
     weight = (scale * torch.randn(RUNS, SIDE**2, EXPERTS, generator=random)).requires_grad_()
     others = images.roll(1, 1)  # the pairs have no symmetry
 
-    def ask(x):
+    def log_probs_of(x):
         return gate_log_probs((x @ weight).transpose(1, 2), torch.ones(RUNS))
 
     streams = (RunGenerators((1, 2), name) for name in ("directions", "jitters"))
     around = Neighborhood(
-        ask,
+        log_probs_of,
         images,
-        ask(images),
+        log_probs_of(images),
         torch.ones(RUNS, BATCH),
         (SIDE, SIDE),
         *streams,
         lambda: others,
         lambda: others,
     )
-    return around, weight, ask(others)
+    return around, weight, log_probs_of(others)
 
 
 def joint_information(log_probs, others):
@@ -71,13 +71,20 @@ def test_pairs_are_copies_and_neighbors_in_the_shares_that_are_given():
     seen = []
     ones = torch.ones(RUNS, 4000, 1)
 
-    def ask(x):
+    def log_probs_of(x):
         seen.append(x)
         return torch.full((RUNS, EXPERTS, 4000), 1 / EXPERTS).log()
 
     streams = (RunGenerators((1, 2), name) for name in ("directions", "jitters"))
     around = Neighborhood(
-        ask, ones, ask(ones), ones[..., 0], (1, 1), *streams, lambda: 2 * ones, lambda: 3 * ones
+        log_probs_of,
+        ones,
+        log_probs_of(ones),
+        ones[..., 0],
+        (1, 1),
+        *streams,
+        lambda: 2 * ones,
+        lambda: 3 * ones,
     )
     iic(around)
     shares = (seen[-1] == 3).float().mean((1, 2))
@@ -92,15 +99,15 @@ def test_a_gate_on_gradients_reads_those_of_deformed_copies():
     loss_of = ConsistencyLoss(runs, pixels, (SIDE, SIDE), torch.device("cpu"))
     rows, seen = torch.stack([torch.arange(30), torch.arange(30).flip(0)]), []
 
-    def ask(x):
+    def log_probs_of(x):
         seen.append(x)
         return functional.log_softmax(x[..., :EXPERTS].transpose(1, 2), 1)
 
-    def look(places):
+    def inputs_at(places):
         return torch.zeros(*places.shape, FEATURES)  # neighbors are recognized
 
     read = histograms_of_gradients(pixels, (SIDE, SIDE))[rows]
-    loss_of(ask, look, read, ask(read), rows)
+    loss_of(log_probs_of, inputs_at, read, log_probs_of(read), rows)
     streams = RunGenerators((1, 2), "jitter of the gate's neighbors")
     streams.uniform(30, 1)
     draws, waves = 2 * streams.uniform(30, 6) - 1, streams.normal(30, 2, 5, 5)

@@ -34,7 +34,7 @@ def objective(configs):
     return found
 
 
-def look(model, run):
+def terms_of(model, run):
     """Terms of a batch of binary noise at the configured temperature."""
     runs, sizes = len(model.seeds), model.config
     x = (normal(runs, BATCH, PIXELS, seed=1) > 0).double()
@@ -52,21 +52,21 @@ def terms(draw):
 
 
 @given(terms(), st.booleans())
-def test_elbo_is_the_negative_mixture_elbo(look, skewed):
-    runs, experts, _ = look.kl_z.shape
+def test_elbo_is_the_negative_mixture_elbo(batch, skewed):
+    runs, experts, _ = batch.kl_z.shape
     shares = [tuple(range(run + 1, run + 1 + experts)) if skewed else () for run in range(runs)]
     sizes = {"model.num_experts": experts}
     configs = [config(sizes | {"model.expert_prior": prior}) for prior in shares]
     configs = [
         override(each, {"objective.information_weight": 1, "objective.balance_weight": 1}) for each in configs
     ]
-    bound = mixture_elbo(look.expert_elbo, look.gate_log_probs, log_priors(configs)).mean(-1)
-    torch.testing.assert_close(objective(configs)(look), -bound, rtol=1e-9, atol=1e-9)
+    bound = mixture_elbo(batch.expert_elbo, batch.gate_log_probs, log_priors(configs)).mean(-1)
+    torch.testing.assert_close(objective(configs)(batch), -bound, rtol=1e-9, atol=1e-9)
 
 
 @given(terms())
-def test_the_gates_divergence_from_any_prior_is_information_plus_imbalance(look):
-    log_probs = look.gate_log_probs
+def test_the_gates_divergence_from_any_prior_is_information_plus_imbalance(batch):
+    log_probs = batch.gate_log_probs
     log_prior = normal(*log_probs.shape[:2], seed=3).log_softmax(-1)
     paid = (log_probs.exp() * (log_probs - log_prior.unsqueeze(-1))).sum(1).mean(-1)
     parts = mutual_information(log_probs) + kl_to_prior(log_probs, log_prior)
@@ -74,10 +74,10 @@ def test_the_gates_divergence_from_any_prior_is_information_plus_imbalance(look)
 
 
 @given(terms())
-def test_information_lies_between_zero_and_ln_k(look):
-    information = mutual_information(look.gate_log_probs)
+def test_information_lies_between_zero_and_ln_k(batch):
+    information = mutual_information(batch.gate_log_probs)
     assert (information >= -1e-9).all()
-    assert (information <= math.log(look.gate_log_probs.shape[1]) + 1e-9).all()
+    assert (information <= math.log(batch.gate_log_probs.shape[1]) + 1e-9).all()
 
 
 def test_information_of_gates_made_by_hand():
@@ -98,23 +98,23 @@ def test_the_objective_is_linear_in_its_weights():
         )
         for alpha, balance in [(0, 0), (-0.7, 0), (0, 3), (-0.7, 3)]
     ]
-    look = MixtureTerms(normal(1, 5, 9).log_softmax(1), normal(1, 5, 9, seed=1), normal(1, 5, 9, seed=2))
-    company = MixtureTerms(*(part.expand(4, -1, -1) for part in vars(look).values()))
-    bare, informed, balanced, both = objective(free)(company).tolist()
-    q = look.gate_log_probs.exp()
-    assert bare == pytest.approx(-(q * look.expert_elbo).sum(1).mean().item())
-    assert informed - bare == pytest.approx(-0.7 * mutual_information(look.gate_log_probs).item(), rel=1e-6)
+    batch = MixtureTerms(normal(1, 5, 9).log_softmax(1), normal(1, 5, 9, seed=1), normal(1, 5, 9, seed=2))
+    repeated = MixtureTerms(*(part.expand(4, -1, -1) for part in vars(batch).values()))
+    bare, informed, balanced, both = objective(free)(repeated).tolist()
+    q = batch.gate_log_probs.exp()
+    assert bare == pytest.approx(-(q * batch.expert_elbo).sum(1).mean().item())
+    assert informed - bare == pytest.approx(-0.7 * mutual_information(batch.gate_log_probs).item(), rel=1e-6)
     assert balanced - bare == pytest.approx(
-        3 * kl_to_prior(look.gate_log_probs, log_priors(free[:1])).item(), rel=1e-6
+        3 * kl_to_prior(batch.gate_log_probs, log_priors(free[:1])).item(), rel=1e-6
     )
     assert both - balanced == pytest.approx(informed - bare)
 
 
 def test_hard_routing_costs_the_chosen_expert():
     run = config({"model.num_experts": 5, "objective.balance_weight": 0.0, "routing.kind": "hard"})
-    look = MixtureTerms(normal(2, 5, 9).log_softmax(1), normal(2, 5, 9, seed=1), normal(2, 5, 9, seed=2))
-    chosen = look.expert_elbo.gather(1, look.gate_log_probs.argmax(1, keepdim=True))
-    torch.testing.assert_close(objective([run, run])(look), -chosen.mean((1, 2)))
+    batch = MixtureTerms(normal(2, 5, 9).log_softmax(1), normal(2, 5, 9, seed=1), normal(2, 5, 9, seed=2))
+    chosen = batch.expert_elbo.gather(1, batch.gate_log_probs.argmax(1, keepdim=True))
+    torch.testing.assert_close(objective([run, run])(batch), -chosen.mean((1, 2)))
 
 
 def posterior_case(**changes):
@@ -125,28 +125,28 @@ def posterior_case(**changes):
 
 
 def test_the_marginal_loss_is_the_bound_and_the_divergence_of_the_gate():
-    run, (_, recon, kl_z), look = posterior_case()
+    run, (_, recon, kl_z), batch = posterior_case()
     assert (member(run.objective), run.model.expert_prior[0]) == ("marginal", pytest.approx(1 / 12))
-    loss = objective([run])(look)
+    loss = objective([run])(batch)
     joint = (recon - kl_z)[0] + torch.tensor([1, 1, 2, 3, 5]).double().div(12).log()[:, None]
     r = joint.softmax(0)
-    kl = (r * (r.log() - look.gate_log_probs[0])).sum(0)
+    kl = (r * (r.log() - batch.gate_log_probs[0])).sum(0)
     torch.testing.assert_close(loss[0], (kl - joint.logsumexp(0)).mean(), rtol=1e-6, atol=1e-6)
 
 
 def test_tight_trains_experts_by_the_posterior_and_the_gate_towards_it():
-    run, (logits, recon, kl_z), look = posterior_case()
-    objective([run])(look).sum().backward()
+    run, (logits, recon, kl_z), batch = posterior_case()
+    objective([run])(batch).sum().backward()
     r = posterior_log_probs((recon - kl_z).detach(), log_priors([run])).exp()
     torch.testing.assert_close(recon.grad, -r / 9)
     torch.testing.assert_close(kl_z.grad, r / 9)
-    torch.testing.assert_close(logits.grad, (look.gate_log_probs.exp() - r) / 9)
+    torch.testing.assert_close(logits.grad, (batch.gate_log_probs.exp() - r) / 9)
 
 
 def test_one_expert_is_a_plain_vae():
     run = config(ODD | {"model.num_experts": 1, "routing.temperature": 0.3})
     model = mixture(run)
-    loss = objective([run])(look(model, run)).sum()
+    loss = objective([run])(terms_of(model, run)).sum()
     loss.backward()
 
     vae = plain.expert(model, 0, 0)
@@ -213,7 +213,7 @@ def test_unchosen_experts_get_exactly_no_gradient():
     last = model.gate.network.layers[-1]
     with torch.no_grad():
         last.bias.copy_(torch.tensor([[0.0, 50.0, 0.0, 0.0], [0.0, 0.0, 0.0, 50.0]]))
-    objective([run, run])(look(model, run)).sum().backward()
+    objective([run, run])(terms_of(model, run)).sum().backward()
     for layer in model.experts.decoder.layers:
         received = layer._weight.grad.view(2, 4, -1).abs().sum(-1)
         assert (received > 0).tolist() == [[False, True, False, False], [False, False, False, True]]
@@ -225,7 +225,7 @@ def test_unchosen_experts_get_exactly_no_gradient():
 def test_every_parameter_gets_a_gradient_from_its_own_run(name):
     run = config({"model.activation": "tanh"}, objective=name)
     model = mixture(run, seeds=(0, 1))
-    loss = objective([run, run])(look(model, run))
+    loss = objective([run, run])(terms_of(model, run))
     loss[1].backward()
     layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, StackedLinear)]
     assert {name.partition(".")[0] for name, _ in layers} == {"gate", "experts"}
@@ -275,11 +275,11 @@ def _forward(network, x):
 def test_without_expert_gradient_the_gate_learns_from_the_other_terms(kind):
     run = config({"routing.kind": kind, "objective.expert_gradient": 0, "objective.balance_weight": 0})
     model = mixture(run)
-    objective([run])(look(model, run)).sum().backward()
+    objective([run])(terms_of(model, run)).sum().backward()
     assert all((each.grad is None) or (each.grad == 0).all() for each in model.gate.parameters())
     assert all((each.grad != 0).any() for each in model.experts.parameters())
     balanced = override(run, {"objective.balance_weight": 1})
-    objective([balanced])(look(model, balanced)).sum().backward()
+    objective([balanced])(terms_of(model, balanced)).sum().backward()
     assert any(each.grad is not None and each.grad.any() for each in model.gate.parameters())
 
 
@@ -290,7 +290,7 @@ def test_the_gate_gets_its_share_of_the_gradient_of_the_experts(kind):
     gate, experts = [], []
     for run in runs:
         model = mixture(run)
-        loss = objective([run])(look(model, run)).sum()
+        loss = objective([run])(terms_of(model, run)).sum()
         loss.backward()
         gate.append(
             torch.cat(

@@ -132,8 +132,8 @@ def test_other_runs_change_rounding_at_most_where_batches_are_odd(sizes, batch):
     configs, data = population(sizes, **{"train.batch_size": batch}), images()
     together = fit(configs, data)
     for run, own in enumerate(configs):
-        alone, company = weights(fit([own], data).model, 0), weights(together.model, run)
-        for name, value in company.items():
+        alone, joint = weights(fit([own], data).model, 0), weights(together.model, run)
+        for name, value in joint.items():
             torch.testing.assert_close(alone[name], value, rtol=1e-5, atol=1e-6)
 
 

@@ -121,8 +121,8 @@ def test_a_run_is_given_no_labels_and_reads_the_training_split_alone():
     assert {field.name for field in fields(Images)}.isdisjoint({"labels", "classes", "targets"})
     assert "labels" not in inspect.signature(fit).parameters
     run, data = config(), images()
-    poison = torch.full((5, data.train.shape[1]), torch.nan)
-    poisoned = replace(data, validation=poison, test=poison)
+    missing = torch.full((5, data.train.shape[1]), torch.nan)
+    poisoned = replace(data, validation=missing, test=missing)
     assert same(weights(fit([run], data).model, 0), weights(fit([run], poisoned).model, 0))
 
 
@@ -130,13 +130,13 @@ def test_a_failed_run_is_noted_and_the_others_are_as_alone():
     configs, data = population(ODD, **{"train.epochs": 4}), images()
     losses = []
 
-    def poison(progress):
+    def set_nan(progress):
         losses.append(progress.losses)
         if progress.epoch == 2:
             with torch.no_grad():
                 progress.model.gate.network.layers[0].weight[1] = torch.nan
 
-    found = fit(configs, data, on_epoch=poison)
+    found = fit(configs, data, on_epoch=set_nan)
     assert found.failures[0] is found.failures[2] is None
     failure = found.failures[1]
     assert (failure.epoch, failure.step, failure.reason) == (3, 7, "the loss became nan")  # 3 steps an epoch

@@ -118,12 +118,17 @@ def test_an_installation_does_not_name_the_commit_of_a_repository_around_it(tmp_
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "add", "theirs.txt", ".gitignore")
     git(tmp_path, "commit", "--quiet", "--message", "theirs")
-    look = "from moevae.utils import provenance; print(provenance.commit())"
+    script = "from moevae.utils import provenance; print(provenance.commit())"
 
     def commit(**environment: str) -> str:
         variables = {**os.environ, "PYTHONPATH": str(place), **environment}
         return subprocess.run(
-            [sys.executable, "-c", look], cwd=place, env=variables, check=True, capture_output=True, text=True
+            [sys.executable, "-c", script],
+            cwd=place,
+            env=variables,
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout.strip()
 
     assert commit() == "(None, None)"

@@ -1,4 +1,4 @@
-"""Figures are small files that look as matplotlib draws them."""
+"""Figures are small files with the pixels that matplotlib draws."""
 
 import io
 

@@ -314,13 +314,13 @@ def test_a_baseline_computes_with_as_many_threads_as_it_is_given(monkeypatch):
     """While it is fitted, and while it is measured."""
     seen = []
 
-    def look():
+    def note_threads():
         seen.extend(each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas")
 
     def kmeans(given):
-        look()
+        note_threads()
         fitted = clustering.kmeans(given)
-        return replace(fitted, measure=lambda split: [look(), fitted.measure(split)][1])
+        return replace(fitted, measure=lambda split: [note_threads(), fitted.measure(split)][1])
 
     monkeypatch.setattr(clustering, "looked_at", kmeans, raising=False)
     monkeypatch.setitem(

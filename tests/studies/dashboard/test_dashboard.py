@@ -296,11 +296,11 @@ def test_pages_render_in_a_browser_without_errors(folder, browser):
     with running(folder) as (address, study):
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(180_000)
-        trouble: list[str] = []
-        page.on("pageerror", lambda error: trouble.append(str(error)))
-        page.on("console", lambda said: trouble.append(said.text) if said.type == "error" else None)
-        page.on("requestfailed", lambda request: trouble.append(request.url))
-        page.on("response", lambda answer: trouble.append(answer.url) if answer.status >= 400 else None)
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("requestfailed", lambda request: errors.append(request.url))
+        page.on("response", lambda answer: errors.append(answer.url) if answer.status >= 400 else None)
         home = f"{address}/dashboard/studies/{study._study_id}"
 
         page.goto(f"{address}/dashboard")
@@ -327,7 +327,7 @@ def test_pages_render_in_a_browser_without_errors(folder, browser):
             "[...document.images].every(image => image.complete && image.naturalWidth > 200)"
         )
         page.close()
-    assert trouble == []
+    assert errors == []
 
 
 def test_notes_number_cells_as_the_report_does(folder):

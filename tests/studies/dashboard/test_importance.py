@@ -25,8 +25,8 @@ def importances(app, study):
     """The answer of a WSGI application to the page's question for importances."""
     status, headers = [], {}
 
-    def start(said, pairs, *_):
-        status.append(said)
+    def start(status_line, pairs, *_):
+        status.append(status_line)
         headers.update(pairs)
 
     environ = {"PATH_INFO": f"/api/studies/{study}/param_importances"}

@@ -81,17 +81,17 @@ def bench(tmp_path):
     return Bench(tmp_path)
 
 
-def wanted(design):
+def planned(design):
     return {cell.name(seed) for cell in (*design.cells, *design.baseline_cells) for seed in design.seeds}
 
 
 def test_each_baseline_is_fitted_once_a_seed_and_stays_out_of_the_storage(bench):
     design = bench.design()
     assert len(design.baseline_cells) == 2
-    assert len(bench.run(design).trained) == len(wanted(design)) == (4 + 2) * 3
-    assert bench.fitter.counts() == dict.fromkeys(wanted(design), 1)
+    assert len(bench.run(design).trained) == len(planned(design)) == (4 + 2) * 3
+    assert bench.fitter.counts() == dict.fromkeys(planned(design), 1)
     assert bench.run(design).trained == ()
-    assert bench.fitter.counts() == dict.fromkeys(wanted(design), 1)
+    assert bench.fitter.counts() == dict.fromkeys(planned(design), 1)
     assert check.verify(bench.folder).problems == ()
     assert rebuild.rebuild(bench.folder) == len(design.cells) == 4
     assert plan.design_of(bench.folder).command == bench.tree["command"]
@@ -115,7 +115,7 @@ def test_baselines_fitted_before_a_crash_are_kept(bench):
         bench.run(design, Fitter(bench.run_log, refusing=BASELINES["oracle-experts"].method.name))
     assert make_plan(design, bench.folder).pending == 3
     bench.run(design)
-    assert bench.fitter.counts() == dict.fromkeys(wanted(design), 1)
+    assert bench.fitter.counts() == dict.fromkeys(planned(design), 1)
 
 
 def test_failures_are_kept_and_fitted_again_when_asked(bench):
@@ -142,11 +142,11 @@ def test_a_baseline_whose_worker_dies_too_often_is_a_failed_record(bench):
 
     design = bench.design()
     with in_process() as plain:
-        crew = WorkerPool(
+        pool = WorkerPool(
             plain.executor, plain.count, plain.forward_events, worker_errors=(DiedError,), attempts=2
         )
         summary = run_study(
-            design, bench.folder, dying, worker_pool=crew, callbacks=Listener(), on_worker_lost=lost
+            design, bench.folder, dying, worker_pool=pool, callbacks=Listener(), on_worker_lost=lost
         )
     assert len(summary.failures) == 6
     assert make_plan(design, bench.folder).pending == 0
@@ -177,7 +177,7 @@ def test_a_report_states_which_baselines_are_missing(bench, undrawn):
     assert "n init: 10" in page
     runs = pd.read_csv(bench.folder / "tables" / "runs.csv")
     assert (runs["cell"] == "k-means on pixels").sum() == 3
-    assert len(runs) == len(wanted(design))
+    assert len(runs) == len(planned(design))
 
 
 def test_the_command_line_fits_baselines_into_the_same_tables(tmp_path, capsys, undrawn):

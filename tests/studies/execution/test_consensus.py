@@ -95,9 +95,9 @@ def test_the_report_shows_it_and_verify_compares_it_with_the_records(study, caps
     (group, _) = consensus.read(study).groups
     assert "consensus of 2 runs" in section
     assert "its runs" in section
-    verdict = check.verify(study)
-    assert verdict.problems == before.problems == ()
-    assert verdict.notes == ("consensus.json: 2 groups agree with the records",)
+    report = check.verify(study)
+    assert report.problems == before.problems == ()
+    assert report.notes == ("consensus.json: 2 groups agree with the records",)
     capsys.readouterr()
     tree = json.loads((study / consensus.NAME).read_text())
     for change in (

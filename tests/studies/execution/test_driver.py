@@ -32,12 +32,12 @@ def bench(tmp_path):
 def test_every_run_once_with_its_record_and_one_trial_a_cell(bench):
     design, callbacks = bench.design(), Listener()
     summary = bench.run(callbacks=callbacks)
-    wanted = {fingerprint(cell.run(seed)) for cell in design.cells for seed in design.seeds}
+    planned = {fingerprint(cell.run(seed)) for cell in design.cells for seed in design.seeds}
     good, bad = store.read_all(bench.folder)
-    assert {record.fingerprint for record in good} == wanted
+    assert {record.fingerprint for record in good} == planned
     assert not bad
-    assert bench.toy.counts() == dict.fromkeys(wanted, 1)
-    assert len(summary.trained) == len(wanted)
+    assert bench.toy.counts() == dict.fromkeys(planned, 1)
+    assert len(summary.trained) == len(planned)
     assert callbacks.epochs == [1, 2] * len(design.cells)
     assert callbacks.ended == [3] * len(design.cells)
 
@@ -106,9 +106,9 @@ def test_failed_runs_lower_n_and_run_again_only_when_asked(bench):
     again = bench.run()
     assert not again.trained
     assert len(again.failures) == 4
-    mended = bench.run(retry_failed=True)
-    assert {record.config["seed"] for record in mended.trained} == {1}
-    assert not mended.failures
+    retried = bench.run(retry_failed=True)
+    assert {record.config["seed"] for record in retried.trained} == {1}
+    assert not retried.failures
     assert [(trial.user_attrs["n"], trial.user_attrs["failed"]) for trial in bench.trials()] == [(3, 0)] * 4
 
 

@@ -81,15 +81,15 @@ def test_files_of_records_are_restored_bit_for_bit_and_only_named_pictures_are_g
 
 def test_page_list_and_verify_are_the_same(folder):
     before = contents(folder)
-    listed, verdict = listing.studies(folder.parent), check.verify(folder)
-    assert not verdict.problems
+    listed, report = listing.studies(folder.parent), check.verify(folder)
+    assert not report.problems
     assert run(folder, "pack") == 0
     for path in [folder / "report.md", folder / "table.csv", *folder.glob("figures/*")]:
         path.unlink()
     assert run(folder, "report") == 0
     after = contents(folder, but=[packed.RECORDS, packed.PICTURES])
     assert after == of_page(before)
-    assert check.verify(folder) == verdict
+    assert check.verify(folder) == report
     assert listing.studies(folder.parent) == listed
 
 
@@ -141,7 +141,7 @@ class Budget:
         monkeypatch.setattr(Path, name, limited)
 
 
-def until_done(action, folder, look):
+def until_done(action, folder, check_between):
     """Kill an action after one change, start it again, kill it after two, until it comes to its end."""
     for steps in range(1000):
         with pytest.MonkeyPatch.context() as patch:
@@ -151,7 +151,7 @@ def until_done(action, folder, look):
                 return steps
             except Killed:
                 pass
-        look(folder)
+        check_between(folder)
     raise AssertionError("it never ends")
 
 
@@ -159,15 +159,15 @@ def test_a_kill_at_any_change_loses_nothing(folder):
     before, records = contents(folder), store.read_all(folder)
     shown = {path.name for path in sorted((folder / "records").glob("*.png"))[:2]}
 
-    def look(folder):
+    def check_between(folder):
         assert store.read_all(folder) == records
         there = contents(folder)
         assert of_page(before).items() <= there.items()
 
-    assert until_done(lambda: packing.pack(folder, shown), folder, look) > 10
+    assert until_done(lambda: packing.pack(folder, shown), folder, check_between) > 10
     assert not check.verify(folder).problems
     assert contents(folder).keys() == {*of_page(before), packed.RECORDS, packed.PICTURES}
-    assert until_done(lambda: packing.unpack(folder), folder, look) > 5
+    assert until_done(lambda: packing.unpack(folder), folder, check_between) > 5
     assert not check.verify(folder).problems
     after = contents(folder, but=[packed.PICTURES])
     gone = {f"records/{name}" for name in packed.pictures(folder).dropped}

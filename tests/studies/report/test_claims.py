@@ -59,7 +59,9 @@ def test_identical_cells_are_reported_to_differ_in_at_most_one_study_of_twenty(
     kind: str, cells: int, n: int
 ) -> None:
     found = errors(kind, cells, n, trials=200)
-    allowed = alike.most(200, doubt=0.001)  # of some 140 such counts, none fails by chance in 9 cases of 10
+    allowed = alike.most(
+        200, error_rate=0.001
+    )  # of some 140 such counts, none fails by chance in 9 cases of 10
     assert all(count <= allowed for count in found.values()), found
 
 
@@ -72,6 +74,6 @@ def test_a_cell_that_is_an_outlier_is_reported() -> None:
 
 def test_two_cells_with_three_seeds_never_differ_significantly() -> None:
     rng = np.random.default_rng(0)
-    said = sentences_of(alike.study("normal", rng, 2, 3, shift=1e6))
-    assert not alike.false(said)
-    assert any("do not differ significantly" in each for each in said)
+    found_sentences = sentences_of(alike.study("normal", rng, 2, 3, shift=1e6))
+    assert not alike.false(found_sentences)
+    assert any("do not differ significantly" in each for each in found_sentences)

@@ -85,8 +85,8 @@ def test_significance_is_mentioned_only_with_a_test(tmp_path) -> None:
         plan = synthetic.plan(AXES, seeds=seeds)
         folder = tmp_path / str(len(seeds))
         synthetic.write(folder, plan, lambda config: synthetic.record(config, pictures=False))
-        said = summary.silence(analyze(load_study(folder)))
-        assert ("significant" in said) == (len(seeds) > 1)
+        sentence = summary.silence(analyze(load_study(folder)))
+        assert ("significant" in sentence) == (len(seeds) > 1)
 
 
 def test_equal_seeds_give_no_sentence(tmp_path) -> None:

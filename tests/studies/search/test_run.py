@@ -201,10 +201,10 @@ def test_equal_trials_in_flight_are_trained_once(tmp_path, climb):
     )
     assert list(search.space) == ["routing.kind"]
     later = Later()
-    crew = WorkerPool(
+    pool = WorkerPool(
         executor=later, count=lambda: 4, forward_events=lambda listener: listener, deliver=later.deliver
     )
-    found = go(search, tmp_path / "s", climb, trials=8, worker_pool=crew)
+    found = go(search, tmp_path / "s", climb, trials=8, worker_pool=pool)
     assert {trial.state for trial in found.trials} == {TrialState.COMPLETE}
     assert len(found.trials) == 8
     assert set(climb.counts().values()) == {1}
@@ -231,9 +231,9 @@ def test_the_trial_of_a_dead_worker_is_retried_and_finally_fails(tmp_path, climb
 
     search = searches.load_search("gate", **FAST)
     with in_process() as here:
-        crew = dataclasses.replace(here, worker_errors=(DeathError,), attempts=3)
-        survived = go(search, tmp_path / "a", dying(2), trials=1, worker_pool=crew, on_worker_lost=lost)
-        given_up = go(search, tmp_path / "b", dying(3), trials=1, worker_pool=crew, on_worker_lost=lost)
+        pool = dataclasses.replace(here, worker_errors=(DeathError,), attempts=3)
+        survived = go(search, tmp_path / "a", dying(2), trials=1, worker_pool=pool, on_worker_lost=lost)
+        given_up = go(search, tmp_path / "b", dying(3), trials=1, worker_pool=pool, on_worker_lost=lost)
     assert survived.trials[0].state is TrialState.COMPLETE
     assert given_up.trials[0].state is TrialState.FAIL
 
@@ -245,7 +245,7 @@ def test_a_timeout_ends_a_search_between_trials(tmp_path, climb):
     assert {trial.state for trial in found.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
 
 
-def said(trial):
+def summary(trial):
     """What a trial says, but for its ID and when it ran."""
     names = ("number", "state", "values", "params", "distributions", "user_attrs", "system_attrs")
     return {name: getattr(trial, name) for name in (*names, "intermediate_values")}
@@ -263,7 +263,7 @@ def test_every_sampler_and_pruner_searches_and_the_storage_has_their_trials(
     assert len({json.dumps(trial.params) for trial in found.trials}) > 10
     with storage.opened(url) as opened:
         stored = optuna.load_study(study_name=search.name, storage=opened).get_trials()
-    assert [said(trial) for trial in stored] == [said(trial) for trial in found.trials]
+    assert [summary(trial) for trial in stored] == [summary(trial) for trial in found.trials]
 
 
 @pytest.mark.slow

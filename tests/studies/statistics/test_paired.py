@@ -53,8 +53,14 @@ def test_only_shared_seeds_are_compared() -> None:
 def test_one_pair_has_a_difference_without_interval_and_p() -> None:
     comparison = paired.compare(np.array([[1.0, 3.0]]), 0)
     assert comparison.difference[1] == 2.0
-    for said in (comparison.p, comparison.holm, comparison.low, comparison.effect, comparison.detectable):
-        assert np.isnan(said[1])
+    for estimates in (
+        comparison.p,
+        comparison.holm,
+        comparison.low,
+        comparison.effect,
+        comparison.detectable,
+    ):
+        assert np.isnan(estimates[1])
 
 
 def test_the_chance_of_improvement_is_mann_whitneys() -> None:

@@ -22,7 +22,7 @@ def test_the_front_is_that_of_a_slow_loop() -> None:
     assert 0 < sum(oracle) < 30
 
 
-def test_the_best_cell_of_each_measure_is_never_below_the_best() -> None:
+def test_the_highest_mean_of_each_measure_is_on_the_front() -> None:
     draw = np.random.default_rng(1)
     for _ in range(50):
         means = draw.normal(size=(12, 3))

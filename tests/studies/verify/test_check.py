@@ -33,16 +33,16 @@ def bench(tmp_path):
 
 
 def test_a_complete_study_has_no_problems(bench):
-    verdict = check.verify(bench.folder)
-    assert (verdict.planned, verdict.complete, verdict.failed, verdict.problems) == (12, 12, 0, ())
-    assert verdict.compared
+    report = check.verify(bench.folder)
+    assert (report.planned, report.complete, report.failed, report.problems) == (12, 12, 0, ())
+    assert report.compared
 
 
 def test_a_study_without_a_storage_is_not_compared_with_one(bench, capsys):
     for path in bench.folder.glob("study.db*"):
         path.unlink()
-    verdict = check.verify(bench.folder)
-    assert (verdict.problems, verdict.compared) == ((), False)
+    report = check.verify(bench.folder)
+    assert (report.problems, report.compared) == ((), False)
     assert cli.main(["verify", "toy", "--json", "--results", str(bench.folder.parent)]) == 0
     assert json.loads(capsys.readouterr().out)["compared"] is False
 
@@ -50,12 +50,12 @@ def test_a_study_without_a_storage_is_not_compared_with_one(bench, capsys):
 def counts(folder):
     """How many runs `list`, `verify` and the index count: planned, complete."""
     (line,) = listing.studies(folder.parent)
-    verdict = check.verify(folder)
+    report = check.verify(folder)
     index = write_index(folder.parent, asked=True).read_text()
     complete = int([line for line in index.splitlines() if line.startswith("|")][-1].split("|")[5])
-    assert (line.runs, line.complete) == (verdict.planned, verdict.complete)
+    assert (line.runs, line.complete) == (report.planned, report.complete)
     assert line.complete == complete
-    return line, verdict
+    return line, report
 
 
 def test_runs_of_baselines_are_counted_everywhere_and_missed_where_one_is_deleted(tmp_path):
@@ -70,14 +70,14 @@ def test_runs_of_baselines_are_counted_everywhere_and_missed_where_one_is_delete
         method = BASELINES[key].method
         tree |= {"fingerprint": schema.name_of(config, method), "method": method.model_dump()}
         fitted.append(synthetic.put(folder, tree, {}))
-    line, verdict = counts(folder)
+    line, report = counts(folder)
     assert (line.cells, line.baselines, line.seeds, line.runs) == (2, 2, 3, 12)
-    assert (verdict.complete, verdict.complete_baselines, verdict.problems) == (12, 6, ())
+    assert (report.complete, report.complete_baselines, report.problems) == (12, 6, ())
     assert line.state == "complete"
     fitted[4].unlink()
-    line, verdict = counts(folder)
-    assert (line.state, line.complete, verdict.complete_baselines) == ("incomplete", 11, 5)
-    (problem,) = verdict.problems
+    line, report = counts(folder)
+    assert (line.state, line.complete, report.complete_baselines) == ("incomplete", 11, 5)
+    (problem,) = report.problems
     assert "seed 1" in problem
     assert BASELINES["pca-gmm"].method.name in problem
 
@@ -106,19 +106,21 @@ def test_trials_that_disagree_are_named(bench):
 
 def test_a_missing_record_is_reported_with_its_trial(bench):
     sorted((bench.folder / "records").glob("*.json"))[0].unlink()
-    verdict = check.verify(bench.folder)
-    assert verdict.complete == 11
-    assert sum("differs from the records" in problem for problem in verdict.problems) == 1
-    assert sum("no record refers to this file" in problem for problem in verdict.problems) == 1
+    report = check.verify(bench.folder)
+    assert report.complete == 11
+    assert sum("differs from the records" in problem for problem in report.problems) == 1
+    assert sum("no record refers to this file" in problem for problem in report.problems) == 1
 
 
 def test_records_of_another_design_are_reported(bench, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
-    stranger = Bench(other)
-    stranger.profile.write_text(stranger.profile.read_text().replace("train.epochs = 2", "train.epochs = 3"))
-    stranger.run()
-    for path in (stranger.folder / "records").iterdir():
+    other_bench = Bench(other)
+    other_bench.profile.write_text(
+        other_bench.profile.read_text().replace("train.epochs = 2", "train.epochs = 3")
+    )
+    other_bench.run()
+    for path in (other_bench.folder / "records").iterdir():
         path.rename(bench.folder / "records" / path.name)
     assert any("holds runs of another design" in problem for problem in check.verify(bench.folder).problems)
 
@@ -126,9 +128,9 @@ def test_records_of_another_design_are_reported(bench, tmp_path):
 def test_a_study_at_work_is_not_compared(bench):
     with lock.hold(bench.folder):
         (bench.folder / "records" / "a-picture-before-its-record.png").write_bytes(b"")
-        verdict = check.verify(bench.folder)
-        assert verdict.problems == ()
-        (note,) = verdict.notes
+        report = check.verify(bench.folder)
+        assert report.problems == ()
+        (note,) = report.notes
         assert "is working on this study" in note
         assert cli.main(["verify", str(bench.folder)]) == 0
         with pytest.raises(lock.StudyLockedError):

@@ -94,13 +94,13 @@ def test_work_and_reports_are_restored_from_workers(tmp_path):
 def test_workers_that_never_start_are_reported():
     workers = Workers([{"=": "no such variable can be set"}])
 
-    def insist() -> None:
+    def submit_until_failure() -> None:
         for _ in range(10):
             wait([workers.submit(os.getpid)])
 
     try:
         with pytest.raises(WorkersError, match="do not start"):
-            insist()
+            submit_until_failure()
     finally:
         workers.end()
 

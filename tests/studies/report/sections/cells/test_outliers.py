@@ -49,12 +49,12 @@ def test_the_diverged_run_is_named_next_to_numbers_that_it_does_not_move(analysi
     outliers(analysis, page)
     (row,) = rows_of(page.blocks[-1])
     values = np.array([-250.0 + 0.1 * np.sin(seed) for seed in SEEDS])
-    spoiled = np.where(np.array(SEEDS) == 4, DIVERGED, values)
+    diverged = np.where(np.array(SEEDS) == 4, DIVERGED, values)
     assert (row["cell"], row["n"]) == ("2", "10")
     assert row["outliers"].replace("\\", "") == "-440.00 (seed 4)"
-    assert float(row["mean"]) == pytest.approx(spoiled.mean(), abs=0.005)
+    assert float(row["mean"]) == pytest.approx(diverged.mean(), abs=0.005)
     assert float(row["mean of the others"]) == pytest.approx(np.delete(values, 4).mean(), abs=0.005)
-    assert float(row["median"]) == pytest.approx(np.median(spoiled), abs=0.005)
+    assert float(row["median"]) == pytest.approx(np.median(diverged), abs=0.005)
     assert float(row["IQM"]) == pytest.approx(-250.0, abs=0.1)
 
 
