@@ -34,8 +34,11 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Figures are made and not drawn, which takes most of the time of a report."""
-    for module in ("moevae.visualization.style", "studies.report.plots", "studies.report.run_plots"):
-        monkeypatch.setattr(f"{module}.png", lambda figure: b"not drawn")
+    from moevae.visualization import style
+    from studies.report import plots, run_plots
+
+    for module in (style, plots, run_plots):
+        monkeypatch.setattr(module, "png", lambda figure: b"not drawn")
     monkeypatch.setattr(page, "stacked", b"".join)
 
 

@@ -43,6 +43,8 @@ def raw(tmp_path, offline):
 @pytest.fixture
 def serve(monkeypatch):
     """Let torchvision download from a folder of ours."""
+    from torchvision import datasets
+
     servers = []
 
     def start(name: str, folder: Path) -> None:
@@ -63,7 +65,7 @@ def serve(monkeypatch):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
         mirror = f"http://127.0.0.1:{server.server_address[1]}/"
-        monkeypatch.setattr(f"torchvision.datasets.{RELEASES[name].folder}.mirrors", [mirror])
+        monkeypatch.setattr(getattr(datasets, RELEASES[name].folder), "mirrors", [mirror])
 
     yield start
     for server in servers:

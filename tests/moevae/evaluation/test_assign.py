@@ -12,6 +12,7 @@ from moevae.data.datasets import Images
 from moevae.evaluation import assign as module
 from moevae.evaluation.assign import assign, unusual_below
 from moevae.evaluation.evaluate import evaluate
+from moevae.models import experts
 from moevae.training.fit import fit
 
 KINDS = {
@@ -77,7 +78,7 @@ def test_only_functions_whose_rounding_ignores_the_place_are_used(changes, monke
 
     for name in ("sigmoid", "logit"):
         monkeypatch.setattr(torch.Tensor, name, refused)
-    monkeypatch.setattr("moevae.models.experts.bernoulli_log_prob", refused)
+    monkeypatch.setattr(experts, "bernoulli_log_prob", refused)
     for network in model.modules():
         if getattr(network, "activation", None) is torch.sigmoid:
             monkeypatch.setattr(network, "forward", partial(_checked, network, network.forward))
