@@ -18,7 +18,7 @@ def beside_itself(measure, device, plan, path, row, step, **how):
         step,
         images=sizes.batch,
         flops=flops.training(sizes),
-        beside=lambda: theirs.append(eager()),
+        versus=lambda: theirs.append(eager()),
         dtype=dtype_of(changes),
         **how,
     )

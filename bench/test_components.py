@@ -66,7 +66,7 @@ def test_bernoulli(measure, device, plan):
         "Bernoulli",
         lambda: gradient(bernoulli_log_prob),
         images=sizes.batch,
-        beside=lambda: gradient(plain),
+        versus=lambda: gradient(plain),
     )
     torch.testing.assert_close(found[0], gradient(plain))
 
@@ -122,7 +122,7 @@ def test_grouped(measure, device, plan, at_batches):
         slices,
         images=rows,
         flops=6 * sizes.hidden * sizes.side**2,
-        beside=whole,
+        versus=whole,
         batch=rows,
     )
     for ours, theirs in zip(found[0], whole(), strict=True):

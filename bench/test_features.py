@@ -59,7 +59,7 @@ def test_consistency(measure, device, terms):
         " and ".join(terms),
         last_step({"objective.consistency": terms}, "imsat-mnist", device, 256),
         images=256,
-        beside=last_step({"objective.consistency": ()}, "imsat-mnist", device, 256),
+        versus=last_step({"objective.consistency": ()}, "imsat-mnist", device, 256),
         target=0.4,
     )
     assert torch.stack(losses).isfinite().all()
@@ -86,7 +86,7 @@ def test_neighbors(benchmark, device, count, side):
 @pytest.mark.usefixtures("of_the_cpu")
 @pytest.mark.parametrize("limit", [64, 256])
 def test_memory_of_evaluation(benchmark, device, plan, limit):
-    """The growth of the process, in MiB, beside the limit that `evaluate` is given."""
+    """The growth of the process, in MiB, versus the limit that `evaluate` is given."""
     sizes = plan.mixture
     config, images = sizes.config({"evaluation.iwae_samples": 16}), sizes.images(2048)
     model = Mixture(config.model, images.size, (0,)).to(device)

@@ -18,7 +18,7 @@ def against_alone(measure, device, sizes, runs, row, other=None):
         training_step(sizes, device, runs=runs),
         images=sizes.batch * runs,
         flops=flops.training(sizes),
-        beside=training_step(sizes, device),
+        versus=training_step(sizes, device),
         rival=other,
         runs=runs,
     )

@@ -19,7 +19,7 @@ def test_a_sharp_gate_costs_no_more_than_a_soft_one(measure, device, plan):
     """Without flushing, denormal probabilities made a step 33 times slower."""
     sizes = plan.at(batch=plan.batches[0])
     sharp = training_step(sizes, device, {"routing.temperature": 1e-3})
-    measure("a gate at temperature 0.001", sharp, images=sizes.batch, beside=training_step(sizes, device))
+    measure("a gate at temperature 0.001", sharp, images=sizes.batch, versus=training_step(sizes, device))
 
 
 @pytest.mark.usefixtures("of_the_cpu")
@@ -44,7 +44,7 @@ def test_threads_that_wait_beside_threads_that_spin(measure, plan, pytestconfig)
             "threads that wait, against threads that spin",
             passive.step,
             images=plan.small.batch,
-            beside=active.step,
+            versus=active.step,
             wall=True,
         )
     assert passive.losses == active.losses[: len(passive.losses)]

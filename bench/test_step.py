@@ -50,7 +50,7 @@ def test_sparse_against_soft(measure, device, plan, at_batches):
         "top-1 against soft",
         training_step(sizes, device, PATHS["top-1"]),
         images=sizes.batch,
-        beside=training_step(sizes, device),
+        versus=training_step(sizes, device),
         target=6.0 if at_batches == 1024 else None,
         batch=at_batches,
     )
@@ -66,7 +66,7 @@ def test_architecture(measure, device, plan, name):
         training_step(sizes, device, changes),
         images=sizes.batch,
         flops=flops.training(sizes, chosen(changes), changes),
-        beside=training_step(sizes, device),
+        versus=training_step(sizes, device),
         dtype=dtype_of(changes),
     )
     check(losses, sizes)
@@ -81,7 +81,7 @@ def test_many_experts_against_few(measure, device, plan, at_batches):
         training_step(sizes, device, PATHS["top-1"]),
         images=sizes.batch,
         flops=flops.training(sizes, chosen=1),
-        beside=training_step(plan.at(experts=8, batch=at_batches), device, PATHS["top-1"]),
+        versus=training_step(plan.at(experts=8, batch=at_batches), device, PATHS["top-1"]),
         target=0.5 if at_batches == 1024 else None,
         batch=at_batches,
     )

@@ -35,7 +35,7 @@ class Stopwatch:
         flops: int | None = None,
         rival: Rival | None = None,
         against: Rival | None = None,
-        beside: Step | None = None,
+        versus: Step | None = None,
         dtype: torch.dtype = torch.float32,
         tf32: bool = False,
         rounds: int | None = None,
@@ -53,7 +53,7 @@ class Stopwatch:
             rival: the naive baseline, which trains a step before each round. For several runs it has the
                 images of one run only, because it would train the runs one after another.
             against: another contestant to compare with, which measures its own time.
-            beside: a step to compare with, timed before each round.
+            versus: a step to compare with, timed before each round.
             dtype: data type of the matrix products.
             tf32: whether the step and the product that defines the peak may round to TensorFloat-32.
             rounds: number of rounds; None uses the number of the plan.
@@ -77,8 +77,8 @@ class Stopwatch:
             if against:
                 against.step()
                 theirs.append(against.seconds[-1])
-            if beside:
-                theirs.append(self._seconds(beside))
+            if versus:
+                theirs.append(self._seconds(versus))
             if product:
                 peaks.append(2 * size**3 / self._seconds(product))
 

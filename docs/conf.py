@@ -9,7 +9,7 @@ from pathlib import Path
 os.environ.setdefault("MPLCONFIGDIR", tempfile.mkdtemp())
 os.environ["JUPYTER_PLATFORM_DIRS"] = "1"
 os.environ["TTY_COMPATIBLE"] = "0"  # rich then draws no bars into pages
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the examples are small, and their numbers shall not change
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the examples are small, and their numbers must not change
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 

@@ -96,7 +96,7 @@ def one_line(box: str, chosen: Command | None, prog: str) -> str:
     message = " ".join(text[begin : rules[0] if rules else None]).strip()
     wrong = re.match(r"Error parsing (\S+): .*?invalid literal for int\(\) with base 10: '(.*?)'", message)
     if wrong:
-        return f"{wrong[1]} {wrong[2]!r}: expected a whole number"
+        return f"{wrong[1]} {wrong[2]!r}: expected an integer"
     missing = re.match(r"Missing from (.*?): (\S+) (.*?)\.? \(required\)", message)
     if missing:
         command, name, meaning = missing.groups()

@@ -116,7 +116,7 @@ def named_in(*registries: Registry[Any], also: tuple[str, ...] = ()) -> AfterVal
 
     Args:
         *registries: registries of the entries.
-        also: names that are valid besides.
+        also: further valid names.
     """
     return AfterValidator(_NamedIn(registries, also))
 

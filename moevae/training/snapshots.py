@@ -46,7 +46,7 @@ class StatefulCallback(Protocol):
 
 
 def origin(data: DataIdentity, device: str, *packages: str) -> dict[str, str]:
-    """Return everything besides the configurations that determines the numbers of training.
+    """Return everything except the configurations that determines the numbers of training.
 
     Args:
         data: identity of the training data; the labels count if they are known.

@@ -52,7 +52,7 @@ def canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
 
 
 VECTOR: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-"""Formats besides PNG, with metadata that keep the time out of the file."""
+"""Formats other than PNG, with metadata that keep the time out of the file."""
 
 _formats: ContextVar[tuple[str, ...]] = ContextVar("formats", default=())
 

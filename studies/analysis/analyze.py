@@ -34,7 +34,7 @@ class Analysis:
     """One row per cell, see `cell_stats.cell_table`."""
     contrasts: dict[Measure, Comparison]
     """Each cell compared with the reference cell; empty if that has no complete run."""
-    peers: dict[Measure, Comparison]
+    baseline_contrasts: dict[Measure, Comparison]
     """Baselines compared with the reference cell, which comes first; empty without either."""
     effects: dict[str, dict[Measure, AxisEffect]]
     """Effects by axis and measure; empty for an axis without settings that have all levels."""
@@ -71,8 +71,8 @@ def analyze(study: Study) -> Analysis:
         }
         for axis in effects.varied(study)
     }
-    baseline = study.baseline
-    alive = baseline is not None and any(run.complete for run in study.of_cell(baseline))
+    reference = study.reference
+    alive = reference is not None and any(run.complete for run in study.of_cell(reference))
     tried = {measure: effects.variance(study, measure) for measure in compared}
     variance = {measure: found for measure, found in tried.items() if found is not None}
     return Analysis(
@@ -81,18 +81,18 @@ def analyze(study: Study) -> Analysis:
         compared=compared,
         table=cell_stats.cell_table(study, cell_stats.all_measures(study)),
         contrasts={
-            measure: paired.compare(study.comparable(measure), baseline, measure.better)
+            measure: paired.compare(study.comparable(measure), reference, measure.better)
             for measure in compared
-            if alive and baseline is not None and len(study.cells) > 1
+            if alive and reference is not None and len(study.cells) > 1
         },
-        peers={
+        baseline_contrasts={
             measure: paired.compare(
-                np.hstack([study.matrix(measure.key)[:, [baseline]], study.peer_matrix(measure.key)]),
+                np.hstack([study.matrix(measure.key)[:, [reference]], study.baseline_matrix(measure.key)]),
                 0,
                 measure.better,
             )
             for measure in cell_stats.measured(study, (metrics.NMI, metrics.ACC))
-            if alive and baseline is not None and study.peers
+            if alive and reference is not None and study.baselines
         },
         effects=along,
         variance=variance,

@@ -47,18 +47,22 @@ def cell_table(study: Study, chosen: Sequence[Measure]) -> pd.DataFrame:
         Values on the axes; complete, failed and missing runs; and for each measure mean, standard deviation
         (ddof = 1), median, interquartile mean, ends of the 95 % interval, n and number of outliers.
     """
-    peers = [peer.name for peer in study.peers]
-    columns: dict[str, Any] = {"cell": [*(label(study, cell) for cell in range(len(study.cells))), *peers]}
+    baselines = [baseline.name for baseline in study.baselines]
+    columns: dict[str, Any] = {
+        "cell": [*(label(study, cell) for cell in range(len(study.cells))), *baselines]
+    }
     for place, axis in enumerate(study.axes):
-        columns[axis] = [*(exact(cell[place]) for cell in study.cells), *("–" for _ in peers)]
-    whole = [sum(run.complete for run in peer.runs) for peer in study.peers]
+        columns[axis] = [*(exact(cell[place]) for cell in study.cells), *("–" for _ in baselines)]
+    whole = [sum(run.complete for run in baseline.runs) for baseline in study.baselines]
     columns["complete"] = _count(study, [run.cell for run in study.runs if run.complete]) + whole
-    lost = [len(peer.runs) - count for peer, count in zip(study.peers, whole, strict=True)]
+    lost = [len(baseline.runs) - count for baseline, count in zip(study.baselines, whole, strict=True)]
     columns["failed"] = _count(study, [run.cell for run in study.failed]) + lost
-    owed = Counter(name for name, _ in study.missing_peers)
-    columns["missing"] = _count(study, [cell for cell, _ in study.missing]) + [owed[name] for name in peers]
+    owed = Counter(name for name, _ in study.missing_baselines)
+    columns["missing"] = _count(study, [cell for cell, _ in study.missing]) + [
+        owed[name] for name in baselines
+    ]
     for measure in chosen:
-        values = np.hstack([study.matrix(measure.key), study.peer_matrix(measure.key)])
+        values = np.hstack([study.matrix(measure.key), study.baseline_matrix(measure.key)])
         summary = stats.summarize(values, measure.ends)
         for name in ("mean", "std", "median", "iqm", "low", "high", "n"):
             columns[f"{measure.key} {name}"] = getattr(summary, name)

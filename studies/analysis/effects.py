@@ -23,7 +23,7 @@ class Contexts:
 
     cells: np.ndarray
     """Cell indices, [settings of the other axes, levels of the axis]."""
-    baseline: int
+    reference: int
     """Index of the reference level."""
     left_out: int
     """Number of excluded settings, which lack runs of some level."""
@@ -71,7 +71,7 @@ def contexts(study: Study, axis: str, values: Matrix) -> Contexts | None:
     seeds, kept = stats.complete_block(np.isfinite(values[:, whole]).all(axis=2))
     if len(study.axes[axis]) < 2 or not kept.any() or not seeds.any():
         return None
-    reference = study.levels[study.baseline, place] if study.baseline is not None else 0
+    reference = study.levels[study.reference, place] if study.reference is not None else 0
     return Contexts(whole[kept], int(reference), int((~kept).sum()), seeds)
 
 
@@ -94,7 +94,7 @@ def effect(study: Study, axis: str, measure: Measure) -> AxisEffect | None:
         contexts=where,
         means=stats.means(runs)[where.cells],
         summary=stats.summarize(levels, measure.ends),
-        comparison=paired.compare(levels, where.baseline, measure.better or 1),
+        comparison=paired.compare(levels, where.reference, measure.better or 1),
         levels=levels,
     )
 
@@ -111,7 +111,7 @@ def adjusted(along: Mapping[Measure, AxisEffect]) -> dict[Measure, Row]:
     """
     found = list(along.values())
     rows = simultaneous.from_reference(
-        [each.levels for each in found], [each.contexts.baseline for each in found]
+        [each.levels for each in found], [each.contexts.reference for each in found]
     )
     return dict(zip(along, rows, strict=True))
 

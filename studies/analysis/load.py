@@ -14,7 +14,7 @@ import scipy.special
 from moevae.config import overrides
 from moevae.errors import RecordError
 from studies.analysis.metrics import RETIRED
-from studies.analysis.runs import Peer, StudyRun
+from studies.analysis.runs import BaselineRuns, StudyRun
 from studies.analysis.study import DATA, CellValues, Study
 from studies.design.baselines import BASELINES
 from studies.records import store, study_file
@@ -53,7 +53,7 @@ def load_study(folder: str | os.PathLike[str]) -> Study:
     planned = [tuple(cell[axis] for axis in axes) for cell in plan.cells]
     reference = identity(plan.baseline[axis] for axis in axes) if plan.baseline else None
     index = {identity(cell): number for number, cell in enumerate(planned)}
-    runs, peers, unread = _sorted(folder, axes, planned, index)
+    runs, baselines, unread = _sorted(folder, axes, planned, index)
     return Study(
         folder=folder,
         name=plan.name,
@@ -65,12 +65,14 @@ def load_study(folder: str | os.PathLike[str]) -> Study:
             for i, (axis, values) in enumerate(axes.items())
         },
         cells=tuple(planned),
-        baseline=index.get(reference) if reference is not None else None,
+        reference=index.get(reference) if reference is not None else None,
         planned_seeds=tuple(plan.seeds),
         planned_cells=len(plan.cells),
         runs=runs,
-        peers=peers,
-        planned_peers=tuple(_peer(BASELINES[key].method) for key in plan.baselines if key in BASELINES),
+        baselines=baselines,
+        planned_baselines=tuple(
+            _method_name(BASELINES[key].method) for key in plan.baselines if key in BASELINES
+        ),
         left_out=tuple(plan.left_out),
         unread=unread,
         oracle=plan.oracle,
@@ -108,7 +110,7 @@ def load_records(study: str | os.PathLike[str] | Study) -> pd.DataFrame:
         excluded = count(len(loaded.unread), "record")
         warnings.warn(f"{loaded.name}: {excluded} excluded, such as {loaded.unread[0]}", stacklevel=2)
     methods: list[tuple[str | None, StudyRun]] = [(None, run) for run in loaded.runs]
-    methods += [(peer.name, run) for peer in loaded.peers for run in peer.runs]
+    methods += [(baseline.name, run) for baseline in loaded.baselines for run in baseline.runs]
     rows = [
         {
             "study": loaded.name,
@@ -131,7 +133,7 @@ def load_records(study: str | os.PathLike[str] | Study) -> pd.DataFrame:
 
 def _sorted(
     folder: Path, axes: Mapping[str, Any], cells: list[CellValues], index: dict[str, int]
-) -> tuple[tuple[StudyRun, ...], tuple[Peer, ...], tuple[str, ...]]:
+) -> tuple[tuple[StudyRun, ...], tuple[BaselineRuns, ...], tuple[str, ...]]:
     """Assign records to cells and baselines; an unplanned cell is appended to `cells` and `index`."""
     found: dict[tuple[str, str, int], tuple[StudyRun, CellValues]] = {}
     unread: list[str] = []
@@ -143,7 +145,7 @@ def _sorted(
         cell = tuple(overrides.lookup(config, axis) for axis in axes)
         name, place = "", -1
         if item.method is not None:
-            name = _peer(item.method)
+            name = _method_name(item.method)
         else:
             place = index.setdefault(identity(cell), len(cells))
             if place == len(cells):
@@ -168,30 +170,30 @@ def _sorted(
     own = (run for (name, _, _), (run, _) in found.items() if not name)
     others = {key: pair for key, pair in found.items() if key[0]}
     runs = tuple(sorted(own, key=lambda run: (run.cell, run.seed)))
-    return runs, _peers(tuple(axes), others), tuple(sorted(unread))
+    return runs, _grouped(tuple(axes), others), tuple(sorted(unread))
 
 
-def _peer(method: Method) -> str:
+def _method_name(method: Method) -> str:
     return f"{method.name} (oracle)" if method.oracle else method.name
 
 
-def _peers(
+def _grouped(
     axes: Sequence[str], found: Mapping[tuple[str, str, int], tuple[StudyRun, CellValues]]
-) -> tuple[Peer, ...]:
+) -> tuple[BaselineRuns, ...]:
     """Group runs by method; a method fitted with several settings becomes several baselines."""
     settings = [place for place, axis in enumerate(axes) if axis != DATA]
     groups: dict[str, dict[str, tuple[CellValues, list[StudyRun]]]] = {}
     for (name, _, _), (run, cell) in sorted(found.items()):
         variant = identity(cell[place] for place in settings)
         groups.setdefault(name, {}).setdefault(variant, (cell, []))[1].append(run)
-    peers = []
+    baselines = []
     for name, variants in groups.items():
         known = [cell for cell, _ in variants.values()]
         varied = [place for place in settings if len({identity([cell[place]]) for cell in known}) > 1]
         for cell, runs in variants.values():
             suffix = "".join(f", {axes[place]} {cell[place]}" for place in varied)
-            peers.append(Peer(name + suffix, tuple(sorted(runs, key=lambda run: run.seed))))
-    return tuple(peers)
+            baselines.append(BaselineRuns(name + suffix, tuple(sorted(runs, key=lambda run: run.seed))))
+    return tuple(baselines)
 
 
 def _age(run: StudyRun) -> tuple[str, str]:

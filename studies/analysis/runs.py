@@ -66,7 +66,7 @@ class StudyRun:
 
 
 @dataclass(frozen=True)
-class Peer:
+class BaselineRuns:
     """A baseline: another method, fitted to the same data with the same seeds."""
 
     name: str
@@ -86,7 +86,7 @@ class Peer:
         """
         return f"{self.name}, ".startswith(f"{name}, ")
 
-    def on(self, data: str) -> Peer:
+    def on(self, data: str) -> BaselineRuns:
         """Return the baseline with only its runs on one data set.
 
         Args:

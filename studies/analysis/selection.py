@@ -65,11 +65,11 @@ def _last_loss(study: Study) -> Matrix:
     return values
 
 
-def _baseline(study: Study) -> Matrix:
+def _reference(study: Study) -> Matrix:
     values = np.full((len(study.seeds), len(study.cells)), np.nan)
-    if study.baseline is not None:
+    if study.reference is not None:
         values[:] = 0.0
-        values[:, study.baseline] = 1.0
+        values[:, study.reference] = 1.0
     return values
 
 
@@ -84,7 +84,7 @@ RULES = (
     ),
     Rule("mutual information", "most informative gate", _metric("validation.mutual_information")),
     Rule("effective experts", "most experts in use", _metric("validation.effective_experts")),
-    Rule("no choice", "always the reference cell", _baseline),
+    Rule("no choice", "always the reference cell", _reference),
 )
 """Rules without labels, based on metrics of the validation split or the training loss."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from studies.analysis.metrics import Measure
-from studies.analysis.runs import Peer, StudyRun
+from studies.analysis.runs import BaselineRuns, StudyRun
 from studies.records.study_file import identity
 from studies.utils import formatting
 
@@ -44,14 +44,14 @@ class Study:
     axes: Mapping[str, tuple[Any, ...]]
     cells: tuple[CellValues, ...]
     """Planned cells, then unplanned cells found in the records."""
-    baseline: int | None
+    reference: int | None
     """Index of the reference cell."""
     planned_seeds: tuple[int, ...]
     planned_cells: int
     runs: tuple[StudyRun, ...]
     """Runs ordered by cell and seed, without runs of baselines."""
-    peers: tuple[Peer, ...] = ()
-    planned_peers: tuple[str, ...] = ()
+    baselines: tuple[BaselineRuns, ...] = ()
+    planned_baselines: tuple[str, ...] = ()
     """Names of the planned baselines."""
     left_out: tuple[str, ...] = ()
     """Sentences on why other baselines were not fitted."""
@@ -66,7 +66,7 @@ class Study:
     @cached_property
     def seeds(self) -> tuple[int, ...]:
         """Planned and found seeds, ascending; the rows of `matrix`."""
-        made = (*self.runs, *(run for peer in self.peers for run in peer.runs))
+        made = (*self.runs, *(run for baseline in self.baselines for run in baseline.runs))
         return tuple(sorted({*self.planned_seeds, *(run.seed for run in made)}))
 
     @cached_property
@@ -82,29 +82,39 @@ class Study:
         return tuple(pair for pair in plan if pair not in found)
 
     @cached_property
-    def missing_peers(self) -> tuple[tuple[str, int], ...]:
+    def missing_baselines(self) -> tuple[tuple[str, int], ...]:
         """Name and seed of planned runs of baselines without a record."""
         if DATA in self.axes:
             parts = self.by_data().items()
             return tuple(
-                (f"{name} on {data}", seed) for data, part in parts for name, seed in part.missing_peers
+                (f"{name} on {data}", seed) for data, part in parts for name, seed in part.missing_baselines
             )
-        there = [(name, peer) for name in self.planned_peers for peer in self.peers if peer.is_a(name)]
-        absent = set(self.planned_peers) - {name for name, _ in there}
+        there = [
+            (name, baseline)
+            for name in self.planned_baselines
+            for baseline in self.baselines
+            if baseline.is_a(name)
+        ]
+        absent = set(self.planned_baselines) - {name for name, _ in there}
         return (
-            *((name, seed) for name in self.planned_peers if name in absent for seed in self.planned_seeds),
             *(
-                (peer.name, seed)
-                for _, peer in there
+                (name, seed)
+                for name in self.planned_baselines
+                if name in absent
                 for seed in self.planned_seeds
-                if seed not in peer.seeds
+            ),
+            *(
+                (baseline.name, seed)
+                for _, baseline in there
+                for seed in self.planned_seeds
+                if seed not in baseline.seeds
             ),
         )
 
     @property
     def partial(self) -> bool:
         """Whether planned runs are missing."""
-        return bool(self.missing or self.missing_peers)
+        return bool(self.missing or self.missing_baselines)
 
     def matrix(self, key: str) -> np.ndarray:
         """Return the metric of every run, [seeds, cells]; NaN for missing values.
@@ -149,15 +159,15 @@ class Study:
                 found[name][1][row[run.seed], run.cell, there] = curve[at[there]]
         return found
 
-    def peer_matrix(self, key: str) -> np.ndarray:
+    def baseline_matrix(self, key: str) -> np.ndarray:
         """Return the metric of the runs of baselines, [seeds, baselines]; NaN for missing values.
 
         Args:
             key: key of a measure, such as `test.nmi`.
         """
-        values = np.full((len(self.seeds), len(self.peers)), np.nan)
-        for column, peer in enumerate(self.peers):
-            for run in peer.runs:
+        values = np.full((len(self.seeds), len(self.baselines)), np.nan)
+        for column, baseline in enumerate(self.baselines):
+            for run in baseline.runs:
                 values[self.seeds.index(run.seed), column] = run.metrics.get(key, np.nan)
         return values
 
@@ -191,7 +201,7 @@ class Study:
             ]
             known = [each for each in tested if each]
             if known:
-                own = tested[self.baseline] if self.baseline is not None else ()
+                own = tested[self.reference] if self.reference is not None else ()
                 reference = own or Counter(known).most_common(1)[0][0]
                 values[:, [each != reference for each in tested]] = np.nan
         return values
@@ -199,8 +209,8 @@ class Study:
     @cached_property
     def likelihood(self) -> str:
         """Likelihood of the reference cell, or else the most frequent one."""
-        if self.baseline is not None and self._likelihoods[self.baseline]:
-            return self._likelihoods[self.baseline]
+        if self.reference is not None and self._likelihoods[self.reference]:
+            return self._likelihoods[self.reference]
         return Counter(filter(None, self._likelihoods)).most_common(1)[0][0] if self.runs else ""
 
     @cached_property
@@ -261,16 +271,16 @@ class Study:
         kept = [number for number, cell in enumerate(self.cells) if cell[place] == name]
         number = {old: new for new, old in enumerate(kept)}
         bare = [self.cells[old][:place] + self.cells[old][place + 1 :] for old in kept]
-        reference = self.cells[self.baseline] if self.baseline is not None else None
-        twin = reference[:place] + reference[place + 1 :] if reference else None
+        cell = self.cells[self.reference] if self.reference is not None else None
+        same = cell[:place] + cell[place + 1 :] if cell else None
         return replace(
             self,
             axes={axis: values for axis, values in self.axes.items() if axis != DATA},
             cells=tuple(bare),
-            baseline=bare.index(twin) if twin in bare else None,
+            reference=bare.index(same) if same in bare else None,
             planned_cells=sum(old < self.planned_cells for old in kept),
             numbers=tuple(self.numbers[old] for old in kept),
-            peers=tuple(peer for each in self.peers if (peer := each.on(name)).runs),
+            baselines=tuple(baseline for each in self.baselines if (baseline := each.on(name)).runs),
             runs=tuple(replace(run, cell=number[run.cell]) for run in self.runs if run.cell in number),
         )
 

@@ -21,7 +21,7 @@ def vade(context: BaselineContext) -> BaselineResult:
     """
     from clustpy.deep import VaDE
 
-    return _peer(context, VaDE)
+    return _fit(context, VaDE)
 
 
 def dec(context: BaselineContext) -> BaselineResult:
@@ -32,13 +32,13 @@ def dec(context: BaselineContext) -> BaselineResult:
     """
     from clustpy.deep import DEC
 
-    return _peer(context, DEC)
+    return _fit(context, DEC)
 
 
-def _peer(context: BaselineContext, method: Any) -> BaselineResult:
+def _fit(context: BaselineContext, method: Any) -> BaselineResult:
     """Fit a method of ClustPy to gray pixels, with the model's clusters, latent dimension and batches."""
     model = context.config.model
-    peer = method(
+    fitted = method(
         n_clusters=model.num_experts,
         embedding_size=model.latent_dim,
         batch_size=context.config.train.batch_size,
@@ -51,13 +51,13 @@ def _peer(context: BaselineContext, method: Any) -> BaselineResult:
 
     begin = time.perf_counter()
     with silence():
-        peer.fit(pixels("train"))
+        fitted.fit(pixels("train"))
     seconds = time.perf_counter() - begin
-    network = peer.neural_network_trained_
+    network = fitted.neural_network_trained_
     return BaselineResult(
-        measure=lambda split: clusters(one_hot(peer.predict(pixels(split)), model.num_experts)),
+        measure=lambda split: clusters(one_hot(fitted.predict(pixels(split)), model.num_experts)),
         seconds=seconds,
-        num_images=len(context.images.train) * (peer.pretrain_epochs + peer.clustering_epochs),
+        num_images=len(context.images.train) * (fitted.pretrain_epochs + fitted.clustering_epochs),
         num_experts=model.num_experts,
         device=context.device,
         derived={
@@ -65,7 +65,7 @@ def _peer(context: BaselineContext, method: Any) -> BaselineResult:
             "parameters": sum(weights.numel() for weights in network.parameters()),
             **{
                 name: value
-                for name, value in peer.get_params().items()
+                for name, value in fitted.get_params().items()
                 if isinstance(value, bool | int | float)
             },
         },

@@ -79,7 +79,7 @@ def changes(design: Design, cell: Cell) -> str:
     """
     varied = {key: value for key, value in cell.values.items() if len(design.axes.get(key, ())) > 1}
     if math.prod(map(len, design.axes.values())) > len(design.cells):
-        own = {key: value for key, value in varied.items() if value != design.baseline.get(key)}
+        own = {key: value for key, value in varied.items() if value != design.reference.get(key)}
         return describe_settings(own) if own else "reference cell"
     return describe_settings(varied) if varied else cell.label
 

@@ -75,7 +75,7 @@ def write_page(
         folder: folder of the study.
         overwrite: whether to write an unchanged report again, and to replace edited files.
         fewer_runs: whether to replace a page that covers more complete runs than the folder has now.
-        formats: formats of figures besides PNG.
+        formats: formats of figures in addition to PNG.
         with_latex: whether to write LaTeX tables, too.
 
     Returns:

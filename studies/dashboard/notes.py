@@ -53,8 +53,8 @@ def of_study(study: Study, *, oracle: bool = False) -> str:
         prose(study.description),
         f"{', '.join(counts)}. A trial is a cell: one configuration, trained once for each seed. Metrics "
         "are means over seeds; ± is the standard deviation over seeds (ddof = 1).",
-        f"Reference cell: {escape(tables.describe(study, study.baseline))}."
-        if study.baseline is not None
+        f"Reference cell: {escape(tables.describe(study, study.reference))}."
+        if study.reference is not None
         else "",
         "Bounds are in nats per image; higher is better. NMI, ARI and ACC compare test assignments with "
         "labels, which are used for scoring only.",
@@ -129,15 +129,15 @@ def _lines(command: str) -> str:
 
 
 def _difference(study: Study, cell: int) -> str:
-    if study.baseline is None:
+    if study.reference is None:
         return ""
-    if cell == study.baseline:
+    if cell == study.reference:
         return "This is the reference cell."
     names = tables.axis_names(study.axes)
     changed = [
-        f"{names[axis]} {study.text(cell, axis)} (not {study.text(study.baseline, axis)})"
+        f"{names[axis]} {study.text(cell, axis)} (not {study.text(study.reference, axis)})"
         for axis in study.axes
-        if study.value(cell, axis) != study.value(study.baseline, axis)
+        if study.value(cell, axis) != study.value(study.reference, axis)
     ]
     return f"Differs from the reference cell in {escape(', '.join(changed))}"
 
@@ -148,8 +148,8 @@ def _table(study: Study, cell: int) -> str:
         values = study.matrix(measure.key)
         if np.isfinite(values[:, cell]).any():
             row = {"mean ± std": measure.heading, "this cell": _spread(measure, values[:, [cell]])}
-            if study.baseline not in (None, cell):
-                row["reference cell"] = _spread(measure, values[:, [study.baseline]])
+            if study.reference not in (None, cell):
+                row["reference cell"] = _spread(measure, values[:, [study.reference]])
             rows.append(row)
     return markdown.table(rows)
 

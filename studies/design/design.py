@@ -41,7 +41,8 @@ class Design:
     description: str
     base: RunConfig
     axes: Mapping[str, tuple[Any, ...]]
-    baseline: Mapping[str, Any]
+    reference: Mapping[str, Any]
+    """The reference cell, by setting."""
     cells: tuple[Cell, ...]
     seeds: tuple[int, ...]
     expected: Expected | None
@@ -83,7 +84,7 @@ class Design:
     @cached_property
     def baseline_cells(self) -> tuple[Cell, ...]:
         """A cell for each baseline on each data set, with the other settings of the reference cell."""
-        reference = next(cell for cell in self.cells if cell.values == self.baseline)
+        reference = next(cell for cell in self.cells if cell.values == self.reference)
         made = []
         for data in self.data:
             config = replace(reference.config, data=data)
@@ -102,7 +103,7 @@ class Design:
             description=self.description,
             base=self.base,
             axes=self.axes,
-            baseline=self.baseline,
+            baseline=self.reference,
             cells=(cell.values for cell in self.cells),
             seeds=self.seeds,
             command=self.command,
@@ -142,9 +143,9 @@ def load_design(
     base = apply_settings(preset(written.preset), written.set, f"{path.name}: [set]")
     base = apply_settings(base, settings, "--set")
     axes = {key: [settings[key]] if key in settings else values for key, values in written.axes.items()}
-    baseline = written.baseline | {key: settings[key] for key in axes if key in settings}
+    reference = written.baseline | {key: settings[key] for key in axes if key in settings}
     check_excluded(written.exclude, written.axes, path.name)
-    cells, start = make_cells(base, axes, baseline, written.design, path.name, written.exclude)
+    cells, start = make_cells(base, axes, reference, written.design, path.name, written.exclude)
     if "objective" in settings:
         _check_objective(str(settings["objective"]), (*axes, *settings), cells)
     return Design(
@@ -159,7 +160,7 @@ def load_design(
             )
             for key, values in axes.items()
         },
-        baseline=start.values,
+        reference=start.values,
         cells=cells,
         seeds=own if seeds is None else parse_seeds(seeds),
         expected=None if settings else written.expected,

@@ -183,7 +183,9 @@ def design_of(folder: Path) -> Design:
     study = study_file.read(folder)
     with content.parsing(f"{folder / study_file.NAME}: not a description of an ablation", RecordError):
         if study.search is not None or study.baseline is None:
-            raise ValueError("it describes a search" if study.search is not None else "it has no baseline")
+            raise ValueError(
+                "it describes a search" if study.search is not None else "it has no reference cell"
+            )
         words = shlex.split(study.command.partition(" -- ")[2])
     kept = tuple(key for key in study.baselines if key in BASELINES)
     return Design(
@@ -192,7 +194,7 @@ def design_of(folder: Path) -> Design:
         description=study.description,
         base=study.config,
         axes={key: tuple(map(hashable, values)) for key, values in study.axes.items()},
-        baseline=study.baseline,
+        reference=study.baseline,
         cells=tuple(map(Cell, study.cells, study.configs)),
         seeds=tuple(study.seeds),
         expected=None,

@@ -46,7 +46,7 @@ def write_report(
         folder: the folder of the study.
         overwrite: whether to replace files that were edited or that no report wrote.
         fewer_runs: whether to replace a page that covers more complete runs than the folder has now.
-        formats: formats of figures besides PNG, see `moevae.visualization.style.VECTOR`.
+        formats: formats of figures in addition to PNG, see `moevae.visualization.style.VECTOR`.
         with_latex: whether to write tables in LaTeX, too.
 
     Returns:
@@ -116,7 +116,7 @@ def _check_runs(written: Manifest, study: Study) -> None:
     before = 0
     with path.open(encoding="utf-8", errors="replace", newline="") as file, suppress(csv_files.Error):
         before = sum(row.get("status") == "complete" for row in csv_files.DictReader(file))
-    made = [*study.runs, *(run for peer in study.peers for run in peer.runs)]
+    made = [*study.runs, *(run for baseline in study.baselines for run in baseline.runs)]
     now = sum(run.complete for run in made)
     if now < before:
         raise RecordError(

@@ -71,7 +71,7 @@ def sides(study: Study, number: int | None) -> dict[str, Side]:
     found = {}
     for data, part in study.by_data().items():
         if number is None:
-            cell = part.baseline if part.baseline is not None else 0 if len(part.cells) == 1 else None
+            cell = part.reference if part.reference is not None else 0 if len(part.cells) == 1 else None
         else:
             cell = part.numbers.index(number) if number in part.numbers else None
         if cell is not None:

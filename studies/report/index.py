@@ -137,11 +137,11 @@ def _made_row(folder: Path) -> list[str]:
     except RecordError as error:
         reason = str(error).removeprefix(f"{folder}/")
         return [escape(folder.name), "", "", "", "", f"cannot be read: {escape(reason)}"]
-    made = [*study.runs, *(run for peer in study.peers for run in peer.runs)]
+    made = [*study.runs, *(run for baseline in study.baselines for run in baseline.runs)]
     complete = sum(run.complete for run in made)
     failed = len(made) - complete
     lost = [f"{failed} failed"] if failed else []
-    missing = len(study.missing) + len(study.missing_peers)
+    missing = len(study.missing) + len(study.missing_baselines)
     state = f"partial, {count(missing, 'run')} missing" if study.partial else "complete"
     return [
         link(study.title, f"{folder.name}/report.md"),

@@ -108,11 +108,11 @@ def add(analysis: Analysis, page: Page, name: str) -> None:
     page.latex("results", table(rows, caption, f"tab:{name}-results"))
     labels = [str(number) for number in study.numbers]
     for measure, comparison in analysis.contrasts.items():
-        if study.baseline is not None:
-            found = tables.comparison_rows(measure, comparison, labels, study.baseline, "cell")
+        if study.reference is not None:
+            found = tables.comparison_rows(measure, comparison, labels, study.reference, "cell")
             caption = (
-                f"Difference in {measure.label} from cell {labels[study.baseline]}, paired by seed, with its "
-                "95 % interval. p: sign-flip permutation test."
+                f"Difference in {measure.label} from cell {labels[study.reference]}, paired by seed, with its"
+                " 95 % interval. p: sign-flip permutation test."
             )
             key = measure.key.rpartition(".")[2].replace("_", "-")
             page.latex(f"differences {key}", table(found, caption, f"tab:{name}-differences-{key}"))
@@ -120,6 +120,6 @@ def add(analysis: Analysis, page: Page, name: str) -> None:
         drawn = [along[measure] for measure in analysis.compared if measure in along]
         if drawn:
             words = tables.axis_names(study.axes)[axis]
-            found = tables.level_rows(drawn, study.texts[axis], drawn[0].contexts.baseline, words)
+            found = tables.level_rows(drawn, study.texts[axis], drawn[0].contexts.reference, words)
             caption = f"Mean and 95 % interval by {words}, averaged over the settings of the other axes."
             page.latex(f"effect {words}", table(found, caption, f"tab:{name}-{words.replace(' ', '-')}"))

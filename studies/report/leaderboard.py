@@ -169,7 +169,7 @@ def _made(study: Study, entry: Entry, baselines: Mapping[str, Baseline]) -> Iter
             for cell in range(part.planned_cells)
             if all(part.value(cell, key) == value for key, value in settings.items())
         ]
-        cell = part.baseline if not settings else cells[0] if len(cells) == 1 else None
+        cell = part.reference if not settings else cells[0] if len(cells) == 1 else None
         if cell is None or settings.keys() != entry.cell.keys():
             raise RecordError(f"{PATH}: {entry.study}: {len(cells)} cells have these settings, expected one")
         runs = part.of_cell(cell)
@@ -178,9 +178,9 @@ def _made(study: Study, entry: Entry, baselines: Mapping[str, Baseline]) -> Iter
         if agreed and (groups := [each for each in agreed.groups if members.issuperset(each.members)]):
             yield _combined(part, data, entry, runs, groups)
         if entry.baselines:
-            for peer in part.peers:
-                if not any(run.record.method and run.record.method.oracle for run in peer.runs):
-                    yield from _of(part, data, peer.name, peer.runs, baselines.get(peer.name, Baseline()))
+            for other in part.baselines:
+                if not any(run.record.method and run.record.method.oracle for run in other.runs):
+                    yield from _of(part, data, other.name, other.runs, baselines.get(other.name, Baseline()))
 
 
 def _of(

@@ -173,7 +173,7 @@ def _significant_effect(analysis: Analysis, axis: str, effect: AxisEffect, p: Ro
     difference = np.where(np.isnan(p), 0.0, effect.comparison.difference)
     level = int(np.argmax(np.abs(difference)))
     sign = 1 if difference[level] > 0 else -1
-    moved = sign * (effect.means[:, level] - effect.means[:, effect.contexts.baseline])
+    moved = sign * (effect.means[:, level] - effect.means[:, effect.contexts.reference])
     verb = "raises" if sign > 0 else "lowers"
     over = _sample_size(*_num_seeds_and_settings(effect), int((moved > 0).sum()))
     return (
@@ -205,7 +205,7 @@ def _no_significant_effect(
 
 def _names(study: Study, axis: str, effect: AxisEffect) -> tuple[str, list[str], str]:
     levels = list(study.texts[axis])
-    return tables.axis_names(study.axes)[axis], levels, levels[effect.contexts.baseline]
+    return tables.axis_names(study.axes)[axis], levels, levels[effect.contexts.reference]
 
 
 def _num_seeds_and_settings(effect: AxisEffect) -> tuple[int, int]:

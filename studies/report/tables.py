@@ -59,14 +59,14 @@ def run_table(study: Study) -> pd.DataFrame:
     rows += [
         {
             "fingerprint": run.record.fingerprint,
-            "cell": peer.name,
+            "cell": baseline.name,
             "seed": run.seed,
             "status": run.record.status,
             **{axis: run.record.data.name if axis == DATA else "–" for axis in study.axes},
             **run.metrics,
         }
-        for peer in study.peers
-        for run in peer.runs
+        for baseline in study.baselines
+        for run in baseline.runs
     ]
     return pd.DataFrame(rows)
 
@@ -87,7 +87,7 @@ def result_rows(
     rows = []
     for cell in np.argsort(-order, kind="stable")[:most]:
         row = frame.iloc[int(cell)]
-        shown = {"cell": row["cell"] + (" (reference)" if cell == study.baseline else "")}
+        shown = {"cell": row["cell"] + (" (reference)" if cell == study.reference else "")}
         own = cell < len(study.cells)
         shown |= {names[axis]: study.text(cell, axis) if own else row[axis] for axis in study.axes}
         shown["n"] = _n(int(row["complete"]), int(row["failed"]), int(row["missing"]))
@@ -129,14 +129,14 @@ def comparison_table(analysis: Analysis) -> pd.DataFrame:
             row = {"cell": label(study, cell)}
             row |= {axis: exact(value) for axis, value in zip(study.axes, settings, strict=True)}
             row |= {"measure": measure.key, "mean": means[cell], "p_below_best": below[cell]}
-            if contrast is not None and cell != study.baseline:
+            if contrast is not None and cell != study.reference:
                 row |= {name: getattr(contrast, name)[cell] for name in Comparison.__dataclass_fields__}
             rows.append(row)
     return pd.DataFrame(rows)
 
 
 def comparison_rows(
-    measure: Measure, comparison: Comparison, names: Sequence[str], baseline: int, what: str
+    measure: Measure, comparison: Comparison, names: Sequence[str], reference: int, what: str
 ) -> Rows:
     """Format a comparison as rows of text, one per name except the reference.
 
@@ -144,7 +144,7 @@ def comparison_rows(
         measure: the compared measure.
         comparison: the comparison; entries correspond to `names`.
         names: names of the compared cells, levels or methods.
-        baseline: index of the reference.
+        reference: index of the reference.
         what: heading of the column of names.
     """
     return [
@@ -159,22 +159,22 @@ def comparison_rows(
             "detectable": _detectable(measure, comparison.detectable[place]),
         }
         for place, name in enumerate(names)
-        if place != baseline
+        if place != reference
     ]
 
 
-def level_rows(effects: Sequence[AxisEffect], levels: Sequence[str], baseline: int, what: str) -> Rows:
+def level_rows(effects: Sequence[AxisEffect], levels: Sequence[str], reference: int, what: str) -> Rows:
     """Format the effects of an axis as rows of text, one per level.
 
     Args:
         effects: the effect on each measure.
         levels: the levels as text.
-        baseline: index of the reference level.
+        reference: index of the reference level.
         what: heading of the column of levels.
     """
     rows = []
     for place, level in enumerate(levels):
-        row = {what: level + (" (reference)" if place == baseline else "")}
+        row = {what: level + (" (reference)" if place == reference else "")}
         for effect in effects:
             summary = effect.summary
             row[effect.measure.heading] = spread(

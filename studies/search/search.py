@@ -143,7 +143,7 @@ def load_search(
         origin, base = preset, preset_of(preset)
     else:
         design = designs.load_design(profile)
-        origin, base = design.name, overrides.override(design.base, design.baseline)
+        origin, base = design.name, overrides.override(design.base, design.reference)
     base = apply_settings(base, fixed)
     if base.data.validation_size == 0:
         raise ConfigError("data.validation_size = 0: a search needs validation images to compare trials")

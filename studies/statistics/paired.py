@@ -48,16 +48,16 @@ class Comparison:
     is at most 0.05 with probability 0.8, if no other cell differs; infinite if no difference suffices."""
 
 
-def compare(values: Matrix, baseline: int, better: int = 1) -> Comparison:
+def compare(values: Matrix, reference: int, better: int = 1) -> Comparison:
     """Compare each cell with the reference cell, paired by seed.
 
     Args:
         values: [seeds, cells]; NaN for missing runs.
-        baseline: column of the reference cell.
+        reference: column of the reference cell.
         better: 1 if higher is better, -1 if lower is better.
     """
-    differences = values - values[:, [baseline]]
-    differences[:, baseline] = np.nan
+    differences = values - values[:, [reference]]
+    differences[:, reference] = np.nan
     n = stats.counts(differences)
     mean, std = stats.means(differences), stats.deviations(differences)
     low, high = stats.intervals(differences)
@@ -72,8 +72,8 @@ def compare(values: Matrix, baseline: int, better: int = 1) -> Comparison:
         high=high,
         p=p,
         holm=stats.holm(p),
-        improvement=_improvement(values, baseline, better),
-        effect=_effect(values, differences, baseline),
+        improvement=_improvement(values, reference, better),
+        effect=_effect(values, differences, reference),
         detectable=np.multiply(least, std, out=least.copy(), where=np.isfinite(least)),
     )
 
@@ -159,23 +159,23 @@ def _hidden(n: int) -> np.ndarray:
     )
 
 
-def _improvement(values: Matrix, baseline: int, better: int) -> Row:
+def _improvement(values: Matrix, reference: int, better: int) -> Row:
     """Return Mann-Whitney's U of cell against reference, divided by the number of pairs of runs."""
-    reference = values[:, baseline]
-    reference = reference[np.isfinite(reference)]
+    base = values[:, reference]
+    base = base[np.isfinite(base)]
     chance = np.full(values.shape[1], np.nan)
     for column in range(values.shape[1]):
         runs = values[:, column]
         runs = runs[np.isfinite(runs)]
-        if column != baseline and runs.size and reference.size:
-            chance[column] = ((np.sign(better * (runs[:, None] - reference)) + 1) / 2).mean()
+        if column != reference and runs.size and base.size:
+            chance[column] = ((np.sign(better * (runs[:, None] - base)) + 1) / 2).mean()
     return chance
 
 
-def _effect(values: Matrix, differences: Matrix, baseline: int) -> Row:
+def _effect(values: Matrix, differences: Matrix, reference: int) -> Row:
     shared = np.isfinite(differences)
     cell = stats.deviations(np.where(shared, values, np.nan))
-    other = stats.deviations(np.where(shared, values[:, [baseline]], np.nan))
+    other = stats.deviations(np.where(shared, values[:, [reference]], np.nan))
     pooled = np.sqrt((cell**2 + other**2) / 2)
     freedom = 2.0 * (np.maximum(stats.counts(differences), 2) - 1)
     unbiased = np.exp(

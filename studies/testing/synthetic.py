@@ -177,7 +177,9 @@ def record(
     }, {f"{name}-samples.png": grid} if pictures else {}
 
 
-def peer(config: RunConfig, name: str, *, oracle: bool = False) -> tuple[dict[str, Any], dict[str, bytes]]:
+def baseline(
+    config: RunConfig, name: str, *, oracle: bool = False
+) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return a complete record of a baseline, which has clustering metrics and no bounds."""
     method = schema.Method(name=name, oracle=oracle)
     tree, _ = record(config, pictures=False)

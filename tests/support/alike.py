@@ -75,7 +75,7 @@ def study(kind: str, rng: np.random.Generator, cells: int, n: int, shift: float 
         **known,
         axes=axes,
         cells=tuple(itertools.product(*levels)),
-        baseline=0,
+        reference=0,
         planned_seeds=tuple(range(n)),
         planned_cells=cells,
         runs=tuple(runs),

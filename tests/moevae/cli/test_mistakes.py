@@ -50,7 +50,7 @@ def run(tmp_path_factory):
         ("train --seeds 0", "--seeds '0': expected a count"),
         ("train --seeds 1,1", "seed 1 is given twice"),
         ("train --seed -1", "seed -1 is not in"),
-        ("train --seed x", "--seed 'x': expected a whole number"),
+        ("train --seed x", "--seed 'x': expected an integer"),
         ("train --seed 1 --seeds 2", "expected only one of them"),
         ("train --data npz:absent.npz", "file not found"),
         ("train --device tpu", "invalid choice 'tpu'"),

@@ -36,7 +36,7 @@ def test_a_level_is_the_mean_over_the_other_axes_seed_by_seed(grid: Study) -> No
     by_seed = grid.matrix("test.nmi").reshape(4, 3, 2).mean(axis=2)
     np.testing.assert_allclose(found.summary.mean, by_seed.mean(axis=0))
     np.testing.assert_allclose(found.summary.std, by_seed.std(axis=0, ddof=1))
-    assert found.contexts.baseline == 2
+    assert found.contexts.reference == 2
     np.testing.assert_allclose(found.comparison.difference[:2], (by_seed - by_seed[:, [2]]).mean(axis=0)[:2])
 
 

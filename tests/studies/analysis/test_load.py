@@ -68,7 +68,7 @@ def test_each_data_set_is_a_study_with_the_baseline_of_its_own(tmp_path) -> None
     assert list(parts) == ["digits", "mnist"]
     for study in parts.values():
         assert study.cells == (("soft",), ("hard",))
-        assert study.baseline == 1
+        assert study.reference == 1
         assert len(study.runs) == 2
     assert parts["mnist"].numbers == (3, 4)
 
@@ -94,29 +94,29 @@ def test_other_methods_are_peers_and_no_cells(tmp_path) -> None:
     folder = synthetic.write(tmp_path, tree, plain)
     for seed in (1, 0):
         config = overrides.override(overrides.from_dict(tree["base"]), {"seed": seed})
-        synthetic.put(folder, *synthetic.peer(config, "k-means on pixels"))
-        synthetic.put(folder, *synthetic.peer(config, "true labels", oracle=True))
+        synthetic.put(folder, *synthetic.baseline(config, "k-means on pixels"))
+        synthetic.put(folder, *synthetic.baseline(config, "true labels", oracle=True))
     study = load_study(folder)
     assert len(study.cells) == 1
-    assert [peer.name for peer in study.peers] == ["k-means on pixels", "true labels (oracle)"]
-    assert [run.seed for run in study.peers[0].runs] == [0, 1]
-    assert study.peer_matrix("test.nmi").shape == (2, 2)
+    assert [baseline.name for baseline in study.baselines] == ["k-means on pixels", "true labels (oracle)"]
+    assert [run.seed for run in study.baselines[0].runs] == [0, 1]
+    assert study.baseline_matrix("test.nmi").shape == (2, 2)
 
 
-def test_a_method_fitted_in_several_settings_is_several_peers(tmp_path) -> None:
+def test_a_method_fitted_in_several_settings_is_several_baselines(tmp_path) -> None:
     axes = {"data.name": ["digits", "mnist"], "model.num_experts": [5, 10], "routing.kind": ["soft"]}
     tree = synthetic.plan(axes, seeds=[0])
     folder = synthetic.write(tmp_path, tree, plain)
     for cell in tree["cells"]:
         config = overrides.override(overrides.from_dict(tree["base"]), {**cell, "seed": 0})
-        synthetic.put(folder, *synthetic.peer(config, "k-means"))
+        synthetic.put(folder, *synthetic.baseline(config, "k-means"))
     study = load_study(folder)
-    assert [peer.name for peer in study.peers] == [
+    assert [baseline.name for baseline in study.baselines] == [
         "k-means, model.num_experts 10",
         "k-means, model.num_experts 5",
     ]
-    assert [len(peer.runs) for peer in study.peers] == [2, 2]
-    assert [len(peer.runs) for peer in study.by_data()["mnist"].peers] == [1, 1]
+    assert [len(baseline.runs) for baseline in study.baselines] == [2, 2]
+    assert [len(baseline.runs) for baseline in study.by_data()["mnist"].baselines] == [1, 1]
 
 
 def test_curves_are_kept_at_the_epochs_they_were_measured(tmp_path) -> None:
@@ -167,8 +167,8 @@ def test_records_are_a_table_with_a_row_a_run(tmp_path) -> None:
 
     folder = synthetic.write(tmp_path, tree, made)
     base = overrides.from_dict(tree["base"])
-    synthetic.put(folder, *synthetic.peer(base, "k-means on pixels"))
-    synthetic.put(folder, *synthetic.peer(base, "experts of true labels", oracle=True))
+    synthetic.put(folder, *synthetic.baseline(base, "k-means on pixels"))
+    synthetic.put(folder, *synthetic.baseline(base, "experts of true labels", oracle=True))
     table, study = load_records(str(folder)), load_study(str(folder))
     assert table.equals(load_records(study))
     assert table["fingerprint"].is_unique

@@ -1,4 +1,4 @@
-"""Peers through their own package: run with `-m peers` where moevae[peers] is installed."""
+"""Baselines of ClustPy: run with `-m peers` where moevae[peers] is installed."""
 
 import functools
 
@@ -24,7 +24,7 @@ def fitted(key):
 
 @pytest.mark.peers
 @pytest.mark.parametrize("key", PEERS)
-def test_a_peer_finds_digits_and_states_how_it_was_set(key, tmp_path, capfd):
+def test_a_baseline_finds_digits_and_states_its_settings(key, tmp_path, capfd):
     outcome = fitted(key)
     record = store.read(store.write_record(tmp_path, outcome))
     assert record.status == "complete"

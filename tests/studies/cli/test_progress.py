@@ -120,6 +120,6 @@ def test_a_line_states_what_differs_between_cells():
     alone = design.load_design("reference")
     labels = {cell.key: progress.changes(alone, cell) for cell in alone.cells}
     for cell in alone.cells:
-        own = {key: value for key, value in cell.values.items() if value != alone.baseline[key]}
+        own = {key: value for key, value in cell.values.items() if value != alone.reference[key]}
         assert labels[cell.key].count("=") == len(own)
     assert "reference cell" in labels.values()

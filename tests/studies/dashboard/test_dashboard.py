@@ -65,11 +65,11 @@ def test_a_note_states_how_the_cell_differs_and_what_it_gave(folder):
         note = attributes[f"dashboard:{trials[number]._trial_id}:note_str:0"]
         assert f"{np.mean(runs):.3f} ± {np.std(runs, ddof=1):.3f}" in note
         assert "n = 2 (seeds 0, 1)" in note
-        assert ("This is the reference cell." in note) == (number == study.baseline)
-        if number != study.baseline:
+        assert ("This is the reference cell." in note) == (number == study.reference)
+        if number != study.reference:
             (changed,) = re.findall("Differs from the reference cell in (.*)", note)
             assert changed.count("(not ") == sum(
-                a != b for a, b in zip(cell, study.cells[study.baseline], strict=True)
+                a != b for a, b in zip(cell, study.cells[study.reference], strict=True)
             )
         command = re.search("```sh\n(.*?)\n```", note, re.DOTALL)[1]
         assert f"--set objective.balance_weight={cell[0]}" in command

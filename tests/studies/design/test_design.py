@@ -35,26 +35,26 @@ def test_grid_is_the_product_of_the_axes_and_configs_have_their_values(write):
         assert cell.config.train.epochs == 2
         assert all(lookup(cell.config, key) == value for key, value in cell.values.items())
     assert design.seeds == (0, 1, 2)
-    assert design.baseline == {"objective.balance_weight": 20.0, "routing.temperature": 1.0}
+    assert design.reference == {"objective.balance_weight": 20.0, "routing.temperature": 1.0}
 
 
-def test_one_at_a_time_varies_one_axis_around_the_baseline(write):
+def test_one_at_a_time_varies_one_axis_around_the_reference_cell(write):
     text = PROFILE.replace("seeds = 3", 'seeds = [4]\ndesign = "one-at-a-time"')
     text += "model.num_experts = [2, 5, 10]\n[baseline]\nobjective.balance_weight = 0\n"
     design = designs.load_design(write(text))
-    baseline = design.baseline
-    assert dict(design.cells[0].values) == baseline
-    changes = [sum(cell.values[key] != baseline[key] for key in baseline) for cell in design.cells]
+    reference = design.reference
+    assert dict(design.cells[0].values) == reference
+    changes = [sum(cell.values[key] != reference[key] for key in reference) for cell in design.cells]
     assert changes == [0] + [1] * (1 + 1 + 2)
     assert design.seeds == (4,)
 
 
-def test_one_at_a_time_surrounds_a_baseline_on_each_data_set(write):
+def test_one_at_a_time_surrounds_a_reference_cell_on_each_data_set(write):
     text = PROFILE.replace("seeds = 3", 'seeds = 3\ndesign = "one-at-a-time"')
     text += 'data.name = ["mnist", "digits"]\n'
     text += '[baseline]\nobjective.balance_weight = 0\ndata.name = "digits"\n'
     design = designs.load_design(write(text))
-    assert dict(design.cells[0].values) == design.baseline
+    assert dict(design.cells[0].values) == design.reference
     stars = {name: [] for name in ("mnist", "digits")}
     for cell in design.cells:
         stars[cell.values["data.name"]].append({k: v for k, v in cell.values.items() if k != "data.name"})
@@ -78,9 +78,9 @@ def test_excluded_combinations_are_no_cells(write):
     assert lost == {cell.key for cell in whole.cells if set(cell.values.values()) == {20.0, 0.5}}
     assert len(lost) == 1
     assert some.axes == whole.axes
-    assert some.baseline == {"objective.balance_weight": 20.0, "routing.temperature": 1.0}
+    assert some.reference == {"objective.balance_weight": 20.0, "routing.temperature": 1.0}
     narrowed = designs.load_design(write(PROFILE + EXCLUDED), changes=["objective.balance_weight=20"])
-    assert [dict(cell.values) for cell in narrowed.cells] == [some.baseline]
+    assert [dict(cell.values) for cell in narrowed.cells] == [some.reference]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_built_in_profiles_are_sound(name):
     assert design.name == name
     assert design.expected
     assert len({cell.key for cell in design.cells}) == len(design.cells)
-    assert [dict(cell.values) for cell in design.cells].count(dict(design.baseline)) == 1
+    assert [dict(cell.values) for cell in design.cells].count(dict(design.reference)) == 1
     assert design.command == f"nox -s ablations -- --profile {name}"
     tree = design.to_dict()
     assert json.loads(json.dumps(tree)) == tree

@@ -58,8 +58,8 @@ def whole(tmp_path_factory) -> Path:
     (folder / "records" / "0123456789abcdef.json").write_text('{"torn')
     for seed in range(3):
         config = overrides.override(overrides.from_dict(synthetic.plan()["base"]), {"seed": seed})
-        synthetic.put(folder, *synthetic.peer(config, "k-means on pixels"))
-        synthetic.put(folder, *synthetic.peer(config, "experts of true labels", oracle=True))
+        synthetic.put(folder, *synthetic.baseline(config, "k-means on pixels"))
+        synthetic.put(folder, *synthetic.baseline(config, "experts of true labels", oracle=True))
     write_report(folder)
     return folder
 

@@ -85,7 +85,7 @@ def test_a_baseline_has_the_range_of_its_clusters_and_what_the_file_notes_of_it(
     for seed in (1, 2):
         base = overrides.from_dict(synthetic.plan()["base"])
         config = overrides.override(base, {"data.name": "mnist", "seed": seed})
-        tree, files = synthetic.peer(config, "theirs")
+        tree, files = synthetic.baseline(config, "theirs")
         count = 3 + seed
         tree["load"] = tree["importance"] = [1 / count] * count
         synthetic.put(results / "s", tree | {"confusion": None, "elbo_terms": {}}, files)

@@ -66,7 +66,7 @@ def test_runs_of_baselines_are_counted_everywhere_and_missed_where_one_is_delete
     fitted = []
     for key, seed in itertools.product(plan["baselines"], plan["seeds"]):
         config = overrides.override(overrides.from_dict(plan["base"]), {**plan["baseline"], "seed": seed})
-        tree, _ = synthetic.peer(config, BASELINES[key].method.name)
+        tree, _ = synthetic.baseline(config, BASELINES[key].method.name)
         method = BASELINES[key].method
         tree |= {"fingerprint": schema.name_of(config, method), "method": method.model_dump()}
         fitted.append(synthetic.put(folder, tree, {}))

@@ -20,12 +20,12 @@ FEW = 3
 def paired_differences(analysis: Analysis, page: Page) -> None:
     """Add the paired difference of each cell from the reference cell."""
     study = analysis.study
-    if not analysis.contrasts or study.baseline is None:
+    if not analysis.contrasts or study.reference is None:
         return
     page.head("Paired differences from the reference cell")
     page.add(
-        f"The reference cell is cell {cell_stats.label(study, study.baseline)} "
-        f"({escape(tables.describe(study, study.baseline))}). Differences are paired by seed."
+        f"The reference cell is cell {cell_stats.label(study, study.reference)} "
+        f"({escape(tables.describe(study, study.reference))}). Differences are paired by seed."
     )
     link = "[tables/comparisons.csv](tables/comparisons.csv)"  # of the section of results
     names = [
@@ -34,32 +34,33 @@ def paired_differences(analysis: Analysis, page: Page) -> None:
     ]
     for measure, comparison in analysis.contrasts.items():
         page.add(f"**{measure.heading}**")
-        rows = tables.comparison_rows(measure, comparison, names, study.baseline, "cell")
+        rows = tables.comparison_rows(measure, comparison, names, study.reference, "cell")
         page.rows(rows[:FOLDED], 0, link, total=len(study.cells) - 1)
     page.add(f"CSV file: {link}.")
 
 
 def baseline_comparison(analysis: Analysis, page: Page) -> None:
     """Compare the reference cell with baselines on the same data and seeds."""
-    study, baseline = analysis.study, analysis.study.baseline
-    if not (study.peers or study.left_out):
+    study, reference = analysis.study, analysis.study.reference
+    if not (study.baselines or study.left_out):
         return
     page.head("Comparison with baselines")
     page.add(*map(escape, study.left_out))
-    if not study.peers:
+    if not study.baselines:
         return
     page.add(
         "Baselines are other methods, fitted to the same images with the same seeds. The table of results "
         "contains their rows. An oracle uses labels: it is an upper reference, not a result."
     )
-    if analysis.peers and baseline is not None:
-        cell = f"cell {cell_stats.label(study, baseline)} ({tables.describe(study, baseline)})"
+    if analysis.baseline_contrasts and reference is not None:
+        cell = f"cell {cell_stats.label(study, reference)} ({tables.describe(study, reference)})"
         page.add(f"Paired differences from {escape(cell)}:")
-        names = [cell_stats.label(study, baseline), *(peer.name for peer in study.peers)]
-        for measure, comparison in analysis.peers.items():
+        names = [cell_stats.label(study, reference), *(baseline.name for baseline in study.baselines)]
+        for measure, comparison in analysis.baseline_contrasts.items():
             page.add(markdown.table(tables.comparison_rows(measure, comparison, names, 0, "method")))
     fitted = {
-        peer.name: [run.record.method for run in peer.runs if run.record.method] for peer in study.peers
+        baseline.name: [run.record.method for run in baseline.runs if run.record.method]
+        for baseline in study.baselines
     }
     lines = [f"- {escape(name)}: {escape(_settings(methods))}" for name, methods in fitted.items() if methods]
     page.fold("Settings of the baselines, and values derived from them", "\n".join(lines))

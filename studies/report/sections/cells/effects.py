@@ -73,32 +73,32 @@ def axis_effects(analysis: Analysis, page: Page) -> None:
                 else ""
             ),
         )
-        rows = tables.level_rows([along[measure] for measure in drawn], ticks, where.baseline, names[axis])
+        rows = tables.level_rows([along[measure] for measure in drawn], ticks, where.reference, names[axis])
         page.add(markdown.table(rows))
         for measure in analysis.compared:
             if measure in along:
-                comparison, baseline = along[measure].comparison, along[measure].contexts.baseline
-                reference = escape(f"{names[axis]} {ticks[baseline]}")
-                page.add(f"Differences in {measure.label} from {reference}, paired by seed:")
+                comparison, reference = along[measure].comparison, along[measure].contexts.reference
+                level = escape(f"{names[axis]} {ticks[reference]}")
+                page.add(f"Differences in {measure.label} from {level}, paired by seed:")
                 page.add(
-                    markdown.table(tables.comparison_rows(measure, comparison, ticks, baseline, names[axis]))
+                    markdown.table(tables.comparison_rows(measure, comparison, ticks, reference, names[axis]))
                 )
-        _adjusted(analysis.level_p[axis], ticks, where.baseline, names[axis], page)
+        _adjusted(analysis.level_p[axis], ticks, where.reference, names[axis], page)
 
 
 def _adjusted(
-    moved: Mapping[Measure, Row], ticks: Sequence[str], baseline: int, name: str, page: Page
+    moved: Mapping[Measure, Row], ticks: Sequence[str], reference: int, name: str, page: Page
 ) -> None:
     """Add the p-values of the sentences about the axis."""
     rows = [
         {name: tick} | {measure.label: markdown.p_value(row[place]) for measure, row in moved.items()}
         for place, tick in enumerate(ticks)
-        if place != baseline
+        if place != reference
     ]
     if any(np.isfinite(row).any() for row in moved.values()):
         page.add(
             f"The sentences of the summary use the p-values below. They compare each level with "
-            f"{escape(f'{name} {ticks[baseline]}')} and are adjusted over these levels and measures (max-T, "
+            f"{escape(f'{name} {ticks[reference]}')} and are adjusted over these levels and measures (max-T, "
             "Westfall & Young 1993).",
             markdown.table(rows),
         )
@@ -159,7 +159,7 @@ def _panels(study: Study) -> tuple[Setting, list[Setting]]:
         axis = max(varied, key=lambda each: len(study.axes[each]))
         varied.remove(axis)
         level = (
-            study.levels[study.baseline, tuple(study.axes).index(axis)] if study.baseline is not None else 0
+            study.levels[study.reference, tuple(study.axes).index(axis)] if study.reference is not None else 0
         )
         fixed.append((axis, int(level)))
     choices = product(*(range(len(study.axes[axis])) for axis in varied))

@@ -17,7 +17,7 @@ def outliers(analysis: Analysis, page: Page) -> None:
     study = analysis.study
     rows = []
     for measure in (measure for measure in analysis.leading if measure.spread):
-        values = np.hstack([study.matrix(measure.key), study.peer_matrix(measure.key)])
+        values = np.hstack([study.matrix(measure.key), study.baseline_matrix(measure.key)])
         far = stats.outliers(values)
         summary = stats.summarize(values)
         others = stats.means(np.where(far, np.nan, values))

@@ -25,17 +25,17 @@ def performance_profiles(analysis: Analysis, page: Page) -> None:
     if not scores:
         return
     values = {
-        score: np.hstack([study.comparable(score), study.peer_matrix(score.key)]) for score in scores
+        score: np.hstack([study.comparable(score), study.baseline_matrix(score.key)]) for score in scores
     }  # [seeds, cells and baselines] each
     first = values[scores[0]]
     if stats.counts(first).max(initial=0) < MIN_RUNS:
         return
     names = [f"cell {cell_stats.label(study, cell)}" for cell in range(len(study.cells))]
-    names += [peer.name for peer in study.peers]
+    names += [baseline.name for baseline in study.baselines]
     mean = np.nan_to_num(stats.means(first), nan=-np.inf)
     best = [int(column) for column in np.argsort(-mean, kind="stable")[:MAX_COLORED]]
-    if study.baseline is not None and study.baseline not in best:
-        best = [*best[:-1], study.baseline]
+    if study.reference is not None and study.reference not in best:
+        best = [*best[:-1], study.reference]
     shown = [name if column in best else "" for column, name in enumerate(names)]
     page.head("Performance profiles")
     page.add(
@@ -47,7 +47,7 @@ def performance_profiles(analysis: Analysis, page: Page) -> None:
         if len(names) <= MAX_COLORED
         else f" Colored: the {MAX_COLORED} with the highest mean {scores[0].label}"
     )
-    others += ", and the reference cell." if others and study.baseline is not None else "." if others else ""
+    others += ", and the reference cell." if others and study.reference is not None else "." if others else ""
     labels = " and ".join(score.label for score in scores)
     page.show(
         "profiles",
@@ -59,7 +59,7 @@ def performance_profiles(analysis: Analysis, page: Page) -> None:
                 },
                 shown,
                 [column >= len(study.cells) for column in range(len(names))],
-                "cells and baselines (dashed)" if study.peers else "cells",
+                "cells and baselines (dashed)" if study.baselines else "cells",
             )
         },
         (

@@ -36,7 +36,7 @@ def elbo_decomposition(analysis: Analysis, page: Page) -> None:
     rows = tables.result_rows(study, table, chosen, most=min(known, SHOWN_ROWS + FOLDED))
     page.rows(rows, SHOWN_ROWS, "[table.csv](table.csv)", total=known)
     _rise(study, table, page)
-    found = [run for run in study.of_cell(study.baseline or 0) if run.record.elbo_terms]
+    found = [run for run in study.of_cell(study.reference or 0) if run.record.elbo_terms]
     if criterion := criteria.ranking_criterion(found):
         _by_expert(study, max(filter(criterion.has, found), key=criterion.score), criterion, page)
     elif found:

@@ -15,7 +15,7 @@ SHOWN_ROWS = 10
 
 def calibration(analysis: Analysis, page: Page) -> None:
     """Add calibration metrics by cell and the reliability diagram of the reference cell."""
-    study, cell = analysis.study, analysis.study.baseline or 0
+    study, cell = analysis.study, analysis.study.reference or 0
     bins = [run.record.reliability for run in study.of_cell(cell) if run.record.reliability is not None]
     bins = [each for each in bins if len(each.images) == len(bins[0].images)]
     if not bins:

@@ -102,7 +102,7 @@ def _merged_pairs(counts: np.ndarray, classes: Sequence[str]) -> list[tuple[str,
 
 def merged_and_split(analysis: Analysis, page: Page) -> None:
     """Count the runs of the reference cell in which classes share an expert or are split."""
-    study, cell = analysis.study, analysis.study.baseline or 0
+    study, cell = analysis.study, analysis.study.reference or 0
     ends, histories, most = [], [], 0
     for run in study.of_cell(cell):
         if table := run.record.confusion:

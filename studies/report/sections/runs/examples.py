@@ -85,7 +85,7 @@ def _ranked_runs(study: Study) -> tuple[RankingCriterion | None, list[StudyRun],
     """Return what ranks the runs, which ones it ranks, and in words, among which."""
     alike = [run for run in study.runs if run.likelihood == study.likelihood and run.complete]
     criterion, some = criteria.ranking_criterion(alike), ""
-    if criterion is None and (own := [run for run in alike if run.cell == (study.baseline or 0)]):
+    if criterion is None and (own := [run for run in alike if run.cell == (study.reference or 0)]):
         alike = [run for run in alike if run.objective == own[0].objective]
         criterion = criteria.ranking_criterion(alike)
         some = (

@@ -20,7 +20,7 @@ HEADING = "Best of n restarts, selected without labels"
 
 def best_of_restarts(analysis: Analysis, page: Page) -> None:
     """Add the results of the reference cell if the best of several runs is selected."""
-    study, cell = analysis.study, analysis.study.baseline or 0
+    study, cell = analysis.study, analysis.study.reference or 0
     runs = study.of_cell(cell)
     sizes = [size for size in range(1, MAX_RESTARTS + 1) if len(runs) >= GROUPS * size]
     alive = [run for run in runs if run.complete]

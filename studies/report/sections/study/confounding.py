@@ -83,12 +83,14 @@ def _each(study: Study) -> Iterator[Origins]:
         levels: dict[str, list[StudyRun]] = {name: [] for name in names}
         for run in study.runs:
             levels[names[study.levels[run.cell, place]]].append(run)
-        reference = names[study.levels[study.baseline, place]] if study.baseline is not None else names[0]
+        reference = names[study.levels[study.reference, place]] if study.reference is not None else names[0]
         factors = [factor for factor in FACTORS if axis != f"train.{factor}"]
         yield Origins(tables.axis_names(study.axes)[axis], reference, _counts(levels, factors))
-    if study.peers:
+    if study.baselines:
         mixture = "mixture of VAEs"
-        methods = {mixture: list(study.runs)} | {peer.name: list(peer.runs) for peer in study.peers}
+        methods = {mixture: list(study.runs)} | {
+            baseline.name: list(baseline.runs) for baseline in study.baselines
+        }
         yield Origins("method", mixture, _counts(methods, ["machine", "commit"]))
 
 

@@ -16,9 +16,9 @@ def failures(study: Study, page: Page) -> None:
         for run in study.failed
     ]
     rows += [
-        {"cell": peer.name, "seed": str(run.seed), "what": f"failed{_when(run)}"}
-        for peer in study.peers
-        for run in peer.runs
+        {"cell": baseline.name, "seed": str(run.seed), "what": f"failed{_when(run)}"}
+        for baseline in study.baselines
+        for run in baseline.runs
         if not run.complete
     ]
     rows += [
@@ -26,7 +26,8 @@ def failures(study: Study, page: Page) -> None:
         for cell, seed in study.missing
     ]
     rows += [
-        {"cell": name, "seed": str(seed), "what": "missing: no record"} for name, seed in study.missing_peers
+        {"cell": name, "seed": str(seed), "what": "missing: no record"}
+        for name, seed in study.missing_baselines
     ]
     if not (rows or study.unread):
         return

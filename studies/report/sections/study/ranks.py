@@ -68,11 +68,11 @@ def across_data_sets(analyses: Mapping[str, Analysis], page: Page) -> None:
 
 def _changes(study: Study, cell: int) -> str:
     """Return the settings in which a cell differs from the reference cell; all of them without one."""
-    if study.baseline is None:
+    if study.reference is None:
         return tables.describe(study, cell)
     names = tables.axis_names(study.axes)
     levels = {axis: study.text(cell, axis) for axis in study.axes}
-    changed = [axis for axis in levels if levels[axis] != study.text(study.baseline, axis)]
+    changed = [axis for axis in levels if levels[axis] != study.text(study.reference, axis)]
     return ", ".join(f"{names[axis]} {levels[axis]}" for axis in changed) or "reference cell"
 
 

@@ -24,7 +24,7 @@ def title(study: Study, page: Page) -> None:
     page.add(f"# {escape(study.title)}", prose(study.description))
     if study.partial:
         total = study.planned_cells * len(study.planned_seeds)
-        others = len(study.missing_peers)
+        others = len(study.missing_baselines)
         page.add(
             f"> **Partial.** {total - len(study.missing)} of {total} planned runs have ended"
             + (f", and {others} runs of baselines have not" if others else "")
@@ -35,7 +35,7 @@ def title(study: Study, page: Page) -> None:
 def setup(study: Study, page: Page) -> None:
     """Add the setup: design, data, hardware, versions and commits."""
     complete = sum(run.complete for run in study.runs)
-    others = [run for peer in study.peers for run in peer.runs]
+    others = [run for baseline in study.baselines for run in baseline.runs]
     made = [*study.runs, *others]
     sizes = [len(values) for values in study.axes.values()]
     crossed = math.prod(sizes) == len(study.cells) > max(sizes, default=1)
@@ -44,7 +44,7 @@ def setup(study: Study, page: Page) -> None:
     rows = [
         ("cells", f"{len(study.cells)}{grid}"),
         *((f"· {names[axis]}", ", ".join(texts)) for axis, texts in study.texts.items()),
-        ("reference cell", "none" if study.baseline is None else tables.describe(study, study.baseline)),
+        ("reference cell", "none" if study.reference is None else tables.describe(study, study.reference)),
         ("seeds", ", ".join(map(str, study.seeds))),
         ("runs", f"{complete} complete, {len(study.failed)} failed, {len(study.missing)} missing"),
         *([("runs of baselines", f"{sum(run.complete for run in others)} complete")] if others else []),

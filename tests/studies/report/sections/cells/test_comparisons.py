@@ -9,7 +9,7 @@ def test_derived_values_of_a_baseline_are_shown_with_their_number_of_runs(tmp_pa
     folder = synthetic.write(tmp_path / "s", synthetic.plan(seeds=[0, 1, 2, 3]))
     for seed in (0, 1, 2, 3):
         config = overrides.override(overrides.from_dict(synthetic.plan()["base"]), {"seed": seed})
-        tree, files = synthetic.peer(config, "theirs")
+        tree, files = synthetic.baseline(config, "theirs")
         tree["method"]["derived"] = {
             "found": 10 + seed // 3,
             "share": 0.5 + seed / 8,

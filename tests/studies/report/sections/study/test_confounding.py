@@ -103,7 +103,7 @@ def test_a_baseline_fitted_by_other_code_is_confounded_with_it(tmp_path) -> None
     study(tmp_path, lambda config: {"commit": "a" * 40})
     for seed in range(3):
         config = overrides.override(overrides.from_dict(synthetic.plan()["base"]), {"seed": seed})
-        tree, files = synthetic.peer(config, "k-means on pixels")
+        tree, files = synthetic.baseline(config, "k-means on pixels")
         synthetic.put(tmp_path, tree | {"commit": "b" * 40}, files)
     (unbalanced,) = confounding.unbalanced(load_study(tmp_path))
     assert unbalanced.confounded("commit") == ["k-means on pixels"]

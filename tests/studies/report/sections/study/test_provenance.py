@@ -28,7 +28,7 @@ def test_bounds_on_other_validation_images_choose_no_run(tmp_path, undrawn) -> N
 def test_the_commits_and_the_time_of_baselines_are_reported(tmp_path, undrawn) -> None:
     folder = synthetic.write(tmp_path, synthetic.plan({"routing.kind": ["soft"]}, seeds=[0]), bare)
     alone = _what_was_run(write_report(folder).read_text())
-    tree, files = synthetic.peer(overrides.from_dict(synthetic.plan()["base"]), "k-means on pixels")
+    tree, files = synthetic.baseline(overrides.from_dict(synthetic.plan()["base"]), "k-means on pixels")
     synthetic.put(folder, {**tree, "commit": "f" * 40}, files)
     both = _what_was_run(write_report(folder).read_text())
     assert "f" * 12 in both["commit"]
