@@ -85,15 +85,17 @@ def pythons(session: nox.Session) -> None:
 @nox.session
 def peers(session: nox.Session) -> None:
     """Test the baselines of moevae[peers] in a separate environment (takes minutes)."""
-    session.install("--editable", ".[peers]", "pythae", *nox.project.dependency_groups(GROUPS, "tests"))
+    session.install("--editable", ".[peers,umap]", "pythae", *nox.project.dependency_groups(GROUPS, "tests"))
     session.run("pytest", "-m", "peers", *session.posargs)
 
 
 @nox.session
 def race(session: nox.Session) -> None:
-    """Measure the time to quality beside ClustPy for results/throughput.md (an hour; resumes)."""
-    session.install("--editable", ".[peers]", *nox.project.dependency_groups(GROUPS, "tests"))
-    kept = "results/time-to-quality-cpu.json"
+    """Measure the time to quality beside other packages (an hour; resumes; `-- --data fashion-mnist`)."""
+    session.install("--editable", ".[peers,umap]", *nox.project.dependency_groups(GROUPS, "tests"))
+    data = dict(itertools.pairwise(session.posargs)).get("--data", "mnist")
+    name = {"mnist": "cpu", "fashion-mnist": "fashion-mnist-cpu"}[data]
+    kept = f"results/time-to-quality-{name}.json"
     session.run("python", "bench/time_to_quality.py", "--output", kept, *session.posargs)
     session.run("python", "bench/report.py")
 

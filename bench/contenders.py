@@ -8,7 +8,8 @@ scored, and ends the method by an exception when the budget is spent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from typing import Any
 from unittest import mock
@@ -25,6 +26,7 @@ from moevae.data.datasets import Images
 from moevae.evaluation.assign import assign
 from moevae.training.fit import fit
 from studies.baselines.clustpy import silence
+from studies.records.race import OWN
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,17 @@ class Method:
     """A method of the comparison."""
 
     train: Callable[[Task], None]
-    package: str
-    """The package that it needs."""
+    packages: tuple[str, ...] = ()
+    """The modules that it needs, beside those of moevae."""
+    data: str | None = None
+    """The only data set that it is for; None for any."""
 
     def available(self) -> bool:
-        """Import its package, off the clock; return whether it is installed."""
+        """Import its packages, off the clock; return whether they are installed."""
         try:
-            import_module(self.package)
+            with silence():
+                for package in self.packages:
+                    import_module(package)
         except ModuleNotFoundError:
             return False
         return True
@@ -65,17 +71,17 @@ class Method:
 METHODS: dict[str, Method] = {}
 
 
-def method(name: str, package: str = "moevae") -> Callable[[Any], Any]:
+def method(name: str, *packages: str) -> Callable[[Any], Any]:
     """Register a method."""
 
     def register(train: Callable[[Task], None]) -> Callable[[Task], None]:
-        METHODS[name] = Method(train, package)
+        METHODS[name] = Method(train, packages)
         return train
 
     return register
 
 
-def _preset(task: Task, name: str) -> None:
+def _preset(name: str, task: Task) -> None:
     """Train a preset; scored are the assignments of the gate."""
     changes = {"seed": task.seed, "model.num_experts": task.clusters, "data.validation_size": 0}
     config = override(preset(name), changes)
@@ -88,16 +94,8 @@ def _preset(task: Task, name: str) -> None:
     fit([config], task.images, on_epoch=score)
 
 
-@method("moevae, preset deformable-mnist")
-def deformable(task: Task) -> None:
-    """Hard EM of experts that deform templates."""
-    _preset(task, "deformable-mnist")
-
-
-@method("moevae, preset iic-mnist")
-def invariant(task: Task) -> None:
-    """A gate of invariant information, which deformable experts follow."""
-    _preset(task, "iic-mnist")
+for _name in ("deformable-mnist", "iic-mnist", "deformable-fashion-mnist", "iic-fashion-mnist"):
+    METHODS[f"{OWN}, preset {_name}"] = Method(partial(_preset, _name), data=preset(_name).data.name)
 
 
 @method("autoencoder, then k-means (ClustPy, scikit-learn)", "clustpy.deep")
@@ -119,6 +117,44 @@ def autoencoder(task: Task) -> None:
         network.fit(n_epochs=task.pretraining, dataloader=_loader(task, lambda: task.clock.epoch(clusters)))
     task.clock.epoch(clusters)
     task.kept["autoencoder"] = network, task.clock.spent
+
+
+def _started(task: Task) -> Any:
+    """Return the trained autoencoder of this seed; the clock starts with the time of its training."""
+    if "autoencoder" not in task.kept:
+        autoencoder(replace(task, clock=Clock(task.clock.budget, lambda clusters: {})))
+    network, seconds = task.kept["autoencoder"]
+    task.clock.restart(seconds)
+    return network
+
+
+@method("N2D (ClustPy, umap-learn, scikit-learn)", "clustpy.deep", "umap")
+def n2d(task: Task) -> None:
+    """Fit a Gaussian mixture to an embedding by UMAP of the codes of the autoencoder.
+
+    The sizes are those of the authors: as many dimensions as clusters, 20 neighbors, no distance between
+    points. Test images are embedded by the same map.
+
+    References:
+        McConville et al. (2021), N2D: (not too) deep clustering via clustering the local manifold of an
+        autoencoded embedding.
+    """
+    from sklearn.mixture import GaussianMixture
+    from umap import UMAP
+
+    embedding = partial(
+        UMAP, n_components=task.clusters, n_neighbors=20, min_dist=0.0, random_state=task.seed, n_jobs=1
+    )
+    with silence():
+        few = np.random.default_rng(0).random((5000, task.clusters), np.float32)
+        embedding().fit(few).transform(few[:100])  # compiles, off the clock
+        network = _started(task)
+        with torch.no_grad():
+            codes, seen = (network.encode(task.pixels(split)).numpy() for split in ("train", "test"))
+        reducer = embedding()
+        mixture = GaussianMixture(task.clusters, random_state=task.seed).fit(reducer.fit_transform(codes))
+        found: np.ndarray = mixture.predict(reducer.transform(seen))
+    task.clock.epoch(lambda: found)
 
 
 @method("DEC (ClustPy)", "clustpy.deep")
@@ -181,12 +217,7 @@ def _peer(
         clusters: returns the clusters of images, from the module, the network and the images.
         shared: whether it starts from the autoencoder of this seed, instead of pretraining its own.
     """
-    network = None
-    if shared:
-        if "autoencoder" not in task.kept:
-            autoencoder(task)
-        network, seconds = task.kept["autoencoder"]
-        task.clock.restart(seconds)
+    network = _started(task) if shared else None
     begun: list[Any] = []
     fit, test = module.fit, task.pixels("test")
 

@@ -3,54 +3,50 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import median
-from typing import Any
 
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-Found = Mapping[str, Any]
-"""The content of a file of `time_to_quality.py`."""
+from studies.records.race import OWN, Race, RaceOrigin, RaceRun
 
-OWN = "moevae"
-"""Start of the names of this package's methods."""
-HEADING = "How soon does a clustering of MNIST reach NMI .90 and .95?"
+TITLES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
 
 
-def section(found: Found) -> list[str]:
+def heading(race: Race) -> str:
+    """Return the question of the section."""
+    targets = " and ".join(map(_nmi, race.targets))
+    return f"How soon does a clustering of {TITLES.get(race.data.name, race.data.name)} reach NMI {targets}?"
+
+
+def section(race: Race) -> list[str]:
     """Return the section, with its answer in the first line."""
-    runs = by_method(found)
     rows = []
-    for name, own in runs.items():
-        reached = {target: [first(run, target) for run in own] for target in found["targets"]}
+    for name, own in race.by_method().items():
+        reached = {target: [first(run, target) for run in own] for target in race.targets}
         rows.append(
             {
                 "": name,
                 "seeds": str(len(own)),
-                "NMI at the end": _middle([run["curve"][-1]["nmi"] for run in own if run["curve"]]),
-                "best NMI": _middle([max(p["nmi"] for p in run["curve"]) for run in own if run["curve"]]),
+                "NMI at the end": _middle([run.end.nmi for run in own]),
+                "best NMI": _middle([max(point.nmi for point in run.curve) for run in own]),
                 **{f"NMI {_nmi(target)} after": _after(times) for target, times in reached.items()},
-                "trained": f"{median(run['seconds'] for run in own):.0f} s",
+                "trained": f"{median(run.seconds for run in own):.0f} s",
             }
         )
-    origin = found["origin"]
-    hardware = origin["hardware"]
-    version = origin["versions"].get("clustpy", "not installed")
-    commit = f"{(origin['commit'] or 'unknown')[:12]}{' (changed)' if origin['dirty'] else ''}"
     words = (
-        f"Processor time of one core ({hardware['device_name']}), median over seeds. All methods have the "
-        f"same {found['images']} training images without labels, and a budget of {found['budget']:g} s; "
-        "imports, reading the images and scoring are off the clock. Labels only score the test images, after "
-        "each epoch. ClustPy's methods have their default settings, except that pretraining takes "
-        f"{found['pretraining']} epochs, and clustering the rest of the budget; their defaults are 100 "
-        "epochs of pretraining and 150 of clustering. They and k-means share the pretrained autoencoder of a "
-        f"seed; its time counts for each. ClustPy: {version}; commit {commit}; load "
-        f"{origin['load_average']:.1f} at the end."
+        "Processor time of one core, median over seeds. All methods have the same "
+        f"{race.data.train:,} training images without labels, and a budget of {race.budget:g} s; imports, "
+        "compilation, reading the images and scoring are off the clock. Labels only score the test images, "
+        "after each epoch. ClustPy's methods have their default settings, except that pretraining takes "
+        f"{race.pretraining} epochs, and clustering the rest of the budget; their defaults are 100 epochs of "
+        "pretraining and 150 of clustering. They, k-means and N2D share the autoencoder of a seed, "
+        f"except VaDE; its time counts for each. {' '.join(map(_made, race.origins))}"
     )
     return [
-        f"## {HEADING}",
-        f"**{' '.join(_answer(found, target) for target in found['targets'])}**",
+        f"## {heading(race)}",
+        f"**{' '.join(_answer(race, target) for target in race.targets)}**",
         tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True),
         words,
     ]
@@ -59,34 +55,39 @@ def section(found: Found) -> list[str]:
 NOT_REACHED = "not reached"
 
 
-def by_method(found: Found) -> dict[str, list[Mapping[str, Any]]]:
-    """Return the runs of each method, in the order of the file."""
-    names = dict.fromkeys(run["method"] for run in found["runs"])
-    return {name: [run for run in found["runs"] if run["method"] == name] for name in names}
+def _made(origin: RaceOrigin) -> str:
+    """Return where runs were made."""
+    commit = f"commit {(origin.commit or 'unknown')[:12]}{' (changed)' if origin.dirty else ''}"
+    names = [name for name in ("clustpy", "umap-learn", "torch") if name in origin.versions]
+    packages = ", ".join(f"{name} {origin.versions[name]}" for name in names)
+    return f"Made at {commit} on {origin.hardware.device_name} with {packages}."
 
 
-def first(run: Mapping[str, Any], target: float) -> float | None:
+def first(run: RaceRun, target: float) -> float | None:
     """Return the processor time at which a run first has a NMI; None if it never has."""
-    return next((point["seconds"] for point in run["curve"] if point["nmi"] >= target), None)
+    return next((point.seconds for point in run.curve if point.nmi >= target), None)
 
 
-def fastest(found: Found, target: float, *, own: bool) -> tuple[float, str]:
+def fastest(race: Race, target: float, *, own: bool) -> tuple[float, str]:
     """Return the shortest median time to a NMI and its method: of moevae, or of the other packages.
 
     A seed that does not reach it counts as infinite, and so does the time if there is no method.
     """
     times = {
         name: median(math.inf if (time := first(run, target)) is None else time for run in runs)
-        for name, runs in by_method(found).items()
+        for name, runs in race.by_method().items()
         if name.startswith(OWN) is own
     }
     return min(((time, name) for name, time in times.items()), default=(math.inf, ""))
 
 
-def _answer(found: Found, target: float) -> str:
+def _answer(race: Race, target: float) -> str:
     """Return the fastest method, and its time in proportion to that of the fastest other package."""
-    words, budget = f"NMI {_nmi(target)}:", found["budget"]
-    (ours, name), (theirs, peer) = (fastest(found, target, own=own) for own in (True, False))
+    words, budget = f"NMI {_nmi(target)}:", race.budget
+    (ours, name), (theirs, peer) = (fastest(race, target, own=own) for own in (True, False))
+    if not any(each.startswith(OWN) for each in race.by_method()):
+        reached = f"{peer} after {theirs:.0f} s" if math.isfinite(theirs) else "not reached"
+        return f"{words} {reached} (methods of other packages only)."
     if math.isinf(ours):
         reached = f"{peer} after {theirs:.0f} s" if math.isfinite(theirs) else "no other method either"
         return f"{words} not reached by moevae within {budget:g} s, {reached}."
@@ -114,17 +115,17 @@ def _nmi(value: float) -> str:
     return f"{value:.3f}".lstrip("0").rstrip("0").ljust(3, "0")
 
 
-def figure(found: Found) -> Figure:
+def figure(race: Race) -> Figure:
     """Plot the NMI of each run against processor time."""
     drawn = Figure(figsize=(7.2, 4.2), dpi=120, layout="constrained")
     axes = drawn.subplots()
-    for number, (name, runs) in enumerate(by_method(found).items()):
+    for number, (name, runs) in enumerate(race.by_method().items()):
         for run in runs:
             label = name if run is runs[0] else None
-            places = [point["seconds"] for point in run["curve"]]
-            values = [point["nmi"] for point in run["curve"]]
+            places = [point.seconds for point in run.curve]
+            values = [point.nmi for point in run.curve]
             axes.plot(places, values, marker=".", color=f"C{number}", label=label, linewidth=1)
-    for target in found["targets"]:
+    for target in race.targets:
         axes.axhline(target, color="0.6", linestyle=":", linewidth=1)
     axes.set(xlabel="processor time (s)", ylabel="NMI of the test images", ylim=(0, 1))
     axes.grid(alpha=0.3)

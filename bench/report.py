@@ -22,6 +22,8 @@ from questions import ENGINE, QUESTIONS, Row, answer, cost, percent, question, w
 from tabulate import tabulate
 
 from moevae.visualization.style import png
+from studies.records import race as races
+from studies.records.race import Race
 
 RATIOS = {"ratio_to_naive": "the naive loop", "ratio_to_beside": "the other contestant"}
 """Ratios of speeds in a row, with what the row is compared to."""
@@ -50,14 +52,12 @@ SWEPT = {
 }
 
 
-def page(
-    measured: Sequence[Measured], races: Mapping[str, Mapping[str, Any]]
-) -> tuple[str, dict[str, Figure]]:
+def page(measured: Sequence[Measured], compared: Mapping[str, Race]) -> tuple[str, dict[str, Figure]]:
     """Return the page as Markdown, and its figures by file name.
 
     Args:
         measured: the results of the machines.
-        races: the results of `time_to_quality.py`, by the name of their figure.
+        compared: the results of `time_to_quality.py`, by the name of their figure.
     """
     machines = {name_of(each): each for each in measured}
     text = [
@@ -73,8 +73,8 @@ def page(
         _table(map(_machine, measured)),
         *_targets(machines),
     ]
-    for name, race in races.items():
-        text += [*quality_page.section(race), f"![{quality_page.HEADING}](throughput/{name}.png)"]
+    for name, race in compared.items():
+        text += [*quality_page.section(race), f"![{quality_page.heading(race)}](throughput/{name}.png)"]
     groups = {entry["group"]: None for each in measured for entry in each["benchmarks"] if _timed(entry)}
     for group in (
         *(name for name in QUESTIONS if name in groups),
@@ -103,7 +103,7 @@ def page(
     ]
     if missing:
         text += ["## Missing", "\n".join(missing)]
-    figures |= {f"{name}.png": quality_page.figure(race) for name, race in races.items()}
+    figures |= {f"{name}.png": quality_page.figure(race) for name, race in compared.items()}
     return "\n\n".join(text) + "\n", figures
 
 
@@ -349,11 +349,8 @@ def main() -> int:
     if not measured:
         print(f"{options.results}: no throughput-*.json; run nox -s bench", file=sys.stderr)
         return 2
-    races = {
-        path.stem: json.loads(path.read_text())
-        for path in sorted(options.results.glob("time-to-quality-*.json"))
-    }
-    text, figures = page(measured, races)
+    compared = {path.stem: races.read(path) for path in sorted(options.results.glob(races.PATTERN))}
+    text, figures = page(measured, compared)
     folder = options.results / "throughput"
     folder.mkdir(exist_ok=True)
     for name, figure in figures.items():

@@ -1,6 +1,5 @@
 """The benchmark of time to quality: its clock, its file, and the methods of ClustPy in it."""
 
-import json
 import sys
 from dataclasses import replace
 
@@ -9,6 +8,11 @@ import pytest
 
 from moevae.config.presets import preset
 from moevae.data.datasets import load_images, load_labels
+from moevae.errors import RecordError
+from studies.execution.run import data_of
+from studies.records import race as races
+from studies.records.race import Race, RaceOrigin, RaceRun
+from studies.records.schema import Data, Hardware
 
 OURS = "moevae, preset deformable-mnist"
 
@@ -25,7 +29,7 @@ def race(pytestconfig, monkeypatch):
 def data():
     digits = preset("digits").data
     images, labels = load_images(digits), load_labels(digits)
-    return replace(images, train=images.train[:300]), labels
+    return replace(images, name="mnist", train=images.train[:300]), labels
 
 
 def test_the_time_of_scoring_is_not_counted(race):
@@ -45,26 +49,61 @@ def test_the_time_of_scoring_is_not_counted(race):
     assert clock.curve == [{"seconds": 1.0, "nmi": 2.0}, {"seconds": 2.5, "nmi": 2.0}]
 
 
+def asked(images, labels, budget, pretraining):
+    data = data_of(images, labels)
+    return Race(data=data, budget=budget, pretraining=pretraining, targets=(0.5,))
+
+
 def test_labels_of_training_images_are_not_seen_and_a_run_is_not_repeated(race, data, tmp_path):
     images, labels = data
     shuffled = replace(labels, train=labels.train[::-1].copy())
-    found = race.compete(images, labels, [OURS], 1, 60, 1, tmp_path / "a.json")
-    other = race.compete(images, shuffled, [OURS], 1, 60, 1, tmp_path / "b.json")
-    (run,), (same,) = found["runs"], other["runs"]
-    assert [point["nmi"] for point in run["curve"]] == [point["nmi"] for point in same["curve"]]
-    assert len(run["curve"]) == preset("deformable-mnist").train.epochs
-    assert run["ended"]
-    seconds = [point["seconds"] for point in run["curve"]]
+    new, path = asked(images, labels, 60, 1), tmp_path / "a.json"
+    (run,) = race.compete(new, images, labels, [OURS], 1, path).runs
+    (same,) = race.compete(new, images, shuffled, [OURS], 1, tmp_path / "b.json").runs
+    assert [point.nmi for point in run.curve] == [point.nmi for point in same.curve]
+    assert len(run.curve) == preset("deformable-mnist").train.epochs
+    assert run.ended
+    seconds = [point.seconds for point in run.curve]
     assert seconds == sorted(seconds)
-    again = race.compete(images, labels, [OURS], 2, 60, 1, tmp_path / "a.json")
-    assert again["runs"][0] == run
-    assert [each["seed"] for each in json.loads((tmp_path / "a.json").read_text())["runs"]] == [0, 1]
+    race.compete(race.begun(path, new), images, labels, [OURS], 2, path)
+    written = races.read(path)
+    assert written.runs[0] == run
+    assert [each.seed for each in written.runs] == [0, 1]
+    assert len(written.origins) == 1
+    with pytest.raises(RecordError, match=r"budget is 60.*61"):
+        race.begun(path, asked(images, labels, 61, 1))
+
+
+def made(**curves):
+    """A race whose methods have these curves, one list of (seconds, NMI) a seed."""
+    data = Data(name="mnist", sha256="", train=60_000, validation=0, test=10_000)
+    hardware = Hardware(device="cpu", device_name="", precision="float32", threads=1, cores=1, memory_gib=1)
+    found = Race(data=data, budget=300, pretraining=6, targets=(0.9,))
+    for name, seeds in curves.items():
+        for seed, curve in enumerate(seeds):
+            points = [{"seconds": seconds, "nmi": nmi, "acc": nmi} for seconds, nmi in curve]
+            run = RaceRun(method=name, seed=seed, ended=True, seconds=curve[-1][0], curve=points, origin=0)
+            origin = RaceOrigin(commit=None, dirty=None, hardware=hardware, versions={})
+            found = found.with_run(run, origin)
+    return found
+
+
+def test_runs_of_one_place_share_their_origin_and_others_keep_theirs(tmp_path):
+    found = made(DEC=[[(1, 0.5)], [(2, 0.6)]])
+    other = found.origins[0].model_copy(update={"commit": "abc"})
+    found = found.with_run(found.runs[0].model_copy(update={"seed": 2}), other)
+    races.write(tmp_path / "race.json", found)
+    assert races.read(tmp_path / "race.json") == found
+    assert [found.origins[run.origin].commit for run in found.runs] == [None, None, "abc"]
+    with pytest.raises(ValueError, match="two runs"):
+        Race.model_validate({**found.model_dump(), "runs": [found.runs[0]] * 2})
+    with pytest.raises(ValueError, match="origin"):
+        Race.model_validate({**found.model_dump(), "origins": []})
 
 
 def test_times_to_a_target_are_medians_in_which_a_failure_is_infinite(race):
     page = __import__("quality_page")
-    curve = [{"seconds": 10.0, "nmi": 0.8}, {"seconds": 20.0, "nmi": 0.92}]
-    runs = [{"curve": curve}, {"curve": curve[:1]}, {"curve": [{"seconds": 30.0, "nmi": 0.9}]}]
+    runs = made(DEC=[[(10, 0.8), (20, 0.92)], [(10, 0.8)], [(30, 0.9)]]).runs
     assert [page.first(run, 0.9) for run in runs] == [20, None, 30]
     assert page._after([20, None, 30]) == "30 s"
     assert page._after([20, None, None]) == page.NOT_REACHED
@@ -77,29 +116,39 @@ def test_times_to_a_target_are_medians_in_which_a_failure_is_infinite(race):
 def test_the_answer_compares_with_the_fastest_other_method_or_else_with_the_budget(race, theirs, expected):
     page = __import__("quality_page")
     times = {"moevae, preset a": 20.0, "moevae, preset b": 30.0, "DEC": theirs, "DCN": None}
-    runs = [
-        {"method": name, "curve": [{"seconds": time or 300.0, "nmi": 0.92 if time else 0.8}]}
-        for name, time in times.items()
-    ]
-    answer = page._answer({"runs": runs, "budget": 300.0}, 0.9)
+    curves = {name: [[(time or 300.0, 0.92 if time else 0.8)]] for name, time in times.items()}
+    answer = page._answer(made(**curves), 0.9)
     assert "moevae, preset a, 20 s" in answer
     assert expected in answer
     reached = "DEC after 80 s" if theirs else "no other method either"
-    slow = page._answer(
-        {"runs": [run for run in runs if "moevae" not in run["method"]], "budget": 300.0}, 0.9
-    )
-    assert f"not reached by moevae within 300 s, {reached}" in slow
+    slow = made(**curves | {name: [[(300.0, 0.8)]] for name in curves if "moevae" in name})
+    assert f"not reached by moevae within 300 s, {reached}" in page._answer(slow, 0.9)
+    absent = made(**{name: curve for name, curve in curves.items() if "moevae" not in name})
+    assert "moevae" not in page._answer(absent, 0.9)
+
+
+def test_a_shared_autoencoder_counts_for_a_method_but_leaves_no_scores_in_its_curve(race, data, monkeypatch):
+    contenders = __import__("contenders")
+
+    def autoencoder(task):
+        task.clock.epoch(lambda: np.zeros(1, int))
+        task.kept["autoencoder"] = "network", 12.5
+
+    monkeypatch.setattr(contenders, "autoencoder", autoencoder)
+    clock = race.Clock(60, lambda clusters: {"nmi": 0.5})
+    task = race.Task(data[0], 10, 0, clock, 1, {})
+    assert contenders._started(task) == "network"
+    assert (clock.curve, clock.spent) == ([], 12.5)
 
 
 @pytest.mark.peers
-def test_methods_of_clustpy_have_curves_and_end_with_the_budget(race, data, tmp_path):
+def test_methods_of_other_packages_have_curves_and_end_with_the_budget(race, data, tmp_path):
     pytest.importorskip("clustpy", reason="needs moevae[peers]")
-    found = race.compete(*data, [], 1, 4, 2, tmp_path / "peers.json")
-    runs = {run["method"]: run for run in found["runs"]}
-    assert len(runs) == len(race.METHODS)
-    assert not found["left_out"]
-    for name, run in runs.items():
-        assert run["ended"] == ("ClustPy)" not in name), name
-        assert len(run["curve"]) > 1, name
-    start = runs["autoencoder, then k-means (ClustPy, scikit-learn)"]["seconds"]
-    assert all(runs[name]["curve"][0]["seconds"] >= start for name in ("DEC (ClustPy)", "DCN (ClustPy)"))
+    found = race.compete(asked(*data, 4, 2), *data, [], 1, tmp_path / "peers.json").by_method()
+    names = {name for name, of in race.METHODS.items() if of.data in (None, "mnist") and of.available()}
+    assert found.keys() == names
+    for name, (run,) in found.items():
+        assert run.ended == ("(ClustPy)" not in name), name
+        assert len(run.curve) > 1 or name.startswith("N2D"), name
+    start = found["autoencoder, then k-means (ClustPy, scikit-learn)"][0].seconds
+    assert all(found[name][0].curve[0].seconds >= start for name in ("DEC (ClustPy)", "DCN (ClustPy)"))

@@ -242,7 +242,7 @@ def provenance_fields(
         "commit": commit,
         "dirty": dirty,
         "source": origins.code().source,
-        "data": _data(images, labels),
+        "data": data_of(images, labels),
         "started": started,
     }
 
@@ -324,7 +324,13 @@ def _file(name: str, kind: str) -> str:
     return f"{name}-{kind}.png"
 
 
-def _data(images: Images, labels: Labels | None) -> Data:
+def data_of(images: Images, labels: Labels | None) -> Data:
+    """Return what a record says of its data.
+
+    Args:
+        images: the images.
+        labels: their labels, or None.
+    """
     sizes = {split: len(getattr(images, split)) for split in ("train", "validation", "test")}
     found = labels.sha256 if labels else None
     return Data(name=images.name, sha256=images.sha256, labels_sha256=found, size=images.size, **sizes)
