@@ -12,8 +12,8 @@ from moevae.errors import RecordError
 from studies.cli import listing
 from studies.cli.options import Leaderboard
 from studies.report import leaderboard as board
+from studies.report import leaderboard_entries, literature
 from studies.report import leaderboard_page as page
-from studies.report import literature
 
 
 def leaderboard(options: Leaderboard) -> int:
@@ -36,13 +36,14 @@ def leaderboard(options: Leaderboard) -> int:
         print(json.dumps(tree, indent=1))
         return 0
     if not found:
-        names = ", ".join(dict.fromkeys(entry.study for entry in board.entries().entry))
+        names = ", ".join(dict.fromkeys(entry.study for entry in leaderboard_entries.entries().entry))
         raise RecordError(f"{options.results}: no study of the leaderboard here; it has {names}")
     for data, title in board.TITLES.items():
         for scored in board.SCORES:
+            shown = [row for row in found if (row.data, row.scored) == (data, scored)]
             rows = [
                 [
-                    row.method,
+                    f"{row.method} †" if row.protocol else row.method,
                     f"{row.trained / 1000:.0f}k",
                     row.n,
                     page.interval(row.acc, row.acc_low, row.acc_high),
@@ -50,14 +51,14 @@ def leaderboard(options: Leaderboard) -> int:
                     page.share(row.nmi),
                     "GPU" if row.minutes is None else page.minutes(row.minutes),
                 ]
-                for row in found
-                if (row.data, row.scored) == (data, scored)
+                for row in shown
             ]
             if rows:
                 print(f"{title}, scored on {scored}")
-                print(
-                    _table(rows, ["method", "images", "n", "ACC [95 %]", "low", "NMI", "min"], 24), end="\n\n"
-                )
+                print(_table(rows, ["method", "images", "n", "ACC [95 %]", "low", "NMI", "min"], 24))
+                for protocol in dict.fromkeys(row.protocol for row in shown if row.protocol):
+                    print(f"† fitted here: {protocol}")
+                print()
         theirs = [
             [row.method, row.acc or f"(purity {row.purity})" * bool(row.purity), row.nmi, row.protocol]
             for row in published

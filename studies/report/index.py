@@ -11,7 +11,7 @@ from tabulate import tabulate
 from moevae.errors import RecordError
 from moevae.utils.io import write_atomically
 from studies.records import study_file
-from studies.report import cache, leaderboard, leaderboard_page
+from studies.report import cache, leaderboard, leaderboard_entries, leaderboard_page
 from studies.report.markdown import encoded, escape, link
 from studies.utils.formatting import count
 
@@ -53,18 +53,28 @@ def write_index(results: Path, *, asked: bool = False) -> Path | None:
     if around is None and not asked:
         return None
     before, after = around or ("", "\n")
-    public = _public(results, study_file.studies_in(results))
-    if public is None:
+    known = leaderboard_entries.entries()
+    own = {
+        f"{folder.name}/{study_file.NAME}": folder
+        for folder in study_file.studies_in(results)
+        if folder.resolve().parent == results.resolve()
+    }
+    names = _public(results, [*own, *(each.file for each in known.race)])
+    if names is None:
         if asked:
             raise RecordError(
                 f"{target}: git cannot tell which studies it ignores; check that `git status` works there"
             )
         return None
+    public = [folder for name, folder in own.items() if name in names]
     rows = [_row(folder) for folder in public]
     headers = ["study", "data", "cells", "seeds", "runs", "state"]
-    names = {folder.name for folder in public}
-    known = leaderboard.entries()
-    shown = known.model_copy(update={"entry": tuple(each for each in known.entry if each.study in names)})
+    shown = known.model_copy(
+        update={
+            "entry": tuple(each for each in known.entry if f"{each.study}/{study_file.NAME}" in names),
+            "race": tuple(each for each in known.race if each.file in names),
+        }
+    )
     best = leaderboard.rows(results, shown, lenient=True)
     above = f"# Results\n\n{leaderboard_page.markdown(best)}\n\n## Studies" if best else "# Studies"
     blocks = [
@@ -90,20 +100,18 @@ def _around(target: Path) -> tuple[str, str] | None:
     return (text[: found.start()], text[found.end() :]) if found else None
 
 
-def _public(results: Path, folders: list[Path]) -> list[Path] | None:
-    """Return the folders to list: directly within the results folder and not ignored by git.
+def _public(results: Path, names: list[str]) -> list[str] | None:
+    """Return the names of files in the results folder that git does not ignore.
 
     None if the folder is in a git repository and git cannot tell what it ignores.
     """
-    own = [folder for folder in folders if folder.resolve().parent == results.resolve()]
-    names = ["README.md", *(f"{folder.name}/study.json" for folder in own)]
-    codes = [_check_ignore(results, name) for name in names]
-    if not {*codes} <= {_IGNORED, _TRACKABLE}:
+    index, *codes = (_check_ignore(results, name) for name in ("README.md", *names))
+    if not {index, *codes} <= {_IGNORED, _TRACKABLE}:
         absolute = results.resolve()
-        return None if any((path / ".git").exists() for path in (absolute, *absolute.parents)) else own
-    if codes[0] == _IGNORED:
-        return own  # an index that git does not keep
-    return [folder for folder, code in zip(own, codes[1:], strict=True) if code == _TRACKABLE]
+        return None if any((path / ".git").exists() for path in (absolute, *absolute.parents)) else names
+    if index == _IGNORED:
+        return names  # an index that git does not keep
+    return [name for name, code in zip(names, codes, strict=True) if code == _TRACKABLE]
 
 
 _IGNORED, _TRACKABLE = 0, 1

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from moevae.errors import RecordError
-from moevae.utils import content
-from studies.records import consensus, study_file
+from studies.records import consensus, race, study_file
 from studies.report import cache
+from studies.report.leaderboard_entries import PATH, Baseline, Entries, Entry, RaceEntry, entries
 
 if TYPE_CHECKING:
     from studies.analysis.runs import StudyRun
     from studies.analysis.study import Study
     from studies.records.consensus import ConsensusGroup
-
-PATH = Path(__file__).with_suffix(".toml")
 
 TEST, ALL = "test images", "all images"
 """What is scored: held-out test images, or training, validation and test images together."""
@@ -34,41 +30,6 @@ SCORES: Mapping[str, tuple[str, str]] = {
 """Keys of ACC and NMI of each protocol."""
 TITLES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
 """Data sets of the leaderboard, with their names."""
-
-Labels = Literal["none", "held-out training images", "training images", "test images"]
-"""Images whose labels chose among settings."""
-
-
-class Entry(BaseModel):
-    """A cell of a study, with information that records do not contain; the file describes the fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    study: str
-    method: str
-    cell: dict[str, Any] = {}
-    clusters: Literal["given", "found"]
-    labels: Labels
-    baselines: bool = False
-
-
-class Baseline(BaseModel):
-    """What no record of a baseline says; the file describes the fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    clusters: Literal["given", "found"] = "given"
-    labels: Labels = "none"
-
-
-class Entries(BaseModel):
-    """The content of the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    entry: tuple[Entry, ...]
-    baseline: dict[str, Baseline] = {}
-    """By the name of the method."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +42,9 @@ class Row:
     method: str
     baseline: bool
     study: str
+    """Name of the study, or of the file of the race."""
+    page: str
+    """Its page, relative to the folder of results."""
     trained: int
     """Number of training images."""
     n: int
@@ -99,19 +63,8 @@ class Row:
     clusters: str
     """The number of clusters, or the smallest and the largest, and whether it is given or found."""
     labels: str
-
-
-def entries(path: Path = PATH) -> Entries:
-    """Return the entries of the file.
-
-    Args:
-        path: the TOML file.
-
-    Raises:
-        RecordError: the file is invalid.
-    """
-    with content.parsing(f"{path}: cannot be read", RecordError):
-        return Entries.model_validate(tomllib.loads(content.read(path).decode()))
+    protocol: str = ""
+    """What the method was given besides its default settings; empty for the runs of a study."""
 
 
 def rows(results: Path, chosen: Entries | None = None, *, lenient: bool = False) -> list[Row]:
@@ -122,17 +75,20 @@ def rows(results: Path, chosen: Entries | None = None, *, lenient: bool = False)
     Args:
         results: the folder of the studies.
         chosen: the entries; None reads them from the file.
-        lenient: whether to leave out studies that cannot be read or have no such cell.
+        lenient: whether to leave out studies and races that cannot be read, and entries without a cell.
 
     Raises:
-        RecordError: an entry has no cell in its study, or a study cannot be read.
+        RecordError: an entry has no cell in its study, or a study or a race cannot be read.
     """
     found: dict[tuple[str, str, str, int], Row] = {}
     chosen = entries() if chosen is None else chosen
-    for entry in chosen.entry:
+    for entry in (*chosen.entry, *chosen.race):
         own: list[Row] = []
         with suppress(RecordError) if lenient else nullcontext():
-            own = _rows(results / entry.study, entry, chosen.baseline)
+            if isinstance(entry, Entry):
+                own = _rows(results / entry.study, entry, chosen.baseline)
+            else:
+                own = _of_race(results / entry.file, entry)
         for row in own:
             key = (row.data, row.scored, row.method, row.trained)
             if key not in found or found[key].n < row.n:
@@ -197,6 +153,7 @@ def _of(
             method=method,
             baseline=isinstance(notes, Baseline),
             study=study.folder.name,
+            page=f"{study.folder.name}/report.md",
             trained=runs[0].record.data.train,
             minutes=_minutes(runs),
             clusters=_clusters(runs, notes),
@@ -215,12 +172,45 @@ def _combined(
         method=f"{entry.method}, consensus of {len(groups[0].members)} runs",
         baseline=False,
         study=study.folder.name,
+        page=f"{study.folder.name}/report.md",
         trained=runs[0].record.data.train,
         minutes=float(np.median([group.minutes for group in groups])),
         clusters=_clusters(runs, entry),
         labels=entry.labels,
         **_scores([[group.metrics["acc"], group.metrics["nmi"]] for group in groups]),
     )
+
+
+def _of_race(path: Path, notes: RaceEntry) -> list[Row]:
+    """Return a row for each method of other packages in a race, with the scores at the end of its runs."""
+    if not path.is_file():
+        return []
+    found = race.read(path)
+    if found.data.name not in TITLES:
+        return []
+    return [
+        Row(
+            data=found.data.name,
+            scored=TEST,
+            method=method,
+            baseline=True,
+            study=path.stem,
+            page=notes.page,
+            trained=found.data.train,
+            minutes=float(
+                np.median([run.seconds * found.origins[run.origin].hardware.threads / 60 for run in runs])
+            ),
+            clusters=f"{notes.number}, {notes.clusters}",
+            labels=notes.labels,
+            protocol=(
+                f"{found.pretraining} epochs of pretraining, "
+                f"at most {found.budget / 60:.3g} minutes of processor time"
+            ),
+            **_scores([[run.end.acc, run.end.nmi] for run in runs]),
+        )
+        for method, runs in found.by_method().items()
+        if not method.startswith(race.OWN)
+    ]
 
 
 def _scores(of_runs: Sequence[Sequence[float]]) -> dict[str, Any]:

@@ -9,16 +9,20 @@ from studies.report import literature
 from studies.report.leaderboard import SCORES, TITLES, Row
 from studies.report.markdown import prose
 
-INTRODUCTION = (
-    "One row per method: mean ACC and NMI over n runs with their 95 % intervals (Student's t), and the "
-    "lowest run. Every run counts; none is restarted or selected. A consensus combines the runs of its "
-    "method, and its n counts groups of runs. Training uses no labels; the column *labels chose* says which "
-    "labels selected settings. *Minutes* are the training time of the median run on one CPU core, without "
-    "preparations that runs share; of a consensus, they are the time of all runs. *Clusters* is their "
-    "number: given (the number of classes), or found by training. Rows in italics are other methods, fitted "
-    "here to the same images. Literature values have their own code, splits and seeds, and are not "
-    "comparable row by row; ACC is one-to-one (Hungarian), purity many-to-one and higher."
-)
+INTRODUCTION = """\
+One row per method: mean ACC and NMI over n runs with their 95 % intervals (Student's t), and the lowest \
+run. Every run counts; none is restarted or selected. Training uses no labels. ACC is one-to-one (Hungarian).
+
+- *n* counts runs. A consensus combines the runs of its method, and its *n* counts groups of runs.
+- *minutes*: training time of the median run on one CPU core, without preparations that runs share; of a \
+consensus, the time of all runs.
+- *clusters*: their number, given (the number of classes) or found by training.
+- *labels chose*: the images whose labels selected settings; *not known* if no note tells what selected them.
+- Rows in italics are other methods, fitted here to the same images. Methods of other packages, such as \
+ClustPy, have the default settings of the package, except for the stated pretraining and processor time: a \
+fraction of what their authors use, so that literature values are higher. The score is that of the last epoch.
+- Literature values have their own code, splits and seeds, and are not comparable row by row. Purity is \
+many-to-one, and higher than ACC."""
 
 
 def markdown(found: Sequence[Row], depth: int = 2) -> str:
@@ -44,8 +48,10 @@ def _table(some: Sequence[Row]) -> str:
     lines.append("|:--|--:|--:|:--|--:|:--|--:|--:|:--|:--|")
     for row in some:
         name = f"*{prose(row.method)}*" if row.baseline else prose(row.method)
+        if row.protocol:
+            name += f", fitted here: {row.protocol}"
         cells = [
-            f"[{name}]({quote(row.study)}/report.md)",
+            f"[{name}]({quote(row.page)})",
             f"{row.trained:,}",
             str(row.n),
             interval(row.acc, row.acc_low, row.acc_high),

@@ -10,11 +10,12 @@ import scipy.stats
 from moevae.config import overrides
 from moevae.errors import RecordError
 from studies.__main__ import main
-from studies.records import consensus
+from studies.records import consensus, race
 from studies.records.consensus import ConsensusGroup
-from studies.report import leaderboard
+from studies.report import leaderboard, leaderboard_entries
 from studies.report.index import write_index
-from studies.report.leaderboard import ALL, TEST, Baseline, Entries, Entry
+from studies.report.leaderboard import ALL, TEST
+from studies.report.leaderboard_entries import Baseline, Entries, Entry, RaceEntry
 from studies.testing import synthetic
 
 RESULTS = Path(__file__).parents[3] / "results"
@@ -129,8 +130,50 @@ def test_a_consensus_has_a_row_with_all_minutes_of_its_runs(results):
     ]
 
 
+def test_a_race_has_a_row_of_each_method_of_other_packages_with_the_scores_at_its_end(results):
+    origin = race.RaceOrigin(
+        commit="abc",
+        dirty=False,
+        hardware={
+            "device": "cpu",
+            "device_name": "",
+            "precision": "float32",
+            "threads": 2,
+            "cores": 2,
+            "memory_gib": 1,
+        },
+        versions={},
+    )
+    made = race.Race(
+        data={"name": "mnist", "sha256": "", "train": 50, "validation": 0, "test": 10},
+        budget=90,
+        pretraining=6,
+        targets=(0.9,),
+    )
+    for seed, acc in enumerate((0.2, 0.5, 0.8)):
+        for method in ("DEC", "moevae, preset a"):
+            curve = [{"seconds": 1, "nmi": 1, "acc": 1}, {"seconds": 60 * seed, "nmi": acc / 2, "acc": acc}]
+            run = race.RaceRun(method=method, seed=seed, ended=True, seconds=60 * seed, curve=curve, origin=0)
+            made = made.with_run(run, origin)
+    race.write(results / "race.json", made)
+    named = RaceEntry(file="race.json", page="throughput.md", number=10, clusters="given", labels="not known")
+    chosen = Entries(entry=(), race=(named, named.model_copy(update={"file": "absent.json"})))
+    (row,) = leaderboard.rows(results, chosen)
+    low, high = scipy.stats.t.interval(0.95, 2, 0.5, scipy.stats.sem([0.2, 0.5, 0.8]))
+    assert (row.method, row.n, row.trained, row.minutes, row.baseline) == ("DEC", 3, 50, 2, True)
+    assert (row.acc, row.acc_lowest, row.nmi, row.nmi_lowest) == pytest.approx((0.5, 0.2, 0.25, 0.1))
+    assert (row.acc_low, row.acc_high) == pytest.approx((max(low, 0), min(high, 1)))
+    assert (row.labels, row.clusters) == ("not known", "10, given")
+    assert "6 epochs" in row.protocol
+    assert "at most 1.5 minutes" in row.protocol
+    (results / "race.json").write_text("{}")
+    with pytest.raises(RecordError, match=r"race\.json"):
+        leaderboard.rows(results, chosen)
+    assert leaderboard.rows(results, chosen, lenient=True) == []
+
+
 def test_literature_is_separate_from_what_is_measured(results, monkeypatch):
-    monkeypatch.setattr(leaderboard, "entries", lambda: listed([entry()]))
+    monkeypatch.setattr(leaderboard_entries, "entries", lambda: listed([entry()]))
     text = write_index(results, asked=True).read_text()
     measured, published = text.split("not reproduced")
     assert "ours" in measured
@@ -143,10 +186,16 @@ def test_the_committed_entries_have_their_cells(capsys):
     assert main(["leaderboard", "--results", str(RESULTS), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     ours = {row["study"] for row in found["measured"] if not row["baseline"]}
-    assert ours == {each.study for each in leaderboard.entries().entry if (RESULTS / each.study).is_dir()}
+    assert ours == {
+        each.study for each in leaderboard_entries.entries().entry if (RESULTS / each.study).is_dir()
+    }
     chosen = {row["method"]: row["labels"] for row in found["measured"] if row["baseline"]}
-    noted = leaderboard.entries().baseline
-    assert chosen == {name: noted[name].labels if name in noted else "none" for name in chosen}
+    known = leaderboard_entries.entries()
+    noted = {name: each.labels for name, each in known.baseline.items()}
+    for each in known.race:
+        if (path := RESULTS / each.file).is_file():
+            noted |= dict.fromkeys(race.read(path).by_method(), each.labels)
+    assert chosen == {name: noted.get(name, "none") for name in chosen}
 
 
 def test_no_study_of_the_leaderboard_is_one_line(tmp_path, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,11 +14,12 @@ import pytest
 from moevae.errors import RecordError
 from moevae.utils.io import write_atomically
 from studies import __main__ as cli
-from studies.report import index, manifest
+from studies.report import index, leaderboard_entries, manifest
 from studies.report.build import write_html, write_report
 from studies.report.sections import order
 from studies.testing import synthetic
 
+ROOT = Path(__file__).parents[3]
 AXES = {"routing.kind": ["soft", "hard"]}
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
@@ -287,7 +289,9 @@ def test_the_leaderboard_of_an_index_has_no_private_study(tmp_path) -> None:
     results = tmp_path / "results"
     results.mkdir()
     git(tmp_path, "init", "--quiet")
-    (tmp_path / ".gitignore").write_text("results/iic-mnist/\n")
+    secret = leaderboard_entries.entries().race[0]
+    shutil.copy(ROOT / "results" / secret.file, results)
+    (tmp_path / ".gitignore").write_text(f"results/iic-mnist/\nresults/{secret.file}\n")
     folders = [results / "deformable-mnist", results / "iic-mnist", tmp_path / "private"]
     for seed, folder in enumerate(folders):
         plan = synthetic.plan({"data.name": ["mnist"]}, seeds=[seed], name=folder.name)
@@ -300,6 +304,9 @@ def test_the_leaderboard_of_an_index_has_no_private_study(tmp_path) -> None:
         if "/report.md)" in line
     }
     assert links == {"deformable-mnist"}
+    assert "[*DEC (ClustPy)*" not in (results / "README.md").read_text()
+    (tmp_path / ".gitignore").unlink()
+    assert "[*DEC (ClustPy)*" in index.write_index(results).read_text()
 
 
 def test_an_index_in_a_repository_of_another_owner_names_no_private_study(tmp_path, monkeypatch) -> None:
