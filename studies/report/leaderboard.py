@@ -203,8 +203,7 @@ def _of_race(path: Path, notes: RaceEntry) -> list[Row]:
             clusters=f"{notes.number}, {notes.clusters}",
             labels=notes.labels,
             protocol=(
-                f"{found.pretraining} epochs of pretraining, "
-                f"at most {found.budget / 60:.3g} minutes of processor time"
+                f"{found.pretraining} epochs of pretraining, a budget of {found.budget / 60:.3g} minutes"
             ),
             **_scores([[run.end.acc, run.end.nmi] for run in runs]),
         )

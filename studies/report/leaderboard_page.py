@@ -19,8 +19,8 @@ consensus, the time of all runs.
 - *clusters*: their number, given (the number of classes) or found by training.
 - *labels chose*: the images whose labels selected settings; *not known* if no note tells what selected them.
 - Rows in italics are other methods, fitted here to the same images. Methods of other packages, such as \
-ClustPy, have the default settings of the package, except for the stated pretraining and processor time: a \
-fraction of what their authors use, so that literature values are higher. The score is that of the last epoch.
+ClustPy, have the default settings of the package, except for the stated pretraining and processor time.\
+ These are a fraction of what their authors use. The score is that of the last epoch.
 - Literature values have their own code, splits and seeds, and are not comparable row by row. Purity is \
 many-to-one, and higher than ACC."""
 
@@ -48,10 +48,9 @@ def _table(some: Sequence[Row]) -> str:
     lines.append("|:--|--:|--:|:--|--:|:--|--:|--:|:--|:--|")
     for row in some:
         name = f"*{prose(row.method)}*" if row.baseline else prose(row.method)
-        if row.protocol:
-            name += f", fitted here: {row.protocol}"
+        given = f", fitted here: {row.protocol}" if row.protocol else ""
         cells = [
-            f"[{name}]({quote(row.page)})",
+            f"[{name}]({quote(row.page)}){given}",
             f"{row.trained:,}",
             str(row.n),
             interval(row.acc, row.acc_low, row.acc_high),

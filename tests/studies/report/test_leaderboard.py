@@ -165,7 +165,7 @@ def test_a_race_has_a_row_of_each_method_of_other_packages_with_the_scores_at_it
     assert (row.acc_low, row.acc_high) == pytest.approx((max(low, 0), min(high, 1)))
     assert (row.labels, row.clusters) == ("not known", "10, given")
     assert "6 epochs" in row.protocol
-    assert "at most 1.5 minutes" in row.protocol
+    assert "budget of 1.5 minutes" in row.protocol
     (results / "race.json").write_text("{}")
     with pytest.raises(RecordError, match=r"race\.json"):
         leaderboard.rows(results, chosen)
