@@ -92,6 +92,36 @@ def test_seeds_that_labels_did_not_see_are_reported_apart():
     assert sentence in findings()
 
 
+def test_the_minutes_of_the_graph_are_those_of_its_baseline():
+    taken = []
+    for study in ("iic-mnist", "iic-fashion-mnist"):
+        found = complete(study, {}, "graph of neighbors")
+        assert len(found) == 20
+        assert all(record["hardware"]["device"] == "cpu" for record in found)
+        taken.append(
+            median(record["seconds"]["train"] * record["hardware"]["threads"] / 60 for record in found)
+        )
+    digits, garments = (f"{each:.1f}" for each in taken)
+    assert f"The graph and its clusters take {digits} minutes more ({garments} on Fashion-MNIST)" in readme()
+    sentence = f"The graph and its clusters take {digits} minutes of a core on MNIST and {garments} on"
+    assert sentence in findings()
+
+
+def test_the_clusters_of_the_graph_alone_agree_with_the_records():
+    scores = [
+        short(mean(measured(study, "nmi", {}, "graph of neighbors")))
+        for study in ("iic-mnist", "iic-fashion-mnist")
+    ]
+    assert "These clusters alone, without a network, have NMI {} and {} (n = 20)".format(*scores) in readme()
+
+
+def test_the_first_study_takes_what_its_profile_expects():
+    design = designs.load_design("quick")
+    assert design.expected
+    assert f"about {design.expected.time} on two cores" in readme()
+    assert f"the study `quick`: {len(design.cells) * len(design.seeds)} small mixtures" in readme()
+
+
 def test_the_page_counts_gates_that_split_the_class_bag():
     divided = [
         divide("imsat-fashion-mnist", {}, "Bag"),
