@@ -82,7 +82,8 @@ def rows(results: Path, chosen: Entries | None = None, *, lenient: bool = False)
     """
     found: dict[tuple[str, str, str, int], Row] = {}
     chosen = entries() if chosen is None else chosen
-    for entry in (*chosen.entry, *chosen.race):
+    notes: list[Entry | RaceEntry] = [*chosen.entry, *chosen.race]
+    for entry in notes:
         own: list[Row] = []
         with suppress(RecordError) if lenient else nullcontext():
             if isinstance(entry, Entry):
