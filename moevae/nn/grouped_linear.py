@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -63,54 +63,55 @@ class _GroupedLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, ends: tuple[int, ...]) -> Tensor:
+        ctx.counts, ctx.places = _layout(x, ends)
+        x = _spread(x, ctx.counts, ctx.places)
         ctx.save_for_backward(x, weight)
-        ctx.ends = ends
         result = x.new_empty(len(x), weight.shape[-1])
-        for group, rows in _groups(weight, ends):
-            _put(result, rows, torch.addmm, bias[group], _rows(x, rows), weight[group])
-        return result
+        parts = x.split(ctx.counts), _each(weight), _each(bias), result.split(ctx.counts)
+        for rows, own, shift, place in zip(*parts, strict=True):
+            torch.addmm(shift, rows, own, out=place)
+        return result if ctx.places is None else result[ctx.places]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         x, weight = ctx.saved_tensors
-        to_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        slopes = _spread(gradient, ctx.counts, ctx.places).split(ctx.counts)
         to_weight = torch.empty_like(weight)  # with the strides of the weight, to avoid a copy
         to_bias = weight.new_empty(*weight.shape[:2], weight.shape[-1])
-        for group, rows in _groups(weight, ctx.ends):
-            slope = _rows(gradient, rows)
-            torch.mm(_rows(x, rows).T, slope, out=to_weight[group])
-            torch.sum(slope, 0, out=to_bias[group])
-            if to_x is not None:
-                _put(to_x, rows, torch.mm, slope, weight[group].T)
-        return to_x, to_weight, to_bias, None
+        parts = x.T.split(ctx.counts, 1), slopes, _each(to_weight), _each(to_bias)
+        for rows, slope, own, shift in zip(*parts, strict=True):
+            torch.mm(rows, slope, out=own)
+            torch.sum(slope, 0, out=shift)
+        if not ctx.needs_input_grad[0]:
+            return None, to_weight, to_bias, None
+        to_x = torch.empty_like(x)
+        for slope, own, place in zip(slopes, _each(weight.mT), to_x.split(ctx.counts), strict=True):
+            torch.mm(slope, own, out=place)
+        return to_x if ctx.places is None else to_x[ctx.places], to_weight, to_bias, None
 
 
-def _rows(x: Tensor, rows: slice) -> Tensor:
-    """Return the rows of a group, padded with zeros if each new number of rows would compile a new kernel."""
-    if not _filled_up(x):
-        return x[rows]
-    count = rows.stop - rows.start
-    filled = x.new_zeros(math.ceil(count / _FULL) * _FULL, x.shape[1])
-    filled[:count] = x[rows]
-    return filled
+def _each(values: Tensor) -> list[Tensor]:
+    """Return a view of the part of each group; values [R, K, ...]."""
+    return [part for run in values.unbind() for part in run.unbind()]
 
 
-def _put(result: Tensor, rows: slice, product: Callable[..., Tensor], *factors: Tensor) -> None:
-    """Write the product of a group to its rows, without a copy if the rows are not padded."""
-    if _filled_up(result):
-        result[rows] = product(*factors)[: rows.stop - rows.start]
-    else:
-        product(*factors, out=result[rows])
+def _layout(x: Tensor, ends: Sequence[int]) -> tuple[list[int], Tensor | None]:
+    """Return the number of rows of each group, and their places where groups are padded: bfloat16.
+
+    Each new number of rows would compile a new kernel.
+    """
+    counts = [end - start for start, end in itertools.pairwise([0, *ends])]
+    if x.dtype != torch.bfloat16:
+        return counts, None
+    padded = [math.ceil(count / _FULL) * _FULL for count in counts]
+    starts = itertools.accumulate(padded, initial=0)
+    places = [torch.arange(start, start + count) for start, count in zip(starts, counts, strict=False)]
+    return padded, torch.cat(places)
 
 
-def _filled_up(x: Tensor) -> bool:
-    """Return whether rows are padded: bfloat16 on a CPU."""
-    return x.dtype == torch.bfloat16 and x.device.type == "cpu"
-
-
-def _groups(weight: Tensor, ends: Sequence[int]) -> Iterator[tuple[tuple[int, int], slice]]:
-    """Yield each group (run, expert) and its rows."""
-    places = itertools.product(range(weight.shape[0]), range(weight.shape[1]))
-    for group, (start, end) in zip(places, itertools.pairwise([0, *ends]), strict=True):
-        yield group, slice(start, end)
+def _spread(rows: Tensor, counts: Sequence[int], places: Tensor | None) -> Tensor:
+    """Return the rows of all groups, each padded with zeros to its number of rows."""
+    if places is None:
+        return rows
+    return rows.new_zeros(sum(counts), rows.shape[1]).index_copy(0, places, rows)

@@ -32,6 +32,20 @@ def test_each_row_is_multiplied_by_the_weights_of_its_group(product, ends, side_
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("ends", [(3, 3, 70, 200), (0, 64, 64, 200)])
+def test_in_bfloat16_each_row_meets_its_groups_weights(ends):
+    """Small integers are exact in bfloat16, so that both data types have the same values and gradients."""
+    leaves = [each.sign() for each in (normal(200, 4), normal(2, 2, 4, 5, seed=1), normal(2, 2, 5, seed=2))]
+
+    def look(dtype):
+        own = [each.to(dtype).requires_grad_() for each in leaves]
+        result = grouped_linear(*own, ends)
+        return result.float(), *(each.float() for each in torch.autograd.grad(result.sum(), own))
+
+    for found, expected in zip(look(torch.bfloat16), look(torch.float32), strict=True):
+        assert torch.equal(found, expected)
+
+
 def test_rows_are_sorted_by_run_and_expert_and_are_restored_in_order():
     chosen = torch.tensor([[[2, 0, 2, 1], [0, 0, 1, 2]], [[1, 1, 1, 1], [0, 2, 2, 2]]])  # [R, S, B]
     dispatch = Dispatch.of(chosen, 3)
