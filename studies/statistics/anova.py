@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-import scipy.optimize
-import scipy.stats
+import scipy
 
 HUGE = 1e6
 """F above which scipy's noncentral distribution is NaN for some degrees of freedom."""

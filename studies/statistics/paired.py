@@ -6,8 +6,7 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.special
-import scipy.stats
+import scipy
 
 from studies.statistics import stats
 from studies.statistics.stats import Matrix, Row

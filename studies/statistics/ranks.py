@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.stats
+import scipy
 
 MIN_DATA_SETS = 5
 """Smallest number of data sets for a test of ranks: with fewer, Friedman's approximation fails."""

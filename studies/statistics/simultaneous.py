@@ -18,7 +18,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import scipy.stats
+import scipy
 
 from studies.statistics import permutations, stats
 from studies.statistics.permutations import Stack, Statistic, max_t

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.stats
+import scipy
 
 Matrix = np.ndarray
 Row = np.ndarray
@@ -127,7 +127,7 @@ def intervals(
         spread = ~constant(block)
         block, columns = block[:, spread], columns[spread]
         n = len(block)
-        reach = scipy.stats.t.isf((1 - LEVEL) / (2 * comparisons), n - 1) / np.sqrt(n)
+        reach = -scipy.special.stdtrit(n - 1, (1 - LEVEL) / (2 * comparisons)) / np.sqrt(n)
         mean, half = block.mean(axis=0), reach * block.std(axis=0, ddof=1)
         low[columns], high[columns] = np.clip((mean - half, mean + half), *ends)
     return low, high
