@@ -243,8 +243,8 @@ class _Answers:
         draws = noise.to(mu).expand_as(mu).unsqueeze(3)  # [1, K, B, 1, Z]
         z = reparameterize(mu, logvar, draws).flatten(2, 3)
         recon = self.model.experts.recon_log_prob(z, x[None], alone=True)
-        components = self.model.experts.prior_components()
-        log_prior = None if components is None else components.log_prob(z).unsqueeze(-1)
+        prior = self.model.experts.learned_prior()
+        log_prior = None if prior is None else prior.log_prob(z).unsqueeze(-1)
         recon, kl_z = expert_terms(recon.unsqueeze(-1), mu, logvar, draws, "elbo", log_prior)
         return mixture_elbo((recon - kl_z).double(), log_q.double(), self.log_prior)
 

@@ -324,11 +324,11 @@ def _weights(
     rows = dispatch.images(x)  # [T, D]
     mu, logvar = experts.encode_rows(x, dispatch)
     context = experts.context_rows(x, dispatch)
-    components = experts.prior_components()
+    prior = experts.learned_prior()
     for start in range(0, samples, chunk):
         each = [draw(mu.shape[1]) for _ in range(start, min(start + chunk, samples))]
         draws = dispatch.rows(torch.stack(each, 3))  # [T, S, Z]
         z = reparameterize(mu, logvar, draws)
         recon = experts.recon_log_prob_rows(z, rows, dispatch, context)
-        log_prior = None if components is None else components.log_prob_rows(z, dispatch.ends)
+        log_prior = None if prior is None else prior.log_prob_rows(z, dispatch.ends)
         yield from log_weights(recon, mu, logvar, draws, log_prior).double().unbind(1)

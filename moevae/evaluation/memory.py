@@ -8,6 +8,7 @@ from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
 from moevae.evaluation.iwae import BLOCK, SAMPLE_CHUNK
 from moevae.models import architecture
+from moevae.models.latent_prior import PRIORS
 from moevae.nn.deformation import latent_size
 from moevae.nn.layer_specs import Size
 
@@ -38,8 +39,8 @@ def image_bytes(config: RunConfig, size: Size) -> int:
     context = max((layer.values_in_memory for layer in architecture.context(model, size)), default=0)
     values += context * pixels if architecture.reads_windows(model) else context
     drawn = (2 * samples + _LATENTS) * latent_size(model) + samples
-    if model.latent_prior != "normal":
-        drawn += (samples + 1) * (4 * latent_size(model) + 3 * model.prior_components)
+    if learned := PRIORS.get(model.latent_prior):
+        drawn += (samples + 1) * learned.values_in_memory(model)
     gate = max((layer.values_in_memory for layer in architecture.gate(model, size)), default=0)
     return _FLOAT * max(model.num_experts * (values + drawn), gate)
 

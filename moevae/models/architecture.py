@@ -76,6 +76,25 @@ def decoder(config: ModelConfig, size: Size) -> LayerSpecs:
     return [first, *(Up(*up) for up in ups)]
 
 
+def upper_latents(config: ModelConfig) -> int:
+    """Return the number of latents in the upper layer of a hierarchical prior: half of them, rounded down.
+
+    Args:
+        config: sizes and kinds of the networks.
+    """
+    return config.latent_dim // 2
+
+
+def hierarchical_prior(config: ModelConfig) -> LayerSpecs:
+    """Return the layers of a hierarchical prior, from the upper latents to m and log s^2 of the lower ones.
+
+    Args:
+        config: sizes and kinds of the networks.
+    """
+    upper = upper_latents(config)
+    return perceptron((upper, *config.expert_hidden[-1:], 2 * (config.latent_dim - upper)))
+
+
 def context(config: ModelConfig, size: Size) -> LayerSpecs:
     """Return the layers of a context network; no layers if the pixels are independent.
 

@@ -29,7 +29,7 @@ from moevae.models import architecture
 from moevae.models.autoregressive import Context
 from moevae.models.dispatch import Dispatch
 from moevae.models.expert_bound import expert_terms, reparameterize
-from moevae.models.latent_prior import Components, GaussianMixture, PseudoInputs, component_draws
+from moevae.models.latent_prior import PRIORS, LatentDistribution, LearnedPrior, component_draws
 from moevae.models.learned_std import INITIAL_STD, MIN_STD, updated_log_std
 from moevae.nn.deformation import Deformation, latent_size
 from moevae.nn.linear import Affine
@@ -61,11 +61,9 @@ class Experts(nn.Module):
         self.encoder = BranchingNetwork(*stack, encoder, activation, architecture.num_shared_layers(config))
         self.decoder = StackedNetwork(stack, decoder, activation)
         self.context = Context(config, runs, size) if architecture.context(config, size) else None
-        self.latent_prior: GaussianMixture | PseudoInputs | None = None
-        if config.latent_prior == "mixture":
-            self.latent_prior = GaussianMixture(runs, config)
-        if config.latent_prior == "vamp":
-            self.latent_prior = PseudoInputs(runs, config, math.prod(size))
+        self.latent_prior: LearnedPrior | None = None
+        if config.latent_prior in PRIORS:
+            self.latent_prior = PRIORS[config.latent_prior](runs, config, math.prod(size))
         self.kl_weight = 1.0
         if config.gaussian_std == "learned":
             self.register_buffer("log_std", torch.full((runs,), math.log(INITIAL_STD)))
@@ -169,22 +167,23 @@ class Experts(nn.Module):
         draws = noise.unflatten(2, (x.shape[1], -1))  # [R, K, B, S, Z]
         z = reparameterize(mu, logvar, draws).flatten(2, 3)
         recon = self.recon_log_prob(z, x).view(draws.shape[:-1])
-        components = self.prior_components()
-        log_prior = None if components is None else components.log_prob(z).view(draws.shape[:-1])
+        prior = self.learned_prior()
+        log_prior = None if prior is None else prior.log_prob(z).view(draws.shape[:-1])
         return expert_terms(recon, mu, logvar, draws, bound, log_prior, self.kl_weight)
 
     @torch.no_grad()
     def scores(self, x: Tensor) -> Tensor:
         """Return ELBO_k at the mean latent, without a gradient: what experts are compared by, [R, K, B].
 
-        With a learned prior of z, the divergence is an upper bound; see `Components.kl`.
+        With a learned prior of z, the divergence is that of `LatentDistribution.kl`: an upper bound for
+        mixtures, an estimate for two layers.
 
         Args:
             x: images as the likelihood sees them, [R, B, D].
         """
         mu, logvar = self.encode(x)
-        components = self.prior_components()
-        kl_z = kl_standard_normal(mu, logvar) if components is None else components.kl(mu, logvar)
+        prior = self.learned_prior()
+        kl_z = kl_standard_normal(mu, logvar) if prior is None else prior.kl(mu, logvar)
         fits = self.deformation is not None and self.context is None
         recon = self._recon_in_chunks(mu, x) if fits else self.recon_log_prob(mu, x)
         return recon - kl_z
@@ -220,8 +219,8 @@ class Experts(nn.Module):
         rows = dispatch.images(x)
         z = reparameterize(mu, logvar, draws)
         recon = self.recon_log_prob_rows(z, rows, dispatch, self.context_rows(x, dispatch))
-        components = self.prior_components()
-        log_prior = None if components is None else components.log_prob_rows(z, dispatch.ends)
+        prior = self.learned_prior()
+        log_prior = None if prior is None else prior.log_prob_rows(z, dispatch.ends)
         recon, kl_z = expert_terms(recon, mu, logvar, draws, bound, log_prior, self.kl_weight)
         return dispatch.choices(recon), dispatch.choices(kl_z)
 
@@ -238,28 +237,26 @@ class Experts(nn.Module):
         read = dispatch.images(self.encoder.shared(x))
         return self._posterior(self.encoder.sparse(read, dispatch.ends))
 
-    def prior_components(self) -> Components | None:
-        """Return the components of the prior of z; None if it is standard normal."""
-        if isinstance(self.latent_prior, PseudoInputs):
-            return self.latent_prior.components(self._encode_own)
-        return None if self.latent_prior is None else self.latent_prior.components()
+    def learned_prior(self) -> LatentDistribution | None:
+        """Return the prior of z; None if it is standard normal."""
+        return None if self.latent_prior is None else self.latent_prior.distribution(self._encode_own)
 
     def prior_samples(self, noise: Tensor, uniform: Tensor | None = None) -> Tensor:
         """Return samples of the prior of z.
 
         Args:
             noise: standard normal draws, which are the samples if the prior is standard normal, [R, K, N, Z].
-            uniform: draws on [0, 1) that choose the components of a learned prior, [N]; None uses the same
-                draws at every call.
+            uniform: draws on [0, 1) that choose the components of a mixture, [N]; None uses the same draws at
+                every call.
 
         Returns:
             Latents, [R, K, N, Z].
         """
-        components = self.prior_components()
-        if components is None:
+        prior = self.learned_prior()
+        if prior is None:
             return noise
         draws = component_draws(noise.shape[2]) if uniform is None else uniform
-        return components.sample(noise, draws.to(noise))
+        return prior.sample(noise, draws.to(noise))
 
     def _encode_own(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu and logvar of images of each expert, [R, K, M, Z] each; images [R, K, M, D]."""

@@ -1,4 +1,4 @@
-"""Learned priors of z: mixtures of Gaussian distributions, one mixture per expert.
+"""Learned priors of z, one per expert: mixtures of Gaussian distributions, and two layers of latents.
 
 References:
     Tomczak, Welling (2018), VAE with a VampPrior.
@@ -9,18 +9,63 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from moevae.config.schema import ModelConfig
 from moevae.distributions import at_least_float32
+from moevae.models.hierarchical_prior import HierarchicalPrior
 from moevae.nn.grouped_linear import grouped_linear
 from moevae.nn.stacked import Stacked
 from moevae.utils.rng import generator
 
 _DARK = -3.0
 """Mean logit of the pixels of initial pseudo-inputs: most pixels of an image are dark."""
+
+Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""A function from images of each expert, [R, K, M, D], to mu and logvar of q(z|x), [R, K, M, Z] each."""
+
+
+class LatentDistribution(Protocol):
+    """Distributions p_k(z) of the latents of all experts; `Components` and `HierarchicalPrior` are such."""
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log p_k(z) in nats, [R, K, N]; z [R, K, N, Z]."""
+        ...
+
+    def log_prob_rows(self, z: Tensor, ends: Sequence[int]) -> Tensor:
+        """Return log p_k(z) in nats, [T, S], of rows z, [T, S, Z], that end at `ends` by run and expert."""
+        ...
+
+    def kl(self, mu: Tensor, logvar: Tensor) -> Tensor:
+        """Return KL(q_k(z|x) || p_k(z)) in nats without noise, exact or not, [R, K, B]."""
+        ...
+
+    def sample(self, noise: Tensor, uniform: Tensor) -> Tensor:
+        """Return samples, [R, K, N, Z], from normal draws of that shape and N draws on [0, 1)."""
+        ...
+
+
+class LearnedPrior(Protocol):
+    """The module of a kind of `model.latent_prior`."""
+
+    def __init__(self, runs: int, config: ModelConfig, pixels: int) -> None: ...
+
+    @staticmethod
+    def num_weights(config: ModelConfig, pixels: int) -> int:
+        """Return the number of learned values of an expert."""
+        ...
+
+    @staticmethod
+    def values_in_memory(config: ModelConfig) -> int:
+        """Return the values that a log-density keeps per sample of z."""
+        ...
+
+    def distribution(self, encode: Encode) -> LatentDistribution:
+        """Return the distributions with the present parameters, and with the present encoders."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -113,13 +158,24 @@ class GaussianMixture(Stacked):
     Args:
         runs: R.
         config: sizes and kinds of the networks.
+        pixels: D.
     """
 
-    def __init__(self, runs: int, config: ModelConfig) -> None:
+    def __init__(self, runs: int, config: ModelConfig, pixels: int) -> None:
         shape = (runs, config.num_experts, config.prior_components)
         latent = (*shape, config.latent_dim)
         super().__init__(mean=latent, logvar=latent, logit=shape)
         self.expert_parameters = tuple(self.shapes)
+
+    @staticmethod
+    def num_weights(config: ModelConfig, pixels: int) -> int:
+        """Return the number of learned values of an expert."""
+        return config.prior_components * (2 * config.latent_dim + 1)
+
+    @staticmethod
+    def values_in_memory(config: ModelConfig) -> int:
+        """Return the values that a log-density keeps per sample of z."""
+        return 4 * config.latent_dim + 3 * config.prior_components
 
     @torch.no_grad()
     def reset(self, generators: Sequence[torch.Generator]) -> None:
@@ -131,8 +187,12 @@ class GaussianMixture(Stacked):
         for run, source in zip(self.unpadded("mean"), generators, strict=True):
             run.normal_(generator=source)
 
-    def components(self) -> Components:
-        """Return the components."""
+    def distribution(self, encode: Encode | None = None) -> Components:
+        """Return the components.
+
+        Args:
+            encode: unused.
+        """
         mean, logvar, logit = (at_least_float32(self.unpadded(name)) for name in self.shapes)
         return Components(mean, logvar, logit.log_softmax(-1))
 
@@ -150,6 +210,16 @@ class PseudoInputs(Stacked):
         super().__init__(logit=(runs, config.num_experts, config.prior_components, pixels))
         self.expert_parameters = tuple(self.shapes)
 
+    @staticmethod
+    def num_weights(config: ModelConfig, pixels: int) -> int:
+        """Return the number of learned values of an expert."""
+        return config.prior_components * pixels
+
+    @staticmethod
+    def values_in_memory(config: ModelConfig) -> int:
+        """Return the values that a log-density keeps per sample of z."""
+        return GaussianMixture.values_in_memory(config)
+
     @torch.no_grad()
     def reset(self, generators: Sequence[torch.Generator]) -> None:
         """Initialize dark images of independent pixels.
@@ -165,15 +235,23 @@ class PseudoInputs(Stacked):
         # By tanh: the rounding of torch's sigmoid depends on the position in a tensor, and so on other runs.
         return 0.5 + 0.5 * torch.tanh(0.5 * self.unpadded("logit"))
 
-    def components(self, encode: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Components:
+    def distribution(self, encode: Encode) -> Components:
         """Return the components.
 
         Args:
-            encode: returns mu and logvar, [R, K, M, Z] each, of images of each expert, [R, K, M, D].
+            encode: encodes the images.
         """
         mu, logvar = encode(self.images())
         equal = mu.new_full(mu.shape[:-1], -math.log(mu.shape[2]))
         return Components(mu, logvar, equal)
+
+
+PRIORS: dict[str, type[LearnedPrior]] = {
+    "mixture": GaussianMixture,
+    "vamp": PseudoInputs,
+    "hierarchical": HierarchicalPrior,
+}
+"""The learned kinds of `model.latent_prior`."""
 
 
 def component_draws(count: int) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
 from moevae.models import architecture
+from moevae.models.latent_prior import PRIORS
 from moevae.nn.deformation import latent_size
 from moevae.nn.layer_specs import Size
 from moevae.objectives.routing import num_chosen
@@ -33,10 +34,9 @@ def training_bytes(config: RunConfig, size: Size, count: int) -> int:
     own = (*encoder[shared:], *architecture.decoder(model, size), *context[common:])
     once = (*encoder[:shared], *context[:common], *architecture.gate(model, size))
     experts = model.num_experts + train.extra_experts
-    prior = {"normal": 0, "mixture": 2 * model.latent_dim + 1, "vamp": math.prod(size)}[model.latent_prior]
-    weights = experts * (sum(layer.weights for layer in own) + prior * model.prior_components) + sum(
-        layer.weights for layer in once
-    )
+    learned = PRIORS.get(model.latent_prior)
+    prior = learned.num_weights(model, math.prod(size)) if learned else 0
+    weights = experts * (sum(layer.weights for layer in own) + prior) + sum(layer.weights for layer in once)
     chosen = num_chosen(routing) or experts
     rows = chosen * min(train.batch_size, count) * train.num_samples
     return _FLOAT * (4 * weights + rows * (latent_size(model) + math.prod(size)))

@@ -39,7 +39,7 @@ class Linear:
         mu = torch.linalg.solve(self.precision[k], residual.squeeze(1))
         return mu + self.off, -self.precision[k].diagonal(dim1=-2, dim2=-1).log()
 
-    def prior_components(self) -> None:
+    def learned_prior(self) -> None:
         return None
 
     def context_rows(self, x: Tensor, dispatch: Dispatch) -> None:

@@ -28,14 +28,16 @@ class ModelConfig:
     uniform. It is part of every bound, and load balancing moves the mean gate probabilities toward it."""
     latent_dim: Count = 10
     """Dimension of the latent z of each expert."""
-    latent_prior: Literal["normal", "mixture", "vamp"] = "normal"
-    """p(z), the prior of z: the standard `normal` distribution, the same for all experts, or a mixture of
-    Gaussian distributions that each expert learns. In `mixture`, their means, variances and weights are
-    learned. `vamp` is the VampPrior, the mean of q(z|x) over learned images (Tomczak and Welling, 2018).
-    With a learned prior, `kl_z` is estimated from the samples of z."""
+    latent_prior: Literal["normal", "mixture", "vamp", "hierarchical"] = "normal"
+    """p(z), the prior of z: the standard `normal` distribution, the same for all experts, or one that each
+    expert learns. `mixture` is a mixture of Gaussian distributions with learned means, variances and weights,
+    and `vamp` is the VampPrior, the mean of q(z|x) over learned images (Tomczak and Welling, 2018).
+    `hierarchical` has two layers of latents: the second half of z is standard normal, and a perceptron with
+    one hidden layer, of the last width of `expert_hidden`, computes the means and variances of the first half
+    from it. With a learned prior, `kl_z` is estimated from the samples of z."""
     prior_components: Count = 32
-    """Number of Gaussian distributions of a learned `latent_prior`, per expert. Populations change no bit of
-    a run if it is a multiple of 16."""
+    """Number of Gaussian distributions of `latent_prior = mixture` or `vamp`, per expert. Populations change
+    no bit of a run if it is a multiple of 16."""
     expert_network: Literal["mlp", "conv"] = "mlp"
     """Hidden layers of the experts: linear layers (`mlp`), or convolutions of 3 x 3 pixels with stride 2,
     each of which halves the height and the width, rounded up (`conv`). The last layer of the encoder is
@@ -111,4 +113,6 @@ class ModelConfig:
             )
         if prior and max(prior) - min(prior) < 1e-9:
             object.__setattr__(self, "expert_prior", ())
+        if self.latent_prior == "hierarchical" and self.latent_dim < 2:
+            raise ValueError("model.latent_prior = hierarchical needs model.latent_dim of at least 2")
         return self

@@ -28,6 +28,7 @@ KINDS = {
     "pixels that depend on pixels": {"model.likelihood": "autoregressive"},
     "a mixture as prior": {"model.latent_prior": "mixture"},
     "the VampPrior": {"model.latent_prior": "vamp"},
+    "two layers of latents": {"model.latent_prior": "hierarchical"},
     "batch normalization": {"model.gate_normalization": "batch"},
     "templates": {"model.decoder": "deformable"},
 }
@@ -114,7 +115,7 @@ def test_answers_of_the_gate_alone_are_the_same(trained):
     assert np.array_equal(gate.gate_probs, assign(*trained, pixels).gate_probs)
 
 
-@pytest.mark.parametrize("prior", ["normal", "mixture"])
+@pytest.mark.parametrize("prior", ["normal", "mixture", "hierarchical"])
 def test_many_draws_agree_with_the_evaluation(prior):
     """Two estimates of one bound, with other noise and batches, have the same expectation."""
     chosen = override(

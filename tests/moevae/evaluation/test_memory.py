@@ -50,12 +50,24 @@ def peak(work) -> int:
         EVEN | {"model.num_experts": 1, "model.gate_hidden": (2000, 1000)},
         EVEN | {"model.latent_dim": 200, "evaluation.num_samples": 4},
         EVEN | CONVOLUTIONS,
+        EVEN | {"model.latent_prior": "hierarchical", "model.expert_hidden": (300,)},
         EVEN | {"model.likelihood": "autoregressive"},
         EVEN | {"model.likelihood": "autoregressive", "model.pixel_network": "conv"},
         EVEN
         | {"model.likelihood": "autoregressive", "model.pixel_network": "made", "model.pixel_width": 999},
     ],
-    ids=["odd", "gaussian", "wide", "gate", "latents", "convolutions", "window", "conv", "made"],
+    ids=[
+        "odd",
+        "gaussian",
+        "wide",
+        "gate",
+        "latents",
+        "convolutions",
+        "hierarchical",
+        "window",
+        "conv",
+        "made",
+    ],
 )
 def test_a_forward_pass_takes_no_more_memory_than_stated_and_not_much_less(changes, runs):
     own = config(changes)

@@ -59,7 +59,7 @@ def test_the_decoder_mirrors_the_encoder(hidden):
     ]
 
 
-@pytest.mark.parametrize("prior", ["normal", "mixture"])
+@pytest.mark.parametrize("prior", ["normal", "mixture", "hierarchical"])
 @pytest.mark.parametrize("bound", ["elbo", "iwae"])
 def test_the_weight_of_the_divergence_leaves_the_reconstruction(prior, bound):
     module = experts(**{"model.latent_prior": prior})

@@ -35,7 +35,7 @@ class Gaussian:
         zeros = torch.zeros(len(image), 1, dtype=torch.float64)
         return zeros, zeros
 
-    def prior_components(self):
+    def learned_prior(self):
         return None
 
     def context_rows(self, x, dispatch):
