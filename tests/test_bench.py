@@ -12,7 +12,7 @@ import torch
 
 SMALLEST = (
     "(test_batch and 16-soft and not bfloat16) or test_small or test_bernoulli or test_tf32"
-    " or (test_architecture and top-1) or (test_path and soft and not bfloat16 and not compiled)"
+    " or (test_architecture and top-1)"
 )
 
 

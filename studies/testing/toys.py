@@ -154,6 +154,7 @@ seeds = 2
 [set]
 train.epochs = 1
 data.train_size = 100
+evaluation.marginal_images = 20
 [axes]
 routing.kind = ["soft", "hard"]
 """

@@ -14,6 +14,7 @@ from moevae.config import overrides, presets
 
 TINY = [
     *("--set", "train.epochs=1", "--set", "data.train_size=200"),
+    *("--set", "evaluation.marginal_images=20"),
     *("--set", "model.num_experts=3", "--set", "model.expert_hidden=[16]", "--set", "model.gate_hidden=[16]"),
 ]
 
@@ -23,6 +24,7 @@ CHANGES = {
     "model.num_experts": 3,
     "model.expert_hidden": (16,),
     "model.gate_hidden": (16,),
+    "evaluation.marginal_images": 20,
 }
 """The settings of `TINY`."""
 

@@ -90,7 +90,7 @@ def test_sparse_terms_and_gradients_are_the_dense_ones_of_the_chosen_experts(cha
 
 
 @ARCHITECTURES
-@pytest.mark.parametrize("kind", ["soft", "sampled"])
+@pytest.mark.parametrize("kind", [pytest.param("soft", marks=pytest.mark.slow), "sampled"])
 def test_other_runs_change_no_bit(changes, kind):
     sizes = {"routing.kind": kind, "routing.num_sampled": 2, "train.batch_size": 16}
     base, data = config(changes | sizes, **{"train.epochs": 1}), images(train=64)

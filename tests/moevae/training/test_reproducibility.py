@@ -20,8 +20,10 @@ SIZES = pytest.mark.parametrize("sizes", [EVEN, ODD], ids=["even", "odd"])
 
 @SIZES
 @pytest.mark.parametrize("kind", ["soft", "hard", "gumbel", "sampled", "top-k"])
-@pytest.mark.parametrize("batch", [16, 48])
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("batch", "threads"),
+    [(16, 1), (48, 2), *(pytest.param(*rest, marks=pytest.mark.slow) for rest in [(16, 2), (48, 1)])],
+)
 def test_other_runs_change_no_bit(sizes, kind, batch, threads, one_thread_again):
     torch.set_num_threads(threads)
     changes = {"train.batch_size": batch, "routing.num_sampled": 2, "routing.noise": 0.5}
@@ -57,9 +59,16 @@ def test_other_runs_change_no_bit_of_any_activation(sizes, activation):
 
 
 @SIZES
-@pytest.mark.parametrize("kind", ["soft", "sampled"])
 @pytest.mark.parametrize("network", ["window", "conv", "made"])
-@pytest.mark.parametrize("layers", ["separate", "shared"])
+@pytest.mark.parametrize(
+    ("layers", "kind"),
+    [
+        ("separate", "sampled"),
+        ("shared", "soft"),
+        pytest.param("separate", "soft", marks=pytest.mark.slow),
+        pytest.param("shared", "sampled", marks=pytest.mark.slow),
+    ],
+)
 def test_other_runs_change_no_bit_where_pixels_depend_on_pixels(sizes, kind, network, layers):
     changes = {"model.likelihood": "autoregressive", "train.batch_size": 16, "train.num_samples": 2}
     changes |= {"model.pixel_network": network, "model.pixel_layers": layers, "model.pixel_width": 7}

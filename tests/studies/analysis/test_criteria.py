@@ -33,7 +33,7 @@ def folder(path, axes=None, held_out=False, losses=True):
     return synthetic.write(path, synthetic.plan(axes or {"routing.kind": ["soft"]}, range(6)), make)
 
 
-def test_the_validation_bound_judges_where_there_is_one(tmp_path) -> None:
+def test_the_validation_bound_judges_where_there_is_one(undrawn, tmp_path) -> None:
     assert criteria.ranking_criterion(load_study(folder(tmp_path, held_out=True)).runs) is criteria.BOUND
 
 

@@ -26,7 +26,7 @@ ODD = ["a%20b", "what?", "x#y", "a b", "{x}", "100%", "é", "a;b&c=d"]
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_a_study_is_kept_in_a_folder_of_any_name(tmp_path, name):
+def test_a_study_is_kept_in_a_folder_of_any_name(undrawn, tmp_path, name):
     here = tmp_path / name
     try:
         here.mkdir()

@@ -49,7 +49,7 @@ def study(made, tmp_path):
     return shutil.copytree(made, tmp_path / "small")
 
 
-def test_groups_of_consecutive_seeds_and_their_scores(study, capsys):
+def test_groups_of_consecutive_seeds_and_their_scores(undrawn, study, capsys):
     assert cli.main(["consensus", str(study), "--runs", "2"]) == 0
     assert "2" in capsys.readouterr().out
     records = {each.config["seed"]: each for each in store.read_all(study)[0]}

@@ -89,7 +89,7 @@ def test_the_html_page_holds_all_figures(whole: Path, tmp_path) -> None:
     assert text.count("data:image/png;base64,") == len(list((whole / "figures").iterdir()))
 
 
-def test_no_effect_is_denied_where_nothing_ran(tmp_path: Path) -> None:
+def test_no_effect_is_denied_where_nothing_ran(tmp_path: Path, undrawn) -> None:
     axes = {"data.name": ["mnist", "digits"], "routing.kind": ["soft", "hard"]}
     plan = synthetic.plan(axes, seeds=[0, 1])
     synthetic.write(
@@ -147,7 +147,7 @@ def test_the_run_that_is_shown_is_chosen_by_the_bound_and_not_by_labels(tmp_path
     )
 
 
-def test_scores_of_all_images_are_shown_with_their_number(tmp_path: Path) -> None:
+def test_scores_of_all_images_are_shown_with_their_number(tmp_path: Path, undrawn) -> None:
     axes = {"routing.kind": ["soft", "hard"]}
     page = write_report(synthetic.write(tmp_path / "some", synthetic.plan(axes), whole_data)).read_text()
     table = page[page.index("## Results") : page.index("## How to read the numbers")]
@@ -173,7 +173,9 @@ def test_scores_of_all_images_are_shown_with_their_number(tmp_path: Path) -> Non
         some_bounded,
     ],
 )
-@pytest.mark.parametrize("seeds", [[0], [0, 1, 2]], ids=["n = 1", "n = 3"])
+@pytest.mark.parametrize(
+    "seeds", [[0], pytest.param([0, 1, 2], marks=pytest.mark.slow)], ids=["n = 1", "n = 3"]
+)
 def test_a_page_is_written_whatever_the_records_are(
     tmp_path, undrawn, make: Callable, seeds: list[int]
 ) -> None:

@@ -5,7 +5,7 @@ from studies.report import build
 from studies.testing import synthetic
 
 
-def test_derived_values_of_a_baseline_are_shown_with_their_number_of_runs(tmp_path):
+def test_derived_values_of_a_baseline_are_shown_with_their_number_of_runs(undrawn, tmp_path):
     folder = synthetic.write(tmp_path / "s", synthetic.plan(seeds=[0, 1, 2, 3]))
     for seed in (0, 1, 2, 3):
         config = overrides.override(overrides.from_dict(synthetic.plan()["base"]), {"seed": seed})

@@ -50,7 +50,7 @@ def shown(made):
     return [[part.strip() for part in row[1:-1]] for row in rows]
 
 
-def test_each_group_keeps_its_best_bound_independently_of_labels(tmp_path):
+def test_each_group_keeps_its_best_bound_independently_of_labels(undrawn, tmp_path):
     made = folder(tmp_path)
     assert seeds_kept(made, 1) == [0, 1, 2, 3, 4, 5, 6]
     assert seeds_kept(made, 2) == [1, 2, 4]  # seed 6 has no partner
