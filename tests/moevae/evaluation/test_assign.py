@@ -51,7 +51,7 @@ def picked(found, rows):
     return module.Assignments(**{name: value[rows] for name, value in vars(found).items()})
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_an_image_alone_in_any_order_and_any_number_has_one_answer(trained, threads):
     model, chosen = trained
     pixels = images(test=300).test
@@ -115,7 +115,14 @@ def test_answers_of_the_gate_alone_are_the_same(trained):
     assert np.array_equal(gate.gate_probs, assign(*trained, pixels).gate_probs)
 
 
-@pytest.mark.parametrize("prior", ["normal", "mixture", "hierarchical"])
+@pytest.mark.parametrize(
+    "prior",
+    [
+        "hierarchical",
+        pytest.param("normal", marks=pytest.mark.slow),
+        pytest.param("mixture", marks=pytest.mark.slow),
+    ],
+)
 def test_many_draws_agree_with_the_evaluation(prior):
     """Two estimates of one bound, with other noise and batches, have the same expectation."""
     chosen = override(

@@ -144,7 +144,7 @@ def test_the_vamp_prior_is_the_encoder_at_the_pseudo_inputs(changes):
 
 @KINDS
 @pytest.mark.parametrize("routing", ["soft", "sampled"])
-@pytest.mark.parametrize("sizes", [EVEN, ODD])
+@pytest.mark.parametrize("sizes", [pytest.param(EVEN, marks=pytest.mark.slow), ODD])
 def test_other_runs_change_no_bit(kind, routing, sizes):
     changes = {"train.batch_size": 16, "train.num_samples": 2, "objective.bound": "iwae"}
     changes |= {"model.latent_prior": kind, "model.prior_components": 16, "evaluation.iwae_samples": 3}

@@ -86,8 +86,7 @@ def test_the_gate_is_linear_then_normalized_then_activated():
         torch.testing.assert_close(found[run].T, network.train()(x[run]))
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("batch", [16, 48])
+@pytest.mark.parametrize(("batch", "threads"), [(16, 1), (48, 2)])
 def test_other_runs_change_no_bit(batch, threads, one_thread_again):
     torch.set_num_threads(threads)
     base, data = config(ODD | BATCH | {"train.batch_size": batch}), images(train=320)

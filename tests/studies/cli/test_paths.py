@@ -71,10 +71,16 @@ sys.exit(main(sys.argv[1:]))
     ("command", "code", "message"),
     [
         (["moevae", "info"], 0, "unknown"),
-        (["moevae", "train", "--data", "mnist"], 2, "--data-root or MOEVAE_DATA"),
         (["moevae", "info", "--data-root=~/x"], 2, "the home folder is unknown"),
-        (["studies", "ablate", "--profile=~/x.toml"], 2, "the home folder is unknown"),
         (["studies", "list"], 0, ""),
+        pytest.param(
+            *(["moevae", "train", "--data", "mnist"], 2, "--data-root or MOEVAE_DATA"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *(["studies", "ablate", "--profile=~/x.toml"], 2, "the home folder is unknown"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_without_a_home_folder_there_is_no_traceback(tmp_path, command, code, message):
