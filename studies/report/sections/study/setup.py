@@ -75,8 +75,9 @@ def cell_text(study: Study, cell: int) -> str:
 def _data(run: StudyRun) -> str:
     data = run.record.data
     sizes = f"{data.train:,} train, {data.validation:,} validation, {data.test:,} test"
-    labels = f", labels {data.labels_sha256[:16]}" if data.labels_sha256 else ""
-    return f"{data.name}: {sizes}, sha256 {data.sha256[:16]}{labels}"
+    labels = "none" if "labels_sha256" in data.model_fields_set else "not recorded"
+    digests = f"sha256 {data.sha256[:16]}, labels {(data.labels_sha256 or labels)[:16]}"
+    return f"{data.name}: {sizes}, {digests}"
 
 
 def _hardware(run: StudyRun) -> str:
@@ -126,4 +127,4 @@ def _distinct(values: Iterable[str]) -> str:
     if len(found) < 2:
         return "".join(found) or "–"
     ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    return "; ".join(f"{value} ({count} runs)" for value, count in ordered)
+    return "; ".join(f"{value} ({count(number, 'run')})" for value, number in ordered)

@@ -45,6 +45,23 @@ def _what_was_run(page: str) -> dict[str, str]:
     return {row[0].strip(): row[1].strip() for row in rows if len(row) == 2}
 
 
+def test_a_page_says_whether_the_digest_of_labels_is_known(tmp_path, undrawn) -> None:
+    def told(name: str, known: dict[int, str | None]) -> set[str]:
+        def make(config: RunConfig):
+            tree, files = bare(config)
+            tree["data"].pop("labels_sha256", None)
+            tree["data"] |= {"labels_sha256": known[config.seed]} if config.seed in known else {}
+            return tree, files
+
+        plan = synthetic.plan({"routing.kind": ["soft"]}, seeds=[0, 1, 2])
+        shown = _what_was_run(write_report(synthetic.write(tmp_path / name, plan, make)).read_text())["data"]
+        return {each.rsplit("labels ", 1)[1] for each in shown.split("; ")}
+
+    older = {"a" * 16 + " (1 run)", "not recorded (2 runs)"}
+    assert told("older", {0: "a" * 64}) == older
+    assert told("unlabeled", dict.fromkeys(range(3))) == {"none"}
+
+
 def test_a_page_states_where_no_images_were_held_out(tmp_path, undrawn) -> None:
     def make(config: RunConfig):
         tree, files = bare(config)
