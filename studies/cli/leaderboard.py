@@ -43,7 +43,7 @@ def leaderboard(options: Leaderboard) -> int:
             shown = [row for row in found if (row.data, row.scored) == (data, scored)]
             rows = [
                 [
-                    f"{row.method} †" if row.protocol else row.method,
+                    f"{row.method} {page.MARK}" if row.protocol else row.method,
                     f"{row.trained / 1000:.0f}k",
                     row.n,
                     page.interval(row.acc, row.acc_low, row.acc_high),
@@ -56,9 +56,7 @@ def leaderboard(options: Leaderboard) -> int:
             if rows:
                 print(f"{title}, scored on {scored}")
                 print(_table(rows, ["method", "images", "n", "ACC [95 %]", "low", "NMI", "min"], 24))
-                for protocol in dict.fromkeys(row.protocol for row in shown if row.protocol):
-                    print(f"† fitted here: {protocol}")
-                print()
+                print("\n".join(page.notes(shown)), end="\n\n" if page.notes(shown) else "\n")
         theirs = [
             [row.method, row.acc or f"(purity {row.purity})" * bool(row.purity), row.nmi, row.protocol]
             for row in published

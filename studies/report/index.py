@@ -76,7 +76,11 @@ def write_index(results: Path, *, asked: bool = False) -> Path | None:
         }
     )
     best = leaderboard.rows(results, shown, lenient=True)
-    above = f"# Results\n\n{leaderboard_page.markdown(best)}\n\n## Studies" if best else "# Studies"
+    above = (
+        f"# Leaderboard and studies\n\n{leaderboard_page.markdown(best)}\n\n## Studies"
+        if best
+        else "# Studies"
+    )
     blocks = [
         f"{BEGIN}\n{above}",
         ABOUT,

@@ -18,11 +18,15 @@ run. Every run counts; none is restarted or selected. Training uses no labels. A
 consensus, the time of all runs.
 - *clusters*: their number, given (the number of classes) or found by training.
 - *labels chose*: the images whose labels selected settings; *not known* if no note tells what selected them.
-- Rows in italics are other methods, fitted here to the same images. Methods of other packages, such as \
+- Rows in italics are other methods, fitted here to the same images. Methods of other packages (†), such as \
 ClustPy, have the default settings of the package, except for the stated pretraining and processor time.\
  These are a fraction of what their authors use. The score is that of the last epoch.
 - Literature values have their own code, splits and seeds, and are not comparable row by row. Purity is \
 many-to-one, and higher than ACC."""
+
+
+MARK = "†"
+"""Follows the name of a method of another package."""
 
 
 def markdown(found: Sequence[Row], depth: int = 2) -> str:
@@ -37,10 +41,15 @@ def markdown(found: Sequence[Row], depth: int = 2) -> str:
         blocks.append(f"{'#' * (depth + 1)} {TITLES[data]}")
         for scored in SCORES:
             if some := [row for row in found if (row.data, row.scored) == (data, scored)]:
-                blocks += [f"**Measured here, scored on {scored}**", _table(some)]
+                blocks += [f"**Measured here, scored on {scored}**", _table(some), *notes(some)]
         published = [row for row in literature.published().clustering if row.data == data]
         blocks += ["**Literature values, not reproduced**", literature.table_of(published)]
     return "\n\n".join(blocks)
+
+
+def notes(some: Sequence[Row]) -> list[str]:
+    """Return what the mark of rows says: the protocols of methods of other packages, one line each."""
+    return [f"{MARK} fitted here: {each}" for each in dict.fromkeys(row.protocol for row in some) if each]
 
 
 def _table(some: Sequence[Row]) -> str:
@@ -48,9 +57,9 @@ def _table(some: Sequence[Row]) -> str:
     lines.append("|:--|--:|--:|:--|--:|:--|--:|--:|:--|:--|")
     for row in some:
         name = f"*{prose(row.method)}*" if row.baseline else prose(row.method)
-        given = f", fitted here: {row.protocol}" if row.protocol else ""
+        mark = f" {MARK}" if row.protocol else ""
         cells = [
-            f"[{name}]({quote(row.page)}){given}",
+            f"[{name}]({quote(row.page)}){mark}",
             f"{row.trained:,}",
             str(row.n),
             interval(row.acc, row.acc_low, row.acc_high),
