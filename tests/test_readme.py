@@ -80,6 +80,15 @@ def test_the_headline_agrees_with_the_records(row, study, settings):
     assert (line in readme()) == row.startswith("preset")
 
 
+def test_the_tutorial_on_mnist_agrees_with_the_records():
+    settings = {"objective.balance_weight": 1.0}
+    notebook = json.loads((ROOT / "docs" / "tutorial" / "mnist.ipynb").read_text(encoding="utf-8"))
+    page = " ".join("".join(line for cell in notebook["cells"] for line in cell["source"]).split())
+    acc = measured("imsat-mnist", "acc", settings)
+    assert f"the same preset reaches ACC {short(mean(acc))} (mean of {len(acc)} seeds;" in page
+    assert f"takes {minutes('imsat-mnist', settings):.0f} minutes on one core" in page
+
+
 def test_seeds_that_labels_did_not_see_are_reported_apart():
     unseen = [
         record["metrics"]["test"]["acc"]
