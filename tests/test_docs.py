@@ -19,6 +19,7 @@ from moevae.evaluation import checks as evaluation_checks
 from moevae.objectives import checks as objective_checks
 from moevae.utils.registry import Registry
 from studies.baselines import checks as baseline_checks
+from studies.cli import commands
 from studies.design import baselines
 from studies.design import design as designs
 from studies.search import registry as searches
@@ -82,6 +83,10 @@ def test_every_metric_is_in_the_glossary():
     words |= {"dead_experts": "dead expert", "map_elbo": "map_elbo", "temperature": "temperature"}
     labels = {words.get(name, metric.label) for name, metric in METRICS.items()}
     assert labels - glossary() == {"training speed"}  # plain words
+
+
+def test_the_help_of_ablate_names_every_baseline():
+    assert {*baselines.BASELINES} <= {*re.findall(r"[\w-]+", commands.ABLATE)}
 
 
 def test_the_profile_of_the_how_to_page_is_one(tmp_path):

@@ -19,9 +19,10 @@ What to expect:
   immediately.
 - Without --storage, MOEVAE_STORAGE is the URL of the storage. A password
   in the environment does not appear in the list of processes.
-- --baselines adds rows to the report's tables: kmeans, pca-gmm,
-  vae-kmeans, vae-gmm, random-gate, oracle-experts (trained on the
-  labels), and with moevae[peers] clustpy-vade and clustpy-dec.
+- --baselines adds rows to the report's tables: kmeans, pca-gmm, graph,
+  graph-unknown (its number of clusters is found), vae-kmeans, vae-gmm,
+  random-gate, oracle-experts (trained on the labels), and with
+  moevae[peers] clustpy-vade and clustpy-dec.
 - Exit code: 0 done, 1 every run failed, 2 invalid options or data,
   130 or 143 interrupted.
 
