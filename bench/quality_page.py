@@ -41,8 +41,9 @@ def section(race: Race) -> list[str]:
         "compilation, reading the images and scoring are off the clock. Labels only score the test images, "
         "after each epoch. ClustPy's methods have their default settings, except that pretraining takes "
         f"{race.pretraining} epochs, and clustering the rest of the budget; their defaults are 100 epochs of "
-        "pretraining and 150 of clustering. They, k-means and N2D share the autoencoder of a seed, "
-        f"except VaDE; its time counts for each. {' '.join(map(_made, race.origins))}"
+        "pretraining and 150 of clustering. Except for VaDE, the methods that cluster the codes of an "
+        "autoencoder share that of their seed, and its time counts for each. "
+        f"{' '.join([*map(_made, race.origins), *_load(race)])}"
     )
     return [
         f"## {heading(race)}",
@@ -61,6 +62,11 @@ def _made(origin: RaceOrigin) -> str:
     names = [name for name in ("clustpy", "umap-learn", "torch") if name in origin.versions]
     packages = ", ".join(f"{name} {origin.versions[name]}" for name in names)
     return f"Made at {commit} on {origin.hardware.device_name} with {packages}."
+
+
+def _load(race: Race) -> list[str]:
+    loads = [run.load_average for run in race.runs if run.load_average is not None]
+    return [f"Load of the machine: {min(loads):.1f} to {max(loads):.1f}, where recorded."] if loads else []
 
 
 def first(run: RaceRun, target: float) -> float | None:
