@@ -19,8 +19,9 @@ consensus, the time of all runs.
 - *clusters*: their number, given (the number of classes) or found by training.
 - *labels chose*: the images whose labels selected settings; *not known* if no note tells what selected them.
 - Rows in italics are other methods, fitted here to the same images. Methods of other packages (†), such as \
-ClustPy, have the default settings of the package, except for the stated pretraining and processor time.\
- These are a fraction of what their authors use. The score is that of the last epoch.
+ClustPy, have the default settings of the package (N2D those of its authors), except for the \
+stated pretraining and processor time, which are a fraction of what their authors use. The score is that of \
+the last epoch.
 - Literature values have their own code, splits and seeds, and are not comparable row by row. Purity is \
 many-to-one, and higher than ACC."""
 
