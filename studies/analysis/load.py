@@ -143,17 +143,17 @@ def _sorted(
             continue
         config = item.run_config
         cell = tuple(overrides.lookup(config, axis) for axis in axes)
-        name, place = "", -1
+        where, name, place = identity(cell), "", -1
         if item.method is not None:
             name = _method_name(item.method)
         else:
-            place = index.setdefault(identity(cell), len(cells))
+            place = index.setdefault(where, len(cells))
             if place == len(cells):
                 cells.append(cell)
         run = StudyRun(
             item.model_copy(update={"curve": []}), place, config.seed, _metrics(item), _curve(item)
         )
-        key = (name, identity(cell), config.seed)
+        key = (name, where, config.seed)
         if key in found:
             old, run = sorted((found[key][0], run), key=_age)
             unread.append(
@@ -236,7 +236,8 @@ def _curve(record: Record) -> dict[str, np.ndarray]:
 def _levels(planned: Sequence[Any], found: Sequence[Any]) -> tuple[Any, ...]:
     """Return the planned values of an axis in order, then unplanned values, numbers first, ascending."""
     seen = {identity([value]): value for value in planned}
-    extra = {identity([value]): value for value in found if identity([value]) not in seen}
+    distinct = {repr(value): value for value in found}.values()
+    extra = {identity([value]): value for value in distinct if identity([value]) not in seen}
     return (*seen.values(), *(extra[key] for key in sorted(extra, key=lambda key: _order(extra[key]))))
 
 

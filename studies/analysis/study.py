@@ -196,15 +196,19 @@ class Study:
         values = self.matrix(measure.key)
         if measure.nats:
             values[:, [likelihood != self.likelihood for likelihood in self._likelihoods]] = np.nan
-            tested = [
-                runs[0].tested_on if (runs := self.of_cell(cell)) else () for cell in range(len(self.cells))
-            ]
-            known = [each for each in tested if each]
-            if known:
-                own = tested[self.reference] if self.reference is not None else ()
-                reference = own or Counter(known).most_common(1)[0][0]
-                values[:, [each != reference for each in tested]] = np.nan
+            values[:, self._otherwise_tested] = np.nan
         return values
+
+    @cached_property
+    def _otherwise_tested(self) -> list[bool]:
+        """Whether each cell has other test images than the reference cell, or else than most cells."""
+        tested = [
+            runs[0].tested_on if (runs := self.of_cell(cell)) else () for cell in range(len(self.cells))
+        ]
+        own = tested[self.reference] if self.reference is not None else ()
+        known = Counter(filter(None, tested)).most_common(1)
+        reference = own or (known[0][0] if known else ())
+        return [each != reference for each in tested]
 
     @cached_property
     def likelihood(self) -> str:
@@ -226,7 +230,10 @@ class Study:
         found = np.zeros((len(self.cells), len(self.axes)), dtype=int)
         for place, values in enumerate(self.axes.values()):
             known = {identity([value]): level for level, value in enumerate(values)}
-            found[:, place] = [known[identity([cell[place]])] for cell in self.cells]
+            texts = [repr(cell[place]) for cell in self.cells]
+            distinct = dict(zip(texts, (cell[place] for cell in self.cells), strict=True))
+            level = {text: known[identity([value])] for text, value in distinct.items()}
+            found[:, place] = [level[text] for text in texts]
         return found
 
     @cached_property

@@ -38,7 +38,7 @@ def _metrics(record: Record) -> Iterator[str]:
     if record.status == "complete" and not record.metrics.get("test"):
         yield "a complete run without metrics of the test split"
     every = [*record.metrics.values(), *(point.metrics for point in record.curve)]
-    names = record.metrics.keys() | set().union(*every)
+    names = record.metrics.keys() | set().union(*{tuple(part) for part in every})
     if odd := next((name for name in names if not _NAME.fullmatch(name)), None):
         yield f"invalid name of a metric: {odd!r}"
     parts: Iterable[Iterable[float]] = (*(part.values() for part in every), *record.elbo_terms.values())
@@ -46,7 +46,7 @@ def _metrics(record: Record) -> Iterator[str]:
     if values and not -LARGEST <= min(values) <= max(values) <= LARGEST:
         yield f"a number larger than {LARGEST:g} in magnitude"
     times = [part for part in (record.throughput, record.seconds) if part is not None]
-    if any(not 0 <= value <= LARGEST for part in times for value in part.model_dump().values()):
+    if any(not 0 <= value <= LARGEST for part in times for _, value in part):
         yield "a time or a throughput is out of range"
 
 
@@ -65,7 +65,7 @@ def _tables(record: Record, config: RunConfig) -> Iterator[str]:
         classes, counts = record.confusion.classes, record.confusion.counts
         if not classes or not counts or any(len(row) != len(classes) for row in counts):
             yield f"confusion is not a table with {len(classes)} columns"
-        if not all(0 <= count < _MAX_COUNT for row in counts for count in row):
+        if any(row and not 0 <= min(row) <= max(row) < _MAX_COUNT for row in counts):
             yield "confusion has invalid counts"
     if (bins := record.reliability) is not None:
         if not len(bins.images) == len(bins.confidence) == len(bins.accuracy) > 0:

@@ -195,8 +195,11 @@ def read_picture(folder: Path, name: str, limit: int) -> bytes:
         RecordError: `pictures.json` cannot be read.
     """
     path = folder / "records" / name
-    if os.path.lexists(path) or name not in (kept := pictures(folder).kept):
+    try:
         return content.read(path, limit)
+    except FileNotFoundError:
+        if os.path.lexists(path) or name not in (kept := pictures(folder).kept):
+            raise
     return base64.b64decode(kept[name], validate=True)
 
 

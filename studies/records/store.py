@@ -217,10 +217,11 @@ def iterate(folder: Path) -> Iterator[Record | RecordError]:
 
 def _sha256(folder: Path, picture: Picture) -> str | None:
     """Return the digest of a picture, or the listed digest of a deleted one; None if it does not exist."""
-    if packed.was_dropped(folder, picture.file):
-        return packed.pictures(folder).dropped[picture.file]
     try:
         content = packed.read_picture(folder, picture.file, PICTURE_LIMIT)
         return hashlib.sha256(content).hexdigest()
+    except FileNotFoundError:
+        dropped = packed.was_dropped(folder, picture.file)
+        return packed.pictures(folder).dropped[picture.file] if dropped else None
     except (OSError, ValueError):
         return None

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -38,12 +39,15 @@ def inputs(folder: Path) -> str:
         folder: the folder of the study.
     """
     digest = hashlib.sha256(_code().encode())
-    records = sorted((folder / "records").glob("*"))
     names = [study_file.NAME, packed.RECORDS, packed.PICTURES]
     if (folder / consensus.NAME).exists():
         names.append(consensus.NAME)
     _add(digest, folder, (folder / name for name in names))
-    _add(digest, folder, records)
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder / "records") as found:
+        for entry in sorted(found, key=lambda entry: entry.name):
+            digest.update(f"{entry.name}\n".encode(errors="surrogateescape"))
+            if entry.is_file():  # known without another call of the system
+                digest.update(hashlib.sha256(Path(entry).read_bytes()).digest())
     return digest.hexdigest()
 
 

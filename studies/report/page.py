@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv as csv_files
 import hashlib
 import html
+import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -158,8 +161,23 @@ def csv(frame: pd.DataFrame, *, exact: bool = False) -> bytes:
         exact: whether to write all digits, as for values of records. Computed values have ten digits, since
             further ones differ between machines.
     """
-    digits = None if exact else "%.10g"
-    return encoded(frame.to_csv(index=False, lineterminator="\n", float_format=digits))
+    text = float.__repr__ if exact else "%.10g".__mod__
+    content = io.StringIO()
+    rows = csv_files.writer(content, lineterminator="\n")
+    rows.writerow(frame.columns)
+    # Formatting by columns takes half of the time of `DataFrame.to_csv`.
+    rows.writerows(zip(*(_texts(frame[name], text) for name in frame), strict=True))
+    return encoded(content.getvalue())
+
+
+def _texts(column: pd.Series, text: Callable[[float], str]) -> list[Any]:
+    """Return the values of a column with fractions as text; missing values are empty."""
+    if column.dtype == float:
+        return ["" if value != value else text(value) for value in column.tolist()]
+    return [
+        "" if value is None or value != value else text(value) if isinstance(value, float) else value
+        for value in column.tolist()
+    ]
 
 
 def _file_name(words: str) -> str:

@@ -207,8 +207,8 @@ def pareto(
                 place.errorbar(
                     x[0][kept],
                     y[0][kept],
-                    xerr=_reach(x)[:, kept],
-                    yerr=_reach(y)[:, kept],
+                    xerr=_bar(x, kept),
+                    yerr=_bar(y, kept),
                     fmt="s" if color == ORANGE else "o",
                     color=color,
                     markersize=5,
@@ -356,6 +356,12 @@ def _power(value: float, _: object = None) -> str:
         return "0"
     exponent = round(np.log10(abs(value)))
     return f"{MINUS if value < 0 else ''}10{str(exponent).translate(_RAISED)}"
+
+
+def _bar(point: tuple[Row, Row, Row], kept: np.ndarray) -> np.ndarray | None:
+    """Return the distances to the ends of the intervals, [2, kept cells]; None if all are 0."""
+    reach = _reach(point)[:, kept]
+    return reach if reach.any() else None  # thousands of empty bars take a second
 
 
 def _reach(point: tuple[Row, Row, Row]) -> np.ndarray:
