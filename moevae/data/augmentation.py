@@ -39,7 +39,9 @@ def jitter(images: Tensor, draws: Tensor, size: tuple[int, int]) -> Tensor:
     shrink = 1 / (1 + SCALING * growth)
     cosine, sine = shrink * (ROTATION * turn).cos(), shrink * (ROTATION * turn).sin()
     rows = (cosine, sine, -2 * SHIFT * right, -sine, cosine, -2 * SHIFT * down)
-    return _moved(images, torch.stack(rows, -1), size)
+    places = torch.stack(rows, -1).unflatten(-1, (2, 3))
+    grid = functional.affine_grid(places, [len(places), 1, *size], align_corners=False)
+    return _resampled(images, grid, size)
 
 
 def stretch(images: Tensor, draws: Tensor, size: tuple[int, int]) -> Tensor:
@@ -54,9 +56,11 @@ def stretch(images: Tensor, draws: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         Images, [R, B, D].
     """
-    across, along = (-STRETCH * draws).exp().flatten(0, 1).unbind(-1)  # [R B]
-    still = torch.zeros_like(across)
-    return _moved(images, torch.stack((across, still, still, still, along, still), -1), size)
+    factors = (-STRETCH * draws).exp().flatten(0, 1)  # [R B, 2]
+    still = torch.eye(2, 3, dtype=images.dtype, device=images.device)
+    grid = functional.affine_grid(still.unsqueeze(0), [1, 1, *size], align_corners=False)  # [1, H, W, 2]
+    # By factors, not by an affine map of each image: the same places, three times as fast.
+    return _resampled(images, grid * factors[:, None, None], size)
 
 
 def deform(images: Tensor, draws: Tensor, waves: Tensor, size: tuple[int, int]) -> Tensor:
@@ -82,14 +86,13 @@ def deform(images: Tensor, draws: Tensor, waves: Tensor, size: tuple[int, int]) 
     return moved.reshape(images.shape)
 
 
-def _moved(images: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return images resampled by an affine map, [R, B, D].
+def _resampled(images: Tensor, grid: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return images at other places, [R, B, D].
 
     Args:
         images: [R, B, D].
-        places: matrices from output to input positions, row by row, in half sides from the center, [R B, 6].
+        grid: input position of each pixel, across and along, in half sides from the center, [R B, H, W, 2].
         size: height and width of an image, in pixels.
     """
     pictures = images.reshape(-1, 1, *size)
-    grid = functional.affine_grid(places.unflatten(-1, (2, 3)), list(pictures.shape), align_corners=False)
     return functional.grid_sample(pictures, grid, align_corners=False).reshape(images.shape)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from small import normal
 from torch import distributions
+from torch.nn import functional
 
 from moevae.config import overrides, schema
 from moevae.config.registry import CONSISTENCY_TERMS
@@ -203,3 +204,14 @@ def test_a_stretch_moves_a_bright_spot_away_from_the_center_by_its_factors(wider
     center = [float((where * found).sum() / found.sum()) for where in (columns, rows)]
     assert center == pytest.approx([4 * math.exp(STRETCH * wider), -5 * math.exp(STRETCH * higher)], abs=0.05)
     torch.testing.assert_close(stretch(spot, 0 * draws, (side, side)), spot, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (27, 31)])
+def test_a_stretch_samples_exactly_where_its_affine_map_leads(size):
+    images = torch.rand(2, BATCH, math.prod(size), generator=torch.Generator().manual_seed(5))
+    draws = torch.linspace(-1, 1, 4 * BATCH).view(2, BATCH, 2)
+    maps = functional.pad(torch.diag_embed((-STRETCH * draws).exp()), (0, 1)).flatten(0, 1)
+    pictures = images.reshape(-1, 1, *size)
+    grid = functional.affine_grid(maps, list(pictures.shape), align_corners=False)
+    expected = functional.grid_sample(pictures, grid, align_corners=False)
+    assert torch.equal(stretch(images, draws, size), expected.view_as(images))
