@@ -52,6 +52,12 @@ _POSITIVE = (0.0, math.inf)
 _SHARE = (0.0, 1.0)
 _IMAGE = "nats/image"
 
+
+def _distance(label: str) -> Metric:
+    """Return a metric of distances from the nearest training image."""
+    return Metric(label, "pixels", better=0, digits=1, ends=_POSITIVE, pages=("diagnostics",), scale="pixels")
+
+
 # Pages show metrics in this order.
 METRICS.register("nmi")(
     Metric("NMI", ends=_SHARE, pages=("leading",), scale="0 to 1", labels=True),
@@ -112,6 +118,10 @@ METRICS.register("iwae_ess_tail")(
         scale="samples",
     ),
 )
+METRICS.register("sample_distance")(_distance("median distance of samples"))
+METRICS.register("test_distance")(_distance("median distance of test images"))
+METRICS.register("sample_distance_lowest")(_distance("lowest distance of samples"))
+METRICS.register("test_distance_lowest")(_distance("lowest distance of test images"))
 METRICS.register("map_elbo")(
     Metric("hard ELBO", "nats", digits=2, scale=_IMAGE, nats=True),
 )

@@ -99,7 +99,7 @@ class Context(nn.Module):
 
         Args:
             logits: logits of the decoder, [R, K, B, D].
-            uniform: uniform draws on [0, 1), one per pixel, [D].
+            uniform: uniform draws on [0, 1), [R, K, B, D], or one per pixel for all images, [D].
 
         Returns:
             Probabilities, [R, K, B, D].
@@ -107,7 +107,7 @@ class Context(nn.Module):
         rows = logits.flatten(0, 2)  # [T, D]
         read = self._reader(rows, *logits.shape[:3])
         drawn, probability = torch.zeros_like(rows), torch.empty_like(rows)
-        for place, draw in enumerate(uniform):
+        for place, draw in enumerate(uniform.expand_as(logits).flatten(0, 2).unbind(-1)):
             probability[:, place] = (rows[:, place] + read(drawn, place)).sigmoid()
             drawn[:, place] = draw < probability[:, place]
         return probability.view(logits.shape)

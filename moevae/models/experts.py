@@ -111,23 +111,26 @@ class Experts(nn.Module):
         """
         return self._output(self.decoder(z), alone)
 
-    def mean(self, z: Tensor, alone: bool = False) -> Tensor:
+    def mean(self, z: Tensor, alone: bool = False, uniform: Tensor | None = None) -> Tensor:
         """Return the mean images E[x|z, k].
 
         With autoregressive pixels, this is the probability of each pixel given the preceding sampled ones.
-        All z share the same uniform draws, so that similar latents give similar images.
 
         Args:
             z: latents, [R, K, B, Z].
             alone: see `decode`.
+            uniform: draws on [0, 1) that sample autoregressive pixels, [R, K, B, D]; the sampled image is 1
+                where they are below the result. None shares the same draws between all z, so that similar
+                latents give similar images.
 
         Returns:
             Images with pixels in [0, 1], [R, K, B, D].
         """
         logits = self.decode(z, alone)
         if self.context is not None:
-            uniform = torch.rand(logits.shape[-1], generator=generator(0, "pixels")).to(logits)
-            return self.context.sample_probs(logits, uniform)
+            if uniform is None:
+                uniform = torch.rand(logits.shape[-1], generator=generator(0, "pixels"))
+            return self.context.sample_probs(logits, uniform.to(logits))
         if self._draws_mean:
             return logits.clamp(0, 1)
         if alone:

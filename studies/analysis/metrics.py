@@ -59,6 +59,8 @@ ELBO, MARGINAL, IWAE = measure("mixture_elbo"), measure("marginal_elbo"), measur
 RISING = tuple(measure(f"iwae_bound{name}") for name in ("_hundredth", "_tenth", ""))
 """The IWAE bound from a hundredth, a tenth and all of its samples."""
 ESS, ESS_TAIL = measure("iwae_ess"), measure("iwae_ess_tail")
+DISTANCES = tuple(measure(f"{of}_distance{end}") for end in ("", "_lowest") for of in ("sample", "test"))
+"""Distances of samples and of test images from the nearest training images."""
 RECONSTRUCTION, KL_Z = measure("recon_log_prob"), measure("kl_z")
 MARGINAL_KL = measure("marginal_kl")
 EFFECTIVE, DEAD = measure("effective_experts"), measure("dead_experts")

@@ -18,8 +18,11 @@ from studies.records import packed, store
 from studies.records.schema import Record
 from studies.report import run_plots
 
-KINDS = ("samples", "reconstructions", "confusion", "templates", "means", "map")
+KINDS = ("samples", "reconstructions", "confusion", "templates", "means", "map", "neighbors")
 """Kinds of pictures. The index is part of an artifact's name, so new kinds go at the end."""
+
+IMAGES = {"reconstructions": ("", "test image"), "neighbors": ("", "sample")}
+"""Names of the axes of pictures whose columns are images, not experts."""
 
 UPLOADS = "artifacts"
 """Folder within the study's folder for files that users upload in the dashboard."""
@@ -113,7 +116,7 @@ def drawn(record: Record, kind: str, folder: Path) -> bytes:
         classes = record.confusion.classes if record.confusion else ()
         content = run_plots.latent_map(folder, picture, len(record.load), classes)
     else:
-        names = ("", "test image") if kind == "reconstructions" else ("epoch", "expert")
+        names = IMAGES.get(kind, ("epoch", "expert"))
         content = run_plots.grid(folder, picture, names, _order(record, kind))
     if content is None:
         if packed.was_dropped(folder, picture.file):
@@ -126,6 +129,6 @@ def drawn(record: Record, kind: str, folder: Path) -> bytes:
 
 def _order(record: Record, kind: str) -> list[int] | None:
     """Return the order of experts in their pictures: that of their classes."""
-    if record.confusion is None or kind == "reconstructions":
+    if record.confusion is None or kind in IMAGES:
         return None
     return confusions.by_class(np.array(record.confusion.counts)).tolist()

@@ -20,6 +20,7 @@ from moevae.data.datasets import Images, Labels
 from moevae.evaluation.clustering import confusion
 from moevae.evaluation.evaluate import Evaluation, evaluate
 from moevae.evaluation.label_metrics import run_metrics
+from moevae.evaluation.sample_neighbors import SampleNeighbors
 from moevae.models.mixture import Mixture
 from moevae.training.results import EpochStats
 from moevae.visualization import latent, maps
@@ -31,6 +32,8 @@ PICTURE_ROWS = 6
 """Number of epochs with samples of the experts, evenly spaced on a log scale."""
 RECONSTRUCTED = 12
 """Number of test images shown with their reconstructions."""
+SAMPLED = 12
+"""Number of samples of a run shown with their nearest training images."""
 MAPPED = 500
 """Number of test images in the map of latents."""
 SHADES = 16
@@ -142,7 +145,6 @@ class RunRecorder:
             run: index of the run.
             assignments: its expert of each test image, [N].
         """
-        height, width = self.images.height, self.images.width
         count = model.config.num_experts
         experts = [str(expert) for expert in range(count)]
         samples = torch.stack(  # [epochs, K, D]
@@ -153,21 +155,35 @@ class RunRecorder:
         pairs = torch.stack([seen, figures.reconstructions(model, seen, shades)[run].cpu()])
         means = figures.mean_images(to_float(self.images.test), assignments, count)
 
-        def grid(kind: str, images: Tensor, rows: list[str], columns: list[str]) -> Drawing:
-            content = figures.tiles(images, height, width, shades=SHADES)
-            return Drawing(kind, content, rows, columns, (height, width))
-
+        places = [str(place) for place in range(len(seen))]
+        drawn = self._grid("reconstructions", pairs, ["image", "reconstruction"], places)
         found = [
-            grid(self._kind, samples, [str(epoch) for epoch in self.drawings], experts),
-            grid("means", means[None], ["mean"], experts),
-            replace(
-                grid(
-                    "reconstructions", pairs, ["image", "reconstruction"], [str(i) for i in range(len(seen))]
-                ),
-                experts=assignments[:RECONSTRUCTED].tolist(),
-            ),
+            self._grid(self._kind, samples, [str(epoch) for epoch in self.drawings], experts),
+            self._grid("means", means[None], ["mean"], experts),
+            replace(drawn, experts=assignments[:RECONSTRUCTED].tolist()),
         ]
         return found + self._map(model, run, assignments)
+
+    def neighbors(self, found: SampleNeighbors) -> Drawing:
+        """Return the picture of the first samples of a run, their nearest training images and test images.
+
+        Args:
+            found: the samples and images.
+        """
+        rows = {
+            "sample": found.samples,
+            "nearest training image": found.neighbors,
+            "test image": found.test,
+        }
+        images = torch.stack([each[:SAMPLED] for each in rows.values()])
+        drawn = self._grid("neighbors", images, [*rows], [str(place) for place in range(images.shape[1])])
+        return replace(drawn, experts=found.experts[:SAMPLED].tolist())
+
+    def _grid(self, kind: str, images: Tensor, rows: list[str], columns: list[str]) -> Drawing:
+        """Return a picture of images, [rows, columns, D]."""
+        height, width = self.images.height, self.images.width
+        content = figures.tiles(images, height, width, shades=SHADES)
+        return Drawing(kind, content, rows, columns, (height, width))
 
     def _map(self, model: Mixture, run: int, assignments: np.ndarray) -> list[Drawing]:
         """Return the map of test images by their latents under all experts, if all latents are finite."""

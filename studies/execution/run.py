@@ -24,6 +24,7 @@ from moevae.evaluation.all_images import score_all_images
 from moevae.evaluation.assign import with_threshold
 from moevae.evaluation.evaluate import Evaluation, Split, evaluate
 from moevae.evaluation.label_metrics import reliability, run_metrics
+from moevae.evaluation.sample_neighbors import sample_neighbors
 from moevae.training import checkpoint, snapshot_files, snapshots
 from moevae.training.checks import check_population
 from moevae.training.population import Population
@@ -123,6 +124,9 @@ def _run(
                 revived = sum(point.metrics["revived_experts"] for point in recorder.curves[run])
                 found["metrics"]["test"]["revived_experts"] = revived
         drawn = [] if failure else recorder.pictures(fit.model, run, by_split["test"][run].assignments)
+        if not failure and (near := sample_neighbors(fit.model.select_run(run), config, images)):
+            found["metrics"]["test"] |= near.metrics()
+            drawn.append(recorder.neighbors(near))
         record = Record.model_validate(
             {
                 "fingerprint": name,

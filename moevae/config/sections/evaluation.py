@@ -28,7 +28,8 @@ class EvaluationConfig:
     uses all."""
     iwae_samples: Annotated[int, Field(ge=0)] = 0
     """Number of samples of z per image and expert for `iwae_bound` (Burda et al., 2016); 0 does not compute
-    it."""
+    it. If the images are binarized, studies then also compare samples of the run with the training images
+    nearest to them."""
     iwae_images: Count | None = None
     """Number of images, the first of the split, over which `iwae_bound` is averaged; null uses all."""
     iwae_experts: Count | None = None

@@ -13,7 +13,7 @@ from studies.report.sections.cells.comparisons import baseline_comparison, paire
 from studies.report.sections.cells.pareto_front import pareto_front
 from studies.report.sections.cells.results import results
 from studies.report.sections.cells.selection import model_selection
-from studies.report.sections.runs import bounds, calibration, class_overlap, consensus, restarts
+from studies.report.sections.runs import bounds, calibration, class_overlap, consensus, restarts, samples
 from studies.report.sections.runs.examples import runs
 
 SECTIONS: tuple[Callable[[Analysis, Page], None], ...] = (
@@ -31,6 +31,7 @@ SECTIONS: tuple[Callable[[Analysis, Page], None], ...] = (
     paired_differences,
     bounds.elbo_decomposition,
     runs,
+    samples.distances,
     calibration.calibration,
     class_overlap.shared_experts,
     class_overlap.merged_and_split,

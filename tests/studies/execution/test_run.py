@@ -21,11 +21,12 @@ from moevae.evaluation.evaluate import evaluate
 from moevae.evaluation.iwae import BLOCK
 from moevae.evaluation.label_metrics import agreement
 from moevae.evaluation.memory import image_bytes
+from moevae.evaluation.sample_neighbors import sample_neighbors
 from moevae.training.fit import fit
 from moevae.training.trainer import Trainer
 from moevae.visualization import maps
 from studies.execution.config import ExecutionConfig
-from studies.execution.recorder import MAPPED, RECONSTRUCTED
+from studies.execution.recorder import MAPPED, RECONSTRUCTED, SAMPLED
 from studies.execution.run import run_population
 from studies.execution.tasks import preflight
 from studies.records import store
@@ -174,6 +175,33 @@ def test_the_map_and_the_reconstructions_name_the_assigned_experts(outcomes):
     np.add.at(counts, (table[2], table[3]), 1)
     assert counts.tolist() == record.confusion.counts  # all test images of the digits are in the map
     assert record.pictures["reconstructions"].experts == table[2][:RECONSTRUCTED].tolist()
+
+
+def test_a_study_of_the_likelihood_records_samples_beside_their_nearest_training_images(outcomes):
+    asked = {"evaluation.iwae_samples": 2, "evaluation.iwae_images": 8}
+    runs, images = [override(run, asked) for run in RUNS], load_images(RUN.data)
+    model = fit(runs, images).model
+    for run, (own, outcome, bare) in enumerate(zip(runs, run_population(runs, CPU), outcomes, strict=True)):
+        found, before = outcome.record, bare.record
+        near = sample_neighbors(model.select_run(run), own, images)
+        names = near.metrics().keys()
+        assert {name: found.metrics["test"][name] for name in names} == near.metrics()
+        # All that was recorded before is recorded still, bit for bit.
+        assert not names & before.metrics["test"].keys()
+        assert {name: found.metrics["test"][name] for name in before.metrics["test"]} == before.metrics[
+            "test"
+        ]
+        assert found.curve == before.curve
+        assert found.pictures.keys() - before.pictures.keys() == {"neighbors"}
+        for kind, picture in before.pictures.items():
+            assert found.pictures[kind].sha256 == picture.sha256
+        picture = found.pictures["neighbors"]
+        assert picture.rows == ["sample", "nearest training image", "test image"]
+        assert picture.experts == near.experts[:SAMPLED].tolist()
+        pixels = np.asarray(Image.open(io.BytesIO(outcome.files[picture.file])))
+        rows = pixels.reshape(3, 8, SAMPLED, 8).transpose(0, 2, 1, 3).reshape(3, SAMPLED, 64)
+        for row, drawn in zip(rows, (near.samples, near.neighbors, near.test), strict=True):
+            np.testing.assert_array_equal(row, 255 * drawn[:SAMPLED].numpy())
 
 
 def test_the_record_names_the_projection_of_its_map_and_a_repetition_uses_it(outcomes, monkeypatch):

@@ -29,9 +29,14 @@ KINDS = {
         ("", "test image"),
         "the first test images above their reconstructions by the most probable expert",
     ),
+    "neighbors": (
+        ("", "sample"),
+        "samples, each by an expert drawn from the prior, above the training images with the fewest different"
+        " pixels and the first test images, binarized alike",
+    ),
 }
 """Pictures in the order of the page: names of the axes, and what they show."""
-PAIRS = ("reconstructions",)
+PAIRS = ("reconstructions", "neighbors")
 """Pictures whose columns are images."""
 
 CONFUSION = (
