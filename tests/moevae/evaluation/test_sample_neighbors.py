@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
-from small import EVEN, config, images, mixture, normal
+from small import EVEN, config, each_bias, images, mixture, normal
 
 from moevae.config.overrides import override
 from moevae.data.binarization import target_images
 from moevae.data.datasets import Images
 from moevae.evaluation import sample_neighbors as module
 from moevae.evaluation.sample_neighbors import binary_samples, nearest, sample_neighbors
+from moevae.nn.stacked import Stacked
 
 IWAE = {"evaluation.iwae_samples": 5}
 PIXELS = {
@@ -48,13 +49,19 @@ def test_of_equally_near_images_the_first_is_chosen(monkeypatch):
 @pytest.mark.parametrize("changes", PIXELS.values(), ids=PIXELS)
 def test_samples_follow_the_distribution_of_the_model(changes):
     """Four pixels: the probability of each of the 16 images is an integral over one latent."""
-    own = config(
-        EVEN | {"model.num_experts": 2, "model.latent_dim": 1, "model.expert_prior": (3, 1)}, **changes
-    )
+    sizes = {"model.num_experts": 2, "model.latent_dim": 1, "model.expert_prior": (3, 1)}
+    own = config(EVEN | sizes | {"model.latent_prior": "mixture"}, **changes)
     model = mixture(own, (2, 2))
-    line = torch.linspace(-9, 9, 601, dtype=torch.float64)
-    density = torch.distributions.Normal(0, 1).log_prob(line)
+    with torch.no_grad():  # experts and pixels that differ more than those of a new model
+        model.experts.latent_prior.unpadded("mean").add_(torch.tensor([-2.0, 2.0]).view(1, 2, 1, 1))
+        if model.experts.context is not None:
+            each_bias(model.experts.context, torch.Tensor.zero_)
+            for layer in model.experts.context.modules():
+                if isinstance(layer, Stacked):
+                    layer.unpadded("weight").mul_(3)
+    line = torch.linspace(-12, 12, 801, dtype=torch.float64)
     z = line.view(1, 1, -1, 1).expand(1, 2, -1, 1)
+    density = model.experts.learned_prior().log_prob(z)[0]  # [K, grid]
     every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4)), dtype=torch.float64)
     log_p = torch.stack([model.experts.recon_log_prob(z, x[None, None])[0] for x in every])  # [16, K, grid]
     exact = torch.trapezoid((log_p + density).exp(), line).detach()  # [16, K]

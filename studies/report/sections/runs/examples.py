@@ -31,8 +31,8 @@ KINDS = {
     ),
     "neighbors": (
         ("", "sample"),
-        "samples, each by an expert drawn from the prior, above the training images with the fewest different"
-        " pixels and the first test images, binarized alike",
+        "samples, each by an expert drawn from the prior (its number is below), above the training images "
+        "nearest to the samples by the number of different pixels and the first test images, binarized alike",
     ),
 }
 """Pictures in the order of the page: names of the axes, and what they show."""
