@@ -106,12 +106,27 @@ class StepLoss:
         """
         # With assignments the gate is not trained, so its running statistics must not change.
         with batch_statistics(model, update=self.assignments is None), model.experts.weighted_kl(weights.kl):
-            uniform = self._routing_draws(model, objective)
+            uniform = self.routing_draws(model, objective)
             terms = self.mixture_terms(model, objective, temperature, batch, uniform)
         gate = self._consistency_loss(model, temperature, batch, terms)
         if self.gate_start is not None and weights.gate_start:
             gate = gate + weights.gate_start * self.gate_start.cost(terms.gate_log_probs, batch.rows)
         return StepTerms(terms, uniform, gate)
+
+    def routing_draws(self, model: Mixture, objective: Objective) -> Tensor | None:
+        """Return the uniform draws of a step; see `StepTerms`.
+
+        Args:
+            model: the population.
+            objective: the objective.
+        """
+        routing, size = self.config.routing, self.batches.size
+        count = num_chosen(routing)
+        if ROUTINGS.traits(routing.kind).get("random"):
+            return self.choice.uniform(model.config.num_experts, size)
+        if objective.sampled and count and self.assignments is None:
+            return self.choice.uniform(count, size)
+        return None
 
     def mixture_terms(
         self, model: Mixture, objective: Objective, temperature: Tensor, batch: Batch, uniform: Tensor | None
@@ -144,16 +159,6 @@ class StepLoss:
         if self.assignments is None:
             return terms
         return terms.assigned(self.assignments.gather(1, batch.rows))
-
-    def _routing_draws(self, model: Mixture, objective: Objective) -> Tensor | None:
-        """Return the uniform draws of a random routing, [R, K, B], or of sampled experts, [R, C, B]."""
-        routing, size = self.config.routing, self.batches.size
-        count = num_chosen(routing)
-        if ROUTINGS.traits(routing.kind).get("random"):
-            return self.choice.uniform(model.config.num_experts, size)
-        if objective.sampled and count and self.assignments is None:
-            return self.choice.uniform(count, size)
-        return None
 
     def _map_terms(
         self, model: Mixture, objective: Objective, temperature: Tensor, batch: Batch, noise: Tensor

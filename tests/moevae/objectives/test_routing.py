@@ -194,8 +194,8 @@ def test_only_the_largest_are_computed_and_the_loss_is_the_dense_one(noise):
     trainers = [Trainer([run], data, device) for _ in range(2)]
     sparse, dense = trainers
     batch = next(sparse.batches.epoch())
-    heat, uniform = torch.ones(1), sparse._routing_draws()
-    terms = sparse._terms(heat, batch, uniform)
+    heat, uniform = torch.ones(1), sparse.loss.routing_draws(sparse.model, sparse.objective)
+    terms = sparse.loss.mixture_terms(sparse.model, sparse.objective, heat, batch, uniform)
     assert terms.expert_elbo.shape == (1, 2, 32)
     zero = dense.model(batch.target, torch.zeros(1, 4, 32, 4), heat, batch.gray)
     again = sparse.model.sparse(
