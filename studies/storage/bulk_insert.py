@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,17 +17,16 @@ from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import (
-    Compiled,
     Connection,
-    CursorResult,
     MetaData,
-    bindparam,
     delete,
     func,
     insert,
     select,
     update,
 )
+
+from studies.storage.statements import Statements
 
 SCHEMA = 12
 _CHUNK = 1000
@@ -56,7 +55,7 @@ class Rows:
         """Bind the tables to their database."""
         self._engine = storage.engine
         self._tables = metadata.tables
-        self._compiled: dict[Any, tuple[str, Sequence[str] | None]] = {}
+        self._statements = Statements(storage.engine, metadata.tables)
 
     def outline(self, study: int, attributes: Collection[str]) -> list[FrozenTrial]:
         """Return the trials of a study by number, with state, distributions and some user attributes.
@@ -128,18 +127,18 @@ class Rows:
         """
         table = self._tables["trials"]
         with self._engine.begin() as connection:
-            state = self._scalar(connection, "trials", "state", number)
+            state = self._statements.scalar(connection, "trials", "state", number)
             if state is None:
                 raise KeyError(number)
             if state not in ("RUNNING", "WAITING"):
                 return
             for name in _ATTACHED:
-                self._delete(connection, name, trial_id=number)
+                self._statements.delete(connection, name, trial_id=number)
             if trial.system_attrs:  # attributes of other programs are kept
                 attached = self._tables["trial_system_attributes"]
                 ours = attached.c.key.in_([*trial.system_attrs])
                 connection.execute(delete(attached).where(attached.c.trial_id == number, ours))
-            if self._scalar(connection, "trial_params", "param_id", number) is None:
+            if self._statements.scalar(connection, "trial_params", "param_id", number) is None:
                 self._parameters(connection, [(number, trial)])
             self._attach(connection, [(number, trial)])
             changes: dict[str, Any] = {"state": trial.state.name}
@@ -158,7 +157,7 @@ class Rows:
             value: the value.
         """
         with self._engine.begin() as connection:
-            self._delete(connection, "trial_intermediate_values", trial_id=number, step=step)
+            self._statements.delete(connection, "trial_intermediate_values", trial_id=number, step=step)
             self._intermediate(connection, [(number, step, value)])
 
     def clear(self, study: int) -> None:
@@ -200,7 +199,7 @@ class Rows:
 
     def _parameters(self, connection: Connection, pairs: Sequence[tuple[int, FrozenTrial]]) -> None:
         """Write parameters."""
-        self._put(
+        self._statements.insert(
             connection,
             "trial_params",
             (
@@ -221,7 +220,7 @@ class Rows:
             ("trial_user_attributes", "user_attrs"),
             ("trial_system_attributes", "system_attrs"),
         ):
-            self._put(
+            self._statements.insert(
                 connection,
                 table,
                 (
@@ -230,7 +229,7 @@ class Rows:
                     for key, value in getattr(trial, kind).items()
                 ),
             )
-        self._put(
+        self._statements.insert(
             connection,
             "trial_values",
             (
@@ -250,7 +249,7 @@ class Rows:
 
     def _intermediate(self, connection: Connection, points: Iterable[tuple[int, int, float]]) -> None:
         """Write values after steps: trial, step and value each."""
-        self._put(
+        self._statements.insert(
             connection,
             "trial_intermediate_values",
             (
@@ -263,58 +262,6 @@ class Rows:
                 for number, step, value in points
             ),
         )
-
-    def _put(self, connection: Connection, table: str, content: Iterable[Mapping[str, Any]]) -> None:
-        if lines := list(content):
-            columns = list(lines[0])
-            self._run(
-                connection,
-                ("insert", table, *columns),
-                lambda: insert(self._tables[table]).compile(self._engine, column_keys=columns),
-                lines,
-            )
-
-    def _delete(self, connection: Connection, table: str, **where: int) -> None:
-        """Delete the rows of a table with the given values."""
-        columns = self._tables[table].c
-        self._run(
-            connection,
-            ("delete", table, *where),
-            lambda: (
-                delete(self._tables[table])
-                .where(*(columns[name] == bindparam(name) for name in where))
-                .compile(self._engine)
-            ),
-            [where],
-        )
-
-    def _scalar(self, connection: Connection, table: str, column: str, number: int) -> Any:
-        """Return a value of a row of a trial, by the ID of the trial; None if there is no row."""
-        columns = self._tables[table].c
-        found = self._run(
-            connection,
-            ("select", table, column),
-            lambda: (
-                select(columns[column]).where(columns.trial_id == bindparam("trial_id")).compile(self._engine)
-            ),
-            [{"trial_id": number}],
-        ).first()
-        return None if found is None else found[0]
-
-    def _run(
-        self,
-        connection: Connection,
-        key: tuple[str, ...],
-        compiled: Callable[[], Compiled],
-        lines: Sequence[Mapping[str, Any]],
-    ) -> CursorResult[Any]:
-        """Run a statement that is compiled once; numbers and texts need no conversion by SQLAlchemy."""
-        if key not in self._compiled:
-            made = compiled()
-            self._compiled[key] = str(made), getattr(made, "positiontup", None)
-        statement, order = self._compiled[key]
-        rows = [tuple(line[name] for name in order) if order else line for line in lines]
-        return connection.exec_driver_sql(statement, rows if len(rows) > 1 else rows[0])
 
 
 def _kind(value: float) -> str:
