@@ -11,7 +11,8 @@ from torch.nn import functional
 from moevae.data.binarization import to_float
 from moevae.distributions import bernoulli_log_prob
 from moevae.evaluation import clustering
-from moevae.evaluation.iwae import BLOCK, iwae_bound
+from moevae.evaluation.iwae import iwae_bound
+from moevae.evaluation.log_weights import BLOCK
 from moevae.models.mixture import Mixture
 from moevae.nn.grouped_linear import grouped_linear
 from moevae.training.batches import Batches

@@ -32,7 +32,7 @@ from moevae.data.datasets import Images, Labels, load_images, load_labels
 from moevae.errors import MoevaeError, RecordError
 from moevae.evaluation.clustering import clustering
 from moevae.utils import devices, provenance
-from studies.execution.run import data_of
+from studies.execution.record_fields import data_of
 from studies.records import race as races
 from studies.records.race import Point, Race, RaceOrigin, RaceRun
 from studies.records.schema import Hardware

@@ -64,7 +64,7 @@ _HOMES = {
     "FitResult": "training.results",
     "TrainingFailure": "training.results",
     "evaluate": "evaluation.evaluate",
-    "Evaluation": "evaluation.evaluate",
+    "Evaluation": "evaluation.results",
     "Trained": "training.checkpoint",
     "load": "training.checkpoint",
     "save": "training.checkpoint",

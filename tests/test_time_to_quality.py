@@ -9,7 +9,7 @@ import pytest
 from moevae.config.presets import preset
 from moevae.data.datasets import load_images, load_labels
 from moevae.errors import RecordError
-from studies.execution.run import data_of
+from studies.execution.record_fields import data_of
 from studies.records import race as races
 from studies.records.race import Race, RaceOrigin, RaceRun
 from studies.records.schema import Data, Hardware

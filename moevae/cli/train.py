@@ -22,8 +22,8 @@ from moevae.data.datasets import Images, Labels, identify, load_images, load_lab
 from moevae.errors import CheckpointError, ConfigError
 from moevae.evaluation import result_schema
 from moevae.evaluation.assign import with_threshold
-from moevae.evaluation.evaluate import Split
 from moevae.evaluation.result_schema import Score
+from moevae.evaluation.results import Split
 from moevae.models.mixture import Mixture
 from moevae.training import checkpoint, snapshot_files, snapshots
 from moevae.training.checkpoint import Trained

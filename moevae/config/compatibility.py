@@ -78,7 +78,7 @@ def _check_posterior_gate(config: RunConfig) -> None:
 def _check_gradients(config: RunConfig) -> None:
     if config.model.gate_network == "conv":
         raise ValueError(
-            "model.gate_network = conv reads an image, and model.gate_input = gradients is none: expected"
+            "model.gate_network = conv needs an image, not model.gate_input = gradients: expected"
             " model.gate_network = mlp"
         )
 

@@ -12,8 +12,8 @@ from moevae.data.binarization import target_images, to_float
 from moevae.data.datasets import Images, Labels
 from moevae.evaluation import clustering
 from moevae.evaluation import memory as budget
-from moevae.evaluation.evaluate import SPLITS, Split
-from moevae.evaluation.iwae import BLOCK
+from moevae.evaluation.log_weights import BLOCK
+from moevae.evaluation.results import SPLITS, Split
 from moevae.models.gate import gate_log_probs
 from moevae.models.mixture import Mixture
 from moevae.training.schedules import temperatures

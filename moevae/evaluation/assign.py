@@ -20,7 +20,7 @@ from moevae.config.schema import RunConfig
 from moevae.data.binarization import to_float
 from moevae.data.datasets import Images, Labels
 from moevae.evaluation import memory
-from moevae.evaluation.iwae import BLOCK
+from moevae.evaluation.log_weights import BLOCK
 from moevae.models.expert_bound import expert_terms, reparameterize
 from moevae.models.gate import gate_log_probs
 from moevae.models.mixture import Mixture

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moevae.evaluation.evaluate import Evaluation, evaluation_of
+from moevae.evaluation.results import Evaluation, evaluation_of
 from moevae.utils.laws import law
 
 EXPERTS, IMAGES, CLASSES = 5, 24, 4

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from moevae.evaluation.iwae import BLOCK
+from moevae.evaluation.log_weights import BLOCK
 from moevae.models.mixture import Mixture
 from moevae.nn.sequential import sigmoids_alone
 

@@ -7,10 +7,7 @@ import math
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,64 +17,20 @@ from moevae.data.datasets import Images, check_images
 from moevae.distributions import kl_categorical
 from moevae.errors import DataError
 from moevae.evaluation import memory as budget
-from moevae.evaluation.iwae import BLOCK, SAMPLE_CHUNK, iwae_bounds, marginal_bounds, marginal_samples
+from moevae.evaluation.iwae import iwae_bounds
+from moevae.evaluation.log_weights import BLOCK, SAMPLE_CHUNK
+from moevae.evaluation.marginal import marginal_bounds, marginal_samples
+from moevae.evaluation.results import SPLITS, Evaluation, Split, evaluation_of
 from moevae.models.mixture import Mixture, MixtureTerms
 from moevae.objectives.bounds import log_joint, map_elbo, mixture_elbo
-from moevae.objectives.load_balancing import kl_to_prior, log_importance, log_priors
-from moevae.objectives.objective import mutual_information
+from moevae.objectives.load_balancing import log_priors
 from moevae.training.checks import check_population
 from moevae.training.schedules import temperatures
 from moevae.utils import devices
 from moevae.utils.rng import RunGenerators
 
-Split = Literal["train", "validation", "test"]
-
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-"""Names of the splits."""
-
-DEAD = 0.1
-"""An expert is dead if its load is below this fraction of an equal load, 1/K."""
-
 ELBO_TERMS = ("recon_log_prob", "kl_z")
 """Metrics that are also reported by expert."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Evaluation of one run on one split; `evaluate` returns one per run.
-
-    Examples:
-        >>> import moevae
-        >>> config = moevae.override(moevae.preset("digits"), {"train.epochs": 1})
-        >>> images = moevae.load_images(config.data)
-        >>> fit = moevae.fit([config], images)
-        >>> (evaluation,) = moevae.evaluate(fit.model, fit.configs, images)
-        >>> evaluation.gate_probs.shape, evaluation.assignments.shape
-        ((10, 359), (359,))
-    """
-
-    metrics: dict[str, float]
-    """Metrics by name. In nats per image: mixture_elbo, map_elbo, recon_log_prob, kl_z, kl_gate,
-    marginal_elbo, gate_gap, and iwae_bound if it is requested, with its value for a tenth and a hundredth of
-    the samples, iwae_bound_tenth and iwae_bound_hundredth. In effective samples of z: iwae_ess, the mean over
-    the images, and iwae_ess_tail, their quantile of 1 %. In nats: mutual_information and marginal_kl.
-    In experts: effective_experts and dead_experts. In samples of z per image and expert: marginal_samples."""
-    load: np.ndarray
-    """Share of the images that each expert wins, [K]."""
-    importance: np.ndarray
-    """Mean gate probability of each expert, [K]."""
-    gate_probs: np.ndarray
-    """q(k|x), [K, N]."""
-    assignments: np.ndarray
-    """Most probable expert of each image under the gate, [N]."""
-    posterior_assignments: np.ndarray
-    """Most probable expert of each image under the posterior r, without the gate, [N]. r is estimated from
-    `evaluation.num_samples` draws of z, one by default; their noise may decide between similar experts. The
-    same array as `assignments` for a method without experts."""
-    elbo_terms: dict[str, np.ndarray] = field(default_factory=dict)
-    """Contribution of each expert to the mixture ELBO, in nats per image of the split, [K]. `recon_log_prob`
-    and `kl_z` are weighted by the gate and sum to the metrics of the same names. The mixture_elbo equals
-    recon_log_prob - kl_z - mutual_information - marginal_kl."""
 
 
 @torch.no_grad()
@@ -103,7 +56,7 @@ def evaluate(
     `marginal_elbo` is log sum_k pi_k exp(ELBO_k), the bound with the expert index marginalized. `gate_gap` is
     KL(q || r), its difference from the mixture ELBO. The log-sum-exp of noisy ELBOs is biased upwards;
     therefore both are estimated from `marginal_samples` separate draws, with a bias correction. See
-    `moevae.evaluation.iwae.marginal_bound`.
+    `moevae.evaluation.marginal.marginal_bound`.
 
     Binarized pixels are sampled once, by `data.split_seed`. With `data.binarization = static`, training uses
     the same kind of images, as for the statically binarized MNIST of the literature. The sample differs from
@@ -297,46 +250,3 @@ def _per_image(terms: MixtureTerms, log_prior: Tensor) -> dict[str, Tensor]:
         "kl_z": (q * terms.kl_z).sum(1),
         "kl_gate": kl_categorical(log_q.transpose(1, 2), log_prior.unsqueeze(1)),
     }
-
-
-def expert_usage(load: np.ndarray) -> dict[str, float]:
-    """Return the number of effective experts, exp(H(load)), and the number of dead experts.
-
-    Args:
-        load: share of the images that each expert wins, [K].
-    """
-    won = load[load > 0]
-    return {
-        "effective_experts": float(np.exp(-(won * np.log(won)).sum())),
-        "dead_experts": float((load < DEAD / len(load)).sum()),
-    }
-
-
-def evaluation_of(
-    log_probs: Tensor,
-    log_prior: Tensor,
-    posterior_assignments: np.ndarray,
-    metrics: dict[str, float],
-    elbo_terms: dict[str, np.ndarray],
-) -> Evaluation:
-    """Return the evaluation of one run, with the statistics of its gate.
-
-    Args:
-        log_probs: log q(k|x), [K, N].
-        log_prior: log pi, [K].
-        posterior_assignments: most probable expert of each image under the posterior r, [N].
-        metrics: the other metrics, by name.
-        elbo_terms: contribution of each expert to the terms of the mixture ELBO, [K] each.
-    """
-    assignments = log_probs.argmax(0).cpu().numpy()
-    load = np.bincount(assignments, minlength=len(log_probs)) / assignments.size
-    gate = {
-        "mutual_information": float(mutual_information(log_probs.unsqueeze(0))),
-        "marginal_kl": float(kl_to_prior(log_probs.unsqueeze(0), log_prior.unsqueeze(0))),
-        **expert_usage(load),
-    }
-    importance = log_importance(log_probs.unsqueeze(0))[0].exp().cpu().numpy()
-    probs = log_probs.exp().cpu().numpy()
-    return Evaluation(
-        {**metrics, **gate}, load, importance, probs, assignments, posterior_assignments, elbo_terms
-    )

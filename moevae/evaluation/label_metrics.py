@@ -8,7 +8,7 @@ from moevae.data.datasets import Labels
 from moevae.data.splits import halves
 from moevae.evaluation import clustering
 from moevae.evaluation.calibration import ReliabilityCurve, calibration_metrics
-from moevae.evaluation.evaluate import Evaluation, Split
+from moevae.evaluation.results import Evaluation, Split
 
 
 def run_metrics(found: Evaluation, labels: Labels | None, split: Split, data: DataConfig) -> dict[str, float]:

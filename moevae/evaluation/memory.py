@@ -6,7 +6,7 @@ import math
 
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
-from moevae.evaluation.iwae import BLOCK, SAMPLE_CHUNK
+from moevae.evaluation.log_weights import BLOCK, SAMPLE_CHUNK
 from moevae.models import architecture
 from moevae.models.latent_prior import PRIORS
 from moevae.nn.deformation import latent_size

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from moevae.config.registry import METRICS
 
 if TYPE_CHECKING:
-    from moevae.evaluation.evaluate import Evaluation
+    from moevae.evaluation.results import Evaluation
 
 Page = Literal["leading", "routing", "decomposition", "bounds", "diagnostics"]
 """Where reports show a metric: the main table, the use of experts, the ELBO decomposition, other bounds, and

@@ -14,8 +14,8 @@ from moevae.data.datasets import Images, Labels
 from moevae.errors import DataError
 from moevae.evaluation import clustering, evaluate
 from moevae.evaluation.all_images import score_all_images
-from moevae.evaluation.evaluate import Evaluation, Split
 from moevae.evaluation.label_metrics import run_metrics
+from moevae.evaluation.results import Evaluation, Split
 from moevae.models.mixture import Mixture
 
 

@@ -36,7 +36,7 @@ def marginal_elbo(expert_elbo: Tensor, log_prior: Tensor | None = None) -> Tenso
     """Return log sum_k pi_k exp(ELBO_k), the mixture ELBO of the optimal gate, [R, B].
 
     It is a bound on log p(x) for exact ELBOs. For ELBOs estimated from samples of z it is biased upward, and
-    with one sample it is not a bound; `iwae.marginal_bounds` corrects the bias.
+    with one sample it is not a bound; `moevae.evaluation.marginal` corrects the bias.
 
     Args:
         expert_elbo: ELBO_k, [R, K, B].

@@ -20,7 +20,7 @@ import torch
 from moevae.config.overrides import override
 from moevae.config.schema import RunConfig
 from moevae.data.datasets import Images, Labels, load_images, load_labels
-from moevae.evaluation.evaluate import Evaluation
+from moevae.evaluation.results import Evaluation
 from moevae.utils.laws import law
 from studies.design.baselines import Baseline
 from studies.execution.baseline_fit import BaselineContext, BaselineResult

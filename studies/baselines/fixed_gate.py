@@ -10,7 +10,8 @@ from torch import Tensor
 
 from moevae.config.overrides import override
 from moevae.config.schema import RunConfig
-from moevae.evaluation.evaluate import Evaluation, Split, evaluate
+from moevae.evaluation.evaluate import evaluate
+from moevae.evaluation.results import Evaluation, Split
 from moevae.training.fit import fit as train
 from moevae.utils.rng import generator
 from studies.execution.baseline_fit import BaselineContext, BaselineResult, NotFittedError, one_hot

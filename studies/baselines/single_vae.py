@@ -14,7 +14,8 @@ from moevae.config.overrides import override
 from moevae.config.schema import ModelConfig, RunConfig
 from moevae.data.binarization import target_images
 from moevae.data.datasets import Images
-from moevae.evaluation.evaluate import Evaluation, Split, evaluate
+from moevae.evaluation.evaluate import evaluate
+from moevae.evaluation.results import Evaluation, Split
 from moevae.models.experts import Experts
 from moevae.models.gate import Gate
 from moevae.models.mixture import Mixture

@@ -17,12 +17,13 @@ from threadpoolctl import threadpool_limits
 from moevae.config.overrides import to_dict
 from moevae.config.schema import RunConfig
 from moevae.data.datasets import Images, Labels
-from moevae.evaluation.evaluate import Evaluation, Split, expert_usage
+from moevae.evaluation.results import Evaluation, Split, expert_usage
 from moevae.training.results import EpochStats
 from moevae.utils import devices
 from studies.design.baselines import of_method
-from studies.execution import run
+from studies.execution import record_fields
 from studies.execution.config import ExecutionConfig
+from studies.execution.data import checked_data
 from studies.execution.events import EpochReport
 from studies.records.schema import Failure, Method, Outcome, Record, Seconds, Throughput, name_of
 
@@ -122,7 +123,7 @@ def _fit(
     on_epoch: Callable[[EpochReport], None] | None,
 ) -> Outcome:
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    images, labels = run.checked_data(config.data, execution)
+    images, labels = checked_data(config.data, execution)
     seen = labels if method.oracle else None
     device = devices.resolve(execution.device)
     try:
@@ -130,11 +131,11 @@ def _fit(
             BaselineContext(config, images, seen, device, method.settings, on_epoch, execution.memory)
         )
     except NotFittedError as error:
-        return run.failed_outcomes([config], execution, error.failure, method)[0]
+        return record_fields.failed_outcomes([config], execution, error.failure, method)[0]
     begin = time.perf_counter()
-    by_split = {split: [fitted.measure(split)] for split in run.splits(images)}
+    by_split = {split: [fitted.measure(split)] for split in record_fields.splits(images)}
     seconds = time.perf_counter() - begin
-    failure = run.failure_of(None, by_split, 0)
+    failure = record_fields.failure_of(None, by_split, 0)
     record = {
         "fingerprint": name_of(config, method),
         "config": to_dict(config),
@@ -147,8 +148,12 @@ def _fit(
             population=1,
         ),
         "seconds": Seconds(train=fitted.seconds, evaluation=seconds),
-        **({} if failure else run.result_fields(by_split, 0, labels, fitted.num_experts, config.data)),
-        **run.provenance_fields(images, labels, fitted.device, started, fitted.precision),
+        **(
+            {}
+            if failure
+            else record_fields.result_fields(by_split, 0, labels, fitted.num_experts, config.data)
+        ),
+        **record_fields.provenance_fields(images, labels, fitted.device, started, fitted.precision),
     }
     return Outcome(record=Record.model_validate(record))
 

@@ -15,8 +15,8 @@ from moevae.evaluation.clustering import clustering
 from moevae.evaluation.consensus import consensus
 from moevae.training import checkpoint
 from studies.execution.config import ExecutionConfig
+from studies.execution.data import checked_data
 from studies.execution.plan import design_of, make_plan
-from studies.execution.run import checked_data
 from studies.records import weights
 from studies.records.consensus import Consensus, ConsensusGroup, minutes_of, reference_of
 from studies.records.schema import Record

@@ -18,8 +18,9 @@ from moevae.data.binarization import target_images, to_float
 from moevae.data.classes import MAX_TRACKED
 from moevae.data.datasets import Images, Labels
 from moevae.evaluation.clustering import confusion
-from moevae.evaluation.evaluate import Evaluation, evaluate
+from moevae.evaluation.evaluate import evaluate
 from moevae.evaluation.label_metrics import run_metrics
+from moevae.evaluation.results import Evaluation
 from moevae.evaluation.sample_neighbors import SampleNeighbors
 from moevae.models.mixture import Mixture
 from moevae.training.results import EpochStats

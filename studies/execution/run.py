@@ -2,51 +2,36 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from moevae.config.overrides import fingerprint, to_dict
-from moevae.config.schema import DataConfig, RunConfig
-from moevae.data.classes import MAX_COUNTED
-from moevae.data.datasets import Images, Labels, identify, load_images, load_labels
-from moevae.errors import IdentityError
-from moevae.evaluation import clustering
+from moevae.config.schema import RunConfig
+from moevae.data.datasets import Images, Labels, identify
 from moevae.evaluation.all_images import score_all_images
 from moevae.evaluation.assign import with_threshold
-from moevae.evaluation.evaluate import Evaluation, Split, evaluate
-from moevae.evaluation.label_metrics import reliability, run_metrics
+from moevae.evaluation.evaluate import evaluate
 from moevae.evaluation.sample_neighbors import sample_neighbors
 from moevae.training import checkpoint, snapshot_files, snapshots
 from moevae.training.checks import check_population
 from moevae.training.population import Population
-from moevae.training.results import FitResult, TrainingFailure
-from moevae.utils import devices, provenance
+from moevae.training.results import FitResult
+from moevae.utils import devices
 from studies.execution.config import ExecutionConfig
+from studies.execution.data import checked_data
 from studies.execution.events import EpochReport
+from studies.execution.record_fields import failure_of, provenance_fields, result_fields, splits
 from studies.execution.recorder import Drawing, RunRecorder
-from studies.records import origins
 from studies.records.schema import (
-    Confusion,
-    Data,
-    Failure,
-    Hardware,
-    Method,
     Outcome,
     Picture,
     Record,
-    Reliability,
     Seconds,
     Throughput,
-    name_of,
 )
 
 
@@ -158,160 +143,6 @@ def _weights(fit: FitResult, run: int, images: Images, labels: Labels | None) ->
     return checkpoint.encode(with_threshold(fit, run, images, labels))
 
 
-def failed_outcomes(
-    configs: Sequence[RunConfig], execution: ExecutionConfig, failure: Failure, method: Method | None = None
-) -> list[Outcome]:
-    """Return the outcomes, in order, of runs that failed on this machine.
-
-    Args:
-        configs: configurations of the runs.
-        execution: how runs are executed.
-        failure: the failure of all runs.
-        method: the baseline; None for a mixture of VAEs.
-    """
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    images, labels = checked_data(configs[0].data, execution)
-    precision = configs[0].train.precision if method is None else "float32"
-    where = provenance_fields(images, labels, devices.resolve(execution.device), started, precision)
-    return [
-        Outcome(
-            record=Record.model_validate(
-                {
-                    "fingerprint": name_of(config, method),
-                    "config": to_dict(config),
-                    "method": method,
-                    "status": "failed",
-                    "failure": failure,
-                    **where,
-                }
-            )
-        )
-        for config in configs
-    ]
-
-
-@functools.lru_cache(maxsize=2)
-def load_data(data: DataConfig, root: str | None) -> tuple[Images, Labels | None]:
-    """Return the images and labels of a data set, cached for the next run.
-
-    Args:
-        data: data configuration.
-        root: folder of data sets; None for the default.
-
-    Raises:
-        DataError: files are missing or invalid.
-    """
-    place = Path(root) if root else None
-    return load_images(data, place), load_labels(data, place)
-
-
-def checked_data(data: DataConfig, execution: ExecutionConfig) -> tuple[Images, Labels | None]:
-    """Return the images and labels of a data set, checked against the driver's.
-
-    Args:
-        data: data configuration.
-        execution: how runs are executed, with the identities of the driver's data.
-
-    Raises:
-        DataError: files are missing or invalid.
-        IdentityError: the data differ from the driver's.
-    """
-    images, labels = load_data(data, execution.data_root)
-    if execution.origins:
-        try:
-            execution.origins.check_data(images.name, identify(images, labels))
-        except IdentityError:
-            load_data.cache_clear()  # a worker may have read the file before it was replaced
-            images, labels = load_data(data, execution.data_root)
-            execution.origins.check_data(images.name, identify(images, labels))
-    return images, labels
-
-
-def provenance_fields(
-    images: Images, labels: Labels | None, device: torch.device, started: str, precision: str = "float32"
-) -> dict[str, Any]:
-    """Return the provenance fields of a record.
-
-    Args:
-        images: the images.
-        labels: the labels, if there are any.
-        device: device of the run.
-        started: time of the start, in ISO 8601.
-        precision: data type of training.
-    """
-    commit, dirty = provenance.commit()
-    return {
-        "hardware": Hardware.model_validate(devices.describe(device, precision)),
-        "versions": provenance.versions(),
-        "commit": commit,
-        "dirty": dirty,
-        "source": origins.code().source,
-        "data": data_of(images, labels),
-        "started": started,
-    }
-
-
-def splits(images: Images) -> list[Split]:
-    """Return the splits that a record covers."""
-    return ["validation", "test"] if len(images.validation) else ["test"]
-
-
-def result_fields(
-    by_split: dict[Split, list[Evaluation]],
-    run: int,
-    labels: Labels | None,
-    experts: int,
-    data: DataConfig,
-) -> dict[str, Any]:
-    """Return the result fields of a record.
-
-    Args:
-        by_split: evaluations of all runs, by split.
-        run: index of the run.
-        labels: the labels, if there are any.
-        experts: number of experts.
-        data: data configuration.
-    """
-    test = by_split["test"][run]
-    confusion = bins = None
-    if labels is not None:
-        if len(labels.classes) <= MAX_COUNTED:
-            counts = clustering.confusion(test.assignments, labels.test, experts, len(labels.classes))
-            confusion = Confusion(classes=list(labels.classes), counts=counts.tolist())
-        found = reliability(test, labels, "test", data)
-        bins = Reliability(**{name: values.tolist() for name, values in asdict(found).items()})
-    return {
-        "metrics": {split: run_metrics(each[run], labels, split, data) for split, each in by_split.items()},
-        "load": test.load.tolist(),
-        "importance": test.importance.tolist(),
-        "elbo_terms": {name: values.tolist() for name, values in test.elbo_terms.items()},
-        "confusion": confusion,
-        "reliability": bins,
-    }
-
-
-def failure_of(
-    failure: TrainingFailure | None, by_split: dict[Split, list[Evaluation]], run: int
-) -> Failure | None:
-    """Return the failure of a run: in training, or by a metric that is not finite.
-
-    Args:
-        failure: the failure in training, if any.
-        by_split: evaluations of all runs, by split.
-        run: index of the run.
-
-    Returns:
-        The failure; None if the run is complete.
-    """
-    if failure:
-        return Failure.model_validate(asdict(failure))
-    for split, found in by_split.items():
-        for name, value in found[run].metrics.items():
-            if not math.isfinite(value):
-                return Failure(reason=f"{name} on the {split} split became {value}")
-    return None
-
-
 def _picture(name: str, drawn: Drawing) -> Picture:
     return Picture(
         file=_file(name, drawn.kind),
@@ -326,15 +157,3 @@ def _picture(name: str, drawn: Drawing) -> Picture:
 
 def _file(name: str, kind: str) -> str:
     return f"{name}-{kind}.png"
-
-
-def data_of(images: Images, labels: Labels | None) -> Data:
-    """Return what a record says of its data.
-
-    Args:
-        images: the images.
-        labels: their labels, or None.
-    """
-    sizes = {split: len(getattr(images, split)) for split in ("train", "validation", "test")}
-    found = labels.sha256 if labels else None
-    return Data(name=images.name, sha256=images.sha256, labels_sha256=found, size=images.size, **sizes)

@@ -88,7 +88,7 @@ def on_worker_lost(
         execution: how runs are executed.
         method: the baseline; None for a mixture of VAEs.
     """
-    from studies.execution.run import failed_outcomes
+    from studies.execution.record_fields import failed_outcomes
     from studies.records.schema import Failure
 
     return failed_outcomes(configs, execution, Failure(reason=reason), method)

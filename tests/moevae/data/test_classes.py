@@ -131,7 +131,7 @@ def test_pictures_of_slim_images_are_bounded(height, width):
 
 def test_a_record_keeps_no_table_of_very_many_classes(monkeypatch):
     from moevae.data.datasets import Labels
-    from studies.execution import run
+    from studies.execution import record_fields
 
     classes = tuple(map(str, range(1200)))
     labels = Labels(*(np.arange(2400) % 1200 for _ in range(3)), classes)
@@ -143,7 +143,7 @@ def test_a_record_keeps_no_table_of_very_many_classes(monkeypatch):
         load = importance = np.full(4, 0.25)
         elbo_terms, metrics = {}, {}
 
-    fields = run.result_fields({"test": [Found()]}, 0, labels, 4, DataConfig(name="digits"))
+    fields = record_fields.result_fields({"test": [Found()]}, 0, labels, 4, DataConfig(name="digits"))
     assert fields["confusion"] is None
     assert set(fields["metrics"]["test"]) >= {"acc", "nmi", "ari", "ece", "brier"}
     json.dumps(fields["metrics"])

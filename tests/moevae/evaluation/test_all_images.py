@@ -7,9 +7,10 @@ from small import ODD, config, images, mixture
 
 from moevae.data.datasets import Labels
 from moevae.evaluation.all_images import assign_all_images, score_all_images
-from moevae.evaluation.evaluate import SPLITS, evaluate
+from moevae.evaluation.evaluate import evaluate
 from moevae.evaluation.memory import image_bytes
 from moevae.evaluation.result_schema import score
+from moevae.evaluation.results import SPLITS
 from moevae.models.mixture import Mixture
 
 ASKED = {"evaluation.all_images": True}

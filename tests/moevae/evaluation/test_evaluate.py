@@ -14,7 +14,7 @@ from moevae.config.overrides import override
 from moevae.data.binarization import target_images
 from moevae.data.datasets import Images
 from moevae.evaluation.evaluate import evaluate
-from moevae.evaluation.iwae import BLOCK
+from moevae.evaluation.log_weights import BLOCK
 from moevae.models.mixture import Mixture
 from moevae.training.fit import fit
 
@@ -108,7 +108,7 @@ def test_terms_add_up_and_bounds_keep_their_order():
         imbalance = stats.entropy(run.importance, own.model.expert_prior or [1 / 7] * 7)
         assert found["kl_gate"] == pytest.approx(found["mutual_information"] + imbalance, rel=1e-4)
         assert found["marginal_kl"] == pytest.approx(imbalance, rel=1e-4)
-        # From other samples of z than the mixture ELBO's: alike on average.
+        # From other samples of z than the mixture ELBO: equal on average.
         assert found["gate_gap"] == pytest.approx(found["marginal_elbo"] - found["mixture_elbo"], abs=0.3)
         recon, kl_z = (run.elbo_terms[name].sum() for name in ("recon_log_prob", "kl_z"))
         total = recon - kl_z - found["mutual_information"] - found["marginal_kl"]

@@ -12,7 +12,8 @@ from torch import distributions
 from moevae.config.overrides import override
 from moevae.data.binarization import target_images
 from moevae.evaluation.evaluate import evaluate
-from moevae.evaluation.iwae import BLOCK, iwae_bound
+from moevae.evaluation.iwae import iwae_bound
+from moevae.evaluation.log_weights import BLOCK
 from moevae.models.dispatch import Dispatch
 from moevae.models.expert_bound import log_weights, reparameterize
 from moevae.models.mixture import Mixture

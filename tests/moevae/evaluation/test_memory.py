@@ -13,7 +13,9 @@ from moevae.errors import ConfigError
 from moevae.evaluation import evaluate as evaluation
 from moevae.evaluation import memory as budget
 from moevae.evaluation.evaluate import evaluate
-from moevae.evaluation.iwae import BLOCK, iwae_bound, marginal_bound
+from moevae.evaluation.iwae import iwae_bound
+from moevae.evaluation.log_weights import BLOCK
+from moevae.evaluation.marginal import marginal_bound
 from moevae.training import memory as training_memory
 from moevae.training.fit import fit
 from moevae.utils.rng import RunGenerators

@@ -12,9 +12,10 @@ from torch import distributions
 
 from moevae.data.binarization import target_images
 from moevae.evaluation import evaluate as evaluation
-from moevae.evaluation import iwae
+from moevae.evaluation import marginal
 from moevae.evaluation.evaluate import evaluate
-from moevae.evaluation.iwae import BLOCK, MARGINAL_SAMPLES, marginal_bound, marginal_samples
+from moevae.evaluation.log_weights import BLOCK
+from moevae.evaluation.marginal import MARGINAL_SAMPLES, marginal_bound, marginal_samples
 from moevae.models.mixture import Mixture
 from moevae.objectives.bounds import marginal_elbo
 
@@ -164,7 +165,7 @@ def test_negligible_experts_cost_few_samples():
     places = torch.arange(BLOCK, dtype=torch.float64)[:, None]
     even = torch.full((4,), 0.25, dtype=torch.float64).log()
     marginal_bound(Counted(elbo, 1.0), places, elbo, even, Double([0], "test"), 100, room=10_000)
-    assert sum(decoded) == BLOCK * (4 * iwae.PILOT_SAMPLES + 2 * iwae.PILOT_SAMPLES + 2 * 100)
+    assert sum(decoded) == BLOCK * (4 * marginal.PILOT_SAMPLES + 2 * marginal.PILOT_SAMPLES + 2 * 100)
     assert max(decoded) <= 10_000
 
 

@@ -24,7 +24,7 @@ from studies.baselines import clustering, single_vae
 from studies.design import baselines
 from studies.design.baselines import BASELINES
 from studies.execution import baseline_fit
-from studies.execution import run as runs
+from studies.execution import data as execution_data
 from studies.execution.baseline_fit import fit
 from studies.execution.config import ExecutionConfig
 from studies.execution.run import run_population
@@ -99,14 +99,14 @@ def test_another_seed_gives_other_numbers(key):
 @pytest.fixture
 def shuffled(monkeypatch):
     """Labels that are independent of the images."""
-    load = runs.load_data
+    load = execution_data.load_data
 
     def with_shuffled_labels(data, root):
         images, labels = load(data, root)
         order = np.random.default_rng(0).permutation(len(labels.train))
         return images, type(labels)(labels.train[order], labels.validation, labels.test[::-1], labels.classes)
 
-    return lambda: monkeypatch.setattr(runs, "load_data", with_shuffled_labels)
+    return lambda: monkeypatch.setattr(execution_data, "load_data", with_shuffled_labels)
 
 
 @pytest.mark.parametrize("key", BLIND)

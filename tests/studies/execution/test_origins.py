@@ -17,6 +17,7 @@ from studies import __main__ as cli
 from studies.analysis import load
 from studies.cli import options, report
 from studies.design import design
+from studies.execution import data as execution_data
 from studies.execution import run as runs
 from studies.execution import tasks
 from studies.execution.ablation import run_study
@@ -60,14 +61,14 @@ def study(here, monkeypatch, one_thread_again):
     monkeypatch.setattr(report, "write_page", lambda folder: folder / "report.md")
     Path("own.toml").write_text(PROFILE)
     own()
-    runs.load_data.cache_clear()
+    execution_data.load_data.cache_clear()
     yield Path("results/own")
-    runs.load_data.cache_clear()
+    execution_data.load_data.cache_clear()
 
 
 def changed(**changes) -> None:
     own(**changes)
-    runs.load_data.cache_clear()  # as in another process
+    execution_data.load_data.cache_clear()  # as in another process
 
 
 def digests(folder: Path) -> list[tuple[str, str | None]]:

@@ -18,8 +18,8 @@ from moevae.data.datasets import load_images, load_labels
 from moevae.errors import ConfigError, DataError
 from moevae.evaluation.all_images import score_all_images
 from moevae.evaluation.evaluate import evaluate
-from moevae.evaluation.iwae import BLOCK
 from moevae.evaluation.label_metrics import agreement
+from moevae.evaluation.log_weights import BLOCK
 from moevae.evaluation.memory import image_bytes
 from moevae.evaluation.sample_neighbors import sample_neighbors
 from moevae.training.fit import fit
