@@ -9,7 +9,7 @@ TOLERANCE = {"soft": 1e-4, "soft, bfloat16": 1e-2}
 """Relative tolerance of the first losses: compiled code adds in another order."""
 
 
-def beside_itself(measure, device, plan, path, row, step, **how):
+def versus_eager(measure, device, plan, path, row, step, **how):
     """Time a step and the eager float32 or bfloat16 step; return both sequences of losses."""
     sizes, changes, theirs = plan.mixture, PATHS[path], []
     eager = training_step(sizes, device, changes)
@@ -34,7 +34,7 @@ def test_compiled(measure, device, plan, path):
             "compiled bfloat16: on CUDA alone, a minute of compiling for a step that is slower on a CPU"
         )
     step = training_step(plan.mixture, device, PATHS[path], compiled=True)
-    losses, theirs = beside_itself(measure, device, plan, path, f"{path}, compiled", step)
+    losses, theirs = versus_eager(measure, device, plan, path, f"{path}, compiled", step)
     torch.testing.assert_close(losses[:3], theirs[:3], rtol=TOLERANCE[path], atol=0)
 
 
@@ -43,5 +43,5 @@ def test_tf32(measure, device, plan):
     if device.type != "cuda":
         pytest.skip("TensorFloat-32: on CUDA alone")
     step = training_step(plan.mixture, device)
-    losses, theirs = beside_itself(measure, device, plan, "soft", "soft, TensorFloat-32", step, tf32=True)
+    losses, theirs = versus_eager(measure, device, plan, "soft", "soft, TensorFloat-32", step, tf32=True)
     torch.testing.assert_close(losses[:3], theirs[:3], rtol=1e-2, atol=0)

@@ -89,7 +89,7 @@ def test_a_restored_trainer_continues(kind):
 def waits():
     """Have torch warn wherever this process waits for the device."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that this way of looking is a prototype
+        warnings.simplefilter("ignore")  # that this mode is a prototype
         torch.cuda.set_sync_debug_mode("warn")
     yield
     torch.cuda.set_sync_debug_mode("default")

@@ -151,7 +151,7 @@ def test_the_effect_of_the_stretch_agrees_with_its_page():
 
 
 def test_the_reference_study_agrees_with_the_records():
-    nmi, dead = around_the_baseline("nmi"), around_the_baseline("dead_experts")
+    nmi, dead = around_the_reference_cell("nmi"), around_the_reference_cell("dead_experts")
     assert "The NMI of the reference cell is {} and {}.".format(*map(short, nmi())) in findings()
     pca, vae = nmi("PCA + Gaussian mixture"), nmi("one VAE + Gaussian mixture")
     assert "a Gaussian mixture reaches {} and {} on principal".format(*map(short, pca)) in findings()
@@ -180,8 +180,8 @@ def test_the_2019_model_agrees_with_the_records():
     sentence = f"ACC {short(mean(acc))} and NMI {short(mean(nmi))} after its 100 epochs"
     assert f"{sentence} (n = {len(acc)})" in readme()
     assert f"{sentence} ([n = {len(acc)}]" in findings()
-    beside = [mean(measured("zeldes2019", name, {}, "PCA + Gaussian mixture")) for name in ("acc", "nmi")]
-    assert "components of the same images has {} and {}.".format(*map(short, beside)) in findings()
+    baseline = [mean(measured("zeldes2019", name, {}, "PCA + Gaussian mixture")) for name in ("acc", "nmi")]
+    assert "components of the same images has {} and {}.".format(*map(short, baseline)) in findings()
 
 
 def test_likelihoods_agree_with_the_records():
@@ -259,7 +259,7 @@ def records(study):
     return [record.model_dump(mode="json") for record in good]
 
 
-def around_the_baseline(metric):
+def around_the_reference_cell(metric):
     """A function that gives means over seeds, of MNIST and of Fashion-MNIST."""
     base = {"objective.balance_weight": 20.0, "routing.temperature": 1.0, "routing.kind": "soft"}
 

@@ -27,7 +27,7 @@ class Postgres:
 
 @contextlib.contextmanager
 def postgres() -> Iterator[Postgres]:
-    """Start a server; the test is skipped where there is none.
+    """Start a server; the test is skipped if none is installed.
 
     Its files are not in pytest's folder: as root it runs as another user, whom pytest would lock out.
     """

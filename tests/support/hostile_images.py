@@ -38,7 +38,7 @@ def pictures() -> Iterator[Case]:
     kinds = {kind: _encoded(image, kind) for kind in ("PNG", "TIFF", "BMP", "JPEG", "GIF")}
     for kind in ("PNG", "BMP"):
         for word, write in anywhere(kinds[kind], count=3):
-            # A changed pixel is another image, the last byte tells nothing, and an empty folder is allowed.
+            # A changed pixel is another image, the last byte has no effect, and an empty folder is allowed.
             if "changed" not in word and word not in ("a folder", f"torn at {len(kinds[kind]) - 1}"):
                 yield f"{kind} {word}", write
     pages = {"save_all": True, "append_images": [image, image]}

@@ -17,7 +17,7 @@ def tensors(content: Mapping[str, Any], data: bytes = b"") -> bytes:
 
 
 def checkpoints(whole: bytes) -> Iterator[Case]:
-    """Yield faults of a checkpoint besides wrong digests."""
+    """Yield faults of a checkpoint other than wrong digests."""
     size = struct.unpack("<Q", whole[:8])[0]
     head, data = json.loads(whole[8 : 8 + size]), whole[8 + size :]
     name = next(key for key in head if key != "__metadata__")

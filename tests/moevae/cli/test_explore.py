@@ -83,7 +83,7 @@ def test_an_expert_without_images_has_no_interpolation_and_is_reported(
     tmp_path, unlabeled, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    np.savez("one.npz", images=np.zeros((30, 4, 4)))  # all alike: one expert takes all
+    np.savez("one.npz", images=np.zeros((30, 4, 4)))  # identical images: one expert gets all
     assert main(["train", "--data", "npz:one.npz", *TINY, "--set", "data.train_size=null"]) == 0
     (path,) = Path("runs").glob("*.safetensors")
     capsys.readouterr()

@@ -41,7 +41,7 @@ def test_a_bare_command_line_lists_each_command_with_an_example(typed, main, nam
 @pytest.mark.parametrize("command", [*CORE.commands, *STUDIES.commands], ids=lambda each: each.name)
 def test_the_table_of_commands_agrees_with_their_functions(command):
     assert command.load().__name__.lower() == command.name.replace("-", "")
-    assert len(command.summary) <= 61  # beside its name, in 80 columns
+    assert len(command.summary) <= 61  # next to its name, in 80 columns
     assert command.example.split()[:2] == ["moevae", command.name]
 
 

@@ -42,7 +42,7 @@ def raw(tmp_path, offline):
 
 @pytest.fixture
 def serve(monkeypatch):
-    """Let torchvision download from a folder of ours."""
+    """Let torchvision download from a local folder."""
     from torchvision import datasets
 
     servers = []

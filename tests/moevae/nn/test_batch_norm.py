@@ -18,7 +18,7 @@ BATCH = {"model.gate_normalization": "batch", "model.gate_hidden": (29, 32)}
 
 
 def layers(runs=3, width=5):
-    """A stacked layer and torch's own, one a run, scaled alike."""
+    """A stacked layer, and one layer of torch per run with the same scales."""
     stacked = BatchNorm(runs, width).double()
     with torch.no_grad():
         stacked.unpadded("scale").copy_(normal(runs, width, seed=1))

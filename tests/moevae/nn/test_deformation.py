@@ -56,7 +56,7 @@ def test_the_latent_at_rest_draws_the_template():
 
 
 def test_an_affine_map_agrees_with_scipy():
-    """x' = x + a x + b y + c, and likewise y': scipy counts in pixels, from the first one's center."""
+    """x' = x + a x + b y + c, and y' in the same way; scipy counts in pixels, from the first one's center."""
     made, (height, width) = deformation(("affine",)), SIZE
     z = 0.3 * normal(2, 3, 5, 6, seed=3)
     drawn = made(z).view(2, 3, 5, *SIZE).detach().numpy()
@@ -211,7 +211,7 @@ def test_every_routing_and_precision_trains_it(routing, precision):
 
 
 def test_the_learned_deviation_is_that_of_the_residuals():
-    """Trained long enough at rest, it is the root of the mean squared error of the weighed experts."""
+    """After enough steps with all else fixed, it is the root mean squared error of the weighted experts."""
     run = config(
         DEFORMABLE
         | {

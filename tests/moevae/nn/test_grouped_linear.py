@@ -12,7 +12,7 @@ from moevae.nn.grouped_linear import grouped_linear, padded_linear
 @pytest.mark.parametrize("ends", [(2, 5, 5, 9, 9, 12), (0, 0, 0, 0, 0, 12), (12, 12, 12, 12, 12, 12)])
 @pytest.mark.parametrize("side_by_side", [False, True])
 def test_each_row_is_multiplied_by_the_weights_of_its_group(product, ends, side_by_side):
-    """Also where the weights of all experts stand side by side, as in the first layer."""
+    """Also with the weights of all experts concatenated, as in the first layer."""
     x, weight, bias = normal(12, 4), normal(2, 3, 4, 5, seed=1), normal(2, 3, 5, seed=2)
     if side_by_side:
         weight = weight.transpose(1, 2).contiguous().transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Runs trained so many at a time: the same bits whatever the chunk, and halves where memory is short."""
+"""Populations in chunks: the same bits for any chunk size, and halves if memory is too small."""
 
 import re
 

@@ -38,7 +38,7 @@ def test_the_gate_loss_depends_on_experts_only_with_expert_gradient(steer):
 
 
 def test_the_gate_loss_excludes_the_cost_of_experts():
-    """The negative bound of one expert, whatever the gate says: its weight is one, and nothing steers."""
+    """The negative bound of one expert, for any gate: its weight is one, and the gate has no influence."""
     run = config({"model.num_experts": 1, "objective.expert_gradient": False, "train.epochs": 1})
     training = Trainer([run], images(), torch.device("cpu"))
     batch = next(training.batches.epoch())

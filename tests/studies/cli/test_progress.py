@@ -47,7 +47,7 @@ def test_epochs_of_a_snapshot_took_no_time(plan, clock):
     first, second, third, _ = plan.tasks
     found.note(first, 1)
     clock[0] += 10.0
-    found.note(second, 2)  # goes on from a snapshot after its first epoch
+    found.note(second, 2)  # continues from a snapshot after its first epoch
     assert found.left() == pytest.approx(10.0 * 15 / 3)
     clock[0] += 10.0
     found.note(third, 1)

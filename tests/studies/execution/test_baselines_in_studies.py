@@ -1,4 +1,4 @@
-"""Baselines beside a study's cells: each fitted once, resumed, kept, and shown as rows of their own."""
+"""Baselines in a study: each is fitted once, resumed, kept, and shown in a row."""
 
 import json
 import re

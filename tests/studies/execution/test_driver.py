@@ -264,7 +264,7 @@ def test_a_design_needs_seeds(bench):
 
 
 def test_each_cell_costs_the_same_few_statements_of_the_storage(bench):
-    """Whatever is read or written again for all earlier cells would make later cells cost more."""
+    """Reading or writing all earlier cells again would make later cells slower."""
     statements: list[str] = []
 
     def note(connection, cursor, statement, parameters, context, many):

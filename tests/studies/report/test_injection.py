@@ -159,7 +159,7 @@ def _html(folder: Path) -> str:
         return str(error)
 
 
-# Names that collide or lose what tells them apart.
+# Names that collide, or that are truncated to the same text.
 
 
 @pytest.mark.parametrize(

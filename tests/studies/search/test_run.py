@@ -278,7 +278,7 @@ def test_a_genetic_sampler_continues_after_a_stop_like_one_that_never_stopped(tm
 
 
 def test_a_value_that_is_no_number_is_reported_and_stored(tmp_path):
-    """A run whose bound becomes infinite or NaN on the way still has a trial."""
+    """A run whose bound becomes infinite or NaN during training has a trial, too."""
     search = searches.load_search("gate", seeds="1", changes=("train.epochs=4",))
     odd = [float("nan"), float("inf"), float("-inf"), -1.0]
 

@@ -13,7 +13,7 @@ from studies.statistics import anova, paired, permutations, simultaneous
 
 
 def numbers(n: int, cells: int, seed: int = 0) -> np.ndarray:
-    """Numbers with a seed's share, a cell that stands out, and ties."""
+    """Numbers with an effect of the seed, one outlying cell, and ties."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(n, 1)) + rng.normal(size=(n, cells))
     values[:, -1] += 2

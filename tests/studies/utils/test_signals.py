@@ -20,7 +20,7 @@ def send(sent):
 
 
 def logged_by(work, raised):
-    """Do work that notes how far it comes; return its notes once it has raised."""
+    """Run work that logs its progress; return the log after it has raised."""
     notes = []
     with pytest.raises(raised), terminable():
         work(notes.append)

@@ -1,4 +1,4 @@
-"""What a page tells of baselines."""
+"""The section on baselines."""
 
 from moevae.config import overrides
 from studies.report import build

@@ -1,4 +1,4 @@
-"""A diverged run is named; the median and the interquartile mean stand beside the distorted mean."""
+"""A diverged run is named; the median and the interquartile mean are shown next to the distorted mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies of cells that are all alike, held in memory: what a summary says of their differences is false."""
+"""Studies in memory whose cells have the same distribution: any claim of a difference is false."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CLAIMS = {
 
 
 def draw(kind: str, rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Return numbers of alike cells, [seeds, cells]; what a seed adds is shared by its cells."""
+    """Return values of cells with the same distribution, [seeds, cells]; cells share the effect of a seed."""
     if kind == "normal":
         return rng.normal(size=(shape[0], 1)) + rng.normal(size=shape)
     if kind == "skewed":
@@ -44,7 +44,7 @@ def draw(kind: str, rng: np.random.Generator, shape: tuple[int, int]) -> np.ndar
 
 
 def study(kind: str, rng: np.random.Generator, cells: int, n: int, shift: float = 0.0) -> Study:
-    """Return a full grid of alike cells; `shift` is added to NMI in the first."""
+    """Return a full grid of such cells; `shift` is added to NMI in the first."""
     grid = GRIDS[cells]
     levels = [tuple(float(level) for level in range(size)) for size in grid]
     axes = dict(zip(AXES, levels, strict=False))
