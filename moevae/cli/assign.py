@@ -207,9 +207,9 @@ def _summary(found: Assignments, unusual: np.ndarray | None) -> str:
     for expert in range(found.gate_probs.shape[1]):
         own = experts == expert
         number = int(own.sum())
-        sure = f"{found.probabilities[own].mean():.3f}" if number else "-"
+        confidence = f"{found.probabilities[own].mean():.3f}" if number else "-"
         odd = "" if unusual is None else f" {int(unusual[own].sum()):>8,}"
-        lines.append(f"{expert:>6} {number:>8,} {number / max(1, count):>6.3f} {sure:>12}{odd}")
+        lines.append(f"{expert:>6} {number:>8,} {number / max(1, count):>6.3f} {confidence:>12}{odd}")
     return "\n".join(lines)
 
 

@@ -216,7 +216,7 @@ def _sampled_terms(
     model: Mixture, views: tuple[Tensor, Tensor], noise: RunGenerators, temperature: Tensor, samples: int
 ) -> MixtureTerms:
     """Return the terms of a batch, with the reconstruction averaged over the samples of z."""
-    x, shades = views
+    x, grayscale = views
     shape = (model.config.num_experts, BLOCK, model.latent_size)
     total = kl_z = torch.zeros((), device=x.device)
     for start in range(0, samples, SAMPLE_CHUNK):
@@ -225,7 +225,7 @@ def _sampled_terms(
         draws = torch.cat(blocks, dim=3)[:, :, :, : x.shape[1]]  # [R, S, K, B, Z]
         recon = []
         for draw in draws.unbind(1):
-            terms = model(x, draw, temperature, shades)
+            terms = model(x, draw, temperature, grayscale)
             recon.append(terms.recon_log_prob)
             kl_z = kl_z + terms.kl_z
         total = total + torch.stack(recon).sum(0)

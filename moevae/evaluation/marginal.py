@@ -119,8 +119,8 @@ def marginal_bound(
     )
     elbo, variance = (torch.where(near, *pair) for pair in zip(*parts, strict=True))
     posterior = posterior_log_probs(elbo[None], prior)[0].exp()
-    lean = 0.5 * (posterior * (1 - posterior) * variance).sum(0)
-    bound = marginal_elbo(elbo[None], prior)[0] - lean
+    bias = 0.5 * (posterior * (1 - posterior) * variance).sum(0)
+    bound = marginal_elbo(elbo[None], prior)[0] - bias
     return bound, bound - mixture_elbo(elbo[None], log_probs[None].double(), prior)[0]
 
 

@@ -57,9 +57,9 @@ def cell_table(study: Study, chosen: Sequence[Measure]) -> pd.DataFrame:
     columns["complete"] = _count(study, [run.cell for run in study.runs if run.complete]) + whole
     lost = [len(baseline.runs) - count for baseline, count in zip(study.baselines, whole, strict=True)]
     columns["failed"] = _count(study, [run.cell for run in study.failed]) + lost
-    owed = Counter(name for name, _ in study.missing_baselines)
+    absent = Counter(name for name, _ in study.missing_baselines)
     columns["missing"] = _count(study, [cell for cell, _ in study.missing]) + [
-        owed[name] for name in baselines
+        absent[name] for name in baselines
     ]
     for measure in chosen:
         values = np.hstack([study.matrix(measure.key), study.baseline_matrix(measure.key)])

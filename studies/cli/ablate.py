@@ -99,7 +99,7 @@ def ablate(options: Ablate, *, resume_command: str) -> int:
         snapshot_files.remove(Path(execution.snapshots), done)
     _print_failures(summary)
     if keep:
-        _keep_again(design, folder, keep, execution, console)
+        _train_for_weights(design, folder, keep, execution, console)
     with console.status("writing the report"):  # shown on a terminal only
         page = report.write_page(folder)
     plan = summary.before
@@ -123,7 +123,7 @@ def ablate(options: Ablate, *, resume_command: str) -> int:
     return 1 if len(summary.failures) == plan.asked else 0
 
 
-def _keep_again(
+def _train_for_weights(
     design: Design, folder: Path, keep: Keep, execution: ExecutionConfig, console: Console
 ) -> None:
     """Train recorded runs without weights again, and keep their weights."""

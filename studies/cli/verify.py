@@ -42,36 +42,36 @@ def verify(options: Verify, folder: Path) -> int:
     url = storage.given(options.storage)
     if url:
         storage.check(url)
-    verdict = check.verify(folder, url)
+    report = check.verify(folder, url)
     repeats, unlike = _repeated(options, folder)
-    verdict = replace(verdict, problems=tuple(dict.fromkeys((*verdict.problems, *unlike))))
-    wrong = bool(verdict.problems) or any(found.wrong for found in repeats)
+    report = replace(report, problems=tuple(dict.fromkeys((*report.problems, *unlike))))
+    wrong = bool(report.problems) or any(found.wrong for found in repeats)
     if options.json:
-        tree = {"folder": str(folder), **asdict(verdict), "rerun": [_as_tree(found) for found in repeats]}
+        tree = {"folder": str(folder), **asdict(report), "rerun": [_as_tree(found) for found in repeats]}
         print(json.dumps(tree, indent=1))
         return int(wrong)
-    for line in (*verdict.problems, *verdict.notes):
+    for line in (*report.problems, *report.notes):
         print(line)
     for found in repeats:
         print(f"{found.fingerprint} repeated: {_in_words(found)}")
-    failed = f", {verdict.failed} failed" if verdict.failed else ""
-    problems = count(len(verdict.problems), "problem")
+    failed = f", {report.failed} failed" if report.failed else ""
+    problems = count(len(report.problems), "problem")
     baselines = (
-        f" (of which baselines: {verdict.complete_baselines} of {verdict.baselines})"
-        if verdict.baselines
+        f" (of which baselines: {report.complete_baselines} of {report.baselines})"
+        if report.baselines
         else ""
     )
-    complete = f"{verdict.complete} of {verdict.planned} runs complete{failed}{baselines}"
-    agree = problems if verdict.problems else _agreement(verdict)
+    complete = f"{report.complete} of {report.planned} runs complete{failed}{baselines}"
+    agree = problems if report.problems else _agreement(report)
     print(f"{folder.name}: {complete}; {agree}{_outcome(repeats)}")
     return int(wrong)
 
 
-def _agreement(verdict: VerificationReport) -> str:
+def _agreement(report: VerificationReport) -> str:
     """Return what was compared, as text."""
     return (
         "all records and the storage agree"
-        if verdict.compared
+        if report.compared
         else "all records agree; no storage was compared"
     )
 
@@ -102,7 +102,7 @@ def _in_words(found: RerunResult) -> str:
         return f"{found.differ[0]}{others} differ"
     numbers = (
         f"{each.name} {each.then:.4g} recorded, {each.now:.4g} now"
-        + ("" if each.spread is None else f" ({each.n} seeds: ± {each.spread:.2g}{_verdict(each)})")
+        + ("" if each.spread is None else f" ({each.n} seeds: ± {each.spread:.2g}{_assessment(each)})")
         for each in found.moved
     )
     alone = (
@@ -111,7 +111,7 @@ def _in_words(found: RerunResult) -> str:
     return f"rounding differs ({found.elsewhere}), {'; '.join(numbers)}{alone}"
 
 
-def _verdict(moved: MetricShift) -> str:
+def _assessment(moved: MetricShift) -> str:
     return ", too large" if moved.far else f", not assessed: {moved.vacuous}" if moved.vacuous else ""
 
 

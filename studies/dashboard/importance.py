@@ -55,9 +55,9 @@ def as_in_report(app: App, storage: BaseStorage, folder: Path) -> App:
         found = _shares(folder) if asked and _name(storage, int(asked[1])) == name else {}
         if not found or environ["REQUEST_METHOD"] != "GET":
             return app(environ, start_response)
-        said: list[tuple[str, list[tuple[str, str]]]] = []
-        body = b"".join(app(environ, lambda status, headers, *_: said.append((status, headers))))
-        status, headers = said[-1]
+        responses: list[tuple[str, list[tuple[str, str]]]] = []
+        body = b"".join(app(environ, lambda status, headers, *_: responses.append((status, headers))))
+        status, headers = responses[-1]
         if status.startswith("200"):
             body = _replaced(body, found)
             Headers(headers)["Content-Length"] = str(len(body))

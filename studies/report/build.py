@@ -68,14 +68,14 @@ def _write_report(folder: Path, overwrite: bool, fewer_runs: bool, with_latex: b
     page = Page()
     setup.title(study, page)
     page.head("Summary")
-    said = False
+    tested = False
     for name, analysis in analyses.items():
         alone = len(analysis.study.cells) == 1
         found = summary.single_cell(analysis) if alone else summary.sentences(analysis)
-        said = said or (bool(found) and not alone)
+        tested = tested or (bool(found) and not alone)
         page.add(f"On {escape(name)}:" if len(analyses) > 1 else "")
         page.add("\n".join(f"- {sentence}" for sentence in found) or summary.silence(analysis))
-    page.add(summary.caution(study) if said else "")
+    page.add(summary.caution(study) if tested else "")
     setup.setup(study, page)
     for name, analysis in analyses.items():
         with nullcontext() if len(analyses) == 1 else page.part(name):

@@ -75,9 +75,9 @@ class Mirror:
             OwnedError: the study belongs to another folder.
         """
         made = True
-        ways = [StudyDirection[way.upper()] for way in self.directions.values()]
+        directions = [StudyDirection[name.upper()] for name in self.directions.values()]
         try:
-            self.study = self.storage.create_new_study(ways, self.name)
+            self.study = self.storage.create_new_study(directions, self.name)
         except DuplicatedStudyError:
             self.study, made = self.storage.get_study_id_from_name(self.name), False
         ownership.claim(self.storage, self.study, self.name, self.folder, made=made)

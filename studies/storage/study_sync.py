@@ -189,13 +189,13 @@ class Trials:
 
 def _same(trial: FrozenTrial, other: FrozenTrial) -> bool:
     """Return whether two trials agree, ignoring labels and additional attributes such as notes."""
-    said = {key: value for key, value in other.user_attrs.items() if key != "cell"}
+    attributes = {key: value for key, value in other.user_attrs.items() if key != "cell"}
     return (
         trial.state is other.state
         and trial.values == other.values
         and trial.params == other.params
         and trial.intermediate_values == other.intermediate_values
-        and said.items() <= trial.user_attrs.items()
+        and attributes.items() <= trial.user_attrs.items()
     )
 
 

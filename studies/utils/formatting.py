@@ -70,11 +70,11 @@ def short(keys: Iterable[str]) -> dict[str, str]:
     }
 
 
-def count(number: int, thing: str) -> str:
+def count(number: int, noun: str) -> str:
     """Return a count with its noun, such as "1 cell" or "3 cells".
 
     Args:
         number: the count.
-        thing: the noun in the singular.
+        noun: the noun in the singular.
     """
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -86,7 +86,7 @@ def verify(folder: Path, url: str | None = None) -> VerificationReport:
         parts = ", ".join(f"{source[:DIGEST_DIGITS]} {count(n, 'run')}" for source, n in codes.most_common())
         notes.append(f"records of {len(codes)} versions of the source code: {parts}")
     if owner is None:  # a running driver writes the pictures of a record before the record
-        problems += _strays(folder, good)
+        problems += _unreferenced_files(folder, good)
     counts = count_runs(plan, good)
     return VerificationReport(
         planned=counts.planned,
@@ -126,7 +126,7 @@ def _storage_problems(state: Plan, folder: Path, url: str | None) -> list[str]:
         return [str(error)]
 
 
-def _strays(folder: Path, good: Sequence[Record]) -> Iterator[str]:
+def _unreferenced_files(folder: Path, good: Sequence[Record]) -> Iterator[str]:
     """Yield the files that no record refers to, except those of an invalid record."""
     known = {picture.file for record in good for picture in record.pictures.values()}
     for path in sorted((folder / "records").glob("*")):

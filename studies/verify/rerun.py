@@ -55,14 +55,14 @@ class MetricShift:
         return math.sqrt(2) * self.spread * float(student_t.isf(SIGNIFICANCE / 2, self.n - 1))
 
     @property
-    def judges(self) -> bool:
+    def is_assessable(self) -> bool:
         """Whether the spread over seeds can detect a wrong value."""
         return self.spread is not None and not self.vacuous
 
     @property
     def far(self) -> bool:
         """Whether the difference is larger than `reach`; False if the spread cannot be used."""
-        return self.judges and abs(self.now - self.then) > self.reach
+        return self.is_assessable and abs(self.now - self.then) > self.reach
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class RerunResult:
     @property
     def judged(self) -> bool:
         """Whether the result can be judged, by bitwise equality or by the spread over seeds."""
-        return not (self.differ and self.moved) or any(each.judges for each in self.moved)
+        return not (self.differ and self.moved) or any(each.is_assessable for each in self.moved)
 
     @property
     def wrong(self) -> bool:
@@ -183,10 +183,12 @@ def _moved(then: Record, now: Record, others: Sequence[Record]) -> Iterator[Metr
     for name, measure in COMPARED.items():
         if name in before and name in after:
             values = [each.metrics["test"][name] for each in cell if name in each.metrics.get("test", {})]
-            yield _judged(MetricShift(name, before[name], after[name], None, len(values)), values, measure)
+            yield _with_spread(
+                MetricShift(name, before[name], after[name], None, len(values)), values, measure
+            )
 
 
-def _judged(moved: MetricShift, values: Sequence[float], measure: Measure) -> MetricShift:
+def _with_spread(moved: MetricShift, values: Sequence[float], measure: Measure) -> MetricShift:
     """Return the metric with the spread of the values of its cell, and why it cannot be used, if so."""
     far = stats.outliers(np.array(values)[:, None])[:, 0] if values else np.empty(0, dtype=bool)
     kept = [value for value, out in zip(values, far, strict=True) if not out]

@@ -63,7 +63,7 @@ def test_on_another_machine_a_run_lies_where_one_more_seed_would(record, one_thr
 def judged(values: list[float], now: float, name: str = "mixture_elbo") -> rerun.MetricShift:
     """The first of a cell's values, and what it is on this machine."""
     moved = rerun.MetricShift(name, values[0], now, None, len(values))
-    return rerun._judged(moved, values, rerun.COMPARED[name])
+    return rerun._with_spread(moved, values, rerun.COMPARED[name])
 
 
 def test_one_diverged_seed_does_not_hide_a_wrong_run():

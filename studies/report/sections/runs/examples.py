@@ -56,8 +56,8 @@ def runs(analysis: Analysis, page: Page) -> None:
     If the best run has no templates, the best of those that have some follows.
     """
     study = analysis.study
-    criterion, alike, some = _ranked_runs(study)
-    if not alike:
+    criterion, comparable, some = _ranked_runs(study)
+    if not comparable:
         return
     page.head("Experts of the best and the worst run")
     if criterion is None:
@@ -67,7 +67,7 @@ def runs(analysis: Analysis, page: Page) -> None:
         f"The best run has {criterion.words}{some}. This selection uses neither labels nor the test split. "
         "The worst run is last by the same criterion."
     )
-    for name, run in _shown(criterion, alike).items():
+    for name, run in _shown(criterion, comparable).items():
         numbers = ", ".join(
             f"{measure.label} {measure.show(run.metrics[measure.key])}" for measure in analysis.compared
         )
@@ -81,29 +81,29 @@ def runs(analysis: Analysis, page: Page) -> None:
 
 def shown_pictures(study: Study) -> set[str]:
     """Return the files of the pictures that the section shows."""
-    criterion, alike, _ = _ranked_runs(study)
-    shown = _shown(criterion, alike).values() if criterion is not None and alike else ()
+    criterion, comparable, _ = _ranked_runs(study)
+    shown = _shown(criterion, comparable).values() if criterion is not None and comparable else ()
     return {picture.file for run in shown for picture in run.record.pictures.values()}
 
 
 def _ranked_runs(study: Study) -> tuple[RankingCriterion | None, list[StudyRun], str]:
     """Return what ranks the runs, which ones it ranks, and in words, among which."""
-    alike = [run for run in study.runs if run.likelihood == study.likelihood and run.complete]
-    criterion, some = criteria.ranking_criterion(alike), ""
-    if criterion is None and (own := [run for run in alike if run.cell == (study.reference or 0)]):
-        alike = [run for run in alike if run.objective == own[0].objective]
-        criterion = criteria.ranking_criterion(alike)
+    comparable = [run for run in study.runs if run.likelihood == study.likelihood and run.complete]
+    criterion, some = criteria.ranking_criterion(comparable), ""
+    if criterion is None and (own := [run for run in comparable if run.cell == (study.reference or 0)]):
+        comparable = [run for run in comparable if run.objective == own[0].objective]
+        criterion = criteria.ranking_criterion(comparable)
         some = (
             " among runs with the objective of the reference cell"
             if criterion is criteria.LOSS
             else " among runs with the validation images of the reference cell"
         )
-    return criterion, alike, some
+    return criterion, comparable, some
 
 
-def _shown(criterion: RankingCriterion, alike: Sequence[StudyRun]) -> dict[str, StudyRun]:
+def _shown(criterion: RankingCriterion, comparable: Sequence[StudyRun]) -> dict[str, StudyRun]:
     """Return the best and the worst run, and the best one with templates if the best has none."""
-    found = [run for run in alike if criterion.has(run)]
+    found = [run for run in comparable if criterion.has(run)]
     best, worst = max(found, key=criterion.score), min(found, key=criterion.score)
     shown = {"best": best} | ({} if best is worst else {"worst": worst})
     drawn = [run for run in found if TEMPLATES in run.record.pictures]

@@ -14,7 +14,7 @@ def interpretation(study: Study, page: Page) -> None:
     n = len(study.seeds)
     exact = f"exact up to {paired.MAX_EXACT_PAIRS} pairs" if n > paired.MAX_EXACT_PAIRS else "exact"
     least = f"with n = {n} it is at least {paired.smallest_p(n):.2g}" if n > 1 else "one pair has no p"
-    sight = (
+    labels = (
         "training uses no labels, but labels of the validation split selected these cells (oracle)"
         if study.oracle
         else "training and the selection of runs use no labels"
@@ -25,7 +25,7 @@ def interpretation(study: Study, page: Page) -> None:
         "others are compared with. Baselines are other methods.",
         _terms(study),
         "Metrics refer to the test split unless stated otherwise. NMI, ARI and ACC (one-to-one, Hungarian) "
-        f"compare cluster assignments with labels; {sight}.",
+        f"compare cluster assignments with labels; {labels}.",
         "ECE and Brier measure the calibration of the gate; lower is better. Experts are matched with "
         "classes on one half of the split and scored on the other. data.split_seed determines the halves, "
         "and the matching is part of the metric.",
