@@ -167,7 +167,7 @@ class SearchTrials:
         if not self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             return []
         if len(self._search.objectives) == 1:
-            return [self.study.best_trial]
+            return [self._memory.get_best_trial(self._study_id)]  # without a copy of it
         sign = -1 if self._search.objectives[0].direction == "maximize" else 1
         return sorted(self.study.best_trials, key=lambda trial: sign * trial.values[0])
 

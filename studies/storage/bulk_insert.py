@@ -176,9 +176,14 @@ class Rows:
 
     def _add(self, study: int, trials: Sequence[FrozenTrial]) -> list[int]:
         table = self._tables["trials"]
+        of_study = table.c.study_id == bindparam("study_id")
         with self._engine.begin() as connection:
-            of_study = table.c.study_id == study
-            first = connection.scalar(select(func.count()).select_from(table).where(of_study)) or 0
+            first = self._run(
+                connection,
+                ("count", "trials"),
+                lambda: select(func.count()).select_from(table).where(of_study).compile(self._engine),
+                [{"study_id": study}],
+            ).scalar_one()
             heads = [
                 {
                     "number": first + index,
@@ -190,8 +195,14 @@ class Rows:
                 for index, trial in enumerate(trials)
             ]
             connection.execute(insert(table), heads)
-            new = select(table.c.trial_id).where(of_study, table.c.number >= first).order_by(table.c.number)
-            numbers = list(connection.scalars(new))
+            new = select(table.c.trial_id).where(of_study, table.c.number >= bindparam("first"))
+            made = self._run(
+                connection,
+                ("new", "trials"),
+                lambda: new.order_by(table.c.number).compile(self._engine),
+                [{"study_id": study, "first": first}],
+            )
+            numbers = list(made.scalars())
             pairs = list(zip(numbers, trials, strict=True))
             self._attach(connection, pairs)
             self._parameters(connection, pairs)
