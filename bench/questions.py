@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 Row = Mapping[str, Any]
 """The `extra_info` of a benchmark."""
@@ -17,25 +19,32 @@ class Question:
     words: str
     other: str = "the other"
     """The other contestant of a ratio, such as "the soft step"."""
+    about: Literal["speed", "cost", "growth", "best"] = "speed"
+    """What the answer is: speeds, times beside the other's, the growth of time with what is swept, or its
+    best value."""
 
 
 QUESTIONS = {
     "training step by batch size": Question("How fast is a training step?"),
-    "training step by number of experts": Question("How does a step grow with the number of experts?"),
-    "training step by width": Question("How does a step grow with the width of the networks?"),
+    "training step by number of experts": Question(
+        "How does a step grow with the number of experts?", about="growth"
+    ),
+    "training step by width": Question(
+        "How does a step grow with the width of the networks?", about="growth"
+    ),
     "training step, sparse against soft": Question("How much faster is sparse routing?", "the soft step"),
     "training step, top-1 of 64 experts against 8": Question(
-        "What do 64 experts cost if each image trains one?", "the step of 8 experts"
+        "What do 64 experts cost if each image trains one?", "the step of 8 experts", "cost"
     ),
     "training step by architecture, against perceptrons": Question(
-        "What do other architectures cost?", "perceptrons"
+        "What do other architectures cost?", "perceptrons", "cost"
     ),
     "training step, compiled against eager": Question("Does compilation help?", "the eager step"),
     "training step, TensorFloat-32 against float32": Question("Does TensorFloat-32 help?", "float32"),
     "quality at speed, scikit-learn's digits": Question("What do faster paths cost in quality?", "soft"),
     "training step of deformable experts": Question("How fast are deformable experts?"),
     "consistency terms, against the plain step": Question(
-        "What do consistency terms of the gate cost?", "the step without them"
+        "What do consistency terms of the gate cost?", "the step without them", "cost"
     ),
     "population of small models": Question(
         "What does it save to train small models together?", "one run alone"
@@ -43,10 +52,12 @@ QUESTIONS = {
     "population of MNIST-sized models": Question(
         "What does it save to train MNIST-sized models together?", "one run alone"
     ),
-    "training epoch by number of images": Question("How does an epoch grow with the number of images?"),
+    "training epoch by number of images": Question(
+        "How does an epoch grow with the number of images?", about="growth"
+    ),
     "evaluation by batch size": Question("How fast is evaluation?"),
     "importance-weighted bound by samples looked at together": Question(
-        "How many samples of the IWAE bound should be computed together?"
+        "How many samples of the IWAE bound should be computed together?", about="best"
     ),
     "one VAE against other packages": Question("How fast are other packages?", "the other package"),
     "products of groups of rows, forward and backward": Question(
@@ -75,13 +86,13 @@ def answer(group: str, by_machine: Mapping[str, Sequence[Row]]) -> str:
         return f"**{_worse(by_machine)}.**"
     values_by_words: dict[str, list[str]] = {}
     for machine, rows in by_machine.items():
-        words, value = _answer(rows, asked.other)
+        words, value = _ANSWERS[asked.about](rows, asked.other)
         values_by_words.setdefault(words, []).append(f"{machine} {value}")
     lines = [f"{words}: {'; '.join(values)}" for words, values in values_by_words.items()]
     return f"**{'. '.join(lines)}.**"
 
 
-def _answer(rows: Sequence[Row], other: str) -> tuple[str, str]:
+def _speed(rows: Sequence[Row], other: str) -> tuple[str, str]:
     """Return the quantity that is compared, and its values: of the first row of a sweep, or of each row."""
     compared = [row for row in rows if "ratio_to_beside" in row]
     if compared and not any(row["facts"] for row in rows):
@@ -103,6 +114,48 @@ def _answer(rows: Sequence[Row], other: str) -> tuple[str, str]:
         value = _extent((row["images_per_second"] for row in own), "{:,.0f}")
     shares = [row["share_of_peak"] for row in own if "share_of_peak" in row]
     return words, f"{value}, up to {percent(max(shares))} of the peak" if shares else value
+
+
+def _costs(rows: Sequence[Row], other: str) -> tuple[str, str]:
+    """Return what is compared, and the time of each row, or the extent of its times in a sweep."""
+    by_name: dict[str, list[float]] = {}
+    for row in rows:
+        by_name.setdefault(row["row"], []).append(1 / row["ratio_to_beside"]["median"])
+    return f"Times as long as {other}", ", ".join(
+        f"{_extent(times)} ({name})" for name, times in by_name.items()
+    )
+
+
+def _powers(rows: Sequence[Row], _: str) -> tuple[str, str]:
+    """Return what is compared, and the growth of each row that is swept."""
+    by_name: dict[str, list[Row]] = {}
+    for row in rows:
+        by_name.setdefault(row["row"], []).append(row)
+    found = [f"{growth(own):.2f} ({name})" for name, own in by_name.items() if len(own) > 1]
+    return "Time grows with this power, 1 being proportional", ", ".join(found) or "one size alone"
+
+
+def _best(rows: Sequence[Row], _: str) -> tuple[str, str]:
+    """Return what is compared, and the best value of what is swept, with its speed and its memory."""
+    first, last = min(rows, key=_swept), max(rows, key=lambda row: row["images_per_second"])
+    gain = last["images_per_second"] / first["images_per_second"]
+    more = last["peak_memory_mib"] - first["peak_memory_mib"]
+    value = f"{_swept(last):,} ({gain:.2f} times as fast as {_swept(first):,}, {more:+.0f} MiB)"
+    return "Fastest", value
+
+
+_ANSWERS = {"speed": _speed, "cost": _costs, "growth": _powers, "best": _best}
+
+
+def growth(rows: Sequence[Row]) -> float:
+    """Return the power of what is swept that the time of its rows grows with."""
+    seconds = [row["seconds"]["median"] for row in rows]
+    return float(np.polyfit(np.log([_swept(row) for row in rows]), np.log(seconds), 1)[0])
+
+
+def _swept(row: Row) -> float:
+    (value,) = row["facts"].values()
+    return value
 
 
 def _worse(by_machine: Mapping[str, Sequence[Row]]) -> str:

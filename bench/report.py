@@ -18,7 +18,7 @@ import quality_page
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
-from questions import ENGINE, QUESTIONS, Row, answer, cost, percent, question, within
+from questions import ENGINE, QUESTIONS, Row, answer, cost, growth, percent, question, within
 from tabulate import tabulate
 
 from moevae.visualization.style import png
@@ -69,7 +69,8 @@ def page(measured: Sequence[Measured], compared: Mapping[str, Race]) -> tuple[st
         "time, which other processes hardly change. The naive loop (`bench/naive.py`) "
         "has a process of its own, with default settings. The peak is a product of square matrices of the "
         "same precision, timed between the rounds (1024 rows on a CPU, 8192 on a GPU). Quartiles, first "
-        "calls, memory and operations are in `throughput-*.json`. Long tables are folded.",
+        "calls, memory and operations are in `throughput-*.json`. Long tables are folded; growth is the "
+        "power of what is swept that time grows with. A share above 100% comes from a clock that varies.",
         _table(map(_machine, measured)),
         *_targets(machines),
     ]
@@ -107,18 +108,19 @@ def page(measured: Sequence[Measured], compared: Mapping[str, Race]) -> tuple[st
     return "\n\n".join(text) + "\n", figures
 
 
-def regressions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return one line per row whose ratio to another contestant has decreased."""
+def regressions(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[str], int]:
+    """Return a line for each ratio to another contestant that has decreased, and how many were compared."""
     before = {entry["name"]: entry["extra_info"] for entry in old["benchmarks"]}
-    found = []
+    found, compared = [], 0
     for entry in new["benchmarks"]:
         for key, other in RATIOS.items():
             was, now = before.get(entry["name"], {}).get(key), entry["extra_info"].get(key)
+            compared += bool(was and now)
             if was and now and now["median"] < FALLEN * was["median"]:
                 found.append(
                     f"{entry['name']}: {now['median']:.2f} times as fast as {other}, was {was['median']:.2f}"
                 )
-    return found
+    return found, compared
 
 
 def name_of(measured: Mapping[str, Any]) -> str:
@@ -153,30 +155,44 @@ def _machine(measured: Measured) -> dict[str, str]:
 
 
 def _targets(machines: Mapping[str, Measured]) -> list[str]:
-    """Return the section of all rows that have a target: ratios, and times that a user waits for."""
+    """Return the section of all rows that have a target: ratios, shares, times and memory."""
     found: dict[str, dict[str, str]] = {}
     missed = []
     for machine, measured in machines.items():
         for entry in measured["benchmarks"]:
-            info = entry["extra_info"]
-            if (target := info.get("target")) is None:
-                continue
-            if _timed(entry):
-                ratio = info.get("ratio_to_naive", info.get("ratio_to_beside"))["median"]
-                other = "the naive loop" if "ratio_to_naive" in info else question(entry["group"]).other
-                name = f"{info['row']}, times as fast as {other}"
-                aim, cell, met = f"≥ {target:g}", f"{ratio:.2f}", ratio >= target
-            else:
-                name, aim, cell = info["what"], f"≤ {_seconds(target)}", _seconds(info["seconds"])
-                met = info["seconds"] <= target
-            found.setdefault(name, {"": name, "target": aim})[machine] = cell if met else f"**{cell}**"
-            if not met:
-                missed.append(f"{name} on {machine}")
+            for name, aim, cell, met in _aims(entry):
+                found.setdefault(name, {"": name, "target": aim})[machine] = cell if met else f"**{cell}**"
+                if not met:
+                    missed.append(f"{name} on {machine}")
     if not found:
         return []
     rows = [{key: row.get(key, "–") for key in ("", "target", *machines)} for row in found.values()]
     verdict = f"Not met: {'; '.join(missed)}" if missed else "Every measured target is met"
     return ["## Are the targets met?", f"**{verdict}.**", _table(rows)]
+
+
+def _aims(entry: Mapping[str, Any]) -> Iterable[tuple[str, str, str, bool]]:
+    """Yield what each target of a benchmark is about, the target, the value, and whether it is met."""
+    info = entry["extra_info"]
+    target, share, limit = (info.get(key) for key in ("target", "target_share", "limit_mib"))
+    if target is not None and _timed(entry):
+        ratio = info.get("ratio_to_naive", info.get("ratio_to_beside"))["median"]
+        other = "the naive loop" if "ratio_to_naive" in info else question(entry["group"]).other
+        if question(entry["group"]).about == "cost":
+            name = f"{info['row']}, times as long as {other}"
+            yield name, f"≤ {1 / target:g}", f"{1 / ratio:.2f}", ratio >= target
+        else:
+            name = f"{info['row']}, times as fast as {other}"
+            yield name, f"≥ {target:g}", f"{ratio:.2f}", ratio >= target
+    elif target is not None:
+        yield info["what"], f"≤ {_seconds(target)}", _seconds(info["seconds"]), info["seconds"] <= target
+    if share is not None:
+        swept = "".join(f", {SWEPT[name]} {value:,}" for name, value in info["facts"].items())
+        name, found = f"{info['row']}{swept}, share of the peak", info["share_of_peak"]
+        yield name, f"≥ {percent(share)}", percent(found), found >= share
+    if limit is not None:
+        grown = info["peak_memory_mib"]
+        yield f"memory of {info['what']}", f"≤ {limit} MiB", f"{grown} MiB", grown <= limit
 
 
 def _timed(entry: Mapping[str, Any]) -> bool:
@@ -231,9 +247,8 @@ def _times(rows: Sequence[Row]) -> Iterable[tuple[dict[str, str], str]]:
 def _growth(rows: Sequence[Row], swept: str) -> str:
     """Return the exponent of the growth of time, and the memory per unit if memory grows at every step."""
     places = np.array([row["facts"][swept] for row in rows], float)
-    power = np.polyfit(np.log(places), np.log([row["seconds"]["median"] for row in rows]), 1)[0]
     peaks = np.array([row["peak_memory_mib"] for row in rows])[places.argsort()]
-    words = f"power {power:.2f}"
+    words = f"power {growth(rows):.2f}"
     if (np.diff(peaks) > 0).all() and np.ptp(peaks) > NOISE_MIB:
         words += f", {np.polyfit(np.sort(places), peaks, 1)[0]:.3g} MiB each"
     return words
@@ -255,7 +270,7 @@ def _engine(machines: Mapping[str, Measured]) -> list[str]:
     for machine, measured in machines.items():
         for entry in measured["benchmarks"]:
             info = entry["extra_info"]
-            if _timed(entry) or "target" in info:
+            if _timed(entry) or any(_aims(entry)):
                 continue
             name = info.get("what", entry["name"].removeprefix("test_").replace("_", " "))
             seconds = info.get("seconds", entry["stats"]["median"])
@@ -342,8 +357,8 @@ def main() -> int:
     if options.compare:
         new = json.loads(options.compare.read_text())
         kept = options.results / f"throughput-{name_of(new)}.json"
-        found = regressions(json.loads(kept.read_text()), new)
-        print("\n".join(found) or f"no ratio fell below {FALLEN:.0%} of {kept.name}'s")
+        found, compared = regressions(json.loads(kept.read_text()), new)
+        print("\n".join(found) or f"none of {compared} ratios fell below {FALLEN:.0%} of {kept.name}'s")
         return bool(found)
     measured = [json.loads(path.read_text()) for path in sorted(options.results.glob("throughput-*.json"))]
     if not measured:

@@ -60,6 +60,8 @@ class Plan:
     small: Sizes
     """The size of scikit-learn's digits."""
     batches: tuple[int, ...]
+    compared: tuple[int, ...]
+    """Batch sizes at which routings, and numbers of experts, take turns; `batches` has each by itself."""
     experts: tuple[int, ...]
     hidden: tuple[int, ...]
     runs: tuple[int, ...]
@@ -84,10 +86,11 @@ _QUICK = Plan(
     mixture=Sizes(),
     small=_DIGITS,
     batches=(128, 512, 1024, 2048),
-    experts=(1, 4, 8, 16, 64, 256),
+    compared=(1024,),
+    experts=(1, 4, 8, 16, 64),
     hidden=(128, 800),
     runs=(1, 2, 4, 8, 16, 32, 64),
-    runs_of_mixture=(1, 2, 4, 8, 20),
+    runs_of_mixture=(1, 4, 20),
     counts=(2_048, 8_192, 32_768),
     seeds=10,
     epochs=30,
@@ -100,6 +103,7 @@ PLANS = {
         mixture=Sizes(side=6, experts=3, hidden=16, latent=2, gate=16, batch=16),
         small=Sizes(side=4, experts=2, hidden=8, latent=2, gate=8, batch=16),
         batches=(16,),
+        compared=(16,),
         experts=(2, 4),
         hidden=(16,),
         runs=(1, 2),
@@ -114,8 +118,10 @@ PLANS = {
         _QUICK,
         rounds=25,
         batches=(*_QUICK.batches, 8192),
+        compared=_QUICK.batches,
+        experts=(*_QUICK.experts, 256),
         hidden=(*_QUICK.hidden, 1600),
-        runs_of_mixture=(*_QUICK.runs_of_mixture, 32, 64),
+        runs_of_mixture=(1, 2, 4, 8, 20, 32, 64),
         counts=(*_QUICK.counts, 131_072),
         seeds=20,
     ),

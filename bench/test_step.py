@@ -44,15 +44,15 @@ def test_width(measure, device, rival, plan, path, at_hidden):
 
 
 @pytest.mark.benchmark(group="training step, sparse against soft")
-def test_sparse_against_soft(measure, device, plan, at_batches):
-    sizes = plan.at(batch=at_batches)
+def test_sparse_against_soft(measure, device, plan, at_compared):
+    sizes = plan.at(batch=at_compared)
     losses = measure(
         "top-1 against soft",
         training_step(sizes, device, PATHS["top-1"]),
         images=sizes.batch,
         versus=training_step(sizes, device),
-        target=6.0 if at_batches == 1024 else None,
-        batch=at_batches,
+        target=6.0 if at_compared == 1024 else None,
+        batch=at_compared,
     )
     check(losses, sizes)
 
@@ -73,17 +73,17 @@ def test_architecture(measure, device, plan, name):
 
 
 @pytest.mark.benchmark(group="training step, top-1 of 64 experts against 8")
-def test_many_experts_against_few(measure, device, plan, at_batches):
+def test_many_experts_against_few(measure, device, plan, at_compared):
     """The number of products is the same; the weights, their gradients and Adam make the difference."""
-    sizes = plan.at(experts=64, batch=at_batches)
+    sizes = plan.at(experts=64, batch=at_compared)
     losses = measure(
         "64 experts against 8",
         training_step(sizes, device, PATHS["top-1"]),
         images=sizes.batch,
         flops=flops.training(sizes, chosen=1),
-        versus=training_step(plan.at(experts=8, batch=at_batches), device, PATHS["top-1"]),
-        target=0.5 if at_batches == 1024 else None,
-        batch=at_batches,
+        versus=training_step(plan.at(experts=8, batch=at_compared), device, PATHS["top-1"]),
+        target=0.5 if at_compared == 1024 else None,
+        batch=at_compared,
     )
     check(losses, sizes)
 
@@ -98,6 +98,7 @@ def test_evaluation(measure, device, plan, at_batches):
         lambda: evaluate(model, [config], images, chunk=at_batches, importance=False),
         images=len(images.test),
         flops=flops.evaluation(sizes),
+        target_share=0.75 if device.type == "cpu" and at_batches == 1024 else None,
         batch=at_batches,
     )
     metrics = found[0][0].metrics

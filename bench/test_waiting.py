@@ -106,4 +106,4 @@ def large(tmp_path_factory) -> Path:
 def test_10_000_records(benchmark, large, name, target):
     typed = ["-m", "moevae", name, "made-up", "--results", str(large.parent)]
     typed += ["--overwrite"] if name == "report" else []
-    command(benchmark, f"`{name}` of 10,000 records", target, typed, rounds=2)
+    command(benchmark, f"`{name}` of 10,000 records", target, typed, rounds=1)

@@ -15,6 +15,8 @@ from naive_process import Rival
 Step = Callable[[], Any]
 
 WARM_UP = 2
+SLOW, SLOW_ROUNDS = 0.6, 5
+"""A round of more seconds in this process is repeated so often at most, unless its row has a target."""
 GEMM = {"cpu": 1024, "cuda": 8192}
 """Size of the square matrices whose product defines the peak: large enough to fill the device."""
 
@@ -40,6 +42,7 @@ class Stopwatch:
         tf32: bool = False,
         rounds: int | None = None,
         target: float | None = None,
+        target_share: float | None = None,
         wall: bool = False,
         **facts: Any,
     ) -> list[Any]:
@@ -56,8 +59,9 @@ class Stopwatch:
             versus: a step to compare with, timed before each round.
             dtype: data type of the matrix products.
             tf32: whether the step and the product that defines the peak may round to TensorFloat-32.
-            rounds: number of rounds; None uses the number of the plan.
+            rounds: number of rounds; None uses the number of the plan, or `SLOW_ROUNDS` if they are slow.
             target: smallest ratio to the other contestant that is fast enough; None has no target.
+            target_share: smallest share of the peak that is fast enough; None has no target.
             wall: whether to measure the time of the clock where the default is processor time.
             facts: the swept variable of the row, and its value.
         """
@@ -85,11 +89,19 @@ class Stopwatch:
         def timed() -> None:
             ours.append(self._seconds(lambda: results.append(step())))
 
+        targets = {
+            name: value
+            for name, value in {"target": target, "target_share": target_share}.items()
+            if value is not None
+        }
         held = memory.reset(self.device)
         for _ in range(WARM_UP):
+            begin = time.process_time()
             before()
             timed()
-        first, count = ours[0], rounds or self.rounds
+            slow = time.process_time() - begin > SLOW
+        few = slow and not targets
+        first, count = ours[0], rounds or (min(self.rounds, SLOW_ROUNDS) if few else self.rounds)
         for warm in (ours, theirs, peaks, *([rival.seconds] if rival else [])):
             warm.clear()
         self.benchmark.pedantic(timed, setup=before, rounds=count, iterations=1)
@@ -118,8 +130,7 @@ class Stopwatch:
             }
         if rival:
             info["ratio_to_naive"] = _spread(np.divide(rival.seconds, ours) * images / rival.images)
-        if target:
-            info["target"] = target
+        info |= targets
         if theirs:
             info["ratio_to_beside"] = _spread(np.divide(theirs, ours))
         return results

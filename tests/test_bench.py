@@ -143,6 +143,37 @@ def test_a_ratio_that_fell_is_flagged(bench, measured, tmp_path):
     assert worse.stdout.startswith("test_batch[16-soft]: ")
 
 
+def test_targets_of_shares_and_memory_stand_beside_those_of_ratios(bench, measured, tmp_path):
+    found = json.loads(measured.read_text())
+    (row,) = (entry for entry in found["benchmarks"] if entry["name"] == "test_batch[16-soft]")
+    reached = row["extra_info"]["share_of_peak"]
+    for factor, met in ((0.5, True), (2, False)):
+        entry = copy.deepcopy(row)
+        entry["extra_info"]["target_share"] = factor * reached
+        kept = {"name": "kept", "group": None, "stats": {"median": 1.0}}
+        kept["extra_info"] = {"what": "a look", "seconds": 1.0, "peak_memory_mib": 8}
+        kept["extra_info"]["limit_mib"] = 16 if met else 4
+        (tmp_path / "throughput-cpu.json").write_text(json.dumps(found | {"benchmarks": [entry, kept]}))
+        assert report(bench, "--results", tmp_path).returncode == 0
+        page = (tmp_path / "throughput.md").read_text()
+        assert ("**Every measured target is met.**" in page) == met
+        assert ("**8 MiB**" in page) != met
+
+
+def test_a_question_about_growth_is_answered_by_the_power_of_time(bench, measured, tmp_path):
+    found = json.loads(measured.read_text())
+    (row,) = (entry for entry in found["benchmarks"] if entry["name"] == "test_batch[16-soft]")
+    made = [copy.deepcopy(row) for _ in range(3)]
+    for step, entry in enumerate(made):
+        entry |= {"group": "training step by number of experts", "name": f"test_experts[{step}]"}
+        entry["extra_info"] |= {"facts": {"experts": 4**step}}
+        entry["extra_info"]["seconds"] = dict.fromkeys(("median", "q1", "q3"), 2.0**step)
+    (tmp_path / "throughput-cpu.json").write_text(json.dumps(found | {"benchmarks": made}))
+    assert report(bench, "--results", tmp_path).returncode == 0
+    _, section = (tmp_path / "throughput.md").read_text().split("grow with the number of experts?")
+    assert "0.50 (soft)" in section.split("\n\n")[1]
+
+
 def test_only_memory_that_grows_at_every_step_has_a_slope(bench, measured, tmp_path):
     found = json.loads(measured.read_text())
     (row,) = (entry for entry in found["benchmarks"] if entry["name"] == "test_batch[16-soft]")
