@@ -90,6 +90,9 @@ def compete(race: Race, images: Images, labels: Labels, methods: list[str], seed
             clock = Clock(race.budget, score)
             task = Task(images, len(labels.classes), seed, clock, race.pretraining, kept)
             ended = train(name, task)
+            if not clock.curve:
+                print(f"{name}, seed {seed}: no clusters within the budget, no run recorded", flush=True)
+                continue
             run = RaceRun(
                 method=name,
                 seed=seed,

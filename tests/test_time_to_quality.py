@@ -74,6 +74,16 @@ def test_labels_of_training_images_are_not_seen_and_a_run_is_not_repeated(race, 
         race.begun(path, asked(images, labels, 61, 1))
 
 
+def test_a_method_without_clusters_within_its_budget_has_no_run(race, data, monkeypatch, tmp_path):
+    def spends(task):
+        spend(0.05)
+        task.clock.epoch(None)
+
+    monkeypatch.setitem(race.METHODS, "slow", race.METHODS[OURS].__class__(spends))
+    found = race.compete(asked(*data, 0.01, 1), *data, ["slow"], 1, tmp_path / "a.json")
+    assert found.runs == []
+
+
 def made(**curves):
     """A race whose methods have these curves, one list of (seconds, NMI) a seed."""
     data = Data(name="mnist", sha256="", train=60_000, validation=0, test=10_000)
