@@ -60,7 +60,7 @@ def test_the_base_configuration_is_the_first_trial(tmp_path, climb):
     search = searches.load_search("gate", **FAST)
     first = go(search, tmp_path / "s", climb, trials=1).trials[0]
     assert search.cell(first.params).config == search.base
-    assert load_study(tmp_path / "s").baseline == 0
+    assert load_study(tmp_path / "s").reference == 0
 
 
 def test_a_search_continues_where_it_stopped_and_trains_nothing_twice(tmp_path, climb):
