@@ -134,10 +134,8 @@ class Rows:
                 return
             for name in _ATTACHED:
                 self._statements.delete(connection, name, trial_id=number)
-            if trial.system_attrs:  # attributes of other programs are kept
-                attached = self._tables["trial_system_attributes"]
-                ours = attached.c.key.in_([*trial.system_attrs])
-                connection.execute(delete(attached).where(attached.c.trial_id == number, ours))
+            for key in trial.system_attrs:  # attributes of other programs are kept
+                self._statements.delete(connection, "trial_system_attributes", trial_id=number, key=key)
             if self._statements.scalar(connection, "trial_params", "param_id", number) is None:
                 self._parameters(connection, [(number, trial)])
             self._attach(connection, [(number, trial)])

@@ -50,7 +50,7 @@ class Statements:
                 lines,
             )
 
-    def delete(self, connection: Connection, table: str, **where: int) -> None:
+    def delete(self, connection: Connection, table: str, **where: int | str) -> None:
         """Delete the rows of a table with the given values.
 
         Args:
