@@ -76,7 +76,7 @@ def test_labels_of_training_images_are_not_seen_and_a_run_is_not_repeated(race, 
 
 def test_a_method_without_clusters_within_its_budget_has_no_run(race, data, monkeypatch, tmp_path):
     def spends(task):
-        spend(0.05)
+        task.clock.restart(1.0)
         task.clock.epoch(None)
 
     monkeypatch.setitem(race.METHODS, "slow", race.METHODS[OURS].__class__(spends))

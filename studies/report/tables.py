@@ -122,17 +122,19 @@ def spread(measure: Measure, mean: float, std: float, low: float = np.nan, high:
 def comparison_table(analysis: Analysis) -> pd.DataFrame:
     """Return one row per cell and measure: comparisons with the best and with the reference cell."""
     study = analysis.study
-    rows = []
+    cells = pd.DataFrame({"cell": [label(study, cell) for cell in range(len(study.cells))]})
+    for axis, values in zip(study.axes, zip(*study.cells, strict=True), strict=True):
+        cells[axis] = [exact(value) for value in values]
+    other = np.arange(len(study.cells)) != study.reference
+    parts = []
     for measure, below in analysis.below_best.items():
         means, contrast = stats.means(study.comparable(measure)), analysis.contrasts.get(measure)
-        for cell, settings in enumerate(study.cells):
-            row = {"cell": label(study, cell)}
-            row |= {axis: exact(value) for axis, value in zip(study.axes, settings, strict=True)}
-            row |= {"measure": measure.key, "mean": means[cell], "p_below_best": below[cell]}
-            if contrast is not None and cell != study.reference:
-                row |= {name: getattr(contrast, name)[cell] for name in Comparison.__dataclass_fields__}
-            rows.append(row)
-    return pd.DataFrame(rows)
+        part = cells.assign(measure=measure.key, mean=means, p_below_best=below)
+        if contrast is not None:
+            for name in Comparison.__dataclass_fields__:
+                part[name] = np.where(other, getattr(contrast, name), np.nan)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
 
 
 def comparison_rows(

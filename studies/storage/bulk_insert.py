@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import (
     Connection,
     MetaData,
+    bindparam,
     delete,
     func,
     insert,
@@ -176,7 +177,7 @@ class Rows:
         table = self._tables["trials"]
         of_study = table.c.study_id == bindparam("study_id")
         with self._engine.begin() as connection:
-            first = self._run(
+            first = self._statements.run(
                 connection,
                 ("count", "trials"),
                 lambda: select(func.count()).select_from(table).where(of_study).compile(self._engine),
@@ -194,7 +195,7 @@ class Rows:
             ]
             connection.execute(insert(table), heads)
             new = select(table.c.trial_id).where(of_study, table.c.number >= bindparam("first"))
-            made = self._run(
+            made = self._statements.run(
                 connection,
                 ("new", "trials"),
                 lambda: new.order_by(table.c.number).compile(self._engine),

@@ -43,7 +43,7 @@ class Statements:
         """
         if lines := list(content):
             columns = list(lines[0])
-            self._run(
+            self.run(
                 connection,
                 ("insert", table, *columns),
                 lambda: insert(self._tables[table]).compile(self._engine, column_keys=columns),
@@ -59,7 +59,7 @@ class Statements:
             **where: values by column.
         """
         columns = self._tables[table].c
-        self._run(
+        self.run(
             connection,
             ("delete", table, *where),
             lambda: (
@@ -83,7 +83,7 @@ class Statements:
             The value; None if there is no row.
         """
         columns = self._tables[table].c
-        found = self._run(
+        found = self.run(
             connection,
             ("select", table, column),
             lambda: (
@@ -93,14 +93,24 @@ class Statements:
         ).first()
         return None if found is None else found[0]
 
-    def _run(
+    def run(
         self,
         connection: Connection,
         key: tuple[str, ...],
         compiled: Callable[[], Compiled],
         lines: Sequence[Mapping[str, Any]],
     ) -> CursorResult[Any]:
-        """Run the statement with the given key for each line; compile it if it is new."""
+        """Run a statement for each line.
+
+        Args:
+            connection: an open connection.
+            key: name of the statement.
+            compiled: compiles the statement if it is new.
+            lines: values by the names of the statement's parameters.
+
+        Returns:
+            The result of the last line.
+        """
         if key not in self._compiled:
             made = compiled()
             self._compiled[key] = str(made), getattr(made, "positiontup", None)
