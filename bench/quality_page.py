@@ -98,8 +98,10 @@ def _answer(race: Race, target: float) -> str:
         reached = f"{peer} after {theirs:.0f} s" if math.isfinite(theirs) else "no other method either"
         return f"{words} not reached by moevae within {budget:g} s, {reached}."
     if math.isinf(theirs):
-        more = f"more than {_ratio(budget, ours)} times as fast as any other method, whose median run does not reach it"
-        return f"{words} {name}, {ours:.0f} s, {more} within {budget:g} s."
+        more = f"more than {_ratio(budget, ours)} times as fast as any other method"
+        return (
+            f"{words} {name}, {ours:.0f} s, {more}, whose median run does not reach it within {budget:g} s."
+        )
     return f"{words} {name}, {ours:.0f} s, {_ratio(theirs, ours)} times as fast as {peer}, {theirs:.0f} s."
 
 

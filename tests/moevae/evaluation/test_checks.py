@@ -11,7 +11,10 @@ from moevae.evaluation.label_metrics import run_metrics
 
 OF_CLUSTERS = ("acc", "nmi", "ari")
 OF_GATES = ("effective_experts", "dead_experts", "mutual_information", "marginal_kl")
-ELSEWHERE = ("throughput", "largest_load", "load_entropy", "revived_experts", "all_nmi", "all_acc")
+ELSEWHERE = (
+    *("throughput", "largest_load", "load_entropy", "revived_experts", "all_nmi", "all_acc"),
+    *("sample_distance", "sample_distance_lowest", "test_distance", "test_distance_lowest"),
+)
 """Metrics that are not those of an evaluation of a split."""
 
 

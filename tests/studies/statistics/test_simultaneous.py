@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import scipy.stats
-from alike import draw, most
+from null_studies import draw, most
 
 from studies.statistics import anova, paired, permutations, simultaneous
 
