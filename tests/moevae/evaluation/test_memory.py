@@ -42,7 +42,7 @@ def peak(work) -> int:
     return int(np.cumsum(changes).max())
 
 
-@pytest.mark.parametrize("runs", [1, 2])
+@pytest.mark.parametrize("runs", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize(
     "changes",
     [

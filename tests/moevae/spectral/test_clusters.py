@@ -33,7 +33,15 @@ def digits():
 UNEQUAL = [50, 450, 150, 80, 500, 90, 60, 200, 110, 400, 55]
 
 
-@pytest.mark.parametrize("sizes", [[100] * 3, [150, 300, 40, 90], [60] * 15, UNEQUAL])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [100] * 3,
+        [150, 300, 40, 90],
+        pytest.param([60] * 15, marks=pytest.mark.slow),
+        pytest.param(UNEQUAL, marks=pytest.mark.slow),
+    ],
+)
 def test_separate_groups_are_found_exactly_and_their_number_too(sizes):
     graph, labels = blobs(sizes)
     for count in (len(sizes), None):

@@ -112,7 +112,7 @@ def test_the_dashboard_shows_kept_pictures(folder):
                 gallery.open_reader(name)
 
 
-def test_a_page_states_that_a_picture_was_dropped(folder):
+def test_a_page_states_that_a_picture_was_dropped(undrawn, folder):
     assert not (packing.pack(folder, ())).kept
     page = write_report(folder).read_text()
     assert "dropped when the study was packed" in page

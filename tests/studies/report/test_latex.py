@@ -64,6 +64,7 @@ def test_characters_have_their_commands(text, expected):
     assert latex.escape(text) == expected
 
 
+@pytest.mark.slow
 def test_a_report_writes_tables_and_figures_for_papers_on_request_only(tmp_path):
     plan = synthetic.plan({"data.name": ["mnist", "digits"]}, seeds=[0, 1, 2])
     folder = synthetic.write(tmp_path, plan, lambda config: (synthetic.record(config, pictures=False)[0], {}))
