@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from statistics import mean, median, stdev
 
+import numpy as np
 import pytest
 
 import moevae
@@ -18,6 +19,8 @@ README = ROOT / "README.md"
 FINDINGS = ROOT / "docs" / "results.md"
 RESULTS = ROOT / "results"
 STRETCHED, UNCHANGED = ["vat", "knn-stretch"], ["vat", "knn"]
+GATE = {"objective.expert_weights": "gate", "objective.expert_gradient": 1}
+POSTERIOR = {"objective.expert_weights": "posterior"}
 
 
 def blocks(language):
@@ -122,6 +125,48 @@ def test_the_clusters_of_the_graph_alone_agree_with_the_records():
         for study in ("iic-mnist", "iic-fashion-mnist")
     ]
     assert "These clusters alone, without a network, have NMI {} and {} (n = 20)".format(*scores) in readme()
+
+
+@pytest.mark.parametrize(
+    ("row", "decoder", "settings"),
+    [
+        ("networks, 3 %", "network", {"objective.expert_gradient": 0.03}),
+        ("networks, all", "network", GATE),
+        ("networks weighted by their posterior", "network", POSTERIOR),
+        ("deformable experts, 3 %", "deformable", {"objective.expert_gradient": 0.03}),
+        ("deformable experts, all", "deformable", GATE),
+        ("deformable experts weighted by their posterior", "deformable", POSTERIOR),
+    ],
+)
+def test_the_table_of_competition_agrees_with_its_records(row, decoder, settings):
+    cells = []
+    for data in ("mnist", "fashion-mnist"):
+        found = [
+            measured(
+                "competition",
+                "nmi",
+                settings | {"data.name": data, "model.decoder": decoder, "model.latent_dim": capacity},
+            )
+            for capacity in (2, 16)
+        ]
+        assert [len(each) for each in found] == [10, 10]
+        cells.append(" and ".join(short(mean(each)) for each in found))
+    assert f"| {row} | {cells[0]} | {cells[1]} |" in findings()
+
+
+def test_the_table_of_shared_experts_agrees_with_the_records():
+    pairs = [(3, 5), (3, 8), (5, 8), (4, 7), (4, 9), (7, 9), (0, 6)]
+    for row, decoder, settings in [
+        ("networks, all", "network", GATE),
+        ("deformable experts weighted by their posterior", "deformable", POSTERIOR),
+    ]:
+        counts = [
+            np.array(record["confusion"]["counts"])
+            for record in complete("competition", settings | {"data.name": "mnist", "model.decoder": decoder})
+        ]
+        won = [each > each.sum(0) / 2 for each in counts]
+        cells = [str(sum(bool((each[:, a] & each[:, b]).any()) for each in won)) for a, b in pairs]
+        assert f"| {row} | {' | '.join(cells)} |" in findings()
 
 
 def test_the_first_study_takes_what_its_profile_expects():
