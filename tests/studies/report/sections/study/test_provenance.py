@@ -46,7 +46,7 @@ def _what_was_run(page: str) -> dict[str, str]:
 
 
 def test_a_page_says_whether_the_digest_of_labels_is_known(tmp_path, undrawn) -> None:
-    def told(name: str, known: dict[int, str | None]) -> set[str]:
+    def levels_shown(name: str, known: dict[int, str | None]) -> set[str]:
         def make(config: RunConfig):
             tree, files = bare(config)
             tree["data"].pop("labels_sha256", None)
@@ -58,8 +58,8 @@ def test_a_page_says_whether_the_digest_of_labels_is_known(tmp_path, undrawn) ->
         return {each.rsplit("labels ", 1)[1] for each in shown.split("; ")}
 
     older = {"a" * 16 + " (1 run)", "not recorded (2 runs)"}
-    assert told("older", {0: "a" * 64}) == older
-    assert told("unlabeled", dict.fromkeys(range(3))) == {"none"}
+    assert levels_shown("older", {0: "a" * 64}) == older
+    assert levels_shown("unlabeled", dict.fromkeys(range(3))) == {"none"}
 
 
 def test_a_page_states_where_no_images_were_held_out(tmp_path, undrawn) -> None:
