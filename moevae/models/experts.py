@@ -62,7 +62,7 @@ class Experts(nn.Module):
         self.decoder = StackedNetwork(stack, decoder, activation)
         self.context = Context(config, runs, size) if architecture.context(config, size) else None
         self.latent_prior: LearnedPrior | None = None
-        if config.latent_prior in PRIORS:
+        if config.latent_prior != "normal":
             self.latent_prior = PRIORS[config.latent_prior](runs, config, math.prod(size))
         self.kl_weight = 1.0
         if config.gaussian_std == "learned":

@@ -1,6 +1,7 @@
 """Learned priors of z against torch.distributions and quadrature in one and two dimensions."""
 
 import itertools
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -9,11 +10,12 @@ from small import EVEN, ODD, config, images, mixture, normal, population, same, 
 from torch import distributions
 
 from moevae.config.overrides import override
+from moevae.config.schema import ModelConfig
 from moevae.errors import ConfigError
 from moevae.evaluation.evaluate import evaluate
 from moevae.evaluation.iwae import iwae_bound
 from moevae.models.dispatch import Dispatch
-from moevae.models.latent_prior import Components
+from moevae.models.latent_prior import PRIORS, Components
 from moevae.models.mixture import Mixture
 from moevae.training.fit import fit
 from moevae.training.trainer import Trainer
@@ -21,6 +23,10 @@ from moevae.training.trainer import Trainer
 MIXTURES = ["mixture", "vamp"]
 KINDS = pytest.mark.parametrize("kind", [*MIXTURES, "hierarchical"])
 LINE = torch.linspace(-12, 12, 4001, dtype=torch.float64)
+
+
+def test_each_value_of_the_setting_but_the_normal_distribution_has_a_module():
+    assert {*get_args(get_type_hints(ModelConfig)["latent_prior"])} == {"normal", *PRIORS}
 
 
 def components(latents=1, count=5, runs=2, experts=3):
