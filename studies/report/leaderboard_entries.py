@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from moevae.errors import RecordError
-from moevae.utils import content
+from studies.utils import toml_files
 
 PATH = Path(__file__).with_name("leaderboard.toml")
 
@@ -61,14 +59,10 @@ class Entries(_Notes):
     race: tuple[RaceEntry, ...] = ()
 
 
-def entries(path: Path = PATH) -> Entries:
+def entries() -> Entries:
     """Return the entries of the file.
-
-    Args:
-        path: the TOML file.
 
     Raises:
         RecordError: the file is invalid.
     """
-    with content.parsing(f"{path}: cannot be read", RecordError):
-        return Entries.model_validate(tomllib.loads(content.read(path).decode()))
+    return toml_files.read(PATH, Entries)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import functools
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from moevae.errors import RecordError
-from moevae.utils import content
 from studies.report import markdown
+from studies.utils import toml_files
 
 if TYPE_CHECKING:
     from studies.analysis.study import Study
@@ -64,17 +62,13 @@ class Published(BaseModel):
 
 
 @functools.cache
-def published(path: Path = PATH) -> Published:
+def published() -> Published:
     """Return the literature values.
-
-    Args:
-        path: the TOML file.
 
     Raises:
         RecordError: the file is invalid.
     """
-    with content.parsing(f"{path}: cannot be read", RecordError):
-        return Published.model_validate(tomllib.loads(content.read(path).decode()))
+    return toml_files.read(PATH, Published)
 
 
 def section(study: Study, page: Page) -> None:
