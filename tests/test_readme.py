@@ -113,9 +113,9 @@ def test_the_minutes_of_the_graph_are_those_of_its_baseline():
         taken.append(
             median(record["seconds"]["train"] * record["hardware"]["threads"] / 60 for record in found)
         )
-    digits, garments = (f"{each:.1f}" for each in taken)
-    assert f"The graph and its clusters take {digits} minutes more ({garments} on Fashion-MNIST)" in readme()
-    sentence = f"The graph and its clusters take {digits} minutes of a core on MNIST and {garments} on"
+    mnist, fashion = (f"{each:.1f}" for each in taken)
+    assert f"The graph and its clusters take {mnist} minutes more ({fashion} on Fashion-MNIST)" in readme()
+    sentence = f"The graph and its clusters take {mnist} minutes of a core on MNIST and {fashion} on"
     assert sentence in findings()
 
 
