@@ -288,7 +288,8 @@ def ranks(found: Ranks, names: Sequence[str], title: str) -> bytes:
     """
     order = np.argsort(found.mean, kind="stable")
     with style():
-        figure, place = canvas((6.0, 0.9 + 0.3 * len(order)))
+        lines = max(name.count("\n") for name in names) + 1
+        figure, place = canvas((6.0, 0.9 + (0.1 + 0.2 * lines) * len(order)))
         y = np.arange(len(order))
         for row in found.by_data:
             place.plot(row[order], y, "o", color=PALE, markersize=6, zorder=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,8 +15,8 @@ from studies.report.page import Page
 from studies.statistics import ranks, stats
 from studies.statistics.ranks import MIN_DATA_SETS
 
-MAX_LABEL_LENGTH = 48
-"""Largest number of characters of a cell in the figure."""
+LABEL_WIDTH = 48
+"""Largest number of characters in a line of a label in the figure."""
 MAX_CELLS = 20
 """Largest number of cells that are drawn and listed."""
 
@@ -50,7 +51,7 @@ def across_data_sets(analyses: Mapping[str, Analysis], page: Page) -> None:
         else " Lines are half the critical difference to both sides: mean ranks whose lines do not overlap "
         "differ significantly."
     )
-    labels = [name if len(name) <= MAX_LABEL_LENGTH else f"{name[: MAX_LABEL_LENGTH - 1]}…" for name in names]
+    labels = [textwrap.fill(name, LABEL_WIDTH) for name in names]  # cut ones would be the same
     page.show(
         "ranks",
         {f"Mean rank in {measure.label} over the data sets": plots.ranks(kept, labels, "mean rank")},
