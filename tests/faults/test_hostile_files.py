@@ -24,6 +24,7 @@ from moevae.training.checkpoint import Trained
 from moevae.training.population import Population
 from studies import __main__ as cli
 from studies.report import literature
+from studies.utils import toml_files
 
 torch = pytest.importorskip("torch")
 
@@ -157,7 +158,7 @@ def test_published_numbers(most, tmp_path, reliability):
 
     def check(name):
         with bounded(), pytest.raises(RecordError) as caught:
-            literature.published.__wrapped__(path)
+            toml_files.read(path, literature.Published)
         assert "\n" not in str(caught.value)
 
     good = literature.PATH.read_bytes()
