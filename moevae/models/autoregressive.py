@@ -22,6 +22,7 @@ from torch.nn import functional
 from moevae.config.schema import ModelConfig
 from moevae.models import architecture
 from moevae.models.architecture import REACH
+from moevae.models.dispatch import Dispatch
 from moevae.nn.layer_specs import Size
 from moevae.nn.masked import MaskedConvolution
 from moevae.nn.sequential import BranchingNetwork
@@ -77,6 +78,20 @@ class Context(nn.Module):
         if self.by_window and len(self.network.trunk.layers):
             return self.network.shared(preceding_pixels(x, self.size)).view(*x.shape[:-1], -1)
         return self.network.shared(x)
+
+    def rows(self, x: Tensor, dispatch: Dispatch) -> Tensor:
+        """Return the logits of the chosen experts.
+
+        Args:
+            x: images as the likelihood sees them, [R, B, D].
+            dispatch: the chosen experts of the images.
+
+        Returns:
+            Logits in the order of the rows, [T, D].
+        """
+        if isinstance(self.network.first, MaskedConvolution) and not self.network.rest.layers:
+            return dispatch.chosen(self(x))  # cheaper than a copy of the shared feature maps for each row
+        return self.sparse(dispatch.images(self.shared(x)), dispatch.ends)
 
     def sparse(self, shared: Tensor, ends: Sequence[int]) -> Tensor:
         """Return the logits of rows that are sorted by run and expert.

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from moevae.utils.devices import to_device
+
 
 @dataclass(frozen=True)
 class Dispatch:
@@ -60,6 +62,22 @@ class Dispatch:
             Values, [T, ...].
         """
         return values.flatten(0, 2)[self.order]
+
+    def chosen(self, values: Tensor) -> Tensor:
+        """Return the values of the chosen experts in the order of the rows.
+
+        Args:
+            values: values of all experts, [R, K, B, ...].
+
+        Returns:
+            Values, [T, ...].
+        """
+        batch = self.shape[-1]
+        counts = to_device([0, *self.ends], self.order.device).diff()
+        groups = torch.arange(len(counts), device=counts.device).repeat_interleave(
+            counts, output_size=len(self.order)
+        )
+        return values.flatten(0, 2)[groups * batch + self.order % batch]
 
     def choices(self, values: Tensor) -> Tensor:
         """Return values in the order of the choices.

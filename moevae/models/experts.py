@@ -276,9 +276,7 @@ class Experts(nn.Module):
             x: images as the likelihood sees them, [R, B, D].
             dispatch: the chosen experts of the images.
         """
-        if self.context is None:
-            return None
-        return self.context.sparse(dispatch.images(self.context.shared(x)), dispatch.ends)
+        return None if self.context is None else self.context.rows(x, dispatch)
 
     def recon_log_prob_rows(self, z: Tensor, x: Tensor, dispatch: Dispatch, context: Tensor | None) -> Tensor:
         """Return the reconstruction term log p_k(x|z) for the chosen experts.

@@ -173,27 +173,29 @@ class MaskedConvolution(Affine):
     def _convolved(self, x: Tensor, ends: Sequence[int], experts: int | None) -> Tensor:
         """Return the convolutions of groups of rows, [T, H W O]; x [T, H W I]."""
         x = x.to(self.weight.dtype)
+        counts = [end - start for start, end in itertools.pairwise([0, *ends])]
+        # Split: autograd would fill a full gradient for each slice.
+        rows = x.split(counts) if len(counts) > 1 else (x,)
         parts = [
-            self._convolution(x[rows], weight, bias)
-            for rows, weight, bias in zip(_slices(ends), *self._maps(experts), strict=True)
-            if rows.start < rows.stop
+            self._convolution(each, weight, bias)
+            for each, weight, bias in zip(rows, *self._maps(experts), strict=True)
+            if len(each)
         ]
-        found = torch.cat(parts) if len(parts) > 1 else parts[0]
-        return found + x if self.residual else found
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def _convolution(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Return one convolution, [N, H W O]; x [N, H W I], weight [taps I, O], bias [O]."""
-        reach = self.reach * self.dilation
-        filled = functional.pad(x, (0, 0, 0, -len(x) % _ROWS)).view(-1, *self.size, self.inputs)
+        reach, missing = self.reach * self.dilation, -len(x) % _ROWS
+        filled = functional.pad(x, (0, 0, 0, missing)) if missing else x
+        maps = filled.view(-1, *self.size, self.inputs).permute(0, 3, 1, 2)
         kernel = functional.pad(weight, (0, 0, 0, self.omitted * self.inputs))
         kernel = kernel.view(self.reach + 1, 2 * self.reach + 1, self.inputs, -1).permute(3, 2, 0, 1)
-        found = functional.conv2d(
-            functional.pad(filled.permute(0, 3, 1, 2), (reach, reach, reach, 0)),
-            kernel,
-            bias,
-            dilation=self.dilation,
-        )
-        return found.permute(0, 2, 3, 1).flatten(1)[: len(x)]
+        padded = functional.pad(maps, (reach, reach, reach, 0)) if reach else maps
+        found = functional.conv2d(padded, kernel, bias, dilation=self.dilation)
+        if self.residual:
+            found += maps
+        found = found.permute(0, 2, 3, 1).flatten(1)
+        return found[: len(x)] if missing else found
 
     def _maps(self, experts: int | None) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Return the weights and the biases of each group."""

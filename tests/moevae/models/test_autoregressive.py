@@ -185,4 +185,5 @@ def test_the_chosen_expert_costs_as_much_as_a_single_one(changes):
         with FlopCounterMode(display=False) as counter:
             own.context_rows(x, Dispatch.of(chosen, experts)).sum().backward()
         counted.append(counter.get_total_flops())
-    assert counted[0] == counted[1] > 0
+    # After shared convolutions, the last layer of all experts costs less than a copy of the feature maps.
+    assert 0 < counted[0] <= counted[1] < 1.05 * counted[0]
