@@ -186,4 +186,5 @@ def test_the_chosen_expert_costs_as_much_as_a_single_one(changes):
             own.context_rows(x, Dispatch.of(chosen, experts)).sum().backward()
         counted.append(counter.get_total_flops())
     # After shared convolutions, the last layer of all experts costs less than a copy of the feature maps.
-    assert 0 < counted[0] <= counted[1] < 1.05 * counted[0]
+    together = changes == {**changes, "model.pixel_network": "conv", "model.pixel_layers": "shared"}
+    assert 0 < counted[0] <= counted[1] <= (1.05 if together else 1) * counted[0]
