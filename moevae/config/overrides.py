@@ -46,21 +46,22 @@ def from_dict(tree: Mapping[str, Any]) -> RunConfig:
         raise ConfigError(_one_line(error)) from None
 
 
-def fingerprint(config: RunConfig) -> str:
+def fingerprint(config: RunConfig | Mapping[str, Any]) -> str:
     """Return 16 hexadecimal digits that identify a run: a hash of the fields and the schema version.
 
     A field of `ADDED` that has the value given there is not hashed, so that a new field does not change the
     fingerprints of earlier runs.
 
     Args:
-        config: the configuration.
+        config: the configuration, or all of it as plain nested data, from `to_dict`.
 
     Examples:
         >>> import moevae
         >>> len(moevae.fingerprint(moevae.preset("mnist")))
         16
     """
-    tree = to_dict(config)
+    whole = to_dict(config) if isinstance(config, RunConfig) else config
+    tree = {name: {**part} if isinstance(part, Mapping) else part for name, part in whole.items()}
     for section, name, before in _ADDED:
         if tree[section][name] == before:
             del tree[section][name]

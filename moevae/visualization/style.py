@@ -11,6 +11,7 @@ from typing import Any, Literal
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -58,8 +59,9 @@ _formats: ContextVar[tuple[str, ...]] = ContextVar("formats", default=())
 
 
 class Drawn(bytes):
-    """The content of a PNG file, with the same figure in other formats."""
+    """The content of a PNG file, with its decoded image, and the same figure in other formats."""
 
+    image: Image.Image
     others: Mapping[str, bytes]
     """Contents of files by format, see `VECTOR`."""
 
@@ -94,9 +96,11 @@ def png(figure: Figure) -> Drawn:
     if engine := figure.get_layout_engine():
         engine.execute(figure)
     figure.set_layout_engine(None)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    drawn = Drawn(_few_colors(Image.open(buffer).convert("RGB")))
+    agg = FigureCanvasAgg(figure)
+    agg.draw()
+    image = _few_colors(Image.fromarray(np.asarray(agg.buffer_rgba())).convert("RGB"))
+    drawn = Drawn(_encoded(image))
+    drawn.image = image
     drawn.others = {name: _vector(figure, name) for name in _formats.get()}
     return drawn
 
@@ -107,10 +111,14 @@ def _vector(figure: Figure, name: str) -> bytes:
     return content.getvalue()
 
 
-def _few_colors(image: Image.Image) -> bytes:
-    """Encode an image as a PNG with a palette: half the size, since figures have few colors."""
+def _few_colors(image: Image.Image) -> Image.Image:
+    """Reduce the colors of an image to a palette, which halves its file, since figures have few colors."""
+    return image.quantize(256, dither=Image.Dither.NONE)
+
+
+def _encoded(image: Image.Image) -> bytes:
     content = io.BytesIO()
-    image.quantize(256, dither=Image.Dither.NONE).save(content, format="PNG")
+    image.save(content, format="PNG")
     return content.getvalue()
 
 
@@ -122,7 +130,7 @@ def stacked(figures: Sequence[bytes]) -> bytes:
     """
     if len(figures) == 1:
         return figures[0]
-    images = [Image.open(io.BytesIO(figure)).convert("RGB") for figure in figures]
+    images = [_decoded(figure) for figure in figures]
     whole = Image.new(
         "RGB", (max(image.width for image in images), sum(image.height for image in images)), "white"
     )
@@ -130,7 +138,12 @@ def stacked(figures: Sequence[bytes]) -> bytes:
     for image in images:
         whole.paste(image, (0, top))
         top += image.height
-    return _few_colors(whole)
+    return _encoded(_few_colors(whole))
+
+
+def _decoded(figure: bytes) -> Image.Image:
+    image = figure.image if isinstance(figure, Drawn) else Image.open(io.BytesIO(figure))
+    return image.convert("RGB")
 
 
 def bare(place: Axes) -> None:

@@ -210,10 +210,9 @@ def _metrics(record: Record) -> dict[str, float]:
         if name not in RETIRED
     }
     if record.load:
-        load = np.array(record.load)
-        flat["load.largest"] = float(load.max())
+        flat["load.largest"] = max(record.load)
         # Ten digits: the last digits of the logarithm differ between machines.
-        flat["load.entropy"] = float(f"{scipy.special.entr(load).sum():.10g}")
+        flat["load.entropy"] = float(f"{scipy.special.entr(record.load).sum():.10g}")
     if record.throughput is not None:
         flat["throughput.train"] = record.throughput.train_images_per_second
         flat["throughput.evaluation"] = record.throughput.evaluation_images_per_second

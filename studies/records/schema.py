@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +19,19 @@ SCHEMA = 2
 
 PICTURE_LIMIT = 64 << 20
 """Maximum size of a picture, in bytes; typical pictures have less than 50 kB."""
+
+
+LARGEST = 1e39
+"""Maximum magnitude of a value in a record; sums of larger squares would overflow."""
+
+Value = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+"""A metric."""
+Amount = Annotated[float, Field(ge=0, le=LARGEST)]
+"""A time or a throughput."""
+Share = Annotated[float, Field(ge=-1e-6, le=1 + 1e-6)]
+"""A share of the images, with a tolerance for rounding."""
+Images = Annotated[int, Field(ge=0, lt=10**15)]
+"""A number of images."""
 
 
 class _Part(BaseModel):
@@ -39,10 +53,10 @@ class Epoch(_Part):
     loss of the gate, averaged over the steps of the epoch, in nats per image.
     """
 
-    epoch: int
-    loss: float
+    epoch: Annotated[int, Field(gt=0, lt=10**15)]
+    loss: Value
     temperature: float
-    metrics: dict[str, float]
+    metrics: dict[str, Value]
     confusion: list[str] = []
     """Counts of validation images, one text per expert with a count per class, which keeps the JSON short."""
 
@@ -51,7 +65,7 @@ class Confusion(_Part):
     """Counts of test images by expert (rows) and class (columns)."""
 
     classes: list[str]
-    counts: list[list[int]]
+    counts: list[list[Images]]
 
 
 class Reliability(_Part):
@@ -60,9 +74,9 @@ class Reliability(_Part):
     Computed on the half of the test images that was not used to assign classes to experts.
     """
 
-    images: list[int]
-    confidence: list[float]
-    accuracy: list[float]
+    images: list[Images]
+    confidence: list[Share]
+    accuracy: list[Share]
 
 
 class Picture(_Part):
@@ -86,16 +100,16 @@ class Picture(_Part):
 class Throughput(_Part):
     """Throughput of the population of this run in training and evaluation, in images per second."""
 
-    train_images_per_second: float
-    evaluation_images_per_second: float
+    train_images_per_second: Amount
+    evaluation_images_per_second: Amount
     population: int
 
 
 class Seconds(_Part):
     """Wall time of the population of this run."""
 
-    train: float
-    evaluation: float
+    train: Amount
+    evaluation: Amount
 
 
 class Hardware(_Part):
@@ -148,13 +162,13 @@ class Record(_Part):
     """The baseline; None is the model."""
     status: Literal["complete", "failed"]
     failure: Failure | None = None
-    metrics: dict[str, dict[str, float]] = {}
+    metrics: dict[str, dict[str, Value]] = {}
     """Metrics by split (`validation`, `test`) and name; bounds are in nats per image."""
-    load: list[float] = []
+    load: list[Share] = []
     """Share of test images assigned to each expert."""
-    importance: list[float] = []
+    importance: list[Share] = []
     """Mean gate probability of each expert on the test split."""
-    elbo_terms: dict[str, list[float]] = {}
+    elbo_terms: dict[str, list[Value]] = {}
     """Contribution of each expert to the test split's mixture ELBO, in nats per image: recon_log_prob and
     kl_z, weighted by the gate. The mixture ELBO is the sum of these terms minus mutual_information and
     marginal_kl."""
@@ -203,11 +217,11 @@ class Outcome(BaseModel):
     """Content of a checkpoint; None if it is not to be kept."""
 
 
-def name_of(config: configs.RunConfig, method: Method | None = None) -> str:
+def name_of(config: configs.RunConfig | Mapping[str, Any], method: Method | None = None) -> str:
     """Return the fingerprint of a run.
 
     Args:
-        config: configuration of the run.
+        config: configuration of the run, or all of it as plain nested data.
         method: the baseline, which the fingerprint includes; None for a mixture of VAEs.
 
     Returns:

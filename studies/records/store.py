@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,10 @@ def read(path: Path) -> Record:
     folder = path.parent.parent
     if not path.exists() and (line := packed.find(folder, path.stem)):
         return read_packed(folder / packed.RECORDS, line)
+    return _read_file(path, folder)
+
+
+def _read_file(path: Path, folder: Path) -> Record:
     return _checked(str(path), lambda: read_content(path), path.stem, folder)
 
 
@@ -152,7 +158,8 @@ def _checked(where: str, content: Callable[[], bytes], name: str, folder: Path) 
             raise ValueError(str(error)) from None
     if record.schema_version != SCHEMA:
         raise RecordError(f"{where}: record schema {record.schema_version}; expected schema {SCHEMA}")
-    if not (name_of(config, record.method) == record.fingerprint == name):
+    full = overrides.to_dict(config)
+    if not (name_of(full, record.method) == record.fingerprint == name):
         raise RecordError(
             f"{where}: the fingerprint of the configuration differs from the name of the record"
         )
@@ -161,7 +168,6 @@ def _checked(where: str, content: Callable[[], bytes], name: str, folder: Path) 
     for picture in record.pictures.values():
         if _sha256(folder, picture) != picture.sha256:
             raise RecordError(f"{where}: the picture {picture.file} is missing or changed")
-    full = overrides.to_dict(config)
     return record if record.config == full else record.model_copy(update={"config": full})
 
 
@@ -196,8 +202,10 @@ def iterate(folder: Path) -> Iterator[Record | RecordError]:
         yield error
         lines = ()
     found: dict[str, list[Path | Line]] = {}
-    for path in (folder / "records").glob("*.json"):
-        found.setdefault(path.stem, []).append(path)
+    records = folder / "records"
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(records) as entries:
+        for name in (entry.name for entry in entries if entry.name.endswith(".json")):
+            found.setdefault(name.removesuffix(".json"), []).append(records / name)
     for line in lines:
         found.setdefault(line.fingerprint, []).append(line)
     for name in sorted(found):
@@ -206,7 +214,7 @@ def iterate(folder: Path) -> Iterator[Record | RecordError]:
             if good is None:
                 try:
                     path = folder / packed.RECORDS
-                    yield read_packed(path, place) if isinstance(place, Line) else read(place)
+                    yield read_packed(path, place) if isinstance(place, Line) else _read_file(place, folder)
                     good = place
                 except RecordError as error:
                     yield error

@@ -47,7 +47,8 @@ def inputs(folder: Path) -> str:
         for entry in sorted(found, key=lambda entry: entry.name):
             digest.update(f"{entry.name}\n".encode(errors="surrogateescape"))
             if entry.is_file():  # known without another call of the system
-                digest.update(hashlib.sha256(Path(entry).read_bytes()).digest())
+                with Path(entry).open("rb", buffering=0) as file:
+                    digest.update(hashlib.sha256(file.read()).digest())
     return digest.hexdigest()
 
 
