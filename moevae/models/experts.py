@@ -295,7 +295,14 @@ class Experts(nn.Module):
         logits = self._output(drawn).unflatten(0, (-1, samples))
         if context is not None:
             logits = logits + context.unsqueeze(1)
-        return self._log_prob(logits, x.unsqueeze(1), self._std(dispatch))
+        # By run, since the rounding of a row depends on its place among the others.
+        by_run, std = (dispatch.shape[0], -1), self._std(dispatch)
+        found = self._log_prob(
+            logits.unflatten(0, by_run),
+            x.unsqueeze(1).unflatten(0, by_run),
+            std.unflatten(0, by_run) if isinstance(std, Tensor) else std,
+        )
+        return found.flatten(0, 1)
 
     def _posterior(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Split the output of an encoder into mu and logvar, [..., Z] each; output [..., 2 Z]."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -13,9 +13,20 @@ from torch import Tensor
 from moevae.utils.devices import to_device
 
 _FULL = 64  # rows
+LARGE = 1 << 16
+"""Elements of a matrix; a larger one is hardly in the cache when its turn comes."""
+
+WeightUpdate = Callable[[int, Tensor], None]
+"""A function of the index of a group and the gradient of its weights, [I, O], which may change them."""
 
 
-def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor, ends: Sequence[int]) -> Tensor:
+def grouped_linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ends: Sequence[int],
+    update: Callable[[], WeightUpdate | None] | None = None,
+) -> Tensor:
     """Return x @ weight[g] + bias[g] for the rows of each group g = (run, expert).
 
     Args:
@@ -23,13 +34,15 @@ def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor, ends: Sequence[int])
         weight: weights of each group; the expert is the faster index of g, [R, K, I, O].
         bias: biases of each group, [R, K, O].
         ends: row at which each group ends, R K ascending numbers; the last is T.
+        update: called in the backward pass on a CPU. What it returns then takes the gradients of the weights,
+            which get none themselves; with None, the weights get their gradient.
 
     Returns:
         Rows, [T, O].
     """
     x = x.to(weight.dtype)
     if x.device.type == "cpu":
-        return cast(Tensor, _GroupedLinear.apply(x, weight, bias, tuple(ends)))
+        return cast(Tensor, _GroupedLinear.apply(x, weight, bias, tuple(ends), update))
     return padded_linear(x, weight, bias, ends)
 
 
@@ -62,33 +75,51 @@ class _GroupedLinear(torch.autograd.Function):
     """One product per group, written in place; autograd would allocate a full gradient per indexed weight."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, ends: tuple[int, ...]) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, ends: tuple[int, ...], update: Any
+    ) -> Tensor:
         ctx.counts, ctx.places = _layout(x, ends)
+        ctx.update = update
         x = _spread(x, ctx.counts, ctx.places)
         ctx.save_for_backward(x, weight)
         result = x.new_empty(len(x), weight.shape[-1])
         parts = x.split(ctx.counts), _each(weight), _each(bias), result.split(ctx.counts)
         for rows, own, shift, place in zip(*parts, strict=True):
-            torch.addmm(shift, rows, own, out=place)
+            torch.addmm(shift, rows, _cached(own), out=place)
         return result if ctx.places is None else result[ctx.places]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor, None, None]:
         x, weight = ctx.saved_tensors
+        update = ctx.update() if ctx.update else None
         slopes = _spread(gradient, ctx.counts, ctx.places).split(ctx.counts)
-        to_weight = torch.empty_like(weight)  # with the strides of the weight, to avoid a copy
+        to_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        to_weight = torch.empty_like(weight) if update is None else None  # with the strides of the weight
         to_bias = weight.new_empty(*weight.shape[:2], weight.shape[-1])
-        parts = x.T.split(ctx.counts, 1), slopes, _each(to_weight), _each(to_bias)
-        for rows, slope, own, shift in zip(*parts, strict=True):
-            torch.mm(rows, slope, out=own)
+        weights, places = _each(weight), to_x.split(ctx.counts) if to_x is not None else slopes
+        kept = _each(to_weight) if to_weight is not None else [torch.empty_like(weights[0])] * len(weights)
+        parts = x.T.split(ctx.counts, 1), slopes, weights, places, kept, _each(to_bias)
+        for group, (rows, slope, own, place, to_own, shift) in enumerate(zip(*parts, strict=True)):
+            if to_x is not None:
+                torch.mm(slope, _cached(own).mT, out=place)
+            torch.mm(rows, slope, out=to_own)
             torch.sum(slope, 0, out=shift)
-        if not ctx.needs_input_grad[0]:
-            return None, to_weight, to_bias, None
-        to_x = torch.empty_like(x)
-        for slope, own, place in zip(slopes, _each(weight.mT), to_x.split(ctx.counts), strict=True):
-            torch.mm(slope, own, out=place)
-        return to_x if ctx.places is None else to_x[ctx.places], to_weight, to_bias, None
+            if update is not None:
+                update(group, to_own)
+        if to_x is not None and ctx.places is not None:
+            to_x = to_x[ctx.places]
+        return to_x, to_weight, to_bias, None, None
+
+
+def _cached(weight: Tensor) -> Tensor:
+    """Return a matrix after reading it in order, which loads it into the cache of the core.
+
+    A product reads a matrix in strips; with few rows, it would mostly wait for the memory.
+    """
+    if weight.numel() >= LARGE:
+        weight.sum()
+    return weight
 
 
 def _each(values: Tensor) -> list[Tensor]:

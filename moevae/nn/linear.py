@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from moevae.nn.grouped_linear import grouped_linear
+from moevae.nn.grouped_linear import WeightUpdate, grouped_linear
 from moevae.nn.stacked import Stacked
 
 
@@ -27,14 +27,20 @@ class Affine(Stacked):
         Glorot, Bengio (2010), understanding the difficulty of training deep feedforward neural networks.
     """
 
+    update: Callable[[], WeightUpdate] | None = None
+    """Returns what takes the gradients of the weights in the backward pass, if they are all of the gradient:
+    if `uses`, the number of accesses to the weights since it was last set to zero, is one."""
+
     def __init__(self, batch: Sequence[int], shape: tuple[int, int], biases: int, fans: int) -> None:
         super().__init__(weight=(*batch, *shape), bias=(*batch, biases))
         self.expert_parameters = tuple(self.shapes) if len(batch) == 2 else ()
         self.batch, self.bound = tuple(batch), math.sqrt(6 / fans)
+        self.uses = 0
 
     @property
     def weight(self) -> Tensor:
         """Weights, [*batch, *shape]."""
+        self.uses += 1
         return self.unpadded("weight")
 
     @property
@@ -99,4 +105,7 @@ class StackedLinear(Affine):
         if experts is not None:
             weight = weight.unflatten(-1, (experts, -1)).transpose(1, 2)  # [R, K, I, O]
             bias = bias.unflatten(-1, (experts, -1))
-        return grouped_linear(x, weight, bias, ends)
+        return grouped_linear(x, weight, bias, ends, self._update_if_alone if self.update else None)
+
+    def _update_if_alone(self) -> WeightUpdate | None:
+        return self.update() if self.update and self.uses == 1 else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,14 @@ class Stacked(nn.Module, ABC):
             size = math.ceil(math.prod(shape) / VECTOR) * VECTOR
             self.register_parameter(f"_{name}", nn.Parameter(torch.zeros(runs, size)))
 
+    def stored(self, name: str) -> nn.Parameter:
+        """Return a parameter as it is stored, [R, padded size].
+
+        Args:
+            name: name of the parameter.
+        """
+        return cast(nn.Parameter, getattr(self, f"_{name}"))
+
     def unpadded(self, name: str) -> Tensor:
         """Return a parameter in its shape, [R, ...], without padding.
 
@@ -44,7 +53,7 @@ class Stacked(nn.Module, ABC):
             name: name of the parameter.
         """
         runs, *shape = self.shapes[name]
-        kept, size = getattr(self, f"_{name}"), math.prod(shape)
+        kept, size = self.stored(name), math.prod(shape)
         # A slice, even of the whole tensor, would cost a copy in the backward pass.
         return (kept if kept.shape[1] == size else kept[:, :size]).reshape(runs, *shape)
 

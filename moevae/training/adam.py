@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
+
+from moevae.nn.grouped_linear import LARGE, WeightUpdate
+from moevae.nn.linear import Affine
+from moevae.nn.stacked import VECTOR
+
+_SETTINGS: dict[str, Any] = {
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "weight_decay": 0,
+    "eps": 1e-8,
+    "amsgrad": False,
+    "maximize": False,
+}
 
 
 class Adam:
@@ -18,16 +34,34 @@ class Adam:
     Args:
         parameters: all trained parameters, on one device or several.
         faster: those among them that have their own learning rate.
+        layers: layers of these parameters whose large weights are updated in the backward pass, one expert
+            after the other, while the weights and their gradient are in the cache.
 
     References:
         Kingma, Ba (2015), Adam: a method for stochastic optimization.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], faster: Collection[nn.Parameter] = ()) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        faster: Collection[nn.Parameter] = (),
+        layers: Iterable[Affine] = (),
+    ) -> None:
         self._parameters = list(parameters)
-        apart = {id(parameter) for parameter in faster}
-        self._faster = {index for index, each in enumerate(self._parameters) if id(each) in apart}
+        places = {id(parameter): index for index, parameter in enumerate(self._parameters)}
+        self._faster = {places[id(parameter)] for parameter in faster}
+        self._layers = [(layer, places[id(layer.stored("weight"))]) for layer in layers if _is_large(layer)]
         self._moments: dict[int, dict[str, Tensor]] = {}
+
+    def begin(self, learning_rate: float) -> None:
+        """Begin a step: the backward pass updates the weights of `layers`. `step` ends it.
+
+        Args:
+            learning_rate: learning rate of these weights.
+        """
+        for layer, index in self._layers:
+            groups = math.prod(layer.batch)
+            layer.uses, layer.update = 0, partial(self._in_parts, index, learning_rate, groups)
 
     def zero_grad(self) -> None:
         """Set all gradients to None."""
@@ -36,7 +70,7 @@ class Adam:
 
     @torch.no_grad()
     def step(self, learning_rate: float, faster: float = 0.0) -> None:
-        """Update every parameter that has a gradient.
+        """Update every parameter that has a gradient; the backward pass has updated the others since `begin`.
 
         Args:
             learning_rate: learning rate of the parameters that are not in `faster`.
@@ -46,6 +80,8 @@ class Adam:
         self._step([index for index in moved if index not in self._faster], learning_rate)
         if self._faster:
             self._step([index for index in moved if index in self._faster], faster)
+        for layer, _ in self._layers:
+            layer.update = None
 
     def _step(self, moved: list[int], learning_rate: float) -> None:
         """Update the parameters with the given indices."""
@@ -59,14 +95,32 @@ class Adam:
             [],
             [own["step"] for own in moments],
             fused=True,
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
             lr=learning_rate,
-            weight_decay=0,
-            eps=1e-8,
-            maximize=False,
+            **_SETTINGS,
         )
+
+    def _in_parts(self, index: int, learning_rate: float, groups: int) -> WeightUpdate:
+        """Return a function that updates the weights of each expert of each run once, as `_step` does."""
+        own = self._moments_of(index)
+        own["step"] += 1
+        kept = (self._parameters[index].detach(), own["exp_avg"], own["exp_avg_sq"])
+        parts = list(zip(*(each.view(groups, -1).unbind() for each in kept), strict=True))
+
+        def update(group: int, gradient: Tensor) -> None:
+            part, first, second = parts[group]
+            # The function `adam` would take longer to start than to update an expert.
+            torch._fused_adam_(
+                [part],
+                [gradient.view(-1)],
+                [first],
+                [second],
+                [],
+                [own["step"]],
+                lr=learning_rate,
+                **_SETTINGS,
+            )
+
+        return update
 
     def state(self) -> dict[str, Tensor]:
         """Return the moments; a key is the index of a parameter and the name of the moment in torch."""
@@ -138,3 +192,9 @@ class Adam:
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
         return self._moments[index]
+
+
+def _is_large(layer: Affine) -> bool:
+    """Return whether the weights of an expert can be updated alone, and are large enough to gain by it."""
+    count = math.prod(layer.shapes["weight"][2:]) if "weight" in layer.expert_parameters else 0
+    return layer.stored("weight").device.type == "cpu" and count >= LARGE and count % VECTOR == 0

@@ -20,8 +20,8 @@ _FLOAT = 4
 def training_bytes(config: RunConfig, size: Size, count: int) -> int:
     """Return a lower bound on the memory for training one run, in bytes.
 
-    The bound counts the weights, their gradients and two moments, and for one batch the latents and the
-    logits of the chosen experts.
+    The bound counts the weights and their two moments, and for one batch the latents and the logits of the
+    chosen experts.
 
     Args:
         config: the run.
@@ -39,7 +39,7 @@ def training_bytes(config: RunConfig, size: Size, count: int) -> int:
     weights = experts * (sum(layer.weights for layer in own) + prior) + sum(layer.weights for layer in once)
     chosen = num_chosen(routing) or experts
     rows = chosen * min(train.batch_size, count) * train.num_samples
-    return _FLOAT * (4 * weights + rows * (latent_size(model) + math.prod(size)))
+    return _FLOAT * (3 * weights + rows * (latent_size(model) + math.prod(size)))
 
 
 def check(configs: Sequence[RunConfig], size: Size, count: int, memory: int) -> None:

@@ -18,6 +18,7 @@ from moevae.config.schema import RunConfig
 from moevae.data.binarization import to_float
 from moevae.data.datasets import Images, check_images
 from moevae.models.mixture import Mixture, MixtureTerms, SparseMixtureTerms, select_experts
+from moevae.nn.linear import Affine
 from moevae.objectives.load_balancing import log_priors
 from moevae.objectives.objective import Objective
 from moevae.training import memory, state
@@ -205,14 +206,15 @@ class Trainer:
             self.working.model.experts.deformation.activate(progress, train.deformation_starts)
         learned = self.configs[0].routing.temperature_schedule == "learned"
         temperature = None if learned else self._temperatures(index, self.working.model)
-        losses = (self.graph or self.differentiate)(self.loss.weights(progress), temperature, batch)
         rate = learning_rate_at(train, progress)
+        self.optimizer.begin(rate)
+        losses = (self.graph or self.differentiate)(self.loss.weights(progress), temperature, batch)
         self.optimizer.step(rate, train.template_learning_rate * rate / train.learning_rate)
         self.working.refresh()
         return losses
 
     def differentiate(self, weights: StepWeights, temperature: Tensor | None, batch: Batch) -> Losses:
-        """Compute the gradients of a step, and update what has no gradients.
+        """Compute the gradients of a step, and update what has none.
 
         Args:
             weights: weights of terms of the loss.
@@ -258,7 +260,9 @@ class Trainer:
         self.working = MasterWeights(model, self.configs[0].train.precision)
         deformation = model.experts.deformation
         pictures = () if deformation is None else deformation.learned_images()
-        self.optimizer = Adam(model.parameters(), faster=pictures)
+        layers = [each for each in model.experts.modules() if isinstance(each, Affine)]
+        whole = self.working.model is not model  # the gradients of a copy of the model move as a whole
+        self.optimizer = Adam(model.parameters(), faster=pictures, layers=() if whole else layers)
         self.objective = Objective(self.configs, self.device, model.config.num_experts)
         if self.graph is not None:
             self.graph.reset()

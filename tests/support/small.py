@@ -53,12 +53,17 @@ def population(
     return [override(base, dict(zip(PER_RUN, each, strict=True))) for each in scalars]
 
 
-def images(train: int = 96, validation: int = 50, test: int = 70, seed: int = 0) -> Images:
+def images(
+    train: int = 96,
+    validation: int = 50,
+    test: int = 70,
+    seed: int = 0,
+    size: tuple[int, int] = (HEIGHT, WIDTH),
+) -> Images:
     """Gray noise, float32 in [0, 1]."""
     source = torch.Generator().manual_seed(seed)
-    pixels = HEIGHT * WIDTH
-    parts = [torch.rand(count, pixels, generator=source) for count in (train, validation, test)]
-    return Images("noise", "0" * 64, HEIGHT, WIDTH, *parts)
+    parts = [torch.rand(count, size[0] * size[1], generator=source) for count in (train, validation, test)]
+    return Images("noise", "0" * 64, *size, *parts)
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

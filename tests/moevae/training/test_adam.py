@@ -5,6 +5,7 @@ import torch
 from small import config, images
 
 from moevae.training.adam import Adam
+from moevae.training.fit import fit
 from moevae.training.trainer import Trainer
 
 RATES = [0.1, 0.03, 0.2, 1e-3, 0.05]
@@ -53,6 +54,39 @@ def test_a_state_is_all_that_the_next_steps_need(stop):
             set_gradients(own, step)
             optimizer.step(rate)
     assert all(torch.equal(one, other) for one, other in zip(parameters, others, strict=True))
+
+
+PERCEPTRONS = {"model.num_experts": 3, "model.expert_hidden": (128,), "model.gate_hidden": (8,)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "in_parts"),
+    [
+        ({"routing.kind": "hard"}, False),
+        ({"routing.kind": "top-k", "routing.noise": 0.5, "model.latent_prior": "hierarchical"}, True),
+        ({"routing.kind": "sampled", "objective.bound": "iwae", "train.num_samples": 3}, True),
+        ({"routing.kind": "sampled", "train.extra_experts": 2}, True),
+        ({"routing.kind": "sampled", "model.expert_hidden": (128, 512), "model.latent_prior": "vamp"}, True),
+        ({"routing.kind": "sampled", "train.precision": "bfloat16"}, False),
+        ({"routing.kind": "sampled", "model.expert_hidden": (64,)}, False),
+        ({}, False),
+    ],
+)
+def test_updates_in_the_backward_pass_are_those_after_it(changes, in_parts, monkeypatch):
+    runs = [config(PERCEPTRONS | changes, seed=seed, **{"train.batch_size": 16}) for seed in range(2)]
+    data = images(train=64, size=(28, 28))
+    updated, whole = [], Adam._step
+
+    def step(self, moved, rate):
+        updated.append({index for _, index in self._layers} - {*moved})
+        whole(self, moved, rate)
+
+    monkeypatch.setattr(Adam, "_step", step)
+    one = fit(runs, data).model.state_dict()
+    assert all(bool(each) == in_parts for each in updated)
+    monkeypatch.setattr(Adam, "begin", lambda self, rate: None)
+    other = fit(runs, data).model.state_dict()
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def test_moments_have_torchs_names_so_that_older_snapshots_continue():

@@ -37,6 +37,15 @@ def test_other_runs_change_no_bit(sizes, kind, batch, threads, one_thread_again)
         assert curve == [epoch[run] for epoch in losses]
 
 
+@pytest.mark.parametrize("kind", ["hard", "sampled"])
+def test_other_runs_change_no_bit_with_more_pixels_than_are_computed_at_once(kind):
+    changes = {"train.batch_size": 130, "train.epochs": 1, "routing.num_sampled": 2}
+    configs, data = population(EVEN, kind, **changes), images(train=260, size=(28, 28))
+    together = fit(configs, data)
+    for run, own in enumerate(configs):
+        assert same(weights(fit([own], data).model, 0), weights(together.model, run))
+
+
 @SIZES
 @pytest.mark.parametrize(
     "consistency", [["vat"], ["augmentation"], ["vat", "augmentation"], ["vat", "knn-stretch"]]
