@@ -115,9 +115,10 @@ class _GroupedLinear(torch.autograd.Function):
 def _cached(weight: Tensor) -> Tensor:
     """Return a matrix after reading it in order, which loads it into the cache of the core.
 
-    A product reads a matrix in strips; with few rows, it would mostly wait for the memory.
+    A product reads a matrix in strips; with few rows, it would mostly wait for the memory. In bfloat16, the
+    sum takes longer than that.
     """
-    if weight.numel() >= LARGE:
+    if weight.dtype == torch.float32 and weight.numel() >= LARGE:
         weight.sum()
     return weight
 
