@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.scale import SymmetricalLogScale
-from matplotlib.ticker import NullLocator, SymmetricalLogLocator
+from matplotlib.ticker import NullLocator
 
 from moevae.visualization.style import annotate, canvas, png, style
 from studies.analysis.effects import AxisEffect
@@ -27,6 +27,8 @@ MINUS = "\N{MINUS SIGN}"
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MAX_TICKS = 12
 """Largest number of tick labels of an effect."""
+MAX_POWERS = 5
+"""Largest number of intervals between tick labels that are powers of ten."""
 MAX_LINES = 200
 """Largest number of gray lines of settings behind an effect."""
 
@@ -343,12 +345,23 @@ def _decades(place: Axes, axis: Literal["x", "y"], values: Row) -> bool:
         far = 10 ** np.ceil(np.log10(sizes.max()))
         ends = (-far if finite.min() < 0 else 0, far if finite.max() > 0 else 0)
         place.set(**{f"{axis}scale": SymmetricalLogScale(side, linthresh=small), f"{axis}lim": ends})
-        ticks = SymmetricalLogLocator(base=10, linthresh=small)
-        ticks.set_params(numticks=4)
-        side.set_major_locator(ticks)
+        side.set_ticks(_powers(ends, small))
         side.set_major_formatter(_power)
         side.set_minor_locator(NullLocator())
     return apart
+
+
+def _powers(ends: tuple[float, float], small: float) -> list[float]:
+    """Return 0 and powers of ten between the ends whose labels do not overlap on a symmetric log scale."""
+    # The sides of the axis in decades, of which the first one is linear.
+    sides = [(np.sign(end), np.log10(abs(end) / small) + 1) for end in ends if end]
+    apart = max(1, np.ceil(sum(long for _, long in sides) / MAX_POWERS))
+    far = [
+        sign * small * 10 ** (place - 1)
+        for sign, long in sides
+        for place in np.arange(long, apart - 0.5, -apart)
+    ]
+    return sorted([0.0, *map(float, far)])
 
 
 def _power(value: float, _: object = None) -> str:

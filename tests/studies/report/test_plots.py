@@ -1,5 +1,7 @@
 """Axes of figures suit the numbers on them."""
 
+import itertools
+import math
 from itertools import combinations
 
 import numpy as np
@@ -75,3 +77,12 @@ def test_a_profile_is_the_share_of_runs_that_reach_a_score(monkeypatch) -> None:
         drawn = y[np.searchsorted(x, at)]  # of a step to the left
         assert line.get_drawstyle() == "steps-pre"
         assert drawn == (scores >= at).mean()
+
+
+@pytest.mark.parametrize("ends", [(-1e11, 1e11), (-1e9, 0.0), (-1e4, 0.0), (-1e5, 1e3), (0.0, 1e12)])
+def test_powers_of_ten_are_labeled_with_room_between_them(ends):
+    labeled = plots._powers(ends, 100.0)
+    assert {0.0, *ends} <= {*labeled}
+    places = [math.copysign(math.log10(max(abs(value), 10.0)) - 1, value) for value in labeled]
+    wide = max(places) - min(places)
+    assert all(b - a >= wide / plots.MAX_POWERS - 1e-9 for a, b in itertools.pairwise(places))
