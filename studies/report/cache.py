@@ -46,9 +46,10 @@ def inputs(folder: Path) -> str:
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder / "records") as found:
         for entry in sorted(found, key=lambda entry: entry.name):
             digest.update(f"{entry.name}\n".encode(errors="surrogateescape"))
-            if entry.is_file():  # known without another call of the system
-                with Path(entry).open("rb", buffering=0) as file:
-                    digest.update(hashlib.sha256(file.read()).digest())
+            with suppress(OSError):  # such as a link to itself, which the report names
+                if entry.is_file():  # known without another call of the system
+                    with Path(entry).open("rb", buffering=0) as file:
+                        digest.update(hashlib.sha256(file.read()).digest())
     return digest.hexdigest()
 
 

@@ -73,6 +73,15 @@ def test_other_code_rewrites_the_report(folder, made, monkeypatch):
     assert made == ["s"]
 
 
+def test_a_record_that_links_to_itself_is_named_and_nothing_more(folder, made):
+    link = folder / "records" / "link.json"
+    link.symlink_to(link)
+    write_page(folder)
+    write_page(folder)
+    assert made == [folder.name]
+    assert "link.json" in (folder / "report.md").read_text()
+
+
 def test_an_edited_page_is_refused(folder):
     (folder / "report.md").write_text("mine")
     with pytest.raises(RecordError):
