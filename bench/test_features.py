@@ -94,10 +94,9 @@ def test_memory_of_evaluation(benchmark, plan, limit):
     The process is new: freed blocks of earlier work would divide the memory into parts.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
-        found = benchmark.pedantic(
+        seconds, grown = benchmark.pedantic(
             lambda: processes.submit(_evaluate_within, plan.mixture, limit).result(), rounds=1
         )
-    seconds, grown = found
     benchmark.extra_info |= {
         "what": f"evaluation with `--memory {limit}MiB`",
         "seconds": seconds,

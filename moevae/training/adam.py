@@ -50,7 +50,8 @@ class Adam:
         self._parameters = list(parameters)
         places = {id(parameter): index for index, parameter in enumerate(self._parameters)}
         self._faster = {places[id(parameter)] for parameter in faster}
-        self._layers = [(layer, places[id(layer.stored("weight"))]) for layer in layers if _is_large(layer)]
+        chosen = filter(_can_update_in_parts, layers)
+        self._layers = [(layer, places[id(layer.stored("weight"))]) for layer in chosen]
         self._moments: dict[int, dict[str, Tensor]] = {}
 
     def begin(self, learning_rate: float) -> None:
@@ -194,7 +195,7 @@ class Adam:
         return self._moments[index]
 
 
-def _is_large(layer: Affine) -> bool:
+def _can_update_in_parts(layer: Affine) -> bool:
     """Return whether the weights of an expert can be updated alone, and are large enough to gain by it."""
     count = math.prod(layer.shapes["weight"][2:]) if "weight" in layer.expert_parameters else 0
     return layer.stored("weight").device.type == "cpu" and count >= LARGE and count % VECTOR == 0
