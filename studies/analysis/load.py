@@ -19,7 +19,7 @@ from studies.analysis.study import DATA, CellValues, Study
 from studies.design.baselines import BASELINES
 from studies.records import store, study_file
 from studies.records.origins import with_other_data
-from studies.records.schema import Method, Record
+from studies.records.schema import Curve, Method, Record
 from studies.records.study_file import identity
 from studies.utils.formatting import count
 from studies.utils.gc_pause import paused_gc
@@ -151,7 +151,7 @@ def _sorted(
             if place == len(cells):
                 cells.append(cell)
         run = StudyRun(
-            item.model_copy(update={"curve": []}), place, config.seed, _metrics(item), _curve(item)
+            item.model_copy(update={"curve": Curve()}), place, config.seed, _metrics(item), _curve(item)
         )
         key = (name, where, config.seed)
         if key in found:
@@ -223,13 +223,11 @@ def _metrics(record: Record) -> dict[str, float]:
 
 
 def _curve(record: Record) -> dict[str, np.ndarray]:
-    if not record.curve:
+    curve = record.curve
+    if not curve:
         return {}
-    names = [name for name in CURVES if name in record.curve[0].metrics]
-    columns = {name: np.array([point.metrics.get(name, np.nan) for point in record.curve]) for name in names}
-    columns["loss"] = np.array([point.loss for point in record.curve])
-    columns["epoch"] = np.array([point.epoch for point in record.curve])
-    return columns
+    columns = {name: np.array(curve.metrics[name], dtype=float) for name in CURVES if name in curve.metrics}
+    return columns | {"loss": np.array(curve.loss), "epoch": np.array(curve.epoch)}
 
 
 def _levels(planned: Sequence[Any], found: Sequence[Any]) -> tuple[Any, ...]:

@@ -97,7 +97,7 @@ class RunRecorder:
                         loss=progress.losses[run],
                         temperature=progress.temperatures[run],
                         metrics=validation[run] | self._of_training(progress, run),
-                        confusion=self._confusion(evaluations[run]) if evaluations else [],
+                        confusion=self._confusion(evaluations[run]) if evaluations else "",
                     )
                 )
         if progress.epoch in self.drawn_at:
@@ -230,12 +230,12 @@ class RunRecorder:
     def _scores(self, found: Evaluation) -> dict[str, float]:
         return run_metrics(found, self.labels, "validation", self.configs[0].data)
 
-    def _confusion(self, found: Evaluation) -> list[str]:
+    def _confusion(self, found: Evaluation) -> str:
         if self.labels is None or len(self.labels.classes) > MAX_TRACKED:
-            return []
+            return ""
         classes = len(self.labels.classes)
         counts = confusion(found.assignments, self.labels.validation, len(found.load), classes)
-        return [" ".join(map(str, row)) for row in counts]
+        return ";".join(" ".join(map(str, row)) for row in counts)
 
 
 def _spread(epochs: int, count: int) -> set[int]:

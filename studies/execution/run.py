@@ -27,6 +27,7 @@ from studies.execution.events import EpochReport
 from studies.execution.record_fields import failure_of, provenance_fields, result_fields, splits
 from studies.execution.recorder import Drawing, RunRecorder
 from studies.records.schema import (
+    Curve,
     Outcome,
     Picture,
     Record,
@@ -118,7 +119,7 @@ def _run(
                 "config": to_dict(config),
                 "status": "failed" if failure else "complete",
                 "failure": failure,
-                "curve": recorder.curves[run],
+                "curve": Curve.of(recorder.curves[run]),
                 "pictures": {each.kind: _picture(name, each) for each in drawn},
                 **found,
                 **shared,

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from studies.records.schema import Record
 
 _NAME = re.compile(r"\w+")
-_COUNT = re.compile(r"\d{1,15}")
-_DIGITS = 16
-"""Digits of the smallest count that is too large."""
-_LONG = re.compile(rf"[0-9]{{{_DIGITS}}}")
+_DIGITS = b"0123456789"
+_MARKS = bytes(ord("0") if byte in _DIGITS else ord(",") for byte in range(256))
+"""Translation of counts and separators to `0` and `,`."""
+_TOO_LONG = b"0" * 16
 
 
 def problems(record: Record, config: RunConfig) -> Iterator[str]:
@@ -34,8 +34,7 @@ def problems(record: Record, config: RunConfig) -> Iterator[str]:
 def _metrics(record: Record) -> Iterator[str]:
     if record.status == "complete" and not record.metrics.get("test"):
         yield "a complete run without metrics of the test split"
-    every = [*record.metrics.values(), *(point.metrics for point in record.curve)]
-    names = record.metrics.keys() | set().union(*{tuple(part) for part in every})
+    names = set(record.metrics).union(record.curve.metrics, *record.metrics.values())
     if odd := next((name for name in names if not _NAME.fullmatch(name)), None):
         yield f"invalid name of a metric: {odd!r}"
 
@@ -59,37 +58,25 @@ def _tables(record: Record, config: RunConfig) -> Iterator[str]:
 
 
 def _curve(record: Record) -> Iterator[str]:
-    epochs = [point.epoch for point in record.curve]
-    if epochs != sorted({*epochs}):
+    curve = record.curve
+    epochs = curve.epoch
+    if any(one >= next_ for one, next_ in itertools.pairwise(epochs)):
         yield "the epochs of curve do not increase"
-    if _plain_tables(record):
+    rows = {"loss": len(curve.loss), "temperature": len(curve.temperature)}
+    rows |= {f"metrics.{name}": len(values) for name, values in curve.metrics.items()}
+    rows |= {"confusion": len(curve.confusion)} if curve.confusion else {}
+    if wrong := [name for name, count in rows.items() if count != len(epochs)]:
+        yield f"curve.{wrong[0]} has {rows[wrong[0]]} values, expected {len(epochs)}"
+    tables = [table for table in curve.confusion if table]
+    if not tables:
         return
-    tables = [[text.split() for text in point.confusion] for point in record.curve if point.confusion]
-    wide = {len(row) for table in tables for row in table}
-    wide |= {len(record.confusion.classes)} if record.confusion is not None and tables else set()
-    if len(wide) > 1 or len({len(table) for table in tables}) > 1:
+    experts = tables[0].split(";")
+    classes = len(record.confusion.classes) if record.confusion is not None else experts[0].count(" ") + 1
+    text = "\n".join(tables).encode(errors="replace")
+    # Without the digits, only the separators remain, which are the same in all tables.
+    table = b";".join([b" " * (classes - 1)] * len(experts))
+    if text.translate(None, _DIGITS) != b"\n".join([table] * len(tables)):
         yield "a confusion of curve is not a table"
-    if not all(_COUNT.fullmatch(text) for table in tables for row in table for text in row):
+    marks = b"," + text.translate(_MARKS) + b","
+    if b",," in marks or _TOO_LONG in marks:
         yield "a confusion of curve has invalid counts"
-
-
-def _plain_tables(record: Record) -> bool:
-    """Return whether the confusions of the curve are valid in the usual format: a fast sufficient check.
-
-    The usual format has ASCII digits and one space between counts. Other formats may be valid, too.
-    """
-    tables = [point.confusion for point in record.curve if point.confusion]
-    rows = list(itertools.chain.from_iterable(tables))
-    if not rows:
-        return True
-    wide = rows[0].count(" ") + 1
-    if record.confusion is not None and wide != len(record.confusion.classes):
-        return False
-    text = " ".join(rows)
-    one_space = text and not (text.startswith(" ") or text.endswith(" ") or "  " in text)
-    # A row with a count of 16 digits has at least one digit and one space for each of the others.
-    short = max(map(len, rows)) < _DIGITS + 2 * (wide - 1) or not _LONG.search(text)
-    # Without the digits, only the spaces between the counts remain.
-    columns = "\n".join(rows).encode(errors="replace").translate(None, b"0123456789") + b"\n"
-    same = columns == (b" " * (wide - 1) + b"\n") * len(rows)
-    return bool(one_space and short and same) and len({len(table) for table in tables}) == 1

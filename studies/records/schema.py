@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,8 +14,8 @@ from moevae.config import overrides
 from moevae.config import schema as configs
 from moevae.config.types import Count, MapMethod
 
-SCHEMA = 2
-"""Version of the schema of records."""
+SCHEMA = 3
+"""Version of the schema of records. Those of schema 2 are read, too: their curves are lists of epochs."""
 
 PICTURE_LIMIT = 64 << 20
 """Maximum size of a picture, in bytes; typical pictures have less than 50 kB."""
@@ -32,6 +32,7 @@ Share = Annotated[float, Field(ge=-1e-6, le=1 + 1e-6)]
 """A share of the images, with a tolerance for rounding."""
 Images = Annotated[int, Field(ge=0, lt=10**15)]
 """A number of images."""
+EpochNumber = Annotated[int, Field(gt=0, lt=10**15)]
 
 
 class _Part(BaseModel):
@@ -47,18 +48,63 @@ class Failure(_Part):
 
 
 class Epoch(_Part):
-    """One point of the learning curve; bounds are in nats per image, on the validation split.
+    """One point of a learning curve, see `Curve`."""
+
+    epoch: EpochNumber
+    loss: Value
+    temperature: float
+    metrics: dict[str, Value]
+    confusion: str = ""
+
+
+class Curve(_Part):
+    """The learning curve, with a value per epoch; bounds are in nats per image, on the validation split.
 
     If the losses of the experts do not reach the gate, the metrics include `gate_loss`: the
     loss of the gate, averaged over the steps of the epoch, in nats per image.
     """
 
-    epoch: Annotated[int, Field(gt=0, lt=10**15)]
-    loss: Value
-    temperature: float
-    metrics: dict[str, Value]
+    epoch: list[EpochNumber] = []
+    loss: list[Value] = []
+    temperature: list[float] = []
+    metrics: dict[str, list[Value | None]] = {}
+    """By name; None in epochs without the metric."""
     confusion: list[str] = []
-    """Counts of validation images, one text per expert with a count per class, which keeps the JSON short."""
+    """Counts of validation images as texts, such as `9 0;1 8` for two experts with the counts of two classes.
+    A text is empty in an epoch without counts, and the list is empty if there are none at all."""
+
+    @classmethod
+    def of(cls, points: Sequence[Epoch]) -> Curve:
+        """Return the curve with these points.
+
+        Args:
+            points: the points, in the order of the epochs.
+        """
+        names = dict.fromkeys(name for point in points for name in point.metrics)
+        columns = {
+            "epoch": [point.epoch for point in points],
+            "loss": [point.loss for point in points],
+            "temperature": [point.temperature for point in points],
+            "metrics": {name: [point.metrics.get(name) for point in points] for name in names},
+        }
+        if any(point.confusion for point in points):
+            columns["confusion"] = [point.confusion for point in points]
+        return cls.model_validate(columns)
+
+    def __len__(self) -> int:
+        return len(self.epoch)
+
+    def last(self) -> dict[str, float]:
+        """Return the metrics of the last epoch, with its `loss`."""
+        found = {name: values[-1] for name, values in self.metrics.items()}
+        return {"loss": self.loss[-1], **{name: value for name, value in found.items() if value is not None}}
+
+    def end(self) -> Curve:
+        """Return the last epoch as a curve, or this curve if it has none."""
+        columns = {name: getattr(self, name)[-1:] for name in ("epoch", "loss", "temperature", "confusion")}
+        return self.model_copy(
+            update={**columns, "metrics": {name: values[-1:] for name, values in self.metrics.items()}}
+        )
 
 
 class Confusion(_Part):
@@ -174,7 +220,7 @@ class Record(_Part):
     marginal_kl."""
     confusion: Confusion | None = None
     reliability: Reliability | None = None
-    curve: list[Epoch] = []
+    curve: Curve = Curve()
     pictures: dict[str, Picture] = {}
     throughput: Throughput | None = None
     seconds: Seconds | None = None
@@ -204,6 +250,19 @@ class Record(_Part):
         """Floating-point precision of training; float32 in older records."""
         measured = self.hardware.precision
         return measured if self.method else self.config["train"].get("precision", measured)
+
+
+def in_columns(rows: Sequence[Mapping[str, Any]]) -> Curve:
+    """Return the curve of a record of schema 2.
+
+    Args:
+        rows: points of the curve as JSON data, whose confusions are lists with a text per expert.
+    """
+    points = []
+    for row in rows:
+        experts = (" ".join(expert.split()) for expert in row.get("confusion", ()))
+        points.append(Epoch.model_validate({**row, "confusion": ";".join(experts)}))
+    return Curve.of(points)
 
 
 class Outcome(BaseModel):

@@ -13,15 +13,15 @@ from typing import Any
 
 from moevae.config import overrides
 from moevae.errors import ConfigError, RecordError
-from moevae.utils.content import parsing, shortened
+from moevae.utils.content import parse_json, parsing, shortened
 from moevae.utils.content import read as read_content
 from moevae.utils.io import write_atomically
 from studies.records import consistency, packed
 from studies.records.packed import Line
-from studies.records.schema import PICTURE_LIMIT, SCHEMA, Outcome, Picture, Record, name_of
+from studies.records.schema import PICTURE_LIMIT, SCHEMA, Outcome, Picture, Record, in_columns, name_of
 from studies.utils.gc_pause import paused_gc
 
-_OLD = b'"schema_version": 1,'
+_OLD, _ROWS = b'"schema_version": 1,', b'"schema_version": 2,'
 _DIGEST = b' "digest": "%s",'
 
 
@@ -152,7 +152,7 @@ def _checked(where: str, content: Callable[[], bytes], name: str, folder: Path) 
             bare = without_digest(content())
             if _OLD in bare[:40]:
                 raise RecordError(f"{where}: record schema 1; run `moevae migrate {folder}`")
-            record = Record.model_validate_json(bare)
+            record = _of_schema_2(bare) if _ROWS in bare[:40] else Record.model_validate_json(bare)
             config = record.run_config
         except ConfigError as error:
             raise ValueError(str(error)) from None
@@ -171,6 +171,11 @@ def _checked(where: str, content: Callable[[], bytes], name: str, folder: Path) 
     return record if record.config == full else record.model_copy(update={"config": full})
 
 
+def _of_schema_2(content: bytes) -> Record:
+    tree = parse_json(content)
+    return Record.model_validate({**tree, "schema_version": SCHEMA, "curve": in_columns(tree["curve"])})
+
+
 @paused_gc()
 def read_all(folder: Path, *, curves: bool = True) -> tuple[list[Record], list[RecordError]]:
     """Read the records in the folder of a study; return the valid records, and errors for the others.
@@ -184,7 +189,7 @@ def read_all(folder: Path, *, curves: bool = True) -> tuple[list[Record], list[R
         if isinstance(item, RecordError):
             refused.append(item)
         else:
-            good.append(item if curves else item.model_copy(update={"curve": item.curve[-1:]}))
+            good.append(item if curves else item.model_copy(update={"curve": item.curve.end()}))
     return good, refused
 
 

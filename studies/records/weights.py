@@ -52,8 +52,8 @@ def training_loss(record: Record) -> float:
     """
     if not record.curve:
         return math.inf
-    last = record.curve[-1]
-    return last.metrics.get("gate_loss", last.loss)
+    last = record.curve.last()
+    return last.get("gate_loss", last["loss"])
 
 
 def keep(folder: Path, cell: str, outcomes: Sequence[Outcome], which: Keep) -> None:

@@ -33,7 +33,8 @@ def inputs(folder: Path) -> str:
     """Return the digest of everything that the page of a study depends on.
 
     These are the description of the study, its records, pictures and consensus, the code and the versions of
-    libraries.
+    libraries. Separate files of records are known by their size, times and inode, since reading thousands of
+    them takes seconds; other files by their content.
 
     Args:
         folder: the folder of the study.
@@ -47,9 +48,9 @@ def inputs(folder: Path) -> str:
         for entry in sorted(found, key=lambda entry: entry.name):
             digest.update(f"{entry.name}\n".encode(errors="surrogateescape"))
             with suppress(OSError):  # such as a link to itself, which the report names
-                if entry.is_file():  # known without another call of the system
-                    with Path(entry).open("rb", buffering=0) as file:
-                        digest.update(hashlib.sha256(file.read()).digest())
+                state = entry.stat()
+                times = state.st_mtime_ns, state.st_ctime_ns
+                digest.update(f"{state.st_mode} {state.st_size} {times} {state.st_ino}\n".encode())
     return digest.hexdigest()
 
 

@@ -61,7 +61,8 @@ def curve(records: Iterable[Record], metric: str = VALUE) -> dict[int, float]:
     """
     points: dict[int, list[float]] = defaultdict(list)
     for record in records:
-        for point in record.curve:
-            if metric in point.metrics:
-                points[point.epoch].append(point.metrics[metric])
+        found = record.curve.metrics.get(metric, ())
+        for epoch, value in zip(record.curve.epoch, found, strict=False):
+            if value is not None:
+                points[epoch].append(value)
     return {epoch: fmean(values) for epoch, values in sorted(points.items())}

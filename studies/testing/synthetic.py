@@ -112,21 +112,20 @@ def record(
     validation = {key: value + noise.normal(0, 0.01) for key, value in test.items()}
     confusion = _confusion(experts, test["nmi"], noise) if labels else None
     epochs = config.train.epochs
-    curve = [
-        {
-            "epoch": epoch,
-            "loss": -test["mixture_elbo"] + 30 / epoch,
-            "temperature": config.routing.temperature,
-            "metrics": {
-                key: value - (25 / epoch - 25 / epochs) * (1 if "elbo" in key else 0)
-                if "elbo" in key
-                else value * (1 - math.exp(-epoch / 5))
-                for key, value in validation.items()
-            },
-            "confusion": _texts(np.array(confusion["counts"]), epoch) if confusion else [],
-        }
-        for epoch in range(1, epochs + 1)
-    ]
+    at = range(1, epochs + 1)
+    curve = {
+        "epoch": [*at],
+        "loss": [-test["mixture_elbo"] + 30 / epoch for epoch in at],
+        "temperature": [config.routing.temperature] * epochs,
+        "metrics": {
+            key: [
+                value - (25 / epoch - 25 / epochs) if "elbo" in key else value * (1 - math.exp(-epoch / 5))
+                for epoch in at
+            ]
+            for key, value in validation.items()
+        },
+        "confusion": [_text(np.array(confusion["counts"]), epoch) for epoch in at] if confusion else [],
+    }
     grid = samples(experts, noise)
     picture = {
         "file": f"{name}-samples.png",
@@ -136,7 +135,7 @@ def record(
         "tile": [8, 8],
     }
     return {
-        "schema_version": 2,
+        "schema_version": schema.SCHEMA,
         "fingerprint": name,
         "config": overrides.to_dict(config),
         "status": "complete",
@@ -190,7 +189,7 @@ def baseline(
         "fingerprint": schema.name_of(config, method),
         "method": method.model_dump(),
         "metrics": {"test": scores},
-        "curve": [],
+        "curve": {},
     }, {}
 
 
@@ -206,7 +205,7 @@ def failed(config: RunConfig, reason: str = "the loss became NaN") -> dict[str, 
         "importance": [],
         "confusion": None,
         "reliability": None,
-        "curve": [],
+        "curve": {},
     }
 
 
@@ -269,10 +268,10 @@ def samples(experts: int, noise: np.random.Generator, rows: int = 4, side: int =
     return buffer.getvalue()
 
 
-def _texts(counts: np.ndarray, epoch: int) -> list[str]:
+def _text(counts: np.ndarray, epoch: int) -> str:
     """Return counts at an epoch as text; experts start equal and then specialize."""
     mixed = counts.mean(0) / epoch + counts * (1 - 1 / epoch)
-    return [" ".join(map(str, row)) for row in mixed.astype(int).tolist()]
+    return ";".join(" ".join(map(str, row)) for row in mixed.astype(int).tolist())
 
 
 def _reliability(noise: np.random.Generator) -> dict[str, Any]:

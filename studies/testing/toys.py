@@ -59,21 +59,18 @@ def outcome(config: RunConfig, *, failed: bool = False) -> Outcome:
     }
     if failed:
         return Outcome(record=Record.model_validate(tree))
-    file = f"{fingerprint(config)}-samples.png"
+    file, epochs = f"{fingerprint(config)}-samples.png", range(1, config.train.epochs + 1)
     tree |= {
         "metrics": {
             "validation": {"mixture_elbo": value},
             "test": {"mixture_elbo": value - 1, "nmi": config.seed / 10},
         },
-        "curve": [
-            {
-                "epoch": epoch,
-                "loss": -value,
-                "temperature": 1.0,
-                "metrics": {"mixture_elbo": value - 2 + epoch},
-            }
-            for epoch in range(1, config.train.epochs + 1)
-        ],
+        "curve": {
+            "epoch": [*epochs],
+            "loss": [-value for _ in epochs],
+            "temperature": [1.0 for _ in epochs],
+            "metrics": {"mixture_elbo": [value - 2 + epoch for epoch in epochs]},
+        },
         "pictures": {
             "samples": {
                 "file": file,

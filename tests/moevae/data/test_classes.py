@@ -92,8 +92,7 @@ def with_many_classes(config):
     counts[config.seed] = np.arange(800) + 1
     tree["confusion"] = {"classes": [f"class {c}" for c in range(800)], "counts": counts.tolist()}
     rows = [" ".join(map(str, row)) for row in counts.tolist()]
-    for point in tree["curve"]:
-        point["confusion"] = rows
+    tree["curve"]["confusion"] = [";".join(rows) for _ in tree["curve"]["epoch"]]
     return tree, files
 
 

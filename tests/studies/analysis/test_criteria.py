@@ -21,13 +21,12 @@ def folder(path, axes=None, held_out=False, losses=True):
         noise = np.random.default_rng(config.seed)
         metrics = synthetic.numbers(config, noise) | {"mixture_elbo": LOSSES[config.seed]}
         tree, files = synthetic.record(config, metrics=metrics)
-        for point in tree["curve"]:
-            point["loss"] = LOSSES[config.seed]
+        tree["curve"]["loss"] = [LOSSES[config.seed] for _ in tree["curve"]["epoch"]]
         if not held_out:
             del tree["metrics"]["validation"]
             tree["data"]["validation"] = 0
         if not losses:
-            tree["curve"] = []
+            tree["curve"] = {}
         return tree, files
 
     return synthetic.write(path, synthetic.plan(axes or {"routing.kind": ["soft"]}, range(6)), make)

@@ -58,7 +58,7 @@ def test_records_of_another_schema_are_named_and_not_counted(tmp_path) -> None:
     study = load_study(synthetic.write(tmp_path, synthetic.plan({"routing.kind": ["soft", "hard"]}), make))
     assert len(study.runs) == 4
     assert len(study.missing) == len(study.unread) == 2
-    assert all("schema 0; expected schema 2" in reason for reason in study.unread)
+    assert all("schema 0; expected schema 3" in reason for reason in study.unread)
 
 
 def test_each_data_set_is_a_study_with_the_baseline_of_its_own(tmp_path) -> None:

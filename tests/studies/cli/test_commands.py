@@ -323,7 +323,7 @@ def test_recorded_runs_are_trained_again_to_keep_their_weights(which, count, tmp
     shutil.rmtree("results/tiny/weights")
     tree = json.loads(store.without_digest(forged.read_bytes()))
     tree["metrics"]["test"]["nmi"] = 0.123
-    tree["curve"][-1]["loss"] = -1e6  # the best
+    tree["curve"]["loss"][-1] = -1e6  # the best
     forged.write_bytes(store.with_digest(tree))
     capsys.readouterr()
     assert cli.main([*study, "--keep-weights", which]) == 0

@@ -42,7 +42,7 @@ class Fitter(Toy):
         with (self.run_log / name).open("a") as file:
             file.write("run\n")
         made = outcome(config, failed=config.seed in self.failing).record
-        update = {"fingerprint": name, "method": method, "pictures": {}, "curve": []}
+        update = {"fingerprint": name, "method": method, "pictures": {}, "curve": schema.Curve()}
         return [schema.Outcome(record=made.model_copy(update=update))]
 
 

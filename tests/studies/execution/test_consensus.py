@@ -57,7 +57,7 @@ def test_groups_of_consecutive_seeds_and_their_scores(undrawn, study, capsys):
     names = [[records[seed].fingerprint for seed in pair] for pair in ((0, 1), (2, 3))]
     assert [group.members for group in found.groups] == names
     for group, pair in zip(found.groups, ((0, 1), (2, 3)), strict=True):
-        losses = {seed: records[seed].curve[-1].loss for seed in pair}
+        losses = {seed: records[seed].curve.loss[-1] for seed in pair}
         assert group.reference == records[min(pair, key=losses.get)].fingerprint
         assert group.cell == {"routing.temperature": 1.0}
         assert group.images == 359

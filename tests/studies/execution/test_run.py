@@ -99,9 +99,9 @@ def test_the_curve_ends_where_the_record_does(outcomes, reports):
     assert [(report.epoch, report.epochs) for report in reports] == [(1, 3), (2, 3), (3, 3)]
     for run, outcome in enumerate(outcomes):
         curve = outcome.record.curve
-        assert [point.epoch for point in curve] == [1, 2, 3]
-        assert [point.loss for point in curve] == [report.losses[run] for report in reports]
-        assert curve[-1].metrics == followed(outcome.record)
+        assert curve.epoch == [1, 2, 3]
+        assert curve.loss == [report.losses[run] for report in reports]
+        assert curve.last() == {"loss": curve.loss[-1]} | followed(outcome.record)
     last = [followed(outcome.record) for outcome in outcomes]
     means = {name: (last[0][name] + last[1][name]) / 2 for name in last[0]}
     assert reports[-1].metrics == pytest.approx(means)
@@ -136,8 +136,8 @@ def test_a_budget_of_memory_changes_no_number_and_too_small_a_one_is_reported_be
     )  # one run after the other, by blocks
     for one, other in zip(small, outcomes, strict=True):
         assert one.record.metrics["test"] == pytest.approx(other.record.metrics["test"], rel=1e-6)
-        found, expected = ([point.metrics for point in each.record.curve] for each in (one, other))
-        assert found == [pytest.approx(metrics, rel=1e-6) for metrics in expected]
+        found, expected = (each.record.curve.metrics for each in (one, other))
+        assert found == {name: pytest.approx(values, rel=1e-6) for name, values in expected.items()}
     preflight(RUNS, execution=ExecutionConfig(device="cpu", memory=enough))
     with pytest.raises(ConfigError, match=f"{enough - 1:,} bytes"):
         preflight(RUNS, execution=ExecutionConfig(device="cpu", memory=enough - 1))
@@ -236,7 +236,7 @@ def test_a_failed_run_is_recorded_and_the_others_continue(outcomes, reports, tmp
     failure = failed.record.failure
     assert (failure.epoch, failure.step, failure.reason) == (1, 1, "the loss became nan")
     assert failed.record.metrics == {}
-    assert failed.record.curve == []
+    assert not failed.record.curve
     assert failed.files == {}
     assert whole.record.metrics == outcomes[1].record.metrics
     store.write_record(tmp_path, failed)
@@ -270,7 +270,8 @@ def test_images_without_labels_or_validation(tmp_path):
     assert set(outcome.record.metrics) == {"test"}
     assert set(outcome.record.metrics["test"]) == BOUNDS | MARGINAL | GATE
     assert outcome.record.confusion is None
-    assert [point.metrics for point in outcome.record.curve] == [{}, {}, {}]
+    assert outcome.record.curve.epoch == [1, 2, 3]
+    assert outcome.record.curve.metrics == {}
 
 
 @pytest.mark.parametrize(

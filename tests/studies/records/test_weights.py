@@ -8,7 +8,7 @@ from moevae.config.overrides import override
 from moevae.config.presets import preset
 from moevae.errors import RecordError
 from studies.records import weights
-from studies.records.schema import Epoch
+from studies.records.schema import Curve, Epoch
 from studies.testing.toys import outcome
 
 
@@ -21,7 +21,7 @@ def made(seed, loss, gate_loss=None):
     return toy.model_copy(
         update={
             "weights": f"weights {seed}".encode(),
-            "record": toy.record.model_copy(update={"curve": curve}),
+            "record": toy.record.model_copy(update={"curve": Curve.of(curve)}),
         }
     )
 

@@ -156,11 +156,11 @@ def history(study: Study, run: StudyRun) -> dict[int, np.ndarray]:
         study: the study.
         run: the run.
     """
-    record = store.read(store.path_of(study.folder, run.record.fingerprint))
+    curve = store.read(store.path_of(study.folder, run.record.fingerprint)).curve
     return {
-        point.epoch: np.array([row.split() for row in point.confusion], dtype=int)
-        for point in record.curve
-        if point.confusion
+        epoch: np.array([row.split() for row in table.split(";")], dtype=int)
+        for epoch, table in zip(curve.epoch, curve.confusion, strict=False)
+        if table
     }
 
 

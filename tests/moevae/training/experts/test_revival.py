@@ -182,9 +182,9 @@ def test_a_record_contains_it_and_is_the_same_after_an_interruption(tmp_path):
     (resumed,) = run_population([run], site)
     (whole,) = run_population([run])
     assert resumed.record.metrics == whole.record.metrics
-    by_epoch = [point.metrics["revived_experts"] for point in whole.record.curve]
+    by_epoch = whole.record.curve.metrics["revived_experts"]
     assert whole.record.metrics["test"]["revived_experts"] == sum(by_epoch) > 0
-    assert [point.metrics for point in resumed.record.curve] == [p.metrics for p in whole.record.curve]
+    assert resumed.record.curve == whole.record.curve
     (never,) = run_population([override(run, {"train.revival": 0.0})])
     assert "revived_experts" not in never.record.metrics["test"]
 

@@ -22,7 +22,7 @@ BASE = override(digits(), {"model.num_experts": 4})
 def made(config):
     tree, files = synthetic.record(config, pictures=False)
     counts = COUNTS[config.routing.kind][config.seed]
-    curve = [{**point, "confusion": []} for point in tree["curve"]]
+    curve = {**tree["curve"], "confusion": []}
     return {**tree, "curve": curve, "confusion": {"classes": CLASSES, "counts": counts.tolist()}}, files
 
 
