@@ -34,15 +34,23 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         OSError: the file cannot be opened.
         ValueError: the path is not a regular file.
     """
-    # Without O_NONBLOCK, `open` blocks on a pipe without a writer.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    descriptor, _ = _opened(path)
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("not a regular file")
         yield file
 
 
-def read(path: Path, limit: int = LIMIT) -> bytes:
+def _opened(path: Path | str) -> tuple[int, int]:
+    """Open a regular file for reading; return its descriptor and its size."""
+    # Without O_NONBLOCK, `open` blocks on a pipe without a writer.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    state = os.fstat(descriptor)
+    if not stat.S_ISREG(state.st_mode):
+        os.close(descriptor)
+        raise ValueError("not a regular file")
+    return descriptor, state.st_size
+
+
+def read(path: Path | str, limit: int = LIMIT) -> bytes:
     """Return the content of a regular file.
 
     Args:
@@ -53,12 +61,18 @@ def read(path: Path, limit: int = LIMIT) -> bytes:
         OSError: the file cannot be read.
         ValueError: the path is not a regular file, or the file is larger than the limit.
     """
-    with opened(path) as file:
+    descriptor, size = _opened(path)
+    try:
         # Reading up to the limit at once would allocate as many bytes for each small file.
-        size = min(limit, os.fstat(file.fileno()).st_size)
-        content = file.read(size + 1)
-        if size < len(content) <= limit:  # the file has grown
-            content += file.read(limit + 1 - len(content))
+        content = os.read(descriptor, min(limit, size) + 1)
+        # A call of the system may return fewer bytes, and the file may have grown.
+        while len(content) != size and len(content) <= limit:
+            more = os.read(descriptor, limit + 1 - len(content))
+            if not more:
+                break
+            content += more
+    finally:
+        os.close(descriptor)
     if len(content) > limit:
         raise ValueError(f"more than {limit:,} bytes")
     return content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class StudyRun:
     curve: Mapping[str, np.ndarray]
     """Curves by name, [epochs] each; `epoch` holds the epoch numbers."""
 
-    @property
+    @cached_property
     def likelihood(self) -> str:
         """Likelihood model; bounds are comparable only between runs of the same likelihood."""
         model, data = self.record.config["model"], self.record.config["data"]

@@ -115,7 +115,10 @@ def _check_runs(written: Manifest, study: Study) -> None:
         return
     before = 0
     with path.open(encoding="utf-8", errors="replace", newline="") as file, suppress(csv_files.Error):
-        before = sum(row.get("status") == "complete" for row in csv_files.DictReader(file))
+        rows = csv_files.reader(file)
+        columns = next(rows, [])
+        place = columns.index("status") if "status" in columns else len(columns)
+        before = sum(row[place : place + 1] == ["complete"] for row in rows)
     made = [*study.runs, *(run for baseline in study.baselines for run in baseline.runs)]
     now = sum(run.complete for run in made)
     if now < before:

@@ -7,7 +7,7 @@ import hashlib
 import html
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -161,22 +161,25 @@ def csv(frame: pd.DataFrame, *, exact: bool = False) -> bytes:
         exact: whether to write all digits, as for values of records. Computed values have ten digits, since
             further ones differ between machines.
     """
-    text = float.__repr__ if exact else "%.10g".__mod__
     content = io.StringIO()
     rows = csv_files.writer(content, lineterminator="\n")
     rows.writerow(frame.columns)
-    # Formatting by columns takes half of the time of `DataFrame.to_csv`.
-    rows.writerows(zip(*(_texts(frame[name], text) for name in frame), strict=True))
+    # Formatting by columns takes a third of the time of `DataFrame.to_csv`.
+    rows.writerows(zip(*(_texts(frame[name], exact) for name in frame), strict=True))
     return encoded(content.getvalue())
 
 
-def _texts(column: pd.Series, text: Callable[[float], str]) -> list[Any]:
+def _texts(column: pd.Series, exact: bool) -> list[Any]:
     """Return the values of a column with fractions as text; missing values are empty."""
+    values = column.tolist()
     if column.dtype == float:
-        return ["" if value != value else text(value) for value in column.tolist()]
+        # One call formats all values, which takes half of the time of a call for each.
+        joined = repr(values)[1:-1].replace(",", "") if exact else "%.10g " * len(values) % tuple(values)
+        return ["" if text == "nan" else text for text in joined.split()]
+    text = repr if exact else "%.10g".__mod__
     return [
         "" if value is None or value != value else text(value) if isinstance(value, float) else value
-        for value in column.tolist()
+        for value in values
     ]
 
 

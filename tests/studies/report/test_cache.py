@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -59,7 +60,15 @@ def _table_gone(folder):
     (folder / "table.csv").unlink()
 
 
-@pytest.mark.parametrize("change", [_record, _more, _table_gone])
+def _record_with_its_old_size_and_time(folder):
+    path = sorted((folder / "records").glob("*.json"))[0]
+    before = path.stat()
+    path.write_bytes(path.read_bytes().replace(b'"complete"', b'"COMPLETE"'))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+
+
+@pytest.mark.parametrize("change", [_record, _more, _table_gone, _record_with_its_old_size_and_time])
 def test_a_change_rewrites_the_report_once(folder, made, change):
     change(folder)
     write_page(folder)

@@ -45,6 +45,10 @@ FACTORS: Mapping[str, Callable[[StudyRun], str]] = {
 PLURALS = {"machine": "machines", "commit": "commits", "precision": "precisions"}
 
 
+Counts = Mapping[str, Mapping[str, Counter[str]]]
+"""Number of runs by factor, level and value."""
+
+
 @dataclass(frozen=True)
 class Origins:
     """Values of the factors in the runs of each level of an axis."""
@@ -53,8 +57,8 @@ class Origins:
     """Name of the axis, in words."""
     reference: str
     """The reference level."""
-    counts: Mapping[str, Mapping[str, Counter[str]]]
-    """Number of runs by factor, level and value, for factors whose shares differ between levels."""
+    counts: Counts
+    """Those of factors whose shares differ between levels."""
 
     def confounded(self, factor: str) -> list[str]:
         """Return the levels that share no value of the factor with the reference level.
@@ -75,30 +79,34 @@ def unbalanced(study: Study) -> list[Origins]:
 
 
 def _each(study: Study) -> Iterator[Origins]:
+    values = {factor: list(map(of, study.runs)) for factor, of in FACTORS.items()}
+    varied = {factor: found for factor, found in values.items() if len({*found}) > 1}
     for axis in effects.varied(study):
         if axis == DATA:  # metrics of different images are not comparable
             continue
         place = tuple(study.axes).index(axis)
         names = [show(value) for value in study.axes[axis]]
-        levels: dict[str, list[StudyRun]] = {name: [] for name in names}
-        for run in study.runs:
-            levels[names[study.levels[run.cell, place]]].append(run)
+        levels = [names[study.levels[run.cell, place]] for run in study.runs]
         reference = names[study.levels[study.reference, place]] if study.reference is not None else names[0]
-        factors = [factor for factor in FACTORS if axis != f"train.{factor}"]
-        yield Origins(tables.axis_names(study.axes)[axis], reference, _counts(levels, factors))
+        counts: dict[str, dict[str, Counter[str]]] = {}
+        for factor, found in varied.items():
+            if axis != f"train.{factor}":
+                counts[factor] = {name: Counter() for name in names}
+                for level, value in zip(levels, found, strict=True):
+                    counts[factor][level][value] += 1
+        yield Origins(tables.axis_names(study.axes)[axis], reference, _differing(counts))
     if study.baselines:
         mixture = "mixture of VAEs"
-        methods = {mixture: list(study.runs)} | {
-            baseline.name: list(baseline.runs) for baseline in study.baselines
+        methods = {mixture: study.runs} | {baseline.name: baseline.runs for baseline in study.baselines}
+        counts = {
+            factor: {name: Counter(map(FACTORS[factor], runs)) for name, runs in methods.items()}
+            for factor in ("machine", "commit")
         }
-        yield Origins("method", mixture, _counts(methods, ["machine", "commit"]))
+        yield Origins("method", mixture, _differing(counts))
 
 
-def _counts(levels: Mapping[str, list[StudyRun]], factors: list[str]) -> dict[str, dict[str, Counter[str]]]:
-    counts = {
-        factor: {level: Counter(map(FACTORS[factor], runs)) for level, runs in levels.items()}
-        for factor in factors
-    }
+def _differing(counts: Counts) -> Counts:
+    """Return the counts of the factors whose shares differ between levels."""
     return {factor: found for factor, found in counts.items() if len(set(map(_shares, found.values()))) > 1}
 
 
