@@ -21,7 +21,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from questions import ENGINE, QUESTIONS, Row, answer, cost, growth, percent, question, within
 from tabulate import tabulate
 
-from moevae.visualization.style import png
+from moevae.visualization.style import draw
 from studies.records import race as races
 from studies.records.race import Race
 
@@ -369,7 +369,7 @@ def main() -> int:
     folder = options.results / "throughput"
     folder.mkdir(exist_ok=True)
     for name, figure in figures.items():
-        (folder / name).write_bytes(png(figure))
+        (folder / name).write_bytes(draw(figure).png)
     (options.results / "throughput.md").write_text(text)
     return 0
 

@@ -6,8 +6,7 @@ import sys
 
 import pytest
 from hypothesis import settings
-
-from studies.report import page
+from PIL import Image
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("NOX_CURRENT_SESSION", None)  # it changes the commands that studies prints
@@ -37,9 +36,9 @@ def undrawn(monkeypatch):
     from moevae.visualization import style
     from studies.report import plots, run_plots
 
+    blank = style.Drawn(Image.new("RGB", (1, 1)))
     for module in (style, plots, run_plots):
-        monkeypatch.setattr(module, "png", lambda figure: b"not drawn")
-    monkeypatch.setattr(page, "stacked", b"".join)
+        monkeypatch.setattr(module, "draw", lambda figure: blank)
 
 
 @pytest.fixture

@@ -195,7 +195,7 @@ def _competition(
     rows = [str(expert) for expert in assignments[:count]]
     title = "Test images as every expert reconstructs them\n(below: sum of squared errors)"
     names = ("assigned expert", "expert")
-    return {"competition.png": style.labeled(content, rows, columns, names, title, notes)}
+    return {"competition.png": style.labeled(content, rows, columns, names, title, notes).png}
 
 
 def _experts(
@@ -211,7 +211,7 @@ def _experts(
     if labels is not None:
         counts = clustering.confusion(assignments, labels.test, count, len(labels.classes))
         order, arrays["confusion"] = confusions.by_class(counts), counts
-        pictures["confusion.png"] = confusions.confusion(counts, labels.classes)
+        pictures["confusion.png"] = confusions.confusion(counts, labels.classes).png
     columns = [str(expert) for expert in order]
     title = "Each expert at the mean of the prior,\nand the mean of its test images"
     content = _grid(
@@ -238,7 +238,7 @@ def _map(
     if labels is not None:
         panels.append(("class", labels.test[:MAX_MAPPED], labels.classes))
     title = f"{len(seen):,} test images by their latents under all experts ({method.upper()})"
-    return {"map.png": maps.draw(places, panels, title)}
+    return {"map.png": maps.draw(places, panels, title).png}
 
 
 def _shaped(trained: Trained, images: Tensor) -> np.ndarray:
@@ -255,4 +255,4 @@ def _grid(
     title: str,
 ) -> bytes:
     content = figures.tiles(images, trained.height, trained.width)
-    return style.labeled(content, rows, columns, names, title)
+    return style.labeled(content, rows, columns, names, title).png

@@ -17,7 +17,7 @@ MAX_NAME_LENGTH = 16
 """Largest number of characters of a class name."""
 
 
-def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
+def confusion(counts: np.ndarray, classes: Sequence[str]) -> style.Drawn:
     """Draw the confusion of experts and classes.
 
     Rows are colored by their shares and ordered by their largest class, so that good clusters form a
@@ -28,7 +28,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
         classes: names of classes.
 
     Returns:
-        The content of a PNG file.
+        The figure.
     """
     kept = largest(counts)
     words = f"class (the {len(kept)} largest of {len(classes):,})" if len(kept) < len(classes) else "class"
@@ -48,12 +48,12 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> bytes:
         place.set_yticks(range(0, len(order), every), [str(expert) for expert in order[::every]])
         place.set(xlabel=words, ylabel="expert", title="test images")
         style.bare(place)
-        return style.png(figure)
+        return style.draw(figure)
 
 
 def confusions(
     by_epoch: Mapping[int, np.ndarray], classes: Sequence[str], ordered_as: np.ndarray | None = None
-) -> bytes:
+) -> style.Drawn:
     """Draw confusions over training, one panel per epoch, with the experts in one order.
 
     Args:
@@ -63,7 +63,7 @@ def confusions(
             None orders by the last epoch.
 
     Returns:
-        The content of a PNG file.
+        The figure.
     """
     first = list(by_epoch.values())[-1] if ordered_as is None else ordered_as
     order, kept = by_class(first), largest(first)
@@ -90,7 +90,7 @@ def confusions(
         figure.suptitle("validation images", fontsize=12)
         figure.supylabel("expert", fontsize=12)
         figure.supxlabel("class", fontsize=12)
-        return style.png(figure)
+        return style.draw(figure)
 
 
 def _names(classes: Sequence[str], kept: np.ndarray) -> list[str]:

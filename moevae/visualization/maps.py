@@ -91,7 +91,7 @@ def as_table(places: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
     return np.vstack([rows, *(np.minimum(group, 255)[None] for group in groups)]).astype(np.uint8)
 
 
-def draw(places: np.ndarray, panels: Sequence[Panel], title: str) -> bytes:
+def draw(places: np.ndarray, panels: Sequence[Panel], title: str) -> style.Drawn:
     """Draw a map once for each way to color its images.
 
     Args:
@@ -100,7 +100,7 @@ def draw(places: np.ndarray, panels: Sequence[Panel], title: str) -> bytes:
         title: title of the figure.
 
     Returns:
-        The content of a PNG file.
+        The figure.
     """
     with style.style():
         figure = matplotlib.figure.Figure(figsize=(6.2 * len(panels), 5.4), layout="constrained")
@@ -112,7 +112,7 @@ def draw(places: np.ndarray, panels: Sequence[Panel], title: str) -> bytes:
             _panel(place, places, group, names, size)
             place.set(title=f"by {name}", xticks=[], yticks=[])
             style.bare(place)
-        return style.png(figure)
+        return style.draw(figure)
 
 
 def _panel(place: Any, places: np.ndarray, group: np.ndarray, names: Sequence[str], size: float) -> None:

@@ -1,4 +1,4 @@
-"""Style of all figures, reproducible PNG files, and labeled grids of images."""
+"""Style of all figures, reproducible files of them, and labeled grids of images."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import matplotlib.style
@@ -58,17 +60,26 @@ VECTOR: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDa
 _formats: ContextVar[tuple[str, ...]] = ContextVar("formats", default=())
 
 
-class Drawn(bytes):
-    """The content of a PNG file, with its decoded image, and the same figure in other formats."""
+@dataclass(frozen=True)
+class Drawn:
+    """A drawn figure."""
 
     image: Image.Image
-    others: Mapping[str, bytes]
+    """Its pixels."""
+    others: Mapping[str, bytes] = field(default_factory=dict)
     """Contents of files by format, see `VECTOR`."""
+
+    @cached_property
+    def png(self) -> bytes:
+        """The content of a PNG file with at most 256 colors, which halves the file, as figures have few."""
+        content = io.BytesIO()
+        self.image.quantize(256, dither=Image.Dither.NONE).save(content, format="PNG")
+        return content.getvalue()
 
 
 @contextmanager
 def also_as(formats: Sequence[str]) -> Iterator[None]:
-    """Return a context in which `png` also encodes figures in other formats, keys of `VECTOR`.
+    """Return a context in which `draw` also encodes figures in other formats, keys of `VECTOR`.
 
     Args:
         formats: names of formats.
@@ -80,8 +91,8 @@ def also_as(formats: Sequence[str]) -> Iterator[None]:
         _formats.reset(token)
 
 
-def png(figure: Figure) -> Drawn:
-    """Encode a figure as a PNG with at most 256 colors, without the name of a program and without a time.
+def draw(figure: Figure) -> Drawn:
+    """Draw a figure. The same figure gives the same bytes: files have no name of a program and no time.
 
     A side longer than `MAX_INCHES` is reduced to it.
 
@@ -89,7 +100,7 @@ def png(figure: Figure) -> Drawn:
         figure: the figure.
 
     Returns:
-        The content of the PNG file, with the figure in the formats of `also_as`.
+        The figure as pixels, and in the formats of `also_as`.
     """
     figure.set_size_inches(np.minimum(figure.get_size_inches(), MAX_INCHES))
     # The layout is computed once, here; saving would compute it again.
@@ -98,11 +109,8 @@ def png(figure: Figure) -> Drawn:
     figure.set_layout_engine(None)
     agg = FigureCanvasAgg(figure)
     agg.draw()
-    image = _few_colors(Image.fromarray(np.asarray(agg.buffer_rgba())).convert("RGB"))
-    drawn = Drawn(_encoded(image))
-    drawn.image = image
-    drawn.others = {name: _vector(figure, name) for name in _formats.get()}
-    return drawn
+    image = Image.fromarray(np.asarray(agg.buffer_rgba())).convert("RGB")
+    return Drawn(image, {name: _vector(figure, name) for name in _formats.get()})
 
 
 def _vector(figure: Figure, name: str) -> bytes:
@@ -111,26 +119,15 @@ def _vector(figure: Figure, name: str) -> bytes:
     return content.getvalue()
 
 
-def _few_colors(image: Image.Image) -> Image.Image:
-    """Reduce the colors of an image to a palette, which halves its file, since figures have few colors."""
-    return image.quantize(256, dither=Image.Dither.NONE)
-
-
-def _encoded(image: Image.Image) -> bytes:
-    content = io.BytesIO()
-    image.save(content, format="PNG")
-    return content.getvalue()
-
-
-def stacked(figures: Sequence[bytes]) -> bytes:
-    """Stack PNG files from top to bottom, aligned on the left, as one PNG with at most 256 colors.
+def stacked(figures: Sequence[Drawn]) -> Drawn:
+    """Stack figures from top to bottom, aligned on the left.
 
     Args:
-        figures: contents of PNG files.
+        figures: the figures; their other formats are not stacked.
     """
     if len(figures) == 1:
         return figures[0]
-    images = [_decoded(figure) for figure in figures]
+    images = [figure.image for figure in figures]
     whole = Image.new(
         "RGB", (max(image.width for image in images), sum(image.height for image in images)), "white"
     )
@@ -138,12 +135,7 @@ def stacked(figures: Sequence[bytes]) -> bytes:
     for image in images:
         whole.paste(image, (0, top))
         top += image.height
-    return _encoded(_few_colors(whole))
-
-
-def _decoded(figure: bytes) -> Image.Image:
-    image = figure.image if isinstance(figure, Drawn) else Image.open(io.BytesIO(figure))
-    return image.convert("RGB")
+    return Drawn(whole)
 
 
 def bare(place: Axes) -> None:
@@ -174,7 +166,7 @@ def labeled(
     names: tuple[str, str],
     title: str = "",
     notes: Sequence[Sequence[str]] = (),
-) -> bytes:
+) -> Drawn:
     """Add labels to a grid of small images.
 
     Args:
@@ -186,7 +178,7 @@ def labeled(
         notes: text in the corner of each image, by row and column; empty writes nothing.
 
     Returns:
-        The content of a PNG file.
+        The figure.
     """
     image = np.asarray(Image.open(io.BytesIO(content)).convert("L"))
     height, width = image.shape[0] / len(rows), image.shape[1] / len(columns)
@@ -214,4 +206,4 @@ def labeled(
                 corner = (width * (column + 1) - 1, height * (row + 1) - 1)
                 place.annotate(text, corner, ha="right", va="bottom", color="orange", size=72 * side / 5)
         bare(place)
-        return png(figure)
+        return draw(figure)

@@ -15,6 +15,7 @@ from studies.cli import listing
 from studies.cli.listing import folder_of
 from studies.cli.options import Report
 from studies.report import cache, manifest
+from studies.utils.gc_pause import paused_gc
 
 
 def report(options: Report) -> int:
@@ -58,6 +59,7 @@ def report(options: Report) -> int:
     return 2 if broken else 0
 
 
+@paused_gc()
 def write_page(
     folder: Path,
     *,

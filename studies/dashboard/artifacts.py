@@ -110,21 +110,21 @@ def drawn(record: Record, kind: str, folder: Path) -> bytes:
         RecordError: the file is not the grid of tiles that the record describes.
     """
     if kind == "confusion" and record.confusion:
-        return confusions.confusion(np.array(record.confusion.counts), record.confusion.classes)
+        return confusions.confusion(np.array(record.confusion.counts), record.confusion.classes).png
     picture = record.pictures[kind]
     if kind == "map":
         classes = record.confusion.classes if record.confusion else ()
-        content = run_plots.latent_map(folder, picture, len(record.load), classes)
+        figure = run_plots.latent_map(folder, picture, len(record.load), classes)
     else:
         names = IMAGES.get(kind, ("epoch", "expert"))
-        content = run_plots.grid(folder, picture, names, _order(record, kind))
-    if content is None:
+        figure = run_plots.grid(folder, picture, names, _order(record, kind))
+    if figure is None:
         if packed.was_dropped(folder, picture.file):
             raise RecordError(f"{folder}: {picture.file} was dropped when the study was packed")
         raise RecordError(
             f"{folder / 'records' / picture.file}: expected the grid of tiles that its record describes"
         )
-    return content
+    return figure.png
 
 
 def _order(record: Record, kind: str) -> list[int] | None:

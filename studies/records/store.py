@@ -90,10 +90,11 @@ def without_digest(content: bytes) -> bytes:
     """
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n")
-    head, line, rest = (*content.split(b"\n", 2), b"", b"")[:3]
-    if not line.startswith(_DIGEST[:12]):
+    begin = content.find(b"\n") + 1
+    end = content.find(b"\n", begin) + 1
+    line, bare = content[begin : end - 1], content[:begin] + content[end:]
+    if not (begin and end and line.startswith(_DIGEST[:12])):
         raise ValueError("it has no digest")
-    bare = b"\n".join((head, rest))
     if line != _DIGEST % hashlib.sha256(bare).hexdigest().encode():
         raise ValueError("its content does not match its digest")
     return bare

@@ -22,14 +22,12 @@ from studies.report.markdown import encoded, escape
 from studies.report.page import Page, csv
 from studies.report.sections import order
 from studies.report.sections.study import failures, interpretation, ranks, reproduce, setup
-from studies.utils.gc_pause import paused_gc
 
 RUNS = "tables/runs.csv"
 
 __all__ = ["write_html", "write_index", "write_report"]
 
 
-@paused_gc()
 def write_report(
     folder: Path,
     *,

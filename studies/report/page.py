@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from moevae.visualization.style import stacked
+from moevae.visualization.style import Drawn, stacked
 from studies.analysis.study import DATA
 from studies.report.markdown import encoded, escape, table
 
@@ -64,22 +64,22 @@ class Page:
         finally:
             self._depth, self._part = self._depth - 1, ""
 
-    def show(self, name: str, panels: Mapping[str, bytes], caption: str = "") -> None:
+    def show(self, name: str, panels: Mapping[str, Drawn], caption: str = "") -> None:
         """Append a figure: panels from top to bottom in one PNG file, and each in the vector formats it has.
 
         Args:
             name: name of the file, without folder and ending.
-            panels: PNG bytes by alternative text.
+            panels: figures by alternative text.
             caption: what the figure shows, its bands above all.
         """
         prefix = f"{self._prefixes[self._part]}-" if self._part else ""
         path = f"figures/{prefix}{_file_name(name)}.png"
         if path in self.files:
             path = f"figures/{prefix}{_file_name(name)}-{_digest(f'{prefix}/{name}')}.png"
-        self.files[path] = stacked(list(panels.values()))
+        self.files[path] = stacked(list(panels.values())).png
         for number, panel in enumerate(panels.values(), start=1):
             end = f"-{number}" if len(panels) > 1 else ""
-            for name, content in getattr(panel, "others", {}).items():
+            for name, content in panel.others.items():
                 self.files[f"{path.removesuffix('.png')}{end}.{name}"] = content
         self.add(f"![{escape('. '.join(panels))}]({path})")
         self.add(f"*{escape(caption)}*" if caption else "")

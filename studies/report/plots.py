@@ -1,4 +1,4 @@
-"""Figures of many runs as PNG bytes; the same input gives the same bytes."""
+"""Figures of many runs ; the same input gives the same bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.scale import SymmetricalLogScale
 from matplotlib.ticker import NullLocator
 
-from moevae.visualization.style import annotate, canvas, png, style
+from moevae.visualization.style import Drawn, annotate, canvas, draw, style
 from studies.analysis.effects import AxisEffect
 from studies.analysis.metrics import Measure
 from studies.statistics.ranks import Ranks
@@ -39,7 +39,7 @@ def heat_maps(
     rows: Sequence[str],
     columns: Sequence[str],
     names: tuple[str, str],
-) -> bytes:
+) -> Drawn:
     """Draw heat maps of means on a common color scale; cells without runs are gray and crossed out.
 
     Args:
@@ -50,7 +50,7 @@ def heat_maps(
         names: labels of the vertical and the horizontal axis.
 
     Returns:
-        The content of a PNG file.
+        The figure.
     """
     values = np.concatenate([panel.ravel() for panel in panels.values()])
     present = values[np.isfinite(values)]
@@ -83,10 +83,10 @@ def heat_maps(
         figure.supylabel(names[0], fontsize=12)
         figure.supxlabel(names[1], fontsize=12)
         figure.colorbar(image, ax=places, label=measure.heading, shrink=0.9, aspect=25)
-        return png(figure)
+        return draw(figure)
 
 
-def levels(effects: Sequence[AxisEffect], ticks: Sequence[str], name: str, *, ordered: bool) -> bytes:
+def levels(effects: Sequence[AxisEffect], ticks: Sequence[str], name: str, *, ordered: bool) -> Drawn:
     """Draw mean and interval over seeds by level of an axis, and each setting of the other axes in gray.
 
     Args:
@@ -96,7 +96,7 @@ def levels(effects: Sequence[AxisEffect], ticks: Sequence[str], name: str, *, or
         ordered: whether a line connects the means.
 
     Returns:
-        The content of a PNG file.
+        The figure.
     """
     wide = min(2, len(effects))
     tall = -(-len(effects) // wide)
@@ -135,12 +135,12 @@ def levels(effects: Sequence[AxisEffect], ticks: Sequence[str], name: str, *, or
         for place in places.flat[len(effects) :]:
             place.set_axis_off()
         figure.supxlabel(name, fontsize=12)
-        return png(figure)
+        return draw(figure)
 
 
 def curves(
     panels: Mapping[str, tuple[Row, Sequence[tuple[Row, Row, Row]]]], names: Sequence[str], title: str
-) -> bytes:
+) -> Drawn:
     """Draw learning curves with bands.
 
     Args:
@@ -149,7 +149,7 @@ def curves(
         title: title of the legend.
 
     Returns:
-        The content of a PNG file.
+        The figure.
     """
     with style():
         figure = Figure(figsize=(3.25 * len(panels) + 0.2, 3.3), layout="constrained")
@@ -183,12 +183,12 @@ def curves(
         fitting = int(figure.get_figwidth() / (0.8 + 0.1 * max(map(len, names))))  # inches of an entry
         columns = max(1, min(4, len(names), fitting))
         figure.legend(handles, labels, title=title, loc="outside lower center", ncols=columns, frameon=False)
-        return png(figure)
+        return draw(figure)
 
 
 def pareto(
     points: Sequence[tuple[Row, Row, Row]], chosen: Sequence[Measure], names: Sequence[str], front: np.ndarray
-) -> bytes:
+) -> Drawn:
     """Draw the first measure against each of the others, with the Pareto front in orange.
 
     Args:
@@ -198,7 +198,7 @@ def pareto(
         front: mask of the front, [cells].
 
     Returns:
-        The content of a PNG file.
+        The figure.
     """
     y, *others = points
     with style():
@@ -225,12 +225,12 @@ def pareto(
         named = np.flatnonzero(front)[:25]
         for place, x in zip(places.flat, others, strict=True):
             _name(place, x[0][named], y[0][named], [names[cell] for cell in named])
-        return png(figure)
+        return draw(figure)
 
 
 def profiles(
     panels: Mapping[str, Sequence[Row]], names: Sequence[str], dashed: Sequence[bool], title: str
-) -> bytes:
+) -> Drawn:
     """Draw performance profiles: the share of runs that reach each score.
 
     Args:
@@ -240,7 +240,7 @@ def profiles(
         title: title of the legend.
 
     Returns:
-        The content of a PNG file.
+        The figure.
     """
     named = [index for index, name in enumerate(names) if name]
     colors = dict(zip(named, mpl.colormaps["tab10"](np.arange(len(named)) % 10), strict=True))
@@ -274,10 +274,10 @@ def profiles(
         places.flat[0].set_ylabel("share of runs")
         handles, labels = places.flat[0].get_legend_handles_labels()
         figure.legend(handles, labels, title=title, loc="outside lower center", ncols=columns, frameon=False)
-        return png(figure)
+        return draw(figure)
 
 
-def ranks(found: Ranks, names: Sequence[str], title: str) -> bytes:
+def ranks(found: Ranks, names: Sequence[str], title: str) -> Drawn:
     """Draw the mean rank of each cell, the best on top, above its ranks on each data set in gray.
 
     Args:
@@ -286,7 +286,7 @@ def ranks(found: Ranks, names: Sequence[str], title: str) -> bytes:
         title: label of the horizontal axis.
 
     Returns:
-        The content of a PNG file.
+        The figure.
     """
     order = np.argsort(found.mean, kind="stable")
     with style():
@@ -301,7 +301,7 @@ def ranks(found: Ranks, names: Sequence[str], title: str) -> bytes:
         place.set_yticks(y, [names[cell] for cell in order])
         place.set(ylim=(len(order) - 0.5, -0.5), xlabel=title)
         place.grid(axis="x", color=PALE, linewidth=0.5)
-        return png(figure)
+        return draw(figure)
 
 
 def _name(place: Axes, x: Row, y: Row, names: Sequence[str]) -> None:

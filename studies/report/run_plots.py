@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from moevae.visualization import maps
-from moevae.visualization.style import canvas, labeled, png, style
+from moevae.visualization.style import Drawn, canvas, draw, labeled, style
 from studies.records.packed import read_picture
 from studies.records.schema import PICTURE_LIMIT, Picture
 from studies.report.plots import BLUE, GRAY
@@ -25,7 +25,7 @@ MAX_PIXELS = 1 << 26
 
 def grid(
     folder: Path, picture: Picture, names: tuple[str, str], order: Sequence[int] | None = None
-) -> bytes | None:
+) -> Drawn | None:
     """Draw a picture of a record with labels of rows and columns.
 
     Args:
@@ -36,7 +36,7 @@ def grid(
         order: order of the columns; None keeps that of the picture.
 
     Returns:
-        PNG bytes; None if the file is not a grid of tiles as described.
+        The figure; None if the file is not a grid of tiles as described.
     """
     pixels = _pixels(folder, picture)
     if pixels is None:
@@ -52,7 +52,7 @@ def grid(
     return labeled(content.getvalue(), picture.rows, columns, names)
 
 
-def latent_map(folder: Path, picture: Picture, experts: int, classes: Sequence[str]) -> bytes | None:
+def latent_map(folder: Path, picture: Picture, experts: int, classes: Sequence[str]) -> Drawn | None:
     """Draw the map of a record, colored by expert and by class.
 
     Args:
@@ -62,7 +62,7 @@ def latent_map(folder: Path, picture: Picture, experts: int, classes: Sequence[s
         classes: names of classes; empty without labels.
 
     Returns:
-        PNG bytes; None if the file is not such a map.
+        The figure; None if the file is not such a map.
     """
     pixels = _pixels(folder, picture)
     if pixels is None or picture.rows[:3] != ["x", "y", "expert"] or len(pixels) != len(picture.rows):
@@ -104,7 +104,7 @@ def _pixels(folder: Path, picture: Picture) -> np.ndarray | None:
         return None
 
 
-def reliability(images: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray) -> bytes:
+def reliability(images: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray) -> Drawn:
     """Draw a reliability diagram with one point per bin, whose area grows with the number of images.
 
     Args:
@@ -113,7 +113,7 @@ def reliability(images: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray
         accuracy: accuracy, [bins].
 
     Returns:
-        The content of a PNG file.
+        The figure.
     """
     there = images > 0
     with style():
@@ -127,4 +127,4 @@ def reliability(images: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray
         )
         place.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(0, 1.03), aspect="equal")
         place.legend(frameon=False, loc="upper left")
-        return png(figure)
+        return draw(figure)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def run(tmp_path_factory) -> str:
 @pytest.fixture
 def unlabeled(monkeypatch) -> None:
     """Pictures are the images alone: words take most of the time."""
-    monkeypatch.setattr(style, "labeled", lambda content, *words: content)
+    monkeypatch.setattr(style, "labeled", lambda content, *words: SimpleNamespace(png=content))
 
 
 def explored(run: str, folder: Path, *options: str) -> dict[str, bytes]:
@@ -119,7 +120,9 @@ def test_arrays_hold_what_the_pictures_show(run, tmp_path, unlabeled):
 
 def test_a_class_colors_the_map_only_where_there_are_labels(run, tmp_path, monkeypatch):
     panels = []
-    monkeypatch.setattr(maps, "draw", lambda places, groups, title: panels.append(groups) or b"")
+    monkeypatch.setattr(
+        maps, "draw", lambda places, groups, title: panels.append(groups) or SimpleNamespace(png=b"")
+    )
     explored(run, tmp_path / "with")
     monkeypatch.setattr(explore, "load_labels", lambda *arguments: None)
     explored(run, tmp_path / "without")

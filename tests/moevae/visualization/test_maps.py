@@ -68,7 +68,7 @@ def test_any_number_of_groups_is_drawn(count):
     random = np.random.default_rng(0)
     places, group = random.normal(size=(40, 2)), random.integers(0, count, 40)
     names = [f"class $ {index}" for index in range(count)]
-    assert maps.draw(places, [("class", group, names)], "A map").startswith(b"\x89PNG")
+    assert maps.draw(places, [("class", group, names)], "A map").png.startswith(b"\x89PNG")
 
 
 def test_a_map_as_a_table_keeps_distances_up_to_its_levels():

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from moevae.visualization.style import canvas, png, style
+from moevae.visualization.style import Drawn, canvas, draw, stacked, style
 
 
 def figure():
@@ -19,7 +19,7 @@ def figure():
 
 def test_a_figure_looks_as_matplotlib_draws_it_with_a_palette_and_no_other_words():
     with style():
-        kept, drawn = png(figure()), io.BytesIO()
+        kept, drawn = draw(figure()).png, io.BytesIO()
         figure().savefig(drawn, format="png")
     found = Image.open(io.BytesIO(kept))
     assert (found.mode, found.info) == ("P", {})
@@ -29,3 +29,12 @@ def test_a_figure_looks_as_matplotlib_draws_it_with_a_palette_and_no_other_words
     )
     assert apart.mean() < 1
     assert np.quantile(apart, 0.999) < 32
+
+
+def test_stacked_figures_keep_their_pixels_and_are_aligned_on_the_left():
+    upper, lower = (Image.new("RGB", size, color) for size, color in (((3, 2), "red"), ((5, 4), "blue")))
+    found = np.asarray(stacked([Drawn(upper), Drawn(lower)]).image)
+    assert found.shape == (6, 5, 3)
+    assert np.array_equal(found[:2, :3], np.asarray(upper))
+    assert np.array_equal(found[2:], np.asarray(lower))
+    assert (found[:2, 3:] == 255).all()

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from markdown_it import MarkdownIt
@@ -177,8 +178,8 @@ def test_each_data_set_has_files_of_its_own(tmp_path, monkeypatch, names) -> Non
 
     def section(analysis, page) -> None:
         name = analysis.study.runs[0].record.config["data"]["name"].encode()
-        page.show("picture", {"a picture": name})
-        page.show("a picture", {"another picture": name + b"!"})
+        for words, content in (("picture", name), ("a picture", name + b"!")):
+            page.show(words, {words: SimpleNamespace(png=content, others={})})
         page.keep("table", pd.DataFrame({"cell": [1]}))
 
     monkeypatch.setattr(order, "SECTIONS", (section,))

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,7 +30,7 @@ def _short(monkeypatch):
     """A page of one section with one figure: what a page shows is tested elsewhere."""
 
     def section(analysis, page) -> None:
-        page.show("best", {"A figure": b"a figure"})
+        page.show("best", {"A figure": SimpleNamespace(png=b"a figure", others={})})
 
     monkeypatch.setattr(order, "SECTIONS", (section,))
 

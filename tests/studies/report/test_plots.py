@@ -16,7 +16,7 @@ from studies.report import plots
 def drawn(monkeypatch) -> list[Figure]:
     """The figures, in place of their bytes."""
     kept: list[Figure] = []
-    monkeypatch.setattr(plots, "png", lambda figure: kept.append(figure) or b"")
+    monkeypatch.setattr(plots, "draw", kept.append)
     return kept
 
 
@@ -68,7 +68,7 @@ def test_names_of_points_that_are_near_each_other_can_be_read(drawn):
 
 def test_a_profile_is_the_share_of_runs_that_reach_a_score(monkeypatch) -> None:
     figures = []
-    monkeypatch.setattr(plots, "png", lambda figure: figures.append(figure) or b"")
+    monkeypatch.setattr(plots, "draw", figures.append)
     scores = np.array([0.2, 0.9, 0.9, 0.5])
     plots.profiles({"NMI": [scores]}, ["cell 1"], [False], "cells")
     (line,) = figures[0].axes[0].lines

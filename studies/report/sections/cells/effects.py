@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from moevae.visualization.style import Drawn
 from studies.analysis import effects, metrics
 from studies.analysis.analyze import Analysis
 from studies.analysis.metrics import Measure
@@ -166,7 +167,7 @@ def _panels(study: Study) -> tuple[Setting, list[Setting]]:
     return tuple(fixed), [tuple(zip(varied, levels, strict=True)) for levels in choices]
 
 
-def _curves(study: Study, axis: str, where: effects.Contexts, ticks: list[str]) -> dict[str, bytes]:
+def _curves(study: Study, axis: str, where: effects.Contexts, ticks: list[str]) -> dict[str, Drawn]:
     """Draw learning curves by level; return the figure by its alternative text, or nothing without curves."""
     if len(ticks) > len(plots.MARKERS):
         return {}
