@@ -19,7 +19,7 @@ from studies.analysis.study import DATA, CellValues, Study
 from studies.design.baselines import BASELINES
 from studies.records import store, study_file
 from studies.records.origins import with_other_data
-from studies.records.schema import Curve, Method, Record
+from studies.records.schema import Method, Record
 from studies.records.study_file import identity
 from studies.utils.formatting import count
 from studies.utils.gc_pause import paused_gc
@@ -150,9 +150,7 @@ def _sorted(
             place = index.setdefault(where, len(cells))
             if place == len(cells):
                 cells.append(cell)
-        run = StudyRun(
-            item.model_copy(update={"curve": Curve()}), place, config.seed, _metrics(item), _curve(item)
-        )
+        run = StudyRun(item.without_curve(), place, config.seed, _metrics(item), _curve(item))
         key = (name, where, config.seed)
         if key in found:
             old, run = sorted((found[key][0], run), key=_age)

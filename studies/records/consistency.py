@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator
@@ -35,8 +36,13 @@ def _metrics(record: Record) -> Iterator[str]:
     if record.status == "complete" and not record.metrics.get("test"):
         yield "a complete run without metrics of the test split"
     names = set(record.metrics).union(record.curve.metrics, *record.metrics.values())
-    if odd := next((name for name in names if not _NAME.fullmatch(name)), None):
-        yield f"invalid name of a metric: {odd!r}"
+    if odd := _odd(frozenset(names)):
+        yield f"invalid name of a metric: {odd[0]!r}"
+
+
+@functools.lru_cache
+def _odd(names: frozenset[str]) -> list[str]:
+    return [name for name in names if not _NAME.fullmatch(name)]
 
 
 def _tables(record: Record, config: RunConfig) -> Iterator[str]:

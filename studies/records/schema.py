@@ -245,6 +245,12 @@ class Record(_Part):
         """
         return overrides.from_dict(self.config)
 
+    def without_curve(self) -> Record:
+        """Return the record without its curve and without the parsed configuration, to save memory."""
+        bare = self.model_copy(update={"curve": Curve()})
+        bare.__dict__.pop("run_config", None)
+        return bare
+
     @property
     def precision(self) -> str:
         """Floating-point precision of training; float32 in older records."""

@@ -99,3 +99,12 @@ def test_columns_hold_what_the_points_did():
     assert (curve.end().epoch, curve.end().last()) == ([5], curve.last())
     assert not Curve.of([])
     assert not Curve.of([]).end()
+
+
+def test_without_its_curve_a_record_keeps_all_else(tree):
+    record = Record.model_validate(tree)
+    assert record.run_config == digits()
+    bare = record.without_curve()
+    assert bare == record.model_copy(update={"curve": Curve()})
+    assert "run_config" not in bare.__dict__
+    assert bare.run_config == record.run_config
