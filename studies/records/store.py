@@ -174,7 +174,8 @@ def _checked(where: str, content: Callable[[], bytes], name: str, folder: Path) 
 
 def _of_schema_2(content: bytes) -> Record:
     tree = parse_json(content)
-    return Record.model_validate({**tree, "schema_version": SCHEMA, "curve": in_columns(tree["curve"])})
+    curve = in_columns(tree.get("curve", ()))
+    return Record.model_validate({**tree, "schema_version": SCHEMA, "curve": curve})
 
 
 @paused_gc()
