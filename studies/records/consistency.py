@@ -66,7 +66,7 @@ def _tables(record: Record, config: RunConfig) -> Iterator[str]:
 def _curve(record: Record) -> Iterator[str]:
     curve = record.curve
     epochs = curve.epoch
-    if any(one >= next_ for one, next_ in itertools.pairwise(epochs)):
+    if any(epoch >= later for epoch, later in itertools.pairwise(epochs)):
         yield "the epochs of curve do not increase"
     rows = {"loss": len(curve.loss), "temperature": len(curve.temperature)}
     rows |= {f"metrics.{name}": len(values) for name, values in curve.metrics.items()}

@@ -1,4 +1,4 @@
-"""Figures of many runs ; the same input gives the same bytes."""
+"""Figures of many runs; the same input gives the same bytes."""
 
 from __future__ import annotations
 
