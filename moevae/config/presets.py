@@ -74,23 +74,44 @@ def mnist_autoregressive() -> RunConfig:
 
 @PRESETS.register("mnist-likelihood")
 def mnist_likelihood() -> RunConfig:
-    """MNIST with wider pixel networks than `mnist-autoregressive`: residual masked convolutions.
+    """MNIST with a higher likelihood than `mnist-autoregressive`: masked convolutions, and VampPriors.
 
-    The two experts share the convolutions, so that their cost does not depend on the number of experts.
-    Products are computed in bfloat16, which halves the time of a step.
+    The two experts share the masked convolutions and the hidden layers of the encoder. Products are computed
+    in bfloat16, which halves the time of a step. The IWAE bound of validation images selected the settings.
     """
     base = mnist_autoregressive()
     return replace(
         base,
         model=replace(
             base.model,
+            latent_dim=40,
+            latent_prior="vamp",
+            prior_components=128,
+            encoder="shared",
+            activation="silu",
             gate_input="target",
             pixel_network="conv",
-            pixel_width=32,
+            pixel_width=16,
             pixel_depth=4,
             pixel_layers="shared",
         ),
-        train=replace(base.train, precision="bfloat16"),
+        objective=replace(base.objective, balance_weight=80.0),
+        train=replace(base.train, epochs=25, learning_rate=3e-3, kl_warmup=0.2, precision="bfloat16"),
+    )
+
+
+@PRESETS.register("mnist-likelihood-independent")
+def mnist_likelihood_independent() -> RunConfig:
+    """MNIST with a high likelihood of pixels that are independent given z: convolutional experts, VampPriors.
+
+    The two experts share the hidden layers of the encoder. The IWAE bound of validation images selected the
+    settings.
+    """
+    base = mnist_likelihood()
+    return replace(
+        base,
+        model=replace(base.model, likelihood="bernoulli", expert_network="conv", expert_hidden=(16, 64)),
+        train=replace(base.train, epochs=30),
     )
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from moevae.config.registry import ACTIVATIONS
@@ -39,8 +41,24 @@ def silu(x: Tensor) -> Tensor:
     Args:
         x: activations, of any shape.
     """
-    # By tanh: the rounding of torch's sigmoid depends on the position in a tensor, and so on other runs.
-    return x * (0.5 + 0.5 * torch.tanh(0.5 * x))
+    return cast(Tensor, _Silu.apply(x))
+
+
+class _Silu(torch.autograd.Function):
+    """Compute x sigmoid(x) by exp: the rounding of torch's silu depends on the position in a tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        share = x.neg().exp_().add_(1).reciprocal_()
+        ctx.save_for_backward(x, share)
+        return x * share
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        x, share = ctx.saved_tensors
+        slope = (1 - share).mul_(x).add_(1).mul_(share)
+        return slope.mul_(gradient)
 
 
 @contextmanager
