@@ -91,12 +91,12 @@ def mnist_likelihood() -> RunConfig:
             activation="silu",
             gate_input="target",
             pixel_network="conv",
-            pixel_width=16,
+            pixel_width=32,
             pixel_depth=4,
             pixel_layers="shared",
         ),
         objective=replace(base.objective, balance_weight=80.0),
-        train=replace(base.train, epochs=25, learning_rate=3e-3, kl_warmup=0.2, precision="bfloat16"),
+        train=replace(base.train, epochs=20, learning_rate=3e-3, kl_warmup=0.2, precision="bfloat16"),
     )
 
 
