@@ -49,15 +49,15 @@ class _Silu(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        share = x.neg().exp_().add_(1).reciprocal_()
-        ctx.save_for_backward(x, share)
-        return x * share
+        sigmoid = x.neg().exp_().add_(1).reciprocal_()
+        ctx.save_for_backward(x, sigmoid)
+        return x * sigmoid
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        x, share = ctx.saved_tensors
-        slope = (1 - share).mul_(x).add_(1).mul_(share)
+        x, sigmoid = ctx.saved_tensors
+        slope = (1 - sigmoid).mul_(x).add_(1).mul_(sigmoid)
         return slope.mul_(gradient)
 
 
