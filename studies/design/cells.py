@@ -65,7 +65,7 @@ def describe_settings(values: Mapping[str, Any]) -> str:
 def make_cells(
     base: RunConfig,
     axes: Mapping[str, Sequence[Any]],
-    baseline: Mapping[str, Any],
+    reference: Mapping[str, Any],
     kind: Literal["grid", "one-at-a-time"],
     where: str,
     excluded: Sequence[Mapping[str, Sequence[Any]]] = (),
@@ -75,7 +75,7 @@ def make_cells(
     Args:
         base: configuration of the settings that no axis varies.
         axes: values by setting.
-        baseline: values of the reference cell; an axis without one uses that of `base`, or its first value.
+        reference: values of the reference cell; an axis without one uses that of `base`, or its first value.
         kind: all combinations of values, or the reference cell and its changes on one axis at a time.
         where: name of the profile, for messages.
         excluded: levels by axis, see `check_excluded`.
@@ -87,18 +87,18 @@ def make_cells(
     for key, values in axes.items():
         if not values:
             raise ConfigError(f"profile {where}: axis {key} has no values")
-    for key in baseline:
+    for key in reference:
         if key not in axes:
-            raise ConfigError(f"profile {where}: baseline {key} is not an axis (axes: {', '.join(axes)})")
-        if baseline[key] not in axes[key]:
+            raise ConfigError(f"profile {where}: reference {key} is not an axis (axes: {', '.join(axes)})")
+        if reference[key] not in axes[key]:
             raise ConfigError(
-                f"profile {where}: baseline {key} = {baseline[key]} is not on its axis {list(axes[key])}"
+                f"profile {where}: reference {key} = {reference[key]} is not on its axis {list(axes[key])}"
             )
     if (count := _count(axes, kind)) > MAX_CELLS:
         raise ConfigError(f"profile {where}: its axes give {count:,} cells; expected at most {MAX_CELLS:,}")
     usual = {key: plain(overrides.lookup(base, key)) for key in axes}
     start = {
-        key: baseline.get(key, usual[key] if usual[key] in values else values[0])
+        key: reference.get(key, usual[key] if usual[key] in values else values[0])
         for key, values in axes.items()
     }
     if kind == "grid":

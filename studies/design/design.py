@@ -143,7 +143,7 @@ def load_design(
     base = apply_settings(preset(written.preset), written.set, f"{path.name}: [set]")
     base = apply_settings(base, settings, "--set")
     axes = {key: [settings[key]] if key in settings else values for key, values in written.axes.items()}
-    reference = written.baseline | {key: settings[key] for key in axes if key in settings}
+    reference = written.reference | {key: settings[key] for key in axes if key in settings}
     check_excluded(written.exclude, written.axes, path.name)
     cells, start = make_cells(base, axes, reference, written.design, path.name, written.exclude)
     if "objective" in settings:

@@ -51,8 +51,8 @@ class Profile(BaseModel):
     set: dict[str, Any] = {}
     axes: dict[str, list[Value]] = Field(min_length=1)
     seeds: StrictInt | list[StrictInt]
-    baseline: dict[str, Value] = {}
-    """The reference cell. Default: the value of the preset if it is on the axis, else the first value."""
+    reference: dict[str, Value] = {}
+    """The reference cell; `[baseline]` is an older name of this section. Default: the value of the preset if it is on the axis, else the first value."""
     exclude: list[dict[str, list[Value]]] = []
     """Combinations of levels that are left out, as lists of levels by axis: a cell is left out if it has one
     of the listed levels on each axis of an entry."""
@@ -81,10 +81,12 @@ def read_profile(path: Path) -> Profile:
     try:
         if depth(tree) > _MAX_DEPTH:
             raise ConfigError(f"tables are nested more than {_MAX_DEPTH} levels deep")
+        if "reference" not in tree and "baseline" in tree:
+            tree["reference"] = tree.pop("baseline")
         for key in tree:
             closest_name("key", key, Profile.model_fields)
         tree.setdefault("name", path.stem)
-        for section in ("set", "axes", "baseline"):
+        for section in ("set", "axes", "reference"):
             if isinstance(tree.get(section), dict):
                 tree[section] = dict(overrides.leaves(tree[section]))
                 for key in tree[section]:

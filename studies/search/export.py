@@ -49,7 +49,7 @@ def write_profile(path: Path, search: Search, cell: Cell, trial: int) -> None:
         "seeds": [seed for seed in range(SEEDS + len(search.seeds)) if seed not in search.seeds][:SEEDS],
         "set": left,
         "axes": {key: [value] for key, value in cell.values.items()},
-        "baseline": dict(cell.values),
+        "reference": dict(cell.values),
     }
     write_atomically(path, tomli_w.dumps(tree).encode())
 

@@ -40,7 +40,7 @@ def test_grid_is_the_product_of_the_axes_and_configs_have_their_values(write):
 
 def test_one_at_a_time_varies_one_axis_around_the_reference_cell(write):
     text = PROFILE.replace("seeds = 3", 'seeds = [4]\ndesign = "one-at-a-time"')
-    text += "model.num_experts = [2, 5, 10]\n[baseline]\nobjective.balance_weight = 0\n"
+    text += "model.num_experts = [2, 5, 10]\n[reference]\nobjective.balance_weight = 0\n"
     design = designs.load_design(write(text))
     reference = design.reference
     assert dict(design.cells[0].values) == reference
@@ -52,7 +52,7 @@ def test_one_at_a_time_varies_one_axis_around_the_reference_cell(write):
 def test_one_at_a_time_surrounds_a_reference_cell_on_each_data_set(write):
     text = PROFILE.replace("seeds = 3", 'seeds = 3\ndesign = "one-at-a-time"')
     text += 'data.name = ["mnist", "digits"]\n'
-    text += '[baseline]\nobjective.balance_weight = 0\ndata.name = "digits"\n'
+    text += '[reference]\nobjective.balance_weight = 0\ndata.name = "digits"\n'
     design = designs.load_design(write(text))
     assert dict(design.cells[0].values) == design.reference
     stars = {name: [] for name in ("mnist", "digits")}
@@ -62,11 +62,19 @@ def test_one_at_a_time_surrounds_a_reference_cell_on_each_data_set(write):
     assert len(stars["mnist"]) == 1 + 1 + 1
 
 
+def test_a_profile_may_name_the_reference_cell_baseline(write):
+    reference = "[reference]\nobjective.balance_weight = 0\n"
+    baseline = reference.replace("reference", "baseline")
+    assert designs.load_design(write(PROFILE + baseline)) == designs.load_design(write(PROFILE + reference))
+    with pytest.raises(ConfigError, match="baseline"):
+        designs.load_design(write(PROFILE + reference + baseline))
+
+
 EXCLUDED = """
 [[exclude]]
 objective.balance_weight = [20]
 routing.temperature = [0.5]
-[baseline]
+[reference]
 objective.balance_weight = 20
 routing.temperature = 1
 """
@@ -105,7 +113,7 @@ def test_exclusions_that_mean_nothing_are_errors(write, before, after, found):
 @pytest.mark.parametrize("design", ["grid", "one-at-a-time"])
 def test_levels_stand_in_the_order_in_which_they_are_written(write, design):
     text = PROFILE.replace("seeds = 3", f'seeds = 3\ndesign = "{design}"')
-    text += "model.num_experts = [2, 10, 5]\n[baseline]\nmodel.num_experts = 5\nrouting.temperature = 1\n"
+    text += "model.num_experts = [2, 10, 5]\n[reference]\nmodel.num_experts = 5\nrouting.temperature = 1\n"
     axes = designs.load_design(write(text)).axes
     assert axes["model.num_experts"] == (2, 10, 5)
     assert axes["routing.temperature"] == (0.5, 1.0)
@@ -214,12 +222,12 @@ def test_wrong_seeds_are_named(text):
         ),
         ("routing.temperature = [0.5, 1]", "routing.temperature = [1, 1.0]", "two cells are the same"),
         ("routing.temperature = [0.5, 1]", "routing.temperature = 1", "axes.routing.temperature"),
-        ("[axes]", "[baseline]\nrouting.temperature = 2\n[axes]", "temperature = 2 is not on its axis"),
+        ("[axes]", "[reference]\nrouting.temperature = 2\n[axes]", "temperature = 2 is not on its axis"),
         ("seeds = 3", "seeds = []", "at least one seed"),
         ("seeds = 3", "seeds = [1, 1]", "seed 1 is given twice"),
         ("seeds = 3", "seeds = 0", "at least one seed"),
         ("seeds = 3", 'seeds = "3"', "seeds"),
-        ("[axes]", "[baseline]\nmodel.latent_dim = 3\n[axes]", "baseline model.latent_dim is not an axis"),
+        ("[axes]", "[reference]\nmodel.latent_dim = 3\n[axes]", "reference model.latent_dim is not an axis"),
         ('name = "toy"', 'name = "../toy"', "study name '../toy'"),
         ('name = "toy"', "name = ", "toy.toml"),
         ("seeds = 3", "", "seeds: field required; expected seeds = 5, or"),

@@ -212,7 +212,7 @@ def test_the_command_line_fits_baselines_into_the_same_tables(tmp_path, capsys, 
 
 
 LATENTS = PROFILE.replace(
-    "routing.temperature = [0.5, 1]", "model.latent_dim = [3, 6]\n[baseline]\nmodel.latent_dim = 6"
+    "routing.temperature = [0.5, 1]", "model.latent_dim = [3, 6]\n[reference]\nmodel.latent_dim = 6"
 )
 
 
