@@ -79,7 +79,7 @@ Examples:
   moevae search --trials 40
   moevae search --space all --timeout 30m --workers auto
   moevae search --write-profile best.toml
-  moevae ablate --profile best.toml --seeds 20"""
+  moevae ablate --profile best.toml"""
 
 LEADERBOARD = """Compare methods over all studies and literature values.
 

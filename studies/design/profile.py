@@ -52,7 +52,8 @@ class Profile(BaseModel):
     axes: dict[str, list[Value]] = Field(min_length=1)
     seeds: StrictInt | list[StrictInt]
     reference: dict[str, Value] = {}
-    """The reference cell; `[baseline]` is an older name of this section. Default: the value of the preset if it is on the axis, else the first value."""
+    """The reference cell; `[baseline]` is an older name of this section. Default: the value of the preset if it
+    is on the axis, else the first value."""
     exclude: list[dict[str, list[Value]]] = []
     """Combinations of levels that are left out, as lists of levels by axis: a cell is left out if it has one
     of the listed levels on each axis of an entry."""

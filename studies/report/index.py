@@ -68,7 +68,7 @@ def write_index(results: Path, *, asked: bool = False) -> Path | None:
         return None
     public = [folder for name, folder in own.items() if name in names]
     rows = [_row(folder) for folder in public]
-    headers = ["study", "data", "cells", "seeds", "runs", "state"]
+    headers = ["study", "data", "cells", "seeds", "runs, with baselines", "state"]
     shown = known.model_copy(
         update={
             "entry": tuple(each for each in known.entry if f"{each.study}/{study_file.NAME}" in names),

@@ -143,7 +143,8 @@ def profiles() -> Iterator[Case]:
         "an axis of a long name": PROFILE + f"[axes]\n{'x' * 100_000} = [1.0]",
         "a reference cell of another kind": PROFILE
         + "[axes]\nrouting.temperature = [1.0]\n[reference]\nrouting.temperature = [[1]]",
-        "a reference cell elsewhere": PROFILE + "[axes]\nrouting.temperature = [1.0]\n[reference]\ntrain.epochs = 3",
+        "a reference cell elsewhere": PROFILE
+        + "[axes]\nrouting.temperature = [1.0]\n[reference]\ntrain.epochs = 3",
         "settings that are a list": PROFILE + "set = [1]\n[axes]\nrouting.temperature = [1.0]",
         "settings of dates": PROFILE
         + "[set]\ntrain.epochs = 1979-05-27\n[axes]\nrouting.temperature = [1.0]",
