@@ -114,7 +114,6 @@ def mnist_likelihood_independent() -> RunConfig:
     return replace(
         base,
         model=replace(base.model, likelihood="bernoulli", expert_network="conv", expert_hidden=(16, 64)),
-        train=replace(base.train, epochs=20),
     )
 
 

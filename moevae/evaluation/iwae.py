@@ -50,7 +50,7 @@ def iwae_bounds(
     kept = seen[: asked.iwae_images]
     parts = []
     for x, likely in zip(kept.split(BLOCK), log_joint[:, : len(kept)].split(BLOCK, dim=1), strict=True):
-        chosen = likely.topk(choices, dim=0).indices
+        chosen = likely.topk(choices, dim=0).indices.sort(0).values
         parts.append(
             iwae_bound(experts, x[None], chosen[None], log_prior[None], noise, asked.iwae_samples, chunk)
         )

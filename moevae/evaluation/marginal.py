@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -31,6 +33,18 @@ def marginal_samples(config: RunConfig) -> int:
     return max(MARGINAL_SAMPLES, config.evaluation.num_samples)
 
 
+@dataclass(frozen=True)
+class MarginalBounds:
+    """Bounds of images with the index of the expert summed out, in nats, float64."""
+
+    bound: Tensor
+    """The marginal bound, [B]."""
+    gap: Tensor
+    """Its distance from the mixture ELBO, KL(q || r), [B]."""
+    log_joint: Tensor
+    """ELBO_k + log pi_k, from the same samples, [K, B]."""
+
+
 @torch.no_grad()
 def marginal_bounds(
     experts: Experts,
@@ -40,8 +54,8 @@ def marginal_bounds(
     log_prior: Tensor,
     split: str,
     room: int,
-) -> tuple[Tensor, Tensor]:
-    """Return the marginal bound and the gap of the gate for the images of a split and one run.
+) -> MarginalBounds:
+    """Return the marginal bounds and the gaps of the gate for the images of a split and one run.
 
     See `marginal_bound`.
 
@@ -55,7 +69,7 @@ def marginal_bounds(
         room: number of images that can be decoded at once; it affects memory only.
 
     Returns:
-        Bounds and gaps in nats, [N] float64 each.
+        The bounds of the N images.
     """
     noise = RunGenerators([config.seed], f"samples of the marginal bound of {split}", seen.device)
     samples, room = marginal_samples(config), images_at_once(room, seen.device)
@@ -63,8 +77,11 @@ def marginal_bounds(
         marginal_bound(experts, x, own, log_prior, noise, samples, room)
         for x, own in zip(seen.split(BLOCK), log_probs.split(BLOCK, dim=1), strict=True)
     ]
-    bounds, gaps = zip(*found, strict=True)
-    return torch.cat(bounds), torch.cat(gaps)
+    return MarginalBounds(
+        torch.cat([each.bound for each in found]),
+        torch.cat([each.gap for each in found]),
+        torch.cat([each.log_joint for each in found], 1),
+    )
 
 
 @torch.no_grad()
@@ -76,7 +93,7 @@ def marginal_bound(
     noise: RunGenerators,
     samples: int,
     room: int,
-) -> tuple[Tensor, Tensor]:
+) -> MarginalBounds:
     """Estimate the marginal bound log sum_k pi_k exp(ELBO_k) and the gap of the gate, KL(q || r).
 
     The mean of log p_k(x, z) / q_k(z|x) over S samples estimates ELBO_k. Its noise, of variance v_k, raises
@@ -98,7 +115,7 @@ def marginal_bound(
         room: number of images that can be decoded at once; it affects memory only.
 
     Returns:
-        Bounds and gaps in nats, [B] float64 each.
+        The bounds of the images.
 
     References:
         Nowozin (2018), debiasing evidence approximations: on importance-weighted autoencoders and jackknife
@@ -121,7 +138,8 @@ def marginal_bound(
     posterior = posterior_log_probs(elbo[None], prior)[0].exp()
     bias = 0.5 * (posterior * (1 - posterior) * variance).sum(0)
     bound = marginal_elbo(elbo[None], prior)[0] - bias
-    return bound, bound - mixture_elbo(elbo[None], log_probs[None].double(), prior)[0]
+    gap = bound - mixture_elbo(elbo[None], log_probs[None].double(), prior)[0]
+    return MarginalBounds(bound, gap, elbo + prior.unsqueeze(-1))
 
 
 def _elbos(

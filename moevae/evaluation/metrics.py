@@ -77,6 +77,9 @@ METRICS.register("all_acc")(
 METRICS.register("mixture_elbo")(
     Metric("ELBO", "nats", digits=2, pages=("leading", "decomposition"), scale=_IMAGE, nats=True),
 )
+METRICS.register("iwae_bound")(
+    Metric("IWAE bound", "nats", digits=2, pages=("leading", "bounds"), scale=_IMAGE, nats=True),
+)
 METRICS.register("throughput")(
     Metric(
         "training speed",
@@ -98,9 +101,6 @@ METRICS.register("marginal_elbo")(
 )
 METRICS.register("gate_gap")(
     Metric("gate gap", "nats", better=-1, pages=("bounds", "diagnostics"), scale=_IMAGE),
-)
-METRICS.register("iwae_bound")(
-    Metric("IWAE bound", "nats", digits=2, pages=("bounds", "diagnostics"), scale=_IMAGE, nats=True),
 )
 for _name, _share in {"hundredth": "S/100", "tenth": "S/10"}.items():
     METRICS.register(f"iwae_bound_{_name}")(

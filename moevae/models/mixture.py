@@ -41,7 +41,8 @@ class MixtureTerms:
     recon_log_prob: Tensor
     """log p_k(x|z), averaged over the samples of z, [R, K, B]."""
     kl_z: Tensor
-    """KL(q_k(z|x) || p(z)), [R, K, B]. For the IWAE bound: recon_log_prob minus that bound."""
+    """KL(q_k(z|x) || p(z)), [R, K, B]; an estimate if the prior is learned. For the IWAE bound:
+    recon_log_prob minus that bound. It is weighted during the warm-up of `train.kl_warmup`."""
 
     @property
     def expert_elbo(self) -> Tensor:

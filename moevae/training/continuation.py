@@ -33,8 +33,9 @@ def weights_digest(model: Mixture) -> str:
 def continued(config: RunConfig, start: Mixture, epochs: int) -> RunConfig:
     """Return the configuration of a run that continues another one.
 
-    Schedules do not run again: temperature and learning rate are constant at their final values. No expert
-    is pruned, and all deformations are active.
+    Schedules do not run again: temperature and learning rate are constant at their final values, and the
+    divergence of z has its full weight. The gate learns no clustering, no expert is pruned, and all
+    deformations are active.
 
     Args:
         config: configuration of the trained run.
@@ -70,6 +71,9 @@ def continued(config: RunConfig, start: Mixture, epochs: int) -> RunConfig:
         pruning_start=plain.pruning_start,
         pruning_end=plain.pruning_end,
         deformation_starts=plain.deformation_starts,
+        kl_warmup=plain.kl_warmup,
+        gate_start=plain.gate_start,
+        gate_start_end=plain.gate_start_end,
     )
     return replace(config, routing=routing, train=train)
 

@@ -17,7 +17,7 @@ from studies.statistics.anova import Anova
 from studies.statistics.paired import Comparison
 from studies.statistics.stats import Row
 
-SUMMARY_MEASURES = (metrics.NMI, metrics.ELBO, metrics.DEAD)
+SUMMARY_MEASURES = (metrics.NMI, metrics.ELBO, metrics.IWAE, metrics.DEAD)
 """Measures tested for the sentences about an axis."""
 
 
@@ -29,7 +29,7 @@ class Analysis:
     leading: tuple[Measure, ...]
     """Measures of the main table that the study has."""
     compared: tuple[Measure, ...]
-    """Measures that are compared: NMI, if there are labels, and the ELBO."""
+    """Measures that are compared: NMI, if there are labels, and a bound, see `cell_stats.compared_bound`."""
     table: pd.DataFrame
     """One row per cell, see `cell_stats.cell_table`."""
     contrasts: dict[Measure, Comparison]
@@ -49,10 +49,8 @@ class Analysis:
     """p-values of the interaction of each pair of axes, adjusted over pairs and measures."""
     choices: list[Choice]
     """Choices of rules that use no labels; empty without labels to compute their cost."""
-    front_measures: tuple[Measure, ...]
-    """Measures of the Pareto front."""
     front: np.ndarray
-    """Mask of cells on the Pareto front, [cells]."""
+    """Mask of cells on the Pareto front of the compared measures, [cells]."""
 
 
 def analyze(study: Study) -> Analysis:
@@ -61,8 +59,7 @@ def analyze(study: Study) -> Analysis:
     Args:
         study: a study of one data set, see `Study.by_data`.
     """
-    compared = cell_stats.measured(study, (metrics.NMI, metrics.ELBO))
-    front_measures = cell_stats.measured(study, (metrics.NMI, metrics.ELBO))
+    compared = cell_stats.measured(study, (metrics.NMI, cell_stats.compared_bound(study)))
     along = {
         axis: {
             measure: effect
@@ -109,14 +106,13 @@ def analyze(study: Study) -> Analysis:
         },
         interaction_p=effects.interactions(study, list(variance)) if variance else {},
         choices=selection.choose(study, compared[0]) if metrics.NMI in compared else [],
-        front_measures=front_measures,
-        front=_front(study, front_measures),
+        front=_front(study, compared),
     )
 
 
-def _front(study: Study, front_measures: tuple[Measure, ...]) -> np.ndarray:
+def _front(study: Study, compared: tuple[Measure, ...]) -> np.ndarray:
     columns = []
-    for measure in front_measures:
+    for measure in compared:
         values = study.comparable(measure)
         columns.append((stats.means(values), *stats.intervals(values, ends=measure.ends)))
     if not columns:

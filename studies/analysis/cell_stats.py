@@ -77,5 +77,15 @@ def all_measures(study: Study) -> tuple[Measure, ...]:
     )
 
 
+def compared_bound(study: Study) -> Measure:
+    """Return the bound that a study compares: the IWAE bound if all runs have it, else the ELBO.
+
+    Args:
+        study: a study of one data set.
+    """
+    complete = [run for run in study.runs if run.complete]
+    return metrics.IWAE if all(metrics.IWAE.key in run.metrics for run in complete) else metrics.ELBO
+
+
 def _count(study: Study, cells: Sequence[int]) -> list[int]:
     return np.bincount(np.array(cells, dtype=int), minlength=len(study.cells)).tolist()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from studies.analysis.metrics import ELBO
+from studies.analysis.metrics import ELBO, IWAE, Measure
 from studies.analysis.runs import StudyRun
 
 Score = Callable[[StudyRun], float]
@@ -52,11 +52,18 @@ def _last(name: str) -> Score:
     return lambda run: float(run.curve[name][-1]) if run.complete and name in run.curve else np.nan
 
 
+def _validation(measure: Measure) -> Score:
+    name = measure.key.rpartition(".")[2]
+    return lambda run: run.metrics.get(f"validation.{name}", np.nan)
+
+
 BOUND = RankingCriterion(
-    "validation ELBO",
-    "the highest mixture ELBO on validation images",
-    lambda run: run.metrics.get(f"validation.{ELBO.key.rpartition('.')[2]}", np.nan),
+    "validation ELBO", "the highest mixture ELBO on validation images", _validation(ELBO)
 )
+WEIGHTED = RankingCriterion(
+    "validation IWAE bound", "the highest IWAE bound on validation images", _validation(IWAE)
+)
+"""For runs that all have it; it orders runs in another way than their ELBO."""
 LOSS = RankingCriterion("training loss", "the lowest training loss in the last epoch", _last("loss"), sign=-1)
 GATE = RankingCriterion(
     "gate's training loss",
@@ -68,10 +75,10 @@ GATE = RankingCriterion(
 
 
 def ranking_criterion(runs: Sequence[StudyRun]) -> RankingCriterion | None:
-    """Select the criterion that ranks runs: the validation ELBO, or else the training loss.
+    """Select the criterion that ranks runs: a validation bound, or else the training loss.
 
-    The validation ELBO requires that all runs have the same validation images, the training loss that they
-    have the same objective.
+    A validation bound requires that all runs have the same validation images: it is the IWAE bound if all
+    runs have it, else the ELBO. The training loss requires that they have the same objective.
 
     Args:
         runs: the runs to rank.
@@ -81,7 +88,7 @@ def ranking_criterion(runs: Sequence[StudyRun]) -> RankingCriterion | None:
     """
     complete = [run for run in runs if run.complete]
     if len({run.held_out for run in complete}) == 1 and any(map(BOUND.has, complete)):
-        return BOUND
+        return WEIGHTED if all(map(WEIGHTED.has, complete)) else BOUND
     if len({run.objective for run in complete}) == 1 and any(map(LOSS.has, complete)):
         return LOSS
     return None

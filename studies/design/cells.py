@@ -66,9 +66,10 @@ def make_cells(
     base: RunConfig,
     axes: Mapping[str, Sequence[Any]],
     reference: Mapping[str, Any],
-    kind: Literal["grid", "one-at-a-time"],
+    kind: Literal["grid", "one-at-a-time", "listed"],
     where: str,
     excluded: Sequence[Mapping[str, Sequence[Any]]] = (),
+    listed: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[tuple[Cell, ...], Cell]:
     """Return all cells that are not excluded, and the reference cell.
 
@@ -76,9 +77,11 @@ def make_cells(
         base: configuration of the settings that no axis varies.
         axes: values by setting.
         reference: values of the reference cell; an axis without one uses that of `base`, or its first value.
-        kind: all combinations of values, or the reference cell and its changes on one axis at a time.
+        kind: all combinations of values; the reference cell and its changes on one axis at a time; or the
+            reference cell alone.
         where: name of the profile, for messages.
-        excluded: levels by axis, see `check_excluded`.
+        excluded: levels by axis, see `check_levels`.
+        listed: further cells, by their differences from the reference cell.
 
     Raises:
         ConfigError: an axis is empty, there are too many cells, two are the same, or the reference cell is
@@ -94,7 +97,7 @@ def make_cells(
             raise ConfigError(
                 f"profile {where}: reference {key} = {reference[key]} is not on its axis {list(axes[key])}"
             )
-    if (count := _count(axes, kind)) > MAX_CELLS:
+    if (count := _count(axes, kind) + len(listed)) > MAX_CELLS:
         raise ConfigError(f"profile {where}: its axes give {count:,} cells; expected at most {MAX_CELLS:,}")
     usual = {key: plain(overrides.lookup(base, key)) for key in axes}
     start = {
@@ -103,10 +106,13 @@ def make_cells(
     }
     if kind == "grid":
         points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
+    elif kind == "listed":
+        points = [start]
     else:
         centers = [{**start, "data.name": name} for name in axes.get("data.name", ())] or [start]
         centers.sort(key=lambda center: center != start)
         points = [point for center in centers for point in _star(center, axes)]
+    points += [point for each in listed if (point := {**start, **each}) not in points]
     if _is_excluded(start, excluded):
         raise ConfigError(f"profile {where}: the reference cell is excluded: {describe_settings(start)}")
     cells: dict[RunConfig, Cell] = {}
@@ -138,29 +144,35 @@ def make_cell(base: RunConfig, values: Mapping[str, Any], where: str) -> Cell:
     return Cell(made, config)
 
 
-def check_excluded(
-    excluded: Sequence[Mapping[str, Sequence[Any]]], axes: Mapping[str, Sequence[Any]], where: str
+def check_levels(
+    section: str,
+    entries: Sequence[Mapping[str, Sequence[Any]]],
+    axes: Mapping[str, Sequence[Any]],
+    where: str,
 ) -> None:
-    """Check that the entries name axes and their levels.
+    """Check that the entries of a section name axes and their levels.
 
     Args:
-        excluded: entries; each has levels by axis, and excludes their combinations.
+        section: `exclude`, whose entries exclude combinations of levels, or `cell`.
+        entries: levels by axis.
         axes: values by setting.
         where: name of the profile, for messages.
 
     Raises:
         ConfigError: an entry names no axis, an unknown one, or a level that is not on its axis.
     """
-    for entry in excluded:
+    for entry in entries:
         if not entry:
-            raise ConfigError(f"profile {where}: an entry of [[exclude]] names no axis")
+            raise ConfigError(f"profile {where}: an entry of [[{section}]] names no axis")
         for key, levels in entry.items():
             if key not in axes:
-                raise ConfigError(f"profile {where}: exclude {key} is not an axis (axes: {', '.join(axes)})")
+                raise ConfigError(
+                    f"profile {where}: {section} {key} is not an axis (axes: {', '.join(axes)})"
+                )
             for level in levels:
                 if level not in axes[key]:
                     raise ConfigError(
-                        f"profile {where}: exclude {key} = {level} is not on its axis {list(axes[key])}"
+                        f"profile {where}: {section} {key} = {level} is not on its axis {list(axes[key])}"
                     )
 
 
@@ -173,6 +185,8 @@ def _count(axes: Mapping[str, Sequence[Any]], kind: str) -> int:
     """Return the number of cells of the axes, without creating them."""
     if kind == "grid":
         return math.prod(map(len, axes.values()))
+    if kind == "listed":
+        return 1
     others = sum(len(values) for key, values in axes.items() if key != "data.name")
     return len(axes.get("data.name", [None])) * (1 + others)
 

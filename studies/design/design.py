@@ -21,7 +21,7 @@ from moevae.errors import ConfigError
 from moevae.utils.io import expand_home
 from moevae.utils.suggest import closest_name
 from studies.design.baselines import BASELINES, Chosen
-from studies.design.cells import Cell, check_excluded, describe_settings, hashable, make_cell, make_cells
+from studies.design.cells import Cell, check_levels, describe_settings, hashable, make_cell, make_cells
 from studies.design.profile import PROFILES, Expected, names, read_profile
 from studies.records import study_file
 from studies.utils.formatting import show
@@ -144,8 +144,11 @@ def load_design(
     base = apply_settings(base, settings, "--set")
     axes = {key: [settings[key]] if key in settings else values for key, values in written.axes.items()}
     reference = written.reference | {key: settings[key] for key in axes if key in settings}
-    check_excluded(written.exclude, written.axes, path.name)
-    cells, start = make_cells(base, axes, reference, written.design, path.name, written.exclude)
+    check_levels("exclude", written.exclude, written.axes, path.name)
+    levels = [{key: [value] for key, value in each.items()} for each in written.cell]
+    check_levels("cell", levels, written.axes, path.name)
+    listed = [each for each in written.cell if all(value in axes[key] for key, value in each.items())]
+    cells, start = make_cells(base, axes, reference, written.design, path.name, written.exclude, listed)
     if "objective" in settings:
         _check_objective(str(settings["objective"]), (*axes, *settings), cells)
     return Design(

@@ -22,6 +22,7 @@ _EXAMPLES = {
     "preset": 'preset = "digits"',
     "seeds": "seeds = 5, or seeds = [0, 3, 7]",
     "exclude": 'tables such as [[exclude]] with routing.kind = ["hard"] and routing.temperature = [1, 2]',
+    "cell": "tables such as [[cell]] with routing.temperature = 2, values of axes",
     "axes": "a list for each setting below [axes], such as routing.temperature = [1, 2]",
 }
 _MAX_BYTES = 1 << 20
@@ -52,13 +53,16 @@ class Profile(BaseModel):
     axes: dict[str, list[Value]] = Field(min_length=1)
     seeds: StrictInt | list[StrictInt]
     reference: dict[str, Value] = {}
-    """The reference cell; `[baseline]` is an older name of this section. Default: the value of the preset if it
-    is on the axis, else the first value."""
+    """The reference cell; `[baseline]` is an older name of this section. Default: the value of the preset if
+    it is on the axis, else the first value."""
     exclude: list[dict[str, list[Value]]] = []
     """Combinations of levels that are left out, as lists of levels by axis: a cell is left out if it has one
     of the listed levels on each axis of an entry."""
-    design: Literal["grid", "one-at-a-time"] = "grid"
-    """`one-at-a-time` varies one axis around the reference cell, on each data set."""
+    cell: list[dict[str, Value]] = []
+    """Cells in addition to those of the design: levels by axis, where they differ from the reference."""
+    design: Literal["grid", "one-at-a-time", "listed"] = "grid"
+    """`one-at-a-time` varies one axis around the reference cell, on each data set; `listed` has the reference
+    cell and the entries of `cell` only."""
     expected: Expected | None = None
 
 
@@ -92,10 +96,11 @@ def read_profile(path: Path) -> Profile:
                 tree[section] = dict(overrides.leaves(tree[section]))
                 for key in tree[section]:
                     check_key(key)
-        if isinstance(tree.get("exclude"), list):
-            tree["exclude"] = [
-                dict(overrides.leaves(each)) if isinstance(each, dict) else each for each in tree["exclude"]
-            ]
+        for section in ("exclude", "cell"):
+            if isinstance(tree.get(section), list):
+                tree[section] = [
+                    dict(overrides.leaves(each)) if isinstance(each, dict) else each for each in tree[section]
+                ]
         return Profile.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]

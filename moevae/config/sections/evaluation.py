@@ -34,7 +34,8 @@ class EvaluationConfig:
     """Number of images, the first of the split, over which `iwae_bound` is averaged; null uses all."""
     iwae_experts: Count | None = None
     """Number of experts, the most probable by the posterior r, that are sampled for `iwae_bound` of an image;
-    null samples all. With fewer experts it is lower, and still a bound."""
+    null samples all. With fewer experts it is lower, and still a bound. r is estimated from the samples of
+    `marginal_elbo`, and from `evaluation.num_samples` beyond `evaluation.marginal_images`."""
     all_images: bool = False
     """Whether training, validation and test images together are scored, too, as `all_acc` and `all_nmi`, for
     comparison with scores of whole data sets in the literature. Labels are used for scoring only."""

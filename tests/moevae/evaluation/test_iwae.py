@@ -58,8 +58,11 @@ def test_weights_of_the_exact_posterior_do_not_vary():
     )
 
 
+PRIOR = torch.tensor([0.5, 0.3, 0.2])
+
+
 def weighted(samples, seed=0, chunk=50):
-    experts, log_prior = Linear(EXPERTS, LATENT, PIXELS), torch.zeros(1, EXPERTS) - math.log(EXPERTS)
+    experts, log_prior = Linear(EXPERTS, LATENT, PIXELS), PRIOR.log()[None]
     chosen = torch.arange(EXPERTS)[:, None].expand(-1, IMAGES)[None]
     x = 2 * normal(IMAGES, PIXELS, seed=3)[None]
     return iwae_bound(experts, x, chosen, log_prior, Double([seed], "test"), samples, chunk)
@@ -77,7 +80,7 @@ def test_effective_samples_and_groups_are_those_of_all_weights():
         z = posterior.mean + posterior.scale * draws[k]
         image = distributions.Normal(z @ experts.weight[k] + experts.bias[k], STD)
         joint = image.log_prob(x.unsqueeze(1)).sum(-1) + distributions.Normal(0, 1).log_prob(z).sum(-1)
-        weights.append((joint - posterior.log_prob(z).sum(-1)).exp() / EXPERTS)
+        weights.append((joint - posterior.log_prob(z).sum(-1)).exp() * PRIOR[k])
     every = torch.stack(weights)  # [K, B, S]
     ess = every.sum((0, 2)).square() / every.square().sum((0, 2))
     torch.testing.assert_close(found.ess[0], ess, rtol=1e-5, atol=1e-5)
@@ -171,6 +174,17 @@ def test_fewer_images_and_fewer_experts_are_a_part_of_the_work():
         for count in (1, 3, 7, 9)
     ]
     assert bounds[0] < bounds[1] < bounds[2] == bounds[3]
+
+
+def test_the_most_probable_expert_is_chosen_by_many_samples():
+    """A setting of the other bounds, which have one sample by default, decides nothing."""
+    model, data = mixture(run()).float(), images(test=BLOCK)
+    few, more = (
+        evaluate(model, [run(**{"evaluation.iwae_experts": 1, "evaluation.num_samples": count})], data)[0]
+        for count in (1, 20)
+    )
+    assert few.metrics["mixture_elbo"] != more.metrics["mixture_elbo"]
+    assert few.metrics["iwae_bound"] == more.metrics["iwae_bound"]
 
 
 def test_marginal_bounds_of_fewer_images_are_those_of_the_first():

@@ -142,7 +142,24 @@ def test_one_expert_is_a_plain_vae(changes):
     assert not terms.gate_log_probs.any()
 
 
-@ARCHITECTURES
+LIKELIHOODS = {
+    f"{prior}, {network}": {
+        "model.latent_prior": prior,
+        "model.prior_components": 16,
+        "model.likelihood": "autoregressive",
+        "model.pixel_network": network,
+        "model.pixel_layers": "shared",
+        "model.encoder": "shared",
+        "model.activation": "silu",
+        "routing.kind": "sampled",
+        "objective.bound": "iwae",
+        "train.num_samples": 5,
+    }
+    for prior, network in [("vamp", "conv"), ("hierarchical", "made"), ("mixture", "window")]
+}
+
+
+@pytest.mark.parametrize("changes", [*NAMED.values(), *LIKELIHOODS.values()], ids=[*NAMED, *LIKELIHOODS])
 def test_bfloat16_has_float32s_gradient_but_for_rounding(changes):
     gradients = []
     for precision in ("float32", "bfloat16"):

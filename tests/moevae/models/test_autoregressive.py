@@ -18,6 +18,7 @@ NETWORKS = {
     "window of one layer": {"model.pixel_depth": 1, "model.pixel_width": 5},
     "window, shared": {"model.pixel_layers": "shared"},
     "conv": {"model.pixel_network": "conv", "model.pixel_width": 6, "model.pixel_depth": 3},
+    "conv, deep": {"model.pixel_network": "conv", "model.pixel_width": 4, "model.pixel_depth": 6},
     "conv, shared": {"model.pixel_network": "conv", "model.pixel_width": 5, "model.pixel_layers": "shared"},
     "made": {"model.pixel_network": "made", "model.pixel_width": 40},
     "made of one layer": {"model.pixel_network": "made", "model.pixel_width": 23, "model.pixel_depth": 1},

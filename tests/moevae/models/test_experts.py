@@ -8,6 +8,8 @@ import torch
 from small import HEIGHT, ODD, WIDTH, config, each_bias, mixture, normal
 from torch import distributions
 
+from moevae.models.dispatch import Dispatch
+
 PIXELS = HEIGHT * WIDTH
 
 
@@ -59,7 +61,34 @@ def test_the_decoder_mirrors_the_encoder(hidden):
     ]
 
 
-@pytest.mark.parametrize("prior", ["normal", "mixture", "hierarchical"])
+PRIORS = pytest.mark.parametrize("prior", ["normal", "mixture", "vamp", "hierarchical"])
+
+
+@PRIORS
+def test_experts_are_compared_at_the_mean_latent_with_their_own_prior(prior):
+    module = experts(**{"model.latent_prior": prior})
+    x = (normal(2, 4, PIXELS) > 0).double()
+    mu, logvar = module.encode(x)
+    own = distributions.Normal(mu, (0.5 * logvar).exp())
+    kl_z = distributions.kl_divergence(own, distributions.Normal(0.0, 1.0)).sum(-1)
+    if prior != "normal":
+        kl_z = module.learned_prior().kl(mu, logvar)
+    torch.testing.assert_close(module.scores(x), module.recon_log_prob(mu, x) - kl_z)
+
+
+@PRIORS
+@pytest.mark.parametrize("bound", ["elbo", "iwae"])
+def test_the_weight_of_the_divergence_is_the_same_where_few_experts_are_computed(prior, bound):
+    module = experts(**{"model.latent_prior": prior})
+    x, noise = (normal(2, 4, PIXELS) > 0).double(), normal(2, 7, 4 * 3, 3, seed=1)
+    every = torch.arange(7).view(1, 7, 1).expand(2, 7, 4)
+    with module.weighted_kl(0.3):
+        dense, sparse = module.dense(x, noise, bound), module.sparse(x, noise, Dispatch.of(every, 7), bound)
+    for one, other in zip(dense, sparse, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@PRIORS
 @pytest.mark.parametrize("bound", ["elbo", "iwae"])
 def test_the_weight_of_the_divergence_leaves_the_reconstruction(prior, bound):
     module = experts(**{"model.latent_prior": prior})

@@ -52,8 +52,7 @@ def estimates(experts, x, log_probs, log_prior, seeds, samples=MARGINAL_SAMPLES)
         marginal_bound(experts, x, log_probs, log_prior, Double([seed], "test"), samples, room=20_000)
         for seed in range(seeds)
     ]
-    bounds, gaps = zip(*found, strict=True)
-    return torch.stack(bounds).numpy(), torch.stack(gaps).numpy()
+    return tuple(torch.stack([getattr(each, name) for each in found]).numpy() for name in ("bound", "gap"))
 
 
 def error(values):

@@ -58,12 +58,15 @@ def test_schedules_stay_where_they_ended(first):
             "train.learning_rate": 0.1,
             "train.final_learning_rate": 0.02,
             "train.extra_experts": 2,
+            "train.kl_warmup": 0.5,
+            "train.gate_start": "clustering",
         },
     )
     more = continued(warm, first.model, 7)
     assert (more.routing.temperature_schedule, more.routing.temperature) == ("constant", 0.5)
     assert (more.train.learning_rate_schedule, more.train.learning_rate) == ("constant", 0.02)
     assert (more.train.epochs, more.train.extra_experts) == (7, 0)
+    assert (more.train.kl_warmup, more.train.gate_start) == (0.0, "none")
     assert replace(more, routing=warm.routing, train=warm.train) == warm
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from studies.analysis import criteria
+from studies.analysis import criteria, metrics
+from studies.analysis.analyze import analyze
 from studies.analysis.load import load_study
 from studies.report.build import write_report
 from studies.testing import synthetic
@@ -34,6 +36,34 @@ def folder(path, axes=None, held_out=False, losses=True):
 
 def test_the_validation_bound_judges_where_there_is_one(undrawn, tmp_path) -> None:
     assert criteria.ranking_criterion(load_study(folder(tmp_path, held_out=True)).runs) is criteria.BOUND
+
+
+def test_the_importance_weighted_bound_is_compared_and_judges_where_all_runs_have_it(tmp_path) -> None:
+    """It orders the cells the other way round."""
+
+    def make(config, without=()):
+        better = config.objective.balance_weight
+        numbers = {"mixture_elbo": -90 - better + config.seed / 100}
+        if better not in without:
+            numbers["iwae_bound"] = -80 + better + config.seed / 100
+        noise = np.random.default_rng(config.seed)
+        return synthetic.record(config, metrics=synthetic.numbers(config, noise) | numbers)
+
+    plan = synthetic.plan({"objective.balance_weight": [1.0, 5.0, 9.0]}, seeds=range(8))
+    study = load_study(synthetic.write(tmp_path / "all", plan, make))
+    found = analyze(study)
+    assert found.compared == (metrics.NMI, metrics.IWAE)
+    assert found.below_best[metrics.IWAE][:2].max() < 0.05
+    changes = found.effects["objective.balance_weight"]
+    assert metrics.IWAE in changes
+    assert metrics.ELBO not in changes
+    criterion = criteria.ranking_criterion(study.runs)
+    assert criterion is criteria.WEIGHTED
+    assert max(study.runs, key=criterion.score).record.config["objective"]["balance_weight"] == 9
+
+    some = load_study(synthetic.write(tmp_path / "some", plan, functools.partial(make, without=(5.0,))))
+    assert analyze(some).compared == (metrics.NMI, metrics.ELBO)
+    assert criteria.ranking_criterion(some.runs) is criteria.BOUND
 
 
 def test_the_training_loss_judges_where_nothing_was_held_out(tmp_path) -> None:

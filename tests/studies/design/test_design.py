@@ -1,5 +1,6 @@
 import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,50 @@ def test_excluded_combinations_are_no_cells(write):
     assert some.reference == {"objective.balance_weight": 20.0, "routing.temperature": 1.0}
     narrowed = designs.load_design(write(PROFILE + EXCLUDED), changes=["objective.balance_weight=20"])
     assert [dict(cell.values) for cell in narrowed.cells] == [some.reference]
+
+
+LISTED = """
+[[cell]]
+objective.balance_weight = 0
+routing.temperature = 0.5
+[reference]
+objective.balance_weight = 20
+routing.temperature = 1
+"""
+
+
+def test_listed_cells_change_several_axes_at_once(write):
+    for kind, count in (("listed", 2), ("one-at-a-time", 4), ("grid", 4)):
+        text = PROFILE.replace("seeds = 3", f'seeds = 3\ndesign = "{kind}"') + LISTED
+        design = designs.load_design(write(text))
+        found = [tuple(cell.values.values()) for cell in design.cells]
+        assert len(found) == len(set(found)) == count
+        assert {(20.0, 1.0), (0.0, 0.5)} <= {*found}
+    text = PROFILE.replace("seeds = 3", 'seeds = 3\ndesign = "listed"') + LISTED
+    for change, kept in (
+        ("routing.temperature=1", [(20.0, 1.0)]),
+        ("objective.balance_weight=0", [(0.0, 1.0)]),
+    ):
+        narrowed = designs.load_design(write(text), changes=[change])
+        first = tuple(narrowed.cells[0].values.values())
+        assert [first] == kept
+    both = ["routing.temperature=0.5", "objective.balance_weight=0"]
+    assert len(designs.load_design(write(text), changes=both).cells) == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        ("0.5", "7", "cell routing.temperature = 7 is not on its axis [0.5, 1]"),
+        ("0.5", "[0.5]", "cell routing.temperature = [0.5] is not on its axis [0.5, 1]"),
+        ("objective.balance_weight = 0", "routing.kind = 'hard'", "cell routing.kind is not an axis"),
+        ("objective.balance_weight = 0\nrouting.temperature = 0.5", "", r"entry of [[cell]] names no axis"),
+        ("[[cell]]", "[cell]", "expected tables such as [[cell]]"),
+    ],
+)
+def test_listed_cells_that_mean_nothing_are_errors(write, before, after, found):
+    with pytest.raises(ConfigError, match=re.escape(found)):
+        designs.load_design(write(PROFILE + LISTED.replace(before, after, 1)))
 
 
 @pytest.mark.parametrize(

@@ -60,18 +60,21 @@ def _marginal(study: Study) -> str:
 
 
 def _importance_weighted(study: Study) -> str:
-    """Describe the samples of the IWAE bounds."""
-    asked = {
-        (each["iwae_samples"], each["iwae_experts"])
-        for run in study.runs
-        if metrics.IWAE.key in run.metrics and (each := run.record.config["evaluation"])
-    }
+    """Describe the samples and the images of the IWAE bounds."""
+    settings = [run.record.config["evaluation"] for run in study.runs if metrics.IWAE.key in run.metrics]
+    asked = {(each["iwae_samples"], each["iwae_experts"]) for each in settings}
+    limits = {each["iwae_images"] for each in settings} - {None}
+    first = f", on the first {' or '.join(f'{limit:,}' for limit in sorted(limits))} images" if limits else ""
     from_which = {None: "each expert", 1: "the most probable expert of an image"}
     parts = [
         f"{samples:,} samples of z from {from_which.get(experts, f'its {experts} most probable experts')}"
         for samples, experts in sorted(asked, key=str)
     ]
-    return f"The IWAE bound uses {' or '.join(parts)}; on the same images it is tighter on average."
+    return (
+        f"The IWAE bound uses {' or '.join(parts)}{first}. Its distance from log p(x) depends on the model, "
+        "so that a difference of two cells includes a difference of these distances, which falls with the "
+        "number of samples."
+    )
 
 
 def _rise(study: Study, table: pd.DataFrame, page: Page) -> None:
@@ -83,7 +86,7 @@ def _rise(study: Study, table: pd.DataFrame, page: Page) -> None:
         "The IWAE bound rises with S, its number of samples of z. The table compares the bounds from parts "
         "of the samples, each averaged over groups of the same samples. The effective number of samples is "
         "(sum w)^2 / sum w^2 over the weights w of an image: its mean over the images, and its quantile of "
-        "1 %, below which single samples dominate the bound of an image."
+        "1 %. Where it is near 1, a single sample dominates the bound of an image."
     )
     known = int(table[f"{metrics.ESS.key} mean"].notna().sum())
     rows = tables.result_rows(study, table, chosen, most=min(known, SHOWN_ROWS + FOLDED))

@@ -91,5 +91,5 @@ def test_the_front_weighs_qualities_and_no_speed(tmp_path) -> None:
 
     plan = synthetic.plan({"objective.balance_weight": [1.0, 5.0, 20.0]}, seeds=SEEDS)
     found = analyze(load_study(synthetic.write(tmp_path, plan, make)))
-    assert found.front_measures == (metrics.NMI, metrics.ELBO)
+    assert found.compared == (metrics.NMI, metrics.ELBO)
     assert found.front.tolist() == [False, False, True]

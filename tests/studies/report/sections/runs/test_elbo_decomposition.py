@@ -35,7 +35,7 @@ def mean(text: str) -> float:
 def test_a_page_states_the_samples_of_importance_weighted_bounds(tmp_path, undrawn) -> None:
     axes = {"evaluation.iwae_samples": [50, 5000], "evaluation.iwae_experts": [None, 1, 3]}
     page = write_report(synthetic.write(tmp_path, synthetic.plan(axes, seeds=[0]), bounded)).read_text()
-    (samples,) = re.findall(r"The IWAE bound uses (.*?);", page)
+    (samples,) = re.findall(r"The IWAE bound uses (.*?)\.", page)
     sizes = {words.split(" samples")[0] for words in samples.split(" or ")}
     assert sizes == {"50", "5,000"}
     for which in ("each expert", "the most probable expert of an image", "its 3 most probable experts"):
