@@ -152,6 +152,11 @@ def _escaped(text: str) -> str:
     return "".join(parts)
 
 
+def results_of_the_site(app: Sphinx, page: str, source: list[str]) -> None:
+    """Let links to `results/` lead to the copies of its pages; on the repository's pages they lead to the files."""
+    source[0] = re.sub(r"\]\(((?:\.\./)*)\.\./results/", r"](\1generated/results/", source[0])
+
+
 def generate(app: Sphinx) -> None:
     """Write all generated pages."""
     shutil.rmtree(GENERATED, ignore_errors=True)
@@ -166,4 +171,5 @@ def generate(app: Sphinx) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Generate the pages before the sources are read."""
     app.connect("builder-inited", generate)
+    app.connect("source-read", results_of_the_site)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from studies.analysis import metrics
 from studies.report import markdown
 from studies.utils import toml_files
 
@@ -74,40 +75,48 @@ def published() -> Published:
 def section(study: Study, page: Page) -> None:
     """Add the literature values for the data sets of the study, if any.
 
+    Likelihoods are shown where the study measures the IWAE bound of binary pixels.
+
     Args:
         study: the study.
         page: the page of the report.
     """
     names = set(study.by_data())
     clustering = [row for row in published().clustering if row.data in names]
-    likelihood = [row for row in published().likelihood if row.data in names]
-    if not clustering:
-        return
-    page.head("Literature values, not reproduced")
-    page.add(
-        "These values come from other code, splits and seeds, and are listed for context. ACC is one-to-one. "
-        "Purity is many-to-one and therefore higher; the two are not comparable. A collapsed gate can have "
-        "the better bound, so neither likelihood nor clustering implies the other."
-    )
-    page.rows(_rows(clustering), len(clustering))
-    page.rows(
-        [
-            {
-                "method": row.method,
-                "data": f"{row.data}, {row.pixels}",
-                "nats per image": row.value,
-                "source": row.source,
-            }
-            for row in likelihood
-        ],
-        len(likelihood),
-    )
+    measured = metrics.IWAE.key in study.keys
+    likelihood = [row for row in published().likelihood if measured and row.data in names]
+    if clustering or likelihood:
+        page.head("Literature values, not reproduced")
+        page.add("These values come from other code, splits and seeds, and are listed for context.")
+    if clustering:
+        page.add("ACC is one-to-one. Purity is many-to-one and therefore higher; the two are not comparable.")
+        page.rows(_rows(clustering), len(clustering))
+    if likelihood:
+        page.add(
+            "Likelihoods are negative, -log p(x) or a bound on it: lower is better, and the bounds of this "
+            "page have the opposite sign. A number of samples is that of the estimate; without one, the "
+            "source does not give it. Static and dynamic binarization are different protocols. A collapsed "
+            "gate can have the better bound, so neither likelihood nor clustering implies the other."
+        )
+        page.rows(_likelihoods(likelihood), len(likelihood))
 
 
 def table_of(rows: Sequence[Clustering]) -> str:
     """Return literature values of one data set as a Markdown table, in the order of the file."""
     shown = [{key: value for key, value in row.items() if key != "data"} for row in _rows(rows)]
     return markdown.table(shown)
+
+
+def _likelihoods(rows: Sequence[Likelihood]) -> list[dict[str, str]]:
+    return [
+        {
+            "method": row.method,
+            "data": f"{row.data}, {row.pixels}",
+            "nats per image": row.value,
+            "source": row.source,
+        }
+        for row in rows
+    ]
 
 
 def _rows(rows: Sequence[Clustering]) -> list[dict[str, str]]:
