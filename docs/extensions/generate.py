@@ -153,7 +153,7 @@ def _escaped(text: str) -> str:
 
 
 def results_of_the_site(app: Sphinx, page: str, source: list[str]) -> None:
-    """Let links to `results/` lead to the copies of its pages; on the repository's pages they lead to the files."""
+    """Let links to `results/` lead to the copies of its pages on the site."""
     source[0] = re.sub(r"\]\(((?:\.\./)*)\.\./results/", r"](\1generated/results/", source[0])
 
 

@@ -37,7 +37,7 @@ def image_bytes(config: RunConfig, size: Size) -> int:
     pixels = math.prod(size)
     values = pixels + max(_PIXELS * pixels, *(layer.values_in_memory for layer in layers))
     context = max((layer.values_in_memory for layer in architecture.context(model, size)), default=0)
-    values += context * pixels if architecture.reads_windows(model) else context
+    values += context * pixels if model.pixel_network == "window" else context
     drawn = (2 * samples + _LATENTS) * latent_size(model) + samples
     if learned := PRIORS.get(model.latent_prior):
         drawn += (samples + 1) * learned.values_in_memory(model)

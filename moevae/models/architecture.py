@@ -130,15 +130,6 @@ def common_context(config: ModelConfig) -> int:
     return config.pixel_depth + (config.pixel_network == "conv")
 
 
-def reads_windows(config: ModelConfig) -> bool:
-    """Return whether the context network reads one window per pixel, not whole images.
-
-    Args:
-        config: sizes and kinds of the networks.
-    """
-    return config.pixel_network == "window"
-
-
 def _reader(network: str, hidden: Sequence[int], size: Size, outputs: int) -> LayerSpecs:
     """Return layers that read an image, perceptron or convolutional."""
     if network == "mlp":

@@ -27,9 +27,14 @@ from moevae.nn.layer_specs import Size
 from moevae.nn.masked import MaskedConvolution
 from moevae.nn.sequential import BranchingNetwork
 
+Reader = Callable[[Tensor, int], Tensor]
+"""A function from images whose pixels before a place are drawn, [T, D], and the place, to its logits, [T]."""
+
 
 class Context(nn.Module):
-    """Networks, stacked over runs and experts, from the preceding pixels to a logit per pixel.
+    """A masked network of whole images, stacked over runs and experts, that gives a logit per pixel.
+
+    Subclasses compute the same from less than whole images.
 
     Args:
         config: the model; its `likelihood` is `autoregressive`.
@@ -40,7 +45,6 @@ class Context(nn.Module):
     def __init__(self, config: ModelConfig, runs: int, size: Size) -> None:
         super().__init__()
         self.size, self.pixels = size, math.prod(size)
-        self.by_window = architecture.reads_windows(config)
         self.network = BranchingNetwork(
             runs,
             config.num_experts,
@@ -62,8 +66,6 @@ class Context(nn.Module):
         Returns:
             Logits, [R, K, B, D].
         """
-        if self.by_window:
-            return self.network(preceding_pixels(x, self.size)).unflatten(-2, (-1, self.pixels)).squeeze(-1)
         return self.network(x)
 
     def shared(self, x: Tensor) -> Tensor:
@@ -75,8 +77,6 @@ class Context(nn.Module):
         Returns:
             Features, or images, [R, B, H].
         """
-        if self.by_window and len(self.network.trunk.layers):
-            return self.network.shared(preceding_pixels(x, self.size)).view(*x.shape[:-1], -1)
         return self.network.shared(x)
 
     def rows(self, x: Tensor, dispatch: Dispatch) -> Tensor:
@@ -89,8 +89,6 @@ class Context(nn.Module):
         Returns:
             Logits in the order of the rows, [T, D].
         """
-        if isinstance(self.network.first, MaskedConvolution) and not self.network.rest.layers:
-            return dispatch.chosen(self(x))  # cheaper than a copy of the shared feature maps for each row
         return self.sparse(dispatch.images(self.shared(x)), dispatch.ends)
 
     def sparse(self, shared: Tensor, ends: Sequence[int]) -> Tensor:
@@ -103,11 +101,7 @@ class Context(nn.Module):
         Returns:
             Logits, [T, D].
         """
-        if not self.by_window:
-            return self.network.sparse(shared, ends)
-        alone = not len(self.network.trunk.layers)
-        read = preceding_pixels(shared, self.size) if alone else shared.view(len(shared) * self.pixels, -1)
-        return self.network.sparse(read, [end * self.pixels for end in ends]).view(len(shared), -1)
+        return self.network.sparse(shared, ends)
 
     def sample_probs(self, logits: Tensor, uniform: Tensor) -> Tensor:
         """Sample images pixel by pixel and return the probability of each pixel given the preceding ones.
@@ -119,29 +113,52 @@ class Context(nn.Module):
         Returns:
             Probabilities, [R, K, B, D].
         """
+        runs, experts, batch = logits.shape[:3]
         rows = logits.flatten(0, 2)  # [T, D]
-        read = self._reader(rows, *logits.shape[:3])
+        read = self._reader(rows, runs, [batch * count for count in range(1, 1 + runs * experts)])
         drawn, probability = torch.zeros_like(rows), torch.empty_like(rows)
         for place, draw in enumerate(uniform.expand_as(logits).flatten(0, 2).unbind(-1)):
             probability[:, place] = (rows[:, place] + read(drawn, place)).sigmoid()
             drawn[:, place] = draw < probability[:, place]
         return probability.view(logits.shape)
 
-    def _reader(self, rows: Tensor, runs: int, experts: int, batch: int) -> Reader:
-        """Return the cheapest reader of images that are drawn pixel by pixel, T = R K B rows."""
-        ends = [batch * count for count in range(1, 1 + runs * experts)]
-        if self.by_window:
-            return self._window_reader(rows, runs, ends)
-        if isinstance(self.network.first, MaskedConvolution):
-            return self._convolutional_reader(rows, experts, ends)
+    def _reader(self, rows: Tensor, runs: int, ends: Sequence[int]) -> Reader:
+        """Return a function that reads images while they are drawn pixel by pixel.
+
+        Args:
+            rows: logits of the decoder, of which the type and the number of rows count, [T, D].
+            runs: R.
+            ends: row at which each group (run, expert) ends.
+        """
 
         def read(drawn: Tensor, place: int) -> Tensor:
-            shared = self.network.shared(drawn.view(runs, -1, self.pixels)).flatten(0, 1)
-            return self.network.sparse(shared, ends)[:, place]
+            shared = self.shared(drawn.view(runs, -1, self.pixels)).flatten(0, 1)
+            return self.sparse(shared, ends)[:, place]
 
         return read
 
-    def _window_reader(self, rows: Tensor, runs: int, ends: Sequence[int]) -> Reader:
+
+class WindowContext(Context):
+    """A network that reads the window of each pixel, so that each pixel is a row of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits of all experts; see `Context.forward`."""
+        return self.network(preceding_pixels(x, self.size)).unflatten(-2, (-1, self.pixels)).squeeze(-1)
+
+    def shared(self, x: Tensor) -> Tensor:
+        """Return what `sparse` reads; see `Context.shared`."""
+        if not self.network.trunk.layers:
+            return x
+        return self.network.shared(preceding_pixels(x, self.size)).view(*x.shape[:-1], -1)
+
+    def sparse(self, shared: Tensor, ends: Sequence[int]) -> Tensor:
+        """Return the logits of sorted rows; see `Context.sparse`."""
+        alone = not self.network.trunk.layers
+        read = preceding_pixels(shared, self.size) if alone else shared.view(len(shared) * self.pixels, -1)
+        return self.network.sparse(read, [end * self.pixels for end in ends]).view(len(shared), -1)
+
+    def _reader(self, rows: Tensor, runs: int, ends: Sequence[int]) -> Reader:
+        """Return a function that reads the window of one pixel."""
         height, width = self.size
         canvas = rows.new_zeros(len(rows), height + REACH, width + 2 * REACH)
 
@@ -157,9 +174,20 @@ class Context(nn.Module):
 
         return read
 
-    def _convolutional_reader(self, rows: Tensor, experts: int, ends: Sequence[int]) -> Reader:
-        """Return a reader that keeps the feature maps, of which each pixel adds one position."""
-        network, by_run = self.network, ends[experts - 1 :: experts]
+
+class ConvolutionalContext(Context):
+    """Masked convolutions, whose feature maps grow by one position for each pixel that is drawn."""
+
+    def rows(self, x: Tensor, dispatch: Dispatch) -> Tensor:
+        """Return the logits of the chosen experts; see `Context.rows`."""
+        if not self.network.rest.layers:
+            return dispatch.chosen(self(x))  # cheaper than a copy of the shared feature maps for each row
+        return super().rows(x, dispatch)
+
+    def _reader(self, rows: Tensor, runs: int, ends: Sequence[int]) -> Reader:
+        """Return a function that computes one position of each feature map."""
+        network, experts = self.network, len(ends) // runs
+        by_run = ends[experts - 1 :: experts]
         stages: list[tuple[MaskedConvolution, Sequence[int], int | None]] = [
             *((cast(MaskedConvolution, layer), by_run, None) for layer in network.trunk.layers),
             (cast(MaskedConvolution, network.first), ends, experts),
@@ -179,8 +207,8 @@ class Context(nn.Module):
         return read
 
 
-Reader = Callable[[Tensor, int], Tensor]
-"""A function from images whose pixels before a place are drawn, [T, D], and the place, to its logits, [T]."""
+CONTEXTS = {"window": WindowContext, "conv": ConvolutionalContext, "made": Context}
+"""The class of each `model.pixel_network`."""
 
 
 def preceding_pixels(x: Tensor, size: Size) -> Tensor:

@@ -26,7 +26,7 @@ from moevae.distributions import (
     sigmoid_alone,
 )
 from moevae.models import architecture
-from moevae.models.autoregressive import Context
+from moevae.models.autoregressive import CONTEXTS
 from moevae.models.dispatch import Dispatch
 from moevae.models.expert_bound import expert_terms, reparameterize
 from moevae.models.latent_prior import PRIORS, LatentDistribution, LearnedPrior, component_draws
@@ -60,7 +60,8 @@ class Experts(nn.Module):
         self.config = config
         self.encoder = BranchingNetwork(*stack, encoder, activation, architecture.num_shared_layers(config))
         self.decoder = StackedNetwork(stack, decoder, activation)
-        self.context = Context(config, runs, size) if architecture.context(config, size) else None
+        depends = config.likelihood == "autoregressive"
+        self.context = CONTEXTS[config.pixel_network](config, runs, size) if depends else None
         self.latent_prior: LearnedPrior | None = None
         if config.latent_prior != "normal":
             self.latent_prior = PRIORS[config.latent_prior](runs, config, math.prod(size))

@@ -1,6 +1,7 @@
 """Pixels that depend on the pixels before them: a normalized distribution, equal on every path."""
 
 import itertools
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from small import ODD, config, mixture, normal
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from moevae.config.schema import ModelConfig
+from moevae.models.autoregressive import CONTEXTS
 from moevae.models.dispatch import Dispatch
 from moevae.nn.masked import made_mask
 from moevae.utils.rng import RunGenerators
@@ -33,6 +36,10 @@ def model(size=(5, 6), seeds=(0, 1), **changes):
 
 def binary(*shape, seed=0):
     return (normal(*shape, seed=seed) > 0).double()
+
+
+def test_each_value_of_the_setting_has_a_network():
+    assert {*get_args(get_type_hints(ModelConfig)["pixel_network"])} == {*CONTEXTS}
 
 
 @EACH
