@@ -14,16 +14,16 @@ One row per method: mean ACC and NMI over n runs with their 95 % intervals (Stud
 run. Every run counts; none is restarted or selected. Training uses no labels. ACC is one-to-one (Hungarian).
 
 - *n* counts runs. A consensus combines the runs of its method, and its *n* counts groups of runs.
-- *minutes*: training time of the median run on one CPU core, without preparations that runs share; of a \
-consensus, the time of all runs.
+- *minutes*: training time of the median run on one CPU core, without what runs share, such as the graph of \
+neighbors; of a consensus, the time of all runs.
 - *clusters*: their number, given (the number of classes) or found by training.
 - *labels chose*: the images whose labels selected settings; *not known* if no note tells what selected them.
-- Rows in italics are other methods, fitted here to the same images. Methods of other packages (†), such as \
-ClustPy, have the default settings of the package (N2D those of its authors), except for the \
-stated pretraining and processor time, which are a fraction of what their authors use. The score is that of \
-the last epoch.
+- Rows in italics are other methods, fitted here to the same images. Methods of other packages, such as \
+ClustPy, have the default settings of the package (N2D those of its authors). With †, the stated pretraining \
+and processor time are a fraction of what their authors use. The score is that of the last epoch.
 - Literature values have their own code, splits and seeds, and are not comparable row by row. Purity is \
-many-to-one, and higher than ACC."""
+many-to-one, and higher than ACC.
+- docs/reference/glossary.md explains the terms, and docs/reference/bibliography.md has the papers."""
 
 
 MARK = "†"

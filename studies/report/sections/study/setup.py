@@ -43,7 +43,7 @@ def setup(study: Study, page: Page) -> None:
     names = tables.axis_names(study.axes)
     rows = [
         ("cells", f"{len(study.cells)}{grid}"),
-        *((f"· {names[axis]}", ", ".join(texts)) for axis, texts in study.texts.items()),
+        *((f"· {names[axis]}", f"{axis} = {', '.join(texts)}") for axis, texts in study.texts.items()),
         ("reference cell", "none" if study.reference is None else tables.describe(study, study.reference)),
         ("seeds", ", ".join(map(str, study.seeds))),
         ("runs", f"{complete} complete, {len(study.failed)} failed, {len(study.missing)} missing"),
