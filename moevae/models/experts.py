@@ -180,7 +180,7 @@ class Experts(nn.Module):
         """Return ELBO_k at the mean latent, without a gradient: what experts are compared by, [R, K, B].
 
         With a learned prior of z, the divergence is that of `LatentDistribution.kl`: an upper bound for
-        mixtures, an estimate for two layers.
+        mixtures, an estimate for two layers. It has its full weight, also while training raises it.
 
         Args:
             x: images as the likelihood sees them, [R, B, D].
