@@ -70,9 +70,11 @@ def load_study(folder: str | os.PathLike[str]) -> Study:
         planned_cells=len(plan.cells),
         runs=runs,
         baselines=baselines,
-        planned_baselines=tuple(
-            _method_name(BASELINES[key].method) for key in plan.baselines if key in BASELINES
-        ),
+        planned_baselines={
+            _method_name(BASELINES[key].method): BASELINES[key].seeds_of(plan.seeds)
+            for key in plan.baselines
+            if key in BASELINES
+        },
         left_out=tuple(plan.left_out),
         unread=unread,
         oracle=plan.oracle,

@@ -19,6 +19,8 @@ class RunCounts:
     seeds: int
     baselines: int
     """Number of baselines, counted once per data set."""
+    planned_baselines: int
+    """Planned runs of baselines."""
     complete: int
     failed: int
     complete_baselines: int
@@ -27,12 +29,7 @@ class RunCounts:
     @property
     def planned(self) -> int:
         """Number of planned runs of cells and baselines."""
-        return (self.cells + self.baselines) * self.seeds
-
-    @property
-    def planned_baselines(self) -> int:
-        """Runs of baselines in `planned`."""
-        return self.baselines * self.seeds
+        return self.cells * self.seeds + self.planned_baselines
 
 
 def count_runs(plan: StudyFile, records: Iterable[Record]) -> RunCounts:
@@ -46,12 +43,13 @@ def count_runs(plan: StudyFile, records: Iterable[Record]) -> RunCounts:
         json.dumps([value for key, value in sorted(cell.items()) if key.startswith("data.")])
         for cell in plan.cells
     }
-    fitted = sum(key in BASELINES for key in plan.baselines)
+    fitted = [len(BASELINES[key].seeds_of(plan.seeds)) for key in plan.baselines if key in BASELINES]
     found = [(record.status == "complete", record.method is not None) for record in records]
     return RunCounts(
         cells=len(plan.cells),
         seeds=len(plan.seeds),
-        baselines=fitted * len(data),
+        baselines=len(fitted) * len(data),
+        planned_baselines=sum(fitted) * len(data),
         complete=sum(complete for complete, _ in found),
         failed=sum(not complete for complete, _ in found),
         complete_baselines=sum(complete and baseline for complete, baseline in found),

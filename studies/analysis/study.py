@@ -51,8 +51,8 @@ class Study:
     runs: tuple[StudyRun, ...]
     """Runs ordered by cell and seed, without runs of baselines."""
     baselines: tuple[BaselineRuns, ...] = ()
-    planned_baselines: tuple[str, ...] = ()
-    """Names of the planned baselines."""
+    planned_baselines: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Seeds of the planned baselines, by name."""
     left_out: tuple[str, ...] = ()
     """Sentences on why other baselines were not fitted."""
     unread: tuple[str, ...] = ()
@@ -99,14 +99,14 @@ class Study:
         return (
             *(
                 (name, seed)
-                for name in self.planned_baselines
+                for name, seeds in self.planned_baselines.items()
                 if name in absent
-                for seed in self.planned_seeds
+                for seed in seeds
             ),
             *(
                 (baseline.name, seed)
-                for _, baseline in there
-                for seed in self.planned_seeds
+                for name, baseline in there
+                for seed in self.planned_baselines[name]
                 if seed not in baseline.seeds
             ),
         )

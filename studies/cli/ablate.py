@@ -157,7 +157,8 @@ def _opening(design: Design, folder: Path) -> str:
     cells, seeds = len(design.cells), len(design.seeds)
     size = f"{size_in_words(cells, seeds)} = {count(cells * seeds, 'run')}"
     if design.baseline_cells:
-        size += f", and {count(len(design.baseline_cells), 'baseline')} x {count(seeds, 'seed')}"
+        fitted = count(design.num_runs - cells * seeds, "run")
+        size += f", and {count(len(design.baseline_cells), 'baseline')} = {fitted}"
     expected = ""
     if design.expected:
         own = design.seeds == design.profile_seeds and not design.baseline_cells
@@ -170,7 +171,7 @@ def _opening(design: Design, folder: Path) -> str:
 
 def _left(design: Design, pending: int) -> str:
     """Return how many runs are recorded and how many are left; empty at the first start."""
-    asked = len((*design.cells, *design.baseline_cells)) * len(design.seeds)
+    asked = design.num_runs
     if pending >= asked:
         return ""
     return f"{count(asked - pending, 'run')} already recorded, {pending:,} left"
@@ -183,7 +184,7 @@ def _print_cells(plan: Plan, folder: Path, as_json: bool) -> None:
         cells = [
             {
                 "values": dict(cell.values),
-                "runs": [{"seed": seed, "fingerprint": cell.name(seed)} for seed in design.seeds],
+                "runs": [{"seed": seed, "fingerprint": cell.name(seed)} for seed in design.seeds_of(cell)],
                 "missing": missing[cell.key],
             }
             for cell in (*design.cells, *design.baseline_cells)
@@ -192,6 +193,6 @@ def _print_cells(plan: Plan, folder: Path, as_json: bool) -> None:
         return
     print(_opening(design, folder))
     for number, cell in enumerate((*design.cells, *design.baseline_cells), start=1):
-        recorded = len(design.seeds) - missing[cell.key]
-        print(f"{number:4d}  {cell.label}: {recorded} of {len(design.seeds)} runs recorded")
+        asked = len(design.seeds_of(cell))
+        print(f"{number:4d}  {cell.label}: {asked - missing[cell.key]} of {asked} runs recorded")
     print(f"dry run: {count(plan.pending, 'run')} to train, nothing was written")

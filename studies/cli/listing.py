@@ -129,7 +129,7 @@ def list_all(options: List) -> int:
 
 
 def size_in_words(cells: int, seeds: int, baselines: int = 0) -> str:
-    """Return the size of a study as text, such as `12 cells and 1 baseline x 5 seeds`.
+    """Return the size of a study as text, such as `12 cells x 5 seeds and 1 baseline`.
 
     Args:
         cells: number of cells.
@@ -137,7 +137,7 @@ def size_in_words(cells: int, seeds: int, baselines: int = 0) -> str:
         baselines: number of baselines.
     """
     extra = f" and {count(baselines, 'baseline')}" if baselines else ""
-    return f"{count(cells, 'cell')}{extra} x {count(seeds, 'seed')}"
+    return f"{count(cells, 'cell')} x {count(seeds, 'seed')}{extra}"
 
 
 def _line(text: str, indent: int) -> str:

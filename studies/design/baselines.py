@@ -8,7 +8,7 @@ module is imported when the baseline is fitted.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,6 +32,16 @@ class Baseline:
     fixed: Mapping[str, str] = field(default_factory=dict)
     """Settings of the method that equal a setting of the model, given by its key. If that setting is an axis,
     they are fixed to the value of the reference cell."""
+    most_seeds: int | None = None
+    """Number of seeds, the first of a study, that a slow method is fitted with; None uses all."""
+
+    def seeds_of(self, seeds: Sequence[int]) -> tuple[int, ...]:
+        """Return the seeds that the method is fitted with.
+
+        Args:
+            seeds: the seeds of the study.
+        """
+        return tuple(sorted(seeds)[: self.most_seeds])
 
     def method_for(self, reference: RunConfig, axes: Collection[str]) -> Method:
         """Return the method with the settings for a study with these axes.
@@ -43,6 +53,9 @@ class Baseline:
         own = {name: lookup(reference, key) for name, key in self.fixed.items() if key in axes}
         return self.method.model_copy(update={"settings": self.method.settings | own}) if own else self.method
 
+
+SLOW_SEEDS = 5
+"""Seeds of a method whose fit takes minutes where a run takes seconds."""
 
 BASELINES: Registry[Baseline] = Registry(
     "BASELINES", "baseline", "studies.design.baselines", group="moevae.baselines"
@@ -144,6 +157,7 @@ BASELINES.register("clustpy-vade")(
         Method(name="VaDE (ClustPy)", settings={"pixels": "gray", "others": "the package's defaults"}),
         "studies.baselines.clustpy:vade",
         package="clustpy",
+        most_seeds=SLOW_SEEDS,
     )
 )
 BASELINES.register("clustpy-dec")(
@@ -151,6 +165,7 @@ BASELINES.register("clustpy-dec")(
         Method(name="DEC (ClustPy)", settings={"pixels": "gray", "others": "the package's defaults"}),
         "studies.baselines.clustpy:dec",
         package="clustpy",
+        most_seeds=SLOW_SEEDS,
     )
 )
 

@@ -20,7 +20,7 @@ from moevae.config.schema import DataConfig, RunConfig
 from moevae.errors import ConfigError
 from moevae.utils.io import expand_home
 from moevae.utils.suggest import closest_name
-from studies.design.baselines import BASELINES, Chosen
+from studies.design.baselines import BASELINES, Chosen, of_method
 from studies.design.cells import Cell, check_levels, describe_settings, hashable, make_cell, make_cells
 from studies.design.profile import PROFILES, Expected, names, read_profile
 from studies.records import study_file
@@ -93,6 +93,19 @@ class Design:
                 method = BASELINES[key].method_for(reference.config, self.axes)
                 made.append(Cell({"method": method.name, **place}, config, method))
         return tuple(made)
+
+    def seeds_of(self, cell: Cell) -> tuple[int, ...]:
+        """Return the seeds of a cell or of a baseline.
+
+        Args:
+            cell: one of `cells` or of `baseline_cells`.
+        """
+        return self.seeds if cell.method is None else of_method(cell.method).seeds_of(self.seeds)
+
+    @property
+    def num_runs(self) -> int:
+        """Number of runs of cells and baselines."""
+        return sum(len(self.seeds_of(cell)) for cell in (*self.cells, *self.baseline_cells))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `study.json`."""

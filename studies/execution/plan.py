@@ -51,7 +51,7 @@ class Plan:
     @property
     def asked(self) -> int:
         """Number of runs of the design with the requested seeds."""
-        return len((*self.design.cells, *self.design.baseline_cells)) * len(self.design.seeds)
+        return self.design.num_runs
 
     @property
     def records(self) -> list[Record]:
@@ -117,7 +117,8 @@ def make_plan(
         if missing:
             tasks.append(Task(cell, missing))
     for cell in design.baseline_cells:  # one task per seed, so that each is recorded as soon as it is fitted
-        tasks += [Task(cell, (cell.run(seed),)) for seed in design.seeds if (cell.key, seed) not in done]
+        seeds = [seed for seed in design.seeds_of(cell) if (cell.key, seed) not in done]
+        tasks += [Task(cell, (cell.run(seed),)) for seed in seeds]
     return Plan(
         design=design,
         full_design=_with_earlier(design, folder),

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import pytest
@@ -10,13 +10,15 @@ import pytest
 from moevae.config import overrides
 from moevae.config.overrides import fingerprint, from_dict
 from studies.__main__ import main
+from studies.analysis.load import load_study
+from studies.analysis.run_counts import count_runs
 from studies.design import design as designs
 from studies.design.baselines import BASELINES, Chosen
 from studies.execution import plan
 from studies.execution.ablation import run_study
 from studies.execution.executors.base import WorkerPool, in_process
 from studies.execution.plan import make_plan
-from studies.records import schema, store
+from studies.records import schema, store, study_file
 from studies.records.schema import name_of
 from studies.report.build import write_report
 from studies.testing.toys import PROFILE, TINY_PROFILE, Listener, Toy, outcome
@@ -180,6 +182,23 @@ def test_a_report_states_which_baselines_are_missing(bench, undrawn):
     assert len(runs) == len(planned(design))
 
 
+def test_a_slow_baseline_has_the_first_seeds_only(bench, undrawn, monkeypatch):
+    slow = replace(BASELINES["kmeans"], most_seeds=2)
+    monkeypatch.setitem(BASELINES._entries, "kmeans", slow)
+    design = bench.design(Chosen(("kmeans", "oracle-experts")))
+    assert design.num_runs == 12 + 2 + 3
+    bench.run(design)
+    good, _ = store.read_all(bench.folder)
+    of_kmeans = [record for record in good if record.method and record.method.name == slow.method.name]
+    assert sorted(record.config["seed"] for record in of_kmeans) == [0, 1]
+    counts = count_runs(study_file.read(bench.folder), good)
+    assert counts.planned == counts.complete == len(good) == 17
+    assert (counts.planned_baselines, counts.complete_baselines) == (5, 5)
+    assert not load_study(bench.folder).missing_baselines
+    assert "Partial" not in write_report(bench.folder).read_text()
+    assert not make_plan(bench.design(BOTH), bench.folder).tasks
+
+
 def test_the_command_line_fits_baselines_into_the_same_tables(tmp_path, capsys, undrawn):
     profile = tmp_path / "tiny.toml"
     profile.write_text(TINY_PROFILE)
@@ -187,7 +206,7 @@ def test_the_command_line_fits_baselines_into_the_same_tables(tmp_path, capsys, 
     asked = ["--baselines", "kmeans,random-gate", "oracle-experts"]
     assert main([*command, *asked, "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    assert "2 cells x 2 seeds = 4 runs, and 3 baselines x 2 seeds" in shown
+    assert "2 cells x 2 seeds = 4 runs, and 3 baselines = 6 runs" in shown
     assert "10 runs" in shown
     assert not (tmp_path / "tiny").exists()
     assert main([*command, *asked]) == 0
