@@ -44,7 +44,7 @@ def _layers(sizes: Sizes, computed: int, changes: Mapping[str, Any] | None) -> I
         yield 2 * layer.products * (1 if index < common else computed), index == 0
     for layer in architecture.decoder(model, size):
         yield 2 * layer.products * computed, False
-    times = size[0] * size[1] if architecture.reads_windows(model) else 1
+    times = size[0] * size[1] if model.pixel_network == "window" else 1
     for index, layer in enumerate(architecture.context(model, size)):
         experts = 1 if index < architecture.common_context(model) else computed
         yield 2 * layer.products * experts * times, index == 0

@@ -71,7 +71,7 @@ def load_study(folder: str | os.PathLike[str]) -> Study:
         runs=runs,
         baselines=baselines,
         planned_baselines={
-            _method_name(BASELINES[key].method): BASELINES[key].seeds_of(plan.seeds)
+            _method_name(BASELINES[key].method): len(BASELINES[key].seeds_of(plan.seeds))
             for key in plan.baselines
             if key in BASELINES
         },

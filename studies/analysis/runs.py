@@ -85,7 +85,8 @@ class BaselineRuns:
         Args:
             name: name of the method.
         """
-        return f"{self.name}, ".startswith(f"{name}, ")
+        method = self.runs[0].record.method
+        return method is not None and name in (method.name, f"{method.name} (oracle)")
 
     def on(self, data: str) -> BaselineRuns:
         """Return the baseline with only its runs on one data set.

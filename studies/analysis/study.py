@@ -51,8 +51,8 @@ class Study:
     runs: tuple[StudyRun, ...]
     """Runs ordered by cell and seed, without runs of baselines."""
     baselines: tuple[BaselineRuns, ...] = ()
-    planned_baselines: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """Seeds of the planned baselines, by name."""
+    planned_baselines: Mapping[str, int] = field(default_factory=dict)
+    """Numbers of seeds of the planned baselines, by name."""
     left_out: tuple[str, ...] = ()
     """Sentences on why other baselines were not fitted."""
     unread: tuple[str, ...] = ()
@@ -89,27 +89,13 @@ class Study:
             return tuple(
                 (f"{name} on {data}", seed) for data, part in parts for name, seed in part.missing_baselines
             )
-        there = [
-            (name, baseline)
-            for name in self.planned_baselines
-            for baseline in self.baselines
-            if baseline.is_a(name)
-        ]
-        absent = set(self.planned_baselines) - {name for name, _ in there}
-        return (
-            *(
-                (name, seed)
-                for name, seeds in self.planned_baselines.items()
-                if name in absent
-                for seed in seeds
-            ),
-            *(
-                (baseline.name, seed)
-                for name, baseline in there
-                for seed in self.planned_baselines[name]
-                if seed not in baseline.seeds
-            ),
-        )
+        missing = []
+        for name, count in self.planned_baselines.items():
+            there = [baseline for baseline in self.baselines if baseline.is_a(name)]
+            for label, seeds in [(each.name, each.seeds) for each in there] or [(name, set())]:
+                left = [seed for seed in self.planned_seeds if seed not in seeds]
+                missing += [(label, seed) for seed in left[: max(0, count - len(seeds))]]
+        return tuple(missing)
 
     @property
     def partial(self) -> bool:

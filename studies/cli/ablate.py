@@ -193,6 +193,6 @@ def _print_cells(plan: Plan, folder: Path, as_json: bool) -> None:
         return
     print(_opening(design, folder))
     for number, cell in enumerate((*design.cells, *design.baseline_cells), start=1):
-        asked = len(design.seeds_of(cell))
+        asked = plan.asked_of(cell)
         print(f"{number:4d}  {cell.label}: {asked - missing[cell.key]} of {asked} runs recorded")
     print(f"dry run: {count(plan.pending, 'run')} to train, nothing was written")

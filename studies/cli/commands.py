@@ -22,7 +22,7 @@ What to expect:
 - --baselines adds rows to the report's tables: kmeans, pca-gmm, graph,
   graph-unknown (its number of clusters is found), vae-kmeans, vae-gmm,
   random-gate, oracle-experts (trained on the labels), and with
-  moevae[peers] clustpy-vade and clustpy-dec (the first five seeds).
+  moevae[peers] clustpy-vade and clustpy-dec (six seeds at most).
 - Exit code: 0 done, 1 every run failed, 2 invalid options or data,
   130 or 143 interrupted.
 

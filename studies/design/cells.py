@@ -81,7 +81,7 @@ def make_cells(
             reference cell alone.
         where: name of the profile, for messages.
         excluded: levels by axis, see `check_levels`.
-        listed: further cells, by their differences from the reference cell.
+        listed: further cells, by their values on all axes.
 
     Raises:
         ConfigError: an axis is empty, there are too many cells, two are the same, or the reference cell is
@@ -99,11 +99,7 @@ def make_cells(
             )
     if (count := _count(axes, kind) + len(listed)) > MAX_CELLS:
         raise ConfigError(f"profile {where}: its axes give {count:,} cells; expected at most {MAX_CELLS:,}")
-    usual = {key: plain(overrides.lookup(base, key)) for key in axes}
-    start = {
-        key: reference.get(key, usual[key] if usual[key] in values else values[0])
-        for key, values in axes.items()
-    }
+    start = reference_point(base, axes, reference)
     if kind == "grid":
         points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
     elif kind == "listed":
@@ -112,7 +108,9 @@ def make_cells(
         centers = [{**start, "data.name": name} for name in axes.get("data.name", ())] or [start]
         centers.sort(key=lambda center: center != start)
         points = [point for center in centers for point in _star(center, axes)]
-    points += [point for each in listed if (point := {**start, **each}) not in points]
+    for point in listed:
+        if point not in points:
+            points.append(dict(point))
     if _is_excluded(start, excluded):
         raise ConfigError(f"profile {where}: the reference cell is excluded: {describe_settings(start)}")
     cells: dict[RunConfig, Cell] = {}
@@ -124,6 +122,38 @@ def make_cells(
             raise ConfigError(f"profile {where}: two cells are the same: {cell.label}")
         cells[cell.config] = cell
     return tuple(cells.values()), make_cell(base, start, where)
+
+
+def reference_point(
+    base: RunConfig, axes: Mapping[str, Sequence[Any]], reference: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the values of the reference cell on all axes.
+
+    Args:
+        base: configuration of the settings that no axis varies.
+        axes: values by setting.
+        reference: values of some axes; others have that of `base` if it is on the axis, or the first value.
+    """
+    usual = {key: plain(overrides.lookup(base, key)) for key in axes}
+    return {
+        key: reference.get(key, usual[key] if usual[key] in values else next(iter(values), None))
+        for key, values in axes.items()
+    }
+
+
+def narrowed(
+    points: Sequence[Mapping[str, Any]], axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the points that settings leave: those with a level that is set, or all of them with a new value.
+
+    Args:
+        points: values on all axes.
+        axes: values by setting, before the settings.
+        settings: values by setting.
+    """
+    levels = {key: value for key, value in settings.items() if key in axes and value in axes[key]}
+    new = {key: value for key, value in settings.items() if key in axes and key not in levels}
+    return [{**point, **new} for point in points if all(point[key] == value for key, value in levels.items())]
 
 
 def make_cell(base: RunConfig, values: Mapping[str, Any], where: str) -> Cell:

@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,16 @@ from moevae.errors import ConfigError
 from moevae.utils.io import expand_home
 from moevae.utils.suggest import closest_name
 from studies.design.baselines import BASELINES, Chosen, of_method
-from studies.design.cells import Cell, check_levels, describe_settings, hashable, make_cell, make_cells
+from studies.design.cells import (
+    Cell,
+    check_levels,
+    describe_settings,
+    hashable,
+    make_cell,
+    make_cells,
+    narrowed,
+    reference_point,
+)
 from studies.design.profile import PROFILES, Expected, names, read_profile
 from studies.records import study_file
 from studies.utils.formatting import show
@@ -94,13 +103,14 @@ class Design:
                 made.append(Cell({"method": method.name, **place}, config, method))
         return tuple(made)
 
-    def seeds_of(self, cell: Cell) -> tuple[int, ...]:
+    def seeds_of(self, cell: Cell, recorded: Collection[int] = ()) -> tuple[int, ...]:
         """Return the seeds of a cell or of a baseline.
 
         Args:
             cell: one of `cells` or of `baseline_cells`.
+            recorded: seeds of the cell that have a record.
         """
-        return self.seeds if cell.method is None else of_method(cell.method).seeds_of(self.seeds)
+        return self.seeds if cell.method is None else of_method(cell.method).seeds_of(self.seeds, recorded)
 
     @property
     def num_runs(self) -> int:
@@ -153,14 +163,19 @@ def load_design(
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
         name = f"{written.name}-{digest}"
     name = checked_name(written.name if name is None else name)
-    base = apply_settings(preset(written.preset), written.set, f"{path.name}: [set]")
-    base = apply_settings(base, settings, "--set")
+    plain_base = apply_settings(preset(written.preset), written.set, f"{path.name}: [set]")
+    base = apply_settings(plain_base, settings, "--set")
     axes = {key: [settings[key]] if key in settings else values for key, values in written.axes.items()}
     reference = written.reference | {key: settings[key] for key in axes if key in settings}
     check_levels("exclude", written.exclude, written.axes, path.name)
     levels = [{key: [value] for key, value in each.items()} for each in written.cell]
     check_levels("cell", levels, written.axes, path.name)
-    listed = [each for each in written.cell if all(value in axes[key] for key, value in each.items())]
+    whole = reference_point(plain_base, written.axes, written.reference)
+    listed = narrowed([{**whole, **each} for each in written.cell], written.axes, settings)
+    if written.design == "listed" and not narrowed([whole], written.axes, settings):
+        if not listed:
+            raise ConfigError(f"--set {describe_settings(settings)}: no cell of profile {path.name} has it")
+        reference = listed[0]
     cells, start = make_cells(base, axes, reference, written.design, path.name, written.exclude, listed)
     if "objective" in settings:
         _check_objective(str(settings["objective"]), (*axes, *settings), cells)

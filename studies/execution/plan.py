@@ -50,8 +50,18 @@ class Plan:
 
     @property
     def asked(self) -> int:
-        """Number of runs of the design with the requested seeds."""
-        return self.design.num_runs
+        """Number of runs of the design with the requested seeds, recorded or missing."""
+        return sum(self.asked_of(cell) for cell in (*self.design.cells, *self.design.baseline_cells))
+
+    def asked_of(self, cell: Cell) -> int:
+        """Return the number of runs of a cell with the requested seeds, recorded or missing.
+
+        Args:
+            cell: a cell, or a baseline.
+        """
+        found = {record.config["seed"] for record in self.recorded[cell.key]}
+        missing = {config.seed for task in self.tasks if task.cell == cell for config in task.configs}
+        return len((found & {*self.design.seeds}) | missing)
 
     @property
     def records(self) -> list[Record]:
@@ -111,17 +121,18 @@ def make_plan(
         for record in group
         if record.status == "complete" or not retry_failed
     }
-    tasks = []
+    tasks, full = [], _with_earlier(design, folder)
     for cell in design.cells:
         missing = tuple(cell.run(seed) for seed in design.seeds if (cell.key, seed) not in done)
         if missing:
             tasks.append(Task(cell, missing))
     for cell in design.baseline_cells:  # one task per seed, so that each is recorded as soon as it is fitted
-        seeds = [seed for seed in design.seeds_of(cell) if (cell.key, seed) not in done]
-        tasks += [Task(cell, (cell.run(seed),)) for seed in seeds]
+        fitted = {record.config["seed"] for record in recorded[cell.key]}
+        planned = {*full.seeds_of(cell, fitted)} & {*design.seeds}
+        tasks += [Task(cell, (cell.run(seed),)) for seed in sorted(planned) if (cell.key, seed) not in done]
     return Plan(
         design=design,
-        full_design=_with_earlier(design, folder),
+        full_design=full,
         recorded={key: tuple(group) for key, group in recorded.items()},
         tasks=tuple(tasks),
         refused=tuple(bad),

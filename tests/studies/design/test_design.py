@@ -109,16 +109,46 @@ def test_listed_cells_change_several_axes_at_once(write):
         found = [tuple(cell.values.values()) for cell in design.cells]
         assert len(found) == len(set(found)) == count
         assert {(20.0, 1.0), (0.0, 0.5)} <= {*found}
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [
+        (["routing.temperature=1"], [(20.0, 1.0)]),
+        (["routing.temperature=0.5"], [(0.0, 0.5)]),
+        (["objective.balance_weight=0"], [(0.0, 0.5)]),
+        (["objective.balance_weight=7"], [(7.0, 1.0), (7.0, 0.5)]),
+        (["objective.balance_weight=7", "routing.temperature=3"], [(7.0, 3.0)]),
+        (["train.epochs=1"], [(20.0, 1.0), (0.0, 0.5)]),
+    ],
+)
+def test_settings_leave_listed_cells_that_have_them(write, changes, left):
     text = PROFILE.replace("seeds = 3", 'seeds = 3\ndesign = "listed"') + LISTED
-    for change, kept in (
-        ("routing.temperature=1", [(20.0, 1.0)]),
-        ("objective.balance_weight=0", [(0.0, 1.0)]),
-    ):
-        narrowed = designs.load_design(write(text), changes=[change])
-        first = tuple(narrowed.cells[0].values.values())
-        assert [first] == kept
-    both = ["routing.temperature=0.5", "objective.balance_weight=0"]
-    assert len(designs.load_design(write(text), changes=both).cells) == 1
+    design = designs.load_design(write(text), changes=changes)
+    assert [tuple(cell.values.values()) for cell in design.cells] == left
+    assert tuple(design.reference.values()) == left[0]
+
+
+def test_settings_that_no_listed_cell_has_are_an_error(write):
+    text = PROFILE.replace("seeds = 3", 'seeds = 3\ndesign = "listed"') + LISTED
+    with pytest.raises(ConfigError, match="no cell of profile"):
+        designs.load_design(write(text), changes=["routing.temperature=1", "objective.balance_weight=0"])
+
+
+@pytest.mark.parametrize("name", ["likelihood-experts", "likelihood-pixels", "likelihood-independent"])
+def test_a_level_of_a_built_in_profile_leaves_cells_of_the_profile(name):
+    whole = designs.load_design(name)
+    for key, levels in whole.axes.items():
+        for level in levels:
+            value = json.dumps(list(level) if isinstance(level, tuple) else level)
+            some = designs.load_design(name, changes=[f"{key}={value}"])
+            assert {cell.config for cell in some.cells} == {
+                cell.config for cell in whole.cells if hashed(cell.values[key]) == hashed(level)
+            }
+
+
+def hashed(value):
+    return tuple(value) if isinstance(value, list) else value
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,31 @@ def test_a_slow_baseline_has_the_first_seeds_only(bench, undrawn, monkeypatch):
     assert not make_plan(bench.design(BOTH), bench.folder).tasks
 
 
+@pytest.mark.parametrize(
+    ("asked", "fitted"),
+    [((("0,1,2,3"), "2,3,4"), [0, 1]), (("5,6,7", "0,1,2"), [5, 6]), (("1,", "0,1,2"), [0, 1])],
+)
+def test_a_slow_baseline_keeps_the_seeds_that_it_has(bench, monkeypatch, asked, fitted):
+    monkeypatch.setitem(BASELINES._entries, "kmeans", replace(BASELINES["kmeans"], most_seeds=2))
+    for seeds in asked:
+        bench.run(bench.design(Chosen(("kmeans",)), seeds=seeds))
+    good, _ = store.read_all(bench.folder)
+    assert sorted(record.config["seed"] for record in good if record.method) == fitted
+    counts = count_runs(study_file.read(bench.folder), good)
+    assert counts.planned == len(good)
+    assert not load_study(bench.folder).missing_baselines
+
+
+def test_a_method_is_not_taken_for_another_whose_name_it_begins(bench, undrawn):
+    design = bench.design(Chosen(("graph", "graph-unknown")))
+    first = BASELINES["graph"].method.name
+    assert BASELINES["graph-unknown"].method.name.startswith(first)
+    with pytest.raises(RuntimeError):
+        bench.run(design, Fitter(bench.run_log, refusing=first))
+    bench.run(bench.design(Chosen(("graph-unknown",))))
+    assert {name for name, _ in load_study(bench.folder).missing_baselines} == {first}
+
+
 def test_the_command_line_fits_baselines_into_the_same_tables(tmp_path, capsys, undrawn):
     profile = tmp_path / "tiny.toml"
     profile.write_text(TINY_PROFILE)
