@@ -49,7 +49,7 @@ def test_the_profile_of_the_readme_is_valid(tmp_path):
     path.write_text(text, encoding="utf-8")
     design = designs.load_design(str(path))
     assert len(design.cells) == 4
-    assert len(design.seeds) == 5
+    assert len(design.seeds) == 10
 
 
 @pytest.mark.parametrize("page", [README, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md"])

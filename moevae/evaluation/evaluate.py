@@ -204,7 +204,7 @@ def _sampled_bounds(
         found["gate_gap"].append(marginal.gap.mean())
         found["marginal_samples"].append(torch.tensor(float(marginal_samples(config))))
         if config.evaluation.iwae_samples:
-            # Of many samples: by one sample, a twentieth of the images would have the wrong expert.
+            # Of many samples: by one sample, some images would have the wrong expert.
             likely = joint[run].double()
             likely[:, kept] = marginal.log_joint
             weighed = iwae_bounds(experts, config, seen, likely, prior, split, room)

@@ -34,7 +34,7 @@ Reader = Callable[[Tensor, int], Tensor]
 class Context(nn.Module):
     """A masked network of whole images, stacked over runs and experts, that gives a logit per pixel.
 
-    Subclasses compute the same from less than whole images.
+    Subclasses compute the same at lower cost.
 
     Args:
         config: the model; its `likelihood` is `autoregressive`.

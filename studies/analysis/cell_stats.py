@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from studies.analysis import metrics
+from studies.analysis import criteria, metrics
 from studies.analysis.metrics import Measure
 from studies.analysis.study import Study
 from studies.statistics import stats
@@ -78,13 +78,12 @@ def all_measures(study: Study) -> tuple[Measure, ...]:
 
 
 def compared_bound(study: Study) -> Measure:
-    """Return the bound that a study compares: the IWAE bound if all runs have it, else the ELBO.
+    """Return the bound that a study compares: the IWAE bound if all runs have the same one, else the ELBO.
 
     Args:
         study: a study of one data set.
     """
-    complete = [run for run in study.runs if run.complete]
-    return metrics.IWAE if all(metrics.IWAE.key in run.metrics for run in complete) else metrics.ELBO
+    return metrics.IWAE if criteria.share_weighted_bound(study.runs) else metrics.ELBO
 
 
 def _count(study: Study, cells: Sequence[int]) -> list[int]:

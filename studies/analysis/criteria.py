@@ -60,10 +60,10 @@ def _validation(measure: Measure) -> Score:
 BOUND = RankingCriterion(
     "validation ELBO", "the highest mixture ELBO on validation images", _validation(ELBO)
 )
-WEIGHTED = RankingCriterion(
+IWAE_BOUND = RankingCriterion(
     "validation IWAE bound", "the highest IWAE bound on validation images", _validation(IWAE)
 )
-"""For runs that all have it; it orders runs in another way than their ELBO."""
+"""For runs that share it; it orders runs in another way than their ELBO does."""
 LOSS = RankingCriterion("training loss", "the lowest training loss in the last epoch", _last("loss"), sign=-1)
 GATE = RankingCriterion(
     "gate's training loss",
@@ -74,11 +74,22 @@ GATE = RankingCriterion(
 """Loss of the gate, if the losses of experts do not reach it."""
 
 
+def share_weighted_bound(runs: Sequence[StudyRun]) -> bool:
+    """Return whether all complete runs have the IWAE bound, of as many samples, images and experts.
+
+    Args:
+        runs: the runs.
+    """
+    kinds = {run.weighted_by for run in runs if run.complete}
+    return len(kinds) == 1 and None not in kinds
+
+
 def ranking_criterion(runs: Sequence[StudyRun]) -> RankingCriterion | None:
     """Select the criterion that ranks runs: a validation bound, or else the training loss.
 
     A validation bound requires that all runs have the same validation images: it is the IWAE bound if all
-    runs have it, else the ELBO. The training loss requires that they have the same objective.
+    runs have it of as many samples and images, else the ELBO. The training loss requires that they have the
+    same objective.
 
     Args:
         runs: the runs to rank.
@@ -88,7 +99,7 @@ def ranking_criterion(runs: Sequence[StudyRun]) -> RankingCriterion | None:
     """
     complete = [run for run in runs if run.complete]
     if len({run.held_out for run in complete}) == 1 and any(map(BOUND.has, complete)):
-        return WEIGHTED if all(map(WEIGHTED.has, complete)) else BOUND
+        return IWAE_BOUND if share_weighted_bound(complete) and all(map(IWAE_BOUND.has, complete)) else BOUND
     if len({run.objective for run in complete}) == 1 and any(map(LOSS.has, complete)):
         return LOSS
     return None

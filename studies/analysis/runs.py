@@ -54,6 +54,14 @@ class StudyRun:
         return data["name"], data["split_seed"]
 
     @property
+    def weighted_by(self) -> tuple[object, ...] | None:
+        """Identity of the samples and images of the IWAE bound; None if it was not measured."""
+        if "test.iwae_bound" not in self.metrics:
+            return None
+        asked = self.record.config["evaluation"]
+        return asked["iwae_samples"], asked["iwae_images"], asked["iwae_experts"]
+
+    @property
     def objective(self) -> tuple[object, ...]:
         """Identity of the training objective and images; losses are comparable only if it is the same."""
         config, data = self.record.config, self.record.data

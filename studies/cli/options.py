@@ -48,7 +48,7 @@ class Execution:
     dask: Annotated[str | None, optional("ADDRESS", "this machine")] = None
     """Train on a Dask cluster, given the address of its scheduler, such as tcp://HOST:8786."""
     population_chunk: Annotated[str, arg(metavar="auto|N")] = "auto"
-    """Number of runs of a cell that train together; it affects speed and memory, not results."""
+    """Number of runs of a cell that train together; it affects speed and memory, not results in float32."""
     memory: Memory = None
     map: Map = "pca"
     allow_mixed_code: Flag = False

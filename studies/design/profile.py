@@ -86,7 +86,9 @@ def read_profile(path: Path) -> Profile:
     try:
         if depth(tree) > _MAX_DEPTH:
             raise ConfigError(f"tables are nested more than {_MAX_DEPTH} levels deep")
-        if "reference" not in tree and "baseline" in tree:
+        if "baseline" in tree:
+            if "reference" in tree:
+                raise ConfigError("[baseline] is an older name of [reference]; give one of them")
             tree["reference"] = tree.pop("baseline")
         for key in tree:
             closest_name("key", key, Profile.model_fields)

@@ -115,12 +115,13 @@ def metric_rows(first: Side, second: Side) -> list[dict[str, str]]:
 
     Args:
         first: the first cell.
-        second: the second cell. Bounds are compared only for one likelihood and test split.
+        second: the second cell. Bounds are compared only for one likelihood and test split, and IWAE bounds
+            only for as many samples and images.
     """
     rows = []
     for measure in MEASURES:
         one, other = first.values(measure.key), second.values(measure.key)
-        if not one or not other or (measure.nats and not _comparable(first, second)):
+        if not one or not other or (measure.nats and not _comparable(measure, first, second)):
             continue
         found = difference(one, other)
         shown = tables.spread(measure, found.mean, np.nan, found.low, found.high)
@@ -164,6 +165,8 @@ def _mean(measure: Measure, values: dict[int, float]) -> str:
     return f"{tables.spread(measure, mean, std)} (n = {len(values)})"
 
 
-def _comparable(first: Side, second: Side) -> bool:
+def _comparable(measure: Measure, first: Side, second: Side) -> bool:
     one, other = first.runs[0], second.runs[0]
+    if measure in metrics.RISING and one.weighted_by != other.weighted_by:
+        return False
     return (one.likelihood, one.tested_on) == (other.likelihood, other.tested_on)

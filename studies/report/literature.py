@@ -83,7 +83,7 @@ def section(study: Study, page: Page) -> None:
     """
     names = set(study.by_data())
     clustering = [row for row in published().clustering if row.data in names]
-    measured = metrics.IWAE.key in study.keys
+    measured = any(metrics.IWAE.key in run.metrics and "binarized" in run.likelihood for run in study.runs)
     likelihood = [row for row in published().likelihood if measured and row.data in names]
     if clustering or likelihood:
         page.head("Literature values, not reproduced")

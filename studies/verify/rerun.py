@@ -166,6 +166,9 @@ def _changes(then: Record, now: Record) -> Iterator[str]:
         old, new = getattr(then.hardware, key), getattr(now.hardware, key)
         if old != new:
             yield f"{old}{' threads' * (key == 'threads')} recorded, {new} now"
+    together = then.throughput.population if then.throughput else 1
+    if together > 1 and (then.precision == "bfloat16" or then.config["train"]["batch_size"] % 16):
+        yield f"trained with {together - 1} other runs in {then.precision}, alone now"
     if then.precision != now.precision:
         yield f"{then.precision} recorded, {now.precision} now"
     old, new = then.versions.get("torch"), now.versions.get("torch")

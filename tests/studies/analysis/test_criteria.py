@@ -58,8 +58,13 @@ def test_the_importance_weighted_bound_is_compared_and_judges_where_all_runs_hav
     assert metrics.IWAE in changes
     assert metrics.ELBO not in changes
     criterion = criteria.ranking_criterion(study.runs)
-    assert criterion is criteria.WEIGHTED
+    assert criterion is criteria.IWAE_BOUND
     assert max(study.runs, key=criterion.score).record.config["objective"]["balance_weight"] == 9
+
+    plan_of_images = synthetic.plan({"evaluation.iwae_images": [50, 100]}, seeds=range(8))
+    other = load_study(synthetic.write(tmp_path / "images", plan_of_images, make))
+    assert analyze(other).compared == (metrics.NMI, metrics.ELBO)
+    assert criteria.ranking_criterion(other.runs) is criteria.BOUND
 
     some = load_study(synthetic.write(tmp_path / "some", plan, functools.partial(make, without=(5.0,))))
     assert analyze(some).compared == (metrics.NMI, metrics.ELBO)

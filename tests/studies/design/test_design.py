@@ -135,7 +135,15 @@ def test_settings_that_no_listed_cell_has_are_an_error(write):
         designs.load_design(write(text), changes=["routing.temperature=1", "objective.balance_weight=0"])
 
 
-@pytest.mark.parametrize("name", ["likelihood-experts", "likelihood-pixels", "likelihood-independent"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "likelihood-experts",
+        "likelihood-experts-autoregressive",
+        "likelihood-pixels",
+        "likelihood-independent",
+    ],
+)
 def test_a_level_of_a_built_in_profile_leaves_cells_of_the_profile(name):
     whole = designs.load_design(name)
     for key, levels in whole.axes.items():

@@ -55,6 +55,21 @@ def test_the_settings_that_differ_are_those_of_the_cells(results):
     assert float(row["difference [95 %]"].split()[0]) == pytest.approx(difference, abs=5e-4)
 
 
+@pytest.mark.parametrize("images", [100, 200])
+def test_importance_weighted_bounds_are_compared_for_the_same_images(tmp_path, images):
+    def make(config):
+        numbers = synthetic.numbers(config, np.random.default_rng(config.seed)) | {"iwae_bound": -19.0}
+        return synthetic.record(config, metrics=numbers)
+
+    for name, count in (("a", 100), ("b", images)):
+        plan = synthetic.plan({"evaluation.iwae_images": [count]}, seeds=[0, 1], name=name)
+        synthetic.write(tmp_path / name, plan, make)
+    rows = comparison.metric_rows(side(tmp_path, "a"), side(tmp_path, "b"))
+    shown = {row["metric"] for row in rows}
+    assert ("IWAE bound (nats)" in shown) == (images == 100)
+    assert "ELBO (nats)" in shown
+
+
 def test_report_compares_cells_and_refuses_unknown_ones(results, capsys):
     where = ["report", "--results", str(results), "--compare"]
     assert main([*where, "a", "b"]) == 0

@@ -38,15 +38,16 @@ def test_only_rows_of_the_studys_data_are_shown(tmp_path, data: str, rows: int) 
     assert ("## Literature values" in page.text()) == bool(rows)
 
 
-@pytest.mark.parametrize("measured", [True, False])
-def test_likelihoods_are_shown_where_the_likelihood_is_measured(tmp_path, measured: bool) -> None:
+@pytest.mark.parametrize(("measured", "pixels"), [(True, "dynamic"), (False, "dynamic"), (True, "none")])
+def test_likelihoods_are_shown_where_that_of_binary_pixels_is_measured(tmp_path, measured, pixels) -> None:
     def make(config):
         extra = {"iwae_bound": -90.0} if measured else {}
         numbers = synthetic.numbers(config, np.random.default_rng(0)) | extra
         return synthetic.record(config, metrics=numbers)
 
     page = Page()
-    plan = synthetic.plan({"data.name": ["mnist"]}, seeds=[0])
+    plan = synthetic.plan({"data.name": ["mnist"], "data.binarization": [pixels]}, seeds=[0])
     section(load_study(synthetic.write(tmp_path, plan, make)), page)
     rows = len(re.findall(r"\| mnist, ", page.text()))
-    assert rows == measured * len([row for row in published().likelihood if row.data == "mnist"])
+    shown = measured and pixels != "none"
+    assert rows == shown * len([row for row in published().likelihood if row.data == "mnist"])

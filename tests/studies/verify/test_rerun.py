@@ -60,6 +60,21 @@ def test_on_another_machine_a_run_lies_where_one_more_seed_would(record, one_thr
     assert not alone.judged
 
 
+@pytest.mark.parametrize(
+    ("precision", "population", "apart"),
+    [("float32", 2, False), ("bfloat16", 2, True), ("bfloat16", 1, False)],
+)
+def test_rounding_in_a_population_is_not_that_of_a_run_alone_in_bfloat16(
+    record, precision, population, apart
+):
+    tree = json.loads(record.model_dump_json())
+    tree["config"]["train"]["precision"] = precision
+    tree["throughput"]["population"] = population
+    then = Record.model_validate(tree)
+    found = rerun.compare(then, then.model_copy(update={"metrics": {}}), [then])
+    assert bool(found.elsewhere) == apart
+
+
 def judged(values: list[float], now: float, name: str = "mixture_elbo") -> rerun.MetricShift:
     """The first of a cell's values, and what it is on this machine."""
     moved = rerun.MetricShift(name, values[0], now, None, len(values))

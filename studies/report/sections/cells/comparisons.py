@@ -27,6 +27,12 @@ def paired_differences(analysis: Analysis, page: Page) -> None:
         f"The reference cell is cell {cell_stats.label(study, study.reference)} "
         f"({escape(tables.describe(study, study.reference))}). Differences are paired by seed."
     )
+    names_of = tables.axis_names(study.axes)
+    if bare := [names_of[axis] for axis, along in analysis.effects.items() if not along]:
+        page.add(
+            f"No settings of the other axes have all levels of {', '.join(bare)}: only this section compares "
+            "them, cell by cell."
+        )
     link = "[tables/comparisons.csv](tables/comparisons.csv)"  # of the section of results
     names = [
         f"{cell_stats.label(study, cell)} ({tables.describe(study, cell)})"

@@ -20,7 +20,7 @@ def performance_profiles(analysis: Analysis, page: Page) -> None:
     """Add the share of runs of each cell that reach each score."""
     study = analysis.study
     scores = cell_stats.measured(study, (metrics.NMI, metrics.ACC)) or cell_stats.measured(
-        study, (metrics.ELBO,)
+        study, (cell_stats.compared_bound(study),)
     )
     if not scores:
         return

@@ -14,6 +14,9 @@ def interpretation(study: Study, page: Page) -> None:
     n = len(study.seeds)
     exact = f"exact up to {paired.MAX_EXACT_PAIRS} pairs" if n > paired.MAX_EXACT_PAIRS else "exact"
     least = f"with n = {n} it is at least {paired.smallest_p(n):.2g}" if n > 1 else "one pair has no p"
+    fewest = min((len(baseline.runs) for baseline in study.baselines), default=n)
+    if 1 < fewest < n:
+        least += f", and for a baseline of n = {fewest} at least {paired.smallest_p(fewest):.2g}"
     labels = (
         "training uses no labels, but labels of the validation split selected these cells (oracle)"
         if study.oracle
