@@ -59,7 +59,10 @@ def test_a_migrated_record_is_what_training_gives(old):
         found = made.record.metrics["test"]
         expected = record.metrics["test"]
         assert expected.keys() <= found.keys()
-        assert all(found[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6) for name in expected)
+        for name, value in expected.items():
+            # Importance samples of older records were drawn in the order of the experts' probabilities.
+            drawn = name.startswith("iwae")
+            assert found[name] == pytest.approx(value, rel=0.02 if drawn else 1e-4, abs=1e-6), name
         assert made.record.elbo_terms.keys() == record.elbo_terms.keys()
 
 
