@@ -41,11 +41,21 @@ def silu(x: Tensor) -> Tensor:
     Args:
         x: activations, of any shape.
     """
-    return cast(Tensor, _Silu.apply(x))
+    if x.device.type == "cpu" and torch.get_num_threads() > 1:
+        return cast(Tensor, _Silu.apply(x))
+    missing = -x.numel() % _WHOLE
+    if not missing:
+        return functional.silu(x.contiguous())
+    return functional.silu(functional.pad(x.flatten(), (0, missing)))[: x.numel()].view_as(x)
+
+
+_WHOLE = 64
+"""Elements that a core computes together. Torch's silu rounds those in another way that are left at the end
+of a thread's part; with one thread, a tensor of a multiple of this size has none."""
 
 
 class _Silu(torch.autograd.Function):
-    """Compute x sigmoid(x) by exp: the rounding of torch's silu depends on the position in a tensor."""
+    """Compute x sigmoid(x) by exp, whose rounding does not depend on the parts of threads."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -22,5 +22,10 @@ def test_values_and_gradients(name):
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_silu_rounds_alike_at_every_position(kind):
     x = torch.randn(2**12 + 3, generator=torch.Generator().manual_seed(0)).to(kind)
+    whole, parts = x.clone().requires_grad_(), [each.clone().requires_grad_() for each in x.split(1)]
     silu = ACTIVATIONS["silu"]
-    assert torch.equal(silu(x), torch.cat([silu(each) for each in x.split(1)]))
+    found, expected = silu(whole), torch.cat([silu(each) for each in parts])
+    assert torch.equal(found, expected)
+    found.sum().backward()
+    expected.sum().backward()
+    assert torch.equal(whole.grad, torch.cat([each.grad for each in parts]))
