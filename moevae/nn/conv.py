@@ -23,6 +23,9 @@ from moevae.utils.devices import to_device
 TAPS = 9
 """Taps of a kernel: 3 x 3, with stride 2 and zero padding of 1."""
 
+_FIRST = (8, 7, 5, 4)
+"""Taps that reach every position of the input once: the last ones, on and after the center."""
+
 
 def halved(size: tuple[int, int]) -> tuple[int, int]:
     """Return half of a height and a width, rounded up: the size of the output of a convolution.
@@ -185,9 +188,13 @@ def _gather(pictures: Tensor) -> Tensor:
 
 def _scatter(patches: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the sum of the patches at their positions, [N, H, W, C]; patches [N, h, w, 9, C]."""
-    pictures = patches.new_zeros(len(patches), *size, patches.shape[-1])
-    for tap, ((rows, down), (columns, right)) in enumerate(product(_taps(size[0]), _taps(size[1]))):
-        pictures[:, down, right] += patches[:, rows, columns, tap]
+    pictures = patches.new_empty(len(patches), *size, patches.shape[-1])
+    places = enumerate(product(_taps(size[0]), _taps(size[1])))
+    for tap, ((rows, down), (columns, right)) in reversed([*places]):
+        if tap in _FIRST:
+            pictures[:, down, right] = patches[:, rows, columns, tap]
+        else:
+            pictures[:, down, right] += patches[:, rows, columns, tap]
     return pictures
 
 

@@ -78,22 +78,23 @@ class _GroupedLinear(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, ends: tuple[int, ...], update: Any
     ) -> Tensor:
-        ctx.counts, ctx.places = _layout(x, ends)
+        ctx.own = [end - start for start, end in itertools.pairwise([0, *ends])]
+        ctx.counts = _padded(ctx.own) if x.dtype == torch.bfloat16 else ctx.own
         ctx.update = update
-        x = _spread(x, ctx.counts, ctx.places)
+        x = _spread(x, ctx.own, ctx.counts)
         ctx.save_for_backward(x, weight)
         result = x.new_empty(len(x), weight.shape[-1])
         parts = x.split(ctx.counts), _each(weight), _each(bias), result.split(ctx.counts)
         for rows, own, shift, place in zip(*parts, strict=True):
             torch.addmm(shift, rows, _cached(own), out=place)
-        return result if ctx.places is None else result[ctx.places]
+        return _gathered(result, ctx.own, ctx.counts)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor, None, None]:
         x, weight = ctx.saved_tensors
         update = ctx.update() if ctx.update else None
-        slopes = _spread(gradient, ctx.counts, ctx.places).split(ctx.counts)
+        slopes = _spread(gradient, ctx.own, ctx.counts).split(ctx.counts)
         to_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         to_weight = torch.empty_like(weight) if update is None else None  # with the strides of the weight
         to_bias = weight.new_empty(*weight.shape[:2], weight.shape[-1])
@@ -107,8 +108,8 @@ class _GroupedLinear(torch.autograd.Function):
             torch.sum(slope, 0, out=shift)
             if update is not None:
                 update(group, to_own)
-        if to_x is not None and ctx.places is not None:
-            to_x = to_x[ctx.places]
+        if to_x is not None:
+            to_x = _gathered(to_x, ctx.own, ctx.counts)
         return to_x, to_weight, to_bias, None, None
 
 
@@ -128,22 +129,24 @@ def _each(values: Tensor) -> list[Tensor]:
     return [part for run in values.unbind() for part in run.unbind()]
 
 
-def _layout(x: Tensor, ends: Sequence[int]) -> tuple[list[int], Tensor | None]:
-    """Return the number of rows of each group, and their places where groups are padded: bfloat16.
-
-    Each new number of rows would compile a new kernel.
-    """
-    counts = [end - start for start, end in itertools.pairwise([0, *ends])]
-    if x.dtype != torch.bfloat16:
-        return counts, None
-    padded = [math.ceil(count / _FULL) * _FULL for count in counts]
-    starts = itertools.accumulate(padded, initial=0)
-    places = [torch.arange(start, start + count) for start, count in zip(starts, counts, strict=False)]
-    return padded, torch.cat(places)
+def _padded(counts: Sequence[int]) -> list[int]:
+    """Return multiples of `_FULL`: in bfloat16, each new number of rows would compile a new kernel."""
+    return [math.ceil(count / _FULL) * _FULL for count in counts]
 
 
-def _spread(rows: Tensor, counts: Sequence[int], places: Tensor | None) -> Tensor:
-    """Return the rows of all groups, each padded with zeros to its number of rows."""
-    if places is None:
+def _spread(rows: Tensor, own: Sequence[int], counts: Sequence[int]) -> Tensor:
+    """Return the rows of groups, each padded with zeros from its own number of rows to another."""
+    if own == counts:
         return rows
-    return rows.new_zeros(sum(counts), rows.shape[1]).index_copy(0, places, rows)
+    filled = rows.new_empty(sum(counts), rows.shape[1])
+    for part, place, count in zip(rows.split(own), filled.split(counts), own, strict=True):
+        place[:count] = part
+        place[count:] = 0
+    return filled
+
+
+def _gathered(rows: Tensor, own: Sequence[int], counts: Sequence[int]) -> Tensor:
+    """Return the rows of groups without their padding."""
+    if own == counts:
+        return rows
+    return torch.cat([part[:count] for part, count in zip(rows.split(counts), own, strict=True)])
