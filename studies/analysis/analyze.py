@@ -27,7 +27,7 @@ class Analysis:
 
     study: Study
     leading: tuple[Measure, ...]
-    """Measures of the main table that the study has."""
+    """Measures of the main table that the study has; the first orders its rows."""
     compared: tuple[Measure, ...]
     """Measures that are compared: NMI, if there are labels, and a bound, see `cell_stats.compared_bound`."""
     table: pd.DataFrame
@@ -59,7 +59,11 @@ def analyze(study: Study) -> Analysis:
     Args:
         study: a study of one data set, see `Study.by_data`.
     """
-    compared = cell_stats.measured(study, (metrics.NMI, cell_stats.compared_bound(study)))
+    bound = cell_stats.compared_bound(study)
+    compared = cell_stats.measured(study, (metrics.NMI, bound))
+    leading = cell_stats.measured(study, metrics.shown_on("leading"))
+    if bound is metrics.IWAE:  # what the study is about
+        leading = tuple(dict.fromkeys((bound, *leading)))
     along = {
         axis: {
             measure: effect
@@ -74,7 +78,7 @@ def analyze(study: Study) -> Analysis:
     variance = {measure: found for measure, found in tried.items() if found is not None}
     return Analysis(
         study=study,
-        leading=cell_stats.measured(study, metrics.shown_on("leading")),
+        leading=leading,
         compared=compared,
         table=cell_stats.cell_table(study, cell_stats.all_measures(study)),
         contrasts={

@@ -53,6 +53,7 @@ def test_the_importance_weighted_bound_is_compared_and_judges_where_all_runs_hav
     study = load_study(synthetic.write(tmp_path / "all", plan, make))
     found = analyze(study)
     assert found.compared == (metrics.NMI, metrics.IWAE)
+    assert found.leading[0] == metrics.IWAE
     assert found.below_best[metrics.IWAE][:2].max() < 0.05
     changes = found.effects["objective.balance_weight"]
     assert metrics.IWAE in changes
