@@ -56,6 +56,7 @@ def info(options: Info) -> int:
     for name, state in about["data"].items():
         print(f"{name:14}{state}")
     print("npz:PATH      your own: np.savez(PATH, images=...), optionally labels=...")
+    print("amat:PATH     a folder with the statically binarized MNIST of Larochelle and Murray (2011)")
     print("folder:PATH   your own: PNG, JPEG, BMP and TIFF files; subfolders, if any, are classes")
     print("\npresets")
     for name, text in about["presets"].items():

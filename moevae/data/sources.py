@@ -11,7 +11,7 @@ import numpy as np
 
 from moevae.config.registry import DATASETS, FILE_FORMATS, RELEASES
 from moevae.config.schema import DataConfig
-from moevae.data import folder, idx, npz
+from moevae.data import amat, folder, idx, npz
 from moevae.data.releases import OFFICIAL_TEST
 
 Labels = tuple[np.ndarray, tuple[str, ...]]
@@ -142,4 +142,11 @@ FILE_FORMATS.register("npz")(
 )
 FILE_FORMATS.register("folder")(
     FileFormat(images=folder.read_images, labels=folder.read_labels, num_test=lambda path, data: None)
+)
+FILE_FORMATS.register("amat")(
+    FileFormat(
+        images=lambda path, _: amat.read_images(path),
+        labels=lambda path, _: None,
+        num_test=lambda path, _: amat.test_count(path),
+    )
 )

@@ -26,7 +26,8 @@ class DataConfig:
     name: Annotated[str, Choices((DATASETS, RELEASES), formats=FILE_FORMATS)] = "digits"
     """The data set: `digits`, which is part of scikit-learn; `mnist` (LeCun et al., 1998) and `fashion-mnist`
     (Xiao et al., 2017), which are downloaded when they are first used; images of your own in an archive,
-    `npz:PATH`, or a folder of image files, `folder:PATH`."""
+    `npz:PATH`, or a folder of image files, `folder:PATH`; or the binary images of the files of Larochelle and
+    Murray (2011) in a folder, `amat:PATH`, which `binarization` leaves as they are."""
     train_size: Count | None = None
     """Number of training images, a subset fixed by `split_seed`; null uses all."""
     validation_size: Annotated[int, Field(ge=0)] | None = None

@@ -6,6 +6,7 @@ from PIL import Image
 
 from moevae.config.registry import DATASETS, RELEASES
 from moevae.config.schema import DataConfig
+from moevae.data import amat
 from moevae.data.checks import check_data_set
 from moevae.data.idx import is_available
 from moevae.data.sources import DataSource
@@ -33,6 +34,12 @@ def test_archives(tmp_path):
     arrays = {"images": PIXELS[9:], "labels": numbers[9:]}
     np.savez(tmp_path / "own.npz", test_images=PIXELS[:9], test_labels=numbers[:9], **arrays)
     check_data_set(DataConfig(name=f"npz:{tmp_path}/own.npz"))
+
+
+def test_tables_of_binary_images(tmp_path):
+    for name in amat.FILES:
+        np.savetxt(tmp_path / name, PIXELS.reshape(40, -1) > 0.5, fmt="%d")
+    check_data_set(DataConfig(name=f"amat:{tmp_path}", validation_size=10))
 
 
 def test_folders(tmp_path):
