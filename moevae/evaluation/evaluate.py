@@ -205,7 +205,7 @@ def _sampled_bounds(
         found["marginal_samples"].append(torch.tensor(float(marginal_samples(config))))
         if config.evaluation.iwae_samples:
             # Of many samples: by one sample, some images would have the wrong expert.
-            likely = joint[run].double()
+            likely = joint[run].to(torch.float64, copy=True)
             likely[:, kept] = marginal.log_joint
             weighed = iwae_bounds(experts, config, seen, likely, prior, split, room)
             for name, value in weighed.metrics().items():

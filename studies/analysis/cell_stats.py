@@ -83,7 +83,7 @@ def compared_bound(study: Study) -> Measure:
     Args:
         study: a study of one data set.
     """
-    return metrics.IWAE if criteria.share_weighted_bound(study.runs) else metrics.ELBO
+    return metrics.IWAE if criteria.share_iwae_bound(study.runs) else metrics.ELBO
 
 
 def _count(study: Study, cells: Sequence[int]) -> list[int]:

@@ -74,13 +74,13 @@ GATE = RankingCriterion(
 """Loss of the gate, if the losses of experts do not reach it."""
 
 
-def share_weighted_bound(runs: Sequence[StudyRun]) -> bool:
+def share_iwae_bound(runs: Sequence[StudyRun]) -> bool:
     """Return whether all complete runs have the IWAE bound, of as many samples, images and experts.
 
     Args:
         runs: the runs.
     """
-    kinds = {run.weighted_by for run in runs if run.complete}
+    kinds = {run.iwae_estimate for run in runs if run.complete}
     return len(kinds) == 1 and None not in kinds
 
 
@@ -99,7 +99,7 @@ def ranking_criterion(runs: Sequence[StudyRun]) -> RankingCriterion | None:
     """
     complete = [run for run in runs if run.complete]
     if len({run.held_out for run in complete}) == 1 and any(map(BOUND.has, complete)):
-        return IWAE_BOUND if share_weighted_bound(complete) and all(map(IWAE_BOUND.has, complete)) else BOUND
+        return IWAE_BOUND if share_iwae_bound(complete) and all(map(IWAE_BOUND.has, complete)) else BOUND
     if len({run.objective for run in complete}) == 1 and any(map(LOSS.has, complete)):
         return LOSS
     return None

@@ -54,7 +54,7 @@ class StudyRun:
         return data["name"], data["split_seed"]
 
     @property
-    def weighted_by(self) -> tuple[object, ...] | None:
+    def iwae_estimate(self) -> tuple[object, ...] | None:
         """Identity of the samples and images of the IWAE bound; None if it was not measured."""
         if "test.iwae_bound" not in self.metrics:
             return None

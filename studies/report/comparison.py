@@ -167,6 +167,6 @@ def _mean(measure: Measure, values: dict[int, float]) -> str:
 
 def _comparable(measure: Measure, first: Side, second: Side) -> bool:
     one, other = first.runs[0], second.runs[0]
-    if measure in metrics.RISING and one.weighted_by != other.weighted_by:
+    if measure in metrics.RISING and one.iwae_estimate != other.iwae_estimate:
         return False
     return (one.likelihood, one.tested_on) == (other.likelihood, other.tested_on)
