@@ -91,7 +91,8 @@ def _preset(name: str, task: Task) -> None:
             lambda: assign(stats.model, config, task.images.test, bounds=False, latents=False).experts
         )
 
-    fit([config], task.images, on_epoch=score)
+    # A copy: the graph of neighbors of the same tensor would be taken from the run before, off the clock.
+    fit([config], replace(task.images, train=task.images.train.clone()), on_epoch=score)
 
 
 for _name in ("deformable-mnist", "iic-mnist", "deformable-fashion-mnist", "iic-fashion-mnist"):

@@ -9,6 +9,7 @@ import pytest
 from moevae.config.presets import preset
 from moevae.data.datasets import load_images, load_labels
 from moevae.errors import RecordError
+from moevae.spectral.graph import neighbor_graph
 from studies.execution.record_fields import data_of
 from studies.records import race as races
 from studies.records.race import Race, RaceOrigin, RaceRun
@@ -149,6 +150,18 @@ def test_a_shared_autoencoder_counts_for_a_method_but_leaves_no_scores_in_its_cu
     task = race.Task(data[0], 10, 0, clock, 1, {})
     assert contenders._started(task) == "network"
     assert (clock.curve, clock.spent) == ([], 12.5)
+
+
+def test_each_seed_of_a_preset_pays_for_its_graph_of_neighbors(race, data, monkeypatch):
+    def fit(configs, images, on_epoch):
+        neighbor_graph(images.train, images.size)
+
+    monkeypatch.setattr("contenders.fit", fit)
+    before = neighbor_graph.cache_info().misses
+    for seed in range(2):
+        task = race.Task(data[0], 10, seed, race.Clock(60, len), 1, {})
+        race.METHODS["moevae, preset iic-mnist"].train(task)
+    assert neighbor_graph.cache_info().misses == before + 2
 
 
 @pytest.mark.peers

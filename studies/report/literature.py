@@ -88,9 +88,6 @@ def section(study: Study, page: Page) -> None:
     if clustering or likelihood:
         page.head("Literature values, not reproduced")
         page.add("These values come from other code, splits and seeds, and are listed for context.")
-    if clustering:
-        page.add("ACC is one-to-one. Purity is many-to-one and therefore higher; the two are not comparable.")
-        page.rows(_rows(clustering), len(clustering))
     if likelihood:
         page.add(
             "Likelihoods are negative, -log p(x) or a bound on it: lower is better, and the bounds of this "
@@ -99,6 +96,9 @@ def section(study: Study, page: Page) -> None:
             "gate can have the better bound, so neither likelihood nor clustering implies the other."
         )
         page.rows(_likelihoods(likelihood), len(likelihood))
+    if clustering:
+        page.add("ACC is one-to-one. Purity is many-to-one and therefore higher; the two are not comparable.")
+        page.rows(_rows(clustering), 0 if likelihood else len(clustering))
 
 
 def table_of(rows: Sequence[Clustering]) -> str:
