@@ -17,6 +17,7 @@ import pandas as pd
 from moevae.visualization.style import Drawn, stacked
 from studies.analysis.study import DATA
 from studies.report.markdown import encoded, escape, table
+from studies.utils.formatting import count
 
 FOLDED = 100
 """Largest number of folded rows of a table; GitHub does not render pages of half a megabyte."""
@@ -143,7 +144,8 @@ class Page:
         total = len(rows) if total is None else total
         self.add(table(rows[:shown]))
         if rest := rows[shown : shown + FOLDED]:
-            self.fold(f"{'Next' if shown else 'First'} {len(rest)} of {total} rows", table(rest))
+            part = f"{'next' if shown else 'first'} {len(rest)} of {total} rows"
+            self.fold(count(total, "row") if len(rest) == total else part.capitalize(), table(rest))
         if total > shown + FOLDED:
             link = link or self.keep(file, pd.DataFrame(rows))
             self.add(f"All {total} rows: {link}.")
