@@ -202,6 +202,12 @@ def test_the_reference_study_agrees_with_the_records():
     assert "a Gaussian mixture reaches {} and {} on principal".format(*map(short, pca)) in findings()
     assert "and {} and {} on the latents of one VAE of equal size".format(*map(short, vae)) in findings()
 
+    vade, dec = nmi("VaDE (ClustPy)"), nmi("DEC (ClustPy)")
+    assert (
+        "VaDE of ClustPy has {} and {}, and DEC {} and {} (n = 6;".format(*map(short, vade + dec))
+        in findings()
+    )
+
     page = (RESULTS / "reference" / "report.md").read_text(encoding="utf-8")
     changes = {
         "no balancing": {"objective.balance_weight": 0.0},
