@@ -173,6 +173,13 @@ def test_what_is_loaded_or_linked_within_the_site_exists():
 
 
 @built
+@pytest.mark.parametrize("page", ["README", "reference/report"])
+def test_pages_of_results_link_to_the_glossary(page):
+    linked = pages()[SITE / "generated" / "results" / f"{page}.html"].linked
+    assert any(link.endswith("../reference/glossary.html") for link in linked)
+
+
+@built
 def test_mathematics_needs_no_script():
     assert pages()[SITE / "concepts" / "objective.html"].math > 20
     assert not [path for path in SITE.rglob("*.js") if "mathjax" in path.name.lower()]

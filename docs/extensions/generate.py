@@ -126,13 +126,14 @@ def metrics() -> str:
 
 
 def results() -> None:
-    """Copy the pages of `results/` with their figures and tables."""
+    """Copy the pages of `results/` with their figures and tables; names of pages become links."""
     source = ROOT / "results"
     for page in sorted([*source.glob("*.md"), *source.glob("*/report.md")]):
         target = GENERATED / "results" / page.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         text = page.read_text(encoding="utf-8")
-        target.write_text(text, encoding="utf-8")
+        linking = re.sub(r"docs/reference/(\w+)\.md", r"[\g<0>](/reference/\1.md)", text)
+        target.write_text(linking, encoding="utf-8")
         for link in re.findall(r"\]\(([^)#\s]+)", text):
             linked = (page.parent / link).resolve()
             if linked.is_file() and linked.suffix != ".md" and linked.is_relative_to(source):
