@@ -22,9 +22,9 @@ from studies.statistics import stats
 
 VOLATILE_FIELDS = {
     *("throughput", "seconds", "energy_joules"),
-    *("hardware", "versions", "commit", "dirty", "source", "started"),
+    *("hardware", "versions", "commit", "dirty", "source", "started", "migrated_from"),
 }
-"""Fields of a record that depend on time, machine and code, and are not compared."""
+"""Fields of a record that depend on time, machine, code and the record's past, and are not compared."""
 
 
 COMPARED: dict[str, Measure] = {"mixture_elbo": ELBO, "nmi": NMI, "acc": ACC}

@@ -118,6 +118,11 @@ def test_a_number_that_differs_is_named(record, one_thread_again):
     assert set(found) == {"metrics.test.nmi", "curve.loss.1", "pictures.samples.sha256"}
 
 
+def test_a_migrated_record_is_repeated(record, one_thread_again):
+    migrated = record.model_copy(update={"migrated_from": "0" * 16})
+    assert not rerun.repeat(migrated, HERE).differ
+
+
 def test_fields_that_an_older_record_lacks_are_not_compared(record, one_thread_again):
     tree = json.loads(record.model_dump_json())
     del tree["reliability"], tree["metrics"]["test"]["gate_gap"]
