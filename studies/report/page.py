@@ -144,8 +144,8 @@ class Page:
         total = len(rows) if total is None else total
         self.add(table(rows[:shown]))
         if rest := rows[shown : shown + FOLDED]:
-            part = f"{'next' if shown else 'first'} {len(rest)} of {total} rows"
-            self.fold(count(total, "row") if len(rest) == total else part.capitalize(), table(rest))
+            part = f"{'Next' if shown else 'First'} {len(rest)} of {total} rows"
+            self.fold(count(total, "row") if len(rest) == total else part, table(rest))
         if total > shown + FOLDED:
             link = link or self.keep(file, pd.DataFrame(rows))
             self.add(f"All {total} rows: {link}.")
