@@ -186,7 +186,7 @@ img { max-width: 100%; height: auto; border-radius: 6px; background: white; }
 .table { overflow-x: auto; margin: 0.75rem 0; }
 table { border-collapse: separate; border-spacing: 0; font-size: 0.875rem; font-variant-numeric: tabular-nums;
   border: solid var(--line); border-width: 1px 0 0 1px; }
-th, td { border: solid var(--line); border-width: 0 1px 1px 0; padding: 0.3rem 0.6rem;
+th, td { border: solid var(--line); border-width: 0 1px 1px 0; padding: 0.25rem 0.6rem;
   background: var(--paper); }
 td { white-space: nowrap; }
 td[style*="left"] { white-space: normal; min-width: 6rem; }
