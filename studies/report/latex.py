@@ -23,7 +23,7 @@ _SPECIAL = {
     "η": r"\ensuremath{\eta}",
     "π": r"\ensuremath{\pi}",
     "²": r"\textsuperscript{2}",
-    "†": r"\textsuperscript{\textdagger}",
+    "†": r"\textsuperscript{\ensuremath{\dagger}}",
     "–": "--",
     "—": "---",
     "…": r"\ldots{}",
@@ -33,6 +33,8 @@ _SPECIAL = {
 
 _MINUS = re.compile(r"(?<![\w}-])-(?=[\d.])")
 
+_NARROW = 8
+"""Columns up to which a table fits one column of a paper."""
 
 _NO_WIDER = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
 
@@ -46,7 +48,8 @@ def escape(text: str) -> str:
 def table(rows: Sequence[Mapping[str, str]], caption: str, label: str) -> str:
     """Format rows of text as a LaTeX table, which needs the packages booktabs and graphicx.
 
-    A cell of several lines is stacked, and a table wider than the text is scaled to its width.
+    A cell of several lines is stacked, and a table wider than the text is scaled to its width. In a paper of
+    two columns, a table of more than eight columns spans both.
 
     Args:
         rows: texts by column, as for `studies.report.markdown.table`.
@@ -56,11 +59,12 @@ def table(rows: Sequence[Mapping[str, str]], caption: str, label: str) -> str:
     if not rows:
         return ""
     headers = list(rows[0])
+    environment = "table" if len(headers) <= _NARROW else "table*"
     space = [r"\addlinespace"] if any("\n" in text for row in rows for text in row.values()) else []
     body = [line for row in rows for line in (*space, _line([row[name] for name in headers]))]
     lines = [
         r"% Needs \usepackage{booktabs,graphicx}.",
-        r"\begin{table}",
+        rf"\begin{{{environment}}}",
         r"\centering",
         rf"\caption{{{escape(caption)}}}",
         rf"\label{{{label}}}",
@@ -73,7 +77,7 @@ def table(rows: Sequence[Mapping[str, str]], caption: str, label: str) -> str:
         *body[len(space) :],
         r"\bottomrule",
         r"\end{tabular}}",
-        r"\end{table}",
+        rf"\end{{{environment}}}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -25,14 +25,14 @@ def checked(text: str) -> list[list[str]]:
         assert not set(bare.removesuffix("%")) & set("#$%_^~"), line
         if line.startswith(r"\resizebox"):
             stack.append("resizebox")
-        elif begun := re.match(r"\\begin\{(\w+)\}(?:\{(l+)\})?", line):
+        elif begun := re.match(r"\\begin\{(\w+\*?)\}(?:\{(l+)\})?", line):
             stack.append(begun[1])
             columns = len(begun[2] or "") or columns
-        elif ended := re.match(r"\\end\{(\w+)\}(\}?)$", line):
+        elif ended := re.match(r"\\end\{(\w+\*?)\}(\}?)$", line):
             assert stack.pop() == ended[1]
             assert not ended[2] or stack.pop() == "resizebox"
         elif line.endswith(r"\\"):
-            assert stack == ["table", "resizebox", "tabular"]
+            assert stack == ["table" if columns <= 8 else "table*", "resizebox", "tabular"]
             assert bare.count("{") == bare.count("}")
             cells = re.split(r"(?<!\\)&", line.removesuffix(r"\\"))
             assert len(cells) == columns
@@ -50,6 +50,12 @@ def checked(text: str) -> list[list[str]]:
 def test_any_text_stays_in_its_cell(texts):
     rows = checked(latex.table([{"a_b": texts[0], "c & d": texts[1]}], "100 % of #1", "tab:x"))
     assert len(rows) == 2
+
+
+@pytest.mark.parametrize("width", [1, 8, 9, 12])
+def test_a_table_of_many_columns_spans_both_columns_of_a_paper(width):
+    row = {f"c{column}": str(column) for column in range(width)}
+    assert checked(latex.table([row], "caption", "tab:x")) == [list(row), list(row.values())]
 
 
 @pytest.mark.parametrize(
