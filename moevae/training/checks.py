@@ -42,17 +42,21 @@ def check_population(configs: Sequence[RunConfig]) -> None:
                 )
 
 
-def check_assignments(assignments: Tensor, shape: tuple[int, int], experts: int) -> None:
+def check_assignments(assignments: Tensor, shape: tuple[int, int], config: RunConfig) -> None:
     """Check assignments.
 
     Args:
         assignments: expert of each training image, [R, N].
         shape: the expected R and N.
-        experts: K.
+        config: a run of the population.
 
     Raises:
+        ConfigError: experts are pruned in training, so that the assigned ones may be removed.
         ValueError: the shape or a value is invalid.
     """
+    experts = config.model.num_experts
+    if config.train.extra_experts:
+        raise ConfigError(f"train.extra_experts = {config.train.extra_experts}: expected 0 with assignments")
     if tuple(assignments.shape) != shape:
         raise ValueError(f"assignments [R, N] have shape {tuple(assignments.shape)}; expected {shape}")
     if assignments.min() < 0 or assignments.max() >= experts:

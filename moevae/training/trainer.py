@@ -55,8 +55,8 @@ class Trainer:
         cuda_graph: whether steps replay a CUDA graph; see `moevae.training.graphs`.
 
     Raises:
-        ConfigError: there is no configuration, their shapes differ, the device has too little memory, or a
-            CUDA graph is not possible.
+        ConfigError: there is no configuration, their shapes differ, the device has too little memory, a
+            CUDA graph is not possible, or assigned experts would be pruned.
         ValueError: the assignments have another shape or invalid values.
     """
 
@@ -75,7 +75,7 @@ class Trainer:
         check_images(images)
         check_start(configs[0], images.size, start)
         if assignments is not None:
-            check_assignments(assignments, (len(configs), len(images.train)), configs[0].model.num_experts)
+            check_assignments(assignments, (len(configs), len(images.train)), configs[0])
             assignments = assignments.to(device)
         memory.check(configs, images.size, len(images.train), devices.memory(device))
         self.assignments, self.images = assignments, images.train

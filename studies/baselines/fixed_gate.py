@@ -61,7 +61,8 @@ def oracle_experts(context: BaselineContext) -> BaselineResult:
 def _trained(
     context: BaselineContext, config: RunConfig, assignments: Callable[[Split], Tensor]
 ) -> BaselineResult:
-    config = override(config, {"objective.expert_weights": "gate"})  # the posterior would ignore this gate
+    changes = {"objective.expert_weights": "gate", "train.extra_experts": 0}  # the posterior would ignore this gate
+    config = override(config, changes)
     trained = train(
         [config],
         context.images,

@@ -33,6 +33,15 @@ the Monte Carlo error of the marginal one."""
 
 _CHUNK = 4096
 
+_NO_GATE = {
+    "model.expert_prior": (),
+    "routing.kind": "soft",
+    "objective.consistency": (),
+    "train.extra_experts": 0,
+    "train.gate_start": "none",
+}
+"""Settings of a mixture that one VAE has no use for."""
+
 
 def vae_kmeans(context: BaselineContext) -> BaselineResult:
     """Train one VAE and fit k-means to its latent means."""
@@ -47,7 +56,8 @@ def vae_gmm(context: BaselineContext) -> BaselineResult:
 def of_equal_size(config: RunConfig, size: tuple[int, int]) -> tuple[RunConfig, dict[str, Any]]:
     """Return the configuration of one VAE with as many parameters as a mixture, and the derived sizes.
 
-    Hidden layers grow in proportion. The gate of a single expert has no effect and is not counted.
+    Hidden layers grow in proportion. The gate of a single expert has no effect and is not counted, and what
+    teaches a gate is left out.
 
     Args:
         config: the configuration of the mixture.
@@ -58,7 +68,7 @@ def of_equal_size(config: RunConfig, size: tuple[int, int]) -> tuple[RunConfig, 
     def widened(width: int) -> RunConfig:
         hidden = tuple(max(1, round(width * each / first)) for each in widths)
         changes = {"model.num_experts": 1, "model.expert_hidden": hidden, "model.gate_hidden": ()}
-        return override(config, changes | {"model.expert_prior": ()})
+        return override(config, changes | _NO_GATE)
 
     def learned(width: int) -> int:
         return parameters(widened(width).model, size, gate=False)

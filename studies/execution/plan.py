@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,15 @@ class Plan:
             cell: a cell, or a baseline.
         """
         found = {record.config["seed"] for record in self.recorded[cell.key]}
-        missing = {config.seed for task in self.tasks if task.cell == cell for config in task.configs}
-        return len((found & {*self.design.seeds}) | missing)
+        return len((found & {*self.design.seeds}) | self._missing.get(cell.key, set()))
+
+    @cached_property
+    def _missing(self) -> dict[str, set[int]]:
+        """The seeds of the missing runs, by the key of their cell."""
+        found: dict[str, set[int]] = {}
+        for task in self.tasks:
+            found.setdefault(task.cell.key, set()).update(config.seed for config in task.configs)
+        return found
 
     @property
     def records(self) -> list[Record]:

@@ -79,16 +79,13 @@ def keep(folder: Path, cell: str, outcomes: Sequence[Outcome], which: Keep) -> N
         if which == "best" and any(listed[key]["loss"] <= loss for key in before):
             continue
         path = path_of(folder, name)
-        if path.exists() and not _own(path, listed.get(name)):
+        entry = {"cell": cell, "loss": loss, "sha256": hashlib.sha256(outcome.weights).hexdigest()}
+        if path.exists() and not (_own(path, listed.get(name)) or _own(path, entry)):
             raise RecordError(f"{path}: was not written by this study; move it to another folder")
+        listed[name] = entry
+        _write(folder, listed)  # before the weights: after a crash, a listed file may be absent, not unlisted
         write_atomically(path, outcome.weights)
-        listed[name] = {
-            "cell": cell,
-            "loss": loss,
-            "sha256": hashlib.sha256(outcome.weights).hexdigest(),
-        }
         losers = before if which == "best" else []
-        _write(folder, listed)
         for key in losers:
             if _own(path_of(folder, key), listed.pop(key)):
                 path_of(folder, key).unlink(missing_ok=True)

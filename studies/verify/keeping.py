@@ -32,7 +32,7 @@ def missing_weights(plan: Plan, folder: Path, which: weights.Keep) -> list[tuple
     Args:
         plan: the plan of the study, with its records.
         folder: the folder of the study.
-        which: `all` runs, or the `best` run of each cell by its training loss.
+        which: `all` runs of the requested seeds, or the `best` run of each cell by its training loss.
 
     Raises:
         RecordError: the manifest of the weights is corrupt.
@@ -40,13 +40,11 @@ def missing_weights(plan: Plan, folder: Path, which: weights.Keep) -> list[tuple
     there = weights.kept(folder)
     found = []
     for cell in plan.design.cells:
-        runs = [
-            record
-            for record in plan.recorded[cell.key]
-            if record.status == "complete" and record.config["seed"] in plan.design.seeds
-        ]
+        runs = [record for record in plan.recorded[cell.key] if record.status == "complete"]
         if which == "best":
-            runs = sorted(runs, key=weights.training_loss)[:1]
+            runs = sorted(runs, key=lambda run: (weights.training_loss(run), run.fingerprint not in there))[:1]
+        else:
+            runs = [record for record in runs if record.config["seed"] in plan.design.seeds]
         found += [(cell.key, record) for record in runs if record.fingerprint not in there]
     return found
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
+from optuna.storages import BaseStorage
 
 from studies.execution.plan import design_of, make_plan
 from studies.records import lock, study_file
@@ -29,6 +31,7 @@ def rebuild(folder: Path, url: str | None = None) -> int:
     """
     plan = study_file.read(folder)
     with lock.hold(folder):
+        fill = _of_study(folder) if plan.search is None else _of_search(folder)
         if url is None:
             for name in storage.FILES:
                 (folder / name).unlink(missing_ok=True)
@@ -36,14 +39,21 @@ def rebuild(folder: Path, url: str | None = None) -> int:
             if any(study.study_name == plan.name for study in opened.get_all_studies()):
                 ownership.check(opened, plan.name, folder)
                 optuna.delete_study(study_name=plan.name, storage=opened)
-            if plan.search is not None:
-                search = searches.read(folder)
-                listed, found = searches.plan_of_search(search, folder)
-                recorded = {key: list(runs.values()) for key, runs in found.items()}
-                SearchTrials(opened, search, folder).reconcile(list(listed.values()), recorded)
-            else:
-                design = design_of(folder)
-                state = make_plan(design, folder)
-                pending = [task.cell.key for task in state.tasks]
-                Trials(opened, design, folder).reconcile(state.recorded, pending)
+            fill(opened)
             return len(optuna.load_study(study_name=plan.name, storage=opened).get_trials(deepcopy=False))
+
+
+def _of_study(folder: Path) -> Callable[[BaseStorage], None]:
+    """Read the records of a study; return the function that fills a storage with them."""
+    design = design_of(folder)
+    plan = make_plan(design, folder)
+    pending = [task.cell.key for task in plan.tasks]
+    return lambda opened: Trials(opened, design, folder).reconcile(plan.recorded, pending)
+
+
+def _of_search(folder: Path) -> Callable[[BaseStorage], None]:
+    """Read the records of a search; return the function that fills a storage with them."""
+    search = searches.read(folder)
+    cells, found = searches.plan_of_search(search, folder)
+    recorded = {key: list(runs.values()) for key, runs in found.items()}
+    return lambda opened: SearchTrials(opened, search, folder).reconcile(list(cells.values()), recorded)

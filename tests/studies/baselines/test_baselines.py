@@ -243,6 +243,23 @@ def test_a_random_gate_has_no_information():
     assert metrics["kl_gate"] == pytest.approx(math.log(10))
 
 
+@pytest.mark.parametrize("key", ["random-gate", "oracle-experts", "vae-kmeans"])
+def test_no_expert_of_a_baseline_is_pruned(key):
+    pruned = override(RUN, {"train.extra_experts": 2})
+    assert fitted(key, pruned).metrics == fitted(key).metrics
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"routing.kind": "top-k", "routing.k": 2},
+        {"objective.consistency": ("iic",), "train.gate_start": "clustering"},
+    ],
+)
+def test_what_teaches_or_uses_a_gate_is_nothing_to_one_vae(change):
+    assert fitted("vae-kmeans", override(RUN, change)).metrics == fitted("vae-kmeans").metrics
+
+
 def test_experts_of_the_true_labels_are_one_a_class_and_marked():
     record = fitted("oracle-experts", override(RUN, {"train.epochs": 15}))
     assert record.method.oracle

@@ -319,6 +319,12 @@ def test_recorded_runs_are_trained_again_to_keep_their_weights(which, count, tmp
     other = {path.stem: path.read_bytes() for path in Path("results/other/weights").glob("*.safetensors")}
     assert other.keys() == found.keys()
 
+    if which == "best":  # of all recorded runs, whichever seeds are asked for
+        for seeds in ("0,", "1,"):
+            capsys.readouterr()
+            assert cli.main([*study, "--seeds", seeds, "--keep-weights", which]) == 0
+            assert "weights" not in capsys.readouterr().err
+
     # A record whose numbers training does not repeat gets no weights.
     shutil.rmtree("results/tiny/weights")
     tree = json.loads(store.without_digest(forged.read_bytes()))

@@ -1,5 +1,7 @@
 """Weights of a study: the best run of a cell or all, and files of the user are never touched."""
 
+import errno
+import itertools
 import json
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from moevae.config.overrides import override
 from moevae.config.presets import preset
 from moevae.errors import RecordError
+from moevae.utils.io import write_atomically
 from studies.records import weights
 from studies.records.schema import Curve, Epoch
 from studies.testing.toys import outcome
@@ -76,6 +79,31 @@ def test_a_run_that_is_written_again_is_the_same_file(tmp_path):
     weights.keep(tmp_path, "cell", [RUNS[0]], "best")
     weights.keep(tmp_path, "cell", [RUNS[0]], "best")
     assert kept(tmp_path).keys() == {NAMES[0]} == listed(tmp_path)
+
+
+@pytest.mark.parametrize("which", ["best", "all"])
+@pytest.mark.parametrize("write", [1, 2])
+def test_a_crash_between_two_files_is_resumed(write, which, tmp_path, monkeypatch):
+    calls = itertools.count(1)
+
+    def crashing(path, content):
+        if next(calls) == write:
+            raise OSError(errno.ENOSPC, "no space left", str(path))
+        write_atomically(path, content)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr(weights, "write_atomically", crashing)
+        weights.keep(tmp_path, "cell", [RUNS[0]], which)
+    assert not weights.kept(tmp_path)
+    weights.keep(tmp_path, "cell", [RUNS[0]], which)
+    assert kept(tmp_path).keys() == {NAMES[0]} == weights.kept(tmp_path)
+
+
+def test_weights_of_the_study_that_are_not_listed_are_its_own(tmp_path):
+    weights.keep(tmp_path, "cell", [RUNS[0]], "all")
+    (tmp_path / "weights" / "manifest.json").unlink()
+    weights.keep(tmp_path, "cell", [RUNS[0]], "all")
+    assert weights.kept(tmp_path) == {NAMES[0]}
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"files": 3}', '{"files": {"a": {}}}'])

@@ -125,6 +125,19 @@ def test_records_of_another_design_are_reported(bench, tmp_path):
     assert any("holds runs of another design" in problem for problem in check.verify(bench.folder).problems)
 
 
+def test_a_rebuild_that_cannot_be_made_leaves_the_storage(bench, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = Bench(tmp_path / "other")
+    other.profile.write_text(other.profile.read_text().replace("train.epochs = 2", "train.epochs = 3"))
+    other.run()
+    for path in (other.folder / "records").iterdir():
+        path.rename(bench.folder / "records" / path.name)
+    before = (bench.folder / "study.db").read_bytes()
+    with pytest.raises(RecordError, match="another design"):
+        rebuild.rebuild(bench.folder)
+    assert (bench.folder / "study.db").read_bytes() == before
+
+
 def test_a_study_at_work_is_not_compared(bench):
     with lock.hold(bench.folder):
         (bench.folder / "records" / "a-picture-before-its-record.png").write_bytes(b"")
