@@ -4,7 +4,8 @@ All sessions that need torch share the environment of the session `environment`,
 installed once. Arguments after `--` are passed to the command of the session.
 """
 
-import itertools
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import nox
@@ -26,6 +27,14 @@ def _run(session: nox.Session, *arguments: str) -> None:
     )
     # Compiling torch at each start of a process would take seconds.
     session.run(str(python), *arguments, env={"PYTHONDONTWRITEBYTECODE": None}, external=True)
+
+
+def _given(arguments: Sequence[str], **defaults: str | None) -> argparse.Namespace:
+    """Read options from the arguments of a command, which also gets them."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name, default in defaults.items():
+        parser.add_argument(f"--{name}", default=default)
+    return parser.parse_known_args(arguments)[0]
 
 
 @nox.session
@@ -93,7 +102,7 @@ def peers(session: nox.Session) -> None:
 def race(session: nox.Session) -> None:
     """Measure the time to quality beside other packages (an hour; resumes; `-- --data fashion-mnist`)."""
     session.install("--editable", ".[peers,umap]", *nox.project.dependency_groups(GROUPS, "tests"))
-    data = dict(itertools.pairwise(session.posargs)).get("--data", "mnist")
+    data = _given(session.posargs, data="mnist").data
     name = {"mnist": "cpu", "fashion-mnist": "fashion-mnist-cpu"}[data]
     kept = f"results/time-to-quality-{name}.json"
     session.run("python", "bench/time_to_quality.py", "--output", kept, *session.posargs)
@@ -136,8 +145,8 @@ def bench(session: nox.Session) -> None:
     """Measure speed for results/throughput.md (`-- --device cuda`, `-- --machine NAME`, `-- --compare`)."""
     compare = "--compare" in session.posargs
     options = [option for option in session.posargs if option != "--compare"]
-    given = dict(itertools.pairwise(options))
-    names = [given.get("--device", "cpu"), *filter(None, [given.get("--machine")])]
+    given = _given(options, device="cpu", machine=None)
+    names = filter(None, [given.device, given.machine])
     kept = Path("results", f"throughput-{'-'.join(names)}.json")
     kept.parent.mkdir(exist_ok=True)
     target = Path(session.create_tmp(), kept.name) if compare else kept

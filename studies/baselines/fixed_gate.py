@@ -61,8 +61,8 @@ def oracle_experts(context: BaselineContext) -> BaselineResult:
 def _trained(
     context: BaselineContext, config: RunConfig, assignments: Callable[[Split], Tensor]
 ) -> BaselineResult:
-    changes = {"objective.expert_weights": "gate", "train.extra_experts": 0}  # the posterior would ignore this gate
-    config = override(config, changes)
+    # Other weights would ignore the gate, and pruning would remove experts that it names.
+    config = override(config, {"objective.expert_weights": "gate", "train.extra_experts": 0})
     trained = train(
         [config],
         context.images,

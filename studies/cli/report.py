@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -127,6 +128,8 @@ def _compare(options: Report) -> int:
         raise RecordError(f"--compare: the studies share no data set (theirs: {names})")
     for data in shared:
         compared = [each[data] for each in found]
+        if len({each.name for each in compared}) < len(compared):
+            compared = [replace(each, name=f"{place}: {each.name}") for place, each in enumerate(compared, 1)]
         for other in compared[1:]:
             print(f"{data}: {compared[0].name} and {other.name}\n")
             print(_text(comparison.metric_rows(compared[0], other)), end="\n\n")

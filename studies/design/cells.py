@@ -18,6 +18,9 @@ from studies.records.schema import Method, name_of
 from studies.records.study_file import MAX_CELLS
 from studies.utils.formatting import short, show
 
+ONE_DATA_SET = ("data.image_size", "data.bad_images")
+"""Settings that change the images of a data set; a study has one version of each data set."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -84,12 +87,17 @@ def make_cells(
         listed: further cells, by their values on all axes.
 
     Raises:
-        ConfigError: an axis is empty, there are too many cells, two are the same, or the reference cell is
-            excluded or not on the axes.
+        ConfigError: an axis is empty or changes the images of a data set, there are too many cells, two are
+            the same, or the reference cell is excluded or not on the axes.
     """
     for key, values in axes.items():
         if not values:
             raise ConfigError(f"profile {where}: axis {key} has no values")
+    for key in ONE_DATA_SET:
+        if len(axes.get(key, ())) > 1:
+            raise ConfigError(
+                f"profile {where}: {key} cannot be an axis, since it changes the images: use [set]"
+            )
     for key in reference:
         if key not in axes:
             raise ConfigError(f"profile {where}: reference {key} is not an axis (axes: {', '.join(axes)})")

@@ -79,7 +79,7 @@ def _write_report(folder: Path, overwrite: bool, fewer_runs: bool, with_latex: b
         with nullcontext() if len(analyses) == 1 else page.part(name):
             _add(analysis, page)
             if with_latex:
-                latex.add(analysis, page, study.folder.resolve().name)
+                latex.add(analysis, page, study.folder.resolve().name, name if len(analyses) > 1 else "")
     ranks.across_data_sets(analyses, page)
     literature.section(study, page)
     interpretation.interpretation(study, page)

@@ -96,20 +96,22 @@ def _stacked(cell: str) -> str:
     return r"\begin{tabular}[t]{@{}l@{}}" + r"\\{}".join(lines) + r"\end{tabular}"
 
 
-def add(analysis: Analysis, page: Page, name: str) -> None:
+def add(analysis: Analysis, page: Page, name: str, data: str) -> None:
     """Add the results, the differences from the reference cell, and the effects of axes as LaTeX tables.
 
     Args:
         analysis: the statistics of one data set.
         page: the page.
         name: name of the study, for labels.
+        data: name of the data set, for labels and captions; empty if the study has no other.
     """
-    study, name = analysis.study, slug(name)
+    study, name = analysis.study, slug(f"{name} {data}")
+    of_data = f"{data}: " if data else ""
     rows = tables.result_rows(study, analysis.table, analysis.leading)
     caption = "Mean, standard deviation and 95 % interval of the mean (Student's t) over n runs."
     if any("†" in text for row in rows for text in row.values()):
         caption += " †: an outlier among the runs (Iglewicz and Hoaglin, 1993)."
-    page.latex("results", table(rows, caption, f"tab:{name}-results"))
+    page.latex("results", table(rows, of_data + caption, f"tab:{name}-results"))
     labels = [str(number) for number in study.numbers]
     for measure, comparison in analysis.contrasts.items():
         if study.reference is not None:
@@ -119,11 +121,12 @@ def add(analysis: Analysis, page: Page, name: str) -> None:
                 " 95 % interval. p: sign-flip permutation test."
             )
             key = measure.key.rpartition(".")[2].replace("_", "-")
-            page.latex(f"differences {key}", table(found, caption, f"tab:{name}-differences-{key}"))
+            page.latex(f"differences {key}", table(found, of_data + caption, f"tab:{name}-differences-{key}"))
     for axis, along in analysis.effects.items():
         drawn = [along[measure] for measure in analysis.compared if measure in along]
         if drawn:
             words = tables.axis_names(study.axes)[axis]
             found = tables.level_rows(drawn, study.texts[axis], drawn[0].contexts.reference, words)
             caption = f"Mean and 95 % interval by {words}, averaged over the settings of the other axes."
-            page.latex(f"effect {words}", table(found, caption, f"tab:{name}-{words.replace(' ', '-')}"))
+            label = f"tab:{name}-{words.replace(' ', '-')}"
+            page.latex(f"effect {words}", table(found, of_data + caption, label))

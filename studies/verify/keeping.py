@@ -42,7 +42,8 @@ def missing_weights(plan: Plan, folder: Path, which: weights.Keep) -> list[tuple
     for cell in plan.design.cells:
         runs = [record for record in plan.recorded[cell.key] if record.status == "complete"]
         if which == "best":
-            runs = sorted(runs, key=lambda run: (weights.training_loss(run), run.fingerprint not in there))[:1]
+            runs.sort(key=lambda run: (weights.training_loss(run), run.fingerprint not in there))
+            del runs[1:]
         else:
             runs = [record for record in runs if record.config["seed"] in plan.design.seeds]
         found += [(cell.key, record) for record in runs if record.fingerprint not in there]

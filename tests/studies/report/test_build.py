@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from made_records import (
     all_failed,
@@ -108,6 +109,16 @@ def test_failed_missing_and_unread_runs_lower_n_and_are_listed(whole: Path) -> N
     assert "the loss became NaN \\| at once" in page
     assert "excluded: records/0123456789abcdef.json" in page
     assert "**Partial.** 71 of 72" in page
+
+
+def test_all_runs_that_are_missing_are_in_a_file(tmp_path: Path) -> None:
+    plan = synthetic.plan({"routing.temperature": [1.0, 2.0]}, seeds=list(range(100)))
+    folder = synthetic.write(
+        tmp_path, plan, lambda config: synthetic.record(config) if config.seed < 2 else None
+    )
+    write_report(folder)
+    assert "[tables/failures.csv](tables/failures.csv)" in (folder / "report.md").read_text()
+    assert len(pd.read_csv(folder / "tables" / "failures.csv")) == 196
 
 
 def test_other_methods_are_in_the_table_and_an_oracle_states_it(whole: Path) -> None:

@@ -1,5 +1,7 @@
 """Studies side by side, against scipy and numpy."""
 
+import shutil
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -74,6 +76,13 @@ def test_report_compares_cells_and_refuses_unknown_ones(results, capsys):
     where = ["report", "--results", str(results), "--compare"]
     assert main([*where, "a", "b"]) == 0
     assert "routing.temperature" in capsys.readouterr().out
+    other = results / "before"
+    other.mkdir()
+    shutil.copytree(results / "a", other / "a")
+    assert main([*where, "a", str(other / "a")]) == 0
+    shown = capsys.readouterr().out
+    assert "1: a" in shown
+    assert "2: a" in shown
     for wrong in (["a"], ["a:3", "b"], ["a", "c"]):
         assert main([*where, *wrong]) == 2
         assert capsys.readouterr().err.count("\n") == 1

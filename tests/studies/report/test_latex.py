@@ -88,6 +88,9 @@ def test_a_report_writes_tables_and_figures_for_papers_on_request_only(tmp_path)
     assert first["mnist-profiles.svg"].startswith(b"<?xml")
     assert first["mnist-profiles.pdf"].startswith(b"%PDF")
     assert len(checked(first["mnist-results.tex"].decode())) == 2
+    texts = [content.decode() for name, content in first.items() if name.endswith(".tex")]
+    labels = [label for text in texts for label in re.findall(r"\\label\{(.*?)\}", text)]
+    assert len(labels) == len({*labels}) == len(texts)
     write_report(folder)  # figures of other records would otherwise remain
     assert files() == {name: content for name, content in first.items() if name.endswith((".png", ".csv"))}
 

@@ -32,7 +32,7 @@ def failures(study: Study, page: Page) -> None:
     if not (rows or study.unread):
         return
     page.head("Failed, missing and unreadable runs")
-    page.rows(rows, 20, "[tables/runs.csv](tables/runs.csv)")
+    page.rows(rows, 20, file="failures")
     page.add("\n".join(f"- excluded: {escape(reason)}" for reason in study.unread[:FOLDED]))
     if len(study.unread) > FOLDED:
         page.add(f"{len(study.unread) - FOLDED} more files are excluded.")
