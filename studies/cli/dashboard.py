@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from moevae.errors import MoevaeError, RecordError
-from studies.cli import listing
+from studies.cli.folders import study_folders
 from studies.cli.options import Dashboard
 from studies.records import study_file
 from studies.storage import connection as storage
@@ -72,10 +72,10 @@ def choose(results: Path) -> Path:
     Raises:
         RecordError: the results folder has several studies, or none.
     """
-    found = listing.studies(results)
+    found = study_folders(results)
     if not found:
         raise RecordError(f"{results}: no studies here; run one with: moevae ablate")
     if len(found) > 1:
-        names = ", ".join(line.name for line in found)
+        names = ", ".join(folder.name for folder in found)
         raise RecordError(f"{results}: several studies; open one with: moevae dashboard NAME ({names})")
-    return Path(found[0].folder)
+    return found[0]

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from tabulate import tabulate
 
 from moevae.errors import RecordError
-from studies.cli import listing
+from studies.cli.folders import study_folders
 from studies.cli.options import Leaderboard
 from studies.report import leaderboard as board
 from studies.report import leaderboard_entries, literature
@@ -25,7 +25,7 @@ def leaderboard(options: Leaderboard) -> int:
     Raises:
         RecordError: the folder has no study of the leaderboard.
     """
-    listing.studies(options.results)
+    study_folders(options.results)  # a file, or a study, is an error
     found = board.rows(options.results)
     published = literature.published().clustering
     if options.json:

@@ -8,10 +8,9 @@ import textwrap
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from moevae.errors import ConfigError, MoevaeError, RecordError
-from moevae.utils.io import expand_home
+from moevae.errors import MoevaeError
 from studies.analysis.run_counts import count_runs
-from studies.cli import listing
+from studies.cli.folders import study_folders
 from studies.cli.options import List
 from studies.design import design as designs
 from studies.design import profile as design_profile
@@ -63,7 +62,7 @@ def profiles() -> list[ProfileLine]:
 
 
 def studies(results: Path) -> list[StudyLine]:
-    """Return the studies in a results folder, by name; an empty list if the folder does not exist.
+    """Return the state of the studies in a results folder, by name.
 
     Args:
         results: the results folder.
@@ -71,11 +70,7 @@ def studies(results: Path) -> list[StudyLine]:
     Raises:
         ConfigError: the path is a file or a study.
     """
-    if results.is_file():
-        raise ConfigError(f"--results {results}: a file; expected a folder of studies")
-    if study_file.is_study(results):
-        raise ConfigError(f"--results {results}: a study; expected {results.resolve().parent}")
-    return [_study(folder) for folder in study_file.studies_in(results)]
+    return [_study(folder) for folder in study_folders(results)]
 
 
 def _study(folder: Path) -> StudyLine:
@@ -105,21 +100,21 @@ def _study(folder: Path) -> StudyLine:
 
 def list_all(options: List) -> int:
     """Print profiles and studies."""
-    profiles, studies = listing.profiles(), listing.studies(options.results)
+    built_in, started = profiles(), studies(options.results)
     if options.json:
         tree = {
-            "profiles": [asdict(line) for line in profiles],
-            "studies": [asdict(line) for line in studies],
+            "profiles": [asdict(line) for line in built_in],
+            "studies": [asdict(line) for line in started],
         }
         print(json.dumps(tree, indent=1))
         return 0
     print("Profiles (run one with: moevae ablate --profile NAME)")
-    for profile in profiles:
+    for profile in built_in:
         time = f"; expect {profile.expected}" if profile.expected else ""
         print(_line(f"{profile.name}: {profile.title}", 2))
         print(_line(f"{size_in_words(profile.cells, profile.seeds)}{time}", 4))
-    print(f"\nStudies in {options.results}" + ("" if studies else ": none yet"))
-    for study in studies:
+    print(f"\nStudies in {options.results}" + ("" if started else ": none yet"))
+    for study in started:
         failed = f", {study.failed} failed" if study.failed else ""
         note = f" ({study.note})" if study.note else ""
         done = f"{study.complete} of {study.runs} runs{failed}"
@@ -145,23 +140,4 @@ def _line(text: str, indent: int) -> str:
     width = shutil.get_terminal_size().columns
     return textwrap.fill(
         text, width, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2), break_on_hyphens=False
-    )
-
-
-def folder_of(study: str, results: Path) -> Path:
-    """Return the folder of a study.
-
-    Args:
-        study: name of a study in the results folder, or path of a folder.
-        results: the results folder.
-
-    Raises:
-        RecordError: there is no such study.
-    """
-    for folder in (results / study, expand_home(Path(study))):
-        if study_file.is_study(folder):
-            return folder
-    known = ", ".join(line.name for line in listing.studies(results)) or "none"
-    raise RecordError(
-        f"no study {study!r} in {results} (available: {known}), and no folder of this name has a study.json"
     )

@@ -158,7 +158,7 @@ class Report:
     compare: Annotated[tuple[str, ...] | None, optional("A B", "none")] = None
     """Print these studies side by side instead: shared metrics, differences, and settings that differ."""
     index: Flag = False
-    """Write an index of the studies, README.md in their folder, unless it exists."""
+    """Create the index of the studies, README.md in their folder; an existing one is always updated."""
     overwrite: Flag = False
     """Write the page even if nothing changed; replace modified files, and files that no report wrote."""
     fewer_runs: Flag = False

@@ -12,8 +12,7 @@ from rich.markup import escape
 
 from moevae.errors import ConfigError, RecordError
 from moevae.utils.suggest import closest_name
-from studies.cli import listing
-from studies.cli.listing import folder_of
+from studies.cli.folders import folder_of, study_folders
 from studies.cli.options import Report
 from studies.report import cache, manifest
 from studies.utils.gc_pause import paused_gc
@@ -32,7 +31,7 @@ def report(options: Report) -> int:
     if options.compare is not None:
         return _compare(options)
     if options.study is None:
-        folders = [Path(line.folder) for line in listing.studies(options.results)]
+        folders = study_folders(options.results)
         if not folders:
             raise RecordError(f"{options.results}: no studies here; run one with: moevae ablate")
     else:

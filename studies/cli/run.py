@@ -6,7 +6,8 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from studies.cli.listing import folder_of, list_all
+from studies.cli.folders import folder_of
+from studies.cli.listing import list_all
 from studies.cli.options import (
     Ablate,
     Consensus,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from moevae.config.overrides import lookup
@@ -216,16 +216,6 @@ def choose(asked: Iterable[str] | None, data: Iterable[DataConfig], root: Path |
         tuple(key for key in obstacles if key not in refused),
         tuple(f"{BASELINES[key].method.name} is left out: {reason}." for key, reason in refused.items()),
     )
-
-
-def configurations(reference: RunConfig, data: Iterable[DataConfig]) -> list[RunConfig]:
-    """Return the configurations of baselines: the reference cell on each data set.
-
-    Args:
-        reference: configuration of the reference cell.
-        data: the data sets.
-    """
-    return [replace(reference, data=each) for each in dict.fromkeys(data)]
 
 
 def _obstacle(key: str, data: Iterable[DataConfig], root: Path | None) -> str | None:

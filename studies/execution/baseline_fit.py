@@ -131,7 +131,7 @@ def _fit(
             BaselineContext(config, images, seen, device, method.settings, on_epoch, execution.memory)
         )
     except NotFittedError as error:
-        return record_fields.failed_outcomes([config], execution, error.failure, method)[0]
+        return record_fields.failed_outcomes([config], execution, error.failure, method, started)[0]
     begin = time.perf_counter()
     by_split = {split: [fitted.measure(split)] for split in record_fields.splits(images)}
     seconds = time.perf_counter() - begin

@@ -121,17 +121,22 @@ def failure_of(
 
 
 def failed_outcomes(
-    configs: Sequence[RunConfig], execution: ExecutionConfig, failure: Failure, method: Method | None = None
+    configs: Sequence[RunConfig],
+    execution: ExecutionConfig,
+    failure: Failure,
+    method: Method | None = None,
+    started: str | None = None,
 ) -> list[Outcome]:
-    """Return the outcomes, in order, of runs that failed on this machine.
+    """Return the outcomes, in order, of runs that failed, with the hardware of this machine.
 
     Args:
         configs: configurations of the runs.
         execution: how runs are executed.
         failure: the failure of all runs.
         method: the baseline; None for a mixture of VAEs.
+        started: when the runs began, in ISO 8601; None if it is not known: now.
     """
-    started = datetime.now(UTC).isoformat(timespec="seconds")
+    started = started or datetime.now(UTC).isoformat(timespec="seconds")
     images, labels = checked_data(configs[0].data, execution)
     precision = configs[0].train.precision if method is None else "float32"
     where = provenance_fields(images, labels, devices.resolve(execution.device), started, precision)

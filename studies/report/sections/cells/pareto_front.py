@@ -14,7 +14,7 @@ from studies.utils import formatting
 
 
 def pareto_front(analysis: Analysis, page: Page) -> None:
-    """Add the Pareto front of the measures that are measures off."""
+    """Add the Pareto front of the compared measures."""
     study, measures = analysis.study, analysis.compared
     if len(measures) < 2 or not analysis.front.any() or len(study.cells) < 3:
         return
