@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from studies.statistics import stats
-from studies.statistics.stats import Row
+from studies.statistics.stats import Matrix, Row
 
 MAX_PERMUTATIONS = 1999
 """Maximum number of permutations; if there are more, this many random ones are used."""
@@ -31,26 +31,26 @@ TIE_TOLERANCE = 1e-9
 Stack = np.ndarray
 """Stack of matrices, [..., seeds, cells]."""
 Statistic = Callable[[Stack], np.ndarray]
-"""Maps [parts, permutations, seeds, cells] to [permutations, tests]; NaN if there is no test."""
+"""Maps [permutations, seeds, cells] to [permutations, tests]; NaN if there is no test."""
 
 
-def max_t(families: Sequence[Stack], statistics: Sequence[Statistic]) -> list[Row]:
+def max_t(families: Sequence[Matrix], statistics: Sequence[Statistic]) -> list[Row]:
     """Return p-values adjusted over all tests of all families.
 
     Families are permuted together if each seed has values for the same cells in all of them, or for none.
     Groups of families that cannot be permuted together share the level by Bonferroni's correction.
 
     Args:
-        families: values, [parts, seeds, cells] each; NaN for missing runs.
+        families: one matrix [seeds, cells] per measure; NaN for missing runs.
         statistics: the statistic of each family; larger values are more extreme.
 
     Returns:
         One row of p-values per family, [tests] each; NaN if there is no test.
     """
-    observed = [statistic(each[:, None])[0] for each, statistic in zip(families, statistics, strict=True)]
+    observed = [statistic(each[None])[0] for each, statistic in zip(families, statistics, strict=True)]
     adjusted = [np.full(each.shape, np.nan) for each in observed]
     tested = [place for place, each in enumerate(observed) if not np.isnan(each).all()]
-    groups = _joint_groups([np.isfinite(families[place]).all(axis=0) for place in tested])
+    groups = _joint_groups([np.isfinite(families[place]) for place in tested])
     for members, present in groups:
         chosen = [tested[member] for member in members]
         reached, total = [np.zeros(observed[place].shape) for place in chosen], 0
@@ -59,7 +59,7 @@ def max_t(families: Sequence[Stack], statistics: Sequence[Statistic]) -> list[Ro
             rows = np.arange(present.shape[0])[:, None]
             largest = np.full(len(order), -np.inf)
             for place in chosen:
-                moved = statistics[place](families[place][:, rows, order])
+                moved = statistics[place](families[place][rows, order])
                 largest = np.fmax(largest, np.fmax.reduce(moved, axis=1))
             for count, place in zip(reached, chosen, strict=True):
                 least = observed[place] - TIE_TOLERANCE * np.abs(

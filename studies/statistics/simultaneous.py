@@ -48,13 +48,13 @@ def below_best(families: Sequence[Matrix]) -> list[Row]:
         One row of adjusted p-values per measure; a small p means that a cell is below the best. NaN for the
         best cell and for cells that share fewer than two seeds with it.
     """
-    adjusted = max_t([values[None] for values in families], [_best_statistic] * len(families))
+    adjusted = max_t(families, [_best_statistic] * len(families))
     tested = sum(not np.isnan(p).all() for p in adjusted)
     for values, p in zip(families, adjusted, strict=True):
         order = np.argsort(-_means(values), kind="stable")
         for size in _sizes(len(order)):
             top = order[:size]
-            (among,) = max_t([values[None][..., top]], [_best_statistic])
+            (among,) = max_t([values[:, top]], [_best_statistic])
             p[top] = np.fmax(p[top], np.minimum(1.0, tested * among))
     return adjusted
 
@@ -82,7 +82,7 @@ def from_reference(families: Sequence[Matrix], references: Sequence[int]) -> lis
         One row of adjusted p-values per measure; NaN for the reference.
     """
     statistics = [_reference_statistic(reference) for reference in references]
-    return max_t([values[None] for values in families], statistics)
+    return max_t(families, statistics)
 
 
 def interactions(families: Sequence[Matrix], shape: Sequence[int]) -> list[Row]:
@@ -105,8 +105,8 @@ def interactions(families: Sequence[Matrix], shape: Sequence[int]) -> list[Row]:
     if not pairs:
         return [np.empty(0) for _ in families]
     statistic = _interaction_statistic(tuple(shape), pairs)
-    moved = max_t([each[None] for each in families], [statistic] * len(families))
-    by_f = [np.exp(-statistic(each[None, None])[0]) for each in families]
+    moved = max_t(families, [statistic] * len(families))
+    by_f = [np.exp(-statistic(each[None])[0]) for each in families]
     tests = sum(int(np.isfinite(each).sum()) for each in by_f)
     return [np.maximum(p, np.minimum(1.0, tests * f)) for p, f in zip(moved, by_f, strict=True)]
 
@@ -182,8 +182,7 @@ def _means(values: Stack) -> np.ndarray:
     return np.where(n > 0, np.nansum(values, axis=-2) / np.maximum(n, 1), -np.inf)
 
 
-def _best_statistic(stack: Stack) -> np.ndarray:
-    values = stack[0]
+def _best_statistic(values: Stack) -> np.ndarray:
     best = _means(values).argmax(axis=-1)[..., None]
     own = np.take_along_axis(values, best[..., None], axis=-1)
     t = _studentized(own - values, values)
@@ -192,8 +191,7 @@ def _best_statistic(stack: Stack) -> np.ndarray:
 
 
 def _reference_statistic(reference: int) -> Statistic:
-    def statistic(stack: Stack) -> np.ndarray:
-        values = stack[0]
+    def statistic(values: Stack) -> np.ndarray:
         t = np.abs(_studentized(values - values[..., [reference]], values))
         t[..., reference] = np.nan
         return t
@@ -204,8 +202,7 @@ def _reference_statistic(reference: int) -> Statistic:
 def _interaction_statistic(shape: tuple[int, ...], pairs: Sequence[tuple[int, int]]) -> Statistic:
     """Return the statistic -log p of the F test of each pair of axes, with seeds as blocks."""
 
-    def statistic(stack: Stack) -> np.ndarray:
-        values = stack[0]
+    def statistic(values: Stack) -> np.ndarray:
         values = values[:, np.isfinite(values[0]).all(axis=-1)]
         _, n, cells = values.shape
         if n < 2:
