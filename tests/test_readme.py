@@ -237,6 +237,19 @@ def test_the_reference_study_agrees_with_the_records():
     assert f"| temperature 0.5 or 2 | {' | '.join(cells)} |" in findings()
 
 
+def test_the_page_of_presets_agrees_with_the_records():
+    page, nmi = text_of(ROOT / "docs" / "how-to" / "presets.md"), around_the_reference_cell("nmi")
+    settings = {"iic-mnist": {}, "deformable-mnist": {}, "imsat-mnist": {"objective.balance_weight": 1.0}}
+    own = [mean(measured(study, "nmi", change)) for study, change in settings.items()]
+    plain, pca = nmi(), nmi("PCA + Gaussian mixture")
+    deformed = mean(measured("deformable-fashion-mnist", "nmi", {}))
+    assert "have NMI {} to {}, trained on 60,000".format(*map(shorter, (min(own), max(own)))) in page
+    assert f"trained on 10,000, have {shorter(plain[0])} and" in page
+    assert f"principal components ({shorter(pca[0])})" in page
+    sentence = "({}) is no better than plain mixtures ({}) and that Gaussian mixture ({})"
+    assert sentence.format(*map(shorter, (deformed, plain[1], pca[1]))) in page
+
+
 def test_the_2019_model_agrees_with_the_records():
     acc, nmi = (measured("zeldes2019", name, {"train.epochs": 100}) for name in ("acc", "nmi"))
     acc_cell, nmi_cell = (f"{short(mean(each))} ± {short(stdev(each))}" for each in (acc, nmi))
@@ -347,6 +360,11 @@ def text_of(page):
 
 readme = functools.partial(text_of, README)
 findings = functools.partial(text_of, FINDINGS)
+
+
+def shorter(number):
+    """Two decimals without the zero before them."""
+    return f"{number:.2f}".replace("0.", ".", 1)
 
 
 def short(number):
