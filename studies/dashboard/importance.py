@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ from studies.analysis import effects, load
 from studies.analysis.metrics import ELBO
 from studies.analysis.study import Study
 from studies.records import study_file
+from studies.report import cache
 
 _PATH = re.compile(r"/api/studies/(\d+)/param_importances")
 
@@ -52,7 +54,9 @@ def as_in_report(app: App, storage: BaseStorage, folder: Path) -> App:
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         asked = _PATH.fullmatch(environ["PATH_INFO"])
-        found = _shares(folder) if asked and _name(storage, int(asked[1])) == name else {}
+        found = (
+            _shares(folder, cache.inputs(folder)) if asked and _name(storage, int(asked[1])) == name else {}
+        )
         if not found or environ["REQUEST_METHOD"] != "GET":
             return app(environ, start_response)
         responses: list[tuple[str, list[tuple[str, str]]]] = []
@@ -67,7 +71,9 @@ def as_in_report(app: App, storage: BaseStorage, folder: Path) -> App:
     return answer
 
 
-def _shares(folder: Path) -> dict[str, float]:
+@functools.lru_cache(maxsize=1)
+def _shares(folder: Path, made_from: str) -> dict[str, float]:
+    """Return the shares of a study; `made_from` identifies its records, so that new ones are read."""
     try:
         return shares(load.load_study(folder))
     except MoevaeError:

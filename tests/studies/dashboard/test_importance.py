@@ -97,6 +97,21 @@ def test_importances_have_the_form_of_the_dashboards_own(tmp_path):
         assert (each["importance"] == 0) >= (each["name"] == "model.num_experts")
 
 
+def test_records_are_read_again_only_if_they_changed(folder, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(
+        load, "load_study", lambda folder, load=load.load_study: loaded.append(0) or load(folder)
+    )
+    with opened(folder) as (there, study):
+        shown = importance.as_in_report(optuna_dashboard.wsgi(there), there, folder)
+        first = importances(shown, study._study_id)
+        assert importances(shown, study._study_id) == first
+        assert len(loaded) == 1
+        sorted((folder / "records").glob("*.json"))[0].unlink()
+        importances(shown, study._study_id)
+        assert len(loaded) == 2
+
+
 def test_the_dashboard_answers_itself_where_the_report_has_no_shares(folder, tmp_path):
     with opened(folder) as (there, study):
         other = optuna.create_study(study_name="other", storage=there)
