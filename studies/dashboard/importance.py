@@ -54,9 +54,8 @@ def as_in_report(app: App, storage: BaseStorage, folder: Path) -> App:
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         asked = _PATH.fullmatch(environ["PATH_INFO"])
-        found = (
-            _shares(folder, cache.inputs(folder)) if asked and _name(storage, int(asked[1])) == name else {}
-        )
+        ours = asked is not None and _name(storage, int(asked[1])) == name
+        found = _shares(folder, cache.inputs(folder)) if ours else {}
         if not found or environ["REQUEST_METHOD"] != "GET":
             return app(environ, start_response)
         responses: list[tuple[str, list[tuple[str, str]]]] = []

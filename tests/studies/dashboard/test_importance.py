@@ -98,10 +98,8 @@ def test_importances_have_the_form_of_the_dashboards_own(tmp_path):
 
 
 def test_records_are_read_again_only_if_they_changed(folder, monkeypatch):
-    loaded = []
-    monkeypatch.setattr(
-        load, "load_study", lambda folder, load=load.load_study: loaded.append(0) or load(folder)
-    )
+    read, loaded = load.load_study, []
+    monkeypatch.setattr(load, "load_study", lambda folder: loaded.append(folder) or read(folder))
     with opened(folder) as (there, study):
         shown = importance.as_in_report(optuna_dashboard.wsgi(there), there, folder)
         first = importances(shown, study._study_id)
