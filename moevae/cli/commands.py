@@ -90,6 +90,8 @@ What to expect:
   assigned expert, with its number.
 - experts.png: each expert at the mean of the prior, such as its template,
   above the mean of the test images assigned to it.
+- competition.png: test images and their reconstructions by every expert,
+  with the sums of squared errors.
 - confusion.png, with labels: test images by expert and class; its order of
   experts is that of experts.png.
 - map.png: test images by their latents under all experts, in two dimensions

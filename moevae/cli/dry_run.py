@@ -13,6 +13,7 @@ from moevae.config.presets import preset
 from moevae.config.registry import DATASETS, FILE_FORMATS, PRESETS, RELEASES
 from moevae.config.schema import RunConfig
 from moevae.errors import ConfigError
+from moevae.utils.io import expand_home
 
 
 def configurations(options: Train) -> list[RunConfig]:
@@ -56,7 +57,7 @@ def _base(options: Train) -> RunConfig:
 def data_name(typed: str) -> str:
     """Return the name of a data set; a path of a folder becomes `folder:PATH`."""
     known = typed in DATASETS or typed in RELEASES or typed.partition(":")[0] in FILE_FORMATS
-    return f"folder:{typed}" if not known and Path(typed).expanduser().is_dir() else typed
+    return f"folder:{typed}" if not known and expand_home(Path(typed)).is_dir() else typed
 
 
 def checkpoint_path(config: RunConfig, folder: Path) -> Path:

@@ -22,6 +22,7 @@ from moevae.data.datasets import Images, Labels, identify, load_images, load_lab
 from moevae.errors import CheckpointError, ConfigError
 from moevae.evaluation import result_schema
 from moevae.evaluation.result_schema import Score
+from moevae.evaluation.results import Split
 from moevae.training import checkpoint
 from moevae.training.checkpoint import Trained
 from moevae.utils import devices
@@ -52,7 +53,10 @@ def evaluate(options: Evaluate) -> int:
     configs = [parsing.apply_settings(run.config, changes) for run in runs]
     load = functools.cache(lambda data: _load(data, options.data_root))
     for path, run, config in zip(options.checkpoints, runs, configs, strict=True):
-        check(path, run, config.data, *load(config.data))
+        images, labels = load(config.data)
+        if len(getattr(images, options.split)):
+            _check_split(path, run.config.data, config.data, options.split)
+        check(path, run, config.data, images, labels)
     found = []
     for run, config in zip(runs, configs, strict=True):
         found += result_schema.score(
@@ -79,6 +83,21 @@ def evaluate(options: Evaluate) -> int:
 
 def _load(data: DataConfig, root: Path | None) -> tuple[Images, Labels | None]:
     return load_images(data, root), load_labels(data, root)
+
+
+def _check_split(path: Path, trained: DataConfig, data: DataConfig, split: Split) -> None:
+    """Check that no image of the split was among the training images of the run.
+
+    Raises:
+        ConfigError: the data set is divided otherwise than in training.
+    """
+    keys = {"train": [], "test": ["split_seed"], "validation": ["split_seed", "validation_size", "imbalance"]}
+    for key in keys[split] if data.name == trained.name else []:
+        if (given := getattr(data, key)) != (before := getattr(trained, key)):
+            raise ConfigError(
+                f"--set data.{key}={given}: {path} was trained with {before}, and other {split} images may be"
+                " among its training images"
+            )
 
 
 def check(path: Path, run: Trained, data: DataConfig, images: Images, labels: Labels | None = None) -> None:

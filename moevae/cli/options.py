@@ -39,7 +39,7 @@ Json = Annotated[
     arg(help_behavior_hint="", help="Print one JSON document on standard output, for other programs."),
 ]
 Device = Literal["auto", "cpu", "cuda", "mps"]
-TrainDevice = Annotated[Device, arg(help="Device of training; auto uses an accelerator if available.")]
+TrainDevice = Annotated[Device, arg(help="Device of training; auto uses a CUDA device if available.")]
 Settings = Annotated[tuple[str, ...], UseAppendAction, arg(metavar="KEY=VALUE")]
 Memory = Annotated[
     str | None,

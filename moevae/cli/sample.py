@@ -75,9 +75,13 @@ def draw(model: Mixture, count: int, seed: int) -> Tensor:
     stream = RunGenerators([seed], "pictures", model.device)
     noise = stream.normal(model.config.num_experts, count, model.latent_size)
     uniform = RunGenerators([seed], "components of pictures", model.device).uniform(count)[0]
+    shape = model.config.num_experts, count, math.prod(model.size)
+    pixels = RunGenerators([seed], "pixels of pictures", model.device)
     with torch.no_grad():
         z = model.experts.prior_samples(noise, uniform)
-        return torch.cat([model.experts.mean(part)[0] for part in z.split(256, dim=2)], dim=1)
+        draws = pixels.uniform(*shape) if model.experts.context is not None else z.new_empty(1, *shape[:2], 0)
+        parts = zip(z.split(256, dim=2), draws.split(256, dim=2), strict=True)
+        return torch.cat([model.experts.mean(part, uniform=drawn)[0] for part, drawn in parts], dim=1)
 
 
 def _check(options: Sample, path: Path) -> None:

@@ -156,6 +156,10 @@ def _existing(config: RunConfig, images: Images, labels: Labels | None, options:
         trained = checkpoint.load(path)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; --force trains it again") from None
+    if fingerprint(trained.config) != fingerprint(config):
+        raise CheckpointError(
+            f"{path}: contains another run ({fingerprint(trained.config)}); rename it, or use --force"
+        )
     then, now = trained.identity, identify(images, labels)
     if config.data.imbalance == 1:  # labels did not choose images; scores use the current labels
         now = replace(now, labels=None)

@@ -47,7 +47,7 @@ def write(path: Path, config: RunConfig) -> None:
     The seed and the weights that a continued run started from are left out.
 
     Args:
-        path: the TOML file; it is replaced.
+        path: the TOML file, which must not exist.
         config: the configuration.
 
     Raises:

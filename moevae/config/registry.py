@@ -2,7 +2,8 @@
 
 The built-in entries are in the modules given here. Other packages add entries by `REGISTRY.register(name)`,
 in each process that imports them, or by an entry point of the group, which every process finds.
-The modules named `checks` have checks for entries of your own.
+The modules `checks` of `moevae.data`, `moevae.evaluation` and `moevae.objectives` have checks for entries of
+your own.
 """
 
 from __future__ import annotations

@@ -49,6 +49,8 @@ class Images:
     """Validation images, [N, D]; N may be 0."""
     test: Tensor
     """Test images, [N, D]."""
+    shuffled: bool = False
+    """Whether the training images are in random order, so that the first ones represent all."""
 
     def __post_init__(self) -> None:
         count = self.height * self.width
@@ -128,6 +130,7 @@ def load_images(config: DataConfig, root: str | os.PathLike[str] | None = None) 
         train=torch.from_numpy(pixels[split.train]),
         validation=torch.from_numpy(pixels[split.validation]),
         test=torch.from_numpy(pixels[split.test]),
+        shuffled=True,
     )
 
 

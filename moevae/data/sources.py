@@ -13,6 +13,7 @@ from moevae.config.registry import DATASETS, FILE_FORMATS, RELEASES
 from moevae.config.schema import DataConfig
 from moevae.data import amat, folder, idx, npz
 from moevae.data.releases import OFFICIAL_TEST
+from moevae.utils.io import expand_home
 
 Labels = tuple[np.ndarray, tuple[str, ...]]
 """Indices into the names of the classes, [N] int64, and these names."""
@@ -102,9 +103,12 @@ def own_path(name: str) -> tuple[FileFormat, Path] | None:
 
     Args:
         name: `data.name` of a configuration.
+
+    Raises:
+        ConfigError: the path begins with ~, and the home folder is unknown.
     """
     kind, colon, path = name.partition(":")
-    return (FILE_FORMATS[kind], Path(path)) if colon and kind in FILE_FORMATS else None
+    return (FILE_FORMATS[kind], expand_home(Path(path))) if colon and kind in FILE_FORMATS else None
 
 
 def _source(name: str) -> DataSource:

@@ -57,7 +57,7 @@ class Notes:
         if "estimator" in tree:
             notes = TypeAdapter(cls).validate_python(tree["estimator"])
         else:
-            config = trained.config
+            config = overrides.override(trained.config, {"train.start": ""})  # no parameter has its weights
             params = {"n_components": config.model.num_experts, "random_state": config.seed}
             notes = cls({**params, "preset": config}, size, PixelScale(0.0, 1.0, by_type=True), {}, 0, None)
         if np.prod(notes.shape) != np.prod(size):

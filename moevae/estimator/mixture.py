@@ -27,6 +27,9 @@ from moevae.evaluation.assign import Assignments, assign
 from moevae.evaluation.decode import decode
 from moevae.models.mixture import Mixture
 
+_OF_COLUMNS = ("n_features_in_", "feature_names_in_")
+"""Attributes that scikit-learn sets when it validates X."""
+
 
 class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):
     """Mixture of variational autoencoders: clusters images without labels.
@@ -301,7 +304,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         Every command of `moevae` reads the file. It does not contain the state of the optimizer: training
         continues from the weights of a loaded model, but not bit for bit. A pickle contains that state. The
         configuration in the file reproduces the model, unless it was trained on different images between
-        calls, or longer than its schedules.
+        calls, or for more or fewer epochs than its schedules have.
 
         Args:
             path: the file; missing folders are created.
@@ -364,20 +367,27 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         config = parameters.run_config(self.n_components, self.preset, self.settings, self.random_state)
         device = parameters.resolve_device(self.device)
         given = None if self.value_range is None else checked_range(self.value_range)
-        array, flat, size = validated(self, X, reset=not before, least=2)
-        scale = before.scale if before else training_scale(flat, given)
-        fitted = train_run(
-            config,
-            scale.stored(flat),
-            before.size if before else size or sides(flat.shape[1]),
-            device,
-            shape=array.shape[1:],
-            scale=scale,
-            epochs=epochs,
-            before=before,
-            find_experts=self.n_components is None,
-            verbose=bool(self.verbose),
-        )
+        columns = {name: getattr(self, name) for name in _OF_COLUMNS if hasattr(self, name)}
+        try:
+            array, flat, size = validated(self, X, reset=not before, least=2)
+            scale = before.scale if before else training_scale(flat, given)
+            fitted = train_run(
+                config,
+                scale.stored(flat),
+                before.size if before else size or sides(flat.shape[1]),
+                device,
+                shape=array.shape[1:],
+                scale=scale,
+                epochs=epochs,
+                before=before,
+                find_experts=self.n_components is None,
+                verbose=bool(self.verbose),
+            )
+        except BaseException:  # scikit-learn sets them before training
+            for name in _OF_COLUMNS:
+                self.__dict__.pop(name, None)
+            self.__dict__.update(columns)
+            raise
         return self._set_fitted(fitted)
 
     def _read(self, X: ArrayLike) -> tuple[np.ndarray, torch.Tensor]:

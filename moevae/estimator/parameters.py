@@ -23,6 +23,8 @@ OWN_PARAMETERS = {
     "data.train_size": "X",
     "data.validation_size": "X",
     "data.imbalance": "X",
+    "data.image_size": "X",
+    "data.bad_images": "X",
 }
 """Settings that a parameter or X determines, by name; they are not valid in `settings`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Integral
 
 import numpy as np
@@ -21,6 +22,8 @@ def sample_images(
     random: np.random.RandomState,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return mean images of random latents; see `MixtureOfVAEs.sample`.
+
+    Autoregressive pixels are sampled one after the other, and each image has draws of its own.
 
     Args:
         model: a population of one run.
@@ -50,4 +53,6 @@ def sample_images(
     uniform = torch.from_numpy(random.random_sample(n_samples)) if learned else None
     with torch.no_grad():
         drawn = model.experts.prior_samples(every, uniform)[0].cpu().numpy()  # [K, N, Z]
-    return decode(model, drawn[chosen, np.arange(n_samples)], chosen), chosen
+    autoregressive = model.experts.context is not None
+    pixels = random.random_sample((n_samples, math.prod(model.size))) if autoregressive else None
+    return decode(model, drawn[chosen, np.arange(n_samples)], chosen, pixels), chosen

@@ -13,7 +13,9 @@ from moevae.nn.sequential import sigmoids_alone
 
 
 @torch.no_grad()
-def decode(model: Mixture, latents: np.ndarray, experts: np.ndarray) -> np.ndarray:
+def decode(
+    model: Mixture, latents: np.ndarray, experts: np.ndarray, pixels: np.ndarray | None = None
+) -> np.ndarray:
     """Return the mean image of each latent under a given expert.
 
     The result for a latent does not depend on other latents.
@@ -22,6 +24,8 @@ def decode(model: Mixture, latents: np.ndarray, experts: np.ndarray) -> np.ndarr
         model: a population of one run.
         latents: z, [N, Z].
         experts: expert of each latent, [N].
+        pixels: draws on [0, 1) that sample autoregressive pixels, [N, D]; see `Experts.mean`. Other
+            likelihoods ignore them. None shares draws between all images.
 
     Returns:
         Images with values in [0, 1], [N, D] float32.
@@ -33,8 +37,13 @@ def decode(model: Mixture, latents: np.ndarray, experts: np.ndarray) -> np.ndarr
         z = torch.zeros(BLOCK, latents.shape[1])  # blocks of one size have the same rounding
         z[: len(latents[part])] = torch.from_numpy(latents[part])
         every = z.to(device).expand(1, model.config.num_experts, -1, -1).contiguous()
+        uniform = None
+        if pixels is not None:
+            uniform = torch.zeros(BLOCK, pixels.shape[1])
+            uniform[: len(latents[part])] = torch.from_numpy(pixels[part])
+            uniform = uniform.to(device).expand(*every.shape[:-1], -1)
         with sigmoids_alone(model):
-            decoded = model.experts.mean(every, alone=True)[0]  # [K, B, D]
+            decoded = model.experts.mean(every, alone=True, uniform=uniform)[0]  # [K, B, D]
         rows = torch.arange(len(latents[part]), device=device)
         images[part] = decoded[torch.from_numpy(experts[part]).to(device), rows].cpu().numpy()
     return images

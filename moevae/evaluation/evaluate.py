@@ -24,7 +24,7 @@ from moevae.evaluation.results import SPLITS, Evaluation, Split, evaluation_of
 from moevae.models.mixture import Mixture, MixtureTerms
 from moevae.objectives.bounds import log_joint, map_elbo, mixture_elbo
 from moevae.objectives.load_balancing import log_priors
-from moevae.training.checks import check_population
+from moevae.training.checks import check_assignments, check_population
 from moevae.training.schedules import temperatures
 from moevae.utils import devices
 from moevae.utils.rng import RunGenerators
@@ -84,7 +84,8 @@ def evaluate(
         DataError: the split is empty.
         ConfigError: the memory limit is below the memory of one block of images.
         TypeError: `configs` is not a list of configurations, or `images` are not `Images`.
-        ValueError: the number of configurations is not that of the runs, or there is no such split.
+        ValueError: the number of configurations is not that of the runs, there is no such split, or the
+            assignments have another shape or invalid values.
 
     Examples:
         >>> import moevae
@@ -104,6 +105,8 @@ def evaluate(
     pixels: Tensor = getattr(images, split)
     if not len(pixels):
         raise DataError(f"{images.name}: the {split} split has no images")
+    if assignments is not None:
+        check_assignments(assignments, (len(configs), len(pixels)), model.config.num_experts)
     step = math.ceil(chunk / BLOCK) * BLOCK
     if memory is not None:
         fit = budget.images(memory, configs[0], model.size) // len(configs) // BLOCK * BLOCK

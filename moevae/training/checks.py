@@ -42,21 +42,33 @@ def check_population(configs: Sequence[RunConfig]) -> None:
                 )
 
 
-def check_assignments(assignments: Tensor, shape: tuple[int, int], config: RunConfig) -> None:
-    """Check assignments.
+def check_fixed_gate(config: RunConfig) -> None:
+    """Check that a run can train with assignments in place of its gate.
 
     Args:
-        assignments: expert of each training image, [R, N].
-        shape: the expected R and N.
         config: a run of the population.
 
     Raises:
-        ConfigError: experts are pruned in training, so that the assigned ones may be removed.
-        ValueError: the shape or a value is invalid.
+        ConfigError: the losses of the experts ignore the gate, or assigned experts may be pruned.
     """
-    experts = config.model.num_experts
+    if config.objective.expert_weights != "gate":
+        found = config.objective.expert_weights
+        raise ConfigError(f"objective.expert_weights = {found}: expected gate with assignments")
     if config.train.extra_experts:
         raise ConfigError(f"train.extra_experts = {config.train.extra_experts}: expected 0 with assignments")
+
+
+def check_assignments(assignments: Tensor, shape: tuple[int, int], experts: int) -> None:
+    """Check assignments.
+
+    Args:
+        assignments: expert of each image, [R, N].
+        shape: the expected R and N.
+        experts: K.
+
+    Raises:
+        ValueError: the shape or a value is invalid.
+    """
     if tuple(assignments.shape) != shape:
         raise ValueError(f"assignments [R, N] have shape {tuple(assignments.shape)}; expected {shape}")
     if assignments.min() < 0 or assignments.max() >= experts:

@@ -8,6 +8,7 @@ without moments, and the random streams of its seed start from their beginning, 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -74,6 +75,9 @@ def continued(config: RunConfig, start: Mixture, epochs: int) -> RunConfig:
         kl_warmup=plain.kl_warmup,
         gate_start=plain.gate_start,
         gate_start_end=plain.gate_start_end,
+        min_steps=math.ceil(train.min_steps * epochs / train.epochs),
+        revival=plain.revival,
+        revival_end=plain.revival_end,
     )
     return replace(config, routing=routing, train=train)
 

@@ -37,7 +37,7 @@ def training_bytes(config: RunConfig, size: Size, count: int) -> int:
     learned = PRIORS.get(model.latent_prior)
     prior = learned.num_weights(model, math.prod(size)) if learned else 0
     weights = experts * (sum(layer.weights for layer in own) + prior) + sum(layer.weights for layer in once)
-    chosen = num_chosen(routing) or experts
+    chosen = 1 if config.objective.expert_weights == "map" else num_chosen(routing) or experts
     rows = chosen * min(train.batch_size, count) * train.num_samples
     return _FLOAT * (3 * weights + rows * (latent_size(model) + math.prod(size)))
 

@@ -232,4 +232,6 @@ def _train(part: Trainer, epoch: int) -> EpochStats | None:
     progress = None
     while part.epochs_done < epoch and not part.done:
         progress = part.epoch()
+    if part.epochs_done < epoch:
+        part.prune(min(1.0, epoch / part.configs[0].train.epochs))  # parts have as many experts as the others
     return progress if part.epochs_done == epoch else None

@@ -67,6 +67,7 @@ def restore(trainer: Trainer, tensors: Mapping[str, Tensor], plain: Mapping[str,
     if "origins" in tensors:
         trainer.set_model(_model_with(trainer, tensors["origins"]))
         trainer.origins = tensors["origins"]
+        trainer.load = trainer.load.new_zeros(trainer.origins.shape)
     trainer.model.load_state_dict(groups["model"])
     trainer.optimizer.restore(groups["optimizer"])
     for name, stream in trainer.streams().items():

@@ -24,7 +24,7 @@ from moevae.objectives.objective import Objective
 from moevae.training import memory, state
 from moevae.training.adam import Adam
 from moevae.training.batches import Batch, Batches
-from moevae.training.checks import check_assignments, check_population
+from moevae.training.checks import check_assignments, check_fixed_gate, check_population
 from moevae.training.continuation import check_start
 from moevae.training.experts import pruning, revival
 from moevae.training.experts.pruning import kept_experts, scheduled_experts
@@ -36,7 +36,7 @@ from moevae.training.schedules import learning_rate as learning_rate_at
 from moevae.training.schedules import temperatures
 from moevae.training.step_loss import StepLoss, StepWeights
 from moevae.utils import devices
-from moevae.utils.rng import RunGenerators
+from moevae.utils.rng import RunGenerators, generator
 
 
 class Trainer:
@@ -75,10 +75,11 @@ class Trainer:
         check_images(images)
         check_start(configs[0], images.size, start)
         if assignments is not None:
-            check_assignments(assignments, (len(configs), len(images.train)), configs[0])
+            check_fixed_gate(configs[0])
+            check_assignments(assignments, (len(configs), len(images.train)), configs[0].model.num_experts)
             assignments = assignments.to(device)
         memory.check(configs, images.size, len(images.train), devices.memory(device))
-        self.assignments, self.images = assignments, images.train
+        self.assignments, self.images, self.shuffled = assignments, images.train, images.shuffled
         seeds = [config.seed for config in configs]
         self.configs, self.device = tuple(configs), device
         begin = replace(
@@ -125,7 +126,7 @@ class Trainer:
         for index, batch in enumerate(self.batches.epoch()):
             found = self.step(first + index, batch)
             losses[index], gate_losses[index] = found.total, found.gate
-            self._prune((first + index + 1) / (self.configs[0].train.epochs * self.batches.steps))
+            self.prune((first + index + 1) / (self.configs[0].train.epochs * self.batches.steps))
         self.epochs_done += 1
         revived = self._revive() if self.configs[0].train.revival else []
         devices.synchronize(self.device)
@@ -267,7 +268,7 @@ class Trainer:
         if self.graph is not None:
             self.graph.reset()
 
-    def _prune(self, progress: float) -> None:
+    def prune(self, progress: float) -> None:
         """Remove the experts whose removal is due, and their moments in the optimizer.
 
         Args:
@@ -276,7 +277,7 @@ class Trainer:
         count = scheduled_experts(self.configs[0], progress)
         if count >= self.model.config.num_experts:
             return
-        kept = kept_experts(self.model, to_float(self.images[: pruning.IMAGES]), count)
+        kept = kept_experts(self.model, to_float(self._pruning_images()), count)
         names = [name for name, _ in self.model.named_parameters()]
         moments = self.optimizer.moments(names)
         selected = {
@@ -287,6 +288,13 @@ class Trainer:
         self.optimizer.set_moments(names, selected)
         self.origins = self.origins.gather(1, kept.cpu())
         self.load = self.load.gather(1, kept)
+
+    def _pruning_images(self) -> Tensor:
+        """Return the training images that decide which experts are pruned, [N, D]."""
+        if self.shuffled or len(self.images) <= pruning.IMAGES:
+            return self.images[: pruning.IMAGES]
+        order = torch.randperm(len(self.images), generator=generator(0, "images of pruning"))
+        return self.images[order[: pruning.IMAGES]]
 
     def _no_load(self) -> Tensor:
         """Return the load of the experts before the first step of an epoch, [R, K]."""

@@ -23,7 +23,7 @@ _POWER = Path("/sys/class/powercap")
 
 def available() -> list[torch.device]:
     """Return the devices of this machine; the first one is the choice of `auto`."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    there = {"cuda": torch.cuda.is_available(), "cpu": True, "mps": torch.backends.mps.is_available()}
     return [torch.device(kind) for kind in there if there[kind]]
 
 
@@ -31,7 +31,7 @@ def resolve(name: str) -> torch.device:
     """Return the device with the given name.
 
     Args:
-        name: `auto`, which chooses an accelerator if there is one, or the name of a torch device.
+        name: `auto` (a CUDA device if there is one, else the CPU), or the name of a torch device.
 
     Raises:
         ConfigError: this machine has no such device.

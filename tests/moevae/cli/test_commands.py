@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -229,6 +230,17 @@ def test_a_truncated_checkpoint_is_overwritten_only_with_force(kept, run, tmp_pa
     assert "--force" in refused(command, capsys)
     assert main([*command, "--force"]) == 0
     assert weights(torn) == weights(run)
+
+
+def test_a_checkpoint_under_the_name_of_another_run_is_not_reused(kept, run, tmp_path, capsys):
+    shutil.copytree(kept, tmp_path / "runs")
+    other = f"{overrides.fingerprint(tiny(1))}.safetensors"
+    shutil.copy(run, tmp_path / "runs" / other)
+    command = ["train", *TINY, "--seeds", "2", "--output", str(tmp_path / "runs")]
+    assert "contains another run" in refused(command, capsys)
+    assert (tmp_path / "runs" / other).read_bytes() == run.read_bytes()
+    assert main([*command, "--force"]) == 0
+    assert weights(tmp_path / "runs" / other) == weights(kept / other)
 
 
 def test_an_interrupt_is_one_line_with_exit_code_130(tmp_path):

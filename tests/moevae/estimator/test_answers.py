@@ -39,6 +39,20 @@ def test_samples(fitted):
             fitted.sample(**wrong)
 
 
+class Still(np.random.RandomState):
+    """A source of random numbers whose normal draws are zero, so that all samples have the same latents."""
+
+    def standard_normal(self, size=None):
+        return np.zeros(size)
+
+
+@pytest.mark.parametrize("likelihood", ["autoregressive", "bernoulli"])
+def test_autoregressive_pixels_of_each_sample_have_draws_of_their_own(likelihood):
+    model = made({"model.likelihood": likelihood}).fit(SHADES)
+    drawn = model.sample(64, component=0, random_state=Still(0))[0]
+    assert (np.unique(drawn, axis=0).shape[0] == 64) == (likelihood == "autoregressive")
+
+
 def test_a_mixture_of_images_is_found():
     """Three clearly different kinds of images."""
     random = np.random.default_rng(0)

@@ -15,6 +15,7 @@ from moevae import MixtureOfVAEs, fit
 from moevae.errors import CheckpointError, ParameterError
 from moevae.training import checkpoint
 from moevae.training.checkpoint import Trained
+from moevae.training.continuation import continued
 
 
 def test_a_loaded_model_prunes_no_experts(tmp_path):
@@ -51,6 +52,17 @@ def test_a_file_is_a_run_and_is_restored(fitted, tmp_path):
     back.partial_fit(PICTURES).set_params(warm_start=True).fit(PICTURES)
     assert back.n_iter_ == 5
     assert back.score(PICTURES) > before - 0.5
+
+
+def test_a_continued_run_can_be_fitted_and_continued(tmp_path):
+    first = fit([config()], images())
+    more = continued(first.configs[0], first.model, 1)
+    trained = fit([more], images(), start=first.model)
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(path, Trained.of(trained, 0, images()))
+    model = MixtureOfVAEs.load(path)
+    assert clone(model).fit(PICTURES).n_iter_ == 1
+    assert model.partial_fit(PICTURES).n_iter_ == 2
 
 
 def test_names_and_parameters_of_any_kind_are_restored(tmp_path):

@@ -29,6 +29,7 @@ from moevae.errors import ConfigError
         ({"settings": {"seed": 3}}, r"\bseed\b.*\brandom_state\b"),
         ({"settings": {"model.num_experts": 3}}, r"model\.num_experts.*\bn_components\b"),
         ({"settings": {"data.train_size": 3}}, r"data\.train_size.*\bX\b"),
+        ({"settings": {"data.image_size": 28}}, r"data\.image_size.*\bX\b"),
         ({"device": "abacus"}, "abacus"),
         ({"random_state": -1}, "random_state"),
         ({"random_state": 2**63}, "random_state"),

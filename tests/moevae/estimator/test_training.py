@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from estimators import MOVING, PICTURES, SHADES, bits, made
+from sklearn.exceptions import NotFittedError
 from small import config, images, same, weights
 
 from moevae import MixtureOfVAEs, fit, override
@@ -79,6 +80,22 @@ def test_diverged_training_changes_nothing(fitted):
     with pytest.raises(ParameterError, match=r"train\.learning_rate"):
         model.set_params(**{"train.learning_rate": 1e30}).fit(SHADES)
     assert same(bits(model), before)
+
+
+def test_a_first_fit_that_fails_leaves_the_model_unfitted():
+    model = made({"train.learning_rate": 1e30})
+    with pytest.raises(ParameterError, match=r"train\.learning_rate"):
+        model.fit(SHADES)
+    with pytest.raises(NotFittedError):
+        model.predict(SHADES)
+
+
+def test_a_fit_on_images_of_another_size_that_fails_changes_nothing(fitted):
+    model, before = copy.deepcopy(fitted), fitted.predict(SHADES)
+    with pytest.raises(ParameterError):
+        model.set_params(**{"train.learning_rate": 1e30}).fit(SHADES[:, :25])
+    assert model.n_features_in_ == 30
+    assert (model.predict(SHADES) == before).all()
 
 
 def test_progress_is_shown_when_asked_for(capsys):

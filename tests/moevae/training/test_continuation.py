@@ -60,6 +60,8 @@ def test_schedules_stay_where_they_ended(first):
             "train.extra_experts": 2,
             "train.kl_warmup": 0.5,
             "train.gate_start": "clustering",
+            "train.revival": 0.1,
+            "train.min_steps": 10,
         },
     )
     more = continued(warm, first.model, 7)
@@ -67,6 +69,7 @@ def test_schedules_stay_where_they_ended(first):
     assert (more.train.learning_rate_schedule, more.train.learning_rate) == ("constant", 0.02)
     assert (more.train.epochs, more.train.extra_experts) == (7, 0)
     assert (more.train.kl_warmup, more.train.gate_start) == (0.0, "none")
+    assert (more.train.revival, more.train.min_steps) == (type(more.train)().revival, 35)  # of 2 epochs, 10
     assert replace(more, routing=warm.routing, train=warm.train) == warm
 
 

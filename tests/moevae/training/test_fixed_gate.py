@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small import EVEN, config, images, same, weights
+from small import EVEN, config, images, mixture, same, weights
 
+from moevae.errors import ConfigError
 from moevae.evaluation.evaluate import evaluate
 from moevae.models.mixture import Mixture
 from moevae.training.fit import fit
@@ -87,3 +88,12 @@ def test_the_chunk_decides_no_number(chunk):
 def test_assignments_that_do_not_fit_are_refused(given, reason):
     with pytest.raises(ValueError, match=reason):
         fit([config()], images(), assignments=given)
+    with pytest.raises(ValueError, match=reason):
+        evaluate(mixture(config()), [config()], images(), "train", assignments=given)
+
+
+@pytest.mark.parametrize("change", [{"train.extra_experts": 1}, {"objective.expert_weights": "posterior"}])
+def test_a_gate_that_training_would_not_follow_is_refused(change):
+    (key,) = change
+    with pytest.raises(ConfigError, match=key):
+        fit([config(change)], images(), assignments=assigned(96))

@@ -112,6 +112,19 @@ def test_a_run_that_failed_leaves_the_others_their_numbers(together):
     assert again.result().failures == expected.failures
 
 
+def test_a_part_that_failed_has_as_many_experts_as_the_others():
+    runs = [override(run, {"train.extra_experts": 2}) for run in RUNS[:2]]
+    runs.append(override(RUNS[4], {"train.extra_experts": 2, "routing.temperature": 1e-300}))
+    population = Population(runs, DATA, CPU, 1)
+    trained(population)
+    found, expected = population.result(), fit(runs, DATA)
+    assert found.failures == expected.failures
+    assert found.failures[2] is not None
+    for run in range(2):
+        assert same(weights(found.model, run), weights(expected.model, run))
+    Population(runs, DATA, CPU, 1).restore(*population.state())
+
+
 def test_speed_counts_every_run():
     population = Population(RUNS, DATA, CPU, 2)
     trained(population)

@@ -1,6 +1,7 @@
 """Extra experts are pruned in the order of their value; the others do not change."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from small import config, images, mixture, normal
 
 from moevae.config.overrides import override
 from moevae.config.presets import preset
+from moevae.training import trainer
+from moevae.training.experts import pruning
 from moevae.training.experts.pruning import kept_experts, scheduled_experts
 from moevae.training.fit import fit
 from studies.execution.config import ExecutionConfig
@@ -82,6 +85,26 @@ def test_a_record_is_the_same_after_an_interruption(tmp_path):
     assert [report.epoch for report in reports] == [3, 4]
     assert resumed.record.metrics == whole.record.metrics
     assert resumed.files == whole.files
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_images_that_decide_represent_the_data_in_any_order(shuffled, monkeypatch):
+    """Images in the order of their classes, as a user may give them, are not decided by the first class."""
+    seen = []
+
+    def noted(model, images, count):
+        seen.append(images)
+        return kept_experts(model, images, count)
+
+    monkeypatch.setattr(pruning, "IMAGES", 24)
+    monkeypatch.setattr(trainer, "kept_experts", noted)
+    data = images()
+    order = data.train.sum(1).argsort()
+    fit([config({"train.extra_experts": 1})], replace(data, train=data.train[order], shuffled=shuffled))
+    ranks = torch.cdist(seen[0], data.train[order]).argmin(1)
+    assert len(seen[0]) == 24
+    assert (ranks.max() == 23) == shuffled
+    assert (ranks.float().mean() > 30) != shuffled
 
 
 def test_training_ends_with_the_number_asked_for():

@@ -13,6 +13,7 @@ from moevae.models.mixture import select_experts
 from moevae.training.experts import revival
 from moevae.training.experts.revival import donors, revived_moments, revived_weights
 from moevae.training.fit import fit
+from moevae.training.population import Population
 from studies.execution.config import ExecutionConfig
 from studies.execution.run import run_population
 
@@ -187,6 +188,21 @@ def test_a_record_contains_it_and_is_the_same_after_an_interruption(tmp_path):
     assert resumed.record.curve == whole.record.curve
     (never,) = run_population([override(run, {"train.revival": 0.0})])
     assert "revived_experts" not in never.record.metrics["test"]
+
+
+def test_a_run_that_prunes_and_revives_is_the_same_after_an_interruption():
+    run = config(
+        {"train.extra_experts": 2, "train.pruning_end": 0.4, "train.epochs": 4, "train.revival": 0.5}
+    )
+    whole, first, second = (Population([run], images(), torch.device("cpu")) for _ in range(3))
+    for population in (whole, first):
+        for _ in range(2):
+            population.epoch()
+    second.restore(*first.state())
+    for population in (whole, second):
+        while not population.done:
+            population.epoch()
+    assert same(weights(whole.result().model, 0), weights(second.result().model, 0))
 
 
 def test_a_prior_of_experts_is_refused():
