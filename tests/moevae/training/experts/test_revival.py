@@ -191,17 +191,14 @@ def test_a_record_contains_it_and_is_the_same_after_an_interruption(tmp_path):
 
 
 def test_a_run_that_prunes_and_revives_is_the_same_after_an_interruption():
-    run = config(
-        {"train.extra_experts": 2, "train.pruning_end": 0.4, "train.epochs": 4, "train.revival": 0.5}
-    )
-    whole, first, second = (Population([run], images(), torch.device("cpu")) for _ in range(3))
-    for population in (whole, first):
-        for _ in range(2):
-            population.epoch()
+    pruned = {"train.extra_experts": 2, "train.pruning_end": 0.4, "train.revival": 0.5, "train.epochs": 4}
+    whole, first, second = (Population([config(pruned)], images(), torch.device("cpu")) for _ in range(3))
+    for _ in range(2):
+        first.epoch()
     second.restore(*first.state())
-    for population in (whole, second):
-        while not population.done:
-            population.epoch()
+    for each in (whole, second):
+        while not each.done:
+            each.epoch()
     assert same(weights(whole.result().model, 0), weights(second.result().model, 0))
 
 
