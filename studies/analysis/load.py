@@ -86,9 +86,10 @@ def load_study(folder: str | os.PathLike[str]) -> Study:
 def load_records(study: str | os.PathLike[str] | Study) -> pd.DataFrame:
     """Return the runs of a study as a tidy table: one row per run, with baselines and failed runs.
 
-    The columns are `study`, `method` (missing for the mixture), `oracle`, `status`, `failure`, `fingerprint`
-    and `started`; then the settings by dotted key, with the `seed`; then the metrics by `split.metric`,
-    `load.*`, `throughput.*` and `seconds.*`, which failed runs lack. Torch and Optuna are not imported.
+    The columns are `study`, `method` (missing for the mixture), `oracle`, `status`, `failure`, `fingerprint`,
+    `started`, `device` and `commit`; then the settings by dotted key, with the `seed`; then the metrics by
+    `split.metric`, `load.*`, `throughput.*` and `seconds.*`, which failed runs lack. Torch and Optuna are not
+    imported.
 
     Args:
         study: the folder of a study, or a study.
@@ -122,6 +123,8 @@ def load_records(study: str | os.PathLike[str] | Study) -> pd.DataFrame:
             "failure": run.record.failure.reason if run.record.failure else None,
             "fingerprint": run.record.fingerprint,
             "started": run.record.started,
+            "device": run.record.hardware.device,
+            "commit": run.record.commit,
             **{
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in overrides.leaves(run.record.config)

@@ -98,6 +98,7 @@ def ablate(options: Ablate, *, resume_command: str) -> int:
         done = {cell.name(seed) for cell in design.cells for seed in design.seeds}
         snapshot_files.remove(Path(execution.snapshots), done)
     _print_failures(summary)
+    _print_missing_baselines(summary, folder)
     if keep:
         _train_for_weights(design, folder, keep, execution, console)
     with console.status("writing the report"):  # shown on a terminal only
@@ -127,6 +128,7 @@ def _train_for_weights(
     design: Design, folder: Path, keep: Keep, execution: ExecutionConfig, console: Console
 ) -> None:
     """Train recorded runs without weights again, and keep their weights."""
+    from studies.records import weights
     from studies.verify import keeping
 
     missing = keeping.missing_weights(make_plan(design, folder), folder, keep)
@@ -134,9 +136,24 @@ def _train_for_weights(
         return
     runs = count(len(missing), "recorded run")
     console.print(f"training {runs} again to keep the weights", highlight=False, soft_wrap=True)
+    kept = 0
     for run in keeping.restore_weights(missing, folder, keep, execution):
+        kept += not run.refused
         if run.refused:
             print(f"weights of {run.fingerprint} not kept: {run.refused}", file=sys.stderr)
+    where = folder / weights.FOLDER
+    console.print(f"weights of {count(kept, 'run')} in {where}", highlight=False, soft_wrap=True)
+
+
+def _print_missing_baselines(summary: StudySummary, folder: Path) -> None:
+    """Tell how to fit baselines that the study has for other seeds."""
+    whole, asked = summary.before.full_design, summary.before.design
+    if not {*whole.baselines.keys} - {*asked.baselines.keys}:
+        return
+    missing = sum(len(task.configs) for task in make_plan(whole, folder).tasks if task.cell.method)
+    if missing:
+        keys = ",".join(whole.baselines.keys)
+        print(f"{count(missing, 'run')} of baselines missing; --baselines {keys} fits them", file=sys.stderr)
 
 
 def _print_failures(summary: StudySummary) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,6 +94,9 @@ def write_page(
         folder, overwrite=overwrite, fewer_runs=fewer_runs, formats=formats, with_latex=with_latex
     )
     cache.note_page(folder, inputs)
+    if manifest.HTML in manifest.read(folder).files:
+        with suppress(RecordError):  # an edited copy stays as it is
+            _write_html(page, overwrite=False)
     return page
 
 

@@ -144,6 +144,7 @@ def _check_profile(options: Options) -> None:
     problem = why_unwritable(options.write_profile.parent)
     if problem:
         raise ConfigError(f"--write-profile {options.write_profile}: {problem}")
+    export.check_replaceable(options.write_profile)
 
 
 def _chosen(found: SearchResult, number: int | None) -> FrozenTrial | None:

@@ -167,6 +167,9 @@ def load_design(
     base = apply_settings(plain_base, settings, "--set")
     axes = {key: [settings[key]] if key in settings else values for key, values in written.axes.items()}
     reference = written.reference | {key: settings[key] for key in axes if key in settings}
+    varied = any(len(values) > 1 for values in written.axes.values())
+    if written.design == "listed" and varied and not written.cell:
+        raise ConfigError(f"profile {path.name}: design = listed has no [[cell]]; expected one or more")
     check_levels("exclude", written.exclude, written.axes, path.name)
     levels = [{key: [value] for key, value in each.items()} for each in written.cell]
     check_levels("cell", levels, written.axes, path.name)

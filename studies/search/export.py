@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,9 @@ from studies.search.search import Search
 
 SEEDS = 20
 """Number of seeds of the profile. The seeds of the search selected the trial, so they are not reused."""
+
+_FOUND = "Found by "
+"""The beginning of the description of such a profile."""
 
 _SETTINGS = sorted({*overrides.keys()} - {"seed"})
 
@@ -43,7 +49,7 @@ def write_profile(path: Path, search: Search, cell: Cell, trial: int) -> None:
     tree = {
         "name": f"{search.name}-trial-{trial}",
         "title": f"Trial {trial} of {search.name}, with other seeds",
-        "description": f"Found by {search.command} and chosen by {search.rule}{mark}.",
+        "description": f"{_FOUND}{search.command} and chosen by {search.rule}{mark}.",
         "preset": name,
         # New seeds: results on the seeds of the search are optimistic.
         "seeds": [seed for seed in range(SEEDS + len(search.seeds)) if seed not in search.seeds][:SEEDS],
@@ -52,6 +58,24 @@ def write_profile(path: Path, search: Search, cell: Cell, trial: int) -> None:
         "reference": dict(cell.values),
     }
     write_atomically(path, tomli_w.dumps(tree).encode())
+
+
+def check_replaceable(path: Path) -> None:
+    """Check that a file is absent, or a profile that a search wrote.
+
+    Args:
+        path: where a profile would be written.
+
+    Raises:
+        ConfigError: it is another file.
+    """
+    if not os.path.lexists(path):
+        return
+    with suppress(OSError, ValueError, LookupError):
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        if "-trial-" in str(tree["name"]) and str(tree["description"]).startswith(_FOUND):
+            return
+    raise ConfigError(f"--write-profile {path}: already exists, and no search wrote it")
 
 
 def _nearest_preset(config: RunConfig) -> tuple[str, dict[str, Any]]:

@@ -59,6 +59,8 @@ class DataConfig:
         if not (colon and kind in FILE_FORMATS) and self.name not in DATASETS and self.name not in RELEASES:
             if self.name.endswith(".npz"):
                 raise ConfigError(f"unknown data set {self.name!r}: did you mean npz:{self.name}?")
+            if "/" in self.name or "\\" in self.name:
+                raise ConfigError(f"{self.name}: no data set, and no folder of this name")
             own = (f"{each}:PATH" for each in FILE_FORMATS)
             closest_name("data set", self.name, (*DATASETS, *RELEASES, *own))
         return self

@@ -31,6 +31,7 @@ def run(tmp_path_factory):
         ("evaluate RUN --num-samples 50", "--num-samples: write --set evaluation.num_samples=50"),
         ("evaluate RUN --epochs 50", "--epochs: moevae evaluate --help lists the options"),
         ("train extra", "'extra': unexpected argument"),
+        ("train --data ./absent", "./absent: no data set, and no folder of this name"),
         ("train --data own.npz", "did you mean npz:own.npz?"),
         ("train --data npz:", "npz: names no file"),
         ("train --data npz:a-file", "npz:a-file: not a complete npz file; expected np.savez"),

@@ -59,6 +59,19 @@ def test_a_search_states_the_best_and_writes_its_profile_and_report(quiet, tmp_p
     assert len(quiet) == len(set(quiet)) == 6
 
 
+def test_a_profile_of_the_user_is_not_replaced(quiet, tmp_path, capsys):
+    mine = tmp_path / "mine.toml"
+    for text in ('title = "mine"\n', 'title = "mine"\nname = "a"\ndescription = "mine"\n', "not TOML"):
+        mine.write_text(text)
+        assert cli.main(["search", *SMALL, "--write-profile", "mine.toml"]) == 2
+        assert "already exists" in capsys.readouterr().err
+        assert mine.read_text() == text
+    assert not quiet
+    mine.unlink()
+    for _ in range(2):
+        assert cli.main(["search", *SMALL, "--write-profile", "mine.toml"]) == 0
+
+
 def test_the_profile_runs_with_twenty_seeds(quiet, tmp_path, capsys):
     assert cli.main(["search", *SMALL, "--name", "s", "--write-profile", "best.toml", "--trial", "1"]) == 0
     quiet.clear()

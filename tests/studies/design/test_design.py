@@ -304,6 +304,7 @@ def test_wrong_seeds_are_named(text):
             "axis routing.temperature has no values",
         ),
         ("routing.temperature = [0.5, 1]", "routing.temperature = [1, 1.0]", "two cells are the same"),
+        ("[set]", 'design = "listed"\n[set]', r"design = listed has no \[\[cell\]\]"),
         ("routing.temperature = [0.5, 1]", "data.image_size = [8, 16]", "data.image_size cannot be an axis"),
         ("routing.temperature = [0.5, 1]", "routing.temperature = 1", "axes.routing.temperature"),
         ("[axes]", "[reference]\nrouting.temperature = 2\n[axes]", "temperature = 2 is not on its axis"),

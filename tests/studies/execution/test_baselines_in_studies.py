@@ -249,6 +249,11 @@ def test_the_command_line_fits_baselines_into_the_same_tables(tmp_path, capsys, 
     good, _ = store.read_all(tmp_path / "tiny")
     own = [record for record in good if record.method is None]
     assert all(record.fingerprint == fingerprint(from_dict(record.config)) for record in own)
+    assert main([*command, "--seeds", "3"]) == 0
+    assert (
+        "3 runs of baselines missing; --baselines kmeans,random-gate,oracle-experts"
+        in capsys.readouterr().err
+    )
     assert main([*command, "--baselines", "kmean"]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ")

@@ -15,6 +15,7 @@ import pytest
 from moevae.errors import RecordError
 from moevae.utils.io import write_atomically
 from studies import __main__ as cli
+from studies.cli import report
 from studies.report import index, leaderboard_entries, manifest
 from studies.report.build import write_html, write_report
 from studies.report.sections import order
@@ -193,6 +194,20 @@ def test_a_web_page_of_the_user_is_kept(tmp_path) -> None:
     write_report(folder)
     write_html(page)
     assert (folder / "report.html").read_bytes() == made
+
+
+def test_a_web_page_follows_its_report_unless_it_was_edited(tmp_path) -> None:
+    folder = study(tmp_path / "s")
+    write_html(report.write_page(folder))
+    page, torn = folder / "report.html", folder / "records" / "0123456789abcdef.json"
+    before = page.read_bytes()
+    torn.write_text("torn")
+    report.write_page(folder)
+    assert b"0123456789abcdef" in page.read_bytes() != before
+    page.write_text("mine")
+    torn.unlink()
+    report.write_page(folder)
+    assert page.read_text() == "mine"
 
 
 def test_the_manifest_names_every_file_and_its_digest(tmp_path) -> None:
