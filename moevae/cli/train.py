@@ -195,9 +195,14 @@ def _train(
     where = results_table.hardware(device, configs[0].train.precision)
     runs = f"{count} runs" if count > 1 else "1 run"
     _say(console, f"Training {runs} on {len(images.train):,} images of {data}\non {where}")
+    if configs[0].train.gate_start == "clustering":
+        _say(console, "clustering the graph of neighbors first")
+    population = Population(configs, images, device, start=start, cuda_graph=options.cuda_graph)
+    if (passes := population.parts[0].batches.passes) > 1:
+        _say(console, f"each epoch passes {passes} times over the images (train.min_steps)")
     with show_progress(console) as note:
         fit = snapshots.train_with_snapshots(
-            Population(configs, images, device, start=start, cuda_graph=options.cuda_graph),
+            population,
             options.output,
             origin,
             on_epoch=lambda progress: _note(note, progress, configs, images, labels),

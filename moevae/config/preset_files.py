@@ -35,6 +35,10 @@ def read(path: Path) -> RunConfig:
         tree = tomllib.loads(content.read(expand_home(path), _MAX_BYTES).decode())
         if "seed" in tree:
             raise ConfigError(f"preset {path}: a preset has no seed; use --seed or --seeds")
+        if "axes" in tree:
+            raise ConfigError(
+                f"preset {path}: a profile of a study; run it with: moevae ablate --profile {path}"
+            )
         try:
             return from_dict(tree)
         except ConfigError as error:

@@ -22,7 +22,7 @@ class TrainConfig:
     """
 
     epochs: Count = 20
-    """Number of passes over the training images."""
+    """Number of passes over the training images, or of several passes each if `min_steps` needs them."""
     batch_size: Count = 128
     """Images per step. Populations change no bit of a run if it is a multiple of 16."""
     learning_rate: Positive = 1e-3

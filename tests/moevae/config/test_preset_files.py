@@ -30,6 +30,7 @@ def test_settings_that_are_left_out_have_their_defaults(tmp_path):
         ("[train]\nepochs = 0", "train.epochs = 0"),
         ("train = 3", "train"),
         ("seed = 3", "no seed"),
+        ("[axes]\nmodel.latent_dim = [2, 3]", "moevae ablate --profile"),
         ("[train", "preset"),
         ("a." * 5_000 + "b = 1", "preset"),
         ("x = " + "[" * 9_000, "preset"),
