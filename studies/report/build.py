@@ -122,5 +122,5 @@ def _check_runs(written: Manifest, study: Study) -> None:
     if now < before:
         raise RecordError(
             f"{written.folder / manifest.PAGE}: covers {before} complete runs, but the folder now has {now}: "
-            f"not replaced; `report {written.folder.resolve().name} --fewer-runs` replaces it"
+            f"not replaced; `moevae report {written.folder.resolve().name} --fewer-runs` replaces it"
         )

@@ -52,7 +52,7 @@ class Manifest:
                 state = "changed since a report wrote it" if name in self.files else "not written by a report"
                 raise RecordError(
                     f"{path}: {state}, not replaced: move the file, or replace it with "
-                    f"`report {self.folder.resolve().name} --overwrite`"
+                    f"`moevae report {self.folder.resolve().name} --overwrite`"
                 )
 
     def replace(self, content: Mapping[str, bytes]) -> None:
