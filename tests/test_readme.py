@@ -362,11 +362,9 @@ readme = functools.partial(text_of, README)
 findings = functools.partial(text_of, FINDINGS)
 
 
-def shorter(number):
-    """Two decimals without the zero before them."""
-    return f"{number:.2f}".replace("0.", ".", 1)
+def short(number, decimals=3):
+    """Decimals without the zero before them."""
+    return f"{number:.{decimals}f}".replace("0.", ".", 1)
 
 
-def short(number):
-    """Three decimals without the zero before them."""
-    return f"{number:.3f}".replace("0.", ".", 1)
+shorter = functools.partial(short, decimals=2)

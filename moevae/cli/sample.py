@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -75,13 +77,13 @@ def draw(model: Mixture, count: int, seed: int) -> Tensor:
     stream = RunGenerators([seed], "pictures", model.device)
     noise = stream.normal(model.config.num_experts, count, model.latent_size)
     uniform = RunGenerators([seed], "components of pictures", model.device).uniform(count)[0]
-    shape = model.config.num_experts, count, math.prod(model.size)
-    pixels = RunGenerators([seed], "pixels of pictures", model.device)
+    draws: Iterable[Tensor | None] = itertools.repeat(None)
+    if model.experts.context is not None:
+        pixels = RunGenerators([seed], "pixels of pictures", model.device)
+        draws = pixels.uniform(model.config.num_experts, count, math.prod(model.size)).split(256, dim=2)
     with torch.no_grad():
-        z = model.experts.prior_samples(noise, uniform)
-        draws = pixels.uniform(*shape) if model.experts.context is not None else z.new_empty(1, *shape[:2], 0)
-        parts = zip(z.split(256, dim=2), draws.split(256, dim=2), strict=True)
-        return torch.cat([model.experts.mean(part, uniform=drawn)[0] for part, drawn in parts], dim=1)
+        parts = zip(model.experts.prior_samples(noise, uniform).split(256, dim=2), draws, strict=False)
+        return torch.cat([model.experts.mean(z, uniform=drawn)[0] for z, drawn in parts], dim=1)
 
 
 def _check(options: Sample, path: Path) -> None:

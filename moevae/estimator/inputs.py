@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,26 @@ from sklearn.utils.validation import validate_data
 
 from moevae.data.arrays import flattened
 from moevae.data.datasets import Images
+
+_OF_COLUMNS = ("n_features_in_", "feature_names_in_")
+"""Attributes that scikit-learn sets when it validates X."""
+
+
+@contextmanager
+def columns_of_success(estimator: Any) -> Iterator[None]:
+    """Restore what an estimator knows of the columns of X if its training fails.
+
+    Args:
+        estimator: the estimator, whose columns are set when X is validated.
+    """
+    before = {name: getattr(estimator, name) for name in _OF_COLUMNS if hasattr(estimator, name)}
+    try:
+        yield
+    except BaseException:
+        for name in _OF_COLUMNS:
+            estimator.__dict__.pop(name, None)
+        estimator.__dict__.update(before)
+        raise
 
 
 def validated(

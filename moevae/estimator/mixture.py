@@ -20,15 +20,12 @@ from moevae.config.schema import RunConfig
 from moevae.data.arrays import checked_range
 from moevae.data.datasets import sides
 from moevae.estimator import files, parameters
-from moevae.estimator.inputs import validated
+from moevae.estimator.inputs import columns_of_success, validated
 from moevae.estimator.sampling import sample_images
 from moevae.estimator.training import Fitted, train_run, training_scale
 from moevae.evaluation.assign import Assignments, assign
 from moevae.evaluation.decode import decode
 from moevae.models.mixture import Mixture
-
-_OF_COLUMNS = ("n_features_in_", "feature_names_in_")
-"""Attributes that scikit-learn sets when it validates X."""
 
 
 class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):
@@ -367,8 +364,7 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         config = parameters.run_config(self.n_components, self.preset, self.settings, self.random_state)
         device = parameters.resolve_device(self.device)
         given = None if self.value_range is None else checked_range(self.value_range)
-        columns = {name: getattr(self, name) for name in _OF_COLUMNS if hasattr(self, name)}
-        try:
+        with columns_of_success(self):
             array, flat, size = validated(self, X, reset=not before, least=2)
             scale = before.scale if before else training_scale(flat, given)
             fitted = train_run(
@@ -383,11 +379,6 @@ class MixtureOfVAEs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
                 find_experts=self.n_components is None,
                 verbose=bool(self.verbose),
             )
-        except BaseException:  # scikit-learn sets them before training
-            for name in _OF_COLUMNS:
-                self.__dict__.pop(name, None)
-            self.__dict__.update(columns)
-            raise
         return self._set_fitted(fitted)
 
     def _read(self, X: ArrayLike) -> tuple[np.ndarray, torch.Tensor]:

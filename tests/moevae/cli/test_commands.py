@@ -232,6 +232,14 @@ def test_a_truncated_checkpoint_is_overwritten_only_with_force(kept, run, tmp_pa
     assert weights(torn) == weights(run)
 
 
+def test_an_official_test_set_may_be_binarized_by_another_seed(here, capsys):
+    images = np.random.default_rng(0).random((60, 6, 5))
+    command = own(images=images, test_images=images[:20], labels=None)
+    (entry,) = run_json(capsys, "train", *command)["runs"]
+    again = run_json(capsys, "evaluate", entry["checkpoint"], "--set", "data.split_seed=1")
+    assert again["runs"][0]["metrics"]["mixture_elbo"] < 0
+
+
 def test_a_checkpoint_under_the_name_of_another_run_is_not_reused(kept, run, tmp_path, capsys):
     shutil.copytree(kept, tmp_path / "runs")
     other = f"{overrides.fingerprint(tiny(1))}.safetensors"
