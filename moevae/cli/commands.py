@@ -53,7 +53,8 @@ What to expect:
   cropped about the center to the run's ratio of sides, and resized.
   Transparent parts become black. Arrays have the format of npz:PATH.
 - An image is unusual if its bound is lower than that of 99 % of the run's
-  validation images (up to 500, with training images if these are few).
+  validation images (up to 500; if these are few, test images follow, and
+  then training images).
 - Nothing is overwritten. Exit code: 0 done, 2 invalid options or data.
 
 Examples:

@@ -137,15 +137,17 @@ def assign(
 def usual_images(images: Images) -> Tensor:
     """Return the images of a data set that `unusual_below` compares with.
 
-    They are the validation images; if these are fewer than `MIN_REFERENCE_IMAGES`, the training images
-    follow them.
+    They are the validation images. While there are fewer than `MIN_REFERENCE_IMAGES`, test images, and then
+    training images follow.
 
     Args:
         images: the data set.
     """
-    if len(images.validation) >= MIN_REFERENCE_IMAGES:
-        return images.validation
-    return torch.cat([images.validation, images.train[:REFERENCE_IMAGES]])
+    usual = images.validation
+    for more in (images.test, images.train):
+        if len(usual) < MIN_REFERENCE_IMAGES:
+            usual = torch.cat([usual, more[:REFERENCE_IMAGES]])
+    return usual
 
 
 def unusual_below(model: Mixture, config: RunConfig, images: Tensor) -> float:

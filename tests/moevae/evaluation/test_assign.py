@@ -179,9 +179,16 @@ def test_no_images_and_wrong_images():
         assign(mixture(chosen, seeds=(0, 1)).float(), chosen, images().test)
 
 
-@pytest.mark.parametrize(("held_out", "expected"), [(0, 64), (99, 99 + 64), (100, 100)])
-def test_few_images_that_are_held_out_are_not_the_only_measure(held_out, expected):
-    data = images(train=64, validation=held_out)
-    found = module.usual_images(data)
-    assert len(found) == expected
-    assert torch.equal(found[:held_out], data.validation)
+@pytest.mark.parametrize(
+    ("validation", "test", "names"),
+    [
+        (100, 200, ["validation"]),
+        (99, 200, ["validation", "test"]),
+        (0, 200, ["test"]),
+        (50, 49, ["validation", "test", "train"]),
+        (0, 0, ["train"]),
+    ],
+)
+def test_images_of_training_are_a_measure_only_where_too_few_are_held_out(validation, test, names):
+    data = images(train=64, validation=validation, test=test)
+    assert torch.equal(module.usual_images(data), torch.cat([getattr(data, name) for name in names]))
