@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class Silence:
-    """The time since the last end of an epoch or a task.
+    """The time since the last end of an epoch, or of a task with its evaluation.
 
     Args:
         clock: function that returns the time, in seconds.
@@ -39,5 +39,7 @@ class Silence:
         if lasted >= self._due:
             self._due *= 2
             _log.warning(
-                "no epoch has ended for %s; waiting for: %s", seconds_in_words(lasted), "; ".join(waiting)
+                "no epoch and no evaluation has ended for %s; waiting for: %s",
+                seconds_in_words(lasted),
+                "; ".join(waiting),
             )
