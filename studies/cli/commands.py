@@ -78,7 +78,7 @@ What to expect:
 Examples:
   moevae search --trials 40
   moevae search --space all --timeout 30m --workers auto
-  moevae search --write-profile best.toml
+  moevae search --space all --write-profile best.toml
   moevae ablate --profile best.toml"""
 
 LEADERBOARD = """Compare methods over all studies and literature values.
