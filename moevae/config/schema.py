@@ -80,6 +80,7 @@ ADDED: dict[str, Any] = {
     "train.gate_start": "none",
     "train.gate_start_end": 0.15,
     "evaluation.marginal_images": None,
+    "evaluation.iwae_precision": "float32",
 }
 """Fields added since the first records of this schema, each with the value, as in `to_dict`, that reproduces
 what the code did before the field existed."""

@@ -25,6 +25,7 @@ from moevae.models.mixture import Mixture, MixtureTerms
 from moevae.objectives.bounds import log_joint, map_elbo, mixture_elbo
 from moevae.objectives.load_balancing import log_priors
 from moevae.training.checks import check_assignments, check_population
+from moevae.training.mixed_precision import in_precision
 from moevae.training.schedules import temperatures
 from moevae.utils import devices
 from moevae.utils.rng import RunGenerators
@@ -210,7 +211,8 @@ def _sampled_bounds(
             # Of many samples: by one sample, some images would have the wrong expert.
             likely = joint[run].to(torch.float64, copy=True)
             likely[:, kept] = marginal.log_joint
-            weighed = iwae_bounds(experts, config, seen, likely, prior, split, room)
+            rounded = in_precision(experts, config.evaluation.iwae_precision)
+            weighed = iwae_bounds(rounded, config, seen, likely, prior, split, room)
             for name, value in weighed.metrics().items():
                 found[name].append(value)
     return {name: torch.stack(values) for name, values in found.items()}

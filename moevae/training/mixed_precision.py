@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from moevae.models.mixture import Mixture
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-"""Data types of `train.precision`."""
+"""Data types of `train.precision` and `evaluation.iwae_precision`."""
+
+Kept = TypeVar("Kept", bound=nn.Module)
+
+
+def in_precision(kept: Kept, precision: str) -> Kept:
+    """Return a float32 module, or a copy of it with rounded weights.
+
+    The copy shares the buffers, such as running statistics, which stay in float32.
+
+    Args:
+        kept: the module.
+        precision: key of `DTYPES`; `float32` returns the module itself.
+    """
+    if precision == "float32":
+        return kept
+    rounded = copy.deepcopy(kept).to(DTYPES[precision])
+    for name, statistic in kept.named_buffers():
+        module, _, buffer = name.rpartition(".")
+        setattr(rounded.get_submodule(module), buffer, statistic)
+    return rounded
 
 
 class MasterWeights:
     """The float32 model that is trained, and the model that computes a step: itself, or a bfloat16 copy.
-
-    Both models share their buffers, such as running statistics, which stay in float32.
 
     Args:
         kept: the model with the master weights.
@@ -27,11 +47,8 @@ class MasterWeights:
 
     def __init__(self, kept: Mixture, precision: str) -> None:
         self.kept = kept
-        self.model = kept if precision == "float32" else copy.deepcopy(kept).to(DTYPES[precision])
+        self.model = in_precision(kept, precision)
         self._pairs = list(zip(kept.parameters(), self.model.parameters(), strict=True))
-        for name, statistic in kept.named_buffers():
-            module, _, buffer = name.rpartition(".")
-            setattr(self.model.get_submodule(module), buffer, statistic)
 
     @torch.no_grad()
     def refresh(self) -> None:

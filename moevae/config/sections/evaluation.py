@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -36,6 +36,10 @@ class EvaluationConfig:
     """Number of experts, the most probable by the posterior r, that are sampled for `iwae_bound` of an image;
     null samples all. With fewer experts it is lower, and still a bound. r is estimated from the samples of
     `marginal_elbo`, and from `evaluation.num_samples` beyond `evaluation.marginal_images`."""
+    iwae_precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the networks behind `iwae_bound`, `float32` or `bfloat16`. Either gives a bound: that of a
+    model with rounded weights, whose samples of z and sums are computed in float32 or wider. On processors
+    with instructions for `bfloat16`, it takes less time."""
     all_images: bool = False
     """Whether training, validation and test images together are scored, too, as `all_acc` and `all_nmi`, for
     comparison with scores of whole data sets in the literature. Labels are used for scoring only."""

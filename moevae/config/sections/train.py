@@ -71,6 +71,6 @@ class TrainConfig:
     """Learning rate of the templates and residual images of deformable experts; moves in proportion to
     `learning_rate`."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of products and activations in training, `float32` or `bfloat16`; weights and evaluation are
-    always in float32. In `bfloat16`, rounding may depend on the other runs of the population; in `float32` it
-    does not."""
+    """Precision of products and activations in training, `float32` or `bfloat16`; the trained weights are in
+    float32, and so is evaluation, unless `evaluation.iwae_precision` differs. In `bfloat16`, rounding may
+    depend on the other runs of the population; in `float32` it does not."""

@@ -87,6 +87,7 @@ OTHER = {
     "evaluation.num_samples": 9,
     "evaluation.iwae_samples": 50,
     "evaluation.marginal_images": 100,
+    "evaluation.iwae_precision": "bfloat16",
     "evaluation.iwae_images": 100,
     "evaluation.iwae_experts": 2,
     "evaluation.all_images": True,

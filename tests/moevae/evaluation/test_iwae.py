@@ -162,6 +162,29 @@ def test_evaluation_measures_it_alone_and_in_a_population_for_any_chunk(likeliho
         assert "iwae_bound" not in evaluate(alone, [own], data, importance=False)[0].metrics
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"model.likelihood": "autoregressive", "model.pixel_network": "made"},
+        {"model.likelihood": "autoregressive", "model.pixel_network": "conv", "model.latent_prior": "vamp"},
+        {"model.expert_network": "conv", "model.expert_hidden": (4, 8), "model.latent_prior": "hierarchical"},
+    ],
+)
+def test_rounded_weights_move_its_bounds_little_and_no_other_metric(changes):
+    own = run(**changes)
+    model, data = mixture(own).float(), images(test=BLOCK)
+    (exact,), (rounded,) = (
+        evaluate(model, [override(own, {"evaluation.iwae_precision": precision})], data)
+        for precision in ("float32", "bfloat16")
+    )
+    moved = {name for name, value in exact.metrics.items() if rounded.metrics[name] != value}
+    assert "iwae_bound" in moved
+    assert all(name.startswith("iwae_") for name in moved)
+    assert rounded.metrics["iwae_bound"] == pytest.approx(exact.metrics["iwae_bound"], abs=0.02)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
 def test_fewer_images_and_fewer_experts_are_a_part_of_the_work():
     model, data = mixture(run()).float(), images(test=BLOCK + 30)
     first = images(test=BLOCK + 30)

@@ -13,6 +13,7 @@ from moevae.config.schema import ModelConfig
 from moevae.models.autoregressive import CONTEXTS
 from moevae.models.dispatch import Dispatch
 from moevae.nn.masked import made_mask
+from moevae.training.mixed_precision import in_precision
 from moevae.utils.rng import RunGenerators
 
 OWN = ODD | {"model.likelihood": "autoregressive"}
@@ -50,6 +51,16 @@ def test_the_probabilities_of_all_images_add_up_to_one(changes, size):
     found = torch.stack([experts.recon_log_prob(z, x.expand(2, 1, pixels))[..., 0] for x in every])
     torch.testing.assert_close(found.exp().sum(0), torch.ones(2, 3, dtype=torch.float64))
     assert found.std(0).min() > 0.1
+
+
+@EACH
+def test_rounded_weights_give_a_distribution_too(changes):
+    """`evaluation.iwae_precision` rests on it: the bound is that of a model."""
+    experts = in_precision(model((2, 3), **changes).float().experts, "bfloat16")
+    every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=6)))  # [B, D]
+    x, z = every.expand(2, -1, -1), normal(2, 3, 1, 3).float().expand(-1, -1, len(every), -1)
+    found = experts.recon_log_prob(z, x).double().exp().sum(-1)
+    torch.testing.assert_close(found, torch.ones(2, 3, dtype=torch.float64), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("size", [(5, 6), (9, 11)])
