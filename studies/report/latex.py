@@ -126,7 +126,10 @@ def add(analysis: Analysis, page: Page, name: str, data: str) -> None:
         drawn = [along[measure] for measure in analysis.compared if measure in along]
         if drawn:
             words = tables.axis_names(study.axes)[axis]
+            averaged = len(drawn[0].contexts.cells) > 1
             found = tables.level_rows(drawn, study.texts[axis], drawn[0].contexts.reference, words)
-            caption = f"Mean and 95 % interval by {words}, averaged over the settings of the other axes."
+            caption = f"Mean and 95 % interval by {words}" + (
+                ", averaged over the settings of the other axes." if averaged else "."
+            )
             label = f"tab:{name}-{words.replace(' ', '-')}"
             page.latex(f"effect {words}", table(found, of_data + caption, label))

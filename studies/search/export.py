@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import tomllib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from studies.search.search import Search
 SEEDS = 20
 """Number of seeds of the profile. The seeds of the search selected the trial, so they are not reused."""
 
-_FOUND = "Found by "
-"""The beginning of the description of such a profile."""
+_HEAD = "# A search wrote this file, and replaces it unless it is edited: "
+"""The beginning of such a profile; the digest of its other lines follows."""
 
 _SETTINGS = sorted({*overrides.keys()} - {"seed"})
 
@@ -42,6 +42,7 @@ def write_profile(path: Path, search: Search, cell: Cell, trial: int) -> None:
     """
     name, settings = _nearest_preset(cell.config)
     mark = f", an {ORACLE} choice made with labels" if search.oracle else ""
+    chosen = f"{search.rule}: {' and '.join(objective.heading for objective in search.objectives)}{mark}"
     left = {key: value for key, value in settings.items() if key not in cell.values}
     for key, value in left.items():
         if value is None:
@@ -49,7 +50,7 @@ def write_profile(path: Path, search: Search, cell: Cell, trial: int) -> None:
     tree = {
         "name": f"{search.name}-trial-{trial}",
         "title": f"Trial {trial} of {search.name}, with other seeds",
-        "description": f"{_FOUND}{search.command} and chosen by {search.rule}{mark}.",
+        "description": f"Trial {trial} of the search {search.name}, chosen by {chosen}.",
         "preset": name,
         # New seeds: results on the seeds of the search are optimistic.
         "seeds": [seed for seed in range(SEEDS + len(search.seeds)) if seed not in search.seeds][:SEEDS],
@@ -57,25 +58,30 @@ def write_profile(path: Path, search: Search, cell: Cell, trial: int) -> None:
         "axes": {key: [value] for key, value in cell.values.items()},
         "reference": dict(cell.values),
     }
-    write_atomically(path, tomli_w.dumps(tree).encode())
+    text = tomli_w.dumps(tree)
+    write_atomically(path, f"{_head(text)}{text}".encode())
 
 
 def check_replaceable(path: Path) -> None:
-    """Check that a file is absent, or a profile that a search wrote.
+    """Check that a file is absent, or a profile as a search wrote it.
 
     Args:
         path: where a profile would be written.
 
     Raises:
-        ConfigError: it is another file.
+        ConfigError: it is another file, or was edited.
     """
     if not os.path.lexists(path):
         return
-    with suppress(OSError, ValueError, LookupError):
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-        if "-trial-" in str(tree["name"]) and str(tree["description"]).startswith(_FOUND):
+    with suppress(OSError, ValueError):
+        head, text = path.read_text(encoding="utf-8").split("\n", 1)
+        if f"{head}\n" == _head(text):
             return
-    raise ConfigError(f"--write-profile {path}: already exists, and no search wrote it")
+    raise ConfigError(f"--write-profile {path}: already exists, and is not as a search wrote it")
+
+
+def _head(text: str) -> str:
+    return f"{_HEAD}{hashlib.sha256(text.encode()).hexdigest()[:16]}\n"
 
 
 def _nearest_preset(config: RunConfig) -> tuple[str, dict[str, Any]]:

@@ -70,6 +70,11 @@ def test_a_profile_of_the_user_is_not_replaced(quiet, tmp_path, capsys):
     mine.unlink()
     for _ in range(2):
         assert cli.main(["search", *SMALL, "--write-profile", "mine.toml"]) == 0
+    edited = mine.read_text().replace("seeds = [", "seeds = [99,")
+    assert edited != mine.read_text()
+    mine.write_text(edited)
+    assert cli.main(["search", *SMALL, "--write-profile", "mine.toml"]) == 2
+    assert mine.read_text() == edited
 
 
 def test_the_profile_runs_with_twenty_seeds(quiet, tmp_path, capsys):

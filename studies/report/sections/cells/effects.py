@@ -19,7 +19,6 @@ from studies.report.markdown import escape
 from studies.report.page import Page
 from studies.statistics import stats
 from studies.statistics.stats import Row
-from studies.utils import formatting
 
 STRENGTH, TEMPERATURE = "objective.balance_weight", "routing.temperature"
 
@@ -48,12 +47,15 @@ def axis_effects(analysis: Analysis, page: Page) -> None:
         page.head(f"Effect of {names[axis]}")
         settings = len(where.cells)
         some = "some of " if settings > plots.MAX_LINES else ""
-        page.add(
-            f"The table averages each level over {formatting.count(settings, 'setting')} of the other axes, "
-            "seed by seed"
-            + (f"; {where.left_out} settings with missing runs are excluded" if where.left_out else "")
-            + (f". Gray lines show {some}the settings." if settings > 1 else ".")
-        )
+        excluded = f"; {where.left_out} settings with missing runs are excluded" if where.left_out else ""
+        if settings > 1:
+            page.add(
+                f"The table averages each level over {settings} settings of the other axes, seed by seed"
+                f"{excluded}. Gray lines show {some}the settings."
+            )
+        elif len(analysis.effects) > 1:
+            alone = "those of the reference cell" if study.reference in where.cells else "the same"
+            page.add(f"The levels of the other axes are {alone} in all rows{excluded}.")
         ordered = in_order(study.axes[axis])
         drawn = [
             measure for measure in (*analysis.compared, *metrics.shown_on("routing")) if measure in along
@@ -64,8 +66,9 @@ def axis_effects(analysis: Analysis, page: Page) -> None:
         page.show(
             f"effect {names[axis]}",
             {words: levels, **drawn_curves},
-            "Blue: mean over seeds, each averaged over the settings of the other axes; bars: 95 % interval "
-            "of that mean (Student's t)."
+            "Blue: mean over seeds"
+            + (", each averaged over the settings of the other axes" if settings > 1 else "")
+            + "; bars: 95 % interval of that mean (Student's t)."
             + (" Gray: mean of each setting of the other axes." if settings > 1 else "")
             + (
                 " Below: learning curves on validation images; line: mean over seeds, band: 95 % interval of "

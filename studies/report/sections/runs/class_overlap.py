@@ -66,7 +66,7 @@ def shared_experts(analysis: Analysis, page: Page) -> None:
         f"Two classes share an expert if it wins more than {merging.MERGED:.0%} of each, by the gate, on the "
         "test split. The column *pairs* is the mean number of such pairs in a run. The others count the runs "
         f"in which a pair shares an expert, for the {min(PAIRS, len(ordered))} most frequent of "
-        f"{len(ordered)} pairs; {link} has all of them."
+        f"{len(ordered)} pairs; {link} has all of them. The row *all* is of the runs of all cells together."
     )
     page.rows(rows, SHOWN_CELLS, link)
 
