@@ -1,4 +1,4 @@
-"""Convolutions stacked over runs and experts, computed as linear maps of patches.
+"""Convolutions stacked over runs and experts that halve or double the size of a feature map.
 
 A feature map is stored as a row, [..., H W channels], with the channels last. h and w are half of H and W,
 rounded up. The grouped convolution of torch is a quarter faster on a CPU, but the rounding of its gradients
@@ -15,10 +15,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
-from moevae.nn.grouped_linear import grouped_linear
+from moevae.nn.grouped_convolution import grouped_convolution
 from moevae.nn.linear import Affine, StackedLinear
-from moevae.utils.devices import to_device
 
 TAPS = 9
 """Taps of a kernel: 3 x 3, with stride 2 and zero padding of 1."""
@@ -95,18 +95,26 @@ class Convolution(StackedLinear):
 class TransposedConvolution(Affine):
     """Transposed convolutions that double a feature map: [*batch, B, h w I] -> [*batch, B, H W O].
 
-    The kernels have the shape [*batch, I, 9 O].
+    The kernels have the shape [*batch, I, 9 O]. A position of the input and its neighbors to the right and
+    below determine four pixels of the output, so that one convolution computes them as channels.
 
     Args:
         batch: axes of the stack, (R,) or (R, K).
         size: H and W of the output.
         inputs: I, input channels.
         outputs: O, output channels.
+
+    References:
+        Shi et al. (2016), real-time single image and video super-resolution using an efficient sub-pixel
+        convolutional neural network.
     """
+
+    taps: Tensor
 
     def __init__(self, batch: Sequence[int], size: tuple[int, int], inputs: int, outputs: int) -> None:
         super().__init__(batch, (inputs, TAPS * outputs), outputs, TAPS * (inputs + outputs))
         self.size, self.inputs, self.outputs = size, inputs, outputs
+        self.register_buffer("taps", torch.tensor(_SUB_PIXELS).flatten(), persistent=False)
 
     def forward(self, x: Tensor, normalize: None = None) -> Tensor:
         """Return the convolved feature maps.
@@ -118,10 +126,9 @@ class TransposedConvolution(Affine):
         Returns:
             Feature maps, [*batch, B, H W O].
         """
-        weight = self.weight.flatten(0, -3)
-        patches = self._places(x).to(weight.dtype).view(len(weight), -1, self.inputs) @ weight
-        pictures = self._pictures(patches).view(*self.batch, -1, self.outputs)  # [*batch, B H W, O]
-        return (pictures + self.bias.unsqueeze(-2)).view(*self.batch, x.shape[-2], -1)
+        rows, count = x.shape[-2], math.prod(self.batch)
+        ends = [rows * group for group in range(1, 1 + count)]
+        return self.sparse(x.flatten(0, -2), ends).view(*self.batch, rows, -1)
 
     def sparse(self, x: Tensor, ends: Sequence[int]) -> Tensor:
         """Return the convolved feature maps of rows that are sorted by run and expert.
@@ -133,21 +140,23 @@ class TransposedConvolution(Affine):
         Returns:
             Feature maps, [T, H W O].
         """
-        weight, area = self.weight, math.prod(halved(self.size))
-        none = weight.new_zeros(*self.batch, TAPS * self.outputs)
-        patches = grouped_linear(self._places(x), weight, none, [end * area for end in ends])
-        counts = to_device([0, *ends], x.device).diff()
-        bias = self.bias.flatten(0, -2).repeat_interleave(counts, 0, output_size=len(x))  # [T, O]
-        return (self._pictures(patches).view(len(x), -1, self.outputs) + bias.unsqueeze(1)).flatten(1)
+        height, width = halved(self.size)
+        weight = self.weight.flatten(0, -3).unflatten(-1, (TAPS, self.outputs))  # [R K, I, 9, O]
+        by_pixel = functional.pad(weight, (0, 0, 0, 1)).index_select(2, self.taps).unflatten(2, (2, 2, 4))
+        kernels = by_pixel.permute(0, 4, 5, 1, 2, 3).flatten(1, 2)  # [R K, 4 O, I, 2, 2]
+        biases = self.bias.flatten(0, -2).repeat(1, 4)
+        found = grouped_convolution(x, (height, width), kernels.unbind(), biases.unbind(), ends, (0, 1, 0, 1))
+        pixels = found.view(-1, height, width, 2, 2, self.outputs).transpose(2, 3)
+        pictures = pixels.reshape(-1, 2 * height, 2 * width, self.outputs)
+        return pictures[:, : self.size[0], : self.size[1]].flatten(1)
 
-    def _places(self, x: Tensor) -> Tensor:
-        return x.reshape(-1, self.inputs)
 
-    def _pictures(self, patches: Tensor) -> Tensor:
-        """Return the sum of overlapping patches, [N, H, W, O]; patches [..., 9 O]."""
-        return cast(
-            Tensor, _Scatter.apply(patches.view(-1, *halved(self.size), TAPS, self.outputs), self.size)
-        )
+_NONE = TAPS
+_SUB_PIXELS = [
+    [[4, 5, 7, 8], [_NONE, 3, _NONE, 6]],
+    [[_NONE, _NONE, 1, 2], [_NONE, _NONE, _NONE, 0]],
+]
+"""Tap of a kernel by the row and the column of the input, and by the pixel of the output; `_NONE` is zero."""
 
 
 class _Gather(torch.autograd.Function):
@@ -162,19 +171,6 @@ class _Gather(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return _scatter(gradient, ctx.size)
-
-
-class _Scatter(torch.autograd.Function):
-    """Add patches to feature maps, the transpose of `_Gather`."""
-
-    @staticmethod
-    def forward(ctx: Any, patches: Tensor, size: tuple[int, int]) -> Tensor:
-        return _scatter(patches, size)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _gather(gradient), None
 
 
 def _gather(pictures: Tensor) -> Tensor:

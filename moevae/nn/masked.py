@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from moevae.nn.grouped_convolution import grouped_convolution
 from moevae.nn.linear import Affine, StackedLinear
-
-_ROWS = 16  # torch compiles a convolution for each new number of images
 
 
 class MaskedLinear(StackedLinear):
@@ -80,8 +79,7 @@ def preceding_taps(reach: int, itself: bool) -> int:
 class MaskedConvolution(Affine):
     """Convolutions of the preceding positions: [*batch, B, H W I] -> [*batch, B, H W O].
 
-    A feature map is stored as a row with the channels last. Each group (run, expert) is one convolution of
-    torch, so that its rounding does not depend on the other runs.
+    See `grouped_convolution`.
 
     Args:
         batch: axes of the stack, (R,) or (R, K).
@@ -172,30 +170,19 @@ class MaskedConvolution(Affine):
 
     def _convolved(self, x: Tensor, ends: Sequence[int], experts: int | None) -> Tensor:
         """Return the convolutions of groups of rows, [T, H W O]; x [T, H W I]."""
-        x = x.to(self.weight.dtype)
-        counts = [end - start for start, end in itertools.pairwise([0, *ends])]
-        # Split: autograd would fill a full gradient for each slice.
-        rows = x.split(counts) if len(counts) > 1 else (x,)
-        parts = [
-            self._convolution(each, weight, bias)
-            for each, weight, bias in zip(rows, *self._maps(experts), strict=True)
-            if len(each)
+        weights, biases = self._maps(experts)
+        rows, columns, reach = self.reach + 1, 2 * self.reach + 1, self.reach * self.dilation
+        kernels = [
+            functional.pad(each, (0, 0, 0, self.omitted * self.inputs))
+            .view(rows, columns, self.inputs, -1)
+            .permute(3, 2, 0, 1)
+            for each in weights
         ]
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
-
-    def _convolution(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Return one convolution, [N, H W O]; x [N, H W I], weight [taps I, O], bias [O]."""
-        reach, missing = self.reach * self.dilation, -len(x) % _ROWS
-        filled = functional.pad(x, (0, 0, 0, missing)) if missing else x
-        maps = filled.view(-1, *self.size, self.inputs).permute(0, 3, 1, 2)
-        kernel = functional.pad(weight, (0, 0, 0, self.omitted * self.inputs))
-        kernel = kernel.view(self.reach + 1, 2 * self.reach + 1, self.inputs, -1).permute(3, 2, 0, 1)
-        padded = functional.pad(maps, (reach, reach, reach, 0)) if reach else maps
-        found = functional.conv2d(padded, kernel, bias, dilation=self.dilation)
+        around = reach, reach, reach, 0
+        found = grouped_convolution(x, self.size, kernels, biases, ends, around, self.dilation)
         if self.residual:
-            found += maps
-        found = found.permute(0, 2, 3, 1).flatten(1)
-        return found[: len(x)] if missing else found
+            found += x
+        return found
 
     def _maps(self, experts: int | None) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Return the weights and the biases of each group."""

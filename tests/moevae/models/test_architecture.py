@@ -15,7 +15,7 @@ from moevae.evaluation.evaluate import evaluate
 from moevae.models import architecture
 from moevae.models.mixture import Mixture
 from moevae.nn.batch_norm import batch_statistics
-from moevae.nn.conv import _Gather, _gather, _Scatter, _scatter
+from moevae.nn.conv import TransposedConvolution, _Gather, _gather, _scatter, halved
 from moevae.nn.stacked import count_parameters
 from moevae.training.fit import fit
 from moevae.training.trainer import Trainer
@@ -43,6 +43,7 @@ NAMED = {
 }
 ARCHITECTURES = pytest.mark.parametrize("changes", NAMED.values(), ids=NAMED)
 SIZES = [(8, 8), (28, 28), (5, 6), (7, 3), (1, 1), (2, 1), (9, 4)]
+ONE_GROUP = [[1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1]]
 HEAT = torch.tensor([0.5, 2.0], dtype=torch.float64)
 
 
@@ -197,7 +198,33 @@ def test_patches_are_what_torch_unfolds_and_folds(size):
     folded = functional.fold(columns, size, 3, padding=1, stride=2)
     torch.testing.assert_close(_scatter(laid, size).movedim(-1, 1), folded)
     assert torch.autograd.gradcheck(_Gather.apply, pictures.requires_grad_(), fast_mode=True)
-    assert torch.autograd.gradcheck(lambda x: _Scatter.apply(x, size), laid.requires_grad_(), fast_mode=True)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_a_transposed_convolution_is_that_of_torch(size):
+    layer, (height, width) = TransposedConvolution((2, 2), size, 3, 5).double(), halved(size)
+    with torch.no_grad():
+        for number, weight in enumerate(layer.parameters()):
+            weight.copy_(normal(*weight.shape, seed=number))
+    ends = [4, 4, 5, 9]
+    x = normal(9, height * width * 3, seed=7).requires_grad_()
+    plain_x = x.detach().clone().requires_grad_()
+    found, expected = layer.sparse(x, ends), []
+    rows = zip(plain_x.split([4, 0, 1, 4]), layer.weight.flatten(0, 1), layer.bias.flatten(0, 1), strict=True)
+    for own, weight, bias in rows:
+        kernel = weight.view(3, 3, 3, 5).permute(0, 3, 1, 2)
+        maps = own.view(-1, height, width, 3).permute(0, 3, 1, 2)
+        extra = size[0] - 2 * height + 1, size[1] - 2 * width + 1
+        whole = functional.conv_transpose2d(maps, kernel, bias, 2, 1, extra)
+        expected.append(whole.permute(0, 2, 3, 1).flatten(1))
+    torch.testing.assert_close(found, torch.cat(expected))
+    slope = normal(*found.shape, seed=8)
+    wanted = [x, *layer.parameters()]
+    own = torch.autograd.grad(found, wanted, slope)
+    theirs = torch.autograd.grad(torch.cat(expected), [plain_x, *wanted[1:]], slope)
+    torch.testing.assert_close(own, theirs)
+    dense = layer(x[:1].expand(2, 2, 1, -1)).flatten(0, 1)
+    torch.testing.assert_close(dense, torch.stack([layer.sparse(x[:1], each) for each in ONE_GROUP]))
 
 
 def test_a_gate_of_convolutions_is_normalized_channel_by_channel():
