@@ -46,7 +46,7 @@ def assign(options: Assign) -> int:
         _write(options.output, _encoded(options.output, given, found, unusual, options.latents))
     if options.copy_to:
         _copy(given, found, options.copy_to)
-    notes = _notes(given, unusual)
+    notes = _notes(given, trained.usual_images, unusual)
     if options.json:
         print(json.dumps(_document(options, trained, given, found, unusual), indent=1, allow_nan=False))
     elif options.output or options.copy_to:
@@ -213,7 +213,7 @@ def _summary(found: Assignments, unusual: np.ndarray | None) -> str:
     return "\n".join(lines)
 
 
-def _notes(given: Inputs, unusual: np.ndarray | None) -> list[str]:
+def _notes(given: Inputs, usual: str, unusual: np.ndarray | None) -> list[str]:
     """Return notes about skipped and unusual images."""
     notes = []
     if given.bad:
@@ -228,8 +228,13 @@ def _notes(given: Inputs, unusual: np.ndarray | None) -> list[str]:
         more = ", ..." if unusual.sum() > MAX_NAMED else ""
         notes.append(
             f"{int(unusual.sum()):,} unusual: the bound is lower than that of {1 - UNUSUAL_SHARE:.0%} of the"
-            f" run's own images ({', '.join(names)}{more})"
+            f" run's own{f' {usual}' if usual else ''} images ({', '.join(names)}{more})"
         )
+        if "training" in usual:
+            notes.append(
+                "few images were held out of training: the bounds of training images are higher than those of"
+                " equal new ones, which may therefore count as unusual"
+            )
     return notes
 
 
@@ -256,6 +261,7 @@ def _document(
         "num_experts": found.gate_probs.shape[1],
         "load": [counts[expert] for expert in range(found.gate_probs.shape[1])],
         "unusual_below": trained.unusual_below,
+        "usual_images": trained.usual_images or None,
         "skipped": [{"file": name, "reason": fault} for name, fault in given.bad],
         "images": rows,
     }

@@ -134,7 +134,7 @@ def assign(
     return Assignments(**{name: torch.cat(values).numpy() for name, values in parts.items()})
 
 
-def usual_images(images: Images) -> Tensor:
+def usual_images(images: Images) -> tuple[Tensor, list[str]]:
     """Return the images of a data set that `unusual_below` compares with.
 
     They are the validation images. While there are fewer than `MIN_REFERENCE_IMAGES`, test images, and then
@@ -142,12 +142,16 @@ def usual_images(images: Images) -> Tensor:
 
     Args:
         images: the data set.
+
+    Returns:
+        The images, [N, D], and the names of their splits.
     """
-    usual = images.validation
-    for more in (images.test, images.train):
-        if len(usual) < MIN_REFERENCE_IMAGES:
+    usual, splits = images.validation, ["validation"] if len(images.validation) else []
+    for name, more in (("test", images.test), ("training", images.train)):
+        if len(usual) < MIN_REFERENCE_IMAGES and len(more):
             usual = torch.cat([usual, more[:REFERENCE_IMAGES]])
-    return usual
+            splits.append(name)
+    return usual, splits
 
 
 def unusual_below(model: Mixture, config: RunConfig, images: Tensor) -> float:
@@ -174,7 +178,9 @@ def with_threshold(fit: FitResult, run: int, images: Images, labels: Labels | No
         labels: their labels; None if there are none.
     """
     trained = Trained.of(fit, run, images, labels)
-    return replace(trained, unusual_below=unusual_below(trained.model, trained.config, usual_images(images)))
+    usual, splits = usual_images(images)
+    limit = unusual_below(trained.model, trained.config, usual)
+    return replace(trained, unusual_below=limit, usual_images=" and ".join(splits))
 
 
 class _Answers:

@@ -30,7 +30,7 @@ from moevae.utils.io import write_atomically
 FORMAT = "moevae-run-2"
 _EARLIER = "moevae-run-1"
 """Format of files whose configuration is of schema 1."""
-EXTRAS = ("unusual_below",)
+EXTRAS = ("unusual_below", "usual_images")
 """Metadata that a file may lack."""
 
 
@@ -58,6 +58,9 @@ class Trained:
     """Text that is saved with the run."""
     unusual_below: float | None = None
     """Bound below which an image is unusual for this run, in nats; None if unknown."""
+    usual_images: str = ""
+    """Splits of the images that `unusual_below` is the bound of, such as `validation and test`; empty if
+    unknown."""
 
     @classmethod
     def of(cls, fit: FitResult, run: int, images: Images, labels: Labels | None = None) -> Trained:
@@ -111,6 +114,8 @@ def encode(trained: Trained) -> bytes:
     """
     weights = {name: value.cpu().contiguous() for name, value in trained.model.state_dict().items()}
     extras = {} if trained.unusual_below is None else {"unusual_below": repr(trained.unusual_below)}
+    if trained.usual_images:
+        extras["usual_images"] = trained.usual_images
     metadata = {
         "format": FORMAT,
         "config": json.dumps(to_dict(trained.config)),
@@ -198,8 +203,9 @@ def _from(path: Path, file: Any) -> Trained:
     model = Mixture(config.model, (height, width), [config.seed])
     model.load_state_dict(weights)
     texts = {name: metadata.get(name, "") for name in ("sha256", "labels_sha256", "notes")}
-    limit = float(extras["unusual_below"]) if extras else None
-    return Trained(model, config, height, width, **texts, unusual_below=limit)
+    limit = float(extras["unusual_below"]) if "unusual_below" in extras else None
+    usual = extras.get("usual_images", "")
+    return Trained(model, config, height, width, **texts, unusual_below=limit, usual_images=usual)
 
 
 def _stored_layout(file: Any, name: str) -> tuple[str, tuple[int, ...]]:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -144,6 +145,20 @@ def test_an_unusual_image_is_marked_and_few_others_are(asked, run, scans, tmp_pa
     trained, table = checkpoint.load(run), rows(asked(scans))
     for row in table.values():
         assert (row["unusual"] == "True") == (float(row["bound"]) < trained.unusual_below)
+
+
+@pytest.mark.parametrize(
+    ("changes", "usual", "warned"),
+    [({}, "validation images", False), ({"usual_images": "training"}, "training images", True)],
+)
+def test_a_note_says_which_images_are_usual(run, tmp_path, capsys, changes, usual, warned):
+    trained = replace(checkpoint.load(run), unusual_below=0.0, **changes)
+    checkpoint.save(tmp_path / "run.safetensors", trained)
+    np.save(tmp_path / "noise.npy", np.arange(128, dtype=np.uint8).reshape(2, 8, 8) * 2)
+    assert main(["assign", str(tmp_path / "run.safetensors"), str(tmp_path / "noise.npy")]) == 0
+    notes = capsys.readouterr().err
+    assert f"own {usual}" in notes
+    assert ("few images were held out" in notes) == warned
 
 
 def test_images_of_other_sizes_are_resized(asked, tmp_path, digits):

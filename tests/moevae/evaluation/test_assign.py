@@ -185,10 +185,13 @@ def test_no_images_and_wrong_images():
         (100, 200, ["validation"]),
         (99, 200, ["validation", "test"]),
         (0, 200, ["test"]),
-        (50, 49, ["validation", "test", "train"]),
-        (0, 0, ["train"]),
+        (50, 49, ["validation", "test", "training"]),
+        (0, 0, ["training"]),
     ],
 )
 def test_images_of_training_are_a_measure_only_where_too_few_are_held_out(validation, test, names):
     data = images(train=64, validation=validation, test=test)
-    assert torch.equal(module.usual_images(data), torch.cat([getattr(data, name) for name in names]))
+    parts = {"validation": data.validation, "test": data.test, "training": data.train}
+    usual, splits = module.usual_images(data)
+    assert splits == names
+    assert torch.equal(usual, torch.cat([parts[name] for name in names]))
