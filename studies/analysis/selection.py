@@ -73,6 +73,8 @@ def _reference(study: Study) -> Matrix:
     return values
 
 
+NO_CHOICE = Rule("no choice", "always the reference cell", _reference)
+
 RULES = (
     Rule("final bound", "highest mixture ELBO", _metric("validation.mixture_elbo"), nats=True),
     Rule("marginal bound", "highest marginal ELBO", _metric("validation.marginal_elbo"), nats=True),
@@ -84,7 +86,7 @@ RULES = (
     ),
     Rule("mutual information", "most informative gate", _metric("validation.mutual_information")),
     Rule("effective experts", "most experts in use", _metric("validation.effective_experts")),
-    Rule("no choice", "always the reference cell", _reference),
+    NO_CHOICE,
 )
 """Rules without labels, based on metrics of the validation split or the training loss."""
 

@@ -23,7 +23,8 @@ ClustPy, have the default settings of the package (N2D those of its authors). Wi
 and processor time are a fraction of what their authors use. The score is that of the last epoch.
 - Literature values have their own code, splits and seeds, and are not comparable row by row. Purity is \
 many-to-one, and higher than ACC.
-- docs/reference/glossary.md explains the terms, and docs/reference/bibliography.md has the papers."""
+- docs/reference/glossary.md explains the terms, and docs/reference/bibliography.md has the papers of the \
+methods that are measured here."""
 
 
 MARK = "†"

@@ -101,7 +101,8 @@ def section(study: Study, page: Page) -> None:
             "ACC is one-to-one. Purity is many-to-one and therefore higher; the two are not comparable. "
             "*scored on*: the images whose labels give the scores. *clusters*: their number, given or found. "
             "*labels chose*: what labels selected, such as settings. *runs*: their number, or "
-            "which of them the value is of. An empty field is one that the source does not state."
+            "which of them the value is of; *logs* and *shipped weights* are training logs and trained "
+            "weights that authors published. An empty field is one that the source does not state."
         )
         page.rows(_rows(clustering), 0 if likelihood else len(clustering))
 

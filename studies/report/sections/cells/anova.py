@@ -16,7 +16,8 @@ def analysis_of_variance(analysis: Analysis, page: Page) -> None:
     names = [tables.axis_names(study.axes)[axis] for axis in effects.varied(study)]
     page.head("Analysis of variance")
     page.add(
-        "The analysis covers the balanced grid, with seeds as blocks. Partial η² is the share of variance "
+        "The analysis covers the cells of the grid. Seeds are blocks: differences between them are removed "
+        "first. Partial η² is the share of variance "
         "explained by an effect after seeds and all other effects are removed. It is estimated by partial ω² "
         "(Hays, 1963), which corrects the upward bias in small studies. Its 95 % interval inverts the "
         "noncentral F distribution (Steiger, 2004). F tests assume equal variance in all cells; collapsed "

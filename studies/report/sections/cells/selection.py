@@ -6,13 +6,14 @@ import numpy as np
 
 from studies.analysis import cell_stats
 from studies.analysis.analyze import Analysis
+from studies.analysis.selection import NO_CHOICE
 from studies.report import markdown
 from studies.report.page import Page
 
 
 def model_selection(analysis: Analysis, page: Page) -> None:
     """Add the choices of rules that use no labels, and their costs."""
-    if not analysis.choices:
+    if all(choice.rule is NO_CHOICE for choice in analysis.choices):
         return
     study, measure = analysis.study, analysis.compared[0]
     page.head("Unsupervised model selection")

@@ -61,12 +61,14 @@ def shared_experts(analysis: Analysis, page: Page) -> None:
             for pair in ordered
         ),
     )
+    many = f"the {PAIRS} most frequent of {len(ordered)} pairs"
+    counted = many if len(ordered) > PAIRS else "all pairs that do in some run"
     page.head("Classes that share an expert")
     page.add(
-        f"Two classes share an expert if it wins more than {merging.MERGED:.0%} of each, by the gate, on the "
-        "test split. The column *pairs* is the mean number of such pairs in a run. The others count the runs "
-        f"in which a pair shares an expert, for the {min(PAIRS, len(ordered))} most frequent of "
-        f"{len(ordered)} pairs; {link} has all of them. The row *all* is of the runs of all cells together."
+        f"Two classes share an expert if it wins more than {100 * merging.MERGED:.0f} % of each, by the "
+        "gate, on the test split. The column *pairs* is the mean number of such pairs in a run. The others "
+        f"count the runs in which a pair shares an expert, for {counted}; {link} has all of them. The row "
+        "*all* is of the runs of all cells together."
     )
     page.rows(rows, SHOWN_CELLS, link)
 
@@ -117,20 +119,24 @@ def merged_and_split(analysis: Analysis, page: Page) -> None:
     page.head("Merged and split classes")
     page.add(
         "Two classes share an expert if it wins more than "
-        f"{merging.MERGED:.0%} of each. A class is split if at least two experts win at least "
-        f"{merging.SPLIT:.0%} of it each. {sum(not found for found in ends)} of the {n} runs of cell "
-        f"{cell_stats.label(study, cell)} end with neither. The column *at the end* counts on the test "
-        "split. "
+        f"{100 * merging.MERGED:.0f} % of each. A class is split if at least two experts win at least "
+        f"{100 * merging.SPLIT:.0f} % of it each. {sum(not found for found in ends)} of the {n} runs of cell "
+        f"{cell_stats.label(study, cell)} end with neither, on the test split."
+        + (f" The table covers the {LARGEST} largest of {most:,} classes." if most > LARGEST else "")
+    )
+    final = Counter(event for found in ends for event in found)
+    ever = Counter(event for epochs in histories for event in set().union(*epochs))
+    if not final | ever:
+        return
+    page.add(
+        "The column *at the end* counts on the test split. "
         + (
             "The column *while it trained* counts runs in which this holds after any epoch, on validation "
             "images."
             if looked
             else "No run held out validation images."
         )
-        + (f" The table covers the {LARGEST} largest of {most:,} classes." if most > LARGEST else "")
     )
-    final = Counter(event for found in ends for event in found)
-    ever = Counter(event for epochs in histories for event in set().union(*epochs))
     rows = [
         {
             "what": event,

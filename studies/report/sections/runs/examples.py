@@ -41,8 +41,7 @@ PAIRS = ("reconstructions", "neighbors")
 
 CONFUSION = (
     "Number of test images of each class (columns) that each expert (rows) is assigned. Color: share of the "
-    "images of the expert. Experts are ordered by their largest class, here and in the panels of earlier "
-    "epochs, which count validation images."
+    "images of the expert. Experts are ordered by their largest class"
 )
 MAP = (
     "One point per test image: its mean latents under all experts, projected by {method}, colored by expert "
@@ -160,4 +159,5 @@ def _pictures(study: Study, page: Page, run: StudyRun, name: str) -> None:
             panels[words] = confusions.confusions(
                 {epoch: by_epoch[epoch] for epoch in epochs}, table.classes, counts
             )
-        page.show(f"{name} confusion", panels, CONFUSION)
+        earlier = ", here and in the panels of earlier epochs, which count validation images"
+        page.show(f"{name} confusion", panels, f"{CONFUSION}{earlier if len(by_epoch) > 1 else ''}.")

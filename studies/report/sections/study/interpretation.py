@@ -38,7 +38,8 @@ def interpretation(study: Study, page: Page) -> None:
         "`mean ± standard deviation [interval]`: the standard deviation has ddof = 1. The interval is "
         "Student's 95 % interval of the mean over seeds, in the summary, tables and figures; there is none "
         f"where n = 1 or all runs have the same value{_coverage(n)}. Intervals of differences in tables are "
-        "not simultaneous.",
+        "not simultaneous. The sign † marks a cell with an outlier among its runs, by the modified z-score "
+        "(Iglewicz and Hoaglin, 1993).",
         "Sentences of the summary use adjusted p-values: the share of permutations of the cells within each "
         "seed whose largest statistic reaches the observed one (max-T, Westfall & Young 1993; all "
         f"permutations or {permutations.MAX_PERMUTATIONS:,} random ones). If cells have the same "
@@ -49,8 +50,10 @@ def interpretation(study: Study, page: Page) -> None:
         "(which must also pass F tests with Bonferroni's correction; over pairs and measures), and selection "
         "without labels (sign flips; over cells and rules). A cell is compared with the best among all cells "
         "and among those with the highest means, and the largest p counts. The rate is approximate if cells "
-        "tied for the best differ in spread, above all if n is small. Cells that do not differ "
-        "significantly are not necessarily equal.",
+        "tied for the best differ in spread, above all if n is small. The statistic divides a difference by "
+        "the larger of its own standard error and that of all cells pooled: cells whose runs vary widely, "
+        "such as cells that diverge, can hide the differences of others, which p (Holm) in a table may show. "
+        "Cells that do not differ significantly are not necessarily equal.",
         "p: two-sided sign-flip permutation test of the paired differences over shared seeds, "
         f"{exact}; {least}. p (Holm) is corrected for all rows of a table.",
         "P(better): probability that a run of this row is better than a run of the reference, where a tie "
@@ -107,6 +110,6 @@ def _coverage(n: int) -> str:
     known = stats.simulated(n)
     skewed, collapsing = stats.COVERAGE[known]
     return (
-        f". At n = {known} its simulated coverage is 95 % for normal values, {skewed:.0%} for exponential "
-        f"(skewed) values, and {collapsing:.0%} for values of which one in five collapses"
+        f". At n = {known} its simulated coverage is 95 % for normal values, {100 * skewed:.0f} % for "
+        f"exponential (skewed) values, and {100 * collapsing:.0f} % for values of which one in five collapses"
     )
