@@ -15,7 +15,7 @@ from moevae.config.sections.model import ModelConfig
 from moevae.config.sections.objective import ObjectiveConfig
 from moevae.config.sections.routing import RoutingConfig
 from moevae.config.sections.train import TrainConfig
-from moevae.config.types import STRICT
+from moevae.config.types import NUMBER, STRICT
 
 __all__ = [
     "ADDED",
@@ -52,7 +52,7 @@ class RunConfig:
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, NUMBER, Field(ge=0, lt=2**63)] = 0
 
     @model_validator(mode="after")
     def _compatible(self) -> RunConfig:

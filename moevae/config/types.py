@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 """Options of the sections of a configuration."""
 
+
+def _no_bool(value: Any) -> Any:
+    """Return the value unless it is true or false, which Python counts as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
+
+
+NUMBER = BeforeValidator(_no_bool)
+"""Refuses true and false."""
 _ONE_ZERO = AfterValidator(lambda value: value + 0.0)  # -0.0 would have another fingerprint
 
-Finite = Annotated[float, Field(allow_inf_nan=False), _ONE_ZERO]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), _ONE_ZERO]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), _ONE_ZERO]
-Count = Annotated[int, Field(ge=1)]
+Finite = Annotated[float, NUMBER, Field(allow_inf_nan=False), _ONE_ZERO]
+NonNegative = Annotated[float, NUMBER, Field(ge=0, allow_inf_nan=False), _ONE_ZERO]
+Positive = Annotated[float, NUMBER, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, NUMBER, Field(ge=0, le=1, allow_inf_nan=False), _ONE_ZERO]
+Count = Annotated[int, NUMBER, Field(ge=1)]
+CountOrZero = Annotated[int, NUMBER, Field(ge=0)]
 
 MapMethod = Literal["pca", "umap"]
 """Projection of latents to two dimensions: principal components, or UMAP (McInnes et al., 2018)."""

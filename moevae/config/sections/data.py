@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from moevae.config.registry import DATASETS, FILE_FORMATS, RELEASES, Choices
-from moevae.config.types import STRICT, Count
+from moevae.config.types import NUMBER, STRICT, Count, CountOrZero
 from moevae.errors import ConfigError
 from moevae.utils.suggest import closest_name, is_text
 
@@ -30,12 +30,12 @@ class DataConfig:
     Murray (2011) in a folder, `amat:PATH`, which `binarization` leaves as they are."""
     train_size: Count | None = None
     """Number of training images, a subset fixed by `split_seed`; null uses all."""
-    validation_size: Annotated[int, Field(ge=0)] | None = None
+    validation_size: CountOrZero | None = None
     """Number of images held out of training for validation; null holds out a tenth."""
-    split_seed: Annotated[int, Field(ge=0)] = 0
+    split_seed: CountOrZero = 0
     """Seed of the splits and of the static binarization; it must be the same for all runs that are
     compared."""
-    imbalance: Annotated[float, Field(gt=0, le=1)] = 1.0
+    imbalance: Annotated[float, NUMBER, Field(gt=0, le=1)] = 1.0
     """Factor from the size of a class to that of the next smaller one, in an order of classes fixed by
     `split_seed`, before `validation_size` and `train_size` are applied; the test set is not changed.
     Labels choose the images but do not enter training."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from moevae.config.types import STRICT, Count
+from moevae.config.types import STRICT, Count, CountOrZero
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -26,7 +25,7 @@ class EvaluationConfig:
     marginal_images: Count | None = None
     """Number of images, the first of the split, over which `marginal_elbo` and `gate_gap` are averaged; null
     uses all."""
-    iwae_samples: Annotated[int, Field(ge=0)] = 0
+    iwae_samples: CountOrZero = 0
     """Number of samples of z per image and expert for `iwae_bound` (Burda et al., 2016); 0 does not compute
     it. If the images are binarized, studies then also compare samples of the run with the training images
     nearest to them."""

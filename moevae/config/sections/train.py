@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from moevae.config.registry import SCHEDULES, named_in
-from moevae.config.types import STRICT, Count, Positive, Share
+from moevae.config.types import STRICT, Count, CountOrZero, Positive, Share
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -35,7 +35,7 @@ class TrainConfig:
     """Learning rate of the last step; unused by the constant schedule."""
     num_samples: Count = 1
     """Number of samples of z per image and expert in training; see `objective.bound`."""
-    min_steps: Annotated[int, Field(ge=0)] = 0
+    min_steps: CountOrZero = 0
     """Smallest number of steps of the whole training: if the epochs have fewer, because there are few images,
     each epoch passes over the images as often as needed."""
     gate_start: Literal["none", "clustering"] = "none"
@@ -52,7 +52,7 @@ class TrainConfig:
     0 has no warm-up."""
     start: Annotated[str, Field(pattern="^([0-9a-f]{16})?$")] = ""
     """Digest of the weights that training starts from; empty initializes them. `train --from` sets it."""
-    extra_experts: Annotated[int, Field(ge=0)] = 0
+    extra_experts: CountOrZero = 0
     """Experts that training starts with in addition to `model.num_experts`. Training prunes the expert whose
     removal lowers the marginal bound of training images least, without labels, until none is extra."""
     pruning_start: Share = 0.3

@@ -337,3 +337,16 @@ def test_runs_of_a_shape_differ_in_per_run_scalars_only(key):
 def test_a_configuration_does_not_change():
     with pytest.raises(FrozenInstanceError):
         RunConfig().seed = 3
+
+
+def _with_true(value):
+    """Return a value with true in the place of its numbers; None if it has none."""
+    if isinstance(value, tuple):
+        inside = [_with_true(each) for each in value]
+        return tuple(inside) if inside and None not in inside else None
+    return True if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+@pytest.mark.parametrize("key", [key for key, value in OTHER.items() if _with_true(value) is not None])
+def test_true_is_no_number(key):
+    assert "number" in message_of(override, BASE, {key: _with_true(OTHER[key])}).replace("integer", "number")
