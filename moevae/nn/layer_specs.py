@@ -97,9 +97,9 @@ class Up(_Resampling):
 
     @property
     def values_in_memory(self) -> int:
-        """Values in memory per image: the input, its padded copy, and two copies of the output."""
+        """Values in memory per image: the input, its padded copy, patches, and three copies of the output."""
         height, width = halved(self.size)
-        read = (2 * height * width + (height + 1) * (width + 1)) * self.inputs
+        read = (6 * height * width + (height + 1) * (width + 1)) * self.inputs
         return read + 3 * 4 * height * width * self.outputs
 
     def layer(self, batch: Sequence[int], copies: int = 1) -> TransposedConvolution:

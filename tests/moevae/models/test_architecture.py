@@ -201,7 +201,7 @@ def test_patches_are_what_torch_unfolds_and_folds(size):
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_a_transposed_convolution_is_that_of_torch(size):
+def test_a_transposed_convolution_is_that_of_torch(size, monkeypatch):
     layer, (height, width) = TransposedConvolution((2, 2), size, 3, 5).double(), halved(size)
     with torch.no_grad():
         for number, weight in enumerate(layer.parameters()):
@@ -225,6 +225,14 @@ def test_a_transposed_convolution_is_that_of_torch(size):
     torch.testing.assert_close(own, theirs)
     dense = layer(x[:1].expand(2, 2, 1, -1)).flatten(0, 1)
     torch.testing.assert_close(dense, torch.stack([layer.sparse(x[:1], each) for each in ONE_GROUP]))
+
+    def on_a_gpu(rows, _, kernels, biases, ends, padding):
+        return layer._by_products(rows, torch.stack(kernels), torch.stack(biases), ends)
+
+    monkeypatch.setattr("moevae.nn.conv.grouped_convolution", on_a_gpu)
+    batched = layer.sparse(x, ends)
+    torch.testing.assert_close(batched, found)
+    torch.testing.assert_close(torch.autograd.grad(batched, wanted, slope), own)
 
 
 def test_a_gate_of_convolutions_is_normalized_channel_by_channel():
