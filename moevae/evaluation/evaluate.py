@@ -211,8 +211,8 @@ def _sampled_bounds(
             # Of many samples: by one sample, some images would have the wrong expert.
             likely = joint[run].to(torch.float64, copy=True)
             likely[:, kept] = marginal.log_joint
-            rounded = in_precision(experts, config.evaluation.iwae_precision)
-            weighed = iwae_bounds(rounded, config, seen, likely, prior, split, room)
+            networks = in_precision(experts, config.evaluation.iwae_precision)
+            weighed = iwae_bounds(networks, config, seen, likely, prior, split, room)
             for name, value in weighed.metrics().items():
                 found[name].append(value)
     return {name: torch.stack(values) for name, values in found.items()}

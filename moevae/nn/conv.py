@@ -1,8 +1,7 @@
 """Convolutions stacked over runs and experts that halve or double the size of a feature map.
 
 A feature map is stored as a row, [..., H W channels], with the channels last. h and w are half of H and W,
-rounded up. The grouped convolution of torch is a quarter faster on a CPU, but the rounding of its gradients
-depends on the number of runs, and it does not support sparse rows.
+rounded up.
 """
 
 from __future__ import annotations
@@ -39,6 +38,8 @@ def halved(size: tuple[int, int]) -> tuple[int, int]:
 
 class Convolution(StackedLinear):
     """Convolutions that halve the size of a feature map: [*batch, B, H W I] -> [*batch, B, h w O].
+
+    They are linear maps of patches, whose products a gate can normalize before the bias.
 
     Args:
         batch: axes of the stack, (R,) or (R, K).

@@ -1,6 +1,7 @@
 """Convolutions of rows that are sorted by group: each group (run, expert) is one convolution of torch.
 
-So its rounding does not depend on the other runs. A feature map is stored as a row with the channels last.
+With the `groups` of torch, one convolution would compute all of them, but the rounding of its gradients would
+depend on their number. A feature map is stored as a row with the channels last.
 """
 
 from __future__ import annotations

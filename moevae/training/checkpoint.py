@@ -59,8 +59,7 @@ class Trained:
     unusual_below: float | None = None
     """Bound below which an image is unusual for this run, in nats; None if unknown."""
     usual_images: str = ""
-    """Splits of the images that `unusual_below` is the bound of, such as `validation and test`; empty if
-    unknown."""
+    """Splits of the images that determined `unusual_below`, such as `validation and test`, or empty."""
 
     @classmethod
     def of(cls, fit: FitResult, run: int, images: Images, labels: Labels | None = None) -> Trained:

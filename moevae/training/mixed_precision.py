@@ -1,4 +1,4 @@
-"""Mixed precision: training computes in bfloat16 while the weights stay in float32."""
+"""Mixed precision: modules compute in bfloat16 while the trained weights stay in float32."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from moevae.models.mixture import Mixture
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Data types of `train.precision` and `evaluation.iwae_precision`."""
 
-Kept = TypeVar("Kept", bound=nn.Module)
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
-def in_precision(kept: Kept, precision: str) -> Kept:
-    """Return a float32 module, or a copy of it with rounded weights.
-
-    The copy shares the buffers, such as running statistics, which stay in float32.
+def in_precision(module: _Module, precision: str) -> _Module:
+    """Return a float32 module itself, or a copy with weights of another data type.
 
     Args:
-        kept: the module.
-        precision: key of `DTYPES`; `float32` returns the module itself.
+        module: the module.
+        precision: key of `DTYPES`; `float32` makes no copy.
+
+    Returns:
+        The module that computes in the precision. A copy shares the buffers, such as running statistics,
+        which stay in float32.
     """
     if precision == "float32":
-        return kept
-    rounded = copy.deepcopy(kept).to(DTYPES[precision])
-    for name, statistic in kept.named_buffers():
-        module, _, buffer = name.rpartition(".")
-        setattr(rounded.get_submodule(module), buffer, statistic)
+        return module
+    rounded = copy.deepcopy(module).to(DTYPES[precision])
+    for name, statistic in module.named_buffers():
+        owner, _, buffer = name.rpartition(".")
+        setattr(rounded.get_submodule(owner), buffer, statistic)
     return rounded
 
 

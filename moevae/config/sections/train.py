@@ -72,5 +72,5 @@ class TrainConfig:
     `learning_rate`."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of products and activations in training, `float32` or `bfloat16`; the trained weights are in
-    float32, and so is evaluation, unless `evaluation.iwae_precision` differs. In `bfloat16`, rounding may
+    float32, and so is evaluation, but for `evaluation.iwae_precision`. In `bfloat16`, rounding may
     depend on the other runs of the population; in `float32` it does not."""

@@ -349,4 +349,5 @@ def _with_true(value):
 
 @pytest.mark.parametrize("key", [key for key, value in OTHER.items() if _with_true(value) is not None])
 def test_true_is_no_number(key):
-    assert "number" in message_of(override, BASE, {key: _with_true(OTHER[key])}).replace("integer", "number")
+    message = message_of(override, BASE, {key: _with_true(OTHER[key])})
+    assert "expected a number" in message or "valid integer" in message

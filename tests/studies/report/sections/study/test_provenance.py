@@ -12,6 +12,13 @@ def bare(config: RunConfig):
     return synthetic.record(config, pictures=False)
 
 
+def without_validation(config: RunConfig):
+    tree, files = bare(config)
+    tree["data"]["validation"] = 0
+    del tree["metrics"]["validation"]
+    return tree, files
+
+
 def test_bounds_on_other_validation_images_choose_no_run(tmp_path, undrawn) -> None:
     def make(config: RunConfig):
         easy = config.data.imbalance < 1
@@ -63,14 +70,11 @@ def test_a_page_says_whether_the_digest_of_labels_is_known(tmp_path, undrawn) ->
 
 
 def test_a_page_states_where_no_images_were_held_out(tmp_path, undrawn) -> None:
-    def make(config: RunConfig):
-        tree, files = bare(config)
-        tree["data"]["validation"] = 0
-        del tree["metrics"]["validation"]
-        return tree, files
-
     axes = {"routing.temperature": [1.0, 2.0]}
-    for name, making, words in (("some", bare, "or of the validation split"), ("none", make, "held out")):
+    for name, making, words in (
+        ("some", bare, "or of the validation split"),
+        ("none", without_validation, "held out"),
+    ):
         page = write_report(synthetic.write(tmp_path / name, synthetic.plan(axes), making)).read_text()
         section = page.split("## Unsupervised model selection")[1].split("\n## ")[0]
         assert words in section
@@ -78,15 +82,9 @@ def test_a_page_states_where_no_images_were_held_out(tmp_path, undrawn) -> None:
 
 def test_a_page_has_no_selection_where_no_rule_can_choose(tmp_path, undrawn) -> None:
     """Losses of different objectives do not compare, and without validation images there is no other rule."""
-
-    def make(config: RunConfig):
-        tree, files = bare(config)
-        tree["data"]["validation"] = 0
-        del tree["metrics"]["validation"]
-        return tree, files
-
     plan = synthetic.plan({"objective.balance_weight": [0.0, 20.0]})
-    assert "model selection" not in write_report(synthetic.write(tmp_path, plan, make)).read_text()
+    page = write_report(synthetic.write(tmp_path, plan, without_validation)).read_text()
+    assert "model selection" not in page
 
 
 def test_cells_whose_runs_are_the_same_are_named(tmp_path, undrawn) -> None:
