@@ -325,3 +325,27 @@ def preset(name: str) -> RunConfig:
     if name.endswith(preset_files.SUFFIX):
         return preset_files.read(Path(name))
     return PRESETS.find(name)()
+
+
+@PRESETS.register("mnist-likelihood-iic")
+def mnist_likelihood_iic() -> RunConfig:
+    """MNIST with the gate of `iic-mnist` and ten experts of the kind of `mnist-likelihood`, which follow it.
+
+    The experts do not influence the gate, which reads gray images. Its choice bounds the likelihood of the
+    binarized image as any other choice does. Labels selected the settings of the gate as those of `iic-mnist`
+    (oracle); no run selected settings for the two together.
+    """
+    base, gate = mnist_likelihood(), iic_mnist()
+    return replace(
+        base,
+        model=replace(
+            base.model,
+            num_experts=gate.model.num_experts,
+            gate_network=gate.model.gate_network,
+            gate_hidden=gate.model.gate_hidden,
+            gate_normalization=gate.model.gate_normalization,
+            gate_input=gate.model.gate_input,
+        ),
+        objective=replace(gate.objective, bound="iwae"),
+        train=replace(base.train, gate_start=gate.train.gate_start),
+    )
