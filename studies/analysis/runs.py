@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -69,6 +69,23 @@ class StudyRun:
         return self.likelihood, terms, config["train"].get("num_samples"), self.held_out, data.train
 
     @property
+    def core_minutes(self) -> tuple[float, float] | None:
+        """Time of training and of evaluation in minutes of a core; None for a run on a GPU, or without times.
+
+        The training time of a mixture is its images divided by the speed of its population; the clock of a
+        resumed run would start when it was resumed.
+        """
+        record = self.record
+        if record.hardware.device != "cpu" or record.throughput is None or record.seconds is None:
+            return None
+        train = record.seconds.train
+        if record.method is None:
+            seen = record.data.train * record.config["train"]["epochs"]
+            train = seen / record.throughput.train_images_per_second
+        evaluation = record.seconds.evaluation / record.throughput.population
+        return train * record.hardware.threads / 60, evaluation * record.hardware.threads / 60
+
+    @property
     def complete(self) -> bool:
         """Whether the run ended successfully and has metrics."""
         return self.record.status == "complete"
@@ -104,3 +121,19 @@ class BaselineRuns:
         """
         kept = (run for run in self.runs if run.record.config["data"]["name"] == data)
         return replace(self, runs=tuple(kept))
+
+
+def median_minutes(runs: Sequence[StudyRun]) -> tuple[float, float] | None:
+    """Return the median times of training and of evaluation in minutes of a core.
+
+    Args:
+        runs: complete runs of a cell or of a baseline.
+
+    Returns:
+        The medians; None without runs, or if the time of some run is not known; see `StudyRun.core_minutes`.
+    """
+    times = [found for run in runs if (found := run.core_minutes) is not None]
+    if not times or len(times) < len(runs):
+        return None
+    train, evaluation = np.median(times, axis=0)
+    return float(train), float(evaluation)

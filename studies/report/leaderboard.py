@@ -144,6 +144,8 @@ def _of(
     study: Study, data: str, method: str, runs: Sequence[StudyRun], notes: Entry | Baseline
 ) -> Iterable[Row]:
     """Yield a row per protocol that the complete runs were scored by."""
+    from studies.analysis.runs import median_minutes
+
     runs = [run for run in runs if run.complete]
     for scored, keys in SCORES.items():
         if not runs or not all(key in run.metrics for key in keys for run in runs):
@@ -156,7 +158,7 @@ def _of(
             study=study.folder.name,
             page=f"{study.folder.name}/report.md",
             trained=runs[0].record.data.train,
-            minutes=_minutes(runs),
+            minutes=minutes[0] if (minutes := median_minutes(runs)) else None,
             clusters=_clusters(runs, notes),
             labels=notes.labels,
             **_scores([[run.metrics[key] for key in keys] for run in runs]),
@@ -232,22 +234,3 @@ def _clusters(runs: Sequence[StudyRun], notes: Entry | Baseline) -> str:
     counts = sorted({len(run.record.load) for run in runs if run.complete})
     number = " to ".join(str(count) for count in sorted({counts[0], counts[-1]}))
     return f"{number}, {notes.clusters}"
-
-
-def _minutes(runs: Sequence[StudyRun]) -> float | None:
-    """Return the training time of the median run in minutes of a core; None if some run used a GPU.
-
-    That of a mixture is its images divided by the speed of its population; the clock of a resumed run would
-    start when it was resumed.
-    """
-    times = []
-    for run in runs:
-        record = run.record
-        if record.hardware.device != "cpu" or record.throughput is None or record.seconds is None:
-            return None
-        seconds = record.seconds.train
-        if record.method is None:
-            seen = record.data.train * record.config["train"]["epochs"]
-            seconds = seen / record.throughput.train_images_per_second
-        times.append(seconds * record.hardware.threads / 60)
-    return float(np.median(times))

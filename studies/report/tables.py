@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -72,7 +72,11 @@ def run_table(study: Study) -> pd.DataFrame:
 
 
 def result_rows(
-    study: Study, frame: pd.DataFrame, chosen: Sequence[Measure], most: int | None = None
+    study: Study,
+    frame: pd.DataFrame,
+    chosen: Sequence[Measure],
+    most: int | None = None,
+    more: Callable[[int], dict[str, str]] = lambda cell: {},
 ) -> Rows:
     """Format `cell_table` as rows of text, ordered by the mean of the first measure.
 
@@ -81,6 +85,7 @@ def result_rows(
         frame: the table of `cell_stats.cell_table`.
         chosen: measures that are shown.
         most: largest number of rows; None for all.
+        more: returns further columns of a row of the table.
     """
     names = axis_names(study.axes)
     order = frame[f"{chosen[0].key} mean"].to_numpy() if chosen else np.zeros(len(frame))
@@ -98,7 +103,7 @@ def result_rows(
                 mark = text.find("\n") if "\n" in text else len(text)
                 text = f"{text[:mark]} †{text[mark:]}"
             shown[measure.heading] = text
-        rows.append(shown)
+        rows.append(shown | more(int(cell)))
     return rows
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 
 from studies.analysis import cell_stats, criteria, metrics
 from studies.analysis.analyze import Analysis
 from studies.analysis.criteria import RankingCriterion
-from studies.analysis.runs import StudyRun
+from studies.analysis.runs import StudyRun, median_minutes
 from studies.analysis.study import Study
 from studies.report import tables
 from studies.report.markdown import escape
@@ -86,11 +88,22 @@ def _rise(study: Study, table: pd.DataFrame, page: Page) -> None:
         "The IWAE bound rises with S, its number of samples of z. The table compares the bounds from parts "
         "of the samples, each averaged over groups of the same samples. The effective number of samples is "
         "(sum w)^2 / sum w^2 over the weights w of an image: its mean over the images, and its quantile of "
-        "1 %. Where it is near 1, a single sample dominates the bound of an image."
+        "1 %. Where it is near 1, a single sample dominates the bound of an image. Minutes of a core are the "
+        "medians over the runs."
     )
     known = int(table[f"{metrics.ESS.key} mean"].notna().sum())
-    rows = tables.result_rows(study, table, chosen, most=min(known, SHOWN_ROWS + FOLDED))
+    minutes = partial(_minutes, study)
+    rows = tables.result_rows(study, table, chosen, min(known, SHOWN_ROWS + FOLDED), minutes)
     page.rows(rows, SHOWN_ROWS, "[table.csv](table.csv)", total=known)
+
+
+def _minutes(study: Study, cell: int) -> dict[str, str]:
+    """Return the columns of the times of a cell, or of the baselines after the cells."""
+    of_baselines = [baseline.runs for baseline in study.baselines]
+    runs = study.of_cell(cell) if cell < len(study.cells) else of_baselines[cell - len(study.cells)]
+    medians = median_minutes([run for run in runs if run.complete])
+    shown = (f"{median:,.1f}" for median in medians) if medians else ("–", "–")
+    return dict(zip(("training (minutes of a core)", "evaluation (minutes of a core)"), shown, strict=True))
 
 
 def _by_expert(study: Study, best: StudyRun, criterion: RankingCriterion, page: Page) -> None:

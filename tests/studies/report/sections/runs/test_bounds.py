@@ -16,26 +16,55 @@ BOUNDS = {
 
 
 def made(config):
+    """Return a record whose training takes 2, 4 or 50 minutes of a core, and whose evaluation half of it."""
     tree, files = synthetic.record(config, pictures=False)
     found = {name: value - config.seed for name, value in BOUNDS.items()}
-    return {**tree, "metrics": {**tree["metrics"], "test": tree["metrics"]["test"] | found}}, files
+    minutes, runs, threads = (2, 4, 50)[config.seed], 3, 2
+    seen = tree["data"]["train"] * config.train.epochs
+    times = {
+        "throughput": {
+            "train_images_per_second": seen * threads / (60 * minutes),
+            "evaluation_images_per_second": 1.0,
+            "population": runs,
+        },
+        "seconds": {"train": 1.0, "evaluation": 60 * minutes / 2 * runs / threads},
+        "hardware": tree["hardware"] | {"threads": threads},
+    }
+    return {**tree, **times, "metrics": {**tree["metrics"], "test": tree["metrics"]["test"] | found}}, files
 
 
-def test_bounds_are_shown_by_their_number_of_samples(tmp_path, undrawn):
-    page = write_report(synthetic.write(tmp_path, PLAN, made)).read_text()
-    rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in page.splitlines()
+def on_gpu(config):
+    tree, files = made(config)
+    device = "cuda" if config.seed else "cpu"
+    return {**tree, "hardware": tree["hardware"] | {"device": device}}, files
+
+
+def table(page):
+    """Return the last seven columns of the heading and of the row of the table of bounds by samples."""
+    return [
+        [cell.strip() for cell in line.split("|")[-8:-1]]
+        for line in page.read_text().splitlines()
         if line.startswith("|") and ("S/100" in line or "-32.50" in line)
     ]
-    assert [cell.split(" (")[0] for cell in rows[0][-5:]] == [
-        "IWAE bound, S/100",
-        "IWAE bound, S/10",
-        "IWAE bound",
+
+
+def test_bounds_are_shown_by_their_number_of_samples_with_the_minutes_of_the_median_run(tmp_path, undrawn):
+    heading, row = table(write_report(synthetic.write(tmp_path, PLAN, made)))
+    assert heading == [
+        "IWAE bound, S/100 (nats)",
+        "IWAE bound, S/10 (nats)",
+        "IWAE bound (nats)",
         "IWAE effective samples",
         "IWAE effective samples, lowest 1 %",
+        "training (minutes of a core)",
+        "evaluation (minutes of a core)",
     ]
-    assert [cell.split()[0] for cell in rows[1][-5:]] == ["-32.50", "-31.75", "-31.25", "811.5", "2.5"]
+    assert [cell.split()[0] for cell in row] == ["-32.50", "-31.75", "-31.25", "811.5", "2.5", "4.0", "2.0"]
+
+
+def test_runs_on_a_gpu_have_no_minutes_of_a_core(tmp_path, undrawn):
+    _, row = table(write_report(synthetic.write(tmp_path, PLAN, on_gpu)))
+    assert row[-2:] == ["–", "–"]
 
 
 def test_without_effective_samples_there_is_no_such_table(tmp_path, undrawn):
