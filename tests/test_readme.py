@@ -10,6 +10,7 @@ from statistics import mean, median, stdev
 
 import numpy as np
 import pytest
+import scipy.stats
 
 import moevae
 from studies.design import design as designs
@@ -19,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 FINDINGS = ROOT / "docs" / "results.md"
 RESULTS = ROOT / "results"
+EXPERTS = "likelihood-experts"
 STRETCHED, UNCHANGED = ["vat", "knn-stretch"], ["vat", "knn"]
 GATE = {"objective.expert_weights": "gate", "objective.expert_gradient": 1}
 POSTERIOR = {"objective.expert_weights": "posterior"}
@@ -267,6 +269,61 @@ def test_likelihoods_agree_with_the_records():
     ]
     assert [len(each) for each in bounds] == [1, 1]
     assert "{:.1f} nats, and {:.1f} without".format(*map(mean, bounds)) in findings()
+
+
+def test_the_differences_of_mixtures_from_one_expert_agree_with_the_records():
+    rows = {
+        "two of 400 units, which compute as much in a step": (2, 400),
+        "two of 264 units, with as many parameters": (2, 264),
+        "ten of 400 units, which compute as much in a step": (10, 400),
+        "ten of 82 units, with as many parameters": (10, 82),
+    }
+    for row, (experts, units) in rows.items():
+        cells = [
+            more_than_one_expert(study, experts, units) for study in (EXPERTS, f"{EXPERTS}-autoregressive")
+        ]
+        assert f"| {row} | {' | '.join(cells)} |" in findings()
+
+
+def test_the_means_and_times_of_one_and_two_experts_agree_with_the_records():
+    bounds, slower = [], []
+    for study in (EXPERTS, f"{EXPERTS}-autoregressive"):
+        one, two = (
+            complete(study, {"model.num_experts": count, "model.expert_hidden": [400, 400]})
+            for count in (1, 2)
+        )
+        bounds.append(mean(record["metrics"]["test"]["iwae_bound"] for record in one))
+        of_one, of_two = (
+            mean(record["throughput"]["train_images_per_second"] for record in each) for each in (one, two)
+        )
+        slower.append(100 * (of_one / of_two - 1))
+    assert "{:.2f} nats with pixels independent given z and {:.2f} with".format(*bounds) in findings()
+    assert "takes {:.0f} % longer than with one where pixels are independent, and {:.0f} %".format(
+        *slower
+    ) in (findings())
+    highest = max(mean(measured(EXPERTS, "nmi", {"model.expert_hidden": [each, each]})) for each in (82, 264))
+    assert f"NMI is 0 with one expert, and {shorter(highest)} at most" in findings()
+
+
+def more_than_one_expert(study, experts, units):
+    """The difference of a mixture in the IWAE bound from one expert, with Student's interval."""
+    alone, mixture = (
+        {
+            record["config"]["seed"]: record["metrics"]["test"]["iwae_bound"]
+            for record in complete(study, cell)
+        }
+        for cell in (
+            {"model.num_experts": count, "model.expert_hidden": [width, width]}
+            for count, width in ((1, 400), (experts, units))
+        )
+    )
+    if not mixture:
+        return "–"
+    assert alone.keys() == mixture.keys()
+    assert len(alone) == 6
+    found = scipy.stats.ttest_1samp([mixture[seed] - alone[seed] for seed in alone], 0)
+    low, high = found.confidence_interval(0.95)
+    return f"{mean(mixture.values()) - mean(alone.values()):.2f} [{low:.2f}, {high:.2f}]"
 
 
 def test_speeds_on_a_gpu_agree_with_the_benchmarks():
