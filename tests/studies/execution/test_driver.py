@@ -290,10 +290,11 @@ def test_each_cell_costs_the_same_few_statements_of_the_storage(bench):
 @pytest.mark.parametrize("workers", [None, 1])
 def test_a_signal_does_not_interrupt_a_transaction(bench, workers, monkeypatch):
     """Raised where the driver has begun to write, it would lock the storage for its own driver."""
-    attach = Rows._attach
+    attach, sent = Rows._attach, []
 
     def struck(self, connection, pairs):
-        if any(trial.state.is_finished() for _, trial in pairs):
+        if not sent and any(trial.state.is_finished() for _, trial in pairs):
+            sent.append(signal.SIGTERM)  # only once: a second signal ends the process
             os.kill(os.getpid(), signal.SIGTERM)
         attach(self, connection, pairs)
 
@@ -305,5 +306,7 @@ def test_a_signal_does_not_interrupt_a_transaction(bench, workers, monkeypatch):
         run_study(bench.design(), bench.folder, bench.toy, worker_pool=worker_pool, callbacks=Listener())
     monkeypatch.undo()
     states = [trial.state for trial in bench.trials()]
-    assert states == [TrialState.COMPLETE] + [TrialState.WAITING] * 3
-    assert len(bench.run().trained) == 9
+    kept = states.count(TrialState.COMPLETE)  # a worker may have finished another cell by then
+    assert kept in ({1} if workers is None else {1, 2})
+    assert states == [TrialState.COMPLETE] * kept + [TrialState.WAITING] * (4 - kept)
+    assert len(bench.run().trained) == 3 * (4 - kept)
