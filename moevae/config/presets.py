@@ -306,27 +306,6 @@ def iic_fashion_mnist() -> RunConfig:
     return replace(base, data=replace(base.data, name="fashion-mnist"))
 
 
-def preset(name: str) -> RunConfig:
-    """Return the preset of that name, or in the TOML file of that path.
-
-    `moevae info` lists the names; `moevae info --write-preset` writes such a file.
-
-    Args:
-        name: name of a preset, or path of a TOML file.
-
-    Raises:
-        ConfigError: there is none, and the message names the nearest; or the file is invalid.
-
-    Examples:
-        >>> import moevae
-        >>> moevae.preset("mnist").data.name
-        'mnist'
-    """
-    if name.endswith(preset_files.SUFFIX):
-        return preset_files.read(Path(name))
-    return PRESETS.find(name)()
-
-
 @PRESETS.register("mnist-likelihood-iic")
 def mnist_likelihood_iic() -> RunConfig:
     """MNIST with the gate of `iic-mnist` and ten experts of the kind of `mnist-likelihood`, which follow it.
@@ -349,3 +328,24 @@ def mnist_likelihood_iic() -> RunConfig:
         objective=replace(gate.objective, bound="iwae"),
         train=replace(base.train, gate_start=gate.train.gate_start),
     )
+
+
+def preset(name: str) -> RunConfig:
+    """Return the preset of that name, or in the TOML file of that path.
+
+    `moevae info` lists the names; `moevae info --write-preset` writes such a file.
+
+    Args:
+        name: name of a preset, or path of a TOML file.
+
+    Raises:
+        ConfigError: there is none, and the message names the nearest; or the file is invalid.
+
+    Examples:
+        >>> import moevae
+        >>> moevae.preset("mnist").data.name
+        'mnist'
+    """
+    if name.endswith(preset_files.SUFFIX):
+        return preset_files.read(Path(name))
+    return PRESETS.find(name)()
