@@ -15,7 +15,7 @@ from typing import Any
 
 _HOMES = {
     "Study": "analysis.study",
-    "StudyRun": "analysis.study",
+    "StudyRun": "analysis.runs",
     "load_records": "analysis.load",
     "load_study": "analysis.load",
 }

@@ -21,9 +21,8 @@ from moevae.config.schema import DataConfig
 from moevae.data.datasets import Images, Labels, identify, load_images, load_labels
 from moevae.data.sources import official_test
 from moevae.errors import CheckpointError, ConfigError
-from moevae.evaluation import result_schema
-from moevae.evaluation.result_schema import Score
 from moevae.evaluation.results import Split
+from moevae.evaluation.scores import Score, describe_marginal_samples, score
 from moevae.training import checkpoint
 from moevae.training.checkpoint import Trained
 from moevae.utils import devices
@@ -60,21 +59,19 @@ def evaluate(options: Evaluate) -> int:
         check(path, run, config.data, images, labels)
     found = []
     for run, config in zip(runs, configs, strict=True):
-        found += result_schema.score(
-            run.model.to(device), [config], *load(config.data), options.split, memory
-        )
+        found += score(run.model.to(device), [config], *load(config.data), options.split, memory)
     if options.json:
         entries = [
             {
                 "checkpoint": str(path),
                 "fingerprint": fingerprint(run.config),
                 "seed": run.config.seed,
-                "data": score.config.data.name,
-                "num_samples": score.config.evaluation.num_samples,
+                "data": each.config.data.name,
+                "num_samples": each.config.evaluation.num_samples,
                 "split": options.split,
-                **score.to_dict(),
+                **each.to_dict(),
             }
-            for path, run, score in zip(options.checkpoints, runs, found, strict=True)
+            for path, run, each in zip(options.checkpoints, runs, found, strict=True)
         ]
         print(json.dumps({"hardware": devices.describe(device), "runs": entries}, indent=1))
     else:
@@ -140,7 +137,7 @@ def _print(options: Evaluate, found: Sequence[Score], device: torch.device) -> N
     ordered = [each for _, each in rows]
     data = list(dict.fromkeys(each.config.data.name for each in found))
     print(f"{options.split} split of {', '.join(data)}\n\n{results_table.table(ordered, names)}\n")
-    print(result_schema.describe_marginal_samples(ordered))
+    print(describe_marginal_samples(ordered))
     print(results_table.loads(ordered, names))
     if overlap := results_table.shared(ordered, names):
         print(overlap)

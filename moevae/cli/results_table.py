@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from moevae.config.registry import METRICS
 from moevae.evaluation import class_overlap
-from moevae.evaluation.result_schema import Score
+from moevae.evaluation.scores import Score
 from moevae.utils import devices
 
 ABOUT_LABELS = (

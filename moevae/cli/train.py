@@ -20,10 +20,9 @@ from moevae.config.overrides import fingerprint, to_dict
 from moevae.config.schema import RunConfig
 from moevae.data.datasets import Images, Labels, identify, load_images, load_labels
 from moevae.errors import CheckpointError, ConfigError
-from moevae.evaluation import result_schema
 from moevae.evaluation.assign import with_threshold
-from moevae.evaluation.result_schema import Score
 from moevae.evaluation.results import Split
+from moevae.evaluation.scores import Score, describe_marginal_samples, score
 from moevae.models.mixture import Mixture
 from moevae.training import checkpoint, snapshot_files, snapshots
 from moevae.training.checkpoint import Trained
@@ -62,7 +61,7 @@ class Result:
             "status": self.status,
             "failure": self.failure,
             "checkpoint": None if self.failure else str(self.path),
-            "scores": {split: score.to_dict() for split, score in self.scores.items()},
+            "scores": {split: found.to_dict() for split, found in self.scores.items()},
             "train_seconds": self.seconds,
             "train_images_per_second": self.images_per_second,
             "config": to_dict(self.config),
@@ -175,9 +174,7 @@ def _measured(
     trained: Trained, images: Images, labels: Labels | None, device: torch.device, options: Train
 ) -> Result:
     config, model = trained.config, trained.model.to(device)
-    found = {
-        split: result_schema.score(model, [config], images, labels, split)[0] for split in _splits(images)
-    }
+    found = {split: score(model, [config], images, labels, split)[0] for split in _splits(images)}
     return Result(config, dry_run.checkpoint_path(config, options.output), "existing", found)
 
 
@@ -207,9 +204,7 @@ def _train(
             origin,
             on_epoch=lambda progress: _note(note, progress, configs, images, labels),
         )
-        by_split = {
-            split: result_schema.score(fit.model, configs, images, labels, split) for split in _splits(images)
-        }
+        by_split = {split: score(fit.model, configs, images, labels, split) for split in _splits(images)}
     results = []
     for run, config in enumerate(configs):
         path, failure = dry_run.checkpoint_path(config, options.output), _failure(fit, run, by_split)
@@ -232,7 +227,7 @@ def _note(
     alive = [run for run, failure in enumerate(progress.failures) if failure is None]
     numbers = {"loss": fmean(progress.losses[run] for run in alive)} if alive else {}
     if alive and len(images.validation):
-        found = result_schema.score(progress.model, configs, images, labels, "validation", importance=False)
+        found = score(progress.model, configs, images, labels, "validation", importance=False)
         for name, word in SHOWN_METRICS.items():
             if name in found[0].metrics:
                 numbers[f"validation {word}"] = fmean(found[run].metrics[name] for run in alive)
@@ -266,7 +261,7 @@ def _print(results: Sequence[Result], device: torch.device) -> None:
         if good and split in good[0].scores:
             print(f"{split} split\n\n{results_table.table([run.scores[split] for run in good], names)}\n")
     if good:
-        print(result_schema.describe_marginal_samples([run.scores["test"] for run in good]))
+        print(describe_marginal_samples([run.scores["test"] for run in good]))
         print(results_table.loads([run.scores["test"] for run in good], names))
         if overlap := results_table.shared([run.scores["test"] for run in good], names):
             print(overlap)

@@ -14,11 +14,12 @@ from moevae.nn.conv import halved
 from moevae.nn.deformation import latent_size
 from moevae.nn.gradients import FEATURES
 from moevae.nn.layer_specs import Dense, Down, LayerSpecs, Masked, MaskedDense, Size, Up, Warp, perceptron
+from moevae.nn.masked import preceding_taps
 
 REACH = 3
 """Pixels that the context window extends to the left, to the right and above."""
 
-NUM_PRECEDING = REACH * (2 * REACH + 1) + REACH
+NUM_PRECEDING = preceding_taps(REACH, itself=False)
 """Pixels in the context window that precede a pixel: the rows above it, and its own row to the left."""
 
 DILATIONS = (1, 2, 4)

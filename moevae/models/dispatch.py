@@ -102,6 +102,6 @@ def draw_experts(log_probs: Tensor, uniform: Tensor) -> Tensor:
         Indices of experts, [R, C, B] int64.
     """
     upper = log_probs.exp().cumsum(1)  # [R, K, B]
-    places = uniform.transpose(1, 2).contiguous() * upper[:, -1:].transpose(1, 2)  # [R, B, S]
+    places = uniform.transpose(1, 2).contiguous() * upper[:, -1:].transpose(1, 2)  # [R, B, C]
     found = torch.searchsorted(upper.transpose(1, 2).contiguous(), places, right=True)
     return found.clamp_max(log_probs.shape[1] - 1).transpose(1, 2)

@@ -140,8 +140,8 @@ def sampled_cost(log_probs: Tensor, chosen: Tensor, expert_elbo: Tensor) -> Tens
 
     Args:
         log_probs: log q(k|x), [R, K, B].
-        chosen: the sampled experts, [R, S, B].
-        expert_elbo: ELBOs of the sampled experts, [R, S, B].
+        chosen: the sampled experts, [R, C, B].
+        expert_elbo: ELBOs of the sampled experts, [R, C, B].
 
     References:
         Williams (1992); Kool, van Hoof, Welling (2019).

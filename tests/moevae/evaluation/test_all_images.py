@@ -9,8 +9,8 @@ from moevae.data.datasets import Labels
 from moevae.evaluation.all_images import assign_all_images, score_all_images
 from moevae.evaluation.evaluate import evaluate
 from moevae.evaluation.memory import image_bytes
-from moevae.evaluation.result_schema import score
 from moevae.evaluation.results import SPLITS
+from moevae.evaluation.scores import score
 from moevae.models.mixture import Mixture
 
 ASKED = {"evaluation.all_images": True}

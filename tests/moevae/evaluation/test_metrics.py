@@ -8,7 +8,7 @@ from small import config
 from moevae.config.registry import METRICS
 from moevae.data.datasets import load_images, load_labels
 from moevae.evaluation.metrics import Metric
-from moevae.evaluation.result_schema import score
+from moevae.evaluation.scores import score
 from moevae.models.mixture import Mixture
 
 
