@@ -53,6 +53,12 @@ def check_compatible(config: RunConfig) -> None:
         raise ValueError("train.extra_experts needs a uniform model.expert_prior")
     if config.train.extra_experts and config.train.pruning_end < config.train.pruning_start:
         raise ValueError("train.pruning_end must not be below train.pruning_start")
+    clustered_until = config.train.gate_start_end if config.train.gate_start == "clustering" else 0.0
+    if config.train.extra_experts and clustered_until > config.train.pruning_start:
+        raise ValueError(
+            "train.gate_start = clustering numbers the experts, and pruning renumbers them: expected a"
+            " train.gate_start_end of train.pruning_start at most"
+        )
 
 
 def _check_posterior_gate(config: RunConfig) -> None:

@@ -73,7 +73,7 @@ def override(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     """Return the configuration with changed settings, such as {"objective.balance_weight": 5}.
 
     `moevae info --settings` lists the keys. The value of `objective` is the name of a member, such as "elbo";
-    settings that do not define the member are kept.
+    settings that do not define the member are kept, and other changes of the section are applied after it.
 
     Args:
         config: the configuration; it is not changed.
@@ -89,7 +89,7 @@ def override(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
         (5, 1.0)
     """
     tree = to_dict(config)
-    for key, value in changes.items():
+    for key, value in sorted(changes.items(), key=lambda change: change[0] != "objective"):
         if key == "objective":
             chosen = asdict(cast(Any, MEMBERS[closest_name("objective", str(value), MEMBERS)]))
             tree["objective"] = chosen | {name: tree["objective"][name] for name in INDEPENDENT_SETTINGS}

@@ -30,7 +30,7 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
 
 
 def apply_settings(config: RunConfig, settings: Mapping[str, Any], where: str = "--set") -> RunConfig:
-    """Return the configuration with changed settings; `objective` is applied before its parts.
+    """Return the configuration with changed settings; see `overrides.override`.
 
     Args:
         config: the configuration; it is not changed.
@@ -40,9 +40,8 @@ def apply_settings(config: RunConfig, settings: Mapping[str, Any], where: str = 
     Raises:
         ConfigError: a value is invalid; the message begins with `where`.
     """
-    ordered = sorted(settings.items(), key=lambda item: item[0] != "objective")
     try:
-        return overrides.override(config, dict(ordered))
+        return overrides.override(config, settings)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
 

@@ -62,10 +62,9 @@ def run_config(n_components: object, preset: object, settings: object, random_st
     else:
         seed = int(check_random_state(random_state).randint(2**31 - 1))
     own = {"seed": seed} | ({} if count is None else {"model.num_experts": int(count)})
-    ordered = sorted((settings or {}).items(), key=lambda item: item[0] != "objective")
     try:
         base = preset_of(preset) if isinstance(preset, str) else preset or RunConfig()
-        return overrides.override(base, own | {key: plain(value) for key, value in ordered})
+        return overrides.override(base, own | {key: plain(value) for key, value in (settings or {}).items()})
     except MoevaeError as error:
         raise ParameterError(str(error)) from None
 

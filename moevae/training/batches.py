@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -50,10 +49,8 @@ class Batches:
         by_gradients = configs[0].model.gate_input == "gradients"
         self.features = gradients(images, size).to(device) if by_gradients else None
         train = configs[0].train
-        self.size = min(train.batch_size, len(images))
-        once = len(images) // self.size
-        self.passes = max(1, math.ceil(train.min_steps / (once * train.epochs)))
-        self.steps = once * self.passes
+        self.size, self.passes = min(train.batch_size, len(images)), train.passes(len(images))
+        self.steps = len(images) // self.size * self.passes
         self.order = RunGenerators(seeds, "order", device)
         self.threshold = RunGenerators(seeds, "binarization", device)
 

@@ -34,7 +34,7 @@ def weights_digest(model: Mixture) -> str:
 def continued(config: RunConfig, start: Mixture, epochs: int) -> RunConfig:
     """Return the configuration of a run that continues another one.
 
-    Schedules do not run again: temperature and learning rate are constant at their final values, and the
+    Schedules do not run again: temperature and learning rates are constant at their final values, and the
     divergence of z has its full weight. The gate learns no clustering, no expert is pruned, and all
     deformations are active.
 
@@ -62,6 +62,9 @@ def continued(config: RunConfig, start: Mixture, epochs: int) -> RunConfig:
             train,
             learning_rate_schedule="constant",
             learning_rate=train.final_learning_rate,
+            template_learning_rate=train.template_learning_rate
+            * train.final_learning_rate
+            / train.learning_rate,
             final_learning_rate=plain.final_learning_rate,
         )
     train = replace(

@@ -64,8 +64,8 @@ def fit(
             configurations that are returned name them in `train.start`. The optimizer and the random
             streams start as in any training. `moevae.training.continuation.continued` returns a
             configuration with the final values of the schedules of a run. None initializes the weights.
-        cuda_graph: whether steps on a CUDA device are recorded and replayed as a CUDA graph, which changes no
-            number. Not possible with sparse routing.
+        cuda_graph: whether steps on a CUDA device are recorded and replayed as a CUDA graph. Not possible
+            with sparse routing, `objective.expert_weights=map` or `train.revival`.
 
     Returns:
         The trained population.

@@ -2,7 +2,8 @@
 
 A step of one run launches hundreds of small kernels, and launching takes longer than computing. A graph
 replays the kernels on the same addresses: the batch, the temperatures and the random draws are copied there
-before each replay. The optimizer runs outside the graph. The numbers are those of steps without a graph.
+before each replay. The optimizer runs outside the graph. A replay of the recorded operations on the CPU gives
+the numbers of steps without a graph.
 """
 
 from __future__ import annotations

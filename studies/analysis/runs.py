@@ -66,7 +66,8 @@ class StudyRun:
         """Identity of the training objective and images; losses are comparable only if it is the same."""
         config, data = self.record.config, self.record.data
         terms = tuple(sorted((name, str(value)) for name, value in config["objective"].items()))
-        return self.likelihood, terms, config["train"].get("num_samples"), self.held_out, data.train
+        binarization, samples = config["data"]["binarization"], config["train"].get("num_samples")
+        return self.likelihood, binarization, terms, samples, self.held_out, data.train
 
     @property
     def core_minutes(self) -> tuple[float, float] | None:
@@ -80,7 +81,8 @@ class StudyRun:
             return None
         train = record.seconds.train
         if record.method is None:
-            seen = record.data.train * record.config["train"]["epochs"]
+            schedule = record.run_config.train
+            seen = record.data.train * schedule.passes(record.data.train) * schedule.epochs
             train = seen / record.throughput.train_images_per_second
         evaluation = record.seconds.evaluation / record.throughput.population
         return train * record.hardware.threads / 60, evaluation * record.hardware.threads / 60

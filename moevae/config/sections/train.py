@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -74,3 +75,12 @@ class TrainConfig:
     """Precision of products and activations in training, `float32` or `bfloat16`; the trained weights are in
     float32, and so is evaluation, but for `evaluation.iwae_precision`. In `bfloat16`, rounding may
     depend on the other runs of the population; in `float32` it does not."""
+
+    def passes(self, images: int) -> int:
+        """Return the number of passes of an epoch over the training images; more than one for `min_steps`.
+
+        Args:
+            images: number of training images.
+        """
+        once = images // min(self.batch_size, images)
+        return max(1, math.ceil(self.min_steps / (once * self.epochs)))

@@ -270,6 +270,14 @@ def test_a_final_temperature_without_a_schedule_is_refused():
     assert message_of(override, RunConfig(), learned).endswith("other than learned")
 
 
+def test_clusters_that_number_experts_after_the_first_pruning_are_refused():
+    changes = {"train.gate_start": "clustering", "train.gate_start_end": 0.5, "train.pruning_start": 0.4}
+    assert override(RunConfig(), changes).train.extra_experts == 0
+    message = message_of(override, RunConfig(), changes | {"train.extra_experts": 2})
+    assert "train.gate_start_end of train.pruning_start at most" in message
+    override(RunConfig(), changes | {"train.extra_experts": 2, "train.gate_start_end": 0.4})
+
+
 @pytest.mark.parametrize("tree", [[1, 2], "seed", None, 3])
 def test_a_configuration_must_be_a_table(tree):
     assert message_of(from_dict, tree).startswith("a configuration is a table of keys")
@@ -302,6 +310,13 @@ def test_any_tree_makes_a_configuration_or_a_one_line_error(tree):
         assert "\n" not in str(error)  # noqa: PT017 - the empty tree is fine
     else:
         assert found == RunConfig()
+
+
+def test_a_member_is_applied_before_other_settings_of_its_section_in_any_order():
+    changes = {"objective.balance_weight": 5, "objective": "elbo"}
+    found = override(RunConfig(), changes)
+    assert found == override(RunConfig(), dict(reversed(changes.items())))
+    assert found.objective.balance_weight == 5
 
 
 def test_members_by_name():

@@ -57,6 +57,7 @@ def test_schedules_stay_where_they_ended(first):
             "train.learning_rate_schedule": "cosine",
             "train.learning_rate": 0.1,
             "train.final_learning_rate": 0.02,
+            "train.template_learning_rate": 0.5,
             "train.extra_experts": 2,
             "train.kl_warmup": 0.5,
             "train.gate_start": "clustering",
@@ -67,6 +68,7 @@ def test_schedules_stay_where_they_ended(first):
     more = continued(warm, first.model, 7)
     assert (more.routing.temperature_schedule, more.routing.temperature) == ("constant", 0.5)
     assert (more.train.learning_rate_schedule, more.train.learning_rate) == ("constant", 0.02)
+    assert more.train.template_learning_rate == pytest.approx(0.1)
     assert (more.train.epochs, more.train.extra_experts) == (7, 0)
     assert (more.train.kl_warmup, more.train.gate_start) == (0.0, "none")
     assert (more.train.revival, more.train.min_steps) == (type(more.train)().revival, 35)  # of 2 epochs, 10

@@ -80,7 +80,12 @@ def test_the_training_loss_judges_where_nothing_was_held_out(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("axis", "levels"), [("objective.balance_weight", [0.0, 1.0]), ("data.imbalance", [0.5, 1.0])]
+    ("axis", "levels"),
+    [
+        ("objective.balance_weight", [0.0, 1.0]),
+        ("data.imbalance", [0.5, 1.0]),
+        ("data.binarization", ["dynamic", "static"]),
+    ],
 )
 def test_losses_of_other_objectives_or_images_judge_nothing(tmp_path, axis, levels) -> None:
     assert criteria.ranking_criterion(load_study(folder(tmp_path, {axis: levels})).runs) is None

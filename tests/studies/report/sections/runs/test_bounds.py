@@ -62,6 +62,16 @@ def test_bounds_are_shown_by_their_number_of_samples_with_the_minutes_of_the_med
     assert [cell.split()[0] for cell in row] == ["-32.50", "-31.75", "-31.25", "811.5", "2.5", "4.0", "2.0"]
 
 
+def test_minutes_count_every_pass_over_few_images(tmp_path, undrawn):
+    base = override(
+        digits(), {"evaluation.iwae_samples": 5000, "train.batch_size": 1000, "train.min_steps": 300}
+    )
+    plan = synthetic.plan({"routing.kind": ["soft"]}, base=base)
+    _, row = table(write_report(synthetic.write(tmp_path, plan, made)))
+    assert base.train.epochs == 30  # one step for each pass
+    assert row[-2:] == ["40.0", "2.0"]
+
+
 def test_runs_on_a_gpu_have_no_minutes_of_a_core(tmp_path, undrawn):
     _, row = table(write_report(synthetic.write(tmp_path, PLAN, on_gpu)))
     assert row[-2:] == ["–", "–"]
