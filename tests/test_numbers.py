@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from studies.analysis import metrics
+from studies.analysis.analyze import analyze
+from studies.analysis.load import load_study
 from studies.design import design as designs
 from studies.records import store
 
@@ -221,6 +224,30 @@ def test_the_2019_model_agrees_with_the_records():
     assert "components of the same images has {} and {};".format(*map(short, baseline)) in findings()
 
 
+def test_the_interaction_of_balancing_and_routing_agrees_with_the_records():
+    study = "reference-factorial"
+    lost = [
+        shorter(
+            mean(measured(study, "nmi", cell | {"routing.kind": "soft"}))
+            - mean(measured(study, "nmi", cell | {"routing.kind": "hard"}))
+        )
+        for balance in (20, 80)
+        for cell in (
+            {"data.name": data, "objective.balance_weight": balance} for data in ("mnist", "fashion-mnist")
+        )
+    ]
+    assert (
+        "hard routing lowers NMI by {} on MNIST and {} on Fashion-MNIST with the balancing strength 20,"
+        " and by {} and {} with 80"
+    ).format(*lost) in findings()
+    p = [
+        analyze(part).interaction_p[metrics.NMI][0, 2]
+        for part in load_study(RESULTS / study).by_data().values()
+    ]
+    assert f"p = {short(p[0])} and p < .001" in findings()
+    assert p[1] < 0.001
+
+
 @pytest.mark.parametrize("binarization", ["dynamic", "static"])
 @pytest.mark.parametrize(("data", "title"), [("mnist", "MNIST"), ("fashion-mnist", "Fashion-MNIST")])
 @pytest.mark.parametrize(
@@ -279,11 +306,17 @@ def test_the_means_and_times_of_one_and_two_experts_agree_with_the_records():
         )
         slower.append(100 * (of_one / of_two - 1))
     assert "{:.2f} nats with pixels independent given z and {:.2f} with".format(*bounds) in findings()
-    assert "takes {:.0f} % longer than with one where pixels are independent, and {:.0f} %".format(
-        *slower
-    ) in (findings())
-    highest = max(mean(measured(EXPERTS, "nmi", {"model.expert_hidden": [each, each]})) for each in (82, 264))
-    assert f"NMI is 0 with one expert, and {shorter(highest)} at most" in findings()
+    longer = "takes {:.0f} % longer than with one where pixels are independent, and {:.0f} %".format(*slower)
+    assert longer in findings()
+    means = {
+        (study, count, width): mean(found)
+        for study in (EXPERTS, f"{EXPERTS}-autoregressive")
+        for count in (1, 2, 10)
+        for width in (82, 264, 400)
+        if (found := measured(study, "nmi", {"model.num_experts": count, "model.expert_hidden": [width] * 2}))
+    }
+    assert all(value < 1e-6 for (_, count, _), value in means.items() if count == 1)
+    assert f"NMI is 0 with one expert; the highest mean is {shorter(max(means.values()))}" in findings()
 
 
 def more_than_one_expert(study, experts, units):

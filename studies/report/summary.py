@@ -25,8 +25,6 @@ from studies.utils import formatting
 
 ERROR_RATE = 1 - stats.LEVEL
 """Family-wise error rate of each kind of sentence."""
-MIN_ETA_SQUARED = 0.1
-"""An interaction is reported if the lower end of its partial η² exceeds this share."""
 MAX_LISTED = 12
 """Largest number of cells named in a sentence."""
 
@@ -222,13 +220,9 @@ def _sample_size(n: int, settings: int, moved: int) -> str:
 
 
 def _interaction(analysis: Analysis, measure: Measure) -> str:
-    """State the largest interaction of two axes that is significant and exceeds `MIN_ETA_SQUARED`."""
+    """State the largest interaction of two axes that is significant."""
     found, p = analysis.variance[measure], analysis.interaction_p[measure]
-    pairs = [
-        effect
-        for effect in found.effects
-        if len(effect.axes) == 2 and p[effect.axes] <= ERROR_RATE and effect.low > MIN_ETA_SQUARED
-    ]
+    pairs = [effect for effect in found.effects if len(effect.axes) == 2 and p[effect.axes] <= ERROR_RATE]
     if not pairs:
         return ""
     effect = max(pairs, key=lambda each: each.partial_eta_squared)
@@ -236,7 +230,7 @@ def _interaction(analysis: Analysis, measure: Measure) -> str:
     first, second = (names[effects.varied(analysis.study)[axis]] for axis in effect.axes)
     return (
         f"What **{escape(first)}** does to {escape(measure.label)} depends on **{escape(second)}**: their "
-        f"interaction has partial η² {effect.partial_eta_squared:.2f} "
+        f"interaction has partial η² {effect.partial_eta_squared:.2f} [{effect.low:.2f}, {effect.high:.2f}] "
         f"({escape(f'adjusted p {_p(p[effect.axes])}')}; n = {found.n})."
     )
 

@@ -56,8 +56,8 @@ def _marginal(study: Study) -> str:
         "gate gap KL(q || r) is its distance from the ELBO of the gate q, where r is the posterior over "
         f"experts. Both are estimated from {' or '.join(f'{count:,}' for count in counts)} samples of z per "
         f"image and expert (fewer where r is negligible){first}, and the delta method corrects the upward "
-        "bias of the log-sum-exp. Other columns use different samples, so differences between columns "
-        "include sampling noise."
+        f"bias of the log-sum-exp. Other columns use different samples{' and images' if limits else ''}, so "
+        f"that differences between columns include the noise of {'both' if limits else 'the samples'}."
     )
 
 
@@ -127,7 +127,7 @@ def _by_expert(study: Study, best: StudyRun, criterion: RankingCriterion, page: 
     page.add(
         f"The table splits the ELBO by expert for the run of cell {cell_stats.label(study, best.cell)} "
         f"({escape(tables.describe(study, best.cell))}) with {criterion.words}, seed {best.seed}. The gate "
-        "probabilities weight the parts, which sum to the values of the run. The last column is the mean "
-        "over the images that the gate assigns to the expert."
+        "probabilities weight the parts, which sum to the values of the run. The last column is a mean over "
+        "the images, weighted by the gate probability of the expert."
     )
     page.rows(rows, SHOWN_ROWS, file="elbo-terms")
