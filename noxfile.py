@@ -103,8 +103,10 @@ def race(session: nox.Session) -> None:
     """Measure the time to quality beside other packages (an hour; resumes; `-- --data fashion-mnist`)."""
     session.install("--editable", ".[peers,umap]", *nox.project.dependency_groups(GROUPS, "tests"))
     data = _given(session.posargs, data="mnist").data
-    name = {"mnist": "cpu", "fashion-mnist": "fashion-mnist-cpu"}[data]
-    kept = f"results/time-to-quality-{name}.json"
+    names = {"mnist": "cpu", "fashion-mnist": "fashion-mnist-cpu"}
+    if data not in names:
+        session.error(f"--data {data}: expected {' or '.join(names)}")
+    kept = f"results/time-to-quality-{names[data]}.json"
     session.run("python", "bench/time_to_quality.py", "--output", kept, *session.posargs)
     session.run("python", "bench/report.py")
 

@@ -1,4 +1,4 @@
-"""The overhead of the study engine, without training; only this benchmark imports studies.
+"""The overhead of the study engine, without training.
 
 Run with: python -m pytest bench/test_engine.py -m ""
 """

@@ -1,5 +1,17 @@
 """Errors that a user can correct. A message is one line: what is wrong, where, and what was expected."""
 
+import errno
+
+TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+"""Numbers of the error that too many files are open."""
+
+CORRECTABLE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EBADF, errno.EIO),
+    *TOO_MANY_FILES,
+}
+"""Numbers of system errors that a user can correct, such as a full disk or a folder without write access."""
+
 
 class MoevaeError(Exception):
     """Base class of the errors that the command line prints as one line, with exit code 2.

@@ -42,10 +42,10 @@ def assign(options: Assign) -> int:
     pixels = torch.from_numpy(given.images.copy())
     found = assignments_of(trained.model.to(device), trained.config, pixels, latents=options.latents)
     unusual = None if trained.unusual_below is None else found.bounds < trained.unusual_below
+    if options.copy_to:  # first: the table may be inside
+        _copy(given, found, options.copy_to)
     if options.output:
         _write(options.output, _encoded(options.output, given, found, unusual, options.latents))
-    if options.copy_to:
-        _copy(given, found, options.copy_to)
     notes = _notes(given, trained.usual_images, unusual)
     if options.json:
         print(json.dumps(_document(options, trained, given, found, unusual), indent=1, allow_nan=False))
@@ -167,7 +167,7 @@ def _copy(given: Inputs, found: Assignments, target: Path) -> None:
         DataError: a file cannot be copied.
     """
     # In the folder of the target, so that it can be renamed.
-    made = target.with_name(f".{secrets.token_hex(8)}.moevae")
+    made = target.resolve().with_name(f".{secrets.token_hex(8)}.moevae")
     try:
         made.mkdir(parents=True)
         taken: set[Path] = set()
@@ -181,13 +181,15 @@ def _copy(given: Inputs, found: Assignments, target: Path) -> None:
             taken.add(place)
             place.parent.mkdir(exist_ok=True)
             _copy_file(path, place)
-        if target.is_dir():
-            target.rmdir()  # fails if it is not empty
-        made.rename(target)
+        if target.is_dir():  # empty, and kept: it may be the working folder
+            for folder in sorted(made.iterdir()):
+                folder.rename(target / folder.name)
+        else:
+            made.rename(target)
     except OSError as error:
         raise DataError(f"--copy-to {target}: cannot be written ({error.strerror})") from None
     finally:
-        shutil.rmtree(made, ignore_errors=True)  # exists only if copying failed
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def _copy_file(path: Path, place: Path) -> None:

@@ -85,12 +85,12 @@ What to expect:
 - interpolations.png: interpolations between two test images assigned to
   the same expert, in its latent space.
 - traversals-expert-K.png: decoded images of expert K as each latent varies
-  from -3 to 3, sorted by the KL divergence of the latent from the prior
-  (nats per image).
+  from -3 to 3, sorted by the KL divergence of the latent from the standard
+  normal distribution (nats per image).
 - reconstructions.png: test images above their reconstructions by the
   assigned expert, with its number.
-- experts.png: each expert at the mean of the prior, such as its template,
-  above the mean of the test images assigned to it.
+- experts.png: each expert at z = 0, such as its template, above the mean
+  of the test images assigned to it.
 - competition.png: test images and their reconstructions by every expert,
   with the sums of squared errors.
 - confusion.png, with labels: test images by expert and class; its order of

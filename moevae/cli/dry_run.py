@@ -1,4 +1,4 @@
-"""The runs that `train` is to train, and their files. Needs no torch."""
+"""The runs that `train` is to train, and their files."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 import signal
@@ -12,19 +11,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from moevae.errors import MoevaeError
+from moevae.errors import CORRECTABLE, TOO_MANY_FILES, MoevaeError
 from moevae.utils.redaction import redacting
 
-_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 _NO_TEMPORARY_FOLDER = ("No usable temporary directory", "MPLCONFIGDIR")
 """Words of the errors of `tempfile` and of matplotlib, which have no number of their own."""
-
-CORRECTABLE = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG),
-    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EBADF, errno.EIO),
-    *_TOO_MANY_FILES,
-}
-"""Errors that the user can correct: a full disk, a folder without write access, too few open files."""
 
 
 def exit_code(work: Callable[[], int]) -> int:
@@ -68,7 +59,7 @@ def _exit_code(work: Callable[[], int]) -> int:
         _close_output()
         return 141
     except OSError as error:
-        if error.errno in _TOO_MANY_FILES:
+        if error.errno in TOO_MANY_FILES:
             limit = "; raise the limit, for example with `ulimit -n 1024`"
             print(f"error: too many open files{limit}", file=sys.stderr)
         elif any(words in str(error) for words in _NO_TEMPORARY_FOLDER):

@@ -103,9 +103,11 @@ def train(options: Train) -> int:
             results += _train(missing, images, labels, device, options, origin, console, start)
             kept.unlink(missing_ok=True)
         except KeyboardInterrupt:
-            left = (
-                "the same command continues from the last epochs" if kept.exists() else "nothing was written"
-            )
+            left = "nothing was written"
+            if kept.exists():
+                left = "the same command continues from the last epochs"
+            elif any(dry_run.checkpoint_path(config, options.output).exists() for config in missing):
+                left = "the runs that were saved are kept; the same command trains the others"
             raise KeyboardInterrupt(left) from None
     results.sort(key=lambda result: configs.index(result.config))
     if options.json:

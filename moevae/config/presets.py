@@ -295,9 +295,9 @@ def iic_fashion_mnist() -> RunConfig:
 def mnist_likelihood_iic() -> RunConfig:
     """MNIST with the gate of `iic-mnist` and ten experts of the kind of `mnist-likelihood`, which follow it.
 
-    The experts do not influence the gate, which reads gray images. Its choice bounds the likelihood of the
-    binarized image as any other choice does. Labels selected the settings of the gate as those of `iic-mnist`
-    (oracle); no run selected settings for the two together.
+    The experts do not influence the gate, which reads oriented gradients of the gray image. Its choice bounds
+    the likelihood of the binarized image as any other choice does. Labels selected the settings of the gate
+    as those of `iic-mnist` (oracle); no run selected settings for the two together.
     """
     base, gate = mnist_likelihood(), iic_mnist()
     return replace(

@@ -93,6 +93,8 @@ class BareArray(Archive):
     def __init__(self, what: str, path: Path, name: str) -> None:
         self.what = what
         self._path = path
+        if not path.exists():
+            raise DataError(f"{what}: file not found ({path.expanduser().absolute()})")
         with (
             content.parsing(f"{what}: not a complete npy file of numbers", DataError),
             content.opened(path) as file,

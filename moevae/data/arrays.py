@@ -48,8 +48,8 @@ class PixelScale:
     def stored(self, images: np.ndarray) -> Tensor:
         """Return images as `moevae.Images` stores them: uint8 of 0..255, or float32 in [0, 1].
 
-        Values below black become black, and values above white become white; a warning says so if they are
-        so far outside that they probably have other units.
+        Values below black become black, and values above white become white. A warning is given where the
+        values probably have other units than the training images.
 
         Args:
             images: images of any numbers, [N, D].
@@ -58,9 +58,15 @@ class PixelScale:
             ValueError: the training images were uint8, and these are floats outside [0, 1].
         """
         low, high = self._values(images.dtype)
+        least, most = (images.min(), images.max()) if images.size else (low, high)
+        if images.dtype == np.uint8 and self.high == 1 and self.by_type and 0 < most <= AMBIGUOUS_MAX:
+            warnings.warn(
+                f"X is uint8 with a maximum of {most}, and uint8 means 0..255; the model was fitted to values"
+                " in [0, 1]: expected floats or bools for such values",
+                stacklevel=5,
+            )
         if images.dtype == np.uint8 and (low, high) == (0, WHITE):
             return torch.from_numpy(np.array(images, order="C"))  # a copy: the array may be read-only
-        least, most = (images.min(), images.max()) if images.size else (low, high)
         if self.high != high and not (least >= 0 and most <= 1):
             raise ValueError(
                 f"X contains floats from {least:g} to {most:g}, and the model was fitted to uint8 of 0..255;"

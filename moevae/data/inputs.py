@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +38,15 @@ def read(path: Path, size: tuple[int, int], bad: str = "refuse") -> Inputs:
         bad: `refuse` or `skip` image files of a folder that cannot be read.
 
     Raises:
-        DataError: the path is missing or of no known kind, or the images cannot be read.
+        DataError: the path is missing or of no known kind, the images cannot be read, or they are files and
+            the images of the run were flat.
     """
     suffix = path.suffix.lower()
+    if 1 in size and (path.is_dir() or suffix in pictures.SUFFIXES):
+        raise DataError(
+            f"{path}: expected a file named .npz or .npy with an array [N, {math.prod(size)}], because the"
+            " images of the run were flat"
+        )
     if path.is_dir():
         found = folder.read(path, size, bad)
         names = tuple(map(folder.text, found.files))
@@ -73,7 +79,7 @@ def _sized(path: Path, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if images.shape[1:] in ((height, width), (height * width,)):
         return images.reshape(len(images), -1)
     if images.ndim == 2:
-        side = isqrt(images.shape[1])
+        side = math.isqrt(images.shape[1])
         if side * side != images.shape[1] or side < 2:
             raise DataError(
                 f"{path}: images of {images.shape[1]} pixels; the run has {height} x {width}, and flat images"

@@ -63,17 +63,19 @@ def seconds_in_words(seconds: float) -> str:
 
 
 def _lines(console: Console) -> Note:
-    """Return a function that prints the first and the last epoch, and one every few seconds."""
+    """Return a function that prints its first epoch, the last one, and one every few seconds."""
     start = last = time.monotonic()
+    before: int | None = None  # epochs of an earlier start, whose time is not known
 
     def note(epoch: int, epochs: int, numbers: Mapping[str, float]) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if epoch not in (1, epochs) and now - last < _EVERY:
+        nonlocal last, before
+        now, before = time.monotonic(), epoch - 1 if before is None else before
+        done = epoch - before
+        if epoch != epochs and done > 1 and now - last < _EVERY:
             return
         last = now
         # No estimate after the first epoch, which is slower than the others.
-        left = f", {seconds_in_words((now - start) * (epochs - epoch) / epoch)} left" if epoch > 1 else ""
+        left = f", {seconds_in_words((now - start) * (epochs - epoch) / done)} left" if done > 1 else ""
         line = f"[epoch {epoch}/{epochs}{left}] {metrics_in_words(numbers)}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

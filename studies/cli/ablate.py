@@ -27,7 +27,7 @@ from studies.execution.tasks import preflight as check
 from studies.records.origins import Origins, user_data_identities
 from studies.report import manifest
 from studies.utils.formatting import count
-from studies.utils.signals import Terminated
+from studies.utils.signals import INTERRUPTED, Terminated
 
 if TYPE_CHECKING:
     from studies.execution.ablation import StudySummary
@@ -87,10 +87,12 @@ def ablate(options: Ablate, *, resume_command: str) -> int:
                 origins=execution.origins,
                 keep=keep,
             )
-    except (KeyboardInterrupt, Terminated):
+    except (KeyboardInterrupt, Terminated) as stop:
         left = make_plan(design, folder)
         state = f"{left.asked - left.pending} of {left.asked} runs are done"
         print(f"stopped: {state}; continue with: {resume_command}", file=sys.stderr)
+        if isinstance(stop, KeyboardInterrupt):
+            return INTERRUPTED
         raise
     if execution.snapshots and Path(execution.snapshots).is_dir():
         from moevae.training import snapshot_files

@@ -37,7 +37,7 @@ def folder_of(study: str, results: Path) -> Path:
     """
     for folder in (results / study, expand_home(Path(study))):
         if study_file.is_study(folder):
-            return folder
+            return folder.resolve() if folder.name in ("", "..") else folder
     known = ", ".join(folder.name for folder in study_folders(results)) or "none"
     raise RecordError(
         f"no study {study!r} in {results} (available: {known}), and no folder of this name has a study.json"

@@ -112,7 +112,7 @@ class SearchChoice:
     name: Annotated[str | None, optional("STUDY", "made of the above")] = None
     """Name of the study and of its folder."""
     write_profile: Annotated[Path | None, optional("PATH.toml", "none")] = None
-    """Write the best trial as a profile for `ablate`; an existing file is replaced."""
+    """Write the best trial as a profile for `ablate`; only an unchanged profile of a search is replaced."""
     trial: Annotated[int | None, optional("NUMBER", "the best")] = None
     """Write this trial instead of the best one."""
 

@@ -85,8 +85,6 @@ def run(typed: Sequence[str], prog: str) -> int:
                     from studies.cli.migrate import migrate
 
                     return migrate(options, folder_of(options.study, options.results))
-    except KeyboardInterrupt:  # the command has printed its state
-        return 130
     except Terminated:
         return 143
 

@@ -39,7 +39,7 @@ from studies.search.run import Budget, SearchResult, run_search
 from studies.search.search import Search
 from studies.storage import connection as storage
 from studies.utils.formatting import count
-from studies.utils.signals import Terminated
+from studies.utils.signals import INTERRUPTED, Terminated
 
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -66,6 +66,10 @@ def search(options: Options, *, resume_command: str, ablate_command: str) -> int
     asked = replace(asked, command=shlex.join([*shlex.split(asked.command), *_trial_options(options)]))
     budget = Budget(_positive("--trials", options.trials), _seconds(options.timeout))
     _check_profile(options)
+    if options.trial is not None and not 0 <= options.trial < budget.trials:
+        raise ConfigError(
+            f"--trial {options.trial}: expected 0 to {budget.trials - 1}, with --trials {budget.trials}"
+        )
     folder = options.results / asked.name
     if options.dry_run:
         _show(asked, folder, budget, options.json)
@@ -97,21 +101,23 @@ def search(options: Options, *, resume_command: str, ablate_command: str) -> int
                 on_worker_lost=functools.partial(tasks.on_worker_lost, execution=place),
                 origins=place.origins,
             )
-    except (KeyboardInterrupt, Terminated):
+    except (KeyboardInterrupt, Terminated) as stop:
         print(f"stopped: trials that have ended are kept; continue with: {resume_command}", file=sys.stderr)
+        if isinstance(stop, KeyboardInterrupt):
+            return INTERRUPTED
         raise
     if place.snapshots:
         cells = [asked.cell(trial.params) for trial in found.trials]
         snapshot_files.remove(
             Path(place.snapshots), {cell.name(seed) for cell in cells for seed in asked.seeds}
         )
-    chosen = _chosen(found, options.trial)
-    if options.write_profile and chosen:
-        export.write_profile(options.write_profile, asked, asked.cell(chosen.params), chosen.number)
     page = None
     if found.best:
         with console.status("writing the report"):  # shown on a terminal only
             page = report.write_page(folder)
+    chosen = _chosen(found, options.trial)
+    if options.write_profile and chosen:
+        export.write_profile(options.write_profile, asked, asked.cell(chosen.params), chosen.number)
     _print_summary(asked, folder, found, page, options, ablate_command)
     return 0 if found.best else 1
 
@@ -152,7 +158,7 @@ def _chosen(found: SearchResult, number: int | None) -> FrozenTrial | None:
         return found.best[0] if found.best else None
     complete = {trial.number: trial for trial in found.trials if trial.state is TrialState.COMPLETE}
     if number not in complete:
-        raise ConfigError(f"--trial {number}: expected one of the {len(complete)} complete trials")
+        raise ConfigError(f"--trial {number}: not complete; expected one of {', '.join(map(str, complete))}")
     return complete[number]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
@@ -119,8 +120,12 @@ def command_of(study: Study, cell: int) -> str:
         cell: index of the cell.
     """
     pairs = zip(study.axes, study.cells[cell], strict=True)
-    words = (f"--set {shlex.quote(f'{axis}={_typed(value)}')}" for axis, value in pairs)
-    return " ".join((study.command, *words))
+    words = shlex.split(study.command)
+    if "--name" in words:  # a part of a study has a name of its own
+        place = words.index("--name")
+        del words[place : place + 2]
+    changes = (["--set", f"{axis}={_typed(value)}"] for axis, value in pairs)
+    return shlex.join([*words, *itertools.chain(*changes)])
 
 
 def _lines(command: str) -> str:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moevae.cli.process import CORRECTABLE
-from moevae.errors import ConfigError, MoevaeError
+from moevae.errors import CORRECTABLE, ConfigError, MoevaeError
 from studies.execution.executors.base import OnEpoch
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ FORMER_ABOUT = (
     "Each page is made from the records beside it by `nox -s report`; nothing here is edited by hand."
 )
 
-_BLOCK = re.compile(rf"{BEGIN}\n.*?{END}", re.DOTALL)
-_BEFORE = re.compile(rf"# Studies\n\n{re.escape(FORMER_ABOUT)}\n\n(?:(?:\|[^\n]*\n)+|None yet.\n)")
+_BLOCK = re.compile(rf"{BEGIN}\r?\n.*?{END}".encode(), re.DOTALL)
+_BEFORE = re.compile(rf"# Studies\n\n{re.escape(FORMER_ABOUT)}\n\n(?:(?:\|[^\n]*\n)+|None yet.\n)".encode())
 """An index of an earlier version, which had no marks."""
 
 
@@ -52,7 +52,7 @@ def write_index(results: Path, *, asked: bool = False) -> Path | None:
         return None
     if around is None and not asked:
         return None
-    before, after = around or ("", "\n")
+    before, after = around or (b"", b"\n")
     known = leaderboard_entries.entries()
     own = {
         f"{folder.name}/{study_file.NAME}": folder
@@ -87,21 +87,21 @@ def write_index(results: Path, *, asked: bool = False) -> Path | None:
         tabulate(rows, headers, tablefmt="pipe", disable_numparse=True) if rows else "None yet.",
         END,
     ]
-    content = encoded(before + "\n\n".join(blocks) + after)
+    content = before + encoded("\n\n".join(blocks)) + after
     if not target.exists() or target.read_bytes() != content:
         write_atomically(target, content)
     return target
 
 
-def _around(target: Path) -> tuple[str, str] | None:
+def _around(target: Path) -> tuple[bytes, bytes] | None:
     """Return the text before and after the index in a file; None if the file has no index."""
     if target.is_symlink() or not target.is_file():
         return None
-    text = target.read_bytes().decode(errors="surrogateescape").replace("\r\n", "\n")
-    if _BEFORE.fullmatch(text):
-        return "", "\n"
-    found = _BLOCK.search(text)
-    return (text[: found.start()], text[found.end() :]) if found else None
+    content = target.read_bytes()
+    if _BEFORE.fullmatch(content.replace(b"\r\n", b"\n")):
+        return b"", b"\n"
+    found = _BLOCK.search(content)
+    return (content[: found.start()], content[found.end() :]) if found else None
 
 
 def _public(results: Path, names: list[str]) -> list[str] | None:

@@ -38,8 +38,9 @@ def write_profile(path: Path, search: Search, cell: Cell, trial: int) -> None:
         trial: number of the trial.
 
     Raises:
-        ConfigError: a setting cannot be written as TOML.
+        ConfigError: a setting cannot be written as TOML, or the file is not as a search wrote it.
     """
+    check_replaceable(path)
     name, settings = _nearest_preset(cell.config)
     mark = f", an {ORACLE} choice made with labels" if search.oracle else ""
     chosen = f"{search.rule}: {' and '.join(objective.heading for objective in search.objectives)}{mark}"

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
 
 class Terminated(BaseException):
     """Raised when the driver receives SIGTERM."""

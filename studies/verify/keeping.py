@@ -67,7 +67,8 @@ def restore_weights(
         execution: where the runs take place.
 
     Raises:
-        RecordError: another driver owns the folder, or a file of a user has the name of the weights.
+        StudyLockedError: another driver owns the folder.
+        RecordError: a file of a user has the name of the weights.
     """
     with lock.hold(folder):
         for cell, record in missing:

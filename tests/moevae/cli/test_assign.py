@@ -184,6 +184,33 @@ def test_bad_images_are_refused_or_named_and_counted(asked, run, scans, tmp_path
     assert len(printed["images"]) == COUNT
 
 
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_table_may_be_inside_the_folder_of_the_copies(asked, scans, tmp_path, empty):
+    place = tmp_path / "sorted"
+    if empty:
+        place.mkdir()
+    asked(scans, "--output", place / "table.csv", "--copy-to", place)
+    assert len(rows((place / "table.csv").read_text())) == COUNT
+    assert len(list(place.rglob("*.png"))) == COUNT
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scans", "sorted"]
+
+
+def test_the_working_folder_gets_the_copies(asked, scans, tmp_path, monkeypatch):
+    (tmp_path / "sorted").mkdir()
+    monkeypatch.chdir(tmp_path / "sorted")
+    asked(scans, "--copy-to", ".")
+    assert len(list((tmp_path / "sorted").rglob("*.png"))) == COUNT
+
+
+def test_a_run_on_flat_rows_refuses_image_files(scans, tmp_path, capsys):
+    np.savez(tmp_path / "rows.npz", images=np.random.default_rng(0).random((300, 15), dtype=np.float32))
+    command = ["train", *TINY, "--data", f"npz:{tmp_path / 'rows.npz'}", "--output", str(tmp_path / "runs")]
+    assert main(command) == 0
+    (trained,) = (tmp_path / "runs").iterdir()
+    for given in (scans, scans / "00.png"):
+        assert "[N, 15]" in refused(["assign", str(trained), str(given)], capsys)
+
+
 def test_nothing_is_overwritten(run, scans, tmp_path, capsys):
     (tmp_path / "table.csv").write_text("mine")
     (tmp_path / "link.csv").symlink_to("nowhere")

@@ -56,6 +56,14 @@ def test_values_far_outside_are_reported():
         scale.stored(np.array([[0.0, 33.0]]))
 
 
+def test_bytes_that_are_probably_shares_are_reported():
+    scale = PixelScale.of(np.array([[0.0, 1.0]]))
+    with pytest.warns(UserWarning, match="uint8 means 0..255"):
+        scale.stored(np.array([[0, 1]], dtype=np.uint8))
+    for clear in ([[0, 0]], [[0, 255]]):
+        assert scale.stored(np.array(clear, dtype=np.uint8)).tolist() == clear
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_the_order_in_memory_is_rows(order):
     images = np.asarray(np.random.default_rng(0).integers(0, 255, (7, 5)).astype(np.uint8), order=order)

@@ -27,6 +27,17 @@ def test_without_a_terminal_few_lines_show_the_time_left(clock):
     assert len(lines) == 11
 
 
+def test_the_time_left_counts_the_epochs_of_this_start(clock):
+    out = io.StringIO()
+    with progress.show_progress(Console(file=out)) as note:
+        for epoch in range(61, 101):
+            clock[0] += 1.0
+            note(epoch, 100, {})
+    lines = out.getvalue().splitlines()
+    assert lines[0].startswith("[epoch 61/100]")
+    assert lines[1].startswith("[epoch 71/100, 29 s left]")
+
+
 def test_on_a_terminal_a_bar_shows_epoch_and_metrics():
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=80)

@@ -77,6 +77,20 @@ def test_a_profile_of_the_user_is_not_replaced(quiet, tmp_path, capsys):
     assert mine.read_text() == edited
 
 
+def test_a_profile_written_during_the_search_is_not_replaced(quiet, tmp_path, capsys, monkeypatch):
+    mine = tmp_path / "mine.toml"
+
+    def write_page(folder):
+        mine.write_text("mine")
+        return folder / "report.md"
+
+    monkeypatch.setattr(report, "write_page", write_page)
+    assert cli.main(["search", *SMALL, "--name", "s", "--write-profile", "mine.toml"]) == 2
+    assert "already exists" in capsys.readouterr().err
+    assert mine.read_text() == "mine"
+    assert len(list((tmp_path / "results" / "s" / "records").glob("*.json"))) == 6
+
+
 def test_the_profile_runs_with_twenty_seeds(quiet, tmp_path, capsys):
     assert cli.main(["search", *SMALL, "--name", "s", "--write-profile", "best.toml", "--trial", "1"]) == 0
     quiet.clear()
@@ -142,6 +156,7 @@ def test_a_dry_run_shows_the_space_and_writes_nothing(quiet, tmp_path, capsys):
         (["--name", "no/pe"], "no/pe"),
         (["--write-profile", "best.json"], ".toml"),
         (["--trial", "3"], "--write-profile"),
+        (["--trials", "3", "--trial", "3", "--write-profile", "best.toml"], "0 to 2"),
         (["--workers", "none"], "--workers 'none'"),
         (["--population-chunk", "many"], "--population-chunk 'many'"),
         (["--memory", "1kB"], "1,000 bytes of memory are not enough"),

@@ -7,6 +7,7 @@ import sys
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,6 +75,14 @@ def test_a_note_states_how_the_cell_differs_and_what_it_gave(folder):
         command = re.search("```sh\n(.*?)\n```", note, re.DOTALL)[1]
         assert f"--set objective.balance_weight={cell[0]}" in command
         assert all(line.endswith("\\") for line in command.splitlines()[:-1])
+
+
+def test_the_command_of_a_cell_of_a_named_study_is_that_of_another_study(folder):
+    study = replace(
+        load.load_study(folder), command="nox -s ablations -- --profile p --name 'my s' --seeds 2"
+    )
+    command = notes.command_of(study, 0)
+    assert command.startswith("nox -s ablations -- --profile p --seeds 2 --set ")
 
 
 def test_annotating_twice_changes_nothing_and_new_records_are_shown(folder):

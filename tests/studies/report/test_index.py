@@ -38,6 +38,18 @@ def test_the_index_links_every_study_and_states_how_far_it_is(tmp_path) -> None:
     assert "cannot be read: study.json: not JSON" in page
 
 
+def test_text_around_an_index_is_kept_byte_for_byte(tmp_path) -> None:
+    index = write_index(tmp_path, asked=True)
+    around = b"# Mine, caf\xe9\r\n\r\n", b"\r\nand \xff below\r\n"
+    index.write_bytes(index.read_bytes().strip().join(around))
+    plan = synthetic.plan({"routing.kind": ["soft"]}, seeds=[0])
+    synthetic.write(tmp_path / "s", plan, lambda config: synthetic.record(config, pictures=False))
+    content = write_index(tmp_path).read_bytes()
+    assert content.startswith(around[0])
+    assert content.endswith(around[1])
+    assert b"s/report.md" in content
+
+
 def test_an_index_without_studies_says_so(tmp_path) -> None:
     assert "None yet" in write_index(tmp_path, asked=True).read_text()
 
