@@ -201,7 +201,7 @@ def _competition(
 def _experts(
     trained: Trained, images: Images, assignments: np.ndarray, labels: Labels | None, arrays: Arrays
 ) -> dict[str, bytes]:
-    """Draw what each expert draws at the mean of the prior above the mean of its test images, and, with
+    """Draw what each expert draws at z = 0 above the mean of its test images, and, with
     labels, the confusion of experts and classes, both in one order of the experts."""
     count = trained.config.model.num_experts
     drawn = figures.prior_mean_images(trained.model)[0].cpu()  # [K, D]
@@ -213,7 +213,7 @@ def _experts(
         order, arrays["confusion"] = confusions.by_class(counts), counts
         pictures["confusion.png"] = confusions.confusion(counts, labels.classes).png
     columns = [str(expert) for expert in order]
-    title = "Each expert at the mean of the prior,\nand the mean of its test images"
+    title = "Each expert at z = 0,\nand the mean of its test images"
     content = _grid(
         trained, torch.stack([drawn, means])[:, order], ["expert", "mean"], columns, ("", "expert"), title
     )

@@ -76,7 +76,7 @@ def interpolations(model: Mixture, first: Tensor, second: Tensor, steps: int) ->
 
 @torch.no_grad()
 def traversals(model: Mixture, values: Tensor) -> Tensor:
-    """Decode latents in which one latent changes and the others are at the mean of the prior.
+    """Decode latents in which one latent changes and the others are 0.
 
     Args:
         model: the population.

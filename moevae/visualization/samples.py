@@ -44,7 +44,7 @@ def reconstruct_by_all_experts(model: Mixture, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def prior_mean_images(model: Mixture) -> Tensor:
-    """Return the image of each expert at the mean of the prior, such as its template.
+    """Return the image of each expert at z = 0, such as its template.
 
     Args:
         model: a model of R runs.
