@@ -201,8 +201,8 @@ def _competition(
 def _experts(
     trained: Trained, images: Images, assignments: np.ndarray, labels: Labels | None, arrays: Arrays
 ) -> dict[str, bytes]:
-    """Draw what each expert draws at z = 0 above the mean of its test images, and, with
-    labels, the confusion of experts and classes, both in one order of the experts."""
+    """Draw what each expert draws at z = 0 above the mean of its test images, and, with labels, the confusion
+    of experts and classes, both in one order of the experts."""
     count = trained.config.model.num_experts
     drawn = figures.prior_mean_images(trained.model)[0].cpu()  # [K, D]
     means = figures.mean_images(to_float(images.test), assignments, count)

@@ -93,13 +93,16 @@ class BareArray(Archive):
     def __init__(self, what: str, path: Path, name: str) -> None:
         self.what = what
         self._path = path
-        if not path.exists():
-            raise DataError(f"{what}: file not found ({path.expanduser().absolute()})")
-        with (
-            content.parsing(f"{what}: not a complete npy file of numbers", DataError),
-            content.opened(path) as file,
-        ):
-            header = _parse(file.read(_MAX_HEADER), path.stat().st_size)
+        try:
+            with (
+                content.parsing(
+                    f"{what}: not a complete npy file of numbers", DataError, but=FileNotFoundError
+                ),
+                content.opened(path) as file,
+            ):
+                header = _parse(file.read(_MAX_HEADER), path.stat().st_size)
+        except FileNotFoundError:
+            raise DataError(f"{what}: file not found ({path.absolute()})") from None
         if 2 * header.bytes > (free := content.available_memory()):
             raise DataError(f"{what}: has {header.bytes:,} bytes; {free:,} bytes of memory are available")
         self.headers = {name: header}
