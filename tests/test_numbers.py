@@ -296,6 +296,23 @@ def test_the_differences_of_mixtures_from_one_expert_agree_with_the_records():
         assert f"| {row} | {' | '.join(cells)} |" in findings()
 
 
+def test_the_differences_of_experts_that_follow_clusters_agree_with_the_records():
+    study = f"{EXPERTS}-iic"
+    one, ten = (
+        complete(study, {"model.num_experts": count, "model.expert_hidden": [units, units]})
+        for count, units in ((1, 400), (10, 91))
+    )
+    nmi = shorter(mean(run["metrics"]["test"]["nmi"] for run in ten))
+    row = "ten of 91 units, with as many parameters without the gate"
+    assert f"| {row} | {more_than_one_expert(study, 10, 91)} | {nmi} |" in findings()
+    bound = mean(run["metrics"]["test"]["iwae_bound"] for run in one)
+    assert f"one expert of 400 units has {bound:.2f} nats" in findings()
+    speeds = (mean(run["throughput"]["train_images_per_second"] for run in runs) for runs in (ten, one))
+    assert "{:.0f} and {:.0f} images per second".format(*speeds) in findings()
+    p = analyze(load_study(RESULTS / study)).below_best[metrics.IWAE]
+    assert f"adjusted p = {short(np.nanmin(p))}," in findings()
+
+
 def test_the_means_and_times_of_one_and_two_experts_agree_with_the_records():
     bounds, slower = [], []
     for study in (EXPERTS, f"{EXPERTS}-autoregressive"):
