@@ -1,27 +1,19 @@
 """The numbers of the README and of the other pages agree with the records."""
 
-import functools
 import json
 import re
 from collections import Counter
-from pathlib import Path
 from statistics import mean, median, stdev
 
 import numpy as np
 import pytest
-import scipy.stats
+from written import RESULTS, ROOT, complete, findings, measured, readme, short, shorter, text_of
 
 from studies.analysis import metrics
 from studies.analysis.analyze import analyze
 from studies.analysis.load import load_study
 from studies.design import design as designs
-from studies.records import store
 
-ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
-FINDINGS = ROOT / "docs" / "results.md"
-RESULTS = ROOT / "results"
-EXPERTS = "likelihood-experts"
 STRETCHED, UNCHANGED = ["vat", "knn-stretch"], ["vat", "knn"]
 GATE = {"objective.expert_weights": "gate", "objective.expert_gradient": 1}
 POSTERIOR = {"objective.expert_weights": "posterior"}
@@ -248,118 +240,6 @@ def test_the_interaction_of_balancing_and_routing_agrees_with_the_records():
     assert p[1] < 0.001
 
 
-@pytest.mark.parametrize(
-    ("mixture", "study", "data", "binarization"),
-    [
-        ("ten experts, gate of `iic-mnist`, autoregressive pixels", "likelihood-iic", "mnist", "dynamic"),
-        *(
-            (mixture, study, data, binarization)
-            for data in ("mnist", "fashion-mnist")
-            for mixture, study, binarization in (
-                ("two experts, autoregressive pixels", "likelihood-autoregressive", "dynamic"),
-                ("two experts, autoregressive pixels", "likelihood-autoregressive", "static"),
-                ("two perceptrons, independent pixels", "likelihood-independent", "dynamic"),
-                ("two convolutional experts, independent pixels", "likelihood-independent", "static"),
-            )
-        ),
-    ],
-)
-def test_likelihoods_agree_with_the_records(mixture, study, data, binarization):
-    assert likelihood_row(mixture, study, data, binarization) in findings()
-
-
-def likelihood_row(mixture, study, data, binarization):
-    runs = complete(study, {"data.name": data, "data.binarization": binarization})
-    bounds, nmi = ([run["metrics"]["test"][name] for run in runs] for name in ("iwae_bound", "nmi"))
-    assert all(run["config"]["evaluation"]["iwae_samples"] == 5000 for run in runs)
-    assert all(run["config"]["evaluation"]["iwae_images"] is None for run in runs)
-    spread = f" ± {shorter(stdev(bounds))} ({min(bounds):.2f})" if len(bounds) > 1 else ""
-    times = [median(run["seconds"][phase] for run in runs) / 60 for phase in ("train", "evaluation")]
-    title = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}[data]
-    return (
-        f"| {mixture} | {title} | {binarization} | {len(runs)} | {mean(bounds):.2f}{spread} |"
-        f" {shorter(mean(nmi))} | {times[0]:.0f} + {times[1]:.0f} |"
-    )
-
-
-def test_the_differences_of_mixtures_from_one_expert_agree_with_the_records():
-    rows = {
-        "two of 400 units, which compute as much in a step": (2, 400),
-        "two of 264 units, with as many parameters": (2, 264),
-        "ten of 400 units, which compute as much in a step": (10, 400),
-        "ten of 82 units, with as many parameters": (10, 82),
-    }
-    for row, (experts, units) in rows.items():
-        cells = [
-            more_than_one_expert(study, experts, units) for study in (EXPERTS, f"{EXPERTS}-autoregressive")
-        ]
-        assert f"| {row} | {' | '.join(cells)} |" in findings()
-
-
-def test_the_differences_of_experts_that_follow_clusters_agree_with_the_records():
-    study = f"{EXPERTS}-iic"
-    one, ten = (
-        complete(study, {"model.num_experts": count, "model.expert_hidden": [units, units]})
-        for count, units in ((1, 400), (10, 91))
-    )
-    nmi = shorter(mean(run["metrics"]["test"]["nmi"] for run in ten))
-    row = "ten of 91 units, with as many parameters without the gate"
-    assert f"| {row} | {more_than_one_expert(study, 10, 91)} | {nmi} |" in findings()
-    bound = mean(run["metrics"]["test"]["iwae_bound"] for run in one)
-    assert f"one expert of 400 units has {bound:.2f} nats" in findings()
-    speeds = (mean(run["throughput"]["train_images_per_second"] for run in runs) for runs in (ten, one))
-    assert "{:.0f} and {:.0f} images per second".format(*speeds) in findings()
-    p = analyze(load_study(RESULTS / study)).below_best[metrics.IWAE]
-    assert f"adjusted p = {short(np.nanmin(p))}," in findings()
-
-
-def test_the_means_and_times_of_one_and_two_experts_agree_with_the_records():
-    bounds, slower = [], []
-    for study in (EXPERTS, f"{EXPERTS}-autoregressive"):
-        one, two = (
-            complete(study, {"model.num_experts": count, "model.expert_hidden": [400, 400]})
-            for count in (1, 2)
-        )
-        bounds.append(mean(record["metrics"]["test"]["iwae_bound"] for record in one))
-        of_one, of_two = (
-            mean(record["throughput"]["train_images_per_second"] for record in each) for each in (one, two)
-        )
-        slower.append(100 * (of_one / of_two - 1))
-    assert "{:.2f} nats with pixels independent given z and {:.2f} with".format(*bounds) in findings()
-    longer = "takes {:.0f} % longer than with one where pixels are independent, and {:.0f} %".format(*slower)
-    assert longer in findings()
-    means = {
-        (study, count, width): mean(found)
-        for study in (EXPERTS, f"{EXPERTS}-autoregressive")
-        for count in (1, 2, 10)
-        for width in (82, 264, 400)
-        if (found := measured(study, "nmi", {"model.num_experts": count, "model.expert_hidden": [width] * 2}))
-    }
-    assert all(value < 1e-6 for (_, count, _), value in means.items() if count == 1)
-    assert f"NMI is 0 with one expert; the highest mean is {shorter(max(means.values()))}" in findings()
-
-
-def more_than_one_expert(study, experts, units):
-    """The difference of a mixture in the IWAE bound from one expert, with Student's interval."""
-    alone, mixture = (
-        {
-            record["config"]["seed"]: record["metrics"]["test"]["iwae_bound"]
-            for record in complete(study, cell)
-        }
-        for cell in (
-            {"model.num_experts": count, "model.expert_hidden": [width, width]}
-            for count, width in ((1, 400), (experts, units))
-        )
-    )
-    if not mixture:
-        return "–"
-    assert alone.keys() == mixture.keys()
-    assert len(alone) == 6
-    found = scipy.stats.ttest_1samp([mixture[seed] - alone[seed] for seed in alone], 0)
-    low, high = found.confidence_interval(0.95)
-    return f"{mean(mixture.values()) - mean(alone.values()):.2f} [{low:.2f}, {high:.2f}]"
-
-
 def test_speeds_on_a_gpu_agree_with_the_benchmarks():
     page = text_of(ROOT / "docs" / "how-to" / "gpu.md")
     rows = json.loads((RESULTS / "throughput-cuda.json").read_text())["benchmarks"]
@@ -394,11 +274,6 @@ def divisions(study, settings):
     )
 
 
-def measured(study, metric, settings, method=None):
-    """A metric of test images, of each complete run with these settings."""
-    return [record["metrics"]["test"][metric] for record in complete(study, settings, method)]
-
-
 def minutes(study, settings):
     """Training time of a run on one core: its images by the speed of its population, by the median run."""
     found = complete(study, settings)
@@ -406,26 +281,6 @@ def minutes(study, settings):
     images = [60_000 * record["config"]["train"]["epochs"] for record in found]
     speeds = [record["throughput"]["train_images_per_second"] for record in found]
     return median(count / speed for count, speed in zip(images, speeds, strict=True)) / 60
-
-
-def complete(study, settings, method=None):
-    return [
-        record
-        for record in records(study)
-        if record["status"] == "complete"
-        and (record["method"] or {}).get("name") == method
-        and all(
-            record["config"][section][name] == value
-            for (section, name), value in ((key.split("."), value) for key, value in settings.items())
-        )
-    ]
-
-
-@functools.cache
-def records(study):
-    good, refused = store.read_all(RESULTS / study)
-    assert not refused
-    return [record.model_dump(mode="json") for record in good]
 
 
 def around_the_reference_cell(metric):
@@ -443,19 +298,3 @@ def around_the_reference_cell(metric):
 
 def less(first, second):
     return [one - other for one, other in zip(first, second, strict=True)]
-
-
-def text_of(page):
-    return " ".join(page.read_text(encoding="utf-8").split())
-
-
-readme = functools.partial(text_of, README)
-findings = functools.partial(text_of, FINDINGS)
-
-
-def short(number, decimals=3):
-    """Decimals without the zero before them."""
-    return f"{number:.{decimals}f}".replace("0.", ".", 1)
-
-
-shorter = functools.partial(short, decimals=2)

@@ -1,0 +1,126 @@
+"""The likelihoods on the page of results agree with the records."""
+
+from statistics import mean, median, stdev
+
+import numpy as np
+import pytest
+import scipy.stats
+from written import RESULTS, complete, findings, measured, short, shorter
+
+from studies.analysis import metrics
+from studies.analysis.analyze import analyze
+from studies.analysis.load import load_study
+
+EXPERTS = "likelihood-experts"
+
+
+@pytest.mark.parametrize(
+    ("mixture", "study", "data", "binarization"),
+    [
+        ("ten experts, gate of `iic-mnist`, autoregressive pixels", "likelihood-iic", "mnist", "dynamic"),
+        *(
+            (mixture, study, data, binarization)
+            for data in ("mnist", "fashion-mnist")
+            for mixture, study, binarization in (
+                ("two experts, autoregressive pixels", "likelihood-autoregressive", "dynamic"),
+                ("two experts, autoregressive pixels", "likelihood-autoregressive", "static"),
+                ("two perceptrons, independent pixels", "likelihood-independent", "dynamic"),
+                ("two convolutional experts, independent pixels", "likelihood-independent", "static"),
+            )
+        ),
+    ],
+)
+def test_likelihoods_agree_with_the_records(mixture, study, data, binarization):
+    assert likelihood_row(mixture, study, data, binarization) in findings()
+
+
+def likelihood_row(mixture, study, data, binarization):
+    runs = complete(study, {"data.name": data, "data.binarization": binarization})
+    bounds, nmi = ([run["metrics"]["test"][name] for run in runs] for name in ("iwae_bound", "nmi"))
+    assert all(run["config"]["evaluation"]["iwae_samples"] == 5000 for run in runs)
+    assert all(run["config"]["evaluation"]["iwae_images"] is None for run in runs)
+    spread = f" ± {shorter(stdev(bounds))} ({min(bounds):.2f})" if len(bounds) > 1 else ""
+    times = [median(run["seconds"][phase] for run in runs) / 60 for phase in ("train", "evaluation")]
+    title = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}[data]
+    return (
+        f"| {mixture} | {title} | {binarization} | {len(runs)} | {mean(bounds):.2f}{spread} |"
+        f" {shorter(mean(nmi))} | {times[0]:.0f} + {times[1]:.0f} |"
+    )
+
+
+def test_the_differences_of_mixtures_from_one_expert_agree_with_the_records():
+    rows = {
+        "two of 400 units, which compute as much in a step": (2, 400),
+        "two of 264 units, with as many parameters": (2, 264),
+        "ten of 400 units, which compute as much in a step": (10, 400),
+        "ten of 82 units, with as many parameters": (10, 82),
+    }
+    for row, (experts, units) in rows.items():
+        cells = [
+            more_than_one_expert(study, experts, units) for study in (EXPERTS, f"{EXPERTS}-autoregressive")
+        ]
+        assert f"| {row} | {' | '.join(cells)} |" in findings()
+
+
+def test_the_differences_of_experts_that_follow_clusters_agree_with_the_records():
+    study = f"{EXPERTS}-iic"
+    one, ten = (
+        complete(study, {"model.num_experts": count, "model.expert_hidden": [units, units]})
+        for count, units in ((1, 400), (10, 91))
+    )
+    nmi = shorter(mean(run["metrics"]["test"]["nmi"] for run in ten))
+    row = "ten of 91 units, with as many parameters without the gate"
+    assert f"| {row} | {more_than_one_expert(study, 10, 91)} | {nmi} |" in findings()
+    bound = mean(run["metrics"]["test"]["iwae_bound"] for run in one)
+    assert f"one expert of 400 units has {bound:.2f} nats" in findings()
+    speeds = (mean(run["throughput"]["train_images_per_second"] for run in runs) for runs in (ten, one))
+    assert "{:.0f} and {:.0f} images per second".format(*speeds) in findings()
+    p = analyze(load_study(RESULTS / study)).below_best[metrics.IWAE]
+    assert f"adjusted p = {short(np.nanmin(p))}," in findings()
+
+
+def test_the_means_and_times_of_one_and_two_experts_agree_with_the_records():
+    bounds, slower = [], []
+    for study in (EXPERTS, f"{EXPERTS}-autoregressive"):
+        one, two = (
+            complete(study, {"model.num_experts": count, "model.expert_hidden": [400, 400]})
+            for count in (1, 2)
+        )
+        bounds.append(mean(record["metrics"]["test"]["iwae_bound"] for record in one))
+        of_one, of_two = (
+            mean(record["throughput"]["train_images_per_second"] for record in each) for each in (one, two)
+        )
+        slower.append(100 * (of_one / of_two - 1))
+    assert "{:.2f} nats with pixels independent given z and {:.2f} with".format(*bounds) in findings()
+    longer = "takes {:.0f} % longer than with one where pixels are independent, and {:.0f} %".format(*slower)
+    assert longer in findings()
+    means = {
+        (study, count, width): mean(found)
+        for study in (EXPERTS, f"{EXPERTS}-autoregressive")
+        for count in (1, 2, 10)
+        for width in (82, 264, 400)
+        if (found := measured(study, "nmi", {"model.num_experts": count, "model.expert_hidden": [width] * 2}))
+    }
+    assert all(value < 1e-6 for (_, count, _), value in means.items() if count == 1)
+    assert f"NMI is 0 with one expert; the highest mean is {shorter(max(means.values()))}" in findings()
+
+
+def more_than_one_expert(study, experts, units):
+    """The difference of a mixture in the IWAE bound from one expert, with Student's interval."""
+    alone, mixture = (
+        {
+            record["config"]["seed"]: record["metrics"]["test"]["iwae_bound"]
+            for record in complete(study, cell)
+        }
+        for cell in (
+            {"model.num_experts": count, "model.expert_hidden": [width, width]}
+            for count, width in ((1, 400), (experts, units))
+        )
+    )
+    if not mixture:
+        return "–"
+    assert alone.keys() == mixture.keys()
+    assert len(alone) == 6
+    found = scipy.stats.ttest_1samp([mixture[seed] - alone[seed] for seed in alone], 0)
+    low, high = found.confidence_interval(0.95)
+    return f"{mean(mixture.values()) - mean(alone.values()):.2f} [{low:.2f}, {high:.2f}]"
