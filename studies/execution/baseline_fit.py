@@ -110,9 +110,12 @@ def fit(
     """
     function = pkgutil.resolve_name(of_method(method).function)
     devices.keep_freed_memory()
-    # NumPy and scikit-learn use thread pools of their own; their size changes the last digits.
-    with threadpool_limits(execution.threads), devices.cpu_settings(execution.threads):
-        return _fit(function, method, config, execution, on_epoch)
+    try:
+        # NumPy and scikit-learn use thread pools of their own; their size changes the last digits.
+        with threadpool_limits(execution.threads), devices.cpu_settings(execution.threads):
+            return _fit(function, method, config, execution, on_epoch)
+    finally:
+        devices.return_freed_memory()
 
 
 def _fit(

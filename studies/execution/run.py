@@ -44,8 +44,7 @@ def run_population(
     """Train runs of one shape together and return one outcome per run, in order.
 
     A run whose loss becomes NaN or infinite is returned as failed; the other runs continue. The number of
-    torch's threads is restored at the end; glibc keeps freed memory until the process ends, see
-    `devices.keep_freed_memory`.
+    torch's threads is restored at the end; the setting of `devices.keep_freed_memory` remains.
 
     Args:
         configs: one configuration per run.
@@ -59,8 +58,11 @@ def run_population(
     check_population(configs)
     execution = execution or ExecutionConfig()
     devices.keep_freed_memory()
-    with devices.cpu_settings(execution.threads):
-        return _run(configs, execution, on_epoch)
+    try:
+        with devices.cpu_settings(execution.threads):
+            return _run(configs, execution, on_epoch)
+    finally:
+        devices.return_freed_memory()  # an idle worker leaves it to the others
 
 
 def _run(

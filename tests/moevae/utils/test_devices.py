@@ -1,6 +1,9 @@
 """Devices: resolved by name, refused by name, and described."""
 
 import os
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -77,3 +80,29 @@ def test_energy_is_the_sum_of_the_processors_counters(tmp_path, monkeypatch):
         (tmp_path / f"intel-rapl:{package}" / "energy_uj").write_text(microjoules)
     assert devices.energy(torch.device("cpu")) == 2.0
     assert devices.energy(torch.device("mps")) is None
+
+
+_BLOCKS = """
+import psutil, torch
+from moevae.utils import devices
+
+def used():
+    return psutil.Process().memory_info().rss / 2**20
+
+devices.keep_freed_memory()
+before = used()
+blocks = [torch.ones(1 << 18) for _ in range(300)]  # 1 MiB each
+kept = blocks[-1]  # the top of the heap stays in use
+del blocks
+freed = used()
+devices.return_freed_memory()
+print(freed - before, used() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators have no such settings")
+def test_glibc_keeps_freed_memory_until_it_is_returned():
+    found = subprocess.run([sys.executable, "-c", _BLOCKS], check=True, capture_output=True, text=True)
+    kept, left = map(float, found.stdout.split())
+    assert kept > 250
+    assert left < 50

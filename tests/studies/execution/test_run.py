@@ -4,6 +4,7 @@ import functools
 import hashlib
 import io
 import math
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,9 @@ from moevae.evaluation.log_weights import BLOCK
 from moevae.evaluation.memory import image_bytes
 from moevae.evaluation.sample_neighbors import sample_neighbors
 from moevae.training.fit import fit
+from moevae.training.population import Population
 from moevae.training.trainer import Trainer
+from moevae.utils import devices
 from moevae.visualization import maps
 from studies.execution.config import ExecutionConfig
 from studies.execution.recorder import MAPPED, RECONSTRUCTED, SAMPLED
@@ -300,3 +303,17 @@ def test_the_record_of_deformable_experts_shows_their_templates():
     (outcome,) = run_population([run])
     picture = outcome.record.pictures["templates"]
     assert (picture.rows, picture.columns) == (["1", "2"], [str(expert) for expert in range(10)])
+
+
+def test_memory_is_returned_when_a_population_is_gone(monkeypatch):
+    trainers, alive = [], []
+
+    class Watched(Population):
+        def __init__(self, *args):
+            super().__init__(*args)
+            trainers.append(weakref.ref(self))
+
+    monkeypatch.setattr("studies.execution.run.Population", Watched)
+    monkeypatch.setattr(devices, "return_freed_memory", lambda: alive.append(trainers[-1]()))
+    run_population([override(RUN, {"train.epochs": 1})], CPU)
+    assert alive == [None]
