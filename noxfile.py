@@ -144,8 +144,11 @@ def report(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["environment"])
 def bench(session: nox.Session) -> None:
-    """Measure speed for results/throughput.md (`-- --device cuda`, `-- --machine NAME`, `-- --compare`)."""
-    compare = "--compare" in session.posargs
+    """Measure speed for results/throughput.md (`-- --device cuda`, `-- --machine NAME`, `-- --compare`).
+
+    With `-k NAME`, the measured part is compared as with `--compare`, and nothing is written.
+    """
+    compare = not {"--compare", "-k", "-m"}.isdisjoint(session.posargs)
     options = [option for option in session.posargs if option != "--compare"]
     given = _given(options, device="cpu", machine=None)
     names = filter(None, [given.device, given.machine])
