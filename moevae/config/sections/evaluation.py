@@ -37,8 +37,8 @@ class EvaluationConfig:
     `marginal_elbo`, and from `evaluation.num_samples` beyond `evaluation.marginal_images`."""
     iwae_precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the networks behind `iwae_bound`, `float32` or `bfloat16`. Either gives a bound: that of a
-    model with rounded weights, whose samples of z and sums are computed in float32 or wider. On processors
-    with instructions for `bfloat16`, it takes less time."""
+    model with rounded weights, whose samples of z and sums are computed in float32 or wider. It takes less
+    time on processors that multiply faster in `bfloat16`, but not on all that have instructions for it."""
     all_images: bool = False
     """Whether training, validation and test images together are scored, too, as `all_acc` and `all_nmi`, for
     comparison with scores of whole data sets in the literature. Labels are used for scoring only."""
