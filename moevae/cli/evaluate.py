@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
+from rich.console import Console
 
 from moevae.cli import results_table
 from moevae.cli.commands import OF_EVALUATION
@@ -27,6 +28,7 @@ from moevae.training import checkpoint
 from moevae.training.checkpoint import Trained
 from moevae.utils import devices
 from moevae.utils.identity import differences
+from moevae.utils.progress import show_evaluation
 
 
 def evaluate(options: Evaluate) -> int:
@@ -59,7 +61,9 @@ def evaluate(options: Evaluate) -> int:
         check(path, run, config.data, images, labels)
     found = []
     for run, config in zip(runs, configs, strict=True):
-        found += score(run.model.to(device), [config], *load(config.data), options.split, memory)
+        data = load(config.data)
+        with show_evaluation(Console(stderr=True)) as note:
+            found += score(run.model.to(device), [config], *data, options.split, memory, on_images=note)
     if options.json:
         entries = [
             {

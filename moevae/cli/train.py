@@ -32,7 +32,7 @@ from moevae.training.results import EpochStats, FitResult
 from moevae.utils import devices
 from moevae.utils.identity import differences
 from moevae.utils.io import why_unwritable
-from moevae.utils.progress import Note, show_progress
+from moevae.utils.progress import Note, show_evaluation, show_progress
 
 SHOWN_METRICS = {"mixture_elbo": "ELBO", "nmi": "NMI"}
 """Metrics shown in a line of progress."""
@@ -92,7 +92,7 @@ def train(options: Train) -> int:
     labels = load_labels(configs[0].data, options.data_root)
     start = _start(options, configs[0], images)
     existing = {config: found for config in configs if (found := _existing(config, images, labels, options))}
-    results = [_measured(found, images, labels, device, options) for found in existing.values()]
+    results = [_measured(found, images, labels, device, options, console) for found in existing.values()]
     for result in results:
         _say(console, f"{result.path} exists: not trained again")
     missing = [config for config in configs if config not in existing]
@@ -173,10 +173,15 @@ def _existing(config: RunConfig, images: Images, labels: Labels | None, options:
 
 
 def _measured(
-    trained: Trained, images: Images, labels: Labels | None, device: torch.device, options: Train
+    trained: Trained,
+    images: Images,
+    labels: Labels | None,
+    device: torch.device,
+    options: Train,
+    console: Console,
 ) -> Result:
     config, model = trained.config, trained.model.to(device)
-    found = {split: score(model, [config], images, labels, split)[0] for split in _splits(images)}
+    found = {split: _scores(model, [config], images, labels, split, console)[0] for split in _splits(images)}
     return Result(config, dry_run.checkpoint_path(config, options.output), "existing", found)
 
 
@@ -206,7 +211,9 @@ def _train(
             origin,
             on_epoch=lambda progress: _note(note, progress, configs, images, labels),
         )
-        by_split = {split: score(fit.model, configs, images, labels, split) for split in _splits(images)}
+    by_split = {
+        split: _scores(fit.model, configs, images, labels, split, console) for split in _splits(images)
+    }
     results = []
     for run, config in enumerate(configs):
         path, failure = dry_run.checkpoint_path(config, options.output), _failure(fit, run, by_split)
@@ -216,6 +223,19 @@ def _train(
         status = "failed" if failure else "trained"
         results.append(Result(config, path, status, found, failure, fit.seconds, fit.images_per_second))
     return results
+
+
+def _scores(
+    model: Mixture,
+    configs: Sequence[RunConfig],
+    images: Images,
+    labels: Labels | None,
+    split: Split,
+    console: Console,
+) -> list[Score]:
+    """Evaluate each run on a split, and show the progress."""
+    with show_evaluation(console) as note:
+        return score(model, configs, images, labels, split, on_images=note)
 
 
 def _note(

@@ -6,7 +6,8 @@ import itertools
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -46,6 +47,7 @@ def evaluate(
     memory: int | None = None,
     assignments: Tensor | None = None,
     importance: bool = True,
+    on_images: Callable[[int, int], None] | None = None,
 ) -> list[Evaluation]:
     """Evaluate each run on a split. The noise has its own random stream, so that results are reproducible.
 
@@ -77,6 +79,8 @@ def evaluate(
         assignments: expert of each image of the split, [R, N] int64; they replace the gate. None uses it.
         importance: whether to compute the bounds that need many samples: `marginal_elbo`, `gate_gap`, and
             `iwae_bound` if `evaluation.iwae_samples` is not 0.
+        on_images: called during the computation of `iwae_bound` with the number of images so far and of all,
+            over all runs.
 
     Returns:
         One evaluation per run, in order.
@@ -122,13 +126,14 @@ def evaluate(
                     memory=memory,
                     assignments=None if assignments is None else assignments[run : run + 1],
                     importance=importance,
+                    on_images=on_images,
                 )[0]
                 for run, config in enumerate(configs)
             ]
         step = min(step, fit)
     while True:
         try:
-            return _evaluate(model, configs, pixels, split, step, assignments, importance)
+            return _evaluate(model, configs, pixels, split, step, assignments, importance, on_images)
         except torch.OutOfMemoryError:
             if step == BLOCK:
                 raise
@@ -147,6 +152,7 @@ def _evaluate(
     step: int,
     assignments: Tensor | None,
     importance: bool,
+    on_images: Callable[[int, int], None] | None,
 ) -> list[Evaluation]:
     """Evaluate each run on stored images, [N, D], `step` images at a time."""
     stored = images.to(model.device)
@@ -175,7 +181,7 @@ def _evaluate(
     means["temperature"] = temperature
     if importance:
         room = step * len(configs) * joint.shape[1]
-        means |= _sampled_bounds(model, configs, seen, joint, log_probs, log_prior, split, room)
+        means |= _sampled_bounds(model, configs, seen, joint, log_probs, log_prior, split, room, on_images)
     return [
         evaluation_of(
             log_probs[run],
@@ -197,9 +203,11 @@ def _sampled_bounds(
     log_prior: Tensor,
     split: Split,
     room: int,
+    on_images: Callable[[int, int], None] | None,
 ) -> dict[str, Tensor]:
     """Return the bounds that need many samples of z, [R] each; joint and log_probs [R, K, N]."""
     found: dict[str, list[Tensor]] = defaultdict(list)
+    counts = [len(seen[: config.evaluation.iwae_images]) for config in configs]
     for run, config in enumerate(configs):
         experts, prior = model.select_run(run).experts, log_prior[run]
         kept = slice(config.evaluation.marginal_images)
@@ -212,10 +220,16 @@ def _sampled_bounds(
             likely = joint[run].to(torch.float64, copy=True)
             likely[:, kept] = marginal.log_joint
             networks = in_precision(experts, config.evaluation.iwae_precision)
-            weighed = iwae_bounds(networks, config, seen, likely, prior, split, room)
+            note = partial(_note, on_images, sum(counts[:run]), sum(counts)) if on_images else None
+            weighed = iwae_bounds(networks, config, seen, likely, prior, split, room, note)
             for name, value in weighed.metrics().items():
                 found[name].append(value)
     return {name: torch.stack(values) for name, values in found.items()}
+
+
+def _note(on_images: Callable[[int, int], None], before: int, total: int, count: int) -> None:
+    """Report images of one run, after those of the runs before it."""
+    on_images(before + count, total)
 
 
 def _sampled_terms(

@@ -28,6 +28,7 @@ def iwae_bounds(
     log_prior: Tensor,
     split: str,
     room: int,
+    on_images: Callable[[int], None] | None = None,
 ) -> WeightedBounds:
     """Return the importance-weighted bounds of the first images of a split for one run; see `iwae_bound`.
 
@@ -39,6 +40,7 @@ def iwae_bounds(
         log_prior: log pi, [K].
         split: name of the split.
         room: number of images that can be decoded at once; it affects memory only.
+        on_images: called after each block of images, with the number of images so far.
 
     Returns:
         Bounds of the images, [evaluation.iwae_images] or fewer.
@@ -54,6 +56,8 @@ def iwae_bounds(
         parts.append(
             iwae_bound(experts, x[None], chosen[None], log_prior[None], noise, asked.iwae_samples, chunk)
         )
+        if on_images:
+            on_images(sum(len(each.bound[0]) for each in parts))
     return WeightedBounds(
         torch.cat([each.bound[0] for each in parts]),
         torch.cat([each.ess[0] for each in parts]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -74,6 +74,7 @@ def score(
     memory: int | None = None,
     *,
     importance: bool = True,
+    on_images: Callable[[int, int], None] | None = None,
 ) -> list[Score]:
     """Evaluate each run of a population on a split; see `moevae.evaluation.evaluate.evaluate`.
 
@@ -87,6 +88,8 @@ def score(
         split: the split to evaluate.
         memory: memory limit for one forward pass, in bytes; None sets no limit.
         importance: whether to compute the bounds that need many samples.
+        on_images: called during the computation of `iwae_bound` with the number of images so far and of all,
+            over all runs.
 
     Raises:
         DataError: the split is empty.
@@ -98,7 +101,9 @@ def score(
             f"{images.name}: the {split} split is empty (set data.validation_size above 0 to hold out images)"
         )
     begin = time.perf_counter()
-    found = evaluate.evaluate(model, configs, images, split, memory=memory, importance=importance)
+    found = evaluate.evaluate(
+        model, configs, images, split, memory=memory, importance=importance, on_images=on_images
+    )
     speed = count * len(configs) / (time.perf_counter() - begin)
     whole: list[dict[str, float]] = [{} for _ in configs]
     if split == "test":

@@ -1,4 +1,4 @@
-"""Progress of training: a live bar on a terminal, plain lines elsewhere."""
+"""Progress of training and evaluation: a live bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Bar(Progress):
 
 @contextmanager
 def show_progress(console: Console) -> Iterator[Note]:
-    """Show progress on a console.
+    """Show the progress of training on a console.
 
     Args:
         console: the console; a bar is shown on a terminal, lines elsewhere.
@@ -38,16 +38,37 @@ def show_progress(console: Console) -> Iterator[Note]:
     Yields:
         A function that takes the epoch, the number of epochs, and metrics by name.
     """
-    if not console.is_terminal:
-        yield _lines(console)
-        return
-    columns = (BarColumn(), TextColumn("{task.fields[epochs]}"), TextColumn("left:"), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None, epochs="starting")
+    with _steps(console, "epoch", "starting", resumes=True) as note:
+        yield note
 
-        def note(epoch: int, epochs: int, numbers: Mapping[str, float]) -> None:
+
+@contextmanager
+def show_evaluation(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """Show the progress of an evaluation on a console.
+
+    Args:
+        console: the console; a bar is shown on a terminal, lines elsewhere.
+
+    Yields:
+        A function that takes the number of evaluated images, and the number of images.
+    """
+    with _steps(console, "image", "evaluating") as note:
+        yield lambda done, total: note(done, total, {})
+
+
+@contextmanager
+def _steps(console: Console, unit: str, before: str, resumes: bool = False) -> Iterator[Note]:
+    """Show steps on a console; `before` is shown on a bar until the first one."""
+    if not console.is_terminal:
+        yield _lines(console, unit, resumes)
+        return
+    columns = (BarColumn(), TextColumn("{task.fields[steps]}"), TextColumn("left:"), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None, steps=before)
+
+        def note(step: int, steps: int, numbers: Mapping[str, float]) -> None:
             bar.below = metrics_in_words(numbers)
-            bar.update(task, total=epochs, completed=epoch, epochs=f"epoch {epoch}/{epochs}")
+            bar.update(task, total=steps, completed=step, steps=f"{unit} {step:,}/{steps:,}")
 
         yield note
 
@@ -62,21 +83,22 @@ def seconds_in_words(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def _lines(console: Console) -> Note:
-    """Return a function that prints its first epoch, the last one, and one every few seconds."""
+def _lines(console: Console, unit: str, resumes: bool) -> Note:
+    """Return a function that prints its first step, the last one, and one every few seconds."""
     start = last = time.monotonic()
-    before: int | None = None  # epochs of an earlier start, whose time is not known
+    before: int | None = None  # steps of an earlier start, whose time is not known
 
-    def note(epoch: int, epochs: int, numbers: Mapping[str, float]) -> None:
+    def note(step: int, steps: int, numbers: Mapping[str, float]) -> None:
         nonlocal last, before
-        now, before = time.monotonic(), epoch - 1 if before is None else before
-        done = epoch - before
-        if epoch != epochs and done > 1 and now - last < _EVERY:
+        now, first = time.monotonic(), before is None
+        if before is None:
+            before = step - 1 if resumes else 0
+        if step != steps and not first and now - last < _EVERY:
             return
         last = now
-        # No estimate after the first epoch, which is slower than the others.
-        left = f", {seconds_in_words((now - start) * (epochs - epoch) / done)} left" if done > 1 else ""
-        line = f"[epoch {epoch}/{epochs}{left}] {metrics_in_words(numbers)}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        # No estimate after the first step, which is slower than the others.
+        left = "" if first else f", {seconds_in_words((now - start) * (steps - step) / (step - before))} left"
+        line = f"[{unit} {step:,}/{steps:,}{left}] {metrics_in_words(numbers)}"
+        console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
 
     return note

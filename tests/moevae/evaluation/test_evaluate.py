@@ -221,3 +221,11 @@ def test_batches_that_do_not_fit_in_memory_are_halved_with_the_same_numbers(monk
     monkeypatch.setattr(model, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("made up")))
     with pytest.raises(torch.OutOfMemoryError), pytest.warns(UserWarning, match=r"^\d+ images "):
         evaluate(model, [run], data)
+
+
+@pytest.mark.parametrize(("samples", "expected"), [(0, []), (2, [128, 150, 278, 300, 428, 450])])
+def test_the_images_of_the_iwae_bound_are_counted_over_all_runs(samples, expected):
+    model, configs = population(**{"evaluation.iwae_samples": samples, "evaluation.iwae_images": 150})
+    seen = []
+    evaluate(model, configs, images(test=200), on_images=lambda *counts: seen.append(counts))
+    assert seen == [(done, 450) for done in expected]

@@ -46,3 +46,25 @@ def test_on_a_terminal_a_bar_shows_epoch_and_metrics():
     shown = out.getvalue()
     assert "epoch 3/10" in shown
     assert "loss 12, validation ELBO -30.25" in shown
+
+
+def test_evaluation_counts_from_the_first_image(clock):
+    out = io.StringIO()
+    with progress.show_evaluation(Console(file=out)) as note:
+        for done in range(128, 2000, 128):
+            clock[0] += 4.0
+            note(done, 2000)
+        clock[0] += 4.0
+        note(2000, 2000)
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "[image 128/2,000]"
+    assert lines[1] == "[image 512/2,000, 46 s left]"
+    assert lines[-1] == "[image 2,000/2,000, 0 s left]"
+    assert len(lines) == 6
+
+
+def test_an_evaluation_without_long_bounds_prints_no_line():
+    out = io.StringIO()
+    with progress.show_evaluation(Console(file=out)):
+        pass
+    assert out.getvalue() == ""
