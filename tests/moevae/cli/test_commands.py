@@ -257,7 +257,7 @@ def test_an_interrupt_is_one_line_with_exit_code_130(tmp_path):
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         lines = [process.stderr.readline() for _ in range(3)]
-        assert "epoch 1/100000" in lines[2]
+        assert "epoch 1/100,000" in lines[2]
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
