@@ -148,7 +148,7 @@ def bench(session: nox.Session) -> None:
 
     With `-k NAME`, the measured part is compared as with `--compare`, and nothing is written.
     """
-    compare = not {"--compare", "-k", "-m"}.isdisjoint(session.posargs)
+    compare = any(option == "--compare" or option[:2] in ("-k", "-m") for option in session.posargs)
     options = [option for option in session.posargs if option != "--compare"]
     given = _given(options, device="cpu", machine=None)
     names = filter(None, [given.device, given.machine])

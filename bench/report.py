@@ -358,7 +358,7 @@ def main() -> int:
         new = json.loads(options.compare.read_text())
         kept = options.results / f"throughput-{name_of(new)}.json"
         if not kept.exists():
-            print(f"{kept}: not found; measure it first, without --compare", file=sys.stderr)
+            print(f"{kept}: not found; measure it first, without --compare or -k", file=sys.stderr)
             return 2
         found, compared = regressions(json.loads(kept.read_text()), new)
         print("\n".join(found) or f"none of {compared} ratios fell below {FALLEN:.0%} of {kept.name}'s")

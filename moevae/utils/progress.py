@@ -57,14 +57,14 @@ def show_evaluation(console: Console) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def _steps(console: Console, unit: str, before: str, resumes: bool = False) -> Iterator[Note]:
-    """Show steps on a console; `before` is shown on a bar until the first one."""
+def _steps(console: Console, unit: str, waiting: str, resumes: bool = False) -> Iterator[Note]:
+    """Show steps on a console, and `waiting` on a bar until the first one."""
     if not console.is_terminal:
         yield _lines(console, unit, resumes)
         return
     columns = (BarColumn(), TextColumn("{task.fields[steps]}"), TextColumn("left:"), TimeRemainingColumn())
     with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None, steps=before)
+        task = bar.add_task("", total=None, steps=waiting)
 
         def note(step: int, steps: int, numbers: Mapping[str, float]) -> None:
             bar.below = metrics_in_words(numbers)
