@@ -106,6 +106,16 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Let glibc keep large freed blocks within the context, and return them at its end."""
+    keep_freed_memory()
+    try:
+        yield
+    finally:
+        return_freed_memory()
+
+
 def return_freed_memory() -> None:
     """Return the memory that glibc keeps to the operating system; other processes can use it then."""
     if platform.libc_ver()[0] == "glibc":

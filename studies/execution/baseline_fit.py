@@ -109,13 +109,10 @@ def fit(
         MoevaeError: the data are invalid, or the device is not available.
     """
     function = pkgutil.resolve_name(of_method(method).function)
-    devices.keep_freed_memory()
-    try:
-        # NumPy and scikit-learn use thread pools of their own; their size changes the last digits.
-        with threadpool_limits(execution.threads), devices.cpu_settings(execution.threads):
-            return _fit(function, method, config, execution, on_epoch)
-    finally:
-        devices.return_freed_memory()
+    # NumPy and scikit-learn use thread pools of their own; their size changes the last digits.
+    limits = threadpool_limits(execution.threads)
+    with devices.freed_memory_kept(), limits, devices.cpu_settings(execution.threads):
+        return _fit(function, method, config, execution, on_epoch)
 
 
 def _fit(

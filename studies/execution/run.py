@@ -57,12 +57,9 @@ def run_population(
     """
     check_population(configs)
     execution = execution or ExecutionConfig()
-    devices.keep_freed_memory()
-    try:
-        with devices.cpu_settings(execution.threads):
-            return _run(configs, execution, on_epoch)
-    finally:
-        devices.return_freed_memory()  # an idle worker leaves it to the others
+    # Returned, so that an idle worker leaves the memory to the others.
+    with devices.freed_memory_kept(), devices.cpu_settings(execution.threads):
+        return _run(configs, execution, on_epoch)
 
 
 def _run(
