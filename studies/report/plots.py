@@ -31,6 +31,8 @@ MAX_POWERS = 5
 """Largest number of intervals between tick labels that are powers of ten."""
 MAX_LINES = 200
 """Largest number of gray lines of settings behind an effect."""
+NARROW = 0.02
+"""Range of scores below which tick labels are long, so that few of them fit."""
 
 
 def heat_maps(
@@ -271,6 +273,8 @@ def profiles(
                     label=names[index] or "_",
                 )
             place.set(xlabel=label, xlim=(low, high), ylim=(-0.03, 1.03))
+            if high - low < NARROW:
+                place.locator_params(axis="x", nbins=3)
         places.flat[0].set_ylabel("share of runs")
         handles, labels = places.flat[0].get_legend_handles_labels()
         figure.legend(handles, labels, title=title, loc="outside lower center", ncols=columns, frameon=False)

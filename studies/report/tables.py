@@ -19,6 +19,9 @@ from studies.utils.formatting import exact, short
 
 Rows = list[dict[str, str]]
 
+MANY_AXES = 8
+"""With more axes, cells are described by their changes from the reference cell."""
+
 
 def axis_names(axes: Iterable[str]) -> dict[str, str]:
     """Return the name of each axis in words: the end of its key, or all of it if that is ambiguous.
@@ -29,15 +32,58 @@ def axis_names(axes: Iterable[str]) -> dict[str, str]:
     return {axis: name.replace(".", " ").replace("_", " ") for axis, name in short(axes).items()}
 
 
+def settings(study: Study, cell: int) -> dict[str, str]:
+    """Return the columns of a table that show the settings of a cell.
+
+    Args:
+        study: the study.
+        cell: index of the cell.
+
+    Returns:
+        One column per axis; with many axes, one for the changes from the reference cell.
+    """
+    if _many_axes(study):
+        return {"setting": changes(study, cell)}
+    return dict(zip(axis_names(study.axes).values(), _levels(study, cell), strict=True))
+
+
 def describe(study: Study, cell: int) -> str:
     """Return the settings of a cell as text, such as `balance weight 20, temperature 1`.
+
+    With many axes, the text names only the changes from the reference cell.
 
     Args:
         study: the study.
         cell: index of the cell.
     """
-    names = axis_names(study.axes)
-    return ", ".join(f"{names[axis]} {study.text(cell, axis)}" for axis in study.axes) or "the only cell"
+    return changes(study, cell) if _many_axes(study) else all_settings(study, cell)
+
+
+def all_settings(study: Study, cell: int) -> str:
+    """Return the value of a cell on each axis as text.
+
+    Args:
+        study: the study.
+        cell: index of the cell.
+    """
+    names = axis_names(study.axes).values()
+    levels = _levels(study, cell)
+    return ", ".join(f"{name} {level}" for name, level in zip(names, levels, strict=True)) or "the only cell"
+
+
+def changes(study: Study, cell: int) -> str:
+    """Return the settings in which a cell differs from the reference cell; all of them without one.
+
+    Args:
+        study: the study.
+        cell: index of the cell.
+    """
+    if study.reference is None:
+        return all_settings(study, cell)
+    names = axis_names(study.axes).values()
+    levels = zip(names, _levels(study, cell), _levels(study, study.reference), strict=True)
+    changed = [f"{name} {level}" for name, level, usual in levels if level != usual]
+    return ", ".join(changed) or "reference cell"
 
 
 def run_table(study: Study) -> pd.DataFrame:
@@ -87,14 +133,13 @@ def result_rows(
         most: largest number of rows; None for all.
         more: returns further columns of a row of the table.
     """
-    names = axis_names(study.axes)
+    columns = settings(study, 0)
     order = frame[f"{chosen[0].key} mean"].to_numpy() if chosen else np.zeros(len(frame))
     rows = []
     for cell in np.argsort(-order, kind="stable")[:most]:
         row = frame.iloc[int(cell)]
         shown = {"cell": row["cell"] + (" (reference)" if cell == study.reference else "")}
-        own = cell < len(study.cells)
-        shown |= {names[axis]: study.text(cell, axis) if own else row[axis] for axis in study.axes}
+        shown |= settings(study, int(cell)) if cell < len(study.cells) else dict.fromkeys(columns, "–")
         shown["n"] = _n(int(row["complete"]), int(row["failed"]), int(row["missing"]))
         for measure in chosen:
             mean, std, low, high = (row[f"{measure.key} {part}"] for part in ("mean", "std", "low", "high"))
@@ -203,6 +248,14 @@ def _detectable(measure: Measure, value: float) -> str:
 
 def _plain(value: float) -> str:
     return "–" if value != value else f"{value:.2f}"
+
+
+def _many_axes(study: Study) -> bool:
+    return len(study.axes) > MANY_AXES and study.reference is not None
+
+
+def _levels(study: Study, cell: int) -> list[str]:
+    return [study.text(cell, axis) for axis in study.axes]
 
 
 def _n(complete: int, failed: int, missing: int) -> str:

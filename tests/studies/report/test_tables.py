@@ -65,6 +65,48 @@ def test_labels_of_axes_are_distinct() -> None:
     ]
 
 
+MANY: dict[str, list] = {
+    "model.num_experts": [5, 3],
+    "model.latent_dim": [8, 4],
+    "model.activation": ["relu", "silu"],
+    "objective.balance_weight": [20.0, 5.0],
+    "routing.temperature": [1.0, 2.0],
+    "routing.kind": ["soft", "hard"],
+    "train.epochs": [2, 3],
+    "train.batch_size": [64, 32],
+    "train.learning_rate": [0.002, 0.001],
+}
+"""Axes with two levels each; the first is that of the reference cell."""
+
+
+def one_at_a_time(axes: dict[str, list]) -> dict:
+    usual = {axis: levels[0] for axis, levels in axes.items()}
+    cells = [usual, *({**usual, axis: levels[1]} for axis, levels in axes.items())]
+    return synthetic.plan(axes, cells=cells, baseline=usual)
+
+
+def test_with_many_axes_a_cell_is_described_by_its_changes_from_the_reference_cell(tmp_path):
+    study = load_study(synthetic.write(tmp_path, one_at_a_time(MANY)))
+    described = {tables.describe(study, cell) for cell in range(len(study.cells))}
+    names = tables.axis_names(MANY)
+    changed = {f"{names[axis]} {study.texts[axis][1]}" for axis in MANY}
+    assert described == {"reference cell"} | changed
+    frame = cell_stats.cell_table(study, metrics.shown_on("leading"))
+    rows = tables.result_rows(study, frame, metrics.shown_on("leading"))
+    assert {row["setting"] for row in rows} == described
+    assert not {*names.values()} & {*rows[0]}
+    assert tables.all_settings(study, 0).count(", ") == len(MANY) - 1
+
+
+def test_with_few_axes_each_has_a_column(tmp_path):
+    few = dict(list(MANY.items())[:3])
+    study = load_study(synthetic.write(tmp_path, one_at_a_time(few)))
+    frame = cell_stats.cell_table(study, metrics.shown_on("leading"))
+    for row in tables.result_rows(study, frame, metrics.shown_on("leading")):
+        assert {*tables.axis_names(few).values()} <= {*row}
+    assert tables.describe(study, 0) == tables.all_settings(study, 0)
+
+
 def test_numbers_are_shown_to_their_digits_and_huge_ones_by_powers_of_ten():
     values = (-0.004, 1234.5, -9_999_999.4, 1e7, -1.6921e10, float("nan"))
     shown = ["0.00", "1,234.50", "-9,999,999.40", "1.00e+07", "-1.69e+10", "–"]

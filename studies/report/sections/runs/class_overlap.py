@@ -37,12 +37,13 @@ def shared_experts(analysis: Analysis, page: Page) -> None:
     if len(found) < 2 or not total:
         return
     ordered = sorted(total, key=lambda pair: (-total[pair], pair))
-    names = tables.axis_names(study.axes)
-    rows = [{"cell": "all", **dict.fromkeys(names.values(), ""), **_shared(every, ordered[:PAIRS])}]
+    rows = [
+        {"cell": "all", **dict.fromkeys(tables.settings(study, 0), ""), **_shared(every, ordered[:PAIRS])}
+    ]
     rows += [
         {
             "cell": cell_stats.label(study, cell),
-            **{names[axis]: study.text(cell, axis) for axis in study.axes},
+            **tables.settings(study, cell),
             **_shared(runs, ordered[:PAIRS]),
         }
         for cell, runs in found.items()

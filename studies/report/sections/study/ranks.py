@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from studies.analysis.analyze import Analysis
-from studies.analysis.study import Study
 from studies.report import markdown, plots, tables
 from studies.report.markdown import escape
 from studies.report.page import Page
@@ -38,7 +37,7 @@ def across_data_sets(analyses: Mapping[str, Analysis], page: Page) -> None:
     order = np.argsort(found.mean, kind="stable")[:MAX_CELLS]
     kept = ranks.Ranks(found.by_data[:, order], found.mean[order], found.p, found.distance)
     study = first.study
-    names = [_changes(study, cell) for cell in known[order].tolist()]
+    names = [tables.changes(study, cell) for cell in known[order].tolist()]
     page.head("Ranks across data sets")
     some = f" The first {MAX_CELLS} of {len(known)} are shown." if len(known) > MAX_CELLS else ""
     page.add(
@@ -65,16 +64,6 @@ def across_data_sets(analyses: Mapping[str, Analysis], page: Page) -> None:
         ],
         MAX_CELLS,
     )
-
-
-def _changes(study: Study, cell: int) -> str:
-    """Return the settings in which a cell differs from the reference cell; all of them without one."""
-    if study.reference is None:
-        return tables.describe(study, cell)
-    names = tables.axis_names(study.axes)
-    levels = {axis: study.text(cell, axis) for axis in study.axes}
-    changed = [axis for axis in levels if levels[axis] != study.text(study.reference, axis)]
-    return ", ".join(f"{names[axis]} {levels[axis]}" for axis in changed) or "reference cell"
 
 
 def _test(found: ranks.Ranks, sets: int) -> str:

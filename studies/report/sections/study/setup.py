@@ -44,7 +44,10 @@ def setup(study: Study, page: Page) -> None:
     rows = [
         ("cells", f"{len(study.cells)}{grid}"),
         *((f"· {names[axis]}", f"{axis} = {', '.join(texts)}") for axis, texts in study.texts.items()),
-        ("reference cell", "none" if study.reference is None else tables.describe(study, study.reference)),
+        (
+            "reference cell",
+            "none" if study.reference is None else tables.all_settings(study, study.reference),
+        ),
         ("seeds", ", ".join(map(str, study.seeds))),
         ("runs", f"{complete} complete, {len(study.failed)} failed, {len(study.missing)} missing"),
         *([("runs of baselines", f"{sum(run.complete for run in others)} complete")] if others else []),
