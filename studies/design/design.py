@@ -182,18 +182,16 @@ def load_design(
     cells, start = make_cells(base, axes, reference, written.design, path.name, written.exclude, listed)
     if "objective" in settings:
         _check_objective(str(settings["objective"]), (*axes, *settings), cells)
+    made = {
+        key: [make_cell(base, {**start.values, key: value}, path.name).values[key] for value in values]
+        for key, values in axes.items()
+    }
     return Design(
         name=name,
         title=title,
         description=" ".join(written.description.split()),
         base=base,
-        axes={
-            key: tuple(
-                hashable(make_cell(base, {**start.values, key: value}, path.name).values[key])
-                for value in values
-            )
-            for key, values in axes.items()
-        },
+        axes={key: _levels_of(cells, key, values) for key, values in made.items()},
         reference=start.values,
         cells=cells,
         seeds=own if seeds is None else parse_seeds(seeds),
@@ -214,6 +212,11 @@ def _path(profile: str) -> Path:
     if profile.endswith(".toml") or "/" in profile:
         return expand_home(Path(profile))
     return PROFILES / f"{closest_name('profile', profile, names())}.toml"
+
+
+def _levels_of(cells: Sequence[Cell], key: str, values: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the values of an axis that some cell has: settings and exclusions can leave others without."""
+    return tuple(hashable(value) for value in values if any(cell.values[key] == value for cell in cells))
 
 
 def _check_objective(asked: str, keys: Iterable[str], cells: Sequence[Cell]) -> None:
