@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from moevae.utils.progress import Bar, seconds_in_words
+
+if TYPE_CHECKING:
+    from studies.execution.events import EvaluationReport
 
 _EVERY = 30.0
 """Seconds between plain lines while no task ends."""
@@ -87,6 +90,11 @@ class LiveBar:
     def line(self, text: str) -> None:
         """Write a line above the bar."""
         self._bar.console.print(text, markup=False, highlight=False)
+
+
+def evaluation_in_words(report: EvaluationReport) -> str:
+    """Return the progress of an evaluation as text, such as `3,000 of 10,000 test images evaluated`."""
+    return f"{report.images:,} of {report.total:,} {report.split} images evaluated"
 
 
 @contextmanager

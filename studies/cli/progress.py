@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from moevae.utils.progress import metrics_in_words
-from studies.cli.display import Display, display
+from studies.cli.display import Display, display, evaluation_in_words
 from studies.design.cells import Cell, describe_settings
 from studies.design.design import Design
 from studies.execution.ablation import Callbacks
@@ -22,7 +22,7 @@ from studies.utils.formatting import count
 
 if TYPE_CHECKING:
     from moevae.config.schema import RunConfig
-    from studies.execution.events import EpochReport
+    from studies.execution.events import EpochReport, EvaluationReport
 
 SHOWN_METRICS = {"mixture_elbo": "ELBO", "nmi": "NMI"}
 """Metrics shown in a line of progress, with their labels."""
@@ -55,6 +55,10 @@ class StudyProgress:
         self._clock.note(task, report.epoch)
         self._move()
         self._shown.current(f"{self._label(task)}: {_epoch_in_words(report)}")
+
+    def evaluation(self, task: Task, report: EvaluationReport) -> None:
+        """Show the cell in evaluation, and its images."""
+        self._shown.current(f"{self._label(task)}: {evaluation_in_words(report)}")
 
     def done(self, task: Task, made: Sequence[Record]) -> None:
         """Write the results of a task."""

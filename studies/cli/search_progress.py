@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
-from studies.cli.display import Display, display
+from studies.cli.display import Display, display, evaluation_in_words
 from studies.search.objectives import describe_objectives
 from studies.search.run import SearchCallbacks
 from studies.search.search import Search
 from studies.search.trials import Attempt
 
 if TYPE_CHECKING:
-    from studies.execution.events import EpochReport
+    from studies.execution.events import EpochReport, EvaluationReport
 
 
 @contextmanager
@@ -45,6 +45,10 @@ class SearchProgress:
         self._move(report.epoch / report.epochs)
         epoch = f"epoch {report.epoch}/{report.epochs}"
         self._shown.current(f"trial {attempt.number}: {epoch} ({attempt.cell.label})")
+
+    def evaluation(self, attempt: Attempt, report: EvaluationReport) -> None:
+        """Show the trial in evaluation, and its images."""
+        self._shown.current(f"trial {attempt.number}: {evaluation_in_words(report)} ({attempt.cell.label})")
 
     def ended(self, trial: FrozenTrial, best: Sequence[FrozenTrial]) -> None:
         """Write the result of a trial."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from optuna.storages import BaseStorage
 
@@ -15,6 +15,7 @@ from moevae.config.schema import RunConfig
 from studies.design.cells import Cell
 from studies.design.design import Design
 from studies.execution.driver import drive
+from studies.execution.events import EpochReport, EvaluationReport
 from studies.execution.executors.base import WorkerPool
 from studies.execution.experiment import Experiment, RunFunction
 from studies.execution.plan import Plan, Task, make_plan, split_tasks
@@ -22,9 +23,6 @@ from studies.records import study_file
 from studies.records.schema import Record
 from studies.storage.connection import StorageError
 from studies.storage.study_sync import Trials
-
-if TYPE_CHECKING:
-    from studies.execution.events import EpochReport
 
 
 class Callbacks(Protocol):
@@ -39,6 +37,14 @@ class Callbacks(Protocol):
         Args:
             task: the task.
             report: losses and metrics of the epoch.
+        """
+
+    def evaluation(self, task: Task, report: EvaluationReport) -> None:
+        """Called when a task has evaluated a block of images.
+
+        Args:
+            task: the task.
+            report: number of evaluated images.
         """
 
     def done(self, task: Task, made: Sequence[Record]) -> None:
@@ -144,6 +150,9 @@ class _Ablation(Experiment):
 
     def epoch(self, task: Task, report: EpochReport) -> None:
         self._callbacks.epoch(task, report)
+
+    def evaluation(self, task: Task, report: EvaluationReport) -> None:
+        self._callbacks.evaluation(task, report)
 
     def done(self, task: Task, made: Sequence[Record]) -> None:
         key = task.cell.key

@@ -24,7 +24,7 @@ from studies.design.baselines import of_method
 from studies.execution import record_fields
 from studies.execution.config import ExecutionConfig
 from studies.execution.data import checked_data
-from studies.execution.events import EpochReport
+from studies.execution.events import EpochReport, OnEvent
 from studies.records.schema import Failure, Method, Outcome, Record, Seconds, Throughput, name_of
 
 _CPU = torch.device("cpu")
@@ -50,7 +50,7 @@ class BaselineContext:
     device: torch.device
     settings: Mapping[str, Any]
     """The settings of the method."""
-    on_epoch: Callable[[EpochReport], None] | None = None
+    on_event: OnEvent | None = None
     memory: int | None = None
     """Memory limit, in bytes, for one forward pass of evaluation."""
 
@@ -60,8 +60,8 @@ class BaselineContext:
         Args:
             progress: statistics of the epoch.
         """
-        if self.on_epoch:
-            self.on_epoch(EpochReport(progress.epoch, progress.epochs, progress.losses, {}))
+        if self.on_event:
+            self.on_event(EpochReport(progress.epoch, progress.epochs, progress.losses, {}))
 
     def random_state(self, purpose: str) -> np.random.RandomState:
         """Return NumPy's legacy generator for a random stream of the run.
@@ -95,7 +95,7 @@ def fit(
     method: Method,
     config: RunConfig,
     execution: ExecutionConfig,
-    on_epoch: Callable[[EpochReport], None] | None = None,
+    on_event: OnEvent | None = None,
 ) -> Outcome:
     """Fit a baseline and return its outcome, in the format of the model's own runs.
 
@@ -103,7 +103,7 @@ def fit(
         method: the baseline and its settings.
         config: the configuration of the reference cell, with the data and the seed of this run.
         execution: where the run takes place.
-        on_epoch: called after each epoch.
+        on_event: called after each epoch.
 
     Raises:
         MoevaeError: the data are invalid, or the device is not available.
@@ -112,7 +112,7 @@ def fit(
     # NumPy and scikit-learn use thread pools of their own; their size changes the last digits.
     limits = threadpool_limits(execution.threads)
     with devices.freed_memory_kept(), limits, devices.cpu_settings(execution.threads):
-        return _fit(function, method, config, execution, on_epoch)
+        return _fit(function, method, config, execution, on_event)
 
 
 def _fit(
@@ -120,7 +120,7 @@ def _fit(
     method: Method,
     config: RunConfig,
     execution: ExecutionConfig,
-    on_epoch: Callable[[EpochReport], None] | None,
+    on_event: OnEvent | None,
 ) -> Outcome:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     images, labels = checked_data(config.data, execution)
@@ -128,7 +128,7 @@ def _fit(
     device = devices.resolve(execution.device)
     try:
         fitted = function(
-            BaselineContext(config, images, seen, device, method.settings, on_epoch, execution.memory)
+            BaselineContext(config, images, seen, device, method.settings, on_event, execution.memory)
         )
     except NotFittedError as error:
         return record_fields.failed_outcomes([config], execution, error.failure, method, started)[0]

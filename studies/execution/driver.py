@@ -13,10 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moevae.config.schema import RunConfig
 from moevae.errors import MoevaeError
+from studies.execution.events import EpochReport, Event
 from studies.execution.executors.base import WorkerPool, WorkersError
 from studies.execution.experiment import Experiment, RunFunction, WorkerLost
 from studies.execution.failures import FailureStreak, GuardedRun, RaisedException
@@ -29,9 +30,6 @@ from studies.storage import connection as storage
 from studies.storage import ownership
 from studies.utils import signals
 from studies.utils.silence import Silence
-
-if TYPE_CHECKING:
-    from studies.execution.events import EpochReport
 
 _POLL_SECONDS = 0.1
 """Seconds between checks for progress."""
@@ -130,17 +128,20 @@ class _Work:
             if task is None:
                 break
             self._attempts[task.cell.key, task.configs] += 1
-            listener = self.worker_pool.forward_events(partial(self._epoch, task))
+            listener = self.worker_pool.forward_events(partial(self._note, task))
             run = self.experiment.function(self.run, task)
             guarded = GuardedRun(run, self.worker_pool.worker_errors) if self.on_worker_lost else run
-            future = self.worker_pool.executor.submit(guarded, task.configs, on_epoch=listener)
+            future = self.worker_pool.executor.submit(guarded, task.configs, on_event=listener)
             self._running[future] = task
         return bool(self._running)
 
     @signals.defer_signals()
-    def _epoch(self, task: Task, report: EpochReport) -> None:
+    def _note(self, task: Task, event: Event) -> None:
         self._silence.end()
-        self.experiment.epoch(task, report)
+        if isinstance(event, EpochReport):
+            self.experiment.epoch(task, event)
+        else:
+            self.experiment.evaluation(task, event)
 
     def _collect(self) -> None:
         """Wait briefly for tasks to finish, and publish the finished ones."""

@@ -1,8 +1,13 @@
-"""Progress events of training."""
+"""Progress events of training and evaluation."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from moevae.evaluation.results import Split
 
 
 @dataclass(frozen=True)
@@ -16,3 +21,20 @@ class EpochReport:
     """Mean objective of each run, in nats per image."""
     metrics: dict[str, float]
     """Metrics of the validation split, averaged over runs that have not failed."""
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """The progress of the IWAE bound of a population after a block of images."""
+
+    split: Split
+    images: int
+    """Number of evaluated images, of all runs together."""
+    total: int
+    """Number of images to evaluate, of all runs together."""
+
+
+Event = EpochReport | EvaluationReport
+
+OnEvent = Callable[[Event], None]
+"""Listener that is called after each epoch, and after each block of images of an evaluation."""

@@ -5,25 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from optuna.storages import BaseStorage
 
 from moevae.config.schema import RunConfig
-from studies.execution.executors.base import OnEpoch
+from studies.execution.events import EpochReport, EvaluationReport, OnEvent
 from studies.execution.plan import Task
 from studies.execution.pruning import Stopped
 from studies.records.schema import Method, Outcome, Record
-
-if TYPE_CHECKING:
-    from studies.execution.events import EpochReport
 
 
 class RunFunction(Protocol):
     """Trains the runs of one cell together. An implementation must be picklable."""
 
     def __call__(
-        self, configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None, method: Method | None = None
+        self, configs: Sequence[RunConfig], /, *, on_event: OnEvent | None, method: Method | None = None
     ) -> list[Outcome]:
         """Train the runs, or fit a baseline, and return one outcome per run, in order."""
 
@@ -95,6 +92,15 @@ class Experiment(ABC):
         Args:
             task: the task.
             report: losses and metrics of the epoch.
+        """
+
+    @abstractmethod
+    def evaluation(self, task: Task, report: EvaluationReport) -> None:
+        """Record that a task has evaluated a block of images.
+
+        Args:
+            task: the task.
+            report: number of evaluated images.
         """
 
     @abstractmethod

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moevae.errors import CORRECTABLE, ConfigError, MoevaeError
-from studies.execution.executors.base import OnEpoch
+from studies.execution.events import OnEvent
 
 if TYPE_CHECKING:
     from moevae.config.schema import RunConfig
@@ -56,11 +56,11 @@ class GuardedRun:
     """Exceptions that mean that a worker died; they are raised."""
 
     def __call__(
-        self, configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None
+        self, configs: Sequence[RunConfig], /, *, on_event: OnEvent | None
     ) -> list[Outcome] | Stopped | RaisedException:
         """Train the runs and return the outcomes, or the description of an exception."""
         try:
-            return self.run(configs, on_epoch=on_epoch)
+            return self.run(configs, on_event=on_event)
         except self.worker_errors:
             raise
         except Exception as error:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studies.execution.events import EpochReport, Event, OnEvent
+
 if TYPE_CHECKING:
     from moevae.config.schema import RunConfig
-    from studies.execution.events import EpochReport
-    from studies.execution.executors.base import OnEpoch
     from studies.records.schema import Outcome
 
 
@@ -32,18 +32,18 @@ class Stoppable:
     flag: str
 
     def __call__(
-        self, configs: Sequence[RunConfig], /, *, on_epoch: OnEpoch | None
+        self, configs: Sequence[RunConfig], /, *, on_event: OnEvent | None
     ) -> list[Outcome] | Stopped:
         """Train the runs and return one outcome per run, or `Stopped`."""
 
-        def stop_if_pruned(report: EpochReport) -> None:
-            if on_epoch:
-                on_epoch(report)
-            if Path(self.flag).exists():
+        def stop_if_pruned(event: Event) -> None:
+            if on_event:
+                on_event(event)
+            if isinstance(event, EpochReport) and Path(self.flag).exists():
                 raise _StoppedError
 
         try:
-            outcomes: list[Outcome] = self.run(configs, on_epoch=stop_if_pruned)
+            outcomes: list[Outcome] = self.run(configs, on_event=stop_if_pruned)
         except _StoppedError:
             return Stopped()
         return outcomes

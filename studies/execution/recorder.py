@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from moevae.models.mixture import Mixture
 from moevae.training.results import EpochStats
 from moevae.visualization import latent, maps
 from moevae.visualization import samples as figures
-from studies.execution.events import EpochReport
+from studies.execution.events import EpochReport, OnEvent
 from studies.records.schema import Epoch
 
 PICTURE_ROWS = 6
@@ -63,12 +63,12 @@ class RunRecorder:
         configs: Sequence[RunConfig],
         images: Images,
         labels: Labels | None,
-        on_epoch: Callable[[EpochReport], None] | None,
+        on_event: OnEvent | None,
         memory: int | None = None,
         map_method: MapMethod = "pca",
     ) -> None:
         maps.check(map_method)
-        self.configs, self.images, self.labels, self.on_epoch = configs, images, labels, on_epoch
+        self.configs, self.images, self.labels, self.on_event = configs, images, labels, on_event
         self.memory, self.map_method = memory, map_method
         self.curves: list[list[Epoch]] = [[] for _ in configs]
         self.drawn_at = _spread(configs[0].train.epochs, PICTURE_ROWS)
@@ -107,10 +107,10 @@ class RunRecorder:
                 1, progress.origins[..., None].expand_as(drawn), drawn
             )
         self.origins = progress.origins
-        if self.on_epoch:
+        if self.on_event:
             found = list(itertools.compress(validation, alive))
             means = {name: float(np.mean([each[name] for each in found])) for name in (found or [{}])[0]}
-            self.on_epoch(EpochReport(progress.epoch, progress.epochs, progress.losses, means))
+            self.on_event(EpochReport(progress.epoch, progress.epochs, progress.losses, means))
 
     def state(self) -> tuple[dict[str, Tensor], list[list[dict[str, Any]]]]:
         """Return the recorded state: samples by epoch, and curves as plain data."""

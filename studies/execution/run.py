@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from moevae.data.datasets import Images, Labels, identify
 from moevae.evaluation.all_images import score_all_images
 from moevae.evaluation.assign import with_threshold
 from moevae.evaluation.evaluate import evaluate
+from moevae.evaluation.results import Split
 from moevae.evaluation.sample_neighbors import sample_neighbors
 from moevae.training import checkpoint, snapshot_files, snapshots
 from moevae.training.checks import check_population
@@ -23,7 +25,7 @@ from moevae.training.results import FitResult
 from moevae.utils import devices
 from studies.execution.config import ExecutionConfig
 from studies.execution.data import checked_data
-from studies.execution.events import EpochReport
+from studies.execution.events import EvaluationReport, OnEvent
 from studies.execution.record_fields import failure_of, provenance_fields, result_fields, splits
 from studies.execution.recorder import Drawing, RunRecorder
 from studies.records.schema import (
@@ -39,7 +41,7 @@ from studies.records.schema import (
 def run_population(
     configs: Sequence[RunConfig],
     execution: ExecutionConfig | None = None,
-    on_epoch: Callable[[EpochReport], None] | None = None,
+    on_event: OnEvent | None = None,
 ) -> list[Outcome]:
     """Train runs of one shape together and return one outcome per run, in order.
 
@@ -49,7 +51,7 @@ def run_population(
     Args:
         configs: one configuration per run.
         execution: where the runs take place.
-        on_epoch: called after each epoch.
+        on_event: called after each epoch, and after each block of images of the IWAE bound.
 
     Raises:
         MoevaeError: the data are invalid, the device is not available, or the configurations are empty or
@@ -59,15 +61,13 @@ def run_population(
     execution = execution or ExecutionConfig()
     # Returned, so that an idle worker leaves the memory to the others.
     with devices.freed_memory_kept(), devices.cpu_settings(execution.threads):
-        return _run(configs, execution, on_epoch)
+        return _run(configs, execution, on_event)
 
 
-def _run(
-    configs: Sequence[RunConfig], execution: ExecutionConfig, on_epoch: Callable[[EpochReport], None] | None
-) -> list[Outcome]:
+def _run(configs: Sequence[RunConfig], execution: ExecutionConfig, on_event: OnEvent | None) -> list[Outcome]:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     images, labels = checked_data(configs[0].data, execution)
-    recorder = RunRecorder(configs, images, labels, on_epoch, execution.memory, execution.map)
+    recorder = RunRecorder(configs, images, labels, on_event, execution.memory, execution.map)
     device = devices.resolve(execution.device)
     training = Population(configs, images, device, execution.population_chunk)
     folder = Path(execution.snapshots) if execution.snapshots else None
@@ -81,7 +81,14 @@ def _run(
     ended = devices.energy(training.device)
     begin = time.perf_counter()
     by_split = {
-        split: evaluate(fit.model, configs, images, split, memory=execution.memory)
+        split: evaluate(
+            fit.model,
+            configs,
+            images,
+            split,
+            memory=execution.memory,
+            on_images=partial(_note_images, on_event, split) if on_event else None,
+        )
         for split in splits(images)
     }
     seconds = time.perf_counter() - begin
@@ -136,6 +143,10 @@ def _run(
     if kept:
         kept.unlink(missing_ok=True)
     return outcomes
+
+
+def _note_images(on_event: OnEvent, split: Split, images: int, total: int) -> None:
+    on_event(EvaluationReport(split, images, total))
 
 
 def _weights(fit: FitResult, run: int, images: Images, labels: Labels | None) -> bytes:

@@ -10,7 +10,7 @@ from moevae.config.schema import RunConfig
 from studies.execution.config import ExecutionConfig
 
 if TYPE_CHECKING:
-    from studies.execution.executors.base import OnEpoch
+    from studies.execution.events import OnEvent
     from studies.records.schema import Method, Outcome
 
 
@@ -18,7 +18,7 @@ def train(
     configs: Sequence[RunConfig],
     /,
     *,
-    on_epoch: OnEpoch | None,
+    on_event: OnEvent | None,
     execution: ExecutionConfig,
     method: Method | None = None,
 ) -> list[Outcome]:
@@ -26,7 +26,7 @@ def train(
 
     Args:
         configs: one configuration per run.
-        on_epoch: called after each epoch.
+        on_event: called after each epoch, and after each block of images of an evaluation.
         execution: where the runs take place.
         method: the baseline; None trains the model.
 
@@ -42,11 +42,11 @@ def train(
     if method is not None:
         from studies.execution.baseline_fit import fit
 
-        outcomes = [fit(method, config, execution, on_epoch) for config in configs]
+        outcomes = [fit(method, config, execution, on_event) for config in configs]
     else:
         from studies.execution.run import run_population
 
-        outcomes = run_population(configs, execution, on_epoch)
+        outcomes = run_population(configs, execution, on_event)
     if execution.origins:
         execution.origins.check_code()  # again, of modules that were imported meanwhile
     return outcomes

@@ -29,7 +29,7 @@ from studies.search.trials import Attempt, SearchTrials
 from studies.storage.connection import StorageError
 
 if TYPE_CHECKING:
-    from studies.execution.events import EpochReport
+    from studies.execution.events import EpochReport, EvaluationReport
 
 
 PAUSE = 20
@@ -54,6 +54,14 @@ class SearchCallbacks(Protocol):
         Args:
             attempt: the trial in training.
             report: losses and metrics of the epoch.
+        """
+
+    def evaluation(self, attempt: Attempt, report: EvaluationReport) -> None:
+        """Called when the runs of a trial have evaluated a block of images.
+
+        Args:
+            attempt: the trial.
+            report: number of evaluated images.
         """
 
     def ended(self, trial: FrozenTrial, best: Sequence[FrozenTrial]) -> None:
@@ -199,6 +207,9 @@ class _Attempts(Experiment):
         self._callbacks.epoch(attempt, report)
         if stop and report.epoch < report.epochs:
             self._flag(task).touch()
+
+    def evaluation(self, task: Task, report: EvaluationReport) -> None:
+        self._callbacks.evaluation(self._open[task.cell.key][0], report)
 
     def done(self, task: Task, made: Sequence[Record]) -> None:
         self._recorded[task.cell.key].update((record.fingerprint, record) for record in made)

@@ -24,11 +24,11 @@ class Climb:
     failing: frozenset[int] = frozenset()
     """Seeds whose runs fail."""
 
-    def __call__(self, configs: Sequence[Any], /, *, on_epoch: Any) -> list[schema.Outcome]:
+    def __call__(self, configs: Sequence[Any], /, *, on_event: Any) -> list[schema.Outcome]:
         epochs = configs[0].train.epochs
         for epoch in range(1, epochs + 1):
             bound = fmean(toys.bound(config) for config in configs) - (epochs - epoch)
-            on_epoch(toys.EpochReport(epoch, epochs, [-bound], {"mixture_elbo": bound}))
+            on_event(toys.EpochReport(epoch, epochs, [-bound], {"mixture_elbo": bound}))
         for config in configs:
             with (self.run_log / configs_name(config)).open("a") as file:
                 file.write("run\n")
@@ -57,6 +57,9 @@ class Silent:
     def epoch(self, attempt, report) -> None:
         if self.stop_after == len(self.ends) and report.epoch == 2:
             raise KeyboardInterrupt
+
+    def evaluation(self, attempt, report) -> None:
+        self.images = report.images
 
     def ended(self, trial, best) -> None:
         self.ends.append(trial)

@@ -98,14 +98,14 @@ class Toy:
     """Duration of each run in seconds."""
 
     def __call__(
-        self, configs: Sequence[RunConfig], /, *, on_epoch: Any, method: Any = None
+        self, configs: Sequence[RunConfig], /, *, on_event: Any, method: Any = None
     ) -> list[Outcome]:
         time.sleep(self.seconds * len(configs))
         if self.broken and configs[0].objective.balance_weight == self.broken_weight:
             raise self.broken
         for epoch in range(1, configs[0].train.epochs + 1):
-            if on_epoch:
-                on_epoch(
+            if on_event:
+                on_event(
                     EpochReport(
                         epoch, configs[0].train.epochs, [1.0 for _ in configs], {"mixture_elbo": -100.0}
                     )
@@ -131,6 +131,7 @@ class Listener:
     def __init__(self) -> None:
         self.begun: list[Plan] = []
         self.epochs: list[int] = []
+        self.images: list[int] = []
         self.ended: list[int] = []
 
     def begin(self, plan: Plan) -> None:
@@ -138,6 +139,9 @@ class Listener:
 
     def epoch(self, task: Task, report: Any) -> None:
         self.epochs.append(report.epoch)
+
+    def evaluation(self, task: Task, report: Any) -> None:
+        self.images.append(report.images)
 
     def done(self, task: Task, made: Sequence[Record]) -> None:
         self.ended.append(len(made))

@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class Silence:
-    """The time since the last end of an epoch, or of a task with its evaluation.
+    """The time since the last event of a task, or its end.
 
     Args:
         clock: function that returns the time, in seconds.
@@ -39,7 +39,7 @@ class Silence:
         if lasted >= self._due:
             self._due *= 2
             _log.warning(
-                "no epoch and no evaluation has ended for %s; waiting for: %s",
+                "no progress for %s; waiting for: %s",
                 seconds_in_words(lasted),
                 "; ".join(waiting),
             )

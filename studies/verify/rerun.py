@@ -139,7 +139,7 @@ def retrained(record: Record, execution: ExecutionConfig) -> Outcome:
     device = record.hardware.device if execution.device == "auto" else execution.device
     data = Origins(files={record.data.name: data_identity(record)})
     place = replace(execution, device=device, threads=record.hardware.threads, origins=data)
-    (outcome,) = train([config], on_epoch=None, execution=place, method=method)
+    (outcome,) = train([config], on_event=None, execution=place, method=method)
     return outcome
 
 

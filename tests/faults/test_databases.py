@@ -86,8 +86,8 @@ def test_a_study_deleted_in_the_dashboard_meanwhile_is_restored(tmp_path):
     study = ToyStudy(tmp_path, 4)
 
     class Deleting(type(study.toy)):
-        def __call__(self, configs, /, *, on_epoch):
-            made = super().__call__(configs, on_epoch=on_epoch)
+        def __call__(self, configs, /, *, on_event):
+            made = super().__call__(configs, on_event=on_event)
             with storage.opened(storage.default_url(study.folder)) as opened:
                 opened.delete_study(opened.get_study_id_from_name("toy"))
             return made

@@ -54,7 +54,7 @@ def run(monkeypatch, capsys):
 
     def run(study: ToyStudy) -> tuple[int, str]:
         monkeypatch.setattr(
-            ablate, "train", lambda configs, /, *, on_epoch, execution: study.toy(configs, on_epoch=None)
+            ablate, "train", lambda configs, /, *, on_event, execution: study.toy(configs, on_event=None)
         )
         monkeypatch.setattr(cli_options, "code", lambda: None)  # toys are of no code
         monkeypatch.setattr(ablate, "check", lambda configs, execution: None)

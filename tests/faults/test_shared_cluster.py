@@ -30,9 +30,9 @@ distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Dask's own, of sockets that dead schedulers leave
 
 
-def report_to(on_epoch, stats):
+def report_to(on_event, stats):
     """Send a value to the driver from a worker; return it."""
-    on_epoch(stats)
+    on_event(stats)
     return stats
 
 

@@ -6,16 +6,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moevae.errors import MoevaeError
+from studies.execution.events import OnEvent
 from studies.utils import signals
-
-if TYPE_CHECKING:
-    from studies.execution.events import EpochReport
-
-OnEpoch = Callable[["EpochReport"], None]
-"""Listener that is called after each epoch."""
 
 ATTEMPTS = 5
 """Default of `WorkerPool.attempts`."""
@@ -32,7 +27,7 @@ class WorkerPool:
     executor: Executor
     count: Callable[[], int]
     """Returns the number of tasks that can run at the same time now."""
-    forward_events: Callable[[OnEpoch], OnEpoch]
+    forward_events: Callable[[OnEvent], OnEvent]
     """Converts a listener of the driver into one that can be sent to a worker."""
     deliver: Callable[[], None] = lambda: None
     """Calls the listeners, in the driver's thread, with the events received since the last call."""

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from moevae.errors import MoevaeError
 from moevae.utils.identity import DIGEST_DIGITS
-from studies.execution.executors.base import OnEpoch, WorkerPool, WorkersError
+from studies.execution.events import OnEvent
+from studies.execution.executors.base import WorkerPool, WorkersError
 from studies.utils import signals
 
 if TYPE_CHECKING:
@@ -202,11 +203,11 @@ class _EventQueue:
     def __init__(self, client: Client) -> None:
         self._topic = f"moevae-{uuid.uuid4().hex}"
         self._tickets = itertools.count()
-        self._listeners: dict[int, OnEpoch] = {}
+        self._listeners: dict[int, OnEvent] = {}
         self._reports: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         client.subscribe_topic(self._topic, lambda event: self._reports.put(event[1]))
 
-    def forward_events(self, listener: OnEpoch) -> OnEpoch:
+    def forward_events(self, listener: OnEvent) -> OnEvent:
         ticket = next(self._tickets)
         self._listeners[ticket] = listener
         return functools.partial(_send_event, self._topic, ticket)

@@ -19,7 +19,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from studies.execution.executors.base import ATTEMPTS, OnEpoch, WorkerPool, WorkersError
+from studies.execution.events import OnEvent
+from studies.execution.executors.base import ATTEMPTS, WorkerPool, WorkersError
 from studies.utils import descriptors, formatting
 
 _READY_TICKET = -1
@@ -66,7 +67,7 @@ class Workers(Executor):
         """Prepare the workers without starting a process or opening a file."""
         self._workers = [_Worker(environment) for environment in environments]
         self._tickets = itertools.count()
-        self._listeners: dict[int, OnEpoch] = {}
+        self._listeners: dict[int, OnEvent] = {}
         self._failed_starts = 0
         self._warned = False
 
@@ -130,7 +131,7 @@ class Workers(Executor):
             _end([free])
             return free.submit(functools.partial(fn, *args, **kwargs))
 
-    def forward_events(self, listener: OnEpoch) -> OnEpoch:
+    def forward_events(self, listener: OnEvent) -> OnEvent:
         """Return a picklable function that forwards events from a worker via `deliver`.
 
         Args:

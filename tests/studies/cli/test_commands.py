@@ -31,7 +31,7 @@ def toy(tmp_path, monkeypatch):
     toy = Toy(run_log)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(arguments, "code", lambda: None)  # toys are of no code
-    monkeypatch.setattr(ablate, "train", lambda configs, /, *, on_epoch, **_: toy(configs, on_epoch=on_epoch))
+    monkeypatch.setattr(ablate, "train", lambda configs, /, *, on_event, **_: toy(configs, on_event=on_event))
     monkeypatch.setattr(ablate, "check", lambda configs, **_: None)
     monkeypatch.setattr(cli_report, "write_page", lambda folder: folder / "report.md")
     return toy
@@ -86,7 +86,7 @@ def test_a_dry_run_shows_each_cell_and_writes_nothing(toy, tmp_path, capsys):
 def test_failed_runs_are_reported(toy, monkeypatch, capsys, tmp_path):
     failing = Toy(tmp_path / "run_log", failing=frozenset({1}))
     monkeypatch.setattr(
-        ablate, "train", lambda configs, /, *, on_epoch, **_: failing(configs, on_epoch=on_epoch)
+        ablate, "train", lambda configs, /, *, on_event, **_: failing(configs, on_event=on_event)
     )
     assert cli.main(["ablate", "--profile", "./toy.toml"]) == 0
     stderr = capsys.readouterr().err
@@ -101,7 +101,7 @@ def test_failed_runs_are_reported(toy, monkeypatch, capsys, tmp_path):
 def test_an_interrupt_states_how_to_continue(toy, monkeypatch, capsys, tmp_path):
     broken = Toy(tmp_path / "run_log", broken=KeyboardInterrupt())
     monkeypatch.setattr(
-        ablate, "train", lambda configs, /, *, on_epoch, **_: broken(configs, on_epoch=on_epoch)
+        ablate, "train", lambda configs, /, *, on_event, **_: broken(configs, on_event=on_event)
     )
     command = ["ablate", "--profile", "./toy.toml"]
     assert cli.main(command) == 130
@@ -112,10 +112,10 @@ def test_an_interrupt_states_how_to_continue(toy, monkeypatch, capsys, tmp_path)
 
 
 def test_sigterm_ends_like_an_interrupt(toy, monkeypatch, capsys):
-    def train(configs, /, *, on_epoch, **_):
+    def train(configs, /, *, on_event, **_):
         if toy.counts():
             os.kill(os.getpid(), signal.SIGTERM)
-        return toy(configs, on_epoch=on_epoch)
+        return toy(configs, on_event=on_event)
 
     monkeypatch.setattr(ablate, "train", train)
     monkeypatch.setenv("NOX_CURRENT_SESSION", "ablations")

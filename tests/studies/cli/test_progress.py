@@ -6,6 +6,7 @@ from rich.text import Text
 
 from studies.cli import progress
 from studies.design import design
+from studies.execution.events import EvaluationReport
 from studies.execution.plan import Task, make_plan
 from studies.testing.toys import PROFILE, EpochReport, Toy
 
@@ -83,7 +84,7 @@ def test_without_a_terminal_a_line_states_what_a_task_gave(plan, clock, tmp_path
         callbacks.begin(plan)
         clock[0] += 5.0
         callbacks.epoch(task, EpochReport(1, 2, [1.0], {"mixture_elbo": -100.0}))
-        callbacks.done(task, [one.record for one in toy(task.configs, on_epoch=None)])
+        callbacks.done(task, [one.record for one in toy(task.configs, on_event=None)])
     (line,) = out.getvalue().splitlines()
     assert line.startswith("[3/12 runs, ")
     assert line.endswith("balance_weight = 0, temperature = 0.5: ELBO -101.5, NMI 0.1, 2 runs, 1 failed")
@@ -99,6 +100,20 @@ def test_a_terminal_of_80_columns_shows_all_that_differs(plan, clock):
         callbacks.epoch(task, EpochReport(1, 2, [1.0], {"mixture_elbo": -100.0, "nmi": 0.1}))
     shown = " ".join(Text.from_ansi(out.getvalue()).plain.split())
     assert f"{words}: epoch 1/2, loss 1, ELBO -100, NMI 0.1" in shown
+
+
+def test_the_evaluated_images_of_a_cell_are_shown(plan, clock):
+    task, shown = plan.tasks[0], []
+    for terminal in (False, True):
+        out = io.StringIO()
+        console = Console(file=out, force_terminal=terminal, width=80, height=20)
+        with progress.show_progress(console) as callbacks:
+            callbacks.begin(plan)
+            clock[0] += 60.0
+            callbacks.evaluation(task, EvaluationReport("test", 3_000, 10_000))
+        shown.append(" ".join(Text.from_ansi(out.getvalue()).plain.split()))
+    words = "balance_weight = 0, temperature = 0.5: 3,000 of 10,000 test images evaluated"
+    assert all(words in each for each in shown)
 
 
 def test_a_task_that_is_divided_counts_once(plan, clock):

@@ -30,7 +30,7 @@ def quiet(tmp_path, monkeypatch):
     """Runs that train nothing and reports that are not written; returns what runs were done."""
     done: list[str] = []
 
-    def train(configs, /, *, on_epoch, execution):
+    def train(configs, /, *, on_event, execution):
         done.extend(fingerprint(config) for config in configs)
         made = (synthetic.record(config) for config in configs)
         return [

@@ -151,9 +151,9 @@ def test_pruned_trials_and_oracle_searches_are_marked(tmp_path):
     class Silent:
         begin = epoch = ended = staticmethod(lambda *_: None)
 
-    def run(configs, /, *, on_epoch):
+    def run(configs, /, *, on_event):
         for epoch in range(1, 6):
-            on_epoch(toys.EpochReport(epoch, 5, [0.0], {"mixture_elbo": toys.bound(configs[0]) + epoch}))
+            on_event(toys.EpochReport(epoch, 5, [0.0], {"mixture_elbo": toys.bound(configs[0]) + epoch}))
         made = (synthetic.record(config) for config in configs)
         return [
             schema.Outcome(record=schema.Record.model_validate(tree), files=files) for tree, files in made

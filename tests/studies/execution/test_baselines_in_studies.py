@@ -33,9 +33,9 @@ class Fitter(Toy):
 
     refusing: str = ""
 
-    def __call__(self, configs, /, *, on_epoch, method=None):
+    def __call__(self, configs, /, *, on_event, method=None):
         if method is None:
-            made = super().__call__(configs, on_epoch=on_epoch)
+            made = super().__call__(configs, on_event=on_event)
             return [schema.Outcome(record=each.record.model_copy(update={"pictures": {}})) for each in made]
         if method.name == self.refusing:
             raise RuntimeError("interrupted")
@@ -132,10 +132,10 @@ def test_a_baseline_whose_worker_dies_too_often_is_a_failed_record(bench):
     class DiedError(Exception):
         pass
 
-    def dying(configs, /, *, on_epoch, method=None):
+    def dying(configs, /, *, on_event, method=None):
         if method is not None:
             raise DiedError
-        return bench.fitter(configs, on_epoch=on_epoch)
+        return bench.fitter(configs, on_event=on_event)
 
     def lost(configs, reason, /, *, method=None):
         made = outcome(configs[0], failed=True).record

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, event
 from moevae.config.overrides import fingerprint
 from moevae.errors import ConfigError, DataError, RecordError
 from studies.execution.ablation import run_study
+from studies.execution.events import EvaluationReport
 from studies.execution.executors.base import WorkerPool, WorkersError, in_process
 from studies.execution.executors.processes import local
 from studies.records import lock, store
@@ -54,6 +55,19 @@ def test_every_run_once_with_its_record_and_one_trial_a_cell(bench):
         assert trial.user_attrs["mixture_elbo"] == pytest.approx(fmean(bounds) - 1)
         assert trial.user_attrs["nmi"] == pytest.approx(0.1)
         assert trial.user_attrs["nmi (std)"] == pytest.approx(stdev([0.0, 0.1, 0.2]))
+
+
+def test_evaluated_images_are_reported_between_epochs_and_records(bench):
+    def run(configs, /, *, on_event):
+        made = bench.toy(configs, on_event=on_event)
+        for images in (10, 20):
+            on_event(EvaluationReport("test", images, 20))
+        return made
+
+    callbacks = Listener()
+    bench.run(run, callbacks=callbacks)
+    assert callbacks.images == [10, 20] * len(bench.design().cells)
+    assert callbacks.epochs == [1, 2] * len(bench.design().cells)
 
 
 def test_a_finished_study_trains_nothing_and_changes_no_byte(bench):
@@ -134,7 +148,7 @@ def test_runs_published_by_a_driver_that_died_are_adopted(bench):
     with pytest.raises(KeyboardInterrupt):
         bench.run(Toy(bench.run_log, broken=KeyboardInterrupt()))
     for cell in bench.design().cells[2:]:
-        for outcome in Toy(bench.run_log)([cell.run(seed) for seed in (0, 1, 2)], on_epoch=None):
+        for outcome in Toy(bench.run_log)([cell.run(seed) for seed in (0, 1, 2)], on_event=None):
             store.write_record(bench.folder, outcome)
     with storage.opened(storage.default_url(bench.folder)) as opened:
         number = opened.get_study_id_from_name("toy")
@@ -250,8 +264,8 @@ with locks.hold(Path({str(bench.folder)!r})):
 
 
 def test_outcomes_of_other_runs_are_an_error(bench):
-    def wrong(configs, /, *, on_epoch):
-        return bench.toy(configs[1:], on_epoch=on_epoch)
+    def wrong(configs, /, *, on_event):
+        return bench.toy(configs[1:], on_event=on_event)
 
     with pytest.raises(RuntimeError, match="did not return the runs"):
         bench.run(wrong)

@@ -38,11 +38,11 @@ class Raising(Toy):
     make: Callable[[], Exception] = MemoryError
     seed: int | None = None
 
-    def __call__(self, configs: Sequence[Any], /, *, on_epoch: Any) -> list[schema.Outcome]:
+    def __call__(self, configs: Sequence[Any], /, *, on_event: Any) -> list[schema.Outcome]:
         wrong = [each for each in configs if each.objective.balance_weight == self.broken_weight]
         if any(self.seed in (None, each.seed) for each in wrong):
             raise self.make()
-        return super().__call__(configs, on_epoch=on_epoch)
+        return super().__call__(configs, on_event=on_event)
 
 
 def needs_two() -> Exception:
@@ -140,10 +140,10 @@ def test_many_failures_of_one_kind_in_a_row_stop_a_study_and_the_next_start_cont
         .replace("[0.5, 1]", "[1]")
     )
 
-    def broken(configs, /, *, on_epoch):
+    def broken(configs, /, *, on_event):
         if configs[0].objective.balance_weight in weights:
             raise RuntimeError("the driver of the card is gone")
-        return bench.toy(configs, on_epoch=on_epoch)
+        return bench.toy(configs, on_event=on_event)
 
     with pytest.raises(
         FailuresError, match=r"\b10 runs\b.*RuntimeError: the driver of the card.*--retry-failed"
@@ -172,11 +172,11 @@ def test_a_trial_that_raises_fails_and_the_search_continues(tmp_path):
     (tmp_path / "run_log").mkdir()
     climb, calls = Climb(tmp_path / "run_log"), []
 
-    def raising(configs, /, *, on_epoch):
+    def raising(configs, /, *, on_event):
         calls.append(configs)
         if len(calls) == 2:
             raise MemoryError
-        return climb(configs, on_epoch=on_epoch)
+        return climb(configs, on_event=on_event)
 
     found = go(
         search.load_search("gate", **FAST),
@@ -224,7 +224,7 @@ def test_running_tasks_are_logged_at_doubling_intervals(caplog):
 
 
 def test_an_exception_is_described_with_its_source_line():
-    raised = GuardedRun(Raising(None, make=needs_two, broken_weight=20.0))([toys_config()], on_epoch=None)
+    raised = GuardedRun(Raising(None, make=needs_two, broken_weight=20.0))([toys_config()], on_event=None)
     assert isinstance(raised, RaisedException)
     assert raised.kind == "NeedsTwo"
     assert "(test_failures.py:" in raised.reason

@@ -211,19 +211,19 @@ def test_a_module_that_changed_while_a_study_runs_is_refused_once_a_run_imports_
     monkeypatch.setattr(origins, "PACKAGES", (name,))
     place = ExecutionConfig(device="cpu", origins=Origins(origins.code(), allow_mixed_code=allowed))
 
-    def first(configs, execution, on_epoch):
+    def first(configs, execution, on_event):
         return []
 
-    def second(configs, execution, on_epoch):
+    def second(configs, execution, on_event):
         return [importlib.import_module(f"{name}.late").VALUE]
 
     monkeypatch.setattr(runs, "run_population", first)
-    assert train([], on_epoch=None, execution=place) == []
+    assert train([], on_event=None, execution=place) == []
     (tmp_path / name / "late.py").write_text("VALUE = 22\n")
-    assert train([], on_epoch=None, execution=place) == []
+    assert train([], on_event=None, execution=place) == []
     monkeypatch.setattr(runs, "run_population", second)
     with pytest.raises(IdentityError, match=f"{name}/late.py"):
-        train([], on_epoch=None, execution=place)
+        train([], on_event=None, execution=place)
 
 
 def test_a_study_that_continues_with_other_code_reports_it_and_so_does_verify(
@@ -293,11 +293,11 @@ def test_workers_compare_data_and_code_with_the_driver(study, case):
     expected, word = expectations(cell.config.data.name)[case]
     place = ExecutionConfig(device="cpu", threads=1, origins=expected)
     if word is None:
-        (made,) = train([cell.run(0)], on_epoch=None, execution=place)
+        (made,) = train([cell.run(0)], on_event=None, execution=place)
         assert made.record.source == origins.code().source
         return
     with pytest.raises(IdentityError, match=re.escape(word)) as caught:
-        train([cell.run(0)], on_epoch=None, execution=place)
+        train([cell.run(0)], on_event=None, execution=place)
     assert "\n" not in str(caught.value)
 
 
@@ -308,9 +308,9 @@ def test_a_worker_reads_a_file_again_that_was_replaced_after_a_refusal(study):
     )
     own(seed=1)
     with pytest.raises(IdentityError):
-        train([cell.run(0)], on_epoch=None, execution=place)
+        train([cell.run(0)], on_event=None, execution=place)
     own()  # in the same process, whose cache has the other file
-    assert len(train([cell.run(0)], on_epoch=None, execution=place)) == 1
+    assert len(train([cell.run(0)], on_event=None, execution=place)) == 1
 
 
 @pytest.mark.slow
@@ -319,7 +319,7 @@ def test_a_worker_process_refuses_as_this_one_does(study):
     with local(environments("1", "cpu")) as force:
         for expected, word in expectations(cell.config.data.name).values():
             place = ExecutionConfig(device="cpu", threads=1, origins=expected)
-            asked = force.executor.submit(train, [cell.run(0)], on_epoch=None, execution=place)
+            asked = force.executor.submit(train, [cell.run(0)], on_event=None, execution=place)
             error = asked.exception()
             assert (error is None) if word is None else (word in str(error))
 
@@ -331,7 +331,7 @@ def test_a_baseline_is_fitted_to_the_study_s_data_alone(study):
     expected = Origins(files={cell.config.data.name: DataIdentity("1" * 64)})
     place = ExecutionConfig(device="cpu", threads=1, origins=expected)
     with pytest.raises(IdentityError):
-        tasks.train([cell.run(0)], on_epoch=None, execution=place, method=BASELINES["kmeans"].method)
+        tasks.train([cell.run(0)], on_event=None, execution=place, method=BASELINES["kmeans"].method)
 
 
 def test_the_precision_that_was_trained_in_is_recorded(study):

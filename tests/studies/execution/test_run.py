@@ -29,6 +29,7 @@ from moevae.training.trainer import Trainer
 from moevae.utils import devices
 from moevae.visualization import maps
 from studies.execution.config import ExecutionConfig
+from studies.execution.events import EvaluationReport
 from studies.execution.recorder import MAPPED, RECONSTRUCTED, SAMPLED
 from studies.execution.run import run_population
 from studies.execution.tasks import preflight
@@ -183,8 +184,15 @@ def test_the_map_and_the_reconstructions_name_the_assigned_experts(outcomes):
 def test_a_study_of_the_likelihood_records_samples_beside_their_nearest_training_images(outcomes):
     asked = {"evaluation.iwae_samples": 2, "evaluation.iwae_images": 8}
     runs, images = [override(run, asked) for run in RUNS], load_images(RUN.data)
-    model = fit(runs, images).model
-    for run, (own, outcome, bare) in enumerate(zip(runs, run_population(runs, CPU), outcomes, strict=True)):
+    model, events = fit(runs, images).model, []
+    made = run_population(runs, CPU, events.append)
+    seen = [event for event in events if isinstance(event, EvaluationReport)]
+    for split in ("validation", "test"):
+        counts = [event.images for event in seen if event.split == split]
+        assert counts == sorted(set(counts))
+        assert counts[-1] == 2 * 8
+    assert {event.total for event in seen} == {2 * 8}
+    for run, (own, outcome, bare) in enumerate(zip(runs, made, outcomes, strict=True)):
         found, before = outcome.record, bare.record
         near = sample_neighbors(model.select_run(run), own, images)
         names = near.metrics().keys()

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from moevae.config import overrides
 from studies.analysis.load import load_study
+from studies.execution.events import EvaluationReport
 from studies.execution.executors.base import WorkerPool, in_process
 from studies.records import schema, store, study_file
 from studies.report.build import write_report
@@ -91,7 +92,7 @@ def test_a_killed_driver_leaves_a_trial_that_the_next_one_adopts(tmp_path, climb
         attempt = attempts.ask()
         runs = [attempt.cell.run(seed) for seed in search.seeds]
         for outcome in climb(
-            runs, on_epoch=lambda report: attempts.follow(attempt, report.epoch, report.metrics)
+            runs, on_event=lambda report: attempts.follow(attempt, report.epoch, report.metrics)
         ):
             store.write_record(folder, outcome)
     found = go(search, folder, climb, trials=2)
@@ -160,9 +161,9 @@ def test_a_trial_with_a_failed_run_fails_and_does_not_lead(tmp_path, climb):
 def test_several_objectives_give_a_front_and_prune_nothing(tmp_path, climb):
     search = searches.load_search("gate", objective="mixture_elbo,effective_experts", **FAST)
 
-    def run(configs, /, *, on_epoch):
+    def run(configs, /, *, on_event):
         outcomes = []
-        for outcome in climb(configs, on_epoch=on_epoch):
+        for outcome in climb(configs, on_event=on_event):
             tree = outcome.record.model_dump(mode="json")
             tree["metrics"]["validation"]["effective_experts"] = tree["config"]["routing"]["temperature"]
             outcomes.append(outcome.model_copy(update={"record": schema.Record.model_validate(tree)}))
@@ -218,11 +219,11 @@ def test_the_trial_of_a_dead_worker_is_retried_and_finally_fails(tmp_path, climb
     def dying(times):
         left = [times]
 
-        def run(configs, /, *, on_epoch):
+        def run(configs, /, *, on_event):
             if left[0]:
                 left[0] -= 1
                 raise DeathError
-            return climb(configs, on_epoch=on_epoch)
+            return climb(configs, on_event=on_event)
 
         return run
 
@@ -282,9 +283,9 @@ def test_a_value_that_is_no_number_is_reported_and_stored(tmp_path):
     search = searches.load_search("gate", seeds="1", changes=("train.epochs=4",))
     odd = [float("nan"), float("inf"), float("-inf"), -1.0]
 
-    def run(configs, /, *, on_epoch):
+    def run(configs, /, *, on_event):
         for epoch, value in enumerate(odd, start=1):
-            on_epoch(toys.EpochReport(epoch, 4, [0.0], {"mixture_elbo": value}))
+            on_event(toys.EpochReport(epoch, 4, [0.0], {"mixture_elbo": value}))
         return [toys.outcome(config) for config in configs]
 
     go(search, tmp_path / "s", run, trials=1, pruner="none")
@@ -292,10 +293,22 @@ def test_a_value_that_is_no_number_is_reported_and_stored(tmp_path):
     assert repr(list(trial.intermediate_values.values())) == repr(odd)
 
 
+def test_evaluated_images_of_a_trial_are_reported(tmp_path, climb):
+    def run(configs, /, *, on_event):
+        made = climb(configs, on_event=on_event)
+        on_event(EvaluationReport("test", 10, 20))
+        return made
+
+    search, callbacks = searches.load_search("gate", **FAST), Silent()
+    found = go(search, tmp_path / "s", run, trials=2, callbacks=callbacks, pruner="none")
+    assert callbacks.images == 10
+    assert {trial.state for trial in found.trials} == {TrialState.COMPLETE}
+
+
 def test_the_report_of_a_search_builds(tmp_path, undrawn):
     search = searches.load_search("gate", objective="nmi", **FAST)
 
-    def run(configs, /, *, on_epoch):
+    def run(configs, /, *, on_event):
         made = (synthetic.record(config) for config in configs)
         return [
             schema.Outcome(record=schema.Record.model_validate(tree), files=files) for tree, files in made

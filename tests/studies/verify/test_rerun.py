@@ -23,7 +23,7 @@ SMALL = override(digits(), {"train.epochs": 2, "data.train_size": 128, "train.ba
 def record() -> Record:
     """Of a run that was trained together with another."""
     configs = [override(SMALL, {"seed": seed}) for seed in (0, 1)]
-    return train(configs, on_epoch=None, execution=ExecutionConfig(device="cpu", threads=1))[1].record
+    return train(configs, on_event=None, execution=ExecutionConfig(device="cpu", threads=1))[1].record
 
 
 def test_a_record_is_repeated_bit_for_bit_alone_and_in_a_population(record, one_thread_again):

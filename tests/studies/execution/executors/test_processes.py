@@ -82,7 +82,7 @@ def test_work_and_reports_are_restored_from_workers(tmp_path):
         assert {name for _, name in found} == {"first", "second"}
         assert os.getpid() not in {pid for pid, _ in found}
         listener = force.forward_events(lambda report: callbacks.epochs.append(report.epoch))
-        future = force.executor.submit(Toy(tmp_path), configs, on_epoch=listener)
+        future = force.executor.submit(Toy(tmp_path), configs, on_event=listener)
         wait([future])
         assert [outcome.record.config["seed"] for outcome in future.result()] == [0, 1]
         force.deliver()
