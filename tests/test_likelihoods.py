@@ -10,6 +10,7 @@ from written import RESULTS, complete, findings, measured, short, shorter
 from studies.analysis import metrics
 from studies.analysis.analyze import analyze
 from studies.analysis.load import load_study
+from studies.records import study_file
 
 EXPERTS = "likelihood-experts"
 
@@ -105,22 +106,59 @@ def test_the_means_and_times_of_one_and_two_experts_agree_with_the_records():
     assert f"NMI is 0 with one expert; the highest mean is {shorter(max(means.values()))}" in findings()
 
 
+INGREDIENTS = {
+    "each expert has its own encoder": {"model.encoder": "separate"},
+    "the prior of z is a mixture of Gaussian distributions": {"model.latent_prior": "mixture"},
+    "two layers of latents, each with a Gaussian prior": {"model.latent_prior": "hierarchical"},
+    "the prior of z is standard normal": {"model.latent_prior": "normal"},
+    "one sample of z in training": {"train.num_samples": 1},
+    "no warmup of the KL divergence": {"train.kl_warmup": 0.0},
+    "ReLU in place of SiLU": {"model.activation": "relu"},
+    "the ELBO of five samples in training": {"objective.bound": "elbo"},
+    "balancing of strength 5 in place of 80": {"objective.balance_weight": 5.0},
+    "the learning rates of Burda et al., in as many epochs": {"train.learning_rate_schedule": "iwae"},
+    "float32 in place of bfloat16": {"train.precision": "float32"},
+    "training images binarized once": {"data.binarization": "static"},
+    "convolutional experts": {"model.expert_network": "conv", "model.expert_hidden": [16, 64]},
+    "autoregressive pixels": {"model.likelihood": "autoregressive"},
+}
+
+
+@pytest.mark.parametrize("words", INGREDIENTS)
+def test_the_part_of_each_ingredient_agrees_with_the_records(words):
+    assert ingredient_row(words) in findings()
+
+
+def ingredient_row(words):
+    reference = study_file.read(RESULTS / "likelihood").baseline
+    cell = reference | INGREDIENTS[words]
+    runs = complete("likelihood", cell)
+    nmi = shorter(mean(run["metrics"]["test"]["nmi"] for run in runs)) if runs else "–"
+    return f"| {words} | {difference('likelihood', reference, cell)} | {nmi} |"
+
+
 def more_than_one_expert(study, experts, units):
-    """The difference of a mixture in the IWAE bound from one expert, with Student's interval."""
-    alone, mixture = (
+    """The difference of a mixture in the IWAE bound from one expert."""
+    one, mixture = (
+        {"model.num_experts": count, "model.expert_hidden": [width, width]}
+        for count, width in ((1, 400), (experts, units))
+    )
+    return difference(study, one, mixture)
+
+
+def difference(study, reference, cell):
+    """The difference of two cells in the IWAE bound, paired by seed, with Student's interval."""
+    usual, changed = (
         {
             record["config"]["seed"]: record["metrics"]["test"]["iwae_bound"]
-            for record in complete(study, cell)
+            for record in complete(study, settings)
         }
-        for cell in (
-            {"model.num_experts": count, "model.expert_hidden": [width, width]}
-            for count, width in ((1, 400), (experts, units))
-        )
+        for settings in (reference, cell)
     )
-    if not mixture:
+    if not changed:
         return "–"
-    assert alone.keys() == mixture.keys()
-    assert len(alone) == 6
-    found = scipy.stats.ttest_1samp([mixture[seed] - alone[seed] for seed in alone], 0)
+    assert usual.keys() == changed.keys()
+    assert len(usual) == 6
+    found = scipy.stats.ttest_1samp([changed[seed] - usual[seed] for seed in usual], 0)
     low, high = found.confidence_interval(0.95)
-    return f"{mean(mixture.values()) - mean(alone.values()):.2f} [{low:.2f}, {high:.2f}]"
+    return f"{mean(changed.values()) - mean(usual.values()):.2f} [{low:.2f}, {high:.2f}]"
