@@ -129,9 +129,31 @@ def test_the_part_of_each_ingredient_agrees_with_the_records(words):
     assert ingredient_row(words) in findings()
 
 
+def test_the_start_of_the_ingredients_and_the_comparison_of_their_cells_agree_with_the_records():
+    study, runs = load_study(RESULTS / "likelihood"), complete("likelihood", ingredient({}))
+    bound, nmi = (mean(run["metrics"]["test"][name] for run in runs) for name in ("iwae_bound", "nmi"))
+    assert f"which have {bound:.2f} nats and NMI {shorter(nmi)}." in findings()
+    weak, separate = (
+        [dict(zip(study.axes, cell, strict=True)) for cell in study.cells].index(ingredient(change))
+        for change in ({"objective.balance_weight": 5.0}, {"model.encoder": "separate"})
+    )
+    p = analyze(study).below_best[metrics.IWAE]
+    assert np.flatnonzero(np.isnan(p) & ~np.isnan(study.matrix(metrics.IWAE.key)).all(0)).tolist() == [weak]
+    assert np.flatnonzero(p > 0.05).tolist() == [separate]
+    dead = [
+        run["metrics"]["test"]["dead_experts"]
+        for run in complete("likelihood", ingredient({"objective.balance_weight": 5.0}))
+    ]
+    assert f"{sum(count == 1 for count in dead)} of {len(dead)} gates use one expert only" in findings()
+
+
+def ingredient(change):
+    """The settings of the reference cell of the ingredients, with a change."""
+    return study_file.read(RESULTS / "likelihood").baseline | change
+
+
 def ingredient_row(words):
-    reference = study_file.read(RESULTS / "likelihood").baseline
-    cell = reference | INGREDIENTS[words]
+    reference, cell = ingredient({}), ingredient(INGREDIENTS[words])
     runs = complete("likelihood", cell)
     nmi = shorter(mean(run["metrics"]["test"]["nmi"] for run in runs)) if runs else "–"
     return f"| {words} | {difference('likelihood', reference, cell)} | {nmi} |"
