@@ -80,7 +80,11 @@ def unbalanced(study: Study) -> list[Origins]:
 
 def _each(study: Study) -> Iterator[Origins]:
     values = {factor: list(map(of, study.runs)) for factor, of in FACTORS.items()}
-    varied = {factor: found for factor, found in values.items() if len({*found}) > 1}
+    varied = {
+        factor: found
+        for factor, found in values.items()
+        if len({*found}) > 1 and f"train.{factor}" not in study.axes
+    }
     for axis in effects.varied(study):
         if axis == DATA:  # metrics of different images are not comparable
             continue
@@ -90,10 +94,9 @@ def _each(study: Study) -> Iterator[Origins]:
         reference = names[study.levels[study.reference, place]] if study.reference is not None else names[0]
         counts: dict[str, dict[str, Counter[str]]] = {}
         for factor, found in varied.items():
-            if axis != f"train.{factor}":
-                counts[factor] = {name: Counter() for name in names}
-                for level, value in zip(levels, found, strict=True):
-                    counts[factor][level][value] += 1
+            counts[factor] = {name: Counter() for name in names}
+            for level, value in zip(levels, found, strict=True):
+                counts[factor][level][value] += 1
         yield Origins(tables.axis_names(study.axes)[axis], reference, _differing(counts))
     if study.baselines:
         mixture = "mixture of VAEs"

@@ -109,11 +109,14 @@ def test_a_baseline_fitted_by_other_code_is_confounded_with_it(tmp_path) -> None
     assert unbalanced.confounded("commit") == ["k-means on pixels"]
 
 
-def test_an_axis_of_precisions_is_not_confounded_with_itself(tmp_path) -> None:
+def test_an_axis_of_precisions_is_confounded_with_no_axis(tmp_path) -> None:
     def make(config: RunConfig):
         tree, files = synthetic.record(config, pictures=False)
         tree["hardware"]["precision"] = config.train.precision
         return tree, files
 
-    plan = synthetic.plan({"train.precision": ["float32", "bfloat16"]})
+    usual = {"train.precision": "float32", "routing.kind": "soft"}
+    axes = {"train.precision": ["float32", "bfloat16"], "routing.kind": ["soft", "hard"]}
+    cells = [usual, usual | {"train.precision": "bfloat16"}, usual | {"routing.kind": "hard"}]
+    plan = synthetic.plan(axes, cells=cells, baseline=usual)
     assert confounding.unbalanced(load_study(synthetic.write(tmp_path, plan, make))) == []
