@@ -54,7 +54,7 @@ def of_study(study: Study, *, oracle: bool = False) -> str:
         prose(study.description),
         f"{', '.join(counts)}. A trial is a cell: one configuration, trained once for each seed. Metrics "
         "are means over seeds; ± is the standard deviation over seeds (ddof = 1).",
-        f"Reference cell: {escape(tables.all_settings(study, study.reference))}."
+        f"Reference cell: {escape(tables.describe_all(study, study.reference))}."
         if study.reference is not None
         else "",
         "Bounds are in nats per image; higher is better. NMI, ARI and ACC compare test assignments with "
@@ -83,7 +83,7 @@ def of_cell(
     seeds = ", ".join(str(run.seed) for run in runs if run.complete)
     failed = [f"seed {run.seed}: {run.record.failure.reason}" for run in runs if run.record.failure]
     parts = [
-        f"**Cell {cell_stats.label(study, cell)} of the report**: {escape(tables.all_settings(study, cell))}",
+        f"**Cell {cell_stats.label(study, cell)} of the report**: {escape(tables.describe_all(study, cell))}",
         _difference(study, cell),
         ORACLE_NOTE if oracle else "",
         f"n = {sum(run.complete for run in runs)} (seeds {seeds})" if seeds else "n = 0",

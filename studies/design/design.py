@@ -182,7 +182,7 @@ def load_design(
     cells, start = make_cells(base, axes, reference, written.design, path.name, written.exclude, listed)
     if "objective" in settings:
         _check_objective(str(settings["objective"]), (*axes, *settings), cells)
-    made = {
+    normalized = {
         key: [make_cell(base, {**start.values, key: value}, path.name).values[key] for value in values]
         for key, values in axes.items()
     }
@@ -191,7 +191,7 @@ def load_design(
         title=title,
         description=" ".join(written.description.split()),
         base=base,
-        axes={key: _levels_of(cells, key, values) for key, values in made.items()},
+        axes={key: _levels_of(cells, key, values) for key, values in normalized.items()},
         reference=start.values,
         cells=cells,
         seeds=own if seeds is None else parse_seeds(seeds),

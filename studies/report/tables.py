@@ -32,7 +32,7 @@ def axis_names(axes: Iterable[str]) -> dict[str, str]:
     return {axis: name.replace(".", " ").replace("_", " ") for axis, name in short(axes).items()}
 
 
-def settings(study: Study, cell: int) -> dict[str, str]:
+def setting_columns(study: Study, cell: int) -> dict[str, str]:
     """Return the columns of a table that show the settings of a cell.
 
     Args:
@@ -43,7 +43,7 @@ def settings(study: Study, cell: int) -> dict[str, str]:
         One column per axis; with many axes, one for the changes from the reference cell.
     """
     if _many_axes(study):
-        return {"setting": changes(study, cell)}
+        return {"setting": describe_changes(study, cell)}
     return dict(zip(axis_names(study.axes).values(), _levels(study, cell), strict=True))
 
 
@@ -56,10 +56,10 @@ def describe(study: Study, cell: int) -> str:
         study: the study.
         cell: index of the cell.
     """
-    return changes(study, cell) if _many_axes(study) else all_settings(study, cell)
+    return describe_changes(study, cell) if _many_axes(study) else describe_all(study, cell)
 
 
-def all_settings(study: Study, cell: int) -> str:
+def describe_all(study: Study, cell: int) -> str:
     """Return the value of a cell on each axis as text.
 
     Args:
@@ -71,7 +71,7 @@ def all_settings(study: Study, cell: int) -> str:
     return ", ".join(f"{name} {level}" for name, level in zip(names, levels, strict=True)) or "the only cell"
 
 
-def changes(study: Study, cell: int) -> str:
+def describe_changes(study: Study, cell: int) -> str:
     """Return the settings in which a cell differs from the reference cell; all of them without one.
 
     Args:
@@ -79,7 +79,7 @@ def changes(study: Study, cell: int) -> str:
         cell: index of the cell.
     """
     if study.reference is None:
-        return all_settings(study, cell)
+        return describe_all(study, cell)
     names = axis_names(study.axes).values()
     levels = zip(names, _levels(study, cell), _levels(study, study.reference), strict=True)
     changed = [f"{name} {level}" for name, level, usual in levels if level != usual]
@@ -133,13 +133,13 @@ def result_rows(
         most: largest number of rows; None for all.
         more: returns further columns of a row of the table.
     """
-    columns = settings(study, 0)
+    columns = setting_columns(study, 0)
     order = frame[f"{chosen[0].key} mean"].to_numpy() if chosen else np.zeros(len(frame))
     rows = []
     for cell in np.argsort(-order, kind="stable")[:most]:
         row = frame.iloc[int(cell)]
         shown = {"cell": row["cell"] + (" (reference)" if cell == study.reference else "")}
-        shown |= settings(study, int(cell)) if cell < len(study.cells) else dict.fromkeys(columns, "–")
+        shown |= setting_columns(study, int(cell)) if cell < len(study.cells) else dict.fromkeys(columns, "–")
         shown["n"] = _n(int(row["complete"]), int(row["failed"]), int(row["missing"]))
         for measure in chosen:
             mean, std, low, high = (row[f"{measure.key} {part}"] for part in ("mean", "std", "low", "high"))

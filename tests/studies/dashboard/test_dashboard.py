@@ -149,7 +149,7 @@ def test_pruned_trials_and_oracle_searches_are_marked(tmp_path):
     search = searches.load_search("gate", objective="mixture_elbo", seeds="1", changes=("train.epochs=5",))
 
     class Silent:
-        begin = epoch = ended = staticmethod(lambda *_: None)
+        begin = epoch = evaluation = ended = staticmethod(lambda *_: None)
 
     def run(configs, /, *, on_event):
         for epoch in range(1, 6):

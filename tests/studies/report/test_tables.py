@@ -95,7 +95,7 @@ def test_with_many_axes_a_cell_is_described_by_its_changes_from_the_reference_ce
     rows = tables.result_rows(study, frame, metrics.shown_on("leading"))
     assert {row["setting"] for row in rows} == described
     assert not {*names.values()} & {*rows[0]}
-    assert tables.all_settings(study, 0).count(", ") == len(MANY) - 1
+    assert tables.describe_all(study, 0).count(", ") == len(MANY) - 1
 
 
 def test_with_few_axes_each_has_a_column(tmp_path):
@@ -104,7 +104,7 @@ def test_with_few_axes_each_has_a_column(tmp_path):
     frame = cell_stats.cell_table(study, metrics.shown_on("leading"))
     for row in tables.result_rows(study, frame, metrics.shown_on("leading")):
         assert {*tables.axis_names(few).values()} <= {*row}
-    assert tables.describe(study, 0) == tables.all_settings(study, 0)
+    assert tables.describe(study, 0) == tables.describe_all(study, 0)
 
 
 def test_numbers_are_shown_to_their_digits_and_huge_ones_by_powers_of_ten():

@@ -25,7 +25,7 @@ def paired_differences(analysis: Analysis, page: Page) -> None:
     page.head("Paired differences from the reference cell")
     page.add(
         f"The reference cell is cell {cell_stats.label(study, study.reference)} "
-        f"({escape(tables.all_settings(study, study.reference))}). Differences are paired by seed."
+        f"({escape(tables.describe_all(study, study.reference))}). Differences are paired by seed."
     )
     names_of = tables.axis_names(study.axes)
     if bare := [names_of[axis] for axis, along in analysis.effects.items() if not along]:

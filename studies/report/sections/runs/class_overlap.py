@@ -38,12 +38,16 @@ def shared_experts(analysis: Analysis, page: Page) -> None:
         return
     ordered = sorted(total, key=lambda pair: (-total[pair], pair))
     rows = [
-        {"cell": "all", **dict.fromkeys(tables.settings(study, 0), ""), **_shared(every, ordered[:PAIRS])}
+        {
+            "cell": "all",
+            **dict.fromkeys(tables.setting_columns(study, 0), ""),
+            **_shared(every, ordered[:PAIRS]),
+        }
     ]
     rows += [
         {
             "cell": cell_stats.label(study, cell),
-            **tables.settings(study, cell),
+            **tables.setting_columns(study, cell),
             **_shared(runs, ordered[:PAIRS]),
         }
         for cell, runs in found.items()

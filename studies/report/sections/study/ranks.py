@@ -37,7 +37,7 @@ def across_data_sets(analyses: Mapping[str, Analysis], page: Page) -> None:
     order = np.argsort(found.mean, kind="stable")[:MAX_CELLS]
     kept = ranks.Ranks(found.by_data[:, order], found.mean[order], found.p, found.distance)
     study = first.study
-    names = [tables.changes(study, cell) for cell in known[order].tolist()]
+    names = [tables.describe_changes(study, cell) for cell in known[order].tolist()]
     page.head("Ranks across data sets")
     some = f" The first {MAX_CELLS} of {len(known)} are shown." if len(known) > MAX_CELLS else ""
     page.add(

@@ -46,7 +46,7 @@ def setup(study: Study, page: Page) -> None:
         *((f"· {names[axis]}", f"{axis} = {', '.join(texts)}") for axis, texts in study.texts.items()),
         (
             "reference cell",
-            "none" if study.reference is None else tables.all_settings(study, study.reference),
+            "none" if study.reference is None else tables.describe_all(study, study.reference),
         ),
         ("seeds", ", ".join(map(str, study.seeds))),
         ("runs", f"{complete} complete, {len(study.failed)} failed, {len(study.missing)} missing"),
