@@ -34,20 +34,16 @@ def performance_profiles(analysis: Analysis, page: Page) -> None:
     names += [baseline.name for baseline in study.baselines]
     mean = np.nan_to_num(stats.means(first), nan=-np.inf)
     best = [int(column) for column in np.argsort(-mean, kind="stable")[:MAX_COLORED]]
+    colored = f"the {len(best)} with the highest mean {scores[0].label}"
     if study.reference is not None and study.reference not in best:
         best = [*best[:-1], study.reference]
+        colored = f"the {len(best) - 1} with the highest mean {scores[0].label}, and the reference cell"
     shown = [name if column in best else "" for column, name in enumerate(names)]
     page.head("Performance profiles")
     page.add(
         "The share of runs that reach each score (Dolan & Moré 2002). A mean hides whether all runs are "
         "mediocre or some collapse; here, runs that collapse are a step at a low score."
     )
-    others = (
-        ""
-        if len(names) <= MAX_COLORED
-        else f" Colored: the {MAX_COLORED} with the highest mean {scores[0].label}"
-    )
-    others += ", and the reference cell." if others and study.reference is not None else "." if others else ""
     labels = " and ".join(score.label for score in scores)
     page.show(
         "profiles",
@@ -64,6 +60,7 @@ def performance_profiles(analysis: Analysis, page: Page) -> None:
         },
         (
             "For each score on the horizontal axis, the share of the n runs of a cell with at least that "
-            f"score on the test split. A line further to the right is better. There is no band.{others}"
+            "score on the test split. A line further to the right is better. There is no band."
+            + (f" Colored: {colored}." if len(best) < len(names) else "")
         ),
     )
