@@ -65,19 +65,40 @@ def test_the_differences_of_mixtures_from_one_expert_agree_with_the_records():
 
 def test_the_differences_of_experts_that_follow_clusters_agree_with_the_records():
     study = f"{EXPERTS}-iic"
-    one, ten = (
-        complete(study, {"model.num_experts": count, "model.expert_hidden": [units, units]})
-        for count, units in ((1, 400), (10, 91))
+    rows = {
+        "ten of 400 units, which compute as much in a step": (10, 400),
+        "ten of 91 units, with as many parameters without the gate": (10, 91),
+        "one of 565 units, with as many parameters as the ten of 91 and their gate": (1, 565),
+    }
+    for row, (experts, units) in rows.items():
+        nmi = shorter(mean(measured(study, "nmi", sized(experts, units))))
+        assert f"| {row} | {more_than_one_expert(study, experts, units)} | {nmi} |" in findings()
+    assert (
+        f"one expert of 400 units has {mean(measured(study, 'iwae_bound', sized(1, 400))):.2f} nats"
+        in findings()
     )
-    nmi = shorter(mean(run["metrics"]["test"]["nmi"] for run in ten))
-    row = "ten of 91 units, with as many parameters without the gate"
-    assert f"| {row} | {more_than_one_expert(study, 10, 91)} | {nmi} |" in findings()
-    bound = mean(run["metrics"]["test"]["iwae_bound"] for run in one)
-    assert f"one expert of 400 units has {bound:.2f} nats" in findings()
+    more = difference(study, sized(1, 565), sized(10, 91))
+    assert f"ten of 91 units have {more} nats more than one of 565" in findings()
+
+
+def test_the_tests_and_speeds_of_experts_that_follow_clusters_agree_with_the_records():
+    study = load_study(RESULTS / f"{EXPERTS}-iic")
+    cells = [dict(zip(study.axes, cell, strict=True)) for cell in study.cells]
+    p = dict(
+        zip(
+            [(cell["model.num_experts"], *cell["model.expert_hidden"]) for cell in cells],
+            analyze(study).below_best[metrics.IWAE],
+            strict=True,
+        )
+    )
+    assert np.isnan(p[10, 400, 400])
+    higher = max(p[1, 400, 400], p[1, 565, 565])
+    assert f"adjusted p = {short(higher)} or less" in findings()
+    assert f"not significant (p = {short(p[10, 91, 91])})" in findings()
+    ten, one = (complete(f"{EXPERTS}-iic", sized(*size)) for size in ((10, 91), (1, 400)))
     speeds = (mean(run["throughput"]["train_images_per_second"] for run in runs) for runs in (ten, one))
     assert "{:.0f} and {:.0f} images per second".format(*speeds) in findings()
-    p = analyze(load_study(RESULTS / study)).below_best[metrics.IWAE]
-    assert f"adjusted p = {short(np.nanmin(p))}," in findings()
+    assert len({run["hardware"]["device_name"] for run in (*ten, *one)}) == 1
 
 
 def test_the_means_and_times_of_one_and_two_experts_agree_with_the_records():
@@ -162,11 +183,12 @@ def ingredient_row(words):
 
 def more_than_one_expert(study, experts, units):
     """The difference of a mixture in the IWAE bound from one expert."""
-    one, mixture = (
-        {"model.num_experts": count, "model.expert_hidden": [width, width]}
-        for count, width in ((1, 400), (experts, units))
-    )
-    return difference(study, one, mixture)
+    return difference(study, sized(1, 400), sized(experts, units))
+
+
+def sized(experts, units):
+    """The settings of a number of experts of two layers."""
+    return {"model.num_experts": experts, "model.expert_hidden": [units, units]}
 
 
 def difference(study, reference, cell):
